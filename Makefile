@@ -112,8 +112,10 @@ docs: $(VENV)/.test-$(DEVICE)
 # The descriptors of the .proto files, by the protoc of grpcio-tools.
 descriptors: model_store/triton/model_config.binpb service/transport/grpc/service.binpb
 
+service/transport/grpc/service.binpb: model_store/triton/model_config.proto
+
 %.binpb: %.proto | $(VENV)/.test-$(DEVICE)
-	$(BIN)/python -m grpc_tools.protoc -I $(<D) --descriptor_set_out=$@ $(<F)
+	$(BIN)/python -m grpc_tools.protoc -I $(<D) -I model_store/triton --descriptor_set_out=$@ $(<F)
 
 # What the image installs, with hashes, for every Python and processor: after a change of pyproject.toml or of
 # constraints.txt. No host, path or index of this machine goes into the files.

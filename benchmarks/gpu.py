@@ -168,7 +168,7 @@ async def _drive(
         cost.observe(point.rows, point.seconds[mode])
     buckets = make_buckets(max_rows)
     queue: BatchQueue = BatchQueue(max_rows, 8 * max_rows, 0.0)
-    pad = None if session.on_cpu else functools.partial(bucket_of, buckets=buckets)
+    pad = functools.partial(bucket_of, buckets=() if session.on_cpu else buckets)
     dispatcher = Dispatcher(session, signature, device, queue, cost=cost, pad=pad)
     return await run_load(device, dispatcher, signature.check(make_inputs(signature, 1)), 4 * max_rows, seconds)
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a store.
+"""What can be wrong with a store, and with a picture.
 
 StoreError
 ├── NotInStore        no such model, version or alias
@@ -8,6 +8,10 @@ StoreError
 ├── BadLayout         a file is not where it is expected, cannot be read, or is reached by a link out of the store
 ├── BadGraph          ONNX Runtime cannot load an ONNX file, or requests cannot carry its tensors
 └── IntegrityError    a file is missing, added, or not the one that was published
+
+PictureError
+├── UnreadablePicture no picture, a damaged one, or one of a kind that is not read
+└── PictureTooLarge   more pixels than are allowed
 """
 
 
@@ -40,6 +44,18 @@ class BadGraph(StoreError):
 
 
 class IntegrityError(StoreError):
+    pass
+
+
+class PictureError(Exception):
+    """A picture that cannot become a row; the text says why, for the one who sent it."""
+
+
+class UnreadablePicture(PictureError):
+    pass
+
+
+class PictureTooLarge(PictureError):
     pass
 
 

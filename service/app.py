@@ -18,17 +18,15 @@ import bentoml
 from pydantic import Field, create_model
 from starlette.types import ASGIApp
 
+from service.api.openapi.document import ROUTES, Route
 from service.api.openapi.task_types import describe_options
 from service.metrics.folders import find_folder_of_siblings
 from service.protocol.json import render_json
 from service.protocol.large_json import parse_object
 from service.settings import Settings, SettingsError, find_injected
-from service.tasks import classify, generate, reconstruct, sequence
-from service.tasks.request import TaskOptions
 from service.transport.asgi import AsgiApplication
 from service.transport.awaited_request import AwaitedRequest
-from service.transport.fast.choice import choose_protocol
-from service.transport.fast.loop import choose_loop
+from service.transport.fast.loop import choose_protocol
 from service.transport.request import Endpoint
 from service.versions import check_versions
 from service.worker import Worker
@@ -45,13 +43,6 @@ def _end_with_parent() -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-
-
-class _WorkerOfBentoML(Worker):
-    """A worker whose process ends when it stops."""
-
-    def close(self) -> None:
-        """Do not wait for threads: one may be in a native call that never returns."""
 
 
 def _open_worker() -> Worker:
@@ -71,21 +62,15 @@ def _open_worker() -> Worker:
         logger.warning("%s: ignored, because Kubernetes sets them for a Service of that name", ", ".join(injected))
     if settings.metrics_dir is None and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         settings = settings.replace(metrics_dir=find_folder_of_siblings())
-    _worker = _WorkerOfBentoML(settings)
+    _worker = Worker(settings)
     return _worker
-
-
-def _choose_protocol(is_fast: bool) -> None:
-    """Have uvicorn use our protocol and event loop. BentoML asks for the application before it makes its server."""
-    choose_protocol(is_fast)
-    choose_loop()
 
 
 class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily imported names are Any to mypy
     """A BentoML service whose application is behind ours."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        _choose_protocol(Settings.from_environ(os.environ).fast_path)
+        choose_protocol()  # BentoML asks for the application before it makes its server
         return self.put_behind(_open_worker, is_main)
 
     def put_behind(self, open_worker: Callable[[], Worker], is_main: bool = True) -> ASGIApp:
@@ -97,56 +82,41 @@ _Rows = Annotated[list[Any], Field(min_length=1, description="rows, as /docs des
 """Any type: BentoML's client takes a value for the first type of a union, so a picture would count as numbers."""
 
 
-def _task(name: str, options: type[TaskOptions], **rows: Any) -> Any:
-    """`bentoml.api` for a task, without ``stream``: a call has one answer."""
-    fields: dict[str, Any] = {**rows, **describe_options(options)}
+def _method(route: Route) -> Any:
+    """A task as a method of the service, without ``stream``: a call has one answer."""
+    fields: dict[str, Any] = {} if route.rows is None else {"inputs": (_Rows, ...)}
+    fields |= describe_options(route.task.Options)
     del fields["stream"]
     spec = create_model("Input", __base__=bentoml.IODescriptor, __module__=__name__, **fields)
-    return bentoml.api(route=f"/{name}", name=name, input_spec=spec)
+    name = route.task.NAME
+
+    async def answer(self: object, **fields: Any) -> dict[str, Any]:
+        return await _call(name, fields)
+
+    answer.__name__, answer.__doc__ = name, f"{route.summary}."
+    return bentoml.api(route=f"/{name}", name=name, input_spec=spec)(answer)
 
 
-@bentoml.service(
+_methods = {route.task.NAME: _method(route) for route in ROUTES}
+InferenceService: Any = bentoml.service(
     name=NAME,
     service_class=FrontedService,
     workers=Settings.from_environ(os.environ).workers,
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
-)
-class InferenceService:
-    """Batched predictions of ONNX models."""
-
-    @_task(classify.NAME, classify.Options, inputs=(_Rows, ...))  # type: ignore[untyped-decorator]
-    async def classify(self, **fields: Any) -> dict[str, Any]:
-        """Labels with probabilities for each row, and explanations."""
-        return await _call(classify.NAME, fields)
-
-    @_task(sequence.NAME, sequence.Options, inputs=(_Rows, ...))  # type: ignore[untyped-decorator]
-    async def predict_sequence(self, **fields: Any) -> dict[str, Any]:
-        """The forecast of each series, or a text for each text."""
-        return await _call(sequence.NAME, fields)
-
-    @_task(reconstruct.NAME, reconstruct.Options, inputs=(_Rows, ...))  # type: ignore[untyped-decorator]
-    async def reconstruct(self, **fields: Any) -> dict[str, Any]:
-        """The reconstruction of each row, and its distance from the row."""
-        return await _call(reconstruct.NAME, fields)
-
-    @_task(generate.NAME, generate.Options)  # type: ignore[untyped-decorator]
-    async def generate(self, **fields: Any) -> dict[str, Any]:
-        """New rows from noise."""
-        return await _call(generate.NAME, fields)
+)(type("InferenceService", (), {"__doc__": "Batched predictions of ONNX models.", "__module__": __name__, **_methods}))
 
 
-def make_application(open_worker: Callable[[], Worker], is_fast: bool) -> ASGIApp:
-    """The application of a worker of `sluice serve`. ``is_fast``: tensor requests take the fast path."""
+def make_application(open_worker: Callable[[], Worker]) -> ASGIApp:
+    """The application of a worker of `sluice serve`."""
 
     def open_known_worker() -> Worker:
         global _worker
         _worker = open_worker()
         return _worker
 
-    _choose_protocol(is_fast)
-    service: Any = InferenceService  # the decorator has made it a FrontedService
-    application: ASGIApp = service.put_behind(open_known_worker)
+    choose_protocol()
+    application: ASGIApp = InferenceService.put_behind(open_known_worker)
     return application
 
 

@@ -73,12 +73,21 @@ def _match(pattern: str, expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-ByteLimit = Annotated[int, Field(ge=1024)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Timeout = Annotated[float, Field(ge=0.001, allow_inf_nan=False)]
+def _refuse_boolean(value: object) -> object:
+    """TOML has booleans, which pydantic would take for 0 and 1."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+_Int = Annotated[int, BeforeValidator(_refuse_boolean)]
+_Float = Annotated[float, BeforeValidator(_refuse_boolean), Field(allow_inf_nan=False)]
+Count = Annotated[_Int, Field(ge=1)]
+CountOrZero = Annotated[_Int, Field(ge=0)]
+ByteLimit = Annotated[_Int, Field(ge=1024)]
+Port = Annotated[_Int, Field(ge=0, le=65535)]
+Seconds = Annotated[_Float, Field(ge=0)]
+Timeout = Annotated[_Float, Field(ge=0.001)]
 AbsolutePath = Annotated[Path, AfterValidator(Path.resolve)]
 OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(lambda value: value or None)]
 Origin = Annotated[

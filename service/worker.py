@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from model_store import Store
 from model_store.graphs.configuration import read_default_filename
 from service.api import generate, kserve
-from service.api.admin.control import Control
+from service.api.admin.admin import Administration
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
 from service.api.tasks import TaskRunner
@@ -32,8 +32,8 @@ from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError
+from service.tasks.reconstruction.tiles import MOST_AT_ONCE
 from service.tasks.room import PictureRoom
-from service.tasks.tiles import MOST_AT_ONCE
 from service.tasks.work import Limits
 from service.transport.open_files import fit_connections
 
@@ -99,8 +99,8 @@ class Worker:
         self.registry.holders += [self.tasks.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
-        self.control = Control(self.registry, settings, settings.metrics_dir)
-        self._info = Information(self.registry, self.metrics, self.control, self.device.lanes)
+        self.administration = Administration(self.registry, settings)
+        self._info = Information(self.registry, self.metrics, self.administration, self.device.lanes)
         self.information: ASGIApp = self._info.application()
         self.grpc = self._open_grpc() if settings.grpc_port else None
         self._loading: asyncio.Task[None] | None = None
@@ -121,7 +121,7 @@ class Worker:
 
     async def start(self) -> None:
         logger.info("the path of requests is %s", "compiled" if is_compiled() else "interpreted, which is slower")
-        await self.control.open()
+        await self.administration.open()
         if self.forwarder is not None:
             await self.forwarder.open()
         if self.listens_at_start:
@@ -167,9 +167,9 @@ class Worker:
         return min(self.settings.drain_s, REPLACE_DRAIN_S) if self.is_replaced else self.settings.drain_s
 
     async def stop(self) -> None:
-        """Finish the accepted requests, then end the threads."""
+        """Finish the accepted requests. Threads go on: one may be in a native call that never returns."""
         self.begin_stop()
-        await self.control.close()
+        await self.administration.close()
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
         try:
@@ -185,13 +185,6 @@ class Worker:
         if self.forwarder is not None:
             await self.forwarder.close()
         self.sequences.close()
-        self.close()
-
-    def close(self) -> None:
-        """End the threads, and wait for them."""
-        self.registry.close()
-        self.handler.close()
-        self.device.close()
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -80,19 +80,7 @@ def ask_every_route(url: str) -> None:
     versioned = infer.replace("/infer", "/versions/1/infer")
     status, body = ask(versioned, header + digit().astype("<f4").tobytes(), length)
     check("v2 infer, binary", status == 200 and json.loads(body)["outputs"][0]["data"] == logits, body)
-    paths = (
-        "/v2",
-        "/v2/health/live",
-        "/v2/health/ready",
-        "/v2/models/digits-classifier",
-        "/models",
-        "/livez",
-        "/readyz",
-    )
-    more = ("/v2/models/digits-classifier/ready", "/v2/models/digits-classifier/versions/1", "/metrics", "/docs")
-    for path in (*paths, *more):
-        status, body = ask(url + path)
-        check(path, status == 200 and bool(body), body)
+    check("/docs", ask(f"{url}/docs")[0] == 200)
     for status, path, body in ((404, "/nowhere", None), (400, "/classify", b"{}"), (405, "/classify", None)):
         got, text = ask(url + path, body)
         check(f"{path} is {status}", got == status and set(json.loads(text)) == {"error", "request_id"}, text)

@@ -52,16 +52,16 @@ def _check_image(manifest: Described, image: Image) -> None:
 
 
 def _check_sizes(image: Image) -> None:
-    if image.channels == 1 and (isinstance(image.scale, tuple) or isinstance(image.offset, tuple)):
-        raise ValueError("image: expected one number for scale and offset, because there is one channel")
+    if image.channels == 1 and any(isinstance(value, tuple) for value in (image.scale, image.offset, image.padding)):
+        raise ValueError("image: expected one number for scale, offset and padding, because there is one channel")
     if image.height is None and image.resize == "crop":
         raise ValueError("image.resize: expected a height and a width for crop")
     if image.height is not None and (image.longest is not None or image.multiple > 1):
         raise ValueError("image: expected no longest and no multiple, because height and width are given")
     if image.height is not None and image.shortest is not None and image.resize != "crop":
         raise ValueError("image.shortest: expected resize crop, or no height and width")
-    if image.shortest is not None and image.shortest < max(image.height or 0, image.width or 0):
-        raise ValueError(f"image.shortest: expected at least the sides of the crop, got {image.shortest}")
+    if not image.antialias and image.interpolation in ("box", "lanczos"):
+        raise ValueError(f"image.antialias: expected true for {image.interpolation}, which averages all pixels")
 
 
 def _check_classes(manifest: Described, classes: Classes | None) -> None:

@@ -56,8 +56,8 @@ class Image(Picture):
 
     ``stretch``: each side is resized by itself. ``fit``: the proportions stay, the picture lies wholly inside, and
     padding fills the rest. ``crop``: the proportions stay, the picture covers height x width, or has the shortest side
-    ``shortest``, and its centre is cut out. Where any size is taken, ``stretch`` and ``fit`` say how sides become
-    multiples of ``multiple``: by resizing, or by padding.
+    ``shortest``, and its centre is cut out, or padded where it is smaller. Where any size is taken, ``stretch`` and
+    ``fit`` say how sides become multiples of ``multiple``: by resizing, or by padding.
     """
     shortest: Count | None = None
     """The shortest side after resizing, in pixels: before a crop, or where any size is taken."""
@@ -66,16 +66,24 @@ class Image(Picture):
     multiple: Count = 1
     """Where any size is taken, both sides become multiples of this, the next larger ones."""
     enlarge: bool = True
-    """False: a picture is never made larger by ``fit``, ``shortest`` or ``longest``."""
+    """False: a picture is never made larger by ``fit``, ``crop``, ``shortest`` or ``longest``, but padded."""
+    rounding: Literal["nearest", "down"] = "nearest"
+    """How the sides of ``fit`` and half of an odd difference are rounded: where a crop or its padding begins.
+
+    ``nearest``: as Ultralytics' letterbox and torchvision's centre crop. ``down``: as Hugging Face's image processors.
+    """
     interpolation: Literal["nearest", "bilinear", "bicubic", "box", "lanczos"] = "bilinear"
     antialias: bool = True
-    """Whether a smaller picture averages all pixels, as Pillow does, or reads the nearest ones only, as OpenCV does."""
-    padding: Level = 0
-    """The level of the padding, 0 to 255, in every channel."""
+    """Whether a smaller picture averages all pixels, as Pillow does, or reads the nearest ones only, as OpenCV does.
+
+    False goes with ``nearest``, ``bilinear`` and ``bicubic``.
+    """
+    padding: Level | tuple[Level, Level, Level] = 0
+    """The level of the padding, 0 to 255: one, or three, in the order of the tensor's channels."""
     padded: Literal["centre", "end"] = "centre"
     """Where a padded picture lies: in the centre, or at the left and top."""
     reduced_decoding: bool = False
     """Whether a JPEG may be decoded at a half, a quarter or an eighth of its size if that is still larger than needed.
 
-    It is several times faster, and changes pixel values a little.
+    It is several times faster, and changes pixel values by some levels, for it is a sharper way to make them smaller.
     """

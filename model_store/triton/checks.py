@@ -14,7 +14,7 @@ from typing import Any
 from model_store.triton.schema import value_names
 
 DATATYPES = value_names("DataType")
-CONTROL_KINDS = value_names("ControlKind")
+CONTROL_KINDS = value_names("ModelSequenceBatching.Control.Kind")
 BOOLEAN_VALUES = ("int32_false_true", "fp32_false_true", "bool_false_true")
 """The fields that hold the two values of a control. At most one is set."""
 
@@ -162,7 +162,7 @@ def _check_initial_state(what: str, state: Any, initial: Any) -> Iterator[str]:
     )
     if not fits:
         yield f"{what}: dims: expected known sizes that fit the state's {list(state.dims)}, got {list(initial.dims)}"
-    if initial.WhichOneof("data") != "zero_data" and not initial.data_file:
+    if initial.WhichOneof("state_data") != "zero_data" and not initial.data_file:
         yield f"{what}: expected zero_data or data_file"
     yield from _check_file(f"{what}: data_file", initial.data_file)
 
@@ -171,7 +171,7 @@ def _check_warmup_input(what: str, given: Any) -> Iterator[str]:
     yield from _check_datatype(what, given.data_type)
     if any(size < 1 for size in given.dims):
         yield f"{what}: dims: expected known sizes of 1 or more, got {list(given.dims)}"
-    if given.WhichOneof("data") in (None, "input_data_file") and not given.input_data_file:
+    if given.WhichOneof("input_data_type") in (None, "input_data_file") and not given.input_data_file:
         yield f"{what}: expected zero_data, random_data or input_data_file"
     yield from _check_file(f"{what}: input_data_file", given.input_data_file)
 

@@ -12,8 +12,8 @@ from model_store.triton.schema import ModelConfig, field_names, value_names
 
 _MAX_SHOWN = 160
 _PLACE = re.compile(r"\A\d+:\d+ : ('.*': )?", re.DOTALL)
-_NO_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "(.*)"\.')
-_NO_VALUE = re.compile(r'Enum type "(\w+)" has no value named (.*)\.', re.DOTALL)
+_NO_FIELD = re.compile(r'Message type "inference\.([\w.]+)" has no field named "(.*)"\.')
+_NO_VALUE = re.compile(r'Enum type "inference\.([\w.]+)" has no value named (.*)\.', re.DOTALL)
 
 
 class _Fault(Exception):

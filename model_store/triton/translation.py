@@ -119,7 +119,7 @@ def _version_policy(config: Any) -> VersionPolicy:
     if not config.HasField("version_policy"):
         return VersionPolicy()
     policy = config.version_policy
-    match policy.WhichOneof("policy"):
+    match policy.WhichOneof("policy_choice"):
         case "latest":
             return VersionPolicy(latest=policy.latest.num_versions or 1)
         case "specific":
@@ -229,6 +229,6 @@ def _warmup_input(given: Any) -> WarmupInput:
     return WarmupInput(
         datatype=_datatype(given.data_type),
         dims=tuple(given.dims),
-        data=_WARMUP_DATA[given.WhichOneof("data")],
+        data=_WARMUP_DATA[given.WhichOneof("input_data_type")],
         data_file=given.input_data_file,
     )

@@ -5,7 +5,7 @@ is left out of the request. Without ``steps``, and for other models, there is on
 """
 
 import functools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from model_store.datatypes import DATATYPES
@@ -13,14 +13,14 @@ from service.api.handler import ErrorFormat
 from service.api.task_plan import Planner, TaskPlan
 from service.codecs.model_context import known
 from service.codecs.series import zeros_of
-from service.engine.loop.request import LoopRequest, LoopResult
+from service.engine.loop.request import LoopRequest
 from service.engine.tensors import Arrays, Signature
 from service.errors import InvalidInput
 from service.models.entry import Model
 from service.models.registry import Registry
 from service.protocol.generate import describe_generated, read_generate
 from service.protocol.infer_request import read_schedule
-from service.tasks.work import Emit, Infer, Iterate, Limits, Result, Work, run_in_thread
+from service.tasks.work import Emit, Infer, Iterate, Limits, Result, run_in_thread
 from service.transport.request import Request
 
 GENERATE = "/v2/models/{model}/generate"
@@ -45,14 +45,14 @@ def plan_generate(streams: bool, request: Request, registry: Registry, limits: L
         raise InvalidInput(f"{STEPS}: expected one row, got {rows}: send a request for each")
     describe = functools.partial(describe_generated, model.name, model.version, flat.id)
 
-    def work(emit: Emit | None) -> Work:
+    async def work(emit: Emit | None) -> Result:
         outputs: Arrays
         if steps is None:
-            outputs = yield Infer(inputs)
+            outputs = await Infer(inputs)
         else:
-            outputs = yield from _run_loop(inputs, steps, signature, emit and (lambda shown: emit(describe(shown))))
+            outputs = await _run_loop(inputs, steps, signature, emit and (lambda shown: emit(describe(shown))))
         size = sum(array.nbytes for array in outputs.values())
-        return Result((yield from run_in_thread(lambda: describe(outputs), size)))
+        return Result(await run_in_thread(lambda: describe(outputs), size))
 
     return TaskPlan(model, work, streams, last_event=None, schedule=schedule)
 
@@ -91,9 +91,7 @@ def _begin(inputs: Arrays, model: Model) -> Arrays:
     return {**inputs, **{name: zeros_of(tensors[name])[None] for name in left_out if tensors[name].has_fixed_rows}}
 
 
-def _run_loop(
-    inputs: Arrays, steps: int, signature: Signature, show: Callable[[Arrays], None] | None
-) -> Generator[Iterate, Any, Arrays]:
+async def _run_loop(inputs: Arrays, steps: int, signature: Signature, show: Callable[[Arrays], None] | None) -> Arrays:
     """The outputs of the last step. ``show`` gets those of the steps before it."""
     names = [tensor.name for tensor in signature.graph.outputs]
 
@@ -101,7 +99,5 @@ def _run_loop(
         if show is not None and step < steps - 1:
             show({name: shown[name] for name in names})
 
-    result: LoopResult = yield Iterate(
-        LoopRequest(inputs, steps, last=names, show=names, watch=watch if show else None)
-    )
-    return result.last
+    request = LoopRequest(inputs, steps, last=names, show=names, watch=watch if show else None)
+    return (await Iterate(request)).last

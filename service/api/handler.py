@@ -33,7 +33,7 @@ from service.protocol.timeout import find_timeout
 from service.settings import Settings
 from service.transport import sse
 from service.transport.cors import Cors
-from service.transport.handler import ConnectionLimits, Handler
+from service.transport.handler import Handler
 from service.transport.request import JSON, BodyBudget, Endpoint, Reply, Request, Work, render_server_timing
 from service.transport.status import error_reply
 
@@ -124,11 +124,66 @@ class Responder(Work):
             self.cancel_work()
         self.fail(DeadlinePassed(f"the deadline passed before {what}"))
 
+    def left_s(self, asked_s: float | None = None) -> float:
+        """What is left of its time now; negative when it is over."""
+        return self.allowed_s(asked_s) - self.elapsed_s()
+
+    def go_on(self) -> None:
+        """Call the function that answers its route. What that raises becomes the answer."""
+        try:
+            self._handler.starts[self.request.endpoint.route](self)
+        except Exception as error:  # noqa: BLE001
+            self.fail_or_wait(error)
+
+    def fail_or_wait(self, error: BaseException) -> None:
+        """Answer with an error, unless it is that a model is loaded, which the request waits for."""
+        if isinstance(error, StillLoading):
+            self.wait_at_most(max(0.0, self.left_s(find_timeout(self.request.body))))
+            error.when_loaded(self.go_on_late)
+        else:
+            self.fail(error)
+
+    def go_on_late(self) -> None:
+        """Go on after a wait, which counts as part of its time."""
+        if not self.gone:
+            self.stop_waiting()
+            self.late_s = self.elapsed_s()
+            self.go_on()
+
     def run_in_thread(
-        self, work: Callable[[], T], then: Callable[[T], None], *, is_answered: bool = False
+        self,
+        work: Callable[[], T],
+        then: Callable[[T], None],
+        *,
+        is_answered: bool = False,
+        threads: Executor | None = None,
     ) -> "asyncio.Future[T]":
-        """Call ``work`` in a thread, then ``then`` unless the deadline has passed; ``is_answered``: in any case."""
-        return self._handler.run_in_thread(self, work, then, is_answered, self._handler.parsing)
+        """Call ``work`` in a thread, then ``then`` unless the deadline has passed; ``is_answered``: in any case.
+
+        ``threads`` None: the one for work that holds the interpreter.
+        """
+
+        def done(future: asyncio.Future[T]) -> None:
+            if future.cancelled() or self.gone:
+                return
+            self.stop_waiting()
+            self.late_s = self.elapsed_s()
+            failure = future.exception()  # raised here, it would keep the body alive by a cycle
+            try:
+                if failure is not None:
+                    self.fail_or_wait(failure)
+                else:
+                    then(future.result())
+            except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the request
+                self.fail_or_wait(error)
+
+        handler = self._handler
+        future = handler.loop.run_in_executor(threads or handler.parsing, without_traceback, work)
+        self.cancel_work = future.cancel
+        future.add_done_callback(done)
+        if not is_answered:
+            self.wait_at_most(max(0.0, self.left_s()))
+        return future
 
     def fail(self, error: BaseException) -> None:
         """Answer with an error."""
@@ -180,7 +235,7 @@ class Responder(Work):
             send(deflate(reply.chunks, coding))
             return
         work = functools.partial(deflate, reply.chunks, coding)
-        self._handler.run_in_thread(self, work, send, True, self._handler.threads)
+        self.run_in_thread(work, send, is_answered=True, threads=self._handler.threads)
 
     def _reply(self, reply: Reply, answer: Answer | None) -> None:
         request, status = self.request, reply.status
@@ -196,16 +251,24 @@ class Responder(Work):
         """Called after the answer is out, so that nobody waits for it."""
         self._handler.metrics.route(self.request.endpoint.route, self.model_name).answered(status, total_s)
 
-    def hold_inflated(self, body: Body) -> bool:
-        """Take a body in place of the compressed one; False where others hold the room that it needs."""
+    def inflate(self, coding: str) -> None:
+        """Go on with the body before its content coding."""
+        work = functools.partial(inflate, self.request.body, coding, self._handler.settings.max_body_bytes)
+        if len(self.request.body) < _INFLATE_IN_THREAD_FROM_BYTES:
+            self._take_inflated(work())
+        else:
+            self.run_in_thread(work, self._take_inflated, threads=self._handler.threads)
+
+    def _take_inflated(self, body: Body) -> None:
+        """Take a body in place of the compressed one, if others do not hold the room that it needs."""
         budget = self._handler.body_budget
         if budget.held_bytes <= len(self.request.body):  # there is no other
             budget.grow(len(body))
         elif not budget.try_admit(len(body)):
-            return False
+            raise TryLater(f"body: expected room for {len(body)} more bytes, but others hold it")
         self._inflated_bytes = len(body)
         self.request.body = body
-        return True
+        self.go_on_late()
 
     def _let_go(self) -> None:
         self.gone = True
@@ -239,9 +302,7 @@ class RequestHandler(Handler):
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.clock = clock
-        self.max_body_bytes = settings.max_body_bytes
-        self.base_path = settings.base_path
-        self.limits = ConnectionLimits.of(settings)
+        self.settings = settings
         self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
         self.body_budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
         self.metrics = metrics
@@ -263,10 +324,20 @@ class RequestHandler(Handler):
         request.began = request.began or self.clock()
         responder = Responder(self, request)
         request.work = responder
-        if b"content-encoding" not in request.headers:
-            self._go_on(responder)
-        else:
-            self._inflate(responder, request.headers[b"content-encoding"])
+        coding = None
+        try:
+            if b"content-encoding" in request.headers:
+                coding = read_coding(request.headers[b"content-encoding"])
+            if coding is None:
+                responder.go_on()
+                return
+            if request.endpoint.route in _PLAIN_ROUTES:
+                raise UnsupportedCoding(
+                    f"content-encoding {coding!r}: expected none on {request.endpoint.route}", ("identity",)
+                )
+            responder.inflate(coding)
+        except ServiceError as error:
+            responder.fail(error)
 
     def refuse(self, request: Request, error: ServiceError) -> None:
         request.began = self.clock()
@@ -278,91 +349,6 @@ class RequestHandler(Handler):
     def close(self) -> None:
         self.threads.shutdown(wait=True, cancel_futures=True)
         self.parsing.shutdown(wait=True, cancel_futures=True)
-
-    def run_in_thread(
-        self,
-        responder: Responder,
-        work: Callable[[], T],
-        then: Callable[[T], None],
-        is_answered: bool,
-        threads: Executor,
-    ) -> "asyncio.Future[T]":
-        """As ``Responder.run_in_thread``."""
-
-        def done(future: asyncio.Future[T]) -> None:
-            if future.cancelled() or responder.gone:
-                return
-            responder.stop_waiting()
-            responder.late_s = responder.elapsed_s()
-            failure = future.exception()  # raised here, it would keep the body alive by a cycle
-            try:
-                if failure is not None:
-                    self._fail(responder, failure)
-                else:
-                    then(future.result())
-            except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the request
-                self._fail(responder, error)
-
-        future = self.loop.run_in_executor(threads, without_traceback, work)
-        responder.cancel_work = future.cancel
-        future.add_done_callback(done)
-        if not is_answered:
-            responder.wait_at_most(self._left_s(responder))
-        return future
-
-    def _fail(self, responder: Responder, error: BaseException) -> None:
-        if isinstance(error, StillLoading):
-            self._go_on_when_loaded(responder, error)
-        else:
-            responder.fail(error)
-
-    def _left_s(self, responder: Responder, asked_s: float | None = None) -> float:
-        """What is left of its time, as far as this is known before the body is read."""
-        return max(0.0, responder.allowed_s(asked_s) - responder.elapsed_s())
-
-    def _go_on(self, responder: Responder) -> None:
-        try:
-            self.starts[responder.request.endpoint.route](responder)
-        except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the request
-            self._fail(responder, error)
-
-    def _go_on_when_loaded(self, responder: Responder, error: StillLoading) -> None:
-        responder.wait_at_most(self._left_s(responder, find_timeout(responder.request.body)))
-        error.when_loaded(lambda: self._go_on_late(responder))
-
-    def _go_on_late(self, responder: Responder) -> None:
-        """Go on with a request after a wait, which counts as part of its time."""
-        if not responder.gone:
-            responder.stop_waiting()
-            responder.late_s = responder.elapsed_s()
-            self._go_on(responder)
-
-    def _inflate(self, responder: Responder, encoding: bytes) -> None:
-        """Go on with the body before its content coding."""
-        request = responder.request
-
-        def go_on(body: Body) -> None:
-            if responder.hold_inflated(body):
-                self._go_on_late(responder)
-            else:
-                responder.fail(TryLater(f"body: expected room for {len(body)} more bytes, but others hold it"))
-
-        try:
-            coding = read_coding(encoding)
-            if coding is None:
-                self._go_on(responder)
-                return
-            if request.endpoint.route in _PLAIN_ROUTES:
-                raise UnsupportedCoding(
-                    f"content-encoding {coding!r}: expected none on {request.endpoint.route}", ("identity",)
-                )
-            work = functools.partial(inflate, request.body, coding, self.max_body_bytes)
-            if len(request.body) < _INFLATE_IN_THREAD_FROM_BYTES:
-                go_on(work())
-            else:
-                self.run_in_thread(responder, work, go_on, False, self.threads)
-        except ServiceError as error:
-            responder.fail(error)
 
 
 def _match_model(path: str) -> Endpoint | None:

@@ -1,6 +1,5 @@
 """KServe's routes that carry tensors: predict and explain of its first protocol, and forecasts of time series."""
 
-import dataclasses
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,7 @@ import numpy as np
 from model_store.datatypes import datatype_of
 from service.api.generate import refuse_binary_outputs
 from service.api.handler import ErrorFormat
-from service.api.task_plan import Planner, TaskPlan
-from service.codecs.model_context import ModelContext
+from service.api.task_plan import Planner, TaskPlan, context_of
 from service.codecs.rows import check_count, in_order
 from service.codecs.series import VALUES
 from service.engine.tensors import Arrays
@@ -24,9 +22,9 @@ from service.protocol.json import render_json, type_name
 from service.protocol.large_json import parse_object
 from service.protocol.timeseries import TimeSeries, describe_forecast, read_forecast
 from service.tasks import classify
-from service.tasks.forecast import ForecastOptions, forecast
-from service.tasks.request import TaskRequest
-from service.tasks.work import Emit, Limits, Result, Work, decode_rows, infer_groups, run_in_thread
+from service.tasks.request import TaskOptions
+from service.tasks.sequences.forecast import ForecastOptions, forecast
+from service.tasks.work import Call, Emit, Infer, Limits, Result, decode_rows, run_in_thread
 from service.transport.request import Reply, Request
 from service.transport.status import error_reply
 
@@ -46,12 +44,12 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
     refuse_binary_outputs(signature)
     rows = _read_instances(request, model, limits)
 
-    def work(emit: Emit | None) -> Work:
-        own_limits = dataclasses.replace(limits, row_checks=model.row_checks)
-        groups = yield from decode_rows(rows, model.manifest, own_limits)
-        outputs = yield from infer_groups(groups)
+    async def work(emit: Emit | None) -> Result:
+        groups = await decode_rows(Call(TaskOptions(), rows, context_of(model), limits))
+        outputs = [await Infer(group.inputs) for group in groups]
         size = sum(array.nbytes for of_group in outputs for array in of_group.values())
-        return Result((yield from run_in_thread(lambda: {"predictions": in_order(groups, _show_all(outputs))}, size)))
+        shown = await run_in_thread(lambda: in_order(groups, [_show(of_group) for of_group in outputs]), size)
+        return Result({"predictions": shown})
 
     return TaskPlan(model, work, schedule=model.schedule(None, 0))
 
@@ -62,8 +60,8 @@ def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPl
     rows = _read_instances(request, model, limits)
     options = classify.Options(explain=True)
 
-    def work(emit: Emit | None) -> Work:
-        result = yield from classify.work(options, TaskRequest({}, rows), _context(model), limits, None)
+    async def work(emit: Emit | None) -> Result:
+        result = await classify.work(Call(options, rows, context_of(model), limits))
         return Result({"explanations": result.body["predictions"]})
 
     return TaskPlan(model, work)
@@ -78,8 +76,8 @@ def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskP
     options = ForecastOptions.parse(asked.options.model_dump(exclude_none=True))
     rows = [_row_of(item, f"inputs[{i}]") for i, item in enumerate(asked.inputs)]
 
-    def work(emit: Emit | None) -> Work:
-        predictions = yield from forecast(options, rows, _context(model), limits, None)
+    async def work(emit: Emit | None) -> Result:
+        predictions = await forecast(Call(options, rows, context_of(model), limits), rows)
         return Result(describe_forecast(asked, predictions, request.request_id, int(time.time())))
 
     return TaskPlan(model, work)
@@ -114,13 +112,10 @@ def _read_instances(request: Request, model: Model, limits: Limits) -> list[Any]
 
 def _unwrap(row: Any, model: Model) -> Any:
     """A row may be an object of the only input. Then it is the value of that input."""
-    names = list(model.signature.inputs)
-    named = isinstance(row, dict) and list(row) == names and len(names) == 1
-    return row[names[0]] if named and not isinstance(row[names[0]], str) else row
-
-
-def _show_all(outputs: Sequence[Arrays]) -> list[Sequence[Any]]:
-    return [_show(of_group) for of_group in outputs]
+    if not isinstance(row, dict) or len(row) != 1 or row.keys() != model.signature.inputs.keys():
+        return row
+    [value] = row.values()
+    return row if isinstance(value, str) else value
 
 
 def _show(outputs: Arrays) -> Sequence[Any]:
@@ -133,8 +128,7 @@ def _show(outputs: Arrays) -> Sequence[Any]:
 def _rows_of(name: str, array: np.ndarray) -> Sequence[Any]:
     if not array.dtype.hasobject:
         return [to_nested(row) for row in np.ascontiguousarray(array)]
-    rows: Sequence[Any] = np.array(to_json(name, array, datatype_of(array)), object).reshape(array.shape).tolist()
-    return rows
+    return list(np.array(to_json(name, array, datatype_of(array)), object).reshape(array.shape).tolist())
 
 
 def _row_of(item: TimeSeries, where: str) -> Any:
@@ -143,7 +137,3 @@ def _row_of(item: TimeSeries, where: str) -> Any:
     if VALUES in further:
         raise InvalidInput(f"{where}.{VALUES}: expected the history as series, got it as {VALUES} too")
     return {VALUES: item.series, **further} if further else item.series
-
-
-def _context(model: Model) -> ModelContext:
-    return ModelContext(model.name, model.version, model.manifest)

@@ -1,8 +1,9 @@
-"""What a route that works by a task makes of a request: the model, and the task as a generator."""
+"""What a route that works by a task makes of a request: the model, and the task as a coroutine."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+from service.codecs.model_context import ModelContext
 from service.models.entry import Model
 from service.models.registry import Registry
 from service.models.schedule_policy import UNSCHEDULED, Schedule
@@ -11,7 +12,7 @@ from service.transport.request import Request
 
 
 class TaskPlan(NamedTuple):
-    """``work`` makes the generator. It gets ``emit`` where the answer is a stream.
+    """``work`` makes the coroutine. It gets ``emit`` where the answer is a stream.
 
     ``last_event`` is the name of the event that ends a stream. ``schedule`` holds for each run of the task.
     """
@@ -21,6 +22,10 @@ class TaskPlan(NamedTuple):
     streams: bool = False
     last_event: str | None = "done"
     schedule: Schedule = UNSCHEDULED
+
+
+def context_of(model: Model) -> ModelContext:
+    return ModelContext(model.name, model.version, model.manifest, model.row_checks)
 
 
 Planner = Callable[[Request, Registry, Limits], TaskPlan]

@@ -1,4 +1,4 @@
-"""Task routes: each request runs a task, a generator.
+"""Task routes: each request runs a task, a coroutine.
 
 A planner reads the request and finds the model. The task then asks for one thing after the other (a run of a graph, the
 loop, slow work in a thread) and is sent the answer, until it returns its result. In a stream, what it emits on the way
@@ -6,7 +6,6 @@ goes out at once as server-sent events. All of this is on the event loop's threa
 """
 
 import asyncio
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -15,8 +14,7 @@ from typing import Any
 from service.api import generate as generate_routes
 from service.api import kserve
 from service.api.handler import Responder, Start
-from service.api.task_plan import Planner, TaskPlan
-from service.codecs.model_context import ModelContext
+from service.api.task_plan import Planner, TaskPlan, context_of
 from service.codecs.rows import check_count
 from service.engine.batching.queue import Answer
 from service.engine.loop.request import LoopResult
@@ -25,13 +23,16 @@ from service.models.entry import Model
 from service.models.registry import Registry
 from service.protocol.json import render_json
 from service.protocol.large_json import LARGE_BYTES
-from service.tasks import classify, generate, reconstruct, sequence
+from service.tasks import classify, detect, embed, generate, regress, segment
+from service.tasks.reconstruction import reconstruct
 from service.tasks.request import read_request
-from service.tasks.work import Admit, Infer, Limits, Result, RunInThread, Wanted, Work
+from service.tasks.sequences import sequence
+from service.tasks.work import Admit, Call, Infer, Limits, Result, RunInThread, Wanted, Work
 from service.transport import sse
 from service.transport.request import JSON, Reply, Request
 
-ROUTES: Mapping[str, Any] = {f"/{task.NAME}": task for task in (classify, sequence, reconstruct, generate)}
+_TASKS = (classify, detect, segment, embed, regress, sequence, reconstruct, generate)
+ROUTES: Mapping[str, Any] = {f"/{task.NAME}": task for task in _TASKS}
 """Route -> the module of its task, with ``NAME``, ``Options`` and ``work``."""
 
 
@@ -47,9 +48,8 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     options = task.Options.parse(asked.fields, asked.loose)
     version = None if options.version is None else str(options.version)
     model = registry.find_for_task(task.NAME, options.model, version)
-    context = ModelContext(model.name, model.version, model.manifest)
-    limits = dataclasses.replace(limits, row_checks=model.row_checks)
-    return TaskPlan(model, lambda emit: task.work(options, asked, context, limits, emit), options.stream)
+    call = functools.partial(Call, options, asked.rows, context_of(model), limits, asked.wants_picture)
+    return TaskPlan(model, lambda emit: task.work(call(emit)), options.stream)
 
 
 PLANNERS: Mapping[str, Planner] = {**dict.fromkeys(ROUTES, plan_task), **generate_routes.PLANNERS, **kserve.PLANNERS}
@@ -96,7 +96,7 @@ class TaskRun:
 
     def _ask(self, wanted: Wanted) -> None:
         model, schedule, runner = self.model, self._plan.schedule, self._runner
-        left_s = self._responder.allowed_s(schedule.timeout_s) - self._responder.elapsed_s()
+        left_s = self._responder.left_s(schedule.timeout_s)
         if isinstance(wanted, RunInThread):
             if wanted.admit is not None:
                 self._admit(wanted.admit, left_s)
@@ -163,18 +163,18 @@ class TaskRun:
             self._responder.finish_stream(200)
             return
         times = Answer({}, self._queue_s, self._batch_s, self._compute_s)
-        if result.media_type is not None:
-            headers = [(b"content-type", result.media_type.encode())]
-            self._responder.finish(Reply(200, [result.body], headers), times)
-        elif result.is_large or len(self._responder.request.body) > LARGE_BYTES:  # then the answer may be large too
-            self._responder.run_in_thread(
-                functools.partial(render_json, result.body), functools.partial(self._reply, times), is_answered=True
-            )
-        else:
-            self._reply(times, render_json(result.body))
+        kind = JSON if result.media_type is None else (b"content-type", result.media_type.encode())
 
-    def _reply(self, times: Answer, body: bytes) -> None:
-        self._responder.finish(Reply(200, [body], [JSON]), times)
+        def reply(body: bytes) -> None:
+            self._responder.finish(Reply(200, [body], [kind]), times)
+
+        if result.media_type is not None:
+            reply(result.body)
+        elif result.is_large or len(self._responder.request.body) > LARGE_BYTES:  # then the answer may be large too
+            render = functools.partial(render_json, result.body)
+            self._responder.run_in_thread(render, reply, is_answered=True)
+        else:
+            reply(render_json(result.body))
 
     def _close(self) -> None:
         """Break the reference cycle of the task: it would keep its arrays until the garbage collector runs."""

@@ -36,32 +36,8 @@ _KEPT_HEADERS: Final = 256
 Render = Callable[[Model, InferHeader, Answer], Reply]
 
 
-@dataclass(eq=False)
-class BodyLayout:
-    """Where the tensors are in every body of ``size_bytes`` that begins with the same header."""
-
-    size_bytes: int
-    places: Sequence[tuple[str, tuple[int, ...], np.dtype, int]]
-    """Name, shape, dtype and first byte of each."""
-
-    def read(self, body: bytes | memoryview) -> dict[str, np.ndarray]:
-        """The tensors, as views of a body of that size."""
-        if len(self.places) == 1:
-            [(name, shape, dtype, at)] = self.places
-            return {name: np.ndarray(shape, dtype, body, at)}
-        return {name: np.ndarray(shape, dtype, body, at) for name, shape, dtype, at in self.places}
-
-
-def find_layout(header: InferHeader, header_bytes: int) -> BodyLayout | None:
-    """The layout of bodies with a JSON part of ``header_bytes``; None where the bytes of a tensor need a check too."""
-    places = []
-    at = header_bytes
-    for item in header.inputs:
-        if item.size_bytes is None or item.dtype is None or item.dtype.kind == "b" or not item.count:
-            return None
-        places.append((item.name, item.shape, item.dtype, at))
-        at += item.size_bytes
-    return BodyLayout(at, places)
+Place = tuple[str, tuple[int, ...], np.dtype, int]
+"""Name, shape, dtype and first byte of a tensor in a body."""
 
 
 @dataclass(eq=False)
@@ -69,11 +45,20 @@ class _KnownHeader:
     """What is known of requests to a model with the same JSON part. The first of them has passed every check."""
 
     header: InferHeader
-    layout: BodyLayout
+    places: Sequence[Place]
+    size_bytes: int
+    """Of the whole body."""
     number: int
     row_elements: int
     key: Hashable
     schedule: Schedule
+
+    def read(self, body: bytes | memoryview) -> dict[str, np.ndarray]:
+        """The tensors, as views of a body of that size."""
+        if len(self.places) == 1:
+            [(name, shape, dtype, at)] = self.places
+            return {name: np.ndarray(shape, dtype, body, at)}
+        return {name: np.ndarray(shape, dtype, body, at) for name, shape, dtype, at in self.places}
 
 
 class InferHandler:
@@ -108,7 +93,7 @@ class InferHandler:
         known: _KnownHeader | None = None
         if header_bytes and header_bytes <= MAX_KEPT_BYTES and (of_model := self._known.get(model)) is not None:
             known = of_model.get(bytes(request.body[:header_bytes]))
-        if known is None or len(request.body) != known.layout.size_bytes:
+        if known is None or len(request.body) != known.size_bytes:
             self._start_anew(responder, model, header_bytes)
             return
         timeout_s = self._timeout_s(responder, model, known.schedule)
@@ -117,7 +102,7 @@ class InferHandler:
         if refusal is not None:
             responder.fail(refusal)
             return
-        inputs = known.layout.read(request.body)
+        inputs = known.read(request.body)
         if model.signature.checks_values:
             model.signature.check_values(inputs)
         rows = Rows(inputs, known.number, known.key)
@@ -191,13 +176,20 @@ class InferHandler:
 
     def _learn_header(self, model: Model, text: bytes, header: InferHeader, rows: Rows) -> None:
         """Keep what is known of a JSON part, for it may come again."""
-        layout = find_layout(header, len(text))
-        if layout is None or not model.signature.has_fixed_key:
+        if not model.signature.has_fixed_key:
             return
+        places: list[Place] = []
+        at = len(text)
+        for item in header.inputs:
+            if item.size_bytes is None or item.dtype is None or item.dtype.kind == "b" or not item.count:
+                return  # the bytes of the tensor need a check too
+            places.append((item.name, item.shape, item.dtype, at))
+            at += item.size_bytes
         known = self._known.setdefault(model, {})
         if len(known) >= _KEPT_HEADERS:
             known.clear()  # such as when each request has an id of its own
-        known[text] = _KnownHeader(header, layout, rows.number, rows.row_elements, rows.key, _schedule(model, header))
+        schedule = _schedule(model, header)
+        known[text] = _KnownHeader(header, places, at, rows.number, rows.row_elements, rows.key, schedule)
 
     def _check_time(
         self, responder: Responder, model: Model, rows: int, header: InferHeader, row_elements: int = 0
@@ -211,16 +203,22 @@ class InferHandler:
     ) -> None:
         """Submit a request after those before it in its sequence, or forward it to the worker that keeps it."""
         request = responder.request
+
+        def pass_on(outcome: Outcome) -> None:
+            if isinstance(outcome, ServiceError):
+                responder.fail(outcome)
+            else:
+                responder.finish(*outcome)
+
         if self._forwarder is not None and request.endpoint.route != FORWARDED_INFER:
             owner = self._forwarder.find_owner(model.name, step.id)
             if owner is not None:
-                left_s = _left_s(responder, header.timeout_s)
-                responder.cancel_work = owner.forward(request, left_s, _pass_on(responder))
+                responder.cancel_work = owner.forward(request, responder.left_s(header.timeout_s), pass_on)
                 return
 
         def go() -> None:
             try:
-                left_s = _left_s(responder, header.timeout_s)
+                left_s = responder.left_s(header.timeout_s)
                 if left_s <= 0:
                     raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
                 rows = turn.take(inputs)
@@ -295,11 +293,6 @@ class InferHandler:
         return left_s if schedule.wait_s == math.inf else model.dispatcher.limit_wait(left_s, schedule.wait_s)
 
 
-def _left_s(responder: Responder, asked_s: float | None) -> float:
-    """The time that is left now; negative when it is over."""
-    return responder.allowed_s(asked_s) - responder.elapsed_s()
-
-
 def _schedule(model: Model, header: InferHeader) -> Schedule:
     """What the request asks for, as far as the model's configuration allows it."""
     if model.loaded.schedule_policy is None:
@@ -310,18 +303,6 @@ def _schedule(model: Model, header: InferHeader) -> Schedule:
 def _is_long(outputs: Arrays) -> bool:
     """Whether the outputs take long to write as JSON."""
     return any(array.size > PIECE_NUMBERS for array in outputs.values())
-
-
-def _pass_on(responder: Responder) -> Callable[[Outcome], None]:
-    """A callback that answers with the outcome of another worker."""
-
-    def done(outcome: Outcome) -> None:
-        if isinstance(outcome, ServiceError):
-            responder.fail(outcome)
-        else:
-            responder.finish(*outcome)
-
-    return done
 
 
 def _classified(model: Model, header: InferHeader, outputs: Arrays) -> Arrays:

@@ -1,11 +1,12 @@
 """The model version that codecs and tasks work on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
+from service.codecs.picture_reader import CheckRow
 
 T = TypeVar("T")
 
@@ -17,6 +18,8 @@ class ModelContext:
     name: str
     version: str
     manifest: Manifest
+    row_checks: Mapping[str, CheckRow] = field(default_factory=dict)
+    """By graph: a check of the size of a picture before it is decoded. It raises BodyTooLarge."""
 
     def inputs(self, graph: str = MAIN) -> Mapping[str, Tensor]:
         return {tensor.name: tensor for tensor in self.manifest.graphs[graph].inputs}

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image as Pillow
@@ -71,6 +72,23 @@ def encode_heat(values: np.ndarray, over: np.ndarray | None = None) -> bytes:
     return _save(_enlarge(pixels, _enlargement(*values.shape)))
 
 
+def encode_mask(inside: np.ndarray) -> bytes:
+    """bool [height, width] as a black and white PNG, white inside."""
+    return write_png(Pillow.fromarray(inside))
+
+
+def encode_labels(labels: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> bytes:
+    """Positions [height, width] as a PNG whose pixel values they are, shown in colours; more than 256 as 16-bit grey.
+
+    ``colours`` are those of the labels.
+    """
+    if labels.dtype != np.uint8:
+        return write_png(Pillow.fromarray(labels.astype(np.uint16)))
+    picture = Pillow.fromarray(labels).convert("P")
+    picture.putpalette([level for colour in colours for level in colour])
+    return write_png(picture)
+
+
 def _finite(values: np.ndarray) -> np.ndarray:
     finite: np.ndarray = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     return finite
@@ -103,7 +121,12 @@ def _enlarge(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 def _save(pixels: np.ndarray) -> bytes:
     """A PNG of uint8 [height, width, 1 or 3]."""
-    buffer = io.BytesIO()
     shown = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-    Pillow.fromarray(np.ascontiguousarray(shown)).save(buffer, "PNG", compress_level=_LEVEL)
+    return write_png(Pillow.fromarray(np.ascontiguousarray(shown)))
+
+
+def write_png(picture: Pillow.Image) -> bytes:
+    """The picture as a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=_LEVEL)
     return buffer.getvalue()

@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model_store.datatypes import DATATYPES
-from model_store.graph import Tensor
+from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
+from model_store.pictures.geometry import Placement, Plan
 from model_store.tasks import Tiles
 from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
+from service.codecs.table import read_table
 from service.engine.tensors import Arrays, show_shape
 from service.errors import BodyTooLarge, Cancelled, InvalidInput
 from service.protocol.json import type_name
 from service.protocol.large_json import array_of_large, count_numbers
 
-MAX_ROWS = 65_536
 _MOST_DECODED = 8
 """A request may decode this many times the pixels of the largest picture. 64 MiB of photographs have fewer."""
 _NUMBERS_A_BYTE = 2
@@ -32,6 +33,8 @@ class Group(NamedTuple):
 
     places: Sequence[int]
     inputs: Arrays
+    placements: Sequence[Placement | None] = ()
+    """Where the caller's picture lies in each row. None: the row is no picture; empty: none of them is."""
 
 
 def group_rows(rows: Sequence[Arrays]) -> list[list[int]]:
@@ -64,41 +67,45 @@ def read_groups(
     rows: Any,
     manifest: Manifest,
     max_pixels: int,
-    max_rows: int = MAX_ROWS,
     graph: str = "main",
     check_row: CheckRow | None = None,
     tiles: Tiles | None = None,
     is_over: Callable[[], bool] = lambda: False,
+    field: str = "inputs",
 ) -> list[Group]:
-    """The rows as tensors, a group for each shape. Raises InvalidInput, UnsupportedMedia, BodyTooLarge.
+    """The rows of a field of the request as tensors, a group for each shape.
 
+    Raises InvalidInput, UnsupportedMedia, BodyTooLarge.
     Pictures that ``tiles`` cuts stay pixel values, uint8: they take a quarter of the memory, and each tile is scaled by
     itself. Raises Cancelled when ``is_over`` says that nobody waits any more.
     """
-    check_count(rows, max_rows)
     tensors = manifest.graphs[graph].inputs
+    if manifest.table is not None and graph == MAIN:
+        return [Group(range(len(rows)), read_table(rows, manifest.table, tensors, field))]
     if len(tensors) == 1 and {dict, PictureFile}.isdisjoint(map(type, rows)):
-        array = _read_all(rows, tensors[0])
+        array = _read_all(rows, tensors[0], field)
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
     reader = _RowReader(manifest, tensors, max_pixels, check_row, tiles)
     found: list[Arrays] = []
+    placements: list[Placement | None] = []
     kept_pixels = 0
     for i, row in enumerate(rows):
         if is_over():
             raise Cancelled("nobody waits for the rows any more")
-        found.append(reader.read(row, f"inputs[{i}]"))
-        kept_pixels += sum(math.prod(value.shape[-2:]) for value in found[-1].values())
+        found.append(reader.read(row, f"{field}[{i}]"))
+        placements.append(reader.placement)
+        kept_pixels += sum(reader.count_pixels(name, value) for name, value in found[-1].items())
         if kept_pixels > max_pixels and i:  # a short file may be a large picture, and there may be many of them
-            raise BodyTooLarge(f"inputs[{i}]: expected at most {max_pixels} pixels in all rows together, got more")
-    return [Group(places, stack_rows(found, places)) for places in group_rows(found)]
+            raise BodyTooLarge(f"{field}[{i}]: expected at most {max_pixels} pixels in all rows together, got more")
+    return [Group(places, stack_rows(found, places), [placements[i] for i in places]) for places in group_rows(found)]
 
 
-def check_count(rows: Any, max_rows: int) -> None:
+def check_count(rows: Any, max_rows: int, field: str = "inputs") -> None:
     """Raises InvalidInput where they are no array, none, or too many."""
     if not isinstance(rows, list) or not 0 < len(rows) <= max_rows:
         got = f"an array of {len(rows)}" if isinstance(rows, list) else type_name(rows)
-        raise InvalidInput(f"inputs: expected an array of 1 to {max_rows} rows, got {got}")
+        raise InvalidInput(f"{field}: expected an array of 1 to {max_rows} rows, got {got}")
 
 
 def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:
@@ -124,13 +131,13 @@ def count_bytes(rows: Sequence[Any], enough: int) -> int:
     return count
 
 
-def _read_all(rows: list[Any], tensor: Tensor) -> np.ndarray | None:
+def _read_all(rows: list[Any], tensor: Tensor, field: str) -> np.ndarray | None:
     """Rows of numbers in one go; None where they must be read one by one, for an error or because shapes differ."""
     try:
-        array = array_of_large(rows, DATATYPES[tensor.datatype], "inputs")
+        array = array_of_large(rows, DATATYPES[tensor.datatype], field)
     except InvalidInput:
         return None
-    _check_shape("inputs[0]", tensor, array.shape[1:])
+    _check_shape(f"{field}[0]", tensor, array.shape[1:])
     return array
 
 
@@ -144,8 +151,11 @@ class _RowReader:
     check_row: CheckRow | None
     tiles: Tiles | None
     decoded_pixels: int = 0
+    placement: Placement | None = None
+    """Of the picture in the last row."""
 
     def read(self, row: Any, where: str) -> Arrays:
+        self.placement = None
         if len(self.tensors) == 1:
             return {self.tensors[0].name: self._read_value(row, where, self.tensors[0])}
         names = [tensor.name for tensor in self.tensors]
@@ -175,18 +185,24 @@ class _RowReader:
             shape = show_shape(tensor.row_shape)
             raise InvalidInput(f"{where}: model {self.manifest.name!r} takes numbers of shape {shape}, not pictures")
 
-        def check(width: int, height: int) -> None:
-            self.decoded_pixels += width * height
+        def check(plan: Plan) -> None:
+            self.decoded_pixels += plan.placement.width * plan.placement.height
             most = _MOST_DECODED * self.max_pixels
             if self.decoded_pixels > most:  # a short file may be a large picture, and there may be many of them
                 raise BodyTooLarge(f"{where}: expected pictures of at most {most} pixels together, got more")
             if self.check_row is not None:
-                self.check_row(image.channels * (image.width or width) * (image.height or height))
+                self.check_row(image.channels * math.prod(plan.size))
 
-        pixels = decode_pixels(content, image, self.max_pixels, where, check)
+        pixels, self.placement = decode_pixels(content, image, self.max_pixels, where, check)
         if self.tiles is not None and self.tiles.cuts(*pixels.shape[1:]):
             return pixels
-        return scale_pixels(pixels, image).astype(DATATYPES[tensor.datatype].dtype, copy=False)
+        return scale_pixels(pixels, image, DATATYPES[tensor.datatype].dtype)
+
+    def count_pixels(self, name: str, value: np.ndarray) -> int:
+        """The pixels of a value, if it is a picture; the last two axes of others."""
+        image = self.manifest.image
+        is_last = image is not None and image.input == name and image.layout == "NHWC"
+        return math.prod(value.shape[:2] if is_last else value.shape[-2:])
 
 
 def fits(shape: Sequence[int], tensor: Tensor) -> bool:

@@ -10,7 +10,7 @@ from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
 from service.codecs.model_context import ModelContext, known
 from service.codecs.rows import fits
-from service.codecs.state import StateTensor, open_state, origin_of
+from service.codecs.state import open_state, origin_of
 from service.engine.tensors import Arrays, are_finite, show_shape
 from service.errors import InvalidInput
 from service.protocol.json import array_of, type_name
@@ -34,7 +34,7 @@ class SeriesReader:
         first = manifest.loop.start if manifest.loop and manifest.loop.start else MAIN
         inputs = context.inputs(first)
         self._history = inputs[self._facts.history]
-        self._resumed = {name: _state_tensor(inputs[name]) for name in resumable(manifest)}
+        self._resumed = {name: zeros_of(inputs[name]) for name in resumable(manifest)}
         ours = {self._facts.history, self._facts.length, self._facts.noise}
         if manifest.loop is not None:
             ours |= {carry.resume if manifest.loop.start else carry.input for carry in manifest.loop.carries}
@@ -52,7 +52,7 @@ class SeriesReader:
         else:
             got = "a series alone" if isinstance(row, list) else type_name(row)
             raise InvalidInput(f"{where}: expected {self._form()}, got {got}")
-        resumed: Arrays = {name: np.zeros(at.shape, at.dtype) for name, at in self._resumed.items()}
+        resumed: Arrays = self._resumed
         if STATE in fields:
             origin = origin_of(self._context)
             resumed = open_state(self._key, origin, fields[STATE], self._resumed, f"{where}.{STATE}")
@@ -68,9 +68,8 @@ class SeriesReader:
         if VALUES in fields and self._history.name not in fields:
             fields[self._history.name] = fields.pop(VALUES)
         if STATE in fields and not self._resumed:
-            raise InvalidInput(
-                f"{where}.{STATE}: model {self._context.name!r} cannot go on from a state; send whole series"
-            )
+            advice = "cannot go on from a state; send whole series"
+            raise InvalidInput(f"{where}.{STATE}: model {self._context.name!r} {advice}")
         if fields.keys() - {STATE} != {self._history.name, *(t.name for t in self._further)}:
             got = ", ".join(f"{name:.40}" for name in row) or "no fields"
             raise InvalidInput(f"{where}: expected {self._form()}, got an object with {got:.200}")
@@ -122,11 +121,7 @@ def begin_loop(context: ModelContext, started: Arrays) -> dict[str, np.ndarray]:
 
 def zeros_of(tensor: Tensor) -> np.ndarray:
     """One row of zeros. Every size must be fixed."""
-    return DATATYPES[tensor.datatype].zeros(_state_tensor(tensor).shape)
-
-
-def _state_tensor(tensor: Tensor) -> StateTensor:
-    return StateTensor(DATATYPES[tensor.datatype].dtype, tuple(int(size) for size in tensor.row_shape))
+    return DATATYPES[tensor.datatype].zeros(tuple(int(size) for size in tensor.row_shape))
 
 
 def _read_tensor(values: Any, tensor: Tensor, where: str) -> np.ndarray:

@@ -8,8 +8,6 @@ import base64
 import hashlib
 import hmac
 import json
-import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -32,17 +30,6 @@ class Origin(NamedTuple):
     digest: str
 
 
-class StateTensor(NamedTuple):
-    """A tensor of a state, without a batch axis."""
-
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
 def origin_of(context: ModelContext) -> Origin:
     """The digest covers every file of the version."""
     files = sorted((name, file.sha256) for name, file in context.manifest.files.items())
@@ -56,8 +43,8 @@ def seal(key: bytes, origin: Origin, tensors: Arrays) -> str:
     return _encode(_sign(key, body) + body)
 
 
-def open_state(key: bytes, origin: Origin, text: object, expected: Mapping[str, StateTensor], where: str) -> Arrays:
-    """The tensors by name, read-only. ``where`` names the field in messages.
+def open_state(key: bytes, origin: Origin, text: object, expected: Arrays, where: str) -> Arrays:
+    """The tensors by name, read-only, of the dtypes and shapes of ``expected``. ``where`` names the field in messages.
 
     Raises InvalidInput unless the text is what ``seal`` gave for the same key, origin and tensors.
     """
@@ -71,14 +58,14 @@ def open_state(key: bytes, origin: Origin, text: object, expected: Mapping[str, 
             f"{where}: expected a state of model {origin.model!r} version {origin.version}, got one of model "
             f"{came_from.model!r} version {came_from.version}{other}; begin without a state"
         )
-    size_bytes = sum(tensor.size_bytes for tensor in expected.values())
+    size_bytes = sum(tensor.nbytes for tensor in expected.values())
     if len(content) != size_bytes:
-        got = f"got {len(content)}; begin without a state"
-        raise InvalidInput(f"{where}: expected {size_bytes} bytes of tensors, {got}")
+        got = len(content)
+        raise InvalidInput(f"{where}: expected {size_bytes} bytes of tensors, got {got}; begin without a state")
     tensors, offset = {}, 0
     for name, tensor in expected.items():
         tensors[name] = np.ndarray(tensor.shape, tensor.dtype, content, offset)
-        offset += tensor.size_bytes
+        offset += tensor.nbytes
     return tensors
 
 

@@ -30,10 +30,7 @@ class Rows:
     @property
     def row_elements(self) -> int:
         """How many elements a row has in all inputs together."""
-        count = 0
-        for array in self.inputs.values():
-            count += array.size
-        return count // max(1, self.number)
+        return sum(array.size for array in self.inputs.values()) // max(1, self.number)
 
 
 class Signature:
@@ -48,42 +45,38 @@ class Signature:
         self.fragile = fragile
         self.inputs = {t.name: t for t in graph.inputs}
         self.outputs = {t.name: t for t in graph.outputs}
-        self.output_names = [t.name for t in graph.outputs]
-        self.axes = {t.name: t.batch_axis for t in graph.inputs}
-        self.output_axes = [t.batch_axis for t in graph.outputs]
-        self.batches = any(axis is not None for axis in self.axes.values()) and any(
-            axis is not None for axis in self.output_axes
-        )
         self.public_inputs = {t.name: t for t in graph.inputs if not t.internal}
         self.public_outputs = {t.name: t for t in graph.outputs if not t.internal}
+        self.output_names = list(self.outputs)
+        self.axes = {t.name: t.batch_axis for t in graph.inputs}
+        self.output_axes = [t.batch_axis for t in graph.outputs]
+        self.batches = all(any(axis is not None for axis in each) for each in (self.axes.values(), self.output_axes))
         self._most_rows = graph.leading_rows or 0
-        every_axis = {*self.axes.values(), *self.output_axes}
         self.leads_with_rows = self._most_rows > 0
         if graph.leading_rows is None:
-            self.leads_with_rows = self.batches and every_axis == {0}
+            self.leads_with_rows = self.batches and {*self.axes.values(), *self.output_axes} == {0}
         """Whether the first axis of every tensor is that of the rows."""
-        self._leading = [t.name for t in graph.inputs if not (t.optional or t.internal)]
         self._optional = {t.name for t in graph.inputs if t.optional}
         self._shared = [t.name for t in graph.inputs if t.batch_axis is None] if self.batches else []
-        self._shares_outputs = None in self.output_axes
-        """An output that is the same for every row has a value also where there are no rows."""
         self.has_fixed_key = not self._shared
-        self._one_rows_name = (
-            self._most_rows > 0 or len({t.shape[t.batch_axis] for t in graph.inputs if t.batch_axis is not None}) <= 1
-        )
-        self._shared_axes = _shared_axes(graph)
-        self._limited = [name for name in (*graph.axis_ranges, *graph.proved_sizes) if name in _axes_of(graph)]
-        self._bounded = [t for t in graph.inputs if (t.least, t.largest) != (None, None)]
-        self.is_dynamic = any(isinstance(size, str) for t in graph.inputs for size in t.row_shape)
+        batch_names = {t.shape[t.batch_axis] for t in graph.inputs if t.batch_axis is not None}
+        self._one_rows_name = self._most_rows > 0 or len(batch_names) <= 1
+        self._free_axes = [
+            (t, axis, size)
+            for t in graph.inputs
+            for axis, size in enumerate(t.shape)
+            if isinstance(size, str) and axis != t.batch_axis
+        ]
+        """Axes that are not the batch and may have any size, with their names."""
+        self.is_dynamic = bool(self._free_axes)
         """Whether rows may have more than one size."""
         self._one_key: Hashable = None if self.is_dynamic or not self.batches or self._shared else "any"
-        datatypes = [DATATYPES[t.datatype] for t in graph.inputs]
         self.dtypes = {t.name: DATATYPES[t.datatype].dtype for t in graph.inputs}
         self._checks = [
-            (t.name, t, d, t.row_shape if t.batch_axis == 0 else None)
-            for t, d in zip(graph.inputs, datatypes, strict=True)
+            (t.name, t, DATATYPES[t.datatype], t.row_shape if t.batch_axis == 0 else None) for t in graph.inputs
         ]
-        self._finite = [t.name for t, d in zip(graph.inputs, datatypes, strict=True) if t.finite and d.is_float]
+        self._finite = [t.name for t in graph.inputs if t.finite and DATATYPES[t.datatype].is_float]
+        self._bounded = [t for t in graph.inputs if (t.least, t.largest) != (None, None)]
         self.checks_values = bool(self._finite or self._bounded)
 
     def check(self, inputs: Arrays, *, may_be_empty: bool = False) -> Rows:
@@ -93,7 +86,7 @@ class Signature:
         (``answer_no_rows``), and empty axes where the graph survives them.
         """
         if inputs.keys() != self.inputs.keys():
-            self._check_names(inputs, self.inputs)
+            self.check_names(inputs, self.inputs)
         count = -1
         whole = False
         for name, tensor, datatype, row_shape in self._checks:
@@ -117,17 +110,14 @@ class Signature:
                 count = shape[tensor.batch_axis]
         if self._most_rows:
             self._check_rows(inputs)
-        if self._shared_axes:
-            self._check_shared_axes(inputs)
-        if self._limited:
+        if self.is_dynamic:
             whole = self._check_axes(inputs) or whole
         self.check_values(inputs)
         if not self.batches:
             return Rows(inputs, 1, None)
-        if whole or (count == 0 and self._shares_outputs):
-            whole = True
+        # An output that is the same for every row has a value also where there are no rows.
+        if whole or (count == 0 and None in self.output_axes):
             self._check_empty_run(inputs)
-        if whole:
             return Rows(inputs, 1, object(), whole=True)
         return Rows(inputs, count, self._one_key or self._key(inputs))
 
@@ -138,11 +128,7 @@ class Signature:
                 name = self.output_names[number]
                 raise ModelFailure(f"output {name!r} has {output.shape[axis]} rows for a batch of {rows}")
 
-    def check_public_names(self, inputs: Arrays) -> None:
-        """As for ``check``, of what callers send. Raises InvalidInput."""
-        self._check_names(inputs, self.public_inputs)
-
-    def _check_names(self, inputs: Arrays, known: Mapping[str, Tensor]) -> None:
+    def check_names(self, inputs: Arrays, known: Mapping[str, Tensor]) -> None:
         """Raises InvalidInput where an input is missing that has no value of its own, or one is not known."""
         if inputs.keys() - known.keys() or known.keys() - inputs.keys() - self._optional:
             named = [name + (" (optional)" if name in self._optional else "") for name in known]
@@ -150,7 +136,8 @@ class Signature:
 
     def _check_rows(self, inputs: Arrays) -> None:
         """The first axis of every input has the rows of the request, as many as its configuration allows."""
-        rows = {name: len(inputs[name]) for name in self._leading if name in inputs and inputs[name].ndim}
+        leading = [name for name, t in self.public_inputs.items() if name in inputs and not t.optional]
+        rows = {name: len(inputs[name]) for name in leading if inputs[name].ndim}
         if len(set(rows.values())) > 1:
             got = ", ".join(f"{name} {count}" for name, count in rows.items())
             raise InvalidInput(f"inputs: expected as many rows in each, got {got}")
@@ -173,46 +160,45 @@ class Signature:
         return (shapes, values)
 
     def _check_axes(self, inputs: Arrays) -> bool:
-        """Whether rows are not known to be independent at these sizes. Raises InvalidInput outside of the ranges."""
+        """Whether rows are not known to be independent at these sizes.
+
+        Raises InvalidInput outside of the ranges, and where axes of one name differ, whichever inputs they are in.
+        """
         whole = False
-        ranges, proved = self.graph.axis_ranges, self.graph.proved_sizes
-        for name, array in inputs.items():
-            tensor = self.inputs[name]
-            for axis, (wanted, size) in enumerate(zip(tensor.shape, array.shape, strict=False)):
-                if not isinstance(wanted, str) or axis == tensor.batch_axis:
-                    continue
-                limit = ranges.get(wanted)
-                if limit is not None and not limit.allows(size):
-                    raise InvalidInput(
-                        f"input {name!r}: expected a size {limit} on axis {axis} ({wanted!r}), got {size}"
-                    )
-                whole = whole or proved.get(wanted, size) != size
+        sizes: dict[str, list[tuple[str, int]]] = {}
+        for tensor, axis, axis_name in self._free_axes:
+            if tensor.name not in inputs:
+                continue
+            name, size = tensor.name, inputs[tensor.name].shape[axis]
+            limit = self.graph.axis_ranges.get(axis_name)
+            if limit is not None and not limit.allows(size):
+                raise InvalidInput(
+                    f"input {name!r}: expected a size {limit} on axis {axis} ({axis_name!r}), got {size}"
+                )
+            whole = whole or self.graph.proved_sizes.get(axis_name, size) != size
+            if not (tensor.optional or tensor.internal):
+                sizes.setdefault(axis_name, []).append((name, size))
+        for axis_name, found in sizes.items():
+            if any(size != found[0][1] for _, size in found):
+                got = ", ".join(f"{name!r} {size}" for name, size in found)
+                raise InvalidInput(f"inputs: expected one size of the axis {axis_name!r}, got {got}")
         return whole
 
     def check_values(self, inputs: Arrays) -> None:
         """What is to be looked at in each request, even if all else is declared as before: finite, within bounds."""
         for name in self._finite:
             if name in inputs and not are_finite(inputs[name]):
-                raise InvalidInput(f"input {name!r}: expected finite numbers, got {_first_bad(inputs[name])}")
+                bad = _show_first(inputs[name], ~np.isfinite(inputs[name]))
+                raise InvalidInput(f"input {name!r}: expected finite numbers, got {bad}")
         for tensor in self._bounded:
             if tensor.name in inputs:
                 _check_bounds(tensor, inputs[tensor.name])
 
-    def _check_shared_axes(self, inputs: Arrays) -> None:
-        """Axes of one name have one size, whichever inputs they are in."""
-        for axis_name, places in self._shared_axes.items():
-            sizes = {f"{name!r} {inputs[name].shape[axis]}": inputs[name].shape[axis] for name, axis in places}
-            if len(set(sizes.values())) > 1:
-                raise InvalidInput(f"inputs: expected one size of the axis {axis_name!r}, got {', '.join(sizes)}")
-
     def _check_empty(self, inputs: Arrays, may_be_empty: bool) -> None:
-        got = ", ".join(f"{name} {list(a.shape)}" for name, a in inputs.items())
+        got = _show_shapes(inputs)
         if not may_be_empty:
             raise InvalidInput(f"inputs: expected at least one row and no empty axis, got {got}")
-        will_run = not self.batches or not any(
-            axis is not None and inputs[name].shape[axis] == 0 for name, axis in self.axes.items() if name in inputs
-        )
-        if will_run:
+        if not self.batches or all(a is None or inputs[n].shape[a] for n, a in self.axes.items() if n in inputs):
             self._check_empty_run(inputs)
         # Its other sizes cost a request nothing, but the model makes outputs of them.
         if any(math.prod(size or 1 for size in a.shape) > MAX_EMPTY for a in inputs.values() if not a.size):
@@ -223,9 +209,9 @@ class Signature:
     def _check_empty_run(self, inputs: Arrays) -> None:
         """Raises InvalidInput where the graph may not survive a run on tensors without elements."""
         if self.fragile is not None and not all(array.size for array in inputs.values()):
-            got = ", ".join(f"{name} {list(a.shape)}" for name, a in inputs.items())
             raise InvalidInput(
-                f"inputs: expected no empty axis, which ONNX Runtime may not survive in {self.fragile}, got {got}"
+                f"inputs: expected no empty axis, which ONNX Runtime may not survive in {self.fragile}, got "
+                + _show_shapes(inputs)
             )
 
     def answer_no_rows(self, inputs: Arrays) -> Arrays:
@@ -251,10 +237,6 @@ def _value_of(array: np.ndarray) -> Hashable:
     return tuple(array.reshape(-1).tolist()) if array.dtype.hasobject else array.tobytes()
 
 
-def _axes_of(graph: Graph) -> set[int | str]:
-    return {size for tensor in graph.inputs for size in tensor.shape}
-
-
 def _fits(shape: tuple[int, ...], tensor: Tensor) -> bool:
     """Whether a shape has the declared sizes wherever these are fixed; the batch axis is free."""
     if tensor.any_shape:
@@ -265,45 +247,36 @@ def _fits(shape: tuple[int, ...], tensor: Tensor) -> bool:
     )
 
 
-def _show_bounds(least: int | None, largest: int | None) -> str:
-    if least is not None and largest is not None:
-        return f"from {least} to {largest}"
-    return f"of {least} or more" if largest is None else f"up to {largest}"
-
-
-def _shared_axes(graph: Graph) -> Mapping[str, Sequence[tuple[str, int]]]:
-    """Where each named axis occurs, for those that occur more than once and are not the batch."""
-    places: dict[str, list[tuple[str, int]]] = {}
-    for tensor in graph.inputs:
-        for axis, size in enumerate(tensor.shape):
-            if isinstance(size, str) and axis != tensor.batch_axis and not (tensor.optional or tensor.internal):
-                places.setdefault(size, []).append((tensor.name, axis))
-    return {name: found for name, found in places.items() if len(found) > 1}
-
-
 def show_shape(shape: Sequence[int | str]) -> str:
     """A declared shape for people: ``[batch, 1, 8, 8]``."""
     return "[" + ", ".join(str(size) for size in shape) + "]"
 
 
+def _show_shapes(inputs: Arrays) -> str:
+    return ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+
+
+def _show_first(array: np.ndarray, is_bad: np.ndarray) -> str:
+    index = tuple(np.argwhere(is_bad)[0].tolist())
+    return f"{array[index]} at {list(index)}"
+
+
 def _check_bounds(tensor: Tensor, array: np.ndarray) -> None:
     """Raises InvalidInput, which names the first value outside of the tensor's bounds."""
-    least, largest = tensor.least, tensor.largest
-    if not array.size or ((least is None or array.min() >= least) and (largest is None or array.max() <= largest)):
+    if not array.size:
         return
-    outside = np.zeros(array.shape, bool)
-    if least is not None:
-        outside |= array < least
-    if largest is not None:
-        outside |= array > largest
-    index = tuple(int(i) for i in np.argwhere(outside)[0])
-    bounds = _show_bounds(least, largest)
-    raise InvalidInput(f"input {tensor.name!r}: expected integers {bounds}, got {array[index]} at {list(index)}")
-
-
-def _first_bad(array: np.ndarray) -> str:
-    index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    return f"{array[index]} at {list(index)}"
+    low, high = array.min(), array.max()
+    least = low if tensor.least is None else tensor.least
+    largest = high if tensor.largest is None else tensor.largest
+    if least <= low and high <= largest:
+        return
+    bounds = f"from {least} to {largest}"
+    if tensor.largest is None:
+        bounds = f"of {least} or more"
+    elif tensor.least is None:
+        bounds = f"up to {largest}"
+    outside = _show_first(array, (array < least) | (array > largest))
+    raise InvalidInput(f"input {tensor.name!r}: expected integers {bounds}, got {outside}")
 
 
 def are_finite(array: np.ndarray) -> bool:
@@ -360,7 +333,7 @@ class BatchBuffer:
         buffer = self._arrays.get(key)
         if buffer is None or len(buffer) < rows:
             buffer = self._keep(key, self._empty((rows, *first.shape[1:]), first.dtype))
-        batch = buffer if len(buffer) == rows else buffer[:rows]
+        batch = buffer[:rows]
         if len(parts) == 1 and len(first) == 1:
             batch[:] = first  # for one row, assignment takes a third of the time
             return batch
@@ -390,7 +363,7 @@ def _join_inside(parts: Sequence[np.ndarray], rows: int, axis: int) -> np.ndarra
 
 
 def cut_rows(array: np.ndarray, axis: int | None, begin: int, end: int) -> np.ndarray:
-    """Rows of an array along its batch axis; all of it where every row shares it."""
-    if axis is None:
+    """Rows of an array along its batch axis; the array itself where every row shares it, or if these are all rows."""
+    if axis is None or end - begin == array.shape[axis]:
         return array
     return array[begin:end] if axis == 0 else array[(slice(None),) * axis + (slice(begin, end),)]

@@ -1,6 +1,24 @@
 """All metrics that are exposed, and the records behind the statistics routes."""
 
-from service.metrics.storage import Definition
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """A metric: ``kind`` is counter, gauge, histogram (with upper ``bounds``) or record (of several ``fields``)."""
+
+    kind: str
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    bounds: tuple[float, ...] = ()
+    fields: tuple[str, ...] = ()
+
+    @property
+    def length(self) -> int:
+        """The numbers of a series. A histogram has one for each bucket, one above the last bound, and the sum."""
+        return len(self.bounds) + 2 if self.kind == "histogram" else len(self.fields) or 1
+
 
 SECONDS = (
     *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),
@@ -16,7 +34,7 @@ BATCH_FIELDS = ("count", "input_s", "infer_s", "output_s")
 """Seconds summed over batches."""
 
 _MODEL = ("model", "version")
-DEFINITIONS = {
+ALL = {
     d.name: d
     for d in (
         Definition("counter", "sluice_requests", "Requests answered, by status", ("route", "model", "status")),
@@ -33,14 +51,9 @@ DEFINITIONS = {
         Definition("gauge", "sluice_workers", "Workers that are alive", ()),
         Definition("gauge", "sluice_worker_memory_bytes", "Resident memory of the workers, shared pages in each", ()),
         Definition("gauge", "sluice_device_memory_bytes", "Memory of a GPU, all processes", ("device", "kind")),
-    )
-}
-RECORDS = {
-    d.name: d
-    for d in (
         Definition("record", REQUESTS, "Requests that were answered, and not", _MODEL, (), REQUEST_FIELDS),
         Definition("record", BATCHES, "Batches by their number of rows", (*_MODEL, "rows"), (), BATCH_FIELDS),
     )
 }
-"""The records behind the statistics routes. They are not exposed."""
-ALL = DEFINITIONS | RECORDS
+DEFINITIONS = {name: definition for name, definition in ALL.items() if definition.kind != "record"}
+"""Those that are exposed. The records are behind the statistics routes."""

@@ -7,9 +7,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from service.metrics.definitions import DEFINITIONS
+from service.metrics.definitions import DEFINITIONS, Definition
 from service.metrics.meters import Metrics
-from service.metrics.storage import Definition, Labels
+from service.metrics.storage import Labels
 
 
 def expose(metrics: Metrics, accept: str) -> tuple[bytes, str]:

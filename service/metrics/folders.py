@@ -61,17 +61,8 @@ def find_folder_of_siblings() -> Path | None:
 
 
 def _read_start(pid: int) -> str:
-    """When a process was started, in ticks since boot. Without `/proc`: "0" if it runs.
-
-    Not psutil's ``create_time``, which changes when the clock is set.
-    """
-    with contextlib.suppress(OSError):
+    """When a process was started, in ticks since boot: psutil's ``create_time`` changes when the clock is set."""
+    try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    if Path("/proc/self/stat").exists():
+    except OSError:
         return "ended"
-    with contextlib.suppress(PermissionError):  # it runs, as another user
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return "ended"
-    return "0"

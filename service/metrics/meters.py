@@ -9,19 +9,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from service.metrics.definitions import ALL, BATCHES, DEFINITIONS, RECORDS, REQUEST_FIELDS, REQUESTS
-from service.metrics.storage import (
-    Counter,
-    Definition,
-    Gauge,
-    Histogram,
-    Labels,
-    Record,
-    Series,
-    Storage,
-    is_in_use,
-    read_storage,
-)
+from service.metrics.definitions import ALL, BATCHES, DEFINITIONS, REQUEST_FIELDS, REQUESTS, Definition
+from service.metrics.storage import Histogram, Labels, Numbers, Series, Storage, is_in_use, read_storage
 from service.metrics.times import Tally, Times
 from service.metrics.tracing import DEFAULTS, Sampler
 
@@ -38,16 +27,17 @@ class ModelMeter:
         labels = (model, version)
         self._metrics, self._labels = metrics, labels
         self._sampler = sampler or Sampler({}, DEFAULTS)
-        self._requests = metrics.record(REQUESTS, labels)
-        self._batches: dict[int, Record] = {}
+        self._requests = metrics.numbers(REQUESTS, labels)
+        self._batches: dict[int, Numbers] = {}
         self._queue = metrics.histogram("sluice_queue_seconds", labels)
         self._batch = metrics.histogram("sluice_batch_seconds", labels)
         self._compute = metrics.histogram("sluice_compute_seconds", labels)
         self._rows = metrics.histogram("sluice_batch_rows", labels)
-        self._depth = metrics.gauge("sluice_queue_rows", labels)
+        self._depth = metrics.numbers("sluice_queue_rows", labels)
 
     def queued(self, waits_s: Sequence[float]) -> None:
-        self._queue.observe_all(waits_s)
+        for wait_s in waits_s:
+            self._queue.observe(wait_s)
 
     @property
     def traces(self) -> bool:
@@ -59,24 +49,15 @@ class ModelMeter:
         self._compute.observe(compute_s)
         record = self._batches.get(rows)
         if record is None:
-            record = self._batches[rows] = self._metrics.record(BATCHES, (*self._labels, str(rows)))
-        record.add(0, 1.0)
-        record.add(1, batch_s)
-        record.add(2, compute_s)
-        record.add(3, output_s)
-        self._requests.set(_LAST, time.time())
+            record = self._batches[rows] = self._metrics.numbers(BATCHES, (*self._labels, str(rows)))
+        record.add(1.0, batch_s, compute_s, output_s)
+        self._requests.set(time.time(), _LAST)
 
     def answered(self, tally: Tally) -> None:
-        requests = self._requests
-        requests.add(0, tally.requests)
-        requests.add(1, tally.total_s)
-        requests.add(2, tally.queue_s)
-        requests.add(3, tally.batch_s)
-        requests.add(4, tally.compute_s)
+        self._requests.add(tally.requests, tally.total_s, tally.queue_s, tally.batch_s, tally.compute_s)
 
     def failed(self, seconds: float = 0.0) -> None:
-        self._requests.add(_FAIL, 1.0)
-        self._requests.add(_FAIL + 1, seconds)
+        self._requests.add(1.0, seconds, field=_FAIL)
 
     def traced(self, times: Times) -> None:
         self._sampler.see(*self._labels, times)
@@ -91,48 +72,38 @@ class RouteMeter:
     def __init__(self, metrics: "Metrics", route: str, model: str) -> None:
         self._metrics, self._route, self._model = metrics, route, model
         self._seconds = metrics.histogram("sluice_request_seconds", (route, model))
-        self._statuses: dict[int, Counter] = {}
+        self._statuses: dict[int, Numbers] = {}
 
     def answered(self, status: int, seconds: float) -> None:
         counter = self._statuses.get(status)
         if counter is None:
-            counter = self._metrics.counter("sluice_requests", (self._route, self._model, str(status)))
+            counter = self._metrics.numbers("sluice_requests", (self._route, self._model, str(status)))
             self._statuses[status] = counter
-        counter.inc()
+        counter.add(1.0)
         self._seconds.observe(seconds)
 
 
 class Metrics:
-    """All metrics of this worker, and the sums over all workers.
+    """All metrics of this worker, and the sums over all workers. Gauges of dead workers are left out."""
 
-    ``alive`` tells whether a process runs; None: its lock does. Gauges of dead workers are left out.
-    """
-
-    def __init__(self, folder: Path | None = None, alive: Callable[[int], bool] | None = None) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self._folder, self._pid = folder, os.getpid()
-        self._alive = alive
         self._storage = Storage(folder, self._pid)
-        self._rejected: dict[tuple[str, str], Counter] = {}
         self._routes: dict[tuple[str, str], RouteMeter] = {}
         self.sources: list[Source] = []
-        self.gauge("sluice_workers").set(1)
+        self.numbers("sluice_workers").set(1)
 
-    def counter(self, name: str, labels: Labels = ()) -> Counter:
-        return Counter(self._storage.values, self._storage.place(DEFINITIONS[name], labels))
-
-    def gauge(self, name: str, labels: Labels = ()) -> Gauge:
-        return Gauge(self._storage.values, self._storage.place(DEFINITIONS[name], labels))
+    def numbers(self, name: str, labels: Labels = ()) -> Numbers:
+        """A counter, a gauge or a record."""
+        return Numbers(self._storage.values, self._storage.place(ALL[name], labels))
 
     def histogram(self, name: str, labels: Labels) -> Histogram:
         definition = DEFINITIONS[name]
         return Histogram(self._storage.values, self._storage.place(definition, labels), definition.bounds)
 
-    def record(self, name: str, labels: Labels) -> Record:
-        return Record(self._storage.values, self._storage.place(RECORDS[name], labels))
-
     def records(self, name: str) -> Iterator[tuple[Labels, Mapping[str, float]]]:
         """Every worker's records of a name, by field; those of dead workers too."""
-        fields = RECORDS[name].fields
+        fields = ALL[name].fields
         for definition, labels, values in self._everything():
             if definition.name == name:
                 yield labels, dict(zip(fields, values, strict=True))
@@ -145,20 +116,16 @@ class Metrics:
         return meter
 
     def rejected(self, model: str, reason: str) -> None:
-        counter = self._rejected.get((model, reason))
-        if counter is None:
-            counter = self._rejected[model, reason] = self.counter("sluice_rejected", (model, reason))
-        counter.inc()
+        self.numbers("sluice_rejected", (model, reason)).add(1.0)
 
     def sums(self) -> Mapping[str, Series]:
         """Every metric by its labels, over all workers that share them."""
         sums: dict[str, dict[Labels, list[float]]] = {name: {} for name in DEFINITIONS}
         for definition, labels, values in self._everything():
-            if definition.name in RECORDS:
-                continue
-            found = sums[definition.name]
-            known = found.get(labels)
-            found[labels] = list(values) if known is None else [a + b for a, b in zip(known, values, strict=True)]
+            if definition.name in DEFINITIONS:
+                found = sums[definition.name]
+                known = found.get(labels, [0.0] * definition.length)
+                found[labels] = [a + b for a, b in zip(known, values, strict=True)]
         for source in self.sources:
             for name, labels, value in source():
                 sums[name][labels] = [value]
@@ -167,21 +134,14 @@ class Metrics:
     def workers(self) -> set[int]:
         """The process ids of the workers that share these metrics and are alive, this one among them."""
         paths = self._folder.glob("*.series") if self._folder else ()
-        return {self._pid, *(_pid_of(path) for path in paths if self._is_alive(path))}
+        return {self._pid, *(int(path.stem.partition("-")[0]) for path in paths if is_in_use(path))}
 
     def _everything(self) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
         yield from self._storage.series()
         for path in self._folder.glob("*.series") if self._folder else ():
             if path == self._storage.series_path:
                 continue
-            alive = self._is_alive(path)
-            for definition, labels, values in read_storage(path, ALL):
+            alive = is_in_use(path)
+            for definition, labels, values in read_storage(path):
                 if alive or definition.kind != "gauge":
                     yield definition, labels, values
-
-    def _is_alive(self, path: Path) -> bool:
-        return is_in_use(path) if self._alive is None else self._alive(_pid_of(path))
-
-
-def _pid_of(path: Path) -> int:
-    return int(path.stem.partition("-")[0])

@@ -14,10 +14,11 @@ import json
 import mmap
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
+
+from service.metrics.definitions import ALL, Definition
 
 _STORAGE_BYTES = 64 << 20  # the file is sparse: only used pages take memory
 
@@ -26,23 +27,6 @@ Series = dict[Labels, list[float]]
 
 Values: TypeAlias = "list[float] | memoryview[float]"
 """A list if no other process reads the numbers, because to add to it is faster."""
-
-
-@dataclass(frozen=True)
-class Definition:
-    """A metric: ``kind`` is counter, gauge, histogram (with upper ``bounds``) or record (of several ``fields``)."""
-
-    kind: str
-    name: str
-    help: str
-    labels: tuple[str, ...]
-    bounds: tuple[float, ...] = ()
-    fields: tuple[str, ...] = ()
-
-    @property
-    def length(self) -> int:
-        """The numbers of a series. A histogram has one for each bucket, one above the last bound, and the sum."""
-        return len(self.bounds) + 2 if self.kind == "histogram" else len(self.fields) or 1
 
 
 class Storage:
@@ -98,13 +82,8 @@ def is_in_use(series_path: Path) -> bool:
     return False
 
 
-def read_storage(
-    series_path: Path, defined: Mapping[str, Definition]
-) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
-    """The series of another worker. ``defined``: the definitions by name.
-
-    Incomplete lines of a killed worker are left out, and so are the series of other releases.
-    """
+def read_storage(series_path: Path) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
+    """The series of another worker, without incomplete lines if it was killed, and without those of other releases."""
     try:
         lines = series_path.read_text().splitlines(keepends=True)
         with series_path.with_suffix(".storage").open("rb") as file:
@@ -116,24 +95,24 @@ def read_storage(
             if not line.endswith("\n"):
                 continue
             name, labels, at = json.loads(line)
-            definition = defined.get(name)
-            if definition is None:
-                continue
-            with values[at : at + definition.length] as numbers:
-                yield definition, tuple(labels), numbers.tolist()
+            if definition := ALL.get(name):
+                with values[at : at + definition.length] as numbers:
+                    yield definition, tuple(labels), numbers.tolist()
 
 
-class Counter:
+class Numbers:
+    """The number of a counter or a gauge, or the numbers of a record in the order of its fields."""
+
     def __init__(self, values: Values, at: int) -> None:
         self._values, self._at = values, at
 
-    def inc(self, amount: float = 1.0) -> None:
-        self._values[self._at] += amount
+    def add(self, *amounts: float, field: int = 0) -> None:
+        """Add to this field and those that follow it."""
+        for at, amount in enumerate(amounts, self._at + field):
+            self._values[at] += amount
 
-
-class Gauge(Counter):
-    def set(self, value: float) -> None:
-        self._values[self._at] = value
+    def set(self, value: float, field: int = 0) -> None:
+        self._values[self._at + field] = value
 
 
 class Histogram:
@@ -144,20 +123,3 @@ class Histogram:
     def observe(self, value: float) -> None:
         self._values[self._at + bisect_left(self._bounds, value)] += 1.0
         self._values[self._sum] += value
-
-    def observe_all(self, observed: Sequence[float]) -> None:
-        for value in observed:
-            self.observe(value)
-
-
-class Record:
-    """The numbers of a record, in the order of its fields."""
-
-    def __init__(self, values: Values, at: int) -> None:
-        self._values, self._at = values, at
-
-    def add(self, field: int, amount: float) -> None:
-        self._values[self._at + field] += amount
-
-    def set(self, field: int, value: float) -> None:
-        self._values[self._at + field] = value

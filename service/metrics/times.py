@@ -1,5 +1,6 @@
 """The times of requests, for statistics and traces."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -14,19 +15,12 @@ class Times(NamedTuple):
     compute_s: float
 
 
+@dataclass(slots=True)
 class Tally:
     """Requests that were answered together: their number, and the sums of their stages in seconds."""
 
-    def __init__(
-        self,
-        requests: int = 0,
-        total_s: float = 0.0,
-        queue_s: float = 0.0,
-        batch_s: float = 0.0,
-        compute_s: float = 0.0,
-    ) -> None:
-        self.requests = requests
-        self.total_s = total_s
-        self.queue_s = queue_s
-        self.batch_s = batch_s
-        self.compute_s = compute_s
+    requests: int = 0
+    total_s: float = 0.0
+    queue_s: float = 0.0
+    batch_s: float = 0.0
+    compute_s: float = 0.0

@@ -101,12 +101,10 @@ class Tracer:
         """Change settings. None resets one: of a model to the server's, of the server to the default."""
         target = self._shared if model is None else self.sampler(model).own
         for name, value in changes.items():
-            if value is not None:
-                target[name] = value  # type: ignore[literal-required]  # the caller has checked them
-            elif model is None:
-                target[name] = DEFAULTS[name]  # type: ignore[literal-required]
-            else:
+            if value is None and model is not None:
                 target.pop(name, None)  # type: ignore[misc]
+            else:  # the caller has checked them
+                target[name] = DEFAULTS[name] if value is None else value  # type: ignore[literal-required]
         for sampler in self._samplers.values():
             sampler.renew()
         # Traces are written whatever the level of other logs.

@@ -1,21 +1,32 @@
 """A model in this worker: its versions, which of them serve, and why the others do not."""
 
 import asyncio
+import copy
 import enum
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from model_store import ModelVersion
+from model_store.files.reading import find_memory
+from model_store.graph import MAIN
 from model_store.listing import Unusable
 from model_store.store import read_number
+from service.engine.batching.cost import RunMemory
+from service.engine.batching.queue import BatchQueue
+from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
+from service.engine.execution.observer import Observer
 from service.engine.loop.continuous_batcher import ContinuousBatcher
+from service.engine.loop.slots import SlotTable
 from service.errors import InvalidInput, UnknownModel
-from service.models.loading import LoadedVersion
+from service.models.loading import LoadedVersion, VerifiedGraph
 from service.models.schedule_policy import Schedule
 from service.protocol.infer_request import priority_of
+from service.settings import Settings
 
+_PART_OF_MEMORY = 4
+"""The runs of all lanes together may take 1/4 of the memory. Weights, bodies and answers need some too."""
 UNLOADED = "it was unloaded"
 
 
@@ -27,29 +38,68 @@ class State(enum.StrEnum):
 
 
 class Model:
-    """A version in service. ``graphs`` are the dispatchers of all graphs, ``dispatcher`` is that of ``main``."""
+    """A version in service: a queue and a dispatcher for each graph, and its loop. ``dispatcher`` is that of ``main``.
+
+    ``observer`` is told what its graphs do.
+    """
 
     def __init__(
-        self,
-        name: str,
-        version: str,
-        loaded: LoadedVersion,
-        dispatcher: Dispatcher,
-        graphs: Mapping[str, Dispatcher],
-        loop: ContinuousBatcher | None,
+        self, name: str, version: str, loaded: LoadedVersion, settings: Settings, device: Device, observer: Observer
     ) -> None:
         self.name = name
         self.version = version
         self.loaded = loaded
-        self.dispatcher = dispatcher
-        self.graphs = graphs
-        self.loop = loop
         self.manifest = loaded.manifest
-        self.signature = dispatcher.signature
         self.sequence_rules = loaded.sequence_rules
         self.tasks = loaded.manifest.tasks
-        self.row_checks = {name: one.memory.check for name, one in graphs.items() if one.memory is not None}
+        overrides, policy, looping = loaded.manifest.batching, loaded.schedule_policy, loaded.manifest.loop
+        wait_s = settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
+        max_requests = policy.max_requests if policy else (None, None)
+        self.graphs = {
+            graph_name: Dispatcher(
+                graph.session,
+                graph.signature,
+                device,
+                BatchQueue(graph.max_rows, settings.max_queue_rows, wait_s, max_requests),
+                cost=graph.cost,
+                pad=graph.pad,
+                all_cores=graph.all_cores,
+                observer=observer,
+                may_inline=graph.session.open_ended is None,
+                least_s=settings.deadline_s if policy else 0.0,
+                row_elements=graph.row_elements,
+                memory=_bound(graph, settings, device.lanes),
+            )
+            for graph_name, graph in {MAIN: loaded, **loaded.graphs}.items()
+        }
+        self.dispatcher = self.graphs[MAIN]
+        self.signature = self.dispatcher.signature
+        self.row_checks = {name: one.memory.check for name, one in self.graphs.items() if one.memory is not None}
         """For each graph a function that raises BodyTooLarge if a row of so many elements takes too much memory."""
+        self.loop = (
+            None
+            if looping is None
+            else ContinuousBatcher(
+                loaded.session,
+                loaded.signature,
+                looping.carries,
+                device,
+                SlotTable(settings.max_slots, settings.max_queue_rows),
+                max_rows=loaded.max_rows,
+                cost=copy.deepcopy(loaded.cost),  # a step has another overhead than a single run of the same graph
+                pad=loaded.pad,
+                observer=observer,
+                may_inline=loaded.session.open_ended is None,
+                memory=_bound(loaded, settings, device.lanes),
+            )
+        )
+
+    async def drain(self) -> None:
+        """Return when all accepted requests are answered."""
+        if self.loop is not None:
+            await self.loop.drain()
+        # After its loop a request may run another graph, so these come last.
+        await asyncio.gather(*(dispatcher.drain() for dispatcher in self.graphs.values()))
 
     def schedule(self, asked_s: float | None, level: int) -> Schedule:
         """The timeout, wait and priority of a request that asks for a timeout and a priority level."""
@@ -65,6 +115,14 @@ class Model:
                 f"sequence_id: expected the id of a sequence by the infer route, for model {self.name!r} keeps state "
                 "from request to request, got none"
             )
+
+
+def _bound(graph: VerifiedGraph, settings: Settings, lanes: int) -> RunMemory | None:
+    """The limit of a run, if it is known how much memory a row takes."""
+    if graph.memory is None:
+        return None
+    limit_bytes = settings.max_run_bytes or find_memory() // (_PART_OF_MEMORY * lanes * settings.workers)
+    return RunMemory(limit_bytes, graph.memory)
 
 
 @dataclass(eq=False)
@@ -91,8 +149,6 @@ class ModelEntry:
     """What else is in its folder and cannot serve."""
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its versions were tried, or when one of them takes too long to wait for."""
-    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by whoever loads or unloads."""
 
     @property
     def why(self) -> str:

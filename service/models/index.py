@@ -11,6 +11,7 @@ from model_store import ModelVersion, Store
 from model_store.errors import BadName
 from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents, Unusable
+from model_store.manifest import Task
 from model_store.store import read_number
 from service.errors import NotReady, UnknownModel
 from service.models.entry import ModelEntry, State, find_number
@@ -24,6 +25,8 @@ class StoredModel(NamedTuple):
     """A model in the store. ``chosen`` are the versions that its configuration lets serve; None: it does not say."""
 
     contents: Contents
+    versions: list[ModelVersion]
+    """Oldest first."""
     aliases: dict[str, int]
     chosen: list[int] | None
 
@@ -66,14 +69,11 @@ class StoreReader:
         """Raises OSError."""
         return await self._run(self._store.list_all)
 
-    def versions_of(self, name: str, contents: Contents) -> list[ModelVersion]:
-        return self._store.versions_of(name, contents)
-
-    async def read_tasks(self, found: Mapping[str, Contents]) -> dict[str, str]:
+    async def read_tasks(self, found: Mapping[str, Contents]) -> dict[str, Task]:
         """The task of each model, without loading it. A model that cannot be read fails when it is asked for."""
 
-        def read() -> dict[str, str]:
-            tasks: dict[str, str] = {}
+        def read() -> dict[str, Task]:
+            tasks: dict[str, Task] = {}
             for name, contents in found.items():
                 with contextlib.suppress(Exception):
                     newest = self._store.versions_of(name, contents)[-1]
@@ -87,7 +87,8 @@ class StoreReader:
 
         def read() -> StoredModel:
             found = contents or self._store.list_model(name)
-            return StoredModel(found, self._store.aliases(name), choose_versions(self._store.versions_of(name, found)))
+            versions = self._store.versions_of(name, found)
+            return StoredModel(found, versions, self._store.aliases(name), choose_versions(versions))
 
         return await self._run(read)
 
@@ -98,17 +99,16 @@ class StoreReader:
         """
         try:
             found = await self.read(name)
+            if found.versions:
+                return found
+            why = found.contents.why
         except BadName:
-            if why:
-                raise NotReady(f"model {name!r:.120} cannot serve: {why}") from None
-            raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them") from None
+            pass
         except Exception as error:  # noqa: BLE001  # any fault is the reason why this model cannot serve
             raise NotReady(f"model {name!r}: {describe_failure(error, f'reading {name}')}") from None
-        if not found.contents.folders and found.contents.unusable:
-            raise NotReady(f"model {name!r} cannot serve: {found.contents.why}")
-        if not found.contents.folders:
-            raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them")
-        return found
+        if why:
+            raise NotReady(f"model {name!r:.120} cannot serve: {why}")
+        raise UnknownModel(f"no model {name!r:.120} in the store: the index lists them")
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -166,24 +166,15 @@ def check_usable(name: str, version: str, unusable: Sequence[Unusable]) -> None:
             raise NotReady(f"model {name!r} version {version} is not ready: {each.reason}")
 
 
-def choose_version(
-    name: str,
-    version: str | None,
-    versions: Sequence[ModelVersion],
-    aliases: Mapping[str, int],
-    unusable: Sequence[Unusable],
-) -> ModelVersion:
-    """The version given as a number or an alias, or the newest. ``versions`` are oldest first.
-
-    Raises UnknownModel, NotReady.
-    """
+def choose_version(name: str, version: str | None, found: StoredModel) -> ModelVersion:
+    """The version given as a number or an alias, or the newest. Raises UnknownModel, NotReady."""
     if version is None:
-        return versions[-1]
-    check_usable(name, version, unusable)
-    number = find_number(name, aliases, version)
-    for each in versions:
+        return found.versions[-1]
+    check_usable(name, version, found.contents.unusable)
+    number = find_number(name, found.aliases, version)
+    for each in found.versions:
         if each.version == number:
             return each
-    check_usable(name, str(number), unusable)
-    have = ", ".join(str(each.version) for each in versions)
+    check_usable(name, str(number), found.contents.unusable)
+    have = ", ".join(str(each.version) for each in found.versions)
     raise UnknownModel(f"no version {version!r:.60} of {name!r} in the store: there are {have}")

@@ -3,6 +3,7 @@
 This runs in a thread and changes nothing that is shared. The registry puts the result into service.
 """
 
+import functools
 import itertools
 import logging
 import time
@@ -14,14 +15,8 @@ from model_store import GoldenSamples, ModelVersion
 from model_store.cancellation import Cancellation, LoadCancelled
 from model_store.graph import MAIN, Graph, RowVerdict, Terms
 from model_store.graphs.analyst import analyst
-from model_store.graphs.batch import (
-    PROVED_BY_EXPORT,
-    batch_anyway,
-    describe_verdict,
-    settle_published,
-    without_batch,
-)
-from model_store.graphs.bits import Axes, Bits, settle
+from model_store.graphs.batch import PROVED_BY_EXPORT, batch_anyway, describe_verdict, settle_published, without_batch
+from model_store.graphs.bits import Bits, settle
 from model_store.graphs.configuration import read_configuration
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import describe_plain, make_samples
@@ -79,9 +74,12 @@ class VerifiedGraph:
     buckets: Buckets = ()
     """Sizes to which batches are padded; none on the CPU."""
 
-    def pad(self, rows: int) -> int:
-        """The size to which a batch of ``rows`` is padded."""
-        return bucket_of(rows, self.buckets) if self.buckets else max(rows, self.least_rows)
+    @property
+    def pad(self) -> Callable[[int], int]:
+        """From a number of rows to the size to which their batch is padded."""
+        if self.buckets:
+            return functools.partial(bucket_of, buckets=self.buckets)
+        return functools.partial(max, self.least_rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,14 +145,12 @@ class _Opened:
     session: Session
     open_on: Callable[[int], Session]
     """Opens the graph once more, with so many threads for a run."""
-    samples: Arrays | None
-    """Stored inputs, or made-up ones; None if it ran at none of the sizes that were tried."""
+    samples: Sequence[Arrays]
+    """Stored or made-up inputs, the best first: the next ones are tried if these do not run."""
     content: bytes
     external: Mapping[str, bytes]
     golden: GoldenSamples | None = None
-    others: Sequence[Arrays] = ()
-    """Inputs to try if ``samples`` do not run."""
-    longer: tuple[Arrays, ...] = ()
+    longer: Sequence[Arrays] = ()
     """Made-up inputs of larger sizes, if sizes are free: the size chooses the kernel, and so the bits."""
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
     """The graph with a batch that is not proved, and a function that draws so many rows for it."""
@@ -170,10 +166,9 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
         classes = manifest.classes if name == MAIN else None
         error = check_golden(session, Signature(graph), expected, golden, classes) if golden and expected else None
-        tried = _try_rows(opened, graph, max_rows)
+        graph, bits, ready = _try_rows(opened, graph, max_rows)
     except NotReady as refusal:
         raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
-    graph, bits = tried.graph, tried.bits
     signature, rows = Signature(graph, session.fragile), graph.rows or PROVED_BY_EXPORT
     if bits.refuted:
         logger.warning("%s, graph %s: %s: its requests run one by one", manifest.name, name, bits.refuted)
@@ -184,10 +179,25 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     may_widen = session.on_cpu and not settings.intra_op_threads and weight_bytes <= MOST_BYTES_TWICE
     may_widen = may_widen and not (settings.require_exact and graph.has_free_sizes)
     threads = count_cores() // settings.workers if may_widen else 1
-    cost, all_cores = _learn(manifest.name, opened, tried.ready, threads, signature.axes, budget)
+    cost, all_cores = CostModel(), None
+    if ready:
+        graph_id = identify(opened.content)
+        cost, all_cores = learn(session, ready, opened.open_on, threads, signature.axes, budget, graph_id)
+    else:
+        logger.warning(
+            "%s serves untested: it ran on none of the inputs that were made up for it; give samples of its inputs in "
+            "model_warmup of config.pbtxt, or publish it with `sluice export`",
+            manifest.name,
+        )
     if all_cores is not None and bits.is_exact and graph.has_free_sizes:
         bits = replace(bits, text=f"{bits.text} on one core", is_exact=False)
-    row_elements, memory = _learn_sizes(opened, graph, signature, tried.ready)
+    row_elements, memory = None, None
+    if signature.is_dynamic:
+        memory = None if graph.run_bytes is None else graph.run_bytes.terms
+        if ready:
+            least = min(ready)
+            row_elements = Rows(ready[least], least, None).row_elements
+            memory = join_terms(memory, learn_memory(opened.content, opened.external, graph, ready[least]))
     return VerifiedGraph(
         session=session,
         signature=signature,
@@ -204,60 +214,23 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     )
 
 
-def _learn_sizes(
-    opened: _Opened, graph: Graph, signature: Signature, ready: Mapping[int, Arrays]
-) -> tuple[int | None, Terms | None]:
-    """The ``row_elements`` and ``memory`` of a graph whose rows may have any size."""
-    if not signature.is_dynamic:
-        return None, None
-    measured = None if graph.run_bytes is None else graph.run_bytes.terms
-    if not ready:
-        return None, measured
-    rows = min(ready)
-    learned = learn_memory(opened.content, opened.external, graph, ready[rows])
-    return Rows(ready[rows], rows, None).row_elements, join_terms(measured, learned)
+def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> tuple[Graph, Bits, Mapping[int, Arrays]]:
+    """Run rows alone and in batches, and every batch size. Raises NotReady if the graph fails on stored samples.
 
-
-class _Tried(NamedTuple):
-    """``ready`` has the inputs of each batch size that was run; it is empty if the graph ran on no inputs."""
-
-    graph: Graph
-    bits: Bits
-    ready: Mapping[int, Arrays]
-
-
-def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> _Tried:
-    """Run rows alone and in batches, and every batch size. Raises NotReady if the graph fails on stored samples."""
+    Returns the graph, its bits, and the inputs of each batch size that was run: none if it ran on no inputs.
+    """
     session = opened.session
-    for samples in (opened.samples, *opened.others):
-        if samples is None:
-            continue
-        longer = opened.longer if samples is opened.samples else ()
+    for number, samples in enumerate(opened.samples):
         try:
+            longer = () if number else opened.longer
             settled, bits = settle(lambda inputs: run(session, inputs), graph, samples, max_rows, longer)
             signature = Signature(settled)
             sizes = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
-            ready = make_ready(session, samples, sizes, signature.axes if signature.batches else None)
+            return settled, bits, make_ready(session, samples, sizes, signature.axes if signature.batches else None)
         except NotReady:
             if opened.golden is not None:
                 raise
-        else:
-            return _Tried(settled, bits, ready)
-    return _Tried(without_batch(graph), Bits("exact"), {})
-
-
-def _learn(
-    name: str, opened: _Opened, ready: Mapping[int, Arrays], threads: int, axes: Axes, budget: Budget
-) -> tuple[CostModel, AllCores | None]:
-    """What batches cost. A graph that ran on no inputs has no cost yet, and serves untested."""
-    if not ready:
-        logger.warning(
-            "%s serves untested: it ran on none of the inputs that were made up for it; give samples of its inputs in "
-            "model_warmup of config.pbtxt, or publish it with `sluice export`",
-            name,
-        )
-        return CostModel(), None
-    return learn(opened.session, ready, opened.open_on, threads, axes, budget, identify(opened.content))
+    return without_batch(graph), Bits("exact"), {}
 
 
 def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
@@ -289,7 +262,7 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         check_signature(graph, session)
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
         settled = settle_published(graph, parity is not None, contents.__getitem__)
-        samples = stored.inputs if stored else make_samples(settled, {}, 8)
+        samples = [stored.inputs if stored else make_samples(settled, {}, 8)]
         opened[name] = _Opened(settled, session, open_on, samples, content, external, stored)
     return _Read(manifest, opened, read_loop(manifest))
 
@@ -301,29 +274,25 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     open_on = _opener(content, plain.external, settings, settings.max_rows)
     session = open_on(settings.intra_op_threads or 1)
     described = describe_plain(version, plain, content, session.describe(plain.file), config)
-    session.adopt(described.graph, described.shapes)
-
-    def open_again(threads: int) -> Session:
-        session = open_on(threads)
-        session.adopt(described.graph, described.shapes)
-        return session
-
+    graph, shapes, sizes = described.graph, described.shapes, described.found.sizes
+    session.adopt(graph, shapes)
+    _warm_up(version.name, session, described.warmups)
+    try_batch = None
+    may_batch = settings.batch_unproved and described.may_batch and shapes is None
+    anyway = batch_anyway(graph, described.found) if may_batch else None
+    if anyway is not None and sizes is not None:
+        seeds = itertools.count()
+        try_batch = anyway, lambda rows: make_samples(anyway, sizes, rows, next(seeds))
     opened = _Opened(
-        described.graph,
+        graph,
         session,
-        open_again,
-        described.samples,
+        lambda threads: open_on(threads).adopt(graph, shapes),
+        described.candidates,
         content,
         plain.external,
-        others=[sample.inputs for sample in described.warmups],
         longer=described.longer,
+        try_batch=try_batch,
     )
-    _warm_up(version.name, session, described.warmups)
-    found = described.found
-    may_batch = settings.batch_unproved and described.may_batch and described.shapes is None
-    anyway = batch_anyway(described.graph, found) if may_batch else None
-    if anyway is not None and found.sizes is not None:
-        opened = replace(opened, try_batch=(anyway, _drawer(anyway, found.sizes)))
     sequences = described.sequences
     sequence_rules = None if sequences is None else SequenceRules(sequences, is_required=True)
     schedule_policy = None if config is None else read_schedule_policy(config.batching)
@@ -334,20 +303,12 @@ def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:
     """Run the warm-up samples of a configuration as often as it says, within a budget. A failure is only logged."""
     budget = Budget()
     for sample in samples:
-        for number in range(min(sample.count, _MOST_WARMUPS)):
-            if number and budget.is_spent:
-                break
-            try:
-                run(session, sample.inputs)
-            except NotReady as error:
-                logger.warning("%s: model_warmup %r of its configuration: %s", name, sample.name, error)
-                break
-
-
-def _drawer(graph: Graph, sizes: Mapping[str, int]) -> Callable[[int], Arrays]:
-    """A function that draws so many rows, others at each call."""
-    seeds = itertools.count()
-    return lambda rows: make_samples(graph, sizes, rows, next(seeds))
+        try:
+            for number in range(min(sample.count, _MOST_WARMUPS)):
+                if number == 0 or not budget.is_spent:
+                    run(session, sample.inputs)
+        except NotReady as error:
+            logger.warning("%s: model_warmup %r of its configuration: %s", name, sample.name, error)
 
 
 def _opener(
@@ -361,16 +322,13 @@ def _opener(
         engine_cache=settings.engine_cache,
     )
 
-    def open_on(threads: int) -> Session:
-        return Session(
-            content,
-            external=external,
-            policy=settings.provider,
-            intra_op_threads=threads,
-            gpu=gpu,
-            max_rows=max_rows,
-            lanes=settings.lanes or GPU_LANES,
-            run_options=make_run_options(),
-        )
-
-    return open_on
+    return lambda threads: Session(
+        content,
+        external=external,
+        policy=settings.provider,
+        intra_op_threads=threads,
+        gpu=gpu,
+        max_rows=max_rows,
+        lanes=settings.lanes or GPU_LANES,
+        run_options=make_run_options(),
+    )

@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from model_store import ModelVersion, StoreError
 from model_store.cancellation import Cancellation
@@ -42,14 +41,13 @@ _STOPPING = "the server is stopping"
 class _Load:
     version: ModelVersion
     done: asyncio.Future[LoadedVersion]
-    cancelled: asyncio.Future[None]
     on_overdue: Callable[[], None]
     places: int
     """How many of the places it takes: all of them if it loads alone, none when it is overdue."""
     cancellation: Cancellation = field(default_factory=Cancellation)
     more_s: float = 0.0
     """How much longer others wait for it because of its size."""
-    timer: asyncio.TimerHandle | None = None
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
 
 class Loads:
@@ -59,7 +57,7 @@ class Loads:
         self._settings = settings
         self._number_of_places = max(2, count_cores())
         self._places = asyncio.Semaphore(self._number_of_places)
-        self._alone = asyncio.Lock()
+        self._taking = asyncio.Lock()
         self._notes = LoadNotes(settings.metrics_dir)
         self._loads: set[_Load] = set()
         self._threads: list[threading.Thread] = []
@@ -76,34 +74,37 @@ class Loads:
         crash = self._notes.find(version.name, version.version)
         if crash is not None and crash.is_certain and not is_asked_for:
             raise NotReady(crash.reason)
-        load = self._begin(version, on_overdue, await self._take_places(alone=crash is not None))
+        places = await self._take_places(1 if crash is None else self._number_of_places)
+        load = self._begin(version, on_overdue, places)
+        reason = f"it had not loaded after {limit_s:g} s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
+        load.timers.append(asyncio.get_running_loop().call_later(limit_s, self._stop, load, reason))
         try:
-            ends: list[asyncio.Future[Any]] = [load.done, load.cancelled]
-            await asyncio.wait(ends, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
-            if not load.done.done():
-                load.cancellation.cancel(
-                    f"it had not loaded after {limit_s:g} s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
-                )
-                await asyncio.wait([load.done], timeout=_GRACE_S)
-                if not load.done.done():
-                    raise NotReady(f"{load.cancellation.reason} (what it does cannot be stopped)")
-            loaded = load.done.result()
-            if load.cancellation.reason is not None:  # its sessions do not run any more
-                raise NotReady(load.cancellation.reason)
-            return loaded
+            loaded = await load.done
+        except asyncio.CancelledError:
+            load.cancellation.cancel(_STOPPING)
+            raise
         finally:
-            if not load.done.done():  # the waiting task was cancelled
-                load.cancellation.cancel(_STOPPING)
             self._end(load)
+        if load.cancellation.reason is not None:  # its sessions do not run any more
+            raise NotReady(load.cancellation.reason)
+        return loaded
 
     def cancel(self, name: str, number: int | None, reason: str, *, only_overdue: bool = False) -> None:
         """End the loads of a model, or of one of its versions."""
         for load in self._loads:
             is_meant = load.version.name == name and number in (None, load.version.version)
             if is_meant and not (only_overdue and load.places):
-                load.cancellation.cancel(reason)
-                if not load.cancelled.done():
-                    load.cancelled.set_result(None)
+                self._stop(load, reason)
+
+    def _stop(self, load: _Load, reason: str) -> None:
+        """End a load. After a grace nobody waits for it any more."""
+        load.cancellation.cancel(reason)
+        load.timers.append(asyncio.get_running_loop().call_later(_GRACE_S, self._give_up, load))
+
+    @staticmethod
+    def _give_up(load: _Load) -> None:
+        if not load.done.done():
+            load.done.set_exception(NotReady(f"{load.cancellation.reason} (what it does cannot be stopped)"))
 
     def close(self, within_s: float = _GRACE_S) -> bool:
         """End all loads. Returns whether they have ended within so many seconds."""
@@ -116,15 +117,12 @@ class Loads:
                 logger.error("%s: what it does cannot be stopped", thread.name)
         return not any(thread.is_alive() for thread in self._threads)
 
-    async def _take_places(self, *, alone: bool) -> int:
-        """Wait for a place, or for all of them; returns how many."""
-        if not alone:
-            await self._places.acquire()
-            return 1
+    async def _take_places(self, count: int) -> int:
+        """Wait for so many places; returns ``count``."""
         taken = 0
         try:
-            async with self._alone:  # two that hold some places each would wait for ever
-                while taken < self._number_of_places:
+            async with self._taking:  # two that hold some places each would wait for ever
+                while taken < count:
                     await self._places.acquire()
                     taken += 1
         except asyncio.CancelledError:
@@ -138,9 +136,9 @@ class Loads:
 
     def _begin(self, version: ModelVersion, on_overdue: Callable[[], None], places: int) -> _Load:
         loop = asyncio.get_running_loop()
-        load = _Load(version, loop.create_future(), loop.create_future(), on_overdue, places)
+        load = _Load(version, loop.create_future(), on_overdue, places)
         load.done.add_done_callback(lambda done: done.cancelled() or done.exception())  # maybe nobody waits for it
-        load.timer = loop.call_later(self._settings.ready_wait_s, self._check_overdue, load)
+        load.timers.append(loop.call_later(self._settings.ready_wait_s, self._check_overdue, load))
         name = f"load {version.name} version {version.version}"
         thread = threading.Thread(target=self._work, args=(load, loop, places > 1), name=name, daemon=True)
         self._threads = [*(each for each in self._threads if each.is_alive()), thread]
@@ -166,7 +164,7 @@ class Loads:
 
     def _check_overdue(self, load: _Load) -> None:
         if load.more_s > 0:
-            load.timer = asyncio.get_running_loop().call_later(load.more_s, self._check_overdue, load)
+            load.timers.append(asyncio.get_running_loop().call_later(load.more_s, self._check_overdue, load))
             load.more_s = 0.0
             return
         logger.warning(
@@ -180,9 +178,9 @@ class Loads:
         load.places = 0
 
     def _end(self, load: _Load) -> None:
-        if load.timer is not None:
-            load.timer.cancel()
-            load.timer = None  # it refers to the load, and a circle would keep what was loaded in memory
+        for timer in load.timers:
+            timer.cancel()
+        load.timers.clear()  # they refer to the load, and a circle would keep what was loaded in memory
         self._give_place(load)
         self._loads.discard(load)
 

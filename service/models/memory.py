@@ -93,13 +93,9 @@ def _grow(graph: Graph, samples: Arrays) -> Iterator[Arrays]:
     axes: Axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
     row = samples if all(axis is None for axis in axes.values()) else take_rows(samples, 1, axes)
     for factor in _FACTORS:
-        grown: dict[str, np.ndarray] = {}
+        grown = {}
         for tensor in graph.inputs:
-            if tensor.name not in row:
-                continue
-            array = row[tensor.name]
-            for axis, size in enumerate(tensor.shape):
-                if isinstance(size, str) and axis != tensor.batch_axis:
-                    array = np.concatenate([array] * factor, axis)
-            grown[tensor.name] = array
+            if tensor.name in row:
+                free = (isinstance(n, str) and axis != tensor.batch_axis for axis, n in enumerate(tensor.shape))
+                grown[tensor.name] = np.tile(row[tensor.name], [factor if is_free else 1 for is_free in free])
         yield grown

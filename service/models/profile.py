@@ -61,8 +61,8 @@ def learn(
     The first load of a ``graph`` decides whether all cores pay. The second session holds the weights once more, so if
     each load decided anew, the memory of a model would vary with what else the machine does.
     """
-    [largest_s] = _time_runs([session], {max(ready): ready[max(ready)]})
-    is_short = largest_s[max(ready)] < INLINE_S
+    largest = max(ready)
+    is_short = _time_runs([session], {largest: ready[largest]})[0][largest] < INLINE_S
     decided = None if graph is None else _decided.get((graph, threads))
     tries = decided if decided is not None else threads > 1 and not is_short and not budget.is_spent
     others = _list_threads()
@@ -75,8 +75,11 @@ def learn(
     with contextlib.nullcontext() if is_short else measurement_lock.exclusive(), _keep_apart(helpers):
         one_s, *all_s = _time_runs(sessions, ready)
     wide = None
-    if all_cores is not None and (decided or _find_gain(one_s, *all_s) >= WORTH_ALL_CORES):
-        wide = AllCores(all_cores, _make_cost(*all_s), threads)
+    if all_cores is not None:
+        # How many times as fast all cores are, on the geometric mean of all sizes.
+        gain = math.prod(one_s[size] / all_s[0][size] for size in one_s) ** (1 / len(one_s))
+        if decided or gain >= WORTH_ALL_CORES:
+            wide = AllCores(all_cores, _make_cost(*all_s), threads)
     if graph is not None and (decided is not None or not budget.is_spent):
         _decided[graph, threads] = wide is not None
     return _make_cost(one_s), wide
@@ -109,11 +112,6 @@ def _make_cost(seconds: Mapping[int, float]) -> CostModel:
     for size, of_size in seconds.items():
         cost.observe(size, of_size)
     return cost
-
-
-def _find_gain(one_s: Mapping[int, float], all_s: Mapping[int, float]) -> float:
-    """How many times as fast all cores are, on the geometric mean of all sizes."""
-    return math.prod(one_s[size] / all_s[size] for size in one_s) ** (1 / len(one_s))
 
 
 def _gives_same_bits(session: Session, all_cores: Session, ready: Mapping[int, Arrays], axes: Axes) -> bool:

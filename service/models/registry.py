@@ -11,8 +11,9 @@ old one is UNLOADING until its accepted requests are answered.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any
+from weakref import WeakValueDictionary
 
 from model_store import ModelVersion, Store, StoreError
 from model_store.files.links import tell_why
@@ -28,8 +29,7 @@ from service.models.entry import UNLOADED, Model, ModelEntry, State, VersionEntr
 from service.models.index import IndexEntry, StoreReader, check_usable, choose_version, make_index
 from service.models.loading import LoadedVersion
 from service.models.loads import Loads, describe_failure
-from service.models.opening import open_model
-from service.models.retirement import Retirement, drain
+from service.models.retirement import Retirement
 from service.settings import Settings
 
 logger = logging.getLogger("sluice.registry")
@@ -51,15 +51,18 @@ class Registry:
         self._metrics = metrics
         self.entries: dict[str, ModelEntry] = {}
         """The models by name, for others to read."""
-        self._defaults = TaskDefaults(dict(settings.default_models.items()))
+        self._defaults = TaskDefaults(settings.default_models)
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._retirement = Retirement(device, metrics, self.holders)
         self._started: set[asyncio.Task[Any]] = set()
         self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
-        self._unlisted: dict[str, ModelEntry] = {}
-        """Models that were not in the store before, while their first load goes on."""
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._loads = Loads(settings)
         self._reader = StoreReader(store)
+
+    def lock(self, name: str) -> asyncio.Lock:
+        """Held by whoever loads or unloads a model."""
+        return self._locks.setdefault(name, asyncio.Lock())
 
     async def load_all(self) -> None:
         """Load every model of the store, several at a time."""
@@ -96,7 +99,7 @@ class Registry:
         """Load the versions of a model that should serve, from ``contents`` or from what the store has now."""
         model_entry = self.entries[name]
         try:
-            async with model_entry.busy:
+            async with self.lock(name):
                 await self._load_versions(name, model_entry, contents)
         except Exception as error:  # noqa: BLE001  # the other models serve, whatever is wrong with this one
             model_entry.reason = describe_failure(error, f"reading {name}")
@@ -106,10 +109,9 @@ class Registry:
 
     async def _load_versions(self, name: str, model_entry: ModelEntry, contents: Contents | None) -> None:
         """Raises what reading the store raises."""
-        found, model_entry.aliases, chosen = await self._reader.read(name, contents)
+        found, versions, model_entry.aliases, chosen = await self._reader.read(name, contents)
         model_entry.unusable, model_entry.chosen = found.unusable, chosen
         model_entry.reason = "" if found.folders else found.why or "it is not in the store any more"
-        versions = self._reader.versions_of(name, found)
         if chosen is not None and not chosen:
             model_entry.reason = "the version_policy of config.pbtxt names none of the versions that are there"
             logger.error("model %s is unavailable: %s", name, model_entry.reason)
@@ -122,12 +124,15 @@ class Registry:
                 else:
                     late.append(task)
         self._note_serving(name, model_entry)
-        for version in [v for v in versions[:-1] if v.version in {*model_entry.aliases.values(), *(chosen or ())}]:
-            await self._load_entry(model_entry, version)
+        stay = {*model_entry.aliases.values(), *(chosen or ())}
+        for version in versions[:-1]:
+            if version.version in stay:
+                await self._load_entry(model_entry, version)
         model_entry.tried.set()
         for task in reversed(late):
-            await self._take_over(model_entry, await task)
-            self._note_serving(name, model_entry)
+            model = (await task).model
+            if model is not None:
+                self._serve(name, model_entry, model, stay)
 
     async def _load_until_overdue(self, model_entry: ModelEntry, version: ModelVersion) -> "asyncio.Task[VersionEntry]":
         """Start to load a version. Returns the task when it is done, or overdue: then an older version may serve."""
@@ -142,14 +147,12 @@ class Registry:
             self._keep(task)
         return task
 
-    async def _take_over(self, model_entry: ModelEntry, entry: VersionEntry) -> None:
-        """Let a version that loaded late serve, in place of the older one that served until now."""
-        if entry.model is None:
-            return
-        before, model_entry.serving = model_entry.serving, entry.model
-        stay = {*model_entry.aliases.values(), *(model_entry.chosen or ())}
-        if before is not None and int(before.version) not in stay:
-            self._retirement.retire([model_entry.entries[int(before.version)]])
+    def _serve(self, name: str, model_entry: ModelEntry, model: Model, stay: Collection[int]) -> None:
+        """Let a version serve. Others go out of service, but for those that ``stay``."""
+        model_entry.serving = model
+        leaving = [e for number, e in model_entry.entries.items() if number not in {int(model.version), *stay}]
+        self._retirement.retire(leaving)
+        self._note_serving(name, model_entry)
 
     def _note_serving(self, name: str, model_entry: ModelEntry) -> None:
         """Note that another version serves, or none."""
@@ -166,7 +169,7 @@ class Registry:
 
         If the version serves already, it goes on until the new one takes its place.
         """
-        number = version.version
+        number, labels = version.version, (version.name, str(version.version))
         old = model_entry.entries.get(number)
         serves = old is not None and old.model is not None
         if old is not None and (not again or (serves and not self._may_change(version))):
@@ -182,7 +185,13 @@ class Registry:
         try:
             loaded = await self._loads.load(version, note_overdue, is_asked_for=again)
         except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not affect the others
-            self._refuse(entry, describe_failure(error, f"loading {version.name} version {number}"), serves)
+            entry.state, entry.reason = (
+                State.UNAVAILABLE,
+                describe_failure(error, f"loading {labels[0]} version {number}"),
+            )
+            if not serves:
+                self._metrics.numbers("sluice_model_ready", labels).set(0)
+            logger.error("%s version %s is unavailable: %s", *labels, entry.reason)
         else:
             entry.model = self._open(version, loaded)
             entry.state, entry.reason = State.READY, ""
@@ -200,28 +209,19 @@ class Registry:
         except StoreError:  # its folder cannot be read any more: the load will tell why
             return True
 
-    def _refuse(self, entry: VersionEntry, reason: str, still_serves: bool) -> None:
-        entry.state, entry.reason = State.UNAVAILABLE, reason
-        if not still_serves:
-            self._metrics.gauge("sluice_model_ready", (entry.source.name, str(entry.source.version))).set(0)
-        logger.error("%s version %d is unavailable: %s", entry.source.name, entry.source.version, reason)
-
     def _open(self, source: ModelVersion, loaded: LoadedVersion) -> Model:
         labels = (source.name, str(source.version))
         meter = ModelMeter(self._metrics, *labels, self.tracer.sampler(source.name))
-        model = open_model(*labels, loaded, self.settings, self._device, meter)
-        self._metrics.gauge("sluice_model_ready", labels).set(1)
-        self._metrics.gauge("sluice_model_provider", (*labels, loaded.session.provider)).set(1)
-        self._metrics.gauge("sluice_model_load_seconds", labels).set(loaded.load_s)
+        model = Model(*labels, loaded, self.settings, self._device, meter)
+        self._metrics.numbers("sluice_model_ready", labels).set(1)
+        self._metrics.numbers("sluice_model_provider", (*labels, loaded.session.provider)).set(1)
+        self._metrics.numbers("sluice_model_load_seconds", labels).set(loaded.load_s)
         logger.info("%s version %s serves on %s, loaded in %.2f s", *labels, loaded.session.provider, loaded.load_s)
         return model
 
     @property
     def is_ready(self) -> bool:
         return self.loaded and (self.settings.lazy or any(model_entry.serving for model_entry in self.entries.values()))
-
-    def names(self) -> list[str]:
-        return list(self.entries)
 
     def model_entry(self, name: str) -> ModelEntry:
         """Raises UnknownModel, or NotReady while the store is being read."""
@@ -312,34 +312,22 @@ class Registry:
 
     async def _load_again(self, name: str, version: str | None) -> None:
         self._loads.cancel(name, None, "it took long, and another load was asked for", only_overdue=True)
-        model_entry = self.entries.get(name) or self._unlisted.setdefault(name, ModelEntry())
-        try:
-            await self._load_into(model_entry, name, version)
-        finally:
-            if not model_entry.busy.locked():
-                self._unlisted.pop(name, None)
-
-    async def _load_into(self, model_entry: ModelEntry, name: str, version: str | None) -> None:
-        served = model_entry.serving is not None
-        async with model_entry.busy:
-            known = self.entries.get(name)
-            contents, aliases, policy = await self._reader.read_again(name, "" if known is None else known.why)
-            versions = self._reader.versions_of(name, contents)
-            chosen = policy or () if version is None else ()
-            found = choose_version(name, version, versions, aliases, contents.unusable)
-            self.entries.setdefault(name, model_entry)
+        served = name in self.entries and self.entries[name].serving is not None
+        async with self.lock(name):
+            found = await self._reader.read_again(name, self.entries[name].why if name in self.entries else "")
+            newest = choose_version(name, version, found)
+            model_entry = self.entries.setdefault(name, ModelEntry())
             is_new = not served and model_entry.serving is not None  # somebody loaded it while this waited
-            entry = await self._load_entry(model_entry, found, again=not is_new)
+            entry = await self._load_entry(model_entry, newest, again=not is_new)
             if entry.model is None:
-                raise NotReady(f"version {found.version} of {name!r} cannot serve: {entry.reason}")
-            model_entry.serving, model_entry.aliases, model_entry.reason = entry.model, aliases, ""
-            model_entry.unusable = contents.unusable
-            for other in versions:
-                if other.version in {*aliases.values(), *chosen} and other is not found:
+                raise NotReady(f"version {newest.version} of {name!r} cannot serve: {entry.reason}")
+            model_entry.aliases, model_entry.reason = found.aliases, ""
+            model_entry.unusable = found.contents.unusable
+            stay = {*found.aliases.values(), *((found.chosen or ()) if version is None else ())}
+            self._serve(name, model_entry, entry.model, stay)
+            for other in found.versions:
+                if other.version in stay and other is not newest:
                     await self._load_entry(model_entry, other)
-            stay = {found.version, *aliases.values(), *chosen}
-            self._retirement.retire(entry for number, entry in model_entry.entries.items() if number not in stay)
-            self._note_serving(name, model_entry)
 
     async def unload(self, name: str, version: str | None = None) -> None:
         """Take a model out of service, or one of its versions, given as a number or an alias.
@@ -347,10 +335,10 @@ class Registry:
         Accepted requests are finished. Of the remaining versions the newest serves. Raises UnknownModel.
         """
         model_entry = self.model_entry(name)
-        # A load holds ``busy`` until it ends.
+        # A load holds the lock until it ends.
         number = None if version is None else find_number(name, model_entry.aliases, version)
         self._loads.cancel(name, number, UNLOADED)
-        async with model_entry.busy:
+        async with self.lock(name):
             if number is None:
                 leaving = list(model_entry.entries.values())
                 model_entry.reason = UNLOADED
@@ -374,7 +362,7 @@ class Registry:
         """End the loads, and return when accepted requests are answered."""
         await self._end_started()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        await drain(list(self.models()))
+        await asyncio.gather(*(model.drain() for model in self.models()))
         await self._retirement.end()
 
     async def _end_started(self) -> None:

@@ -26,8 +26,8 @@ class Retirement:
         for entry in entries:
             if entry.model is not None:
                 labels = (entry.source.name, str(entry.source.version))
-                self._metrics.gauge("sluice_model_ready", labels).set(0)
-                self._metrics.gauge("sluice_model_provider", (*labels, entry.model.loaded.session.provider)).set(0)
+                self._metrics.numbers("sluice_model_ready", labels).set(0)
+                self._metrics.numbers("sluice_model_provider", (*labels, entry.model.loaded.session.provider)).set(0)
                 self.begin(entry, entry.model)
 
     def begin(self, entry: VersionEntry, model: Model) -> None:
@@ -45,7 +45,7 @@ class Retirement:
         """``held`` has the last reference to the model in the end, so that a thread closes its sessions."""
         for holder in self._holders:
             await holder(held[0])
-        await drain(held)
+        await held[0].drain()
         for dispatcher in held[0].graphs.values():
             self._device.forget(dispatcher)
             dispatcher.queue.next_deadline()  # drops answered requests, which would keep the model in memory
@@ -54,13 +54,6 @@ class Retirement:
         entry.state, entry.reason = State.UNAVAILABLE, UNLOADED
         logger.info("%s version %d is out of service", entry.source.name, entry.source.version)
         await asyncio.to_thread(_release, held)
-
-
-async def drain(models: Sequence[Model]) -> None:
-    """Return when all accepted requests are answered."""
-    await asyncio.gather(*(model.loop.drain() for model in models if model.loop is not None))
-    # After its loop a request may run another graph, so these come last.
-    await asyncio.gather(*(dispatcher.drain() for model in models for dispatcher in model.graphs.values()))
 
 
 def give_memory_back() -> None:

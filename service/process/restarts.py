@@ -14,8 +14,7 @@ LISTEN_ANYWAY_S = 10.0
 class Restarts:
     """Counts how often a worker, and those started after it in its place, ended before they were ready."""
 
-    def __init__(self) -> None:
-        self.failures = 0
+    failures = 0
 
     def find_delay_s(self, was_ready: bool) -> float:
         """Seconds until the next start: 0 if the last worker was ready, else 0, 0.5, 1, 2 … 30."""

@@ -19,8 +19,8 @@ from typing import NoReturn
 
 import uvicorn
 
-from service.process.channel import LISTEN, READY, STARTED, WorkerEnd
-from service.settings import Settings
+from service.process.channel import LISTEN, READY, REFUSED, STARTED, WorkerEnd
+from service.settings import Settings, SettingsError
 from service.worker import Worker
 
 logger = logging.getLogger("sluice")
@@ -36,6 +36,12 @@ def end_process(code: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def refuse(channel: WorkerEnd, error: SettingsError) -> NoReturn:
+    """Tell the supervisor that this worker cannot serve, and end."""
+    channel.tell(REFUSED, str(error))
+    end_process(2)
 
 
 class WorkerServer(uvicorn.Server):
@@ -87,8 +93,6 @@ class WorkerServer(uvicorn.Server):
             return
         if word == LISTEN:
             self._listen()
-        elif self._listening is not None and self._listening.done():
-            self._pause()
         elif self._listening is not None:
             self._listening.add_done_callback(lambda _: self._pause())
 
@@ -115,6 +119,8 @@ class WorkerServer(uvicorn.Server):
             server = await asyncio.get_running_loop().create_server(
                 self._make_protocol, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
             )
+        except SettingsError as error:
+            refuse(self._channel, error)
         except Exception:  # the supervisor starts another worker, which may succeed
             logger.exception("this worker cannot listen")
             end_process(1)

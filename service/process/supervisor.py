@@ -44,17 +44,16 @@ _LAST_WORDS_S = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-@dataclass(eq=False)
-class _WorkerProcess:
+@dataclass(eq=False, kw_only=True)
+class _WorkerProcess(WorkerState):
     """A worker process and our end of its channel."""
 
     process: asyncio.subprocess.Process
     connection: socket.socket
-    state: WorkerState
     refusal: str = ""
 
     def listen(self, listens: bool) -> None:
-        self.state.listens = listens
+        self.listens = listens
         with contextlib.suppress(OSError):  # the process has just ended
             self.connection.sendall(render_line(LISTEN if listens else PAUSE))
 
@@ -139,7 +138,7 @@ class Supervisor:
             elif not self._has_served:
                 self._give_up(1, f"a worker ended with code {code} before it could serve: the log tells why")
                 return
-            delay_s = restarts.find_delay_s(worker.state.is_ready or bool(loading))
+            delay_s = restarts.find_delay_s(worker.is_ready or bool(loading))
             if restarts.failures >= MAX_FAILURES and not self._workers:
                 self._give_up(1, f"the workers end before they are ready, the last with code {code}: the log tells why")
                 return
@@ -172,7 +171,7 @@ class Supervisor:
                 process_group=0,  # so that Ctrl-C in a terminal reaches this process only
             )
             failing.pop_all()
-        worker = _WorkerProcess(process, ours, WorkerState(is_first))
+        worker = _WorkerProcess(is_first, process=process, connection=ours)
         self._workers.append(worker)
         if self._stopping.is_set():  # meanwhile
             worker.send_signal(signal.SIGTERM)
@@ -197,25 +196,22 @@ class Supervisor:
             while line := await reader.readline():
                 what, _, text = line.decode().rstrip("\n").partition(" ")
                 if what == STARTED:
-                    worker.state.has_started = self._has_served = True
+                    worker.has_started = self._has_served = True
                 elif what == READY:
-                    worker.state.is_ready = worker.state.listens = True
+                    worker.is_ready = worker.listens = True
                 elif what == REFUSED:
                     worker.refusal = text
                 self._choose_listeners()
 
     def _note_long_wait(self, worker: _WorkerProcess) -> None:
-        worker.state.waits_long = True
+        worker.waits_long = True
         self._choose_listeners()
 
     def _choose_listeners(self) -> None:
-        states = [worker.state for worker in self._workers]
-        chosen, paused = choose_listener(states), choose_paused(states)
+        chosen, paused = choose_listener(self._workers), choose_paused(self._workers)
         for worker in self._workers:
-            if worker.state is chosen:
-                worker.listen(True)
-            elif worker.state in paused:
-                worker.listen(False)
+            if worker is chosen or worker in paused:
+                worker.listen(worker is chosen)
 
 
 def supervise(settings: Settings, listener: socket.socket, environ: Mapping[str, str]) -> int:

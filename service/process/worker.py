@@ -9,47 +9,35 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable
 
 import uvicorn
 
 from service.app import make_application
-from service.process.channel import BACKLOG, REFUSED, WorkerEnd
+from service.process.channel import BACKLOG, WorkerEnd
 from service.process.logs import configure_logs
-from service.process.server import WorkerServer, end_process
+from service.process.server import WorkerServer, refuse
 from service.settings import Settings, SettingsError
 from service.worker import Worker
 
 
-class _ServedWorker(Worker):
-    """A worker that tells the supervisor when it cannot serve, and whose process ends when it stops."""
+def main(number: int, channel_descriptor: int, listener_descriptor: int) -> None:
+    """Serve until SIGTERM or the end of the supervisor."""
+    channel = WorkerEnd(socket.socket(fileno=channel_descriptor))
+    listener = socket.socket(fileno=listener_descriptor)
+    settings = Settings.from_environ(os.environ)
+    configure_logs(f"worker {number}", settings.log_level)
 
-    listens_at_start = False  # gRPC listens when HTTP does
-
-    def __init__(self, settings: Settings, channel: WorkerEnd) -> None:
-        self._channel = channel
+    @functools.cache
+    def open_worker() -> Worker:  # first called on the event loop
         try:
-            super().__init__(settings)
+            worker = Worker(settings)
         except SettingsError as error:
-            self._refuse(error)
+            refuse(channel, error)
+        worker.listens_at_start = False  # gRPC listens when HTTP does
+        return worker
 
-    async def listen(self) -> None:
-        try:
-            await super().listen()
-        except SettingsError as error:
-            self._refuse(error)
-
-    def close(self) -> None:
-        """Do not wait for threads: one may be in a native call that never returns."""
-
-    def _refuse(self, error: SettingsError) -> None:
-        self._channel.tell(REFUSED, str(error))
-        end_process(2)
-
-
-def _configure(settings: Settings, open_worker: Callable[[], Worker]) -> uvicorn.Config:
-    return uvicorn.Config(
-        make_application(open_worker, settings.fast_path),
+    config = uvicorn.Config(
+        make_application(open_worker),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -61,16 +49,7 @@ def _configure(settings: Settings, open_worker: Callable[[], Worker]) -> uvicorn
         ssl_ca_certs=None if settings.tls_client_ca is None else str(settings.tls_client_ca),
         ssl_cert_reqs=int(ssl.CERT_NONE if settings.tls_client_ca is None else ssl.CERT_REQUIRED),
     )
-
-
-def main(number: int, channel_descriptor: int, listener_descriptor: int) -> None:
-    """Serve until SIGTERM or the end of the supervisor."""
-    channel = WorkerEnd(socket.socket(fileno=channel_descriptor))
-    listener = socket.socket(fileno=listener_descriptor)
-    settings = Settings.from_environ(os.environ)
-    configure_logs(f"worker {number}", settings.log_level)
-    open_worker = functools.cache(lambda: _ServedWorker(settings, channel))  # first called on the event loop
-    server = WorkerServer(_configure(settings, open_worker), settings, listener, channel, open_worker)
+    server = WorkerServer(config, settings, listener, channel, open_worker)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup` ignores it
         signal.signal(signal.SIGHUP, server.handle_exit)
     server.run()

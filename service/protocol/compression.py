@@ -6,7 +6,7 @@ A body is inflated in pieces and no further than its limit: so a small body cann
 import functools
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedCoding
 
@@ -34,9 +34,10 @@ def choose_coding(accept: bytes) -> str | None:
 
     Unknown codings, ``*`` and malformed weights are ignored.
     """
-    return _choose_known(accept) if len(accept) <= _MAX_KEPT_BYTES else _choose(accept)
+    return (_choose if len(accept) <= _MAX_KEPT_BYTES else _choose.__wrapped__)(accept)
 
 
+@functools.lru_cache(maxsize=64)
 def _choose(accept: bytes) -> str | None:
     best: str | None = None
     best_weight = 0.0
@@ -49,22 +50,30 @@ def _choose(accept: bytes) -> str | None:
     return None if best == "identity" else best
 
 
-_choose_known = functools.lru_cache(maxsize=64)(_choose)
-
-
 def inflate(body: bytes | memoryview, coding: str, max_bytes: int) -> memoryview:
     """The body before it was compressed. Raises InvalidInput, BodyTooLarge.
 
     It grows in place: memory stays below 9/8 of the limit.
     """
-    inflated = bytearray()
-    try:
-        for piece in _inflate(memoryview(body), coding):
-            if len(inflated) + len(piece) > max_bytes:
-                raise BodyTooLarge(f"body: expected at most {max_bytes} bytes when inflated, got more")
-            inflated += piece
-    except zlib.error as error:
-        raise InvalidInput(f"body: expected {coding}, got something else: {error}") from None
+    stream, given = zlib.decompressobj(_WINDOW[coding]), memoryview(body)
+    inflated, at = bytearray(), 0
+    while not stream.eof:
+        waiting: bytes | memoryview = stream.unconsumed_tail
+        if not waiting:
+            waiting = given[at : at + _PIECE_BYTES]
+            at += len(waiting)
+        try:
+            piece = stream.decompress(waiting, _PIECE_BYTES)
+        except zlib.error as error:
+            raise InvalidInput(f"body: expected {coding}, got something else: {error}") from None
+        if not waiting and not piece and not stream.eof:
+            raise InvalidInput(f"body: expected {coding}, got one that is cut")
+        if len(inflated) + len(piece) > max_bytes:
+            raise BodyTooLarge(f"body: expected at most {max_bytes} bytes when inflated, got more")
+        inflated += piece
+    left_bytes = len(stream.unused_data) + len(given) - at
+    if left_bytes:  # more members of gzip are refused: a body of many tiny ones would take very long
+        raise InvalidInput(f"body: expected the end of {coding}, got {left_bytes} bytes after it")
     return memoryview(inflated).toreadonly()
 
 
@@ -72,21 +81,3 @@ def deflate(chunks: Sequence[bytes | memoryview], coding: str) -> bytes:
     """The chunks, joined and compressed."""
     stream = zlib.compressobj(_LEVEL, wbits=_WINDOW[coding])
     return b"".join([*map(stream.compress, chunks), stream.flush()])
-
-
-def _inflate(body: memoryview, coding: str) -> Iterator[bytes]:
-    stream = zlib.decompressobj(_WINDOW[coding])
-    for at in range(0, len(body), _PIECE_BYTES):
-        waiting: bytes | memoryview = body[at : at + _PIECE_BYTES]
-        while waiting and not stream.eof:
-            yield stream.decompress(waiting, _PIECE_BYTES)
-            waiting = stream.unconsumed_tail
-        if stream.eof:
-            left_bytes = len(stream.unused_data) + max(0, len(body) - at - _PIECE_BYTES)
-            if left_bytes:  # more members of gzip are refused: a body of many tiny ones would take very long
-                raise InvalidInput(f"body: expected the end of {coding}, got {left_bytes} bytes after it")
-    while not stream.eof:
-        piece = stream.decompress(b"", _PIECE_BYTES)
-        if not piece and not stream.eof:
-            raise InvalidInput(f"body: expected {coding}, got one that is cut")
-        yield piece

@@ -12,7 +12,7 @@ from model_store.graph import Tensor
 from service.errors import InvalidInput
 from service.protocol.infer_request import check_parameters
 from service.protocol.infer_response import to_json
-from service.protocol.json import read_optional, render_json, type_name, without_nulls
+from service.protocol.json import expect, read_optional, render_json, without_nulls
 from service.protocol.large_json import array_of_large, parse_object
 
 
@@ -32,8 +32,8 @@ def read_generate(body: bytes | memoryview, tensors: Sequence[Tensor]) -> Genera
     fields = parse_object(body)
     known = {tensor.name: tensor for tensor in tensors}
     request_id = fields.pop("id", None) if "id" not in known else None
-    if request_id is not None and not isinstance(request_id, str):
-        raise InvalidInput(f"id: expected a string, got {type_name(request_id)}")
+    if request_id is not None:
+        expect(request_id, str, "id")
     nested: dict[str, Any] = {}
     if "parameters" not in known:
         nested = read_optional(fields, "parameters", "parameters")

@@ -17,16 +17,8 @@ import numpy as np
 from model_store.datatypes import DATATYPES, Datatype
 from service.errors import InvalidInput
 from service.protocol.escape import read_bytes
-from service.protocol.json import (
-    expect_boolean,
-    expect_object,
-    numbers_of,
-    parse_json,
-    read_optional,
-    refuse_unknown,
-    type_name,
-)
-from service.protocol.large_json import LARGE_BYTES, array_of_large, numbers_of_large, parse_large, release_large
+from service.protocol.json import MAX_AXES, expect, numbers_of, parse_json, read_optional, refuse_unknown, type_name
+from service.protocol.large_json import LARGE_BYTES, array_of_large, numbers_of_large, parse_body, release_large
 from service.settings import MAX_INPUTS
 
 MAX_KEPT_BYTES: Final = 4096
@@ -36,7 +28,6 @@ _token = os.urandom(8).hex()
 _PLACES: Final = [b'"%b.%d"' % (_token.encode(), i) for i in range(MAX_KEPT_BYTES // 48)]
 """Placeholders for arrays that are cut out of a request. They are random, so no request can have them. An input takes
 at least 48 bytes of JSON: the JSON part of more inputs is too long to be cached."""
-MAX_AXES: Final = 32
 LENGTH_BYTES: Final = 4
 """Bytes of the length before each element of BYTES."""
 _UNSUPPORTED: Final = ("headers",)
@@ -116,9 +107,8 @@ def parse_infer(
         found = _parse_template(text, admit, max_tensors)
         if found is not None:
             return found
-    parse = parse_large if at > LARGE_BYTES else parse_json
     is_kept = header_bytes and at <= MAX_KEPT_BYTES
-    header = _parse_cached(text, max_tensors) if is_kept else parse_header(parse(text), max_tensors)
+    header = _parse_cached(text, max_tensors) if is_kept else parse_header(parse_body(text), max_tensors)
     try:
         _check_lengths(header, at, len(body) - at)
         admit(header)
@@ -236,16 +226,16 @@ def parse_header(value: Any, max_tensors: int) -> InferHeader:
 
     Raises InvalidInput, which names the field, what was expected and what came.
     """
-    header = expect_object(value, "body")
+    header = expect(value, dict, "body")
     # KServe's client sends model_name too. The path names the model.
     refuse_unknown(header, ("id", "parameters", "inputs", "outputs", "model_name"), "body")
     request_id = header.get("id")
-    if request_id is not None and not isinstance(request_id, str):
-        raise InvalidInput(f"id: expected a string, got {type_name(request_id)}")
+    if request_id is not None:
+        expect(request_id, str, "id")
     parameters = read_optional(header, "parameters", "parameters")
     check_parameters(parameters)
     timeout_s, level = read_schedule(parameters)
-    binary_default = expect_boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
+    binary_default = expect(parameters.get("binary_data_output", False), bool, "parameters.binary_data_output")
     inputs = header.get("inputs")
     if not isinstance(inputs, list) or len(inputs) > max_tensors:
         raise InvalidInput(f"inputs: expected an array of at most {max_tensors} tensors, got {_count(inputs)}")
@@ -273,7 +263,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 def _parse_sequence(parameters: Mapping[str, Any]) -> SequenceStep | None:
     """None where there is no sequence: without an id, or with 0 or an empty text for it."""
     found = parameters.get("sequence_id", 0)
-    starts, ends = (expect_boolean(parameters.get(name, False), f"parameters.{name}") for name in _SEQUENCE[1:])
+    starts, ends = (expect(parameters.get(name, False), bool, f"parameters.{name}") for name in _SEQUENCE[1:])
     is_number = type(found) is int and 0 <= found < 1 << 64
     if not is_number and not (isinstance(found, str) and len(found) <= _MAX_ID_CHARACTERS):
         expected = f"a whole number of 64 bits or a text of at most {_MAX_ID_CHARACTERS} characters"
@@ -302,11 +292,9 @@ def priority_of(level: int) -> int:
 
 
 def _parse_input(value: Any, where: str) -> InputHeader:
-    item = expect_object(value, where)
+    item = expect(value, dict, where)
     refuse_unknown(item, ("name", "shape", "datatype", "parameters", "data"), where)
-    name, shape = item.get("name"), item.get("shape")
-    if not isinstance(name, str):
-        raise InvalidInput(f"{where}.name: expected a string, got {type_name(name)}")
+    name, shape = expect(item.get("name"), str, f"{where}.name"), item.get("shape")
     datatype = DATATYPES.get(str(item.get("datatype")))
     if datatype is None:
         raise InvalidInput(
@@ -355,16 +343,15 @@ def _parse_outputs(
     classes: dict[str, int] = {}
     for i, element in enumerate(value):
         where = f"outputs[{i}]"
-        item = expect_object(element, where)
+        item = expect(element, dict, where)
         refuse_unknown(item, ("name", "parameters"), where)
         parameters = read_optional(item, "parameters", f"{where}.parameters")
         _refuse_shared_memory(parameters, where)
-        name = item.get("name")
-        if not isinstance(name, str):
-            raise InvalidInput(f"{where}.name: expected a string, got {type_name(name)}")
+        name = expect(item.get("name"), str, f"{where}.name")
         if name in outputs:
             raise InvalidInput(f"{where}.name: expected each output once, got {name!r:.60} twice")
-        outputs[name] = expect_boolean(parameters.get("binary_data", binary_default), f"{where}.parameters.binary_data")
+        is_binary = parameters.get("binary_data", binary_default)
+        outputs[name] = expect(is_binary, bool, f"{where}.parameters.binary_data")
         number = parameters.get("classification", 0)
         if not _is_count(number):
             field = f"{where}.parameters.classification"

@@ -72,11 +72,15 @@ def _render_text(
 def write_tensor(array: np.ndarray) -> bytes | memoryview:
     """The bytes of a tensor, the inverse of ``read_tensor``; a large array is not copied."""
     if array.dtype.hasobject or array.dtype.kind in "SU":
-        elements = write_bytes(array.ravel().tolist())
-        return b"".join(part for e in elements for part in (len(e).to_bytes(LENGTH_BYTES, "little"), e))
+        return write_elements(write_bytes(array.ravel().tolist()))
     if array.nbytes <= _COPY_BELOW_BYTES:
         return array.tobytes()
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data  # a view, because buffers do not know BF16
+
+
+def write_elements(elements: Sequence[bytes]) -> bytes:
+    """Elements of BYTES, each with its length before it."""
+    return b"".join(part for e in elements for part in (len(e).to_bytes(LENGTH_BYTES, "little"), e))
 
 
 def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:
@@ -90,7 +94,7 @@ def to_json(name: str, array: np.ndarray, datatype: Datatype) -> Any:
         except UnicodeDecodeError:
             reason = "BYTES that are not UTF-8 have no JSON form, ask for binary data"
             raise InvalidInput(f"output {name!r}: {reason}") from None
-    return _render_array(np.ascontiguousarray(array).ravel(), datatype)
+    return _render_array(np.ascontiguousarray(array).ravel())
 
 
 def to_nested(array: np.ndarray) -> Any:
@@ -98,11 +102,8 @@ def to_nested(array: np.ndarray) -> Any:
     if not array.ndim:
         value = array[()]  # a scalar of NumPy is rendered with the digits of its type
         return WORDS_OF_NUMBERS.get(str(value), value)
-    array = np.ascontiguousarray(array)
-    return _render_array(array, BY_DTYPE.get(array.dtype) or datatype_of(array))
+    return _render_array(np.ascontiguousarray(array))
 
 
-def _render_array(array: np.ndarray, datatype: Datatype) -> Any:
-    if array.size > PIECE_NUMBERS:
-        return render_large(array)
-    return orjson.Fragment(render_numbers(array)) if datatype.is_float else array
+def _render_array(array: np.ndarray) -> orjson.Fragment:
+    return render_large(array) if array.size > PIECE_NUMBERS else orjson.Fragment(render_numbers(array))

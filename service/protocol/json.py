@@ -10,7 +10,7 @@ import json
 import math
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import orjson
@@ -20,9 +20,10 @@ from model_store.datatypes import Datatype
 from service.errors import InvalidInput
 from service.protocol.escape import read_texts
 
+T = TypeVar("T")
 MAX_NESTING = 100
 _NAMES = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object"}
-_MAX_AXES = 32
+MAX_AXES = 32
 """The most that every supported NumPy allows; deeper data is flattened."""
 _KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
 """Kind of a datatype -> the kinds that an array of its JSON values may have."""
@@ -125,7 +126,7 @@ def read_optional(item: Mapping[str, Any], name: str, where: str) -> dict[str, A
     Many programs write members that they do not use as null. Raises InvalidInput.
     """
     value = item.get(name)
-    return {} if value is None else without_nulls(expect_object(value, where))
+    return {} if value is None else without_nulls(expect(value, dict, where))
 
 
 def without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
@@ -135,10 +136,10 @@ def without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def expect_object(value: Any, where: str) -> dict[str, Any]:
-    """Raises InvalidInput for anything else, naming ``where``."""
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{where}: expected an object, got {type_name(value)}")
+def expect(value: Any, kind: type[T], where: str) -> T:
+    """The value. Raises InvalidInput for one of another type, naming ``where``."""
+    if not isinstance(value, kind):
+        raise InvalidInput(f"{where}: expected {_NAMES[kind]}, got {type_name(value)}")
     return value
 
 
@@ -147,13 +148,6 @@ def refuse_unknown(item: Mapping[str, Any], names: tuple[str, ...], where: str) 
     for name in item:
         if name not in names:
             raise InvalidInput(f"{where}: unknown field {name!r:.60}, expected {', '.join(names)}")
-
-
-def expect_boolean(value: Any, where: str) -> bool:
-    """Raises InvalidInput for anything else, naming ``where``."""
-    if not isinstance(value, bool):
-        raise InvalidInput(f"{where}: expected a boolean, got {type_name(value)}")
-    return value
 
 
 def render_numbers(array: np.ndarray) -> bytes:
@@ -209,7 +203,7 @@ def _flatten(data: Any, what: str) -> Any:
         first = first[0] if first else None
     if depth > MAX_NESTING:
         raise InvalidInput(f"{what}: expected at most {MAX_NESTING} nested arrays, got more")
-    for _ in range(depth - _MAX_AXES):
+    for _ in range(depth - MAX_AXES):
         if not all(isinstance(item, list) and len(item) == len(data[0]) for item in data):
             raise InvalidInput(f"{what}: expected arrays of equal length, got a ragged nesting")
         data = list(itertools.chain.from_iterable(data))

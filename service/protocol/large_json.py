@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -38,18 +38,11 @@ _MEMBER = os.urandom(8).hex()
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _of_thread = threading.local()
 """``parsed``: the large values that the work of this thread has parsed."""
-_QUOTE, _COMMA, _BACKSLASH = ord('"'), ord(","), b"\\"
-_DEPTH = np.zeros(256, np.int8)
-_DEPTH[[ord("["), ord("{")]] = 1
-_DEPTH[[ord("]"), ord("}")]] = -1
+_QUOTE, _BACKSLASH = ord('"'), b"\\"
+_OPENING = 2
+"""The bit that the codes of opening brackets have, and those of closing ones have not."""
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _CLOSING = bytes.maketrans(b"[{", b"]}")
-
-
-class _Cut(NamedTuple):
-    """The position of a comma at which a text is cut, and the brackets that are open there."""
-
-    at: int
-    brackets: bytes
 
 
 def parse_body(body: bytes | memoryview) -> Any:
@@ -65,26 +58,23 @@ def parse_object(body: bytes | memoryview) -> dict[str, Any]:
     return value
 
 
-def parse_large(text: bytes, what: str = "body") -> Any:
+def parse_large(text: bytes) -> Any:
     """As ``parse_json``. Raises InvalidInput; BodyTooLarge where it would take many times its size in memory."""
     if text.count(b"[") > MOST_ARRAYS or text.count(b"{") > MOST_OBJECTS:
         expected = f"at most {MOST_ARRAYS} arrays and {MOST_OBJECTS} objects in JSON"
-        raise BodyTooLarge(f"{what}: expected {expected}, got more: send tensors in binary form, or flat")
+        raise BodyTooLarge(f"body: expected {expected}, got more: send tensors in binary form, or flat")
     value: Any = None
     begin, opened = 0, b""
     parsed = getattr(_of_thread, "parsed", None)
-    for cut in (*_find_cuts(text, what), None):
-        end = len(text) if cut is None else cut.at
-        closed = b"" if cut is None else cut.brackets
-        piece = parse_json(b"".join([_open(opened), text[begin:end], _close(closed)]), what)
+    for end, brackets in [*_find_cuts(text), (len(text), b"")]:
+        piece = parse_json(b"".join([_open(opened), text[begin:end], _close(brackets)]))
         if not begin:
             value = piece
             if parsed is not None:
                 parsed.append(value)
-        elif not _join(value, piece, opened, what):
-            raise InvalidInput(f"{what}: expected JSON, got a comma without a value at byte {begin - 1}")
-        if cut is not None:
-            begin, opened = cut.at + 1, cut.brackets
+        elif not _join(value, piece, opened):
+            raise InvalidInput(f"body: expected JSON, got a comma without a value at byte {begin - 1}")
+        begin, opened = end + 1, brackets
     return value
 
 
@@ -97,7 +87,7 @@ def _close(brackets: bytes) -> bytes:
     return brackets[::-1].translate(_CLOSING)
 
 
-def _join(value: Any, piece: Any, brackets: bytes, what: str) -> bool:
+def _join(value: Any, piece: Any, brackets: bytes) -> bool:
     """Add a piece to the value before it. ``brackets`` are open between them. False where there is no value at the cut.
 
     Raises InvalidInput if an object has a key in both.
@@ -112,69 +102,62 @@ def _join(value: Any, piece: Any, brackets: bytes, what: str) -> bool:
             return False
         levels.append((value, piece))
     whole, rest = levels.pop()
-    whole.extend(rest) if isinstance(whole, list) else _add_members(whole, rest, what)
+    whole.extend(rest) if isinstance(whole, list) else _add_members(whole, rest)
     for whole, rest in reversed(levels):
         if isinstance(whole, list):
             whole.extend(rest[1:])
         else:
             del rest[_MEMBER]
-            _add_members(whole, rest, what)
+            _add_members(whole, rest)
     return True
 
 
-def _add_members(whole: dict[str, Any], rest: dict[str, Any], what: str) -> None:
+def _add_members(whole: dict[str, Any], rest: dict[str, Any]) -> None:
     if not whole.keys().isdisjoint(rest.keys()):
         name = next(name for name in rest if name in whole)
-        raise InvalidInput(f"{what}: expected each key of an object once, got {name!r:.60} twice")
+        raise InvalidInput(f"body: expected each key of an object once, got {name!r:.60} twice")
     whole.update(rest)
 
 
-def _find_cuts(text: bytes, what: str) -> Iterator[_Cut]:
-    """The last comma outside of strings in each window of the text."""
-    opened = bytearray()
+def _find_cuts(text: bytes) -> Iterator[tuple[int, bytes]]:
+    """The last comma outside of strings in each window of the text, and the brackets that are open there."""
+    opened = b""
     in_text = escaped = False
-    begin = 0
-    while begin + PIECE_BYTES < len(text):
+    for begin in range(0, len(text) - PIECE_BYTES, PIECE_BYTES):
         window = text[begin : begin + PIECE_BYTES]
-        begin += len(window)
         if escaped:
             window = b"_" + window[1:]
         if _BACKSLASH in window:
             window = _ESCAPED.sub(b"__", window)
         escaped = window.endswith(_BACKSLASH)
-        codes = np.frombuffer(window, np.uint8)
-        steps = _DEPTH[codes]
-        commas = codes == _COMMA
         if in_text or b'"' in window:
+            codes = np.frombuffer(window, np.uint8)
             inside = np.logical_xor(np.cumsum(codes == _QUOTE) & 1, in_text)
-            steps = np.where(inside, 0, steps)
-            commas &= ~inside
+            window = np.where(inside, _QUOTE, codes).tobytes()
             in_text = bool(inside[-1])
-        found = np.flatnonzero(commas)
-        if found.size:
-            cut = int(found[-1])
-            _follow(opened, codes[:cut], steps[:cut], what)
+        cut = window.rfind(b",")
+        if cut >= 0:
+            opened = _follow(opened, window[:cut])
             if opened:
-                yield _Cut(begin - len(window) + cut, bytes(opened))
-            codes, steps = codes[cut:], steps[cut:]
-        _follow(opened, codes, steps, what)
+                yield begin + cut, opened
+        opened = _follow(opened, window[cut + 1 :])
 
 
-def _follow(opened: bytearray, codes: np.ndarray, steps: np.ndarray, what: str) -> None:
-    """Update the brackets that are open with the next part of the text."""
-    at = np.flatnonzero(steps)
-    if not at.size:
-        return
-    depths = np.cumsum(steps[at], dtype=np.int64)
+def _follow(opened: bytes, window: bytes) -> bytes:
+    """The brackets that are open after the next part of the text."""
+    brackets = np.frombuffer(window.translate(None, _NO_BRACKETS), np.uint8)
+    if not brackets.size:
+        return opened
+    opens = (brackets & _OPENING).astype(bool)
+    depths = np.cumsum(np.where(opens, 1, -1))
     lowest = min(0, int(depths.min()))
     if len(opened) + lowest < 0:
-        raise InvalidInput(f"{what}: expected JSON, got a bracket that closes nothing")
+        raise InvalidInput("body: expected JSON, got a bracket that closes nothing")
     if len(opened) + int(depths.max()) > MAX_NESTING + _MORE_NESTING:
-        raise InvalidInput(f"{what}: expected JSON of at most {MAX_NESTING} nested arrays, got more")
-    del opened[len(opened) + lowest :]
-    for depth in range(lowest + 1, int(depths[-1]) + 1):
-        last = int(np.flatnonzero((depths == depth) & (steps[at] > 0))[-1])
-        opened.append(int(codes[at[last]]))
+        raise InvalidInput(f"body: expected JSON of at most {MAX_NESTING} nested arrays, got more")
+    levels = range(lowest + 1, int(depths[-1]) + 1)
+    last = [int(np.flatnonzero((depths == level) & opens)[-1]) for level in levels]
+    return opened[: len(opened) + lowest] + brackets[last].tobytes()
 
 
 def numbers_of_large(text: bytes, datatype: Datatype) -> np.ndarray:

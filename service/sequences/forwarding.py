@@ -159,7 +159,9 @@ class _WorkerConnection:
         """
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before the worker that keeps the sequence was asked")
-        if len(self._waiting) >= MAX_UNDER_WAY or self._unsent_bytes() + len(request.body) > self._max_bytes:
+        writer = self._writer
+        unsent_bytes = sum(map(len, self._unsent)) if writer is None else writer.transport.get_write_buffer_size()
+        if len(self._waiting) >= MAX_UNDER_WAY or unsent_bytes + len(request.body) > self._max_bytes:
             raise QueueFull(
                 f"sequence_id: expected at most {MAX_UNDER_WAY} requests of {self._max_bytes} bytes on their way to "
                 "the worker that keeps this sequence"
@@ -175,11 +177,6 @@ class _WorkerConnection:
         self._waiting[number] = done, self._loop.call_later(left_s + GRACE_S, self._expire, number)
         self._send(_frame(number, head, request.body))
         return functools.partial(self._cancel, number)
-
-    def _unsent_bytes(self) -> int:
-        if self._writer is not None:
-            return self._writer.transport.get_write_buffer_size()
-        return sum(map(len, self._unsent))
 
     def _send(self, parts: list[Any]) -> None:
         if self._writer is not None:
@@ -250,15 +247,15 @@ class _ForwardedRequests:
             headers[_LENGTH] = head["length"].encode()
         request = AwaitedRequest(Endpoint(FORWARDED_INFER, head["model"], head["version"]), b"", headers)
         request.patience_s = head["patience_s"]
-        if not self._handler.body_budget.try_admit(len(body)):
+        is_admitted = self._handler.body_budget.try_admit(len(body))
+        self._requests[number] = request
+        request.answer.add_done_callback(functools.partial(self._done, number, len(body) if is_admitted else 0))
+        if is_admitted:
+            request.body = body
+            self._handler.start(request)
+        else:
             full = QueueFull("sequence_id: the worker that keeps this sequence holds all it may")
             self._handler.refuse(request, full)
-            self._reply(number, request.answer.result())
-            return
-        request.body = body
-        self._requests[number] = request
-        request.answer.add_done_callback(functools.partial(self._done, number, len(body)))
-        self._handler.start(request)
 
     def leave(self) -> None:
         """Cancel all requests and close the connection, when what is written has been sent."""
@@ -269,9 +266,8 @@ class _ForwardedRequests:
 
     def _done(self, number: int, size: int, answer: asyncio.Future[Reply]) -> None:
         self._handler.body_budget.release(size)
-        if self._requests.pop(number, None) is not None:
-            self._reply(number, answer.result())
-
-    def _reply(self, number: int, reply: Reply) -> None:
+        if self._requests.pop(number, None) is None:
+            return
+        reply = answer.result()
         headers = [(name.decode(), value.decode()) for name, value in reply.headers]
         self._writer.writelines(_frame(number, {"status": reply.status, "headers": headers}, b"".join(reply.chunks)))

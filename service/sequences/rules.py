@@ -27,7 +27,7 @@ class SequenceRules:
     def check(self, inputs: Arrays, signature: Signature) -> None:
         """Check the inputs of a caller. Raises InvalidInput, also for more than one row."""
         if self.is_required:
-            signature.check_public_names(inputs)
+            signature.check_names(inputs, signature.public_inputs)
         for name, array in inputs.items():
             tensor = signature.inputs.get(name)
             if self.facts.takes_rows:
@@ -95,9 +95,5 @@ def read_loop(manifest: Manifest) -> SequenceRules | None:
     """The rules of a model with a loop; None for others."""
     if manifest.loop is None:
         return None
-    tensors = {tensor.name: tensor for tensor in manifest.graphs[MAIN].inputs}
-
-    def begin(name: str) -> np.ndarray | None:
-        return zeros_of(tensors[name])[None] if tensors[name].has_fixed_rows else None
-
-    return SequenceRules(Sequences([State(c.input, c.output, begin(c.input)) for c in manifest.loop.carries]))
+    zeros = {tensor.name: zeros_of(tensor)[None] for tensor in manifest.graphs[MAIN].inputs if tensor.has_fixed_rows}
+    return SequenceRules(Sequences([State(c.input, c.output, zeros.get(c.input)) for c in manifest.loop.carries]))

@@ -40,19 +40,15 @@ class _Sequence:
     timer: asyncio.TimerHandle | None = None
 
 
+@dataclass(eq=False, slots=True)
 class Turn:
     """The turn of a request in its sequence. ``leave`` is called when the request has ended, also with an error."""
 
-    __slots__ = ("_go", "_sequence", "_sequences", "_step", "_taken")
-
-    def __init__(
-        self, sequences: "Sequences", sequence: _Sequence, step: SequenceStep, go: Callable[[], None] | None
-    ) -> None:
-        self._sequences = sequences
-        self._sequence = sequence
-        self._step = step
-        self._go = go
-        self._taken: Arrays = {}
+    _sequences: "Sequences"
+    _sequence: _Sequence
+    _step: SequenceStep
+    _go: Callable[[], None] | None
+    _taken: Arrays = field(default_factory=dict)
 
     @property
     def is_first(self) -> bool:

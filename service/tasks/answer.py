@@ -1,21 +1,20 @@
 """Rows of an answer: as nested numbers, as pictures within JSON, or as one PNG."""
 
 import base64
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from model_store.datatypes import datatype_of
 from model_store.tasks import Picture
-from service.codecs.model_context import ModelContext
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.codecs.picture_writer import encode_grid, encode_png
 from service.engine.tensors import are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.infer_response import to_nested
-from service.tasks.request import TaskRequest
-from service.tasks.work import Result, RunInThread, run_in_thread
+from service.tasks.request import TaskOptions
+from service.tasks.work import Call, Result, run_in_thread
 
 Form = Literal["numbers", "picture"]
 Rows = Sequence[np.ndarray] | np.ndarray
@@ -28,16 +27,28 @@ def check_finite(model: str, name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def choose_picture(
-    form: Form, request: TaskRequest, context: ModelContext, graph: str, output: str, picture: Picture | None
-) -> Picture | None:
+class PictureOptions(TaskOptions):
+    """Of tasks whose answers are rows."""
+
+    output_format: Form = "numbers"
+    """`picture`: each row as a PNG in base64"""
+
+
+def check_answer(call: Call[TaskOptions]) -> None:
+    """Raises InvalidInput for a stream that should be a picture."""
+    if call.wants_picture and call.options.stream:
+        raise InvalidInput("accept: image/png is one picture, and a stream has events: ask for one of them")
+
+
+def choose_picture(call: Call[PictureOptions], graph: str, output: str, picture: Picture | None) -> Picture | None:
     """How rows of the output become pictures; None where numbers are wanted. Raises InvalidInput if they cannot."""
-    if not request.wants_picture and form == "numbers":
+    check_answer(call)
+    if not call.wants_picture and call.options.output_format == "numbers":
         return None
-    shape = context.outputs(graph)[output].row_shape
+    shape = call.model.outputs(graph)[output].row_shape
     if picture is None or len(shape) != 3 or (isinstance(shape[0], int) and shape[0] != picture.channels):
-        field = "accept: image/png" if request.wants_picture else "output_format"
-        raise InvalidInput(f"{field}: the rows of model {context.name!r} are not pictures: ask for numbers")
+        field = "accept: image/png" if call.wants_picture else "output_format"
+        raise InvalidInput(f"{field}: the rows of model {call.model.name!r} are not pictures: ask for numbers")
     return picture
 
 
@@ -51,13 +62,13 @@ def show_row(row: np.ndarray, picture: Picture | None) -> Any:
     return to_nested(row) if picture is None else as_image(encode_png(row, picture))
 
 
-def show_rows(rows: Rows, picture: Picture | None) -> Generator[RunInThread, Any, list[Any]]:
+async def show_rows(rows: Rows, picture: Picture | None) -> list[Any]:
     """Each row as `show_row` shows it, in a thread where they are many or large."""
     size = sum(row.size for row in rows)
-    return (yield from run_in_thread(lambda: [show_row(row, picture) for row in rows], size))
+    return await run_in_thread(lambda: [show_row(row, picture) for row in rows], size)
 
 
-def show_together(rows: Rows, picture: Picture) -> Generator[RunInThread, Any, Result]:
+async def show_together(rows: Rows, picture: Picture) -> Result:
     """One PNG: a single row as it is, several in a grid. Raises InvalidInput where they differ in size."""
     if len({row.shape for row in rows}) > 1:
         raise InvalidInput("accept: image/png shows rows of one size in a grid, got several sizes: ask for JSON")
@@ -65,5 +76,5 @@ def show_together(rows: Rows, picture: Picture) -> Generator[RunInThread, Any, R
     def encode() -> bytes:
         return encode_png(rows[0], picture) if len(rows) == 1 else encode_grid(np.stack(list(rows)), picture)
 
-    content = yield from run_in_thread(encode, sum(row.size for row in rows))
+    content = await run_in_thread(encode, sum(row.size for row in rows))
     return Result(content, PNG)

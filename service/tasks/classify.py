@@ -1,24 +1,24 @@
 """classify: rows to labels with probabilities, and why."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from model_store.manifest import Manifest
-from service.codecs.model_context import ModelContext, known
+from service.codecs.model_context import known
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.codecs.picture_writer import encode_heat, to_pixels
 from service.codecs.rows import Group, in_order, shown_input
-from service.engine.tensors import are_finite
-from service.errors import InvalidInput, ModelFailure
-from service.tasks.answer import Form, as_image
+from service.errors import InvalidInput
+from service.tasks.answer import Form, as_image, check_answer, check_finite
 from service.tasks.explain import Maps, Method, choose_method, explain_rows
-from service.tasks.request import TaskOptions, TaskRequest, check_answer
-from service.tasks.work import Emit, Limits, Result, RunInThread, Work, decode_rows, infer_groups, run_in_thread
+from service.tasks.request import TaskOptions
+from service.tasks.work import Call, Infer, Result, decode_rows, run_in_thread
 
 NAME = "classify"
+_THRESHOLD = 0.5
 _ROW_BYTES = 64
 """About the size of a row's answer."""
 
@@ -28,50 +28,60 @@ class Options(TaskOptions):
 
     top_k: Annotated[int, Field(ge=1, le=1000)] = 1
     """how many labels for each row"""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """least probability of the labels of a row that may have several; default: that of the model"""
     explain: bool | Method = False
     """why the label was chosen; true: the method that suits the model"""
     explanation_format: Form = "numbers"
     """`picture`: over the row, as a PNG"""
 
 
-def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions": [{"label", "index", "probability", "top", "explanation"?}]}``.
 
     With Accept: image/png it is one PNG, of the explanation over the row. A stream has one event, its last.
     """
-    check_answer(options, request)
-    manifest = context.manifest
+    check_answer(call)
+    options, manifest = call.options, call.model.manifest
+    if options.threshold is not None and not known(manifest.classes).multi_label:
+        raise InvalidInput(f"threshold: a row has one label with model {manifest.name!r}: ask without it")
     method = choose_method(options.explain, manifest) if options.explain else None
-    as_picture = request.wants_picture or options.explanation_format == "picture"
+    as_picture = call.wants_picture or options.explanation_format == "picture"
     if as_picture:
-        _check_picture(method, request, context)
-    groups = yield from decode_rows(request.rows, manifest, limits)
-    outputs = yield from infer_groups(groups)
-    found = yield from run_in_thread(
-        lambda: [predictions(manifest, of_group, options.top_k) for of_group in outputs],
+        _check_picture(call, method)
+    groups = await decode_rows(call)
+    outputs = [await Infer(group.inputs) for group in groups]
+    found = await run_in_thread(
+        lambda: [predictions(manifest, of_group, options.top_k, options.threshold) for of_group in outputs],
         _ROW_BYTES * sum(len(group.places) for group in groups),
     )
     if method is not None:
         for group, of_group, answers in zip(groups, outputs, found, strict=True):
             probabilities = of_group[known(manifest.classes).probabilities]
             chosen = np.array([answer["index"] for answer in answers])
-            maps = yield from explain_rows(method, group, chosen, probabilities, manifest)
-            pictures = (yield from _draw(maps, group, manifest)) if as_picture else None
-            if pictures and request.wants_picture:
+            maps = await explain_rows(method, group, chosen, probabilities, manifest)
+            how: dict[str, Any] = {"method": method}
+            if maps.window is not None:
+                how |= {"window": maps.window, "stride": maps.stride}
+            pictures = await _draw(maps, group, manifest) if as_picture else None
+            if pictures and call.wants_picture:
                 return Result(pictures[0], PNG)
-            _attach(answers, method, maps, pictures)
-    return Result({"model": context.name, "version": context.version, "predictions": in_order(groups, found)})
+            for i, answer in enumerate(answers):
+                shown = {"values": maps.values[i]} if pictures is None else as_image(pictures[i])
+                answer["explanation"] = {**how, **shown}
+    return call.answer(predictions=in_order(groups, found))
 
 
-def predictions(manifest: Manifest, outputs: Mapping[str, np.ndarray], top_k: int) -> list[dict[str, Any]]:
+def predictions(
+    manifest: Manifest, outputs: Mapping[str, np.ndarray], top_k: int, threshold: float | None = None
+) -> list[dict[str, Any]]:
     """One prediction for each row, with its ``top_k`` most probable labels, highest first. Raises ModelFailure on NaN.
 
-    Of labels with equal probabilities the first one comes first: argmax and a stable sort both keep their order.
+    Of labels with equal probabilities the first one comes first: argmax and a stable sort both keep their order. If a
+    row may have several labels, it has those with a probability of at least ``threshold`` too.
     """
-    assert manifest.classes is not None  # noqa: S101  # a manifest of the task classify has them
-    probabilities = outputs[manifest.classes.probabilities]
-    if not are_finite(probabilities):
-        raise ModelFailure(f"model {manifest.name!r} gave probabilities that are not numbers")
+    name = known(manifest.classes).probabilities
+    probabilities = check_finite(manifest.name, name, outputs[name])
     count = min(top_k, probabilities.shape[1])
     if count == 1:
         best = probabilities.argmax(axis=1)[:, None]
@@ -83,22 +93,38 @@ def predictions(manifest: Manifest, outputs: Mapping[str, np.ndarray], top_k: in
         pairs = zip(indices, values, strict=True)
         top = [{"label": manifest.labels[i], "index": i, "probability": p} for i, p in pairs]
         answers.append({**top[0], "top": top})
+    facts = known(manifest.classes)
+    if facts.multi_label:
+        least = threshold if threshold is not None else facts.threshold or _THRESHOLD
+        for answer, row in zip(answers, probabilities, strict=True):
+            answer["labels"] = _list_labels(manifest, row, least)
     return answers
 
 
-def _check_picture(method: Method | None, request: TaskRequest, context: ModelContext) -> None:
+def _list_labels(manifest: Manifest, probabilities: np.ndarray, least: float) -> list[dict[str, Any]]:
+    """The labels of one row that may have several."""
+    order = np.argsort(-probabilities, kind="stable")
+    chosen = order[probabilities[order] >= np.float32(least)]
+    values = probabilities[chosen].tolist()
+    return [
+        {"label": manifest.labels[i], "index": i, "probability": p}
+        for i, p in zip(chosen.tolist(), values, strict=True)
+    ]
+
+
+def _check_picture(call: Call[Options], method: Method | None) -> None:
     """Raises InvalidInput where no picture of an explanation can be made."""
-    field = "accept: image/png" if request.wants_picture else "explanation_format: a picture"
+    field = "accept: image/png" if call.wants_picture else "explanation_format: a picture"
     if method is None:
         raise InvalidInput(f"{field} shows an explanation, and none is asked for: add explain, or ask for JSON")
-    tensor = shown_input(context.manifest)
+    tensor = shown_input(call.model.manifest)
     if tensor is None or len(tensor.row_shape) < 2:
-        raise InvalidInput(f"{field}: the rows of model {context.name!r} have no height and width: ask for numbers")
-    if request.wants_picture and request.rows is not None and len(request.rows) > 1:
-        raise InvalidInput(f"{field} shows the explanation of one row, got {len(request.rows)}: ask for JSON")
+        raise InvalidInput(f"{field}: the rows of model {call.model.name!r} have no height and width: ask for numbers")
+    if call.wants_picture and call.rows is not None and len(call.rows) > 1:
+        raise InvalidInput(f"{field} shows the explanation of one row, got {len(call.rows)}: ask for JSON")
 
 
-def _draw(maps: Maps, group: Group, manifest: Manifest) -> Generator[RunInThread, Any, list[bytes]]:
+async def _draw(maps: Maps, group: Group, manifest: Manifest) -> list[bytes]:
     """A PNG for each row: the map, over the picture where the row is one."""
     image = manifest.image
     rows = group.inputs[known(shown_input(manifest)).name]
@@ -107,13 +133,4 @@ def _draw(maps: Maps, group: Group, manifest: Manifest) -> Generator[RunInThread
         under = [to_pixels(row, image) for row in rows] if image else [None] * len(rows)
         return [encode_heat(values, over) for values, over in zip(maps.values, under, strict=True)]
 
-    return (yield from run_in_thread(draw, rows.size))
-
-
-def _attach(answers: Sequence[dict[str, Any]], method: Method, maps: Maps, pictures: Sequence[bytes] | None) -> None:
-    how: dict[str, Any] = {"method": method}
-    if maps.window is not None:
-        how |= {"window": maps.window, "stride": maps.stride}
-    for i, answer in enumerate(answers):
-        shown = {"values": maps.values[i]} if pictures is None else as_image(pictures[i])
-        answer["explanation"] = {**how, **shown}
+    return await run_in_thread(draw, rows.size)

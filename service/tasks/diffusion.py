@@ -5,19 +5,21 @@ and Salimans, Classifier-Free Diffusion Guidance, 2022. The update of a step is 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from model_store.datatypes import DATATYPES
 from model_store.tasks import Diffusion, Generation, Picture
-from service.codecs.model_context import ModelContext, known
+from service.codecs.model_context import known
 from service.engine.loop.noise import draw_normal
 from service.engine.loop.request import ByStep, LoopRequest, Watch
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.tasks.answer import show_row
-from service.tasks.work import Emit, Limits
+from service.tasks.request import TaskOptions, refuse
+from service.tasks.work import Call, Emit
 
 
 class Sampling(NamedTuple):
@@ -28,28 +30,28 @@ class Sampling(NamedTuple):
     eta: float
 
 
-def read_sampling(
-    facts: Diffusion,
-    context: ModelContext,
-    limits: Limits,
-    steps: int | None,
-    guidance: float | None,
-    eta: float | None,
-) -> Sampling:
+class DiffusionOptions(TaskOptions):
+    steps: int | None = None
+    """of a diffusion"""
+    guidance: Annotated[float, Field(ge=-100, le=100)] | None = None
+    """of a diffusion: the strength of classifier-free guidance"""
+    eta: Annotated[float, Field(ge=0, le=1)] | None = None
+    """of a diffusion: noise between the steps, from 0 (none, DDIM) to 1 (all, DDPM)"""
+
+
+def read_sampling(call: Call[DiffusionOptions], facts: Diffusion) -> Sampling:
     """The options, with the model's defaults. Raises InvalidInput for what the model cannot do."""
-    loop = context.manifest.loop
-    most = min(facts.times, limits.max_steps, loop.max_steps if loop else 1)
-    steps = min(facts.steps, most) if steps is None else steps
+    options, loop = call.options, call.model.manifest.loop
+    most = min(facts.times, call.limits.max_steps, loop.max_steps if loop else 1)
+    steps = min(facts.steps, most) if options.steps is None else options.steps
     if not 1 <= steps <= most:
         raise InvalidInput(f"steps: expected 1 to {most}, got {steps}")
-    for name, asked, tensor in (("guidance", guidance, facts.guidance), ("eta", eta, facts.eta)):
-        if asked is not None and tensor is None:
-            raise InvalidInput(f"{name}: expected none, for model {context.name!r} takes none")
+    for name in ("guidance", "eta"):
+        if getattr(facts, name) is None:
+            refuse(options, [name], f"expected none, for model {call.model.name!r} takes none")
     # A graph that takes noise at each step, but no eta, always uses all of it.
-    default_eta = 1.0 if facts.step_noise is not None and facts.eta is None else 0.0
-    return Sampling(
-        steps, facts.default_guidance if guidance is None else guidance, default_eta if eta is None else eta
-    )
+    eta = 1.0 if facts.step_noise is not None and facts.eta is None else options.eta or 0.0
+    return Sampling(steps, facts.default_guidance if options.guidance is None else options.guidance, eta)
 
 
 def choose_levels(times: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,17 +61,11 @@ def choose_levels(times: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plan_loop_request(
-    begin: Arrays,
-    seed: int,
-    sampling: Sampling,
-    context: ModelContext,
-    facts: Generation,
-    emit: Emit | None,
-    picture: Picture | None,
+    call: Call[TaskOptions], facts: Generation, begin: Arrays, seed: int, sampling: Sampling, picture: Picture | None
 ) -> LoopRequest:
-    """The steps of rows whose noise and labels are in ``begin``. ``emit`` gets a preview after each step."""
+    """The steps of rows whose noise and labels are in ``begin``. A stream gets a preview after each step."""
     diffusion = known(facts.diffusion)
-    dtypes = {name: DATATYPES[tensor.datatype].dtype for name, tensor in context.inputs(facts.graph).items()}
+    dtypes = {name: DATATYPES[tensor.datatype].dtype for name, tensor in call.model.inputs(facts.graph).items()}
     noise = begin[facts.noise]
     levels, next_levels = choose_levels(diffusion.times, sampling.steps)
     constant = dict(begin)
@@ -85,8 +81,8 @@ def plan_loop_request(
             by_step[name] = _draw_by_step(seed, noise.shape[1:], dtypes[name])
         else:
             constant[name] = np.zeros(noise.shape, dtypes[name])
-    watch = None if emit is None else _watch(emit, diffusion, sampling.steps, picture)
-    show = (diffusion.preview,) if emit else ()
+    watch = None if call.emit is None else _watch(call.emit, diffusion, sampling.steps, picture)
+    show = () if call.emit is None else (diffusion.preview,)
     return LoopRequest(constant, sampling.steps, by_step, last=(facts.output,), show=show, watch=watch)
 
 

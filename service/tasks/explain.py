@@ -7,9 +7,9 @@ the row after the other and measures how much the probability falls.
 """
 
 import itertools
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -54,18 +54,16 @@ class Maps:
     stride: Sequence[int] | None = None
 
 
-def choose_method(asked: bool | Method, manifest: Manifest) -> Method | None:
+def choose_method(asked: bool | Method, manifest: Manifest) -> Method:
     """The method to use. True stands for saliency where the model has gradients, else for occlusion.
 
     Raises InvalidInput where the model cannot be explained that way; the text says which way it can.
     """
-    if asked is False:
-        return None
     tensor = shown_input(manifest)
     if tensor is None or DATATYPES[tensor.datatype].kind not in "iuf":
         raise InvalidInput(f"explain: expected a classifier of one input of numbers, model {manifest.name!r} is none")
     has_gradients = _has_gradients(manifest, tensor)
-    if asked is True:
+    if isinstance(asked, bool):
         return "saliency" if has_gradients else "occlusion"
     if asked != "occlusion" and not has_gradients:
         raise InvalidInput(
@@ -74,37 +72,35 @@ def choose_method(asked: bool | Method, manifest: Manifest) -> Method | None:
     return asked
 
 
-def explain_rows(
+async def explain_rows(
     method: Method, group: Group, indices: np.ndarray, probabilities: np.ndarray, manifest: Manifest
-) -> Generator[Infer, Any, Maps]:
+) -> Maps:
     """Explain class ``indices`` [rows] of each row of a group, whose probabilities are [rows, classes]."""
     name = known(shown_input(manifest)).name
     if method == "occlusion":
-        return (yield from _hide(group.inputs, name, indices, probabilities, manifest))
+        return await _hide(group.inputs, name, indices, probabilities, manifest)
     rows = group.inputs[name]
     if method == "saliency":
-        found = yield from _differentiate(rows, indices, _GRADIENT, manifest)
+        found = await _differentiate(rows, indices, _GRADIENT, manifest)
     elif _integrates(manifest):
-        found = yield from _differentiate(rows, indices, _INTEGRATED, manifest)
+        found = await _differentiate(rows, indices, _INTEGRATED, manifest)
     else:
-        found = yield from _integrate(rows, indices, manifest)
+        found = await _integrate(rows, indices, manifest)
     channels = tuple(range(1, found.ndim - 2))
     return Maps(np.abs(found).max(axis=channels) if method == "saliency" else found.sum(axis=channels))
 
 
-def _differentiate(
-    rows: np.ndarray, indices: np.ndarray, output: str, manifest: Manifest
-) -> Generator[Infer, Any, np.ndarray]:
+async def _differentiate(rows: np.ndarray, indices: np.ndarray, output: str, manifest: Manifest) -> np.ndarray:
     """What the graph of gradients gives for each row and its class."""
     inputs = {known(shown_input(manifest)).name: rows, _LABEL: indices.astype(np.int64)}
     if _integrates(manifest):
         inputs[_BASELINE] = np.full_like(rows, _baseline(manifest))
         inputs[_EPSILON] = np.zeros(len(rows), rows.dtype)
-    outputs: Arrays = yield Infer(inputs, EXPLAIN)
+    outputs = await Infer(inputs, EXPLAIN)
     return check_finite(manifest.name, output, outputs[output])
 
 
-def _integrate(rows: np.ndarray, indices: np.ndarray, manifest: Manifest) -> Generator[Infer, Any, np.ndarray]:
+async def _integrate(rows: np.ndarray, indices: np.ndarray, manifest: Manifest) -> np.ndarray:
     """The mean gradient along the straight path to each row, by the midpoint rule, times the path."""
     baseline = np.asarray(_baseline(manifest), rows.dtype)
     sums = np.zeros(rows.shape)
@@ -113,7 +109,7 @@ def _integrate(rows: np.ndarray, indices: np.ndarray, manifest: Manifest) -> Gen
         chosen = [row for row, _ in chunk]
         shares = np.array([(step + 0.5) / _STEPS for _, step in chunk]).reshape(-1, *[1] * (rows.ndim - 1))
         path = baseline + (rows[chosen] - baseline) * shares.astype(rows.dtype)
-        gradients = yield from _differentiate(path, indices[chosen], _GRADIENT, manifest)
+        gradients = await _differentiate(path, indices[chosen], _GRADIENT, manifest)
         np.add.at(sums, chosen, gradients)
     integrated: np.ndarray = ((rows - baseline) * sums / _STEPS).astype(np.float32)
     return integrated
@@ -141,9 +137,7 @@ def _baseline(manifest: Manifest) -> float | np.ndarray:
     return 0.0 if manifest.image is None else manifest.image.spread(manifest.image.offset)
 
 
-def _hide(
-    inputs: Arrays, name: str, indices: np.ndarray, probabilities: np.ndarray, manifest: Manifest
-) -> Generator[Infer, Any, Maps]:
+async def _hide(inputs: Arrays, name: str, indices: np.ndarray, probabilities: np.ndarray, manifest: Manifest) -> Maps:
     """Occlusion: each window of each row is replaced by the baseline."""
     output = known(manifest.classes).probabilities
     rows = inputs[name]
@@ -160,7 +154,7 @@ def _hide(
         covered = {key: array[chosen] for key, array in inputs.items()}
         for i, (_, part) in enumerate(chunk):
             covered[name][(i, ..., *part)] = _baseline(manifest)
-        outputs: Arrays = yield Infer(covered)
+        outputs = await Infer(covered)
         left = check_finite(manifest.name, output, outputs[output])
         fall = probabilities[chosen, indices[chosen]] - left[np.arange(len(chunk)), indices[chosen]]
         for (row, part), by in zip(chunk, fall, strict=True):

@@ -2,32 +2,28 @@
 
 import math
 import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from model_store.datatypes import DATATYPES
-from model_store.graph import Tensor
-from model_store.tasks import Generation, Picture
-from service.codecs.model_context import ModelContext
+from model_store.tasks import Generation
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
-from service.engine.loop.request import LoopResult
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.protocol.request_model import RequestModel
-from service.tasks.answer import Form, check_finite, choose_picture, show_row, show_rows, show_together
-from service.tasks.diffusion import plan_loop_request, read_sampling
-from service.tasks.request import FromText, TaskOptions, TaskRequest, check_answer
-from service.tasks.work import Admit, Emit, Infer, Iterate, Limits, Result, Work, run_in_thread
+from service.tasks.answer import PictureOptions, check_finite, choose_picture, show_row, show_rows, show_together
+from service.tasks.diffusion import DiffusionOptions, plan_loop_request, read_sampling
+from service.tasks.request import FromText, refuse
+from service.tasks.work import Admit, Call, Infer, Iterate, Result, run_in_thread
 
 NAME = "generate"
 _DRAWN_SEEDS = 2**53
 """Random seeds are below: callers whose numbers are floats get them back unchanged."""
 _MOST_LABELS = 1 << 16
 """Longer lists are refused before their elements are checked, which would hold up other requests."""
-_OF_DIFFUSION = ("steps", "guidance", "eta")
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Labels = Annotated[list[str | int], Field(max_length=_MOST_LABELS)]
@@ -39,7 +35,7 @@ class Between(RequestModel):
     seeds: Annotated[list[Seed], Field(min_length=2, max_length=2)]
 
 
-class Options(TaskOptions):
+class Options(PictureOptions, DiffusionOptions):
     """The fields of a request."""
 
     count: int | None = None
@@ -48,78 +44,85 @@ class Options(TaskOptions):
     """0 to 2^63 - 1; the same seed gives the same bits, in any batch"""
     labels: Annotated[Labels | None, FromText] = None
     """texts or positions: one for all rows, or one for each; default: all in turn"""
-    steps: int | None = None
-    """of a diffusion"""
-    guidance: Annotated[float, Field(ge=-100, le=100)] | None = None
-    """of a diffusion: the strength of classifier-free guidance"""
-    eta: Annotated[float, Field(ge=0, le=1)] | None = None
-    """of a diffusion: noise between the steps, from 0 (none, DDIM) to 1 (all, DDPM)"""
     interpolate: Annotated[Between | None, FromText] = None
     """from the row of one seed to that of another, with one label; not for a diffusion"""
-    output_format: Form = "numbers"
-    """`picture`: each row as a PNG in base64"""
 
 
-def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "seed" or "seeds", "labels"?, "outputs": [row]}``, or with Accept: image/png a grid.
 
     An event of a stream is ``{"row", "step", "steps", "preview"}``; without a diffusion there is one step.
     """
+    options, context = call.options, call.model
     facts = context.manifest.generation
     if facts is None:
         raise InvalidInput(f"model: the manifest of {context.name!r} does not say what it generates")
-    if request.rows is not None:
+    if call.rows is not None:
         raise InvalidInput("inputs: expected none, for rows are made from noise: see count, seed and labels")
-    check_answer(options, request)
-    picture = choose_picture(options.output_format, request, context, facts.graph, facts.output, facts.picture)
-    count = _read_count(options, limits)
-    labels = _read_labels(options, count, context, facts)
+    picture = choose_picture(call, facts.graph, facts.output, facts.picture)
+    count = _read_count(call)
+    labels = _read_labels(call, count, facts)
     seed = secrets.randbelow(_DRAWN_SEEDS) if options.seed is None else options.seed
-    steps = 0
-    if facts.diffusion is not None:
-        sampling = read_sampling(facts.diffusion, context, limits, options.steps, options.guidance, options.eta)
-        steps = sampling.steps
+    _check_kind(call, facts)
+    sampling = None if facts.diffusion is None else read_sampling(call, facts.diffusion)
     noise = context.inputs(facts.graph)[facts.noise]
-    begin = yield from run_in_thread(
-        lambda: _begin(options, context, facts, noise, count, seed, labels),
-        count * 8 * math.prod(_shape(noise)),
-        Admit(count, steps, facts.graph),
+    shape = [int(size) for size in noise.row_shape]  # the manifest allows no free size
+    dtype = DATATYPES[noise.datatype].dtype
+    begin: Arrays = await run_in_thread(
+        lambda: {facts.noise: _draw(options.interpolate, seed, count, shape).astype(dtype, copy=False)},
+        count * 8 * math.prod(shape),
+        Admit(count, 0 if sampling is None else sampling.steps, facts.graph),
     )
-    if facts.diffusion is None:
-        rows = yield from _run_once(begin, context, facts, picture, emit)
+    if facts.label is not None and labels is not None:
+        begin = {**begin, facts.label: np.array(labels, np.int64)}
+    if sampling is None:
+        outputs = await Infer(begin, facts.graph)
     else:
-        result: LoopResult = yield Iterate(plan_loop_request(begin, seed, sampling, context, facts, emit, picture))
-        rows = check_finite(context.name, facts.output, result.last[facts.output])
-    if request.wants_picture and picture is not None:
-        return (yield from show_together(rows, picture))
-    answer: dict[str, Any] = {"model": context.name, "version": context.version}
-    answer |= {"seeds": options.interpolate.seeds} if options.interpolate else {"seed": seed}
+        outputs = (await Iterate(plan_loop_request(call, facts, begin, seed, sampling, picture))).last
+    rows = check_finite(context.name, facts.output, outputs[facts.output])
+    if call.emit is not None and sampling is None:
+        for i, row in enumerate(rows):
+            call.emit({"row": i, "step": 0, "steps": 1, "preview": show_row(row, picture)})
+    if call.wants_picture and picture is not None:
+        return await show_together(rows, picture)
+    told: dict[str, Any] = {"seeds": options.interpolate.seeds} if options.interpolate else {"seed": seed}
     if labels is not None:
-        answer["labels"] = [context.manifest.labels[label] for label in labels]
-    return Result({**answer, "outputs": (yield from show_rows(rows, picture))})
+        told["labels"] = [context.manifest.labels[label] for label in labels]
+    return call.answer(**told, outputs=await show_rows(rows, picture))
 
 
-def _read_count(options: Options, limits: Limits) -> int:
+def _check_kind(call: Call[Options], facts: Generation) -> None:
+    """Raises InvalidInput for options that rows in one run, or a diffusion, cannot have."""
+    options, name = call.options, call.model.name
+    if facts.diffusion is None:
+        why = f"only a model with a diffusion takes it, and {name!r} makes its rows in one run"
+        refuse(options, DiffusionOptions.own(), why)
+    else:
+        refuse(options, ["interpolate"], f"expected a model that makes its rows in one run, {name!r} diffuses")
+    if options.interpolate is not None:
+        refuse(options, ["seed"], "expected none beside interpolate, which has seeds of its own")
+
+
+def _read_count(call: Call[Options]) -> int:
+    options, most = call.options, call.limits.max_generated
     count = options.count
     if count is None:
         count = len(options.labels) if options.labels else 1
-    if not 1 <= count <= limits.max_generated:
-        raise InvalidInput(f"count: expected 1 to {limits.max_generated}, got {count}")
+    if not 1 <= count <= most:
+        raise InvalidInput(f"count: expected 1 to {most}, got {count}")
     if options.interpolate is not None and count < 2:
         raise InvalidInput(f"count: expected 2 or more with interpolate, which has two ends, got {count}")
     return count
 
 
-def _read_labels(options: Options, count: int, context: ModelContext, facts: Generation) -> list[int] | None:
+def _read_labels(call: Call[Options], count: int, facts: Generation) -> list[int] | None:
     """Positions of the labels, one for each row; None for a model that takes none."""
-    given = options.labels
+    given, names = call.options.labels, call.model.manifest.labels
     if facts.label is None:
-        if given is not None:
-            raise InvalidInput(f"labels: expected none, for model {context.name!r} takes none")
+        refuse(call.options, ["labels"], f"expected none, for model {call.model.name!r} takes none")
         return None
-    names = context.manifest.labels
     if given is None:
-        return [0 if options.interpolate else row % len(names) for row in range(count)]
+        return [0 if call.options.interpolate else row % len(names) for row in range(count)]
     if len(given) not in (1, count):
         raise InvalidInput(f"labels: expected one for all rows or one for each of {count}, got {len(given)}")
     found = [_find_label(label, f"labels[{i}]", names) for i, label in enumerate(given)]
@@ -135,41 +138,12 @@ def _find_label(label: str | int, where: str, names: Sequence[str]) -> int:
     raise InvalidInput(f"{where}: expected one of {shown}, or a position 0 to {len(names) - 1}, got {label!r:.60}")
 
 
-def _shape(tensor: Tensor) -> list[int]:
-    """The shape of a row of noise. The manifest allows no free size."""
-    return [int(size) for size in tensor.row_shape]
-
-
-def _begin(
-    options: Options,
-    context: ModelContext,
-    facts: Generation,
-    noise: Tensor,
-    count: int,
-    seed: int,
-    labels: Sequence[int] | None,
-) -> dict[str, np.ndarray]:
-    """The noise of each row, and its label."""
-    if facts.diffusion is None:
-        for field in _OF_DIFFUSION:
-            if getattr(options, field) is not None:
-                raise InvalidInput(
-                    f"{field}: only a model with a diffusion takes it, and {context.name!r} makes its rows in one run"
-                )
-    shape = _shape(noise)
-    if options.interpolate is None:  # each row by its own position, so that it does not depend on how many there are
-        drawn = np.stack([draw_normal(seed, row, 0, shape) for row in range(count)])
-    elif facts.diffusion is not None:
-        raise InvalidInput(f"interpolate: expected a model that makes its rows in one run, {context.name!r} diffuses")
-    elif options.seed is not None:
-        raise InvalidInput("seed: expected none beside interpolate, which has seeds of its own")
-    else:
-        first, last = (draw_normal(end, 0, 0, shape) for end in options.interpolate.seeds)
-        drawn = _interpolate(first, last, count)
-    begin = {facts.noise: drawn.astype(DATATYPES[noise.datatype].dtype, copy=False)}
-    if facts.label is not None and labels is not None:
-        begin[facts.label] = np.array(labels, np.int64)
-    return begin
+def _draw(between: Between | None, seed: int, count: int, shape: Sequence[int]) -> np.ndarray:
+    """The noise of each row, which depends on its own position and not on how many there are."""
+    if between is None:
+        return np.stack([draw_normal(seed, row, 0, shape) for row in range(count)])
+    first, last = (draw_normal(end, 0, 0, shape) for end in between.seeds)
+    return _interpolate(first, last, count)
 
 
 def _interpolate(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
@@ -187,15 +161,4 @@ def _interpolate(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
         weights = zip(np.sin((1 - shares) * angle) / np.sin(angle), np.sin(shares * angle) / np.sin(angle), strict=True)
     rows = np.stack([u * a + v * b for u, v in weights]).astype(np.float32)
     rows[0], rows[-1] = first, last
-    return rows
-
-
-def _run_once(
-    begin: Arrays, context: ModelContext, facts: Generation, picture: Picture | None, emit: Emit | None
-) -> Generator[Infer, Any, np.ndarray]:
-    outputs: Arrays = yield Infer(begin, facts.graph)
-    rows = check_finite(context.name, facts.output, outputs[facts.output])
-    if emit is not None:
-        for i, row in enumerate(rows):
-            emit({"row": i, "step": 0, "steps": 1, "preview": show_row(row, picture)})
     return rows

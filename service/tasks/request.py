@@ -51,6 +51,11 @@ class TaskOptions(RequestModel):
         except ValidationError as error:
             raise InvalidInput(describe(error)) from None
 
+    @classmethod
+    def own(cls) -> list[str]:
+        """The names of the options that not every task has."""
+        return [name for name in cls.model_fields if name not in TaskOptions.model_fields]
+
 
 def _read_text(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or not (info.context or {}).get("loose"):
@@ -91,10 +96,11 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
     return TaskRequest(_join(fields.items(), texts) if texts else fields, inputs, bool(texts), wants_picture)
 
 
-def check_answer(options: TaskOptions, request: TaskRequest) -> None:
-    """Raises InvalidInput for a stream that should be a picture."""
-    if request.wants_picture and options.stream:
-        raise InvalidInput("accept: image/png is one picture, and a stream has events: ask for one of them")
+def refuse(options: TaskOptions, fields: Iterable[str], reason: str) -> None:
+    """Raises InvalidInput, with the reason, for the first of these options that was asked for."""
+    for field in fields:
+        if getattr(options, field) != type(options).model_fields[field].default:
+            raise InvalidInput(f"{field}: {reason}")
 
 
 def _read_query(query: bytes) -> list[tuple[str, str]]:
@@ -136,22 +142,16 @@ def prefers_picture(accept: str) -> bool:
 
 
 def _preference(accept: str, kind: str, form: str) -> tuple[float, int]:
-    """(weight, exactness) of a media type. The most exact range that covers it counts."""
+    """(weight, exactness) of a media type. The most exact range that covers it counts. A malformed weight is 0."""
     ranges = {f"{kind}/{form}": 3, f"{kind}/*": 2, "*/*": 1}
     best = (0, 0.0)
     for part in accept.lower().split(","):
         media_range, *parameters = (piece.strip() for piece in part.split(";"))
         if media_range in ranges:
-            best = max(best, (ranges[media_range], _weight(parameters)))
-    return best[1], best[0]
-
-
-def _weight(parameters: Iterable[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
+            weights = [value for name, _, value in (each.partition("=") for each in parameters) if name.strip() == "q"]
             try:
-                return min(max(float(value), 0.0), 1.0)
+                weight = min(max(float(weights[0]), 0.0), 1.0) if weights else 1.0
             except ValueError:
-                return 0.0
-    return 1.0
+                weight = 0.0
+            best = max(best, (ranges[media_range], weight))
+    return best[1], best[0]

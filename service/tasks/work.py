@@ -1,22 +1,27 @@
-"""What a task may ask for. A task is a generator: it yields requests to the engine and is sent the answers.
+"""What a task works on, and what it may await: a run of a graph, the loop, slow work in a thread.
 
-So it does no I/O, and does not depend on the path of the request or on how it is scheduled.
+A task does no I/O, and does not depend on the path of the request, on how it is scheduled or on an event loop. Who
+drives its coroutine does what it awaits.
 """
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from model_store.manifest import Manifest
 from model_store.tasks import Tiles
+from service.codecs.model_context import ModelContext
 from service.codecs.picture_reader import CheckRow
 from service.codecs.rows import Group, check_count, count_bytes, group_rows, read_groups, stack_rows
-from service.engine.loop.request import LoopRequest
+from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.protocol.large_json import release_large
+from service.tasks.request import TaskOptions
 from service.tasks.room import PictureRoom
+
+T = TypeVar("T")
+Options = TypeVar("Options", bound=TaskOptions, covariant=True)
 
 
 class Infer(NamedTuple):
@@ -25,11 +30,17 @@ class Infer(NamedTuple):
     inputs: Arrays
     graph: str = "main"
 
+    def __await__(self) -> Generator[Any, Arrays, Arrays]:
+        return (yield self)
+
 
 class Iterate(NamedTuple):
-    """Run the loop of the model. The answer: a ``LoopResult``."""
+    """Run the loop of the model."""
 
     request: LoopRequest
+
+    def __await__(self) -> Generator[Any, LoopResult, LoopResult]:
+        return (yield self)
 
 
 class Admit(NamedTuple):
@@ -40,14 +51,17 @@ class Admit(NamedTuple):
     graph: str = "main"
 
 
-class RunInThread(NamedTuple):
+class RunInThread(NamedTuple, Generic[T]):
     """Call ``do``, which is slow, in a thread. The answer: what it returns.
 
     A request of the size ``admit`` that would not be answered in time is refused before.
     """
 
-    do: Callable[[], Any]
+    do: Callable[[], T]
     admit: Admit | None = None
+
+    def __await__(self) -> Generator[Any, T, T]:
+        return (yield self)
 
 
 class Result(NamedTuple):
@@ -61,22 +75,13 @@ class Result(NamedTuple):
     is_large: bool = False
 
 
-Wanted = Infer | Iterate | RunInThread
-Work = Generator[Wanted, Any, Result]
+Wanted = Infer | Iterate | RunInThread[Any]
+Work = Coroutine[Wanted, Any, Result]
 Emit = Callable[[Mapping[str, Any]], None]
 """Sends one event of a streamed answer."""
 
 SLOW_BYTES = 32 << 10
 """Larger rows are read and written in a thread: they would hold up other requests."""
-T = TypeVar("T")
-
-
-def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | None = None) -> Generator[RunInThread, Any, T]:
-    """Call ``do`` in a thread if it works on many bytes, else at once."""
-    if size_bytes <= SLOW_BYTES:
-        return do()
-    result: T = yield RunInThread(do, admit)
-    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,55 +93,72 @@ class Limits:
     max_steps: int = 10_000
     max_generated: int = 1024
     state_key: bytes = b""
-    row_checks: Mapping[str, CheckRow] = field(default_factory=dict)
-    """By graph: a check of the size of a picture before it is decoded."""
     room: PictureRoom = field(default_factory=PictureRoom)
     """For pictures that are cut into tiles, of all requests together."""
     tiles_at_once: int = 1
     """How many tiles of one picture run at the same time; the next are cut later."""
 
 
-def decode_rows(
-    rows: Sequence[Any] | None, manifest: Manifest, limits: Limits, graph: str = "main", tiles: Tiles | None = None
-) -> Generator[RunInThread, Any, list[Group]]:
-    """The rows of a request for a graph. Pictures that ``tiles`` cuts stay pixel values.
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Options]):
+    """A request to a task: its options and rows, and the model that answers it. ``emit`` is there if it streams."""
 
-    Raises InvalidInput, which names the row at fault, UnsupportedMedia, BodyTooLarge.
+    options: Options
+    rows: Sequence[Any] | None
+    model: ModelContext
+    limits: Limits
+    wants_picture: bool = False
+    emit: Emit | None = None
+
+    def answer(self, is_large: bool = False, **fields: Any) -> Result:
+        """The fields, after the name and the version of the model."""
+        return Result({"model": self.model.name, "version": self.model.version, **fields}, is_large=is_large)
+
+
+async def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | None = None) -> T:
+    """Call ``do`` in a thread if it works on many bytes, else at once."""
+    return do() if size_bytes <= SLOW_BYTES else await RunInThread(do, admit)
+
+
+async def decode_rows(
+    call: Call[TaskOptions],
+    graph: str = "main",
+    tiles: Tiles | None = None,
+    check_row: CheckRow | None = None,
+    field: str = "inputs",
+) -> list[Group]:
+    """The rows of a call, which ``field`` of the request has, for a graph. Pictures that ``tiles`` cuts stay pixels.
+
+    ``check_row`` takes the place of the model's own check. Raises InvalidInput, which names the row at fault,
+    UnsupportedMedia, BodyTooLarge.
     """
+    rows, model, limits = call.rows, call.model, call.limits
     if rows is None:
-        raise InvalidInput("inputs: expected an array of rows, got nothing")
-    check_count(rows, limits.max_rows)  # before each row is looked at
-    check_row = limits.row_checks.get(graph)
+        raise InvalidInput(f"{field}: expected an array of rows, got nothing")
+    check_count(rows, limits.max_rows, field)  # before each row is looked at
+    check_row = check_row or model.row_checks.get(graph)
     over = threading.Event()
     size_bytes = count_bytes(rows, SLOW_BYTES)
 
     def read() -> list[Group]:
         try:
-            return read_groups(rows, manifest, limits.max_pixels, limits.max_rows, graph, check_row, tiles, over.is_set)
+            return read_groups(rows, model.manifest, limits.max_pixels, graph, check_row, tiles, over.is_set, field)
         finally:
             if size_bytes > SLOW_BYTES:  # here, or the event loop would have to
                 for row in rows:
                     release_large(row)
 
     try:
-        return (yield from run_in_thread(read, size_bytes))
+        return await run_in_thread(read, size_bytes)
     finally:
         over.set()  # if the request has ended, the thread stops
 
 
-def infer_groups(groups: Sequence[Group], graph: str = "main") -> Generator[Infer, Any, list[Arrays]]:
-    """The outputs of each group."""
-    outputs = []
-    for group in groups:
-        outputs.append((yield Infer(group.inputs, graph)))  # noqa: PERF401  # a comprehension cannot yield
-    return outputs
-
-
-def infer_rows(rows: Sequence[Arrays], graph: str) -> Generator[Infer, Any, list[Arrays]]:
+async def infer_rows(rows: Sequence[Arrays], graph: str) -> list[Arrays]:
     """The outputs of each row, without a batch axis."""
     outputs: dict[int, Arrays] = {}
     for positions in group_rows(rows):
-        answer: Arrays = yield Infer(stack_rows(rows, positions), graph)
+        answer = await Infer(stack_rows(rows, positions), graph)
         for at, position in enumerate(positions):
             outputs[position] = {name: array[at] for name, array in answer.items()}
     return [outputs[i] for i in range(len(rows))]

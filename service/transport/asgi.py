@@ -36,9 +36,9 @@ class Lifecycle(Protocol):
 
 
 class AsgiApplication:
-    """``open_service`` is called on the event loop. ``inner`` is BentoML's application, or None."""
+    """``open_service`` is called on the event loop. ``inner`` is BentoML's application."""
 
-    def __init__(self, open_service: Callable[[], Lifecycle], inner: ASGIApp | None = None) -> None:
+    def __init__(self, open_service: Callable[[], Lifecycle], inner: ASGIApp) -> None:
         self._open_service = open_service
         self._inner = inner
         self._service: Lifecycle | None = None
@@ -48,7 +48,7 @@ class AsgiApplication:
             await self._live(scope, receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
-        elif self._inner is not None:
+        else:
             await self._inner(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,19 +67,13 @@ class AsgiApplication:
                 await self._service.start()
             await send(message)
 
-        if self._inner is not None:
-            await self._inner(scope, receive_and_stop, start_and_send)
-            return
-        await receive_and_stop()
-        await start_and_send({"type": "lifespan.startup.complete"})
-        await receive_and_stop()
-        await send({"type": "lifespan.shutdown.complete"})
+        await self._inner(scope, receive_and_stop, start_and_send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = self._service
         if service is None:
             raise RuntimeError("the application was not started: run it with its lifespan")
-        path = _strip(scope["path"], service.handler.base_path)
+        path = _strip(scope["path"], service.handler.settings.base_path)
         if path != scope["path"]:
             scope = {**scope, "path": path, "sluice.path": scope["path"]}
         if service.handler.cors is not None:
@@ -92,7 +86,7 @@ class AsgiApplication:
         endpoint = service.handler.match(path)
         if endpoint is not None:
             await self._carry(service.handler, endpoint, scope, receive, send)
-        elif self._inner is not None and _is_of_pages(path, scope):
+        elif _is_of_pages(path, scope):
             await self._inner({**scope, "path": "/"} if path == "/docs" else scope, receive, send)
         else:
             await self._inform(service, scope, receive, send)
@@ -123,7 +117,7 @@ class AsgiApplication:
         try:
             if scope["method"] != "POST":
                 raise WrongMethod(f"{scope['path']}: expected POST, got {scope['method']}", ("POST",))
-            _check_length(request.headers, handler.max_body_bytes)
+            _check_length(request.headers, handler.settings.max_body_bytes)
             request.body = await _read_body(request, handler, receive)
         except ClientDisconnect:
             return
@@ -184,15 +178,15 @@ async def _read_body(request: AwaitedRequest, handler: Handler, receive: Receive
     """
     parts = BodyParts()
     loop = asyncio.get_running_loop()
-    budget, timeout_s = handler.body_budget, handler.limits.room_timeout_s
+    budget, timeout_s = handler.body_budget, handler.settings.deadline_s
     room_until = 0.0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         part = message.get("body", b"")
-        if request.held_bytes + len(part) > handler.max_body_bytes:
-            raise BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got more")
+        if request.held_bytes + len(part) > handler.settings.max_body_bytes:
+            raise BodyTooLarge(f"body: expected at most {handler.settings.max_body_bytes} bytes, got more")
         parts.add(part)
         budget.grow(len(part))
         request.held_bytes += len(part)

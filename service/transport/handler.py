@@ -3,7 +3,6 @@
 import abc
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 from service.errors import ServiceError
 from service.settings import Settings
@@ -12,27 +11,6 @@ from service.transport.request import BodyBudget, Endpoint, Request
 
 HANDLER_STATE = "sluice.handler"
 """The key of the handler in the lifespan's state, which uvicorn passes to its protocols."""
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """The limits of a connection. ``room_timeout_s`` is how long a body may wait for room in the body budget."""
-
-    keep_alive_s: float
-    header_timeout_s: float
-    body_timeout_s: float
-    room_timeout_s: float
-    max_connections: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> "ConnectionLimits":
-        return cls(
-            keep_alive_s=settings.keep_alive_s,
-            header_timeout_s=settings.header_timeout_s,
-            body_timeout_s=settings.body_timeout_s,
-            room_timeout_s=settings.deadline_s,
-            max_connections=settings.max_connections,
-        )
 
 
 class Handler(abc.ABC):
@@ -45,9 +23,7 @@ class Handler(abc.ABC):
     clock: Callable[[], float]
     parsing: Executor
     find_max_tensors: Callable[[], int]
-    max_body_bytes: int
-    base_path: str
-    limits: ConnectionLimits
+    settings: Settings
     cors: Cors | None
     body_budget: BodyBudget
 

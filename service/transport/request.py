@@ -4,6 +4,7 @@ A transport makes a ``Request`` and gives it to the ``Handler``, which answers b
 """
 
 import abc
+import asyncio
 import itertools
 import os
 import re
@@ -150,29 +151,21 @@ class BodyBudget:
         self._share_bytes = max(max_bytes - max_body_bytes, max_bytes // 2)
         self._first: object = None
         self._waiting: dict[object, Callable[[], None]] = {}
-        self._whole: deque[Callable[[], None]] = deque()
+        self._whole: deque[asyncio.Future[None]] = deque()
 
-    def admit(self, size_bytes: int, retry: Callable[[], None]) -> bool:
-        """Reserve room for a whole body. If there is none, ``retry`` is called once, when there may be some.
-
-        When nothing is held, a body of any size is admitted, so that none waits forever.
-        """
-        if self.try_admit(size_bytes):
-            return True
-        self._whole.append(retry)
-        return False
+    async def admit(self, size_bytes: int) -> None:
+        """Reserve room for a whole body, and wait until there is some."""
+        while not self.try_admit(size_bytes):
+            room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._whole.append(room)
+            await room
 
     def try_admit(self, size_bytes: int) -> bool:
-        """Reserve room if there is some."""
+        """Reserve room if there is some. When nothing is held, there is room for a body of any size."""
         if self.held_bytes and self.held_bytes + size_bytes > self.max_bytes:
             return False
         self.held_bytes += size_bytes
         return True
-
-    def withdraw(self, retry: Callable[[], None]) -> None:
-        """Forget ``retry``: its body no longer waits."""
-        if retry in self._whole:
-            self._whole.remove(retry)
 
     def grow(self, size_bytes: int) -> None:
         """Count bytes that have arrived."""
@@ -204,14 +197,11 @@ class BodyBudget:
         """Release bytes: all that ``body`` held."""
         self.held_bytes -= size_bytes
         if body is not None:
-            self._let_go(body)
+            self.stop_waiting(body)
+            if body is self._first:
+                self._first = None
         if self._waiting or self._whole:
             self._give_out()
-
-    def _let_go(self, body: object) -> None:
-        self._waiting.pop(body, None)
-        if body is self._first:
-            self._first = None
 
     def _give_out(self) -> None:
         """Wake bodies that wait, as long as there is room."""
@@ -220,10 +210,10 @@ class BodyBudget:
             if self._first is None:
                 self._first = found
             self._waiting.pop(found)()
-        for _ in range(len(self._whole)):  # a retry may append itself again
-            if not self._whole:
-                break  # a retry was answered at once, and its release has called the others
-            self._whole.popleft()()
+        while self._whole:
+            room = self._whole.popleft()
+            if not room.done():  # it has not been given up
+                room.set_result(None)
 
 
 def no_room(timeout_s: float) -> TryLater:

@@ -35,8 +35,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
 
 def status_of(error: errors.ServiceError) -> int:
     """The status of the nearest class in the table."""
-    kind = type(error)
-    return STATUS.get(kind) or next(STATUS[cls] for cls in kind.__mro__ if cls in STATUS)
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 
 def error_reply(error: errors.ServiceError, request_id: str) -> Reply:

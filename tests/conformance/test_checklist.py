@@ -1,15 +1,14 @@
-"""The protocol's conformance list, line by line, by Triton's own HTTP client; plain HTTP where it cannot say it.
+"""The protocol's conformance list by Triton's own HTTP client, below a base path.
 
-All of it runs below a base path, which is a line of the list by itself.
+Lines that say nothing of the client are tested elsewhere: 3, 8 and 14 in tests/service/api/test_v2.py, 4, 5 and 11 in
+test_triton_repositories.py, 6, 10 and 18 in tests/service/protocol/test_infer_response.py, 19 in
+tests/service/transport/test_requests.py and 20 in tests/service/api/info/test_info.py.
 """
 
 import asyncio
-import json
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
@@ -17,13 +16,12 @@ import tritonclient.http.aio as triton_aio
 from onnx import TensorProto
 from tritonclient.utils import InferenceServerException
 
-from model_store.datatypes import DATATYPES, datatype_of
+from model_store.datatypes import datatype_of
 from tests.support.gates import gated
 from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
 
 BASE = "/team/sluice"
-LENGTH = "inference-header-content-length"
 MAX_ROWS = 8
 MAX_QUEUE_ROWS = 64
 Client = triton.InferenceServerClient
@@ -39,9 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     graphs.write_plain(root, "spare", graphs.double())
     graphs.write_plain(root, "broken", b"no graph")
     graphs.write_plain(root, "scalars", graphs.scalars())
-    graphs.write_plain(root, "recurrent", graphs.recurrent())
-    for name, kind in {"floats": "FLOAT", "texts": "STRING", "halves": "FLOAT16", "brain": "BFLOAT16"}.items():
-        graphs.write_plain(root, name, graphs.echo(TensorProto.DataType.Value(kind)))
+    graphs.write_plain(root, "floats", graphs.echo(TensorProto.FLOAT))
     limits = {"max_rows": MAX_ROWS, "max_queue_rows": MAX_QUEUE_ROWS, "lanes": 1}
     with Serving(settings_for(root, provider="cpu", control=True, base_path=BASE, **limits), FAST) as serving:
         yield serving
@@ -54,12 +50,6 @@ def client(server: Serving) -> Iterator[Client]:
     client.close()
 
 
-@pytest.fixture
-def plain(server: Serving) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url + BASE, timeout=30, verify=False) as client:  # noqa: S501
-        yield client
-
-
 def given(name: str, array: np.ndarray, binary: bool = True) -> triton.InferInput:
     item = triton.InferInput(name, array.shape, datatype_of(array).name)
     item.set_data_from_numpy(array, binary_data=binary)
@@ -70,17 +60,8 @@ def ones(*shape: int) -> np.ndarray:
     return np.ones(shape, np.float32)
 
 
-def tensor(**fields: Any) -> Json:
-    return {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3], **fields}
-
-
-def post(plain: httpx.Client, model: str, *inputs: Json, **fields: Any) -> httpx.Response:
-    return plain.post(f"/v2/models/{model}/infer", json={"inputs": inputs, **fields})
-
-
 def wait_for_rows(server: Serving, number: int) -> None:
     """Return when so many rows wait for ``double``; the test's own limit ends it otherwise."""
-    assert server.worker is not None
     queue = server.worker.registry.find("double").dispatcher.queue
     while queue.waiting_rows < number:
         pass
@@ -144,41 +125,6 @@ def test_line_2_outputs_come_as_they_are_asked_for(client: Client, binary: bool)
     np.testing.assert_array_equal(listed.as_numpy("total"), 2 * ones(2, 2))
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_line_3_compression_both_ways(client: Client, coding: str) -> None:
-    """Binary tensors come back the same when both bodies are compressed."""
-    values = np.arange(2 * 3000, dtype=np.float32).reshape(2, 3000)
-    options = {"request_compression_algorithm": coding, "response_compression_algorithm": coding}
-    np.testing.assert_array_equal(client.infer("floats", [given("x", values)], **options).as_numpy("y"), values)
-
-
-def test_line_4_raw_binary(plain: httpx.Client) -> None:
-    """A length of 0 says that the body is one row of the only input; the answer is binary."""
-    response = plain.post("/v2/models/floats/infer", content=ones(3).tobytes(), headers={LENGTH: "0"})
-    assert response.status_code == 200
-    assert response.content[int(response.headers[LENGTH]) :] == ones(3).tobytes()
-
-
-def test_line_5_texts_and_bytes(client: Client) -> None:
-    """Texts come back in the form in which they are asked for; bytes that are not UTF-8 have no JSON form: 400."""
-    texts = np.array([["", "né", "\U0001f600"]], object)
-    contents = np.array([[bytes(range(256)), b"\xff", b"", "\U0010ffff".encode()]], object)
-    in_json = [triton.InferRequestedOutput("y", binary_data=False)]
-    assert client.infer("texts", [given("x", texts, False)], outputs=in_json).as_numpy("y").tolist() == texts.tolist()
-    assert client.infer("texts", [given("x", contents)]).as_numpy("y").tolist() == contents.tolist()
-    assert refusal(lambda: client.infer("texts", [given("x", contents)], outputs=in_json)) == "400"
-
-
-def test_line_6_half_floats(client: Client, plain: httpx.Client) -> None:
-    """FP16 and BF16 pass as bytes, bit for bit; as JSON they are 400 both ways."""
-    for model, datatype in (("halves", "FP16"), ("brain", "BF16")):
-        values = np.array([[1.5, np.nan, -np.inf]], DATATYPES[datatype].dtype)
-        assert client.infer(model, [given("x", values)]).as_numpy("y").tobytes() == values.tobytes()
-        assert post(plain, model, tensor(datatype=datatype)).status_code == 400
-        wanted = [triton.InferRequestedOutput("y", binary_data=False)]
-        assert refusal(lambda m=model, v=values, w=wanted: client.infer(m, [given("x", v)], outputs=w)) == "400"
-
-
 def test_line_7_sizes(client: Client) -> None:
     """Rows up to and beyond the largest batch are answered, tensors without elements, and rows that are scalars."""
     for rows in (1, MAX_ROWS, MAX_ROWS + 1, 5 * MAX_ROWS):
@@ -192,85 +138,18 @@ def test_line_7_sizes(client: Client) -> None:
         np.testing.assert_array_equal(client.infer("scalars", [given("x", values)]).as_numpy("y"), values)
 
 
-def test_line_7_what_a_graph_does_not_survive(client: Client) -> None:
-    """An empty series, on which the kernel of a recurrent graph ends the process, is 400; no rows are answered."""
-    assert refusal(lambda: client.infer("recurrent", [given("x", ones(1, 0, 1))])) == "400"
-    assert client.infer("recurrent", [given("x", ones(0, 5, 1))]).as_numpy("y").shape == (0, 2)
-    assert client.infer("recurrent", [given("x", ones(1, 5, 1))]).as_numpy("y").shape == (1, 2)
-
-
-LINE_8: dict[str, list[Json]] = {
-    "wrong datatype": [tensor(datatype="INT32")],
-    "wrong rank": [tensor(shape=[3])],
-    "wrong fixed size": [tensor(shape=[1, 4], data=[1, 2, 3, 4])],
-    "missing input": [tensor(name="z")],
-    "extra input": [tensor(), tensor(name="z")],
-    "duplicate input": [tensor(), tensor()],
-    "data and binary": [tensor(parameters={"binary_data_size": 12})],
-    "too few elements": [tensor(data=[1, 2])],
-    "too many elements": [tensor(data=[1, 2, 3, 4])],
-}
-
-
-@pytest.mark.parametrize("case", LINE_8)
-def test_line_8_what_does_not_fit(plain: httpx.Client, case: str) -> None:
-    """A tensor that is not what the model takes is a 400 with a text."""
-    response = post(plain, "double", *LINE_8[case])
-    assert (response.status_code, bool(response.json()["error"])) == (400, True)
-
-
-@pytest.mark.parametrize("size", [0, 11, 13], ids=["none", "short", "long"])
-def test_line_8_bodies_of_another_length(plain: httpx.Client, client: Client, size: int) -> None:
-    """Fewer or more bytes of tensors than the header says are 400, and so is an output that there is not."""
-    body, text_bytes = Client.generate_request_body([given("x", ones(1, 3))])
-    content = body[:text_bytes] + bytes(size)
-    response = plain.post("/v2/models/double/infer", content=content, headers={LENGTH: str(text_bytes)})
-    assert (response.status_code, bool(response.json()["error"])) == (400, True)
-    wanted = [triton.InferRequestedOutput("q")]
-    assert refusal(lambda: client.infer("double", [given("x", ones(1, 3))], outputs=wanted)) == "400"
-
-
-def test_line_9_statuses(server: Serving, client: Client, plain: httpx.Client) -> None:
-    """Unknown is 404, wrong method 405, not ready 503, queue full 429 with a time, deadline passed 504."""
+def test_line_9_statuses(client: Client) -> None:
+    """The client is told what is unknown (404), malformed (400) and not ready (503)."""
     row = [given("x", ones(1, 3))]
+    wanted = [triton.InferRequestedOutput("q")]
     assert refusal(lambda: client.infer("nobody", row)) == "404"
     assert refusal(lambda: client.infer("double", row, model_version="9")) == "404"
-    assert plain.get("/v2/nothing").status_code == 404
-    assert plain.get("/v2/models/double/infer").status_code == 405
+    assert refusal(lambda: client.infer("double", row, outputs=wanted)) == "400"
     assert refusal(lambda: client.infer("broken", row)) == "503"
-    assert server.worker is not None
-    with gated(server.worker.registry.find("double")) as gate:
-        waiting = client.async_infer("double", row)
-        assert gate.entered.acquire(timeout=20)
-        assert refusal(lambda: client.infer("double", row, timeout=1_000_000)) == "504"
-        filling = client.async_infer("double", [given("x", ones(MAX_QUEUE_ROWS, 3))])
-        wait_for_rows(server, MAX_QUEUE_ROWS)
-        full = post(plain, "double", tensor())
-        assert (full.status_code, int(full.headers["retry-after"]) >= 1) == (429, True)
-    assert waiting.get_result().as_numpy("y").tolist() == [[2, 2, 2]]
-    assert filling.get_result().as_numpy("y").shape == (MAX_QUEUE_ROWS, 3)
-
-
-def test_line_10_the_answer_names_what_was_asked(plain: httpx.Client) -> None:
-    """The id comes back if one was given, the version is a string, and data is flat."""
-    answer = post(plain, "double", tensor(data=[[1, 2, 3]])).json()
-    output = {"name": "y", "datatype": "FP32", "shape": [1, 3], "data": [2, 4, 6]}
-    assert answer == {"model_name": "double", "model_version": "2", "outputs": [output]}
-    assert post(plain, "double", tensor(), id="7").json()["id"] == "7"
-
-
-@pytest.mark.parametrize(("asked", "got"), [(1, 1), (99, 3)])
-def test_line_11_classes(client: Client, asked: int, got: int) -> None:
-    """The best classes of each row come as value and index, best first, at most as many as there are."""
-    wanted = [triton.InferRequestedOutput("y", class_count=asked)]
-    values = np.array([[1, 3, 2], [5, 4, 0]], np.float32)
-    texts = client.infer("double", [given("x", values)], outputs=wanted).as_numpy("y")
-    assert (texts.shape, texts[:, 0].tolist()) == ((2, got), [b"6.000000:1", b"10.000000:0"])
 
 
 def test_line_13_schedule(server: Serving, client: Client) -> None:
     """Of requests that wait the one of higher priority runs first; one whose timeout passes leaves the queue."""
-    assert server.worker is not None
     model = server.worker.registry.find("double")
     many = [given("x", ones(MAX_ROWS - 1, 3))]
     with gated(model) as gate:
@@ -287,35 +166,3 @@ def test_line_13_schedule(server: Serving, client: Client) -> None:
     assert gate.rows[0] == 1
     assert sum(gate.rows) == 1 + MAX_ROWS - 1 + 4
     assert gate.rows[1] != MAX_ROWS - 1  # the four rows of higher priority were taken before all of these
-
-
-def test_line_14_reserved_parameters(plain: httpx.Client) -> None:
-    """A parameter with the server's own prefix is refused; another one of the caller's is not."""
-    assert post(plain, "double", tensor(), parameters={"triton_x": 1}).status_code == 400
-    assert post(plain, "double", tensor(), parameters={"mine": 1}).status_code == 200
-
-
-@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
-def test_line_18_what_is_not_finite(client: Client, binary: bool) -> None:
-    """NaN and the infinities pass both ways in both forms."""
-    wanted = [triton.InferRequestedOutput("y", binary_data=binary)]
-    floats = np.array([[1.5, -2, np.nan], [np.inf, -np.inf, 0]], np.float32)
-    result = client.infer("floats", [given("x", floats, binary)], outputs=wanted)
-    np.testing.assert_array_equal(result.as_numpy("y"), floats)
-
-
-def test_line_19_limits(server: Serving, plain: httpx.Client) -> None:
-    """A body in chunks is one body; a header of 400 kB is 431, and 65 MiB are 413 before a byte of them is sent."""
-    body = json.dumps({"inputs": [tensor()]}).encode()
-    assert plain.post("/v2/models/double/infer", content=iter([body[:9], body[9:]])).status_code == 200
-    assert plain.post("/v2/models/double/infer", content=body, headers={"x-a": "a" * 400_000}).status_code == 431
-    with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
-        head = f"POST {BASE}/v2/models/double/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {65 << 20}\r\n\r\n"
-        connection.sendall(head.encode())
-        assert connection.recv(1 << 12).startswith(b"HTTP/1.1 413 ")
-
-
-def test_line_20_only_below_the_base_path(server: Serving) -> None:
-    """Without the prefix, below which all lines above are asked, there is no route."""
-    with Client(f"127.0.0.1:{server.port}") as outside:
-        assert refusal(lambda: outside.infer("double", [given("x", ones(1, 3))])) == "404"

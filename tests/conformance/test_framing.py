@@ -15,9 +15,10 @@ import pytest
 from service.api.handler import Responder
 from service.settings import Settings
 from service.transport.request import JSON, Reply
+from tests.support.clocks import run_virtual
 from tests.support.connections.framing import all_cases
 from tests.support.connections.readers import HAPROXY, NGINX, Read, Reading, letter_of, read_by_h11, reading_by_proxy
-from tests.support.connections.virtual import VirtualServer, run_served
+from tests.support.connections.virtual import serving
 from tests.support.servers import PATHS, ServerPath
 
 pytestmark = pytest.mark.slow
@@ -60,13 +61,14 @@ def read_by_us(content: bytes, prefix: bytes, server_path: ServerPath) -> Readin
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    async def act(server: VirtualServer) -> None:
-        server.start, server.inform = start, inform
-        peer = await server.connect()
-        await peer.send(content)
-        await peer.read()
+    async def read() -> None:
+        async with serving(Settings(store=Path()), server_path) as (server,):
+            server.start, server.inform = start, inform
+            peer = await server.connect()
+            await peer.send(content)
+            await peer.read()
 
-    run_served(Settings(store=Path()), server_path, act)
+    run_virtual(read())
     return reading
 
 

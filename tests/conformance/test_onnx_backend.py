@@ -175,9 +175,7 @@ def test_runtime_answers_most_cases(cases: dict[str, tuple[Case, Told]]) -> None
 
 
 @pytest.mark.parametrize("part", range(_PARTS))
-def test_case_is_answered_as_by_plain_onnx_runtime(
-    part: int, cases: dict[str, tuple[Case, Told]], client: httpx.Client
-) -> None:
+def test_case_is_answered_as_by_runtime(part: int, cases: dict[str, tuple[Case, Told]], client: httpx.Client) -> None:
     """Each operator's case is answered bit for bit, or refused at load by the type that the protocol cannot express."""
     wrong = {}
     for name in sorted(cases)[part::_PARTS]:

@@ -96,10 +96,7 @@ SEQUENCE_FORMS = {
 def test_line_16_perf_analyzer_checks_sequences(
     repository: tuple[str, str], tmp_path: Path, form: str, model: str, right: bool
 ) -> None:
-    """perf_analyzer sends four sequences at a time and gets the totals that it expects, and no others.
-
-    Of a Triton configuration it reads that there are sequences, and leaves out states and controls.
-    """
+    """perf_analyzer sends four sequences at a time and gets its totals and no others, also of Triton's models."""
     told = tmp_path / "sequences.json"
     wrong_by = 0.0 if right else 1.0
     totals = [[{ADDERS[model]: [total + wrong_by]} for total in sequence] for sequence in TOTALS]
@@ -125,9 +122,7 @@ def test_line_16_perf_analyzer_makes_sequences(repository: tuple[str, str], form
 
 @pytest.mark.parametrize("form", ["http", "grpc"])
 @pytest.mark.parametrize("name", ["add_sub", "shaped"])
-def test_perf_analyzer_sends_batches_of_a_triton_configuration(
-    repository: tuple[str, str], form: str, name: str
-) -> None:
+def test_perf_analyzer_sends_batches_as_configured(repository: tuple[str, str], form: str, name: str) -> None:
     """It makes requests of eight rows from the dims of the configuration, and all are answered."""
     done = analyze(repository[form == "grpc"], "-i", form, "-b", "8", "--concurrency-range", "2", model=name)
     assert done.returncode == 0, done.stdout + done.stderr

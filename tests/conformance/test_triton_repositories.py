@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -218,44 +217,3 @@ def test_graph_without_a_declared_rank_has_the_dims_of_its_configuration(server:
             np.testing.assert_array_equal(answered.outputs["OUTPUT"], inputs["INPUT"])
     with pytest.raises(InferenceServerException, match="expected shape"):
         server.ask("grpc", "onnx_scalar_2dim", {"INPUT": np.ones(2, np.float32)})
-
-
-def test_requests_at_once_share_batches_and_get_their_own_rows(server: TritonServing) -> None:
-    """Of forty requests of one to eight rows at once, over gRPC and HTTP, each has its own sums."""
-    name = "onnx_int32_int32_int32"
-
-    def one(number: int) -> None:
-        shape = (1 + number % 8, 16)
-        inputs = {f"INPUT{i}": numbers_of(shape, "INT32", number + i) for i in (0, 1)}
-        expected = sum_and_difference(*inputs.values(), True)
-        if number % 2:
-            check_values(server.ask("grpc", name, inputs), expected, ("INT32", "INT32"))
-            return
-        tensors = [{"name": n, "datatype": "INT32", "shape": shape, "data": a.tolist()} for n, a in inputs.items()]
-        answer = client.post(f"/v2/models/{name}/infer", json={"inputs": tensors}).json()
-        found = {output["name"]: output["data"] for output in answer["outputs"]}
-        assert found == {output: array.ravel().tolist() for output, array in expected.items()}
-
-    with httpx.Client(base_url=server.url, timeout=30, verify=False) as client, ThreadPoolExecutor(8) as pool:  # noqa: S501
-        list(pool.map(one, range(40)))
-
-
-ROWS = np.zeros((1, 16), np.float32)
-ADD = "onnx_float32_float32_float32"
-REFUSED: dict[str, tuple[str, list[np.ndarray], str]] = {
-    "more rows than max_batch_size": (ADD, [ROWS.repeat(9, 0)] * 2, "expected at most 8 rows"),
-    "one input of two": (ADD, [ROWS], "expected INPUT0, INPUT1, got INPUT0"),
-    "no batch axis": (ADD, [ROWS[0]] * 2, "expected shape"),
-    "a batch axis": ("onnx_nobatch_float32_float32_float32", [ROWS] * 2, "expected shape"),
-    "wrong size": (ADD, [ROWS[:, 1:], ROWS], "expected shape"),
-    "the graph's shape": ("reshape_2", [ROWS[:, :1], ROWS[:, :8].reshape(1, 4, 1, 2)], "expected shape"),
-}
-
-
-@pytest.mark.parametrize(("name", "inputs", "text"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_fit_is_refused(server: TritonServing, name: str, inputs: list[np.ndarray], text: str) -> None:
-    """What Triton refuses is refused in each form, with what was expected, and the model answers the next request."""
-    for form in FORMS:
-        with pytest.raises(InferenceServerException, match=text):
-            server.ask(form, name, {f"INPUT{i}": array for i, array in enumerate(inputs)})
-    assert server.ask("grpc", ADD, {"INPUT0": ROWS, "INPUT1": ROWS}).outputs["OUTPUT0"].shape == (1, 16)

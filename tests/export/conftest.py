@@ -1,6 +1,7 @@
 """Tiny real modules to export; torch is imported only by the tests that ask for one."""
 
 import copy
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Iterator
@@ -15,13 +16,17 @@ from model_store import Store
 
 @pytest.fixture(scope="session", autouse=True)
 def read_operators_once() -> Iterator[None]:
-    """torch's exporter reads its 500 operators for each export, which takes longer than to export a tiny module."""
+    """torch's exporter reads its operators for each export, which takes longer than to export a tiny module."""
     if "torch" not in sys.modules:
         yield
         return
+    from torch._export import utils
+    from torch.onnx._internal.exporter import _decomp
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     read = functools.cache(ONNXRegistry.from_torchlib)
+    list_decompositions = _decomp.create_onnx_friendly_decomposition_table
+    list_once = functools.cache(list_decompositions)
 
     def copy_operators(**options: Any) -> ONNXRegistry:
         registry = copy.copy(read(**options))
@@ -30,12 +35,55 @@ def read_operators_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(copy_operators))
+        patch.setattr(_decomp, list_decompositions.__name__, lambda known: dict(list_once(frozenset(known))))
+        patch.setattr(utils, "_materialize_cpp_cia_ops", functools.cache(utils._materialize_cpp_cia_ops))
         yield
+
+
+_exported: dict[Any, Any] = {}
+
+
+@pytest.fixture
+def export_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal modules are exported once in a session: for tests of what comes after the export."""
+    Module = pytest.importorskip("torch").nn.Module  # noqa: N806
+    from export.onnx import candidate
+
+    export = candidate.export_graph
+
+    def find(original: Any, unfit: str | None = None) -> Any:
+        spec, module = original.spec, original.module
+        if callable(spec.module) and not isinstance(spec.module, Module):
+            return export(original, unfit)
+        attributes = tuple((name, value) for name, value in vars(module).items() if not name.startswith("_"))
+        weights = b"".join(tensor.numpy().tobytes() for tensor in module.state_dict().values())
+        fields = ("name", "inputs", "outputs", "dynamic", "ranges", "bounds", "task", "classes", "padded")
+        key = (repr(module), attributes, weights, unfit, *(repr(getattr(spec, field, None)) for field in fields))
+        if key not in _exported:
+            _exported[key] = export(original, unfit)
+        return dataclasses.replace(_exported[key], model=copy.deepcopy(_exported[key].model))
+
+    monkeypatch.setattr(candidate, "export_graph", find)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "models")
+
+
+@pytest.fixture
+def publish_noting(store: Store) -> Callable[..., Any]:
+    """Publishes into the store: the version, and the notes."""
+    from export import publish
+
+    def publish_spec(spec: Any, precision: Any = None) -> Any:
+        notes: list[str] = []
+        version = publish(
+            spec, store, lambda step: notes.append(step) if step.startswith("note: ") else None, precision
+        )
+        return version, notes
+
+    return publish_spec
 
 
 @pytest.fixture
@@ -48,6 +96,10 @@ def one_thread() -> Iterator[None]:
         torch.manual_seed(0)
         yield
     torch.set_num_threads(before)
+
+
+def _apply(linear: Any, x: Any) -> Any:
+    return linear(x)
 
 
 @pytest.fixture
@@ -67,7 +119,7 @@ def make_module(one_thread: None) -> Callable[..., Any]:
         def forward(self, x: Any, y: Any) -> Any:
             return self.body(self.linear, x, y)
 
-    def make(body: Callable[..., Any] = lambda linear, x: linear(x), inputs: int = 1) -> Any:
+    def make(body: Callable[..., Any] = _apply, inputs: int = 1) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return (OneInput if inputs == 1 else TwoInputs)(body)

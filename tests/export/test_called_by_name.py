@@ -12,17 +12,15 @@ torch = pytest.importorskip("torch")
 def test_returned_key_may_have_another_name(make_spec) -> None:
     """``output_keys`` renames a key that is an input's name too; an input of None is passed as None."""
 
-    class Stateful(torch.nn.Module):
-        def forward(self, state, pair=None):
-            return {"state": state * 2, "pair": pair}
+    def double(state, pair=None):
+        return {"state": state * 2, "pair": pair}
 
     fields = {"outputs": ("next_state",), "output_keys": {"next_state": "state"}}
-    original = Original(make_spec(Stateful(), inputs={"state": torch.rand(3, 4), "pair": None}, **fields))
+    original = Original(make_spec(double, inputs={"state": torch.rand(3, 4), "pair": None}, **fields))
     given = np.ones((2, 4), np.float32)
-    with original.evaluating():
-        assert {name: array.tolist() for name, array in original.run({"state": given}).items()} == {
-            "next_state": (2 * given).tolist()
-        }
+    assert {name: array.tolist() for name, array in original.run({"state": given}).items()} == {
+        "next_state": (2 * given).tolist()
+    }
 
 
 def test_samples_of_one_tensor_are_two_inputs(make_module, make_spec, store) -> None:
@@ -51,23 +49,20 @@ def test_rows_of_an_input_that_dynamic_leaves_out_are_suspected(make_module, mak
 def test_input_that_only_kwargs_takes_and_nothing_uses_is_refused(make_spec, store) -> None:
     """``forward(x, mask=None, **kwargs)`` would swallow a misspelt name."""
 
-    class Swallowing(torch.nn.Module):
-        def forward(self, x, mask=None, **kwargs):
-            return x if mask is None else x * mask
+    def swallow(x, mask=None, **kwargs):
+        return x if mask is None else x * mask
 
-    spec = make_spec(Swallowing(), inputs={"x": torch.randn(3, 4), "msk": torch.randn(3, 4)})
+    spec = make_spec(swallow, inputs={"x": torch.randn(3, 4), "msk": torch.randn(3, 4)})
     with pytest.raises(SpecError, match=r"forward takes \(x, mask, kwargs\), but does not use 'msk'"):
         publish(spec, store)
     assert store.names() == []
 
 
-def test_what_is_fixed_and_what_is_not_batched_is_noted(make_module, make_spec, store) -> None:
+def test_what_is_fixed_and_what_is_not_batched_is_noted(make_module, make_spec, publish_noting) -> None:
     """Notes name constant inputs, and free axes of which none is the batch."""
-    notes: list[str] = []
     module = make_module(lambda linear, x, y: linear(x) * y, inputs=2)
     spec = make_spec(module, inputs={"x": torch.randn(3, 4), "y": 2.0}, outputs=("p",), dynamic={"x": {0: "rows"}})
-    publish(spec, store, lambda step: notes.append(step) if step.startswith("note") else None)
-    assert notes == [
+    assert publish_noting(spec)[1] == [
         "note: forward is always called with y=2.0",
         "note: no axis is called 'batch', so requests run one at a time",
     ]

@@ -9,6 +9,8 @@ import pytest
 from export import cli
 from model_store import DEFAULT_ROOT, Store
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 SPEC = """
 import torch
 from export import ExportSpec
@@ -31,10 +33,9 @@ def fail():
 
 def run(command, *words):
     parser = argparse.ArgumentParser()
-    declare, execute = {
-        "train": (cli.train_arguments, cli.train),
-        "export": (cli.export_arguments, cli.export_model),
-    }[command]
+    declare, execute = {"train": (cli.train_arguments, cli.train), "export": (cli.export_arguments, cli.export_model)}[
+        command
+    ]
     declare(parser)
     return execute(parser.parse_args([str(word) for word in words]))
 

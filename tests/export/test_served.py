@@ -10,10 +10,7 @@ from tests.support.servers import Serving, settings_for
 torch = pytest.importorskip("torch")
 
 FEW = {"batches": (1, 2, 5), "seeds": (0,)}
-SERIES = {
-    "inputs": {"x": torch.linspace(-2, 2, 108).reshape(3, 9, 4)},
-    "dynamic": {"x": {0: "batch", 1: "time"}},
-}
+SERIES = {"inputs": {"x": torch.linspace(-2, 2, 108).reshape(3, 9, 4)}, "dynamic": {"x": {0: "batch", 1: "time"}}}
 
 
 class Words(torch.nn.Module):

@@ -91,10 +91,7 @@ def test_second_version_has_the_figure_of_the_first_in_a_column():
     first = make_version("a", 1, {"accuracy": 0.995}, {"accuracy": 0.99})
     second = make_version("a", 2, {"accuracy": 0.991, "accuracy_fp32": 0.995}, {"accuracy": 0.99}, "int8")
     lines, _ = show(Outcome("a", (first, second)))
-    assert lines == [
-        "a 1 accuracy 0.9950 ≥ 0.9900 ✓ 0 s",
-        "2 int8 accuracy 0.9910 0.9950 ≥ 0.9900 ✓",
-    ]
+    assert lines == ["a 1 accuracy 0.9950 ≥ 0.9900 ✓ 0 s", "2 int8 accuracy 0.9910 0.9950 ≥ 0.9900 ✓"]
     record = as_record([Outcome("a", (first, second))])
     assert [entry["precision"] for entry in record["published"]] == [None, "int8"]
     assert record["published"][1]["quality"] == {"accuracy": 0.991, "accuracy_fp32": 0.995}

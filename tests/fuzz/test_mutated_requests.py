@@ -41,10 +41,7 @@ def test_same_seed_makes_the_same_requests() -> None:
 )
 @pytest.mark.parametrize("server_path", PATHS, ids=lambda path: path.name)
 def test_mutated_requests(settings: Settings, server_path: ServerPath, parts: int, count: int) -> None:
-    """Each is answered 2xx or 4xx in time, and both kinds come; no room stays reserved, and memory stays what it was.
-
-    Undamaged ones are all answered.
-    """
+    """Each is answered 2xx or 4xx in time, undamaged ones 200; no room stays reserved, and memory stays what it was."""
     with served(settings, server_path) as server:
         caller = Caller(server.port)
         assert {tuple(caller.ask(make_request(Random(i)))) for i in range(100)} == {(200,)}

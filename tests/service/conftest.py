@@ -23,6 +23,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("store")
     shutil.copytree(DEFAULT_ROOT / "digits-classifier", root / "digits-classifier")
     graphs.write_plain(root, "add", graphs.add())
+    graphs.write_plain(root, "wide", graphs.double("width"))
     return graphs.write_plain(root, "double", graphs.double())
 
 

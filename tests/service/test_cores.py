@@ -52,12 +52,8 @@ def test_quota_of_version_1(tmp_path: Path, folder: str, where: str, quota: str,
 
 
 def test_path_outside_of_the_namespace_ends_at_its_root(tmp_path: Path) -> None:
-    """A process that was moved sees a path with dots in it: nothing outside of the mounted groups is read."""
+    """Nothing outside of the mounted groups is read; without any the number of usable cores is the affinity."""
     (tmp_path / "cpu.max").write_text("100000 100000")
     assert count(tmp_path, "0::/../..\n", {"cpu.max": "300000 100000"}) == 3
-
-
-def test_affinity_is_what_counts_without_groups(tmp_path: Path) -> None:
-    """Without control groups, and on systems that have none, the number of usable cores is the affinity."""
     assert count_cores(tmp_path / "none", tmp_path / "none", affinity=5) == 5
     assert count_cores() >= 1

@@ -46,9 +46,3 @@ def test_error_of_the_moment_says_when_to_come_back(cls: type[errors.TryLater]) 
     assert cls("busy").retry_after_s == 1.0
     assert cls("busy", 2.5).retry_after_s == 2.5
     assert str(cls("busy", 2.5)) == "busy"
-
-
-def test_wrong_method_keeps_the_right_ones() -> None:
-    """The methods that a path has are kept for the Allow header, apart from the text."""
-    error = errors.WrongMethod("GET is not POST", ("POST",))
-    assert (str(error), error.allowed) == ("GET is not POST", ("POST",))

@@ -13,12 +13,12 @@ import pytest
 from google.protobuf import message_factory
 
 from model_store import DEFAULT_ROOT
+from model_store.triton.schema import POOL
 from service.api.openapi.document import make_document
 from service.api.openapi.examples import DIGITS
-from service.settings import Settings
-from service.transport.grpc.messages import FULL_NAME, METHODS, POOL
-from service.transport.grpc.server import GrpcServer
-from tests.support.servers import FAST, ReadyWorker, Serving, settings_for
+from service.transport.grpc.messages import FULL_NAME, METHODS
+from tests.support.grpc_servers import GrpcServing
+from tests.support.servers import FAST, settings_for
 
 JSON = "application/json"
 PATHS = make_document("0")["paths"]
@@ -26,29 +26,13 @@ CHANGED = "digits-style"
 """The model that is loaded and unloaded; nothing else is asked of it."""
 
 
-class GrpcWorker(ReadyWorker):
-    """Serves gRPC too, on a port that the system chose."""
-
-    listens_at_start = False
-    grpc_port = 0
-
-    async def start(self) -> None:
-        self.grpc = GrpcServer(self.handler, self.information, self.metrics, self.settings, port=0)
-        self.grpc_port = await self.grpc.start()
-        await super().start()
-
-
 class Routes:
     """A server with all reference models, and the tables of its routes."""
 
-    def __init__(self, server: Serving, rpcs: dict[str, list[str]]) -> None:
-        worker = server.worker
-        assert isinstance(worker, GrpcWorker)
-        tables: Any = worker.information
-        self.server = server
-        self.target = f"127.0.0.1:{worker.grpc_port}"
-        self.rpcs = rpcs
-        self.http = {("post", path) for path in worker.handler.starts if path.startswith("/")}
+    def __init__(self, server: GrpcServing, rpcs: dict[str, list[str]]) -> None:
+        self.server, self.rpcs = server, rpcs
+        tables: Any = server.worker.information
+        self.http = {("post", path) for path in server.worker.handler.starts if path.startswith("/")}
         self.http |= {(each.lower(), route.path) for route in tables.routes for each in route.methods - {"HEAD"}}
         # The paths of a version have no line in the handler's table.
         self.http |= {(method, path) for path, methods in PATHS.items() for method in methods}
@@ -63,12 +47,9 @@ def routes() -> Iterator[Routes]:
         rpcs[service] = list(handlers)
         return make_handler(service, handlers)
 
-    def make(settings: Settings) -> GrpcWorker:
-        return GrpcWorker(settings)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grpc, "method_handlers_generic_handler", record)
-        with Serving(settings_for(DEFAULT_ROOT, control=True), FAST, make) as server:
+        with GrpcServing(settings_for(DEFAULT_ROOT, control=True, max_rows=8), FAST) as server:
             yield Routes(server, rpcs)
 
 
@@ -127,7 +108,7 @@ def call(channel: grpc.Channel, service: str, name: str) -> str:
 
 def test_every_grpc_method_answers(routes: Routes) -> None:
     """Each method is answered; those of shared memory are refused with what to do instead."""
-    with grpc.insecure_channel(routes.target) as channel:
+    with grpc.insecure_channel(routes.server.grpc_url) as channel:
         told = {name: call(channel, service, name) for service, names in routes.rpcs.items() for name in names}
     assert FULL_NAME in routes.rpcs
     assert set(METHODS) <= set(told)

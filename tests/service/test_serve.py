@@ -15,6 +15,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from service.api.openapi.examples import EXAMPLES
+from tests.service.models.asking import X
 from tests.support.connections.certificates import Authority
 from tests.support.models import graphs
 from tests.support.processes import REPOSITORY, Served, free_port
@@ -22,7 +23,6 @@ from tests.support.processes import REPOSITORY, Served, free_port
 ROW = [[[0] * 8] * 8]
 FEW_ROWS = {"SLUICE_MAX_ROWS": "8"}
 """The reference models are loaded in a sixth of the time."""
-X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +35,20 @@ def test_metrics_are_summed_over_two_workers(served: Served):
     """Whichever of two workers is asked, it counts the requests of both, exactly."""
 
     def count() -> float:
-        with httpx.Client(base_url=served.url) as client:  # a connection of its own, so that either may get it
-            lines = client.get("/metrics").text.splitlines()
+        lines = served.get("/metrics").text.splitlines()
         prefix = 'sluice_requests_total{model="digits-classifier",route="/classify",status="200"}'
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(prefix))
 
     def ask(_: int) -> int:
-        return httpx.post(f"{served.url}/classify", json={"inputs": [ROW]}).status_code
+        return served.post("/classify", {"inputs": [ROW]}).status_code
 
     before = count()
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, range(60))) == {200}
+    while count() < before + 60:  # a request is counted after its answer
+        pass
     assert {count() for _ in range(12)} == {before + 60}
-    with httpx.Client(base_url=served.url) as client:
-        text = client.get("/metrics").text
+    text = served.get("/metrics").text
     assert "sluice_workers 2.0" in text
     assert 'sluice_model_ready{model="digits-classifier",version="1"} 2.0' in text
 
@@ -81,7 +81,7 @@ def test_bentoml_client_calls_all_tasks(served: Served):
     requests = [(task, body) for task, body in examples if not body.get("stream")]  # a call has one answer
     answers = json.loads(run(CLIENT, served.url, content=json.dumps(requests)))
     assert {task for task, _ in requests} == {"classify", "predict_sequence", "reconstruct", "generate"}
-    assert answers == [httpx.post(f"{served.url}/{task}", json=body).json() for task, body in requests]
+    assert answers == [served.post(f"/{task}", body).json() for task, body in requests]
 
 
 IN_PROCESS = """
@@ -125,7 +125,7 @@ def test_calls_in_process_are_those_of_http(served: Served):
     environment = {"SLUICE_MODELS": "digits-classifier,digits-gan", "SLUICE_LAZY": "true", **FEW_ROWS}
     lines = run(IN_PROCESS, content=json.dumps(requests), environment=environment).splitlines()
     *answers, wrong, streamed = map(json.loads, lines)
-    assert answers == [httpx.post(f"{served.url}/{task}", json=body).json() for task, body in requests[:2]]
+    assert answers == [served.post(f"/{task}", body).json() for task, body in requests[:2]]
     assert wrong[0] == 400
     assert "labels[0]: expected one of" in wrong[1]
     assert streamed == [400, "stream: a call has one answer: use HTTP for a stream"]
@@ -137,23 +137,16 @@ def test_calls_in_process_are_those_of_http(served: Served):
 )
 def test_root_is_a_page_for_browsers_and_a_sign_of_life_for_programs(served: Served, accept: str, is_page: bool):
     """A caller that does not ask for HTML gets KServe's liveness from the root; browsers get BentoML's page."""
-    response = httpx.get(served.url, headers={"accept": accept})
+    response = served.get("", headers={"accept": accept})
     assert response.status_code == 200
     assert ("html" in response.headers["content-type"]) is is_page
     assert is_page or response.json() == {"status": "alive"}
 
 
-def test_upgrade_is_ignored(served: Served):
-    """A body comes through although its request asks for h2c, as those of Java's client do."""
-    headers = {"connection": "Upgrade", "upgrade": "h2c"}
-    response = httpx.post(f"{served.url}/classify", json={"inputs": [ROW]}, headers=headers)
-    assert response.json()["model"] == "digits-classifier"
-
-
 def test_documentation_page_and_openapi_are_there(served: Served):
     """BentoML's page is handed on, and finds our OpenAPI document where it looks for one."""
-    assert "html" in httpx.get(f"{served.url}/docs").headers["content-type"]
-    assert "/generate" in httpx.get(f"{served.url}/docs.json").json()["paths"]
+    assert "html" in served.get("/docs").headers["content-type"]
+    assert "/generate" in served.get("/docs.json").json()["paths"]
 
 
 def test_tls_covers_http_and_grpc(tmp_path: Path):
@@ -191,3 +184,25 @@ def test_workers_end_when_their_supervisor_is_killed(served: Served):
         for worker in workers:
             if worker.is_running():
                 worker.kill()
+
+
+OPEN_WORKER = """
+import json, os, sys, service.app
+for variables in json.load(sys.stdin):
+    os.environ |= variables
+    try:
+        service.app._open_worker()
+    except service.app.SettingsError as error:
+        print(error)
+    for name in variables:
+        del os.environ[name]
+"""
+
+
+def test_worker_of_bentoml_serve_refuses_wrong_settings(tmp_path: Path):
+    """It looks for the store, and does not answer in plain text although a certificate is set."""
+    store, pem = str(tmp_path / "none"), str(tmp_path / "a.pem")
+    wrong = [{"SLUICE_STORE": store}, {"SLUICE_TLS_CERTIFICATE": pem, "SLUICE_TLS_KEY": pem}]
+    of_store, of_tls = run(OPEN_WORKER, content=json.dumps(wrong)).splitlines()
+    assert of_store.startswith(f"SLUICE_STORE={store} (--store): expected a folder of models")
+    assert "`bentoml serve` answers HTTP in plain text without --ssl-certfile" in of_tls

@@ -34,8 +34,7 @@ async def opened(*workers: Workers) -> AsyncIterator[None]:
 
 @pytest.mark.anyio
 async def test_worker_that_died_is_passed_over(tmp_path: Path) -> None:
-    """A socket that nobody listens on, as a killed worker leaves it, and a connection that ends without an answer
-    neither fail nor hold up a command, and are nothing to complain of."""
+    """A socket that nobody listens on, or a connection without an answer, neither fails nor holds up a command."""
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()

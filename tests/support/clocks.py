@@ -2,12 +2,15 @@
 
 import asyncio
 import functools
+import inspect
 import selectors
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Decorator = Callable[[Callable[..., Coroutine[Any, Any, None]]], Callable[..., None]]
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -53,3 +56,24 @@ def virtual(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
         run_virtual(test(*args, **kwargs))
 
     return run
+
+
+def virtual_with(opened: Callable[..., AbstractAsyncContextManager[tuple[Any, ...]]], *fixtures: str) -> Decorator:
+    """Make a test of a coroutine function: it runs on a VirtualLoop, and its positional arguments are what is opened.
+
+    ``fixtures`` are the names of those that ``opened`` takes.
+    """
+
+    def decorate(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+        @virtual
+        async def run(**kwargs: Any) -> None:
+            async with opened(*map(kwargs.pop, fixtures)) as first:
+                await test(*first, **kwargs)
+
+        own = inspect.signature(test).parameters.values()
+        taken = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in fixtures]
+        rest = [each for each in own if each.kind is not inspect.Parameter.POSITIONAL_ONLY]
+        functools.update_wrapper(run, test).__signature__ = inspect.Signature([*rest, *taken])  # type: ignore[attr-defined]
+        return run
+
+    return decorate

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +14,13 @@ from service.engine.batching.queue import Answer, BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.engine.execution.observer import NullObserver
-from service.engine.execution.runner import AllCores, Runner
+from service.engine.execution.runner import Runner
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ServiceError
-from tests.support.clocks import run_virtual
+from tests.support.clocks import Decorator, virtual_with
 from tests.support.models import graphs
 from tests.support.signatures import signature_of
-
-R = TypeVar("R", bound=Runner)
 
 SLOW_S = 0.1
 """A cost that sends batches to a lane's thread instead of running them on the loop."""
@@ -66,6 +65,14 @@ class Gauge(NullObserver):
         self.waiting = rows
 
 
+def cost_of(*runs: tuple[int, float]) -> CostModel:
+    """What is learned of runs: of so many rows, in so many seconds."""
+    cost = CostModel()
+    for rows, seconds in runs:
+        cost.observe(rows, seconds)
+    return cost
+
+
 class Bench:
     """A device with one model and helpers to ask it."""
 
@@ -83,14 +90,14 @@ class Bench:
         max_wait_s: float = 0.0,
         inline_s: float = INLINE_S,
         device: Device | None = None,
-        all_cores: AllCores | None = None,
+        **options: Any,
     ) -> None:
+        """``options`` are those of the dispatcher."""
         loop = asyncio.get_running_loop()
         self.device = device or Device(lanes, loop, clock=loop.time, inline_s=inline_s)
         self.signature = signature_of(content)
         if cost is None:
-            cost = CostModel()
-            cost.observe(max_rows, cost_s)
+            cost = cost_of((max_rows, cost_s))
         self.dispatcher = Dispatcher(
             runner,
             self.signature,
@@ -98,7 +105,7 @@ class Bench:
             BatchQueue(max_rows, max_queue_rows, max_wait_s),
             cost=cost,
             pad=lambda rows: max(rows, least_rows),
-            all_cores=all_cores,
+            **options,
         )
 
     def ask(
@@ -119,34 +126,27 @@ class Bench:
         return self.ask({"x": np.full((rows, 3), value, np.float32)}, **options)[1]
 
 
-def on_runner(make: Callable[[bytes], R], test: Callable[[Bench, R], object], **options: object) -> None:
-    """A test of a model that doubles, run by what ``make`` makes of its graph."""
+def on_runner(make: Callable[[bytes], Runner], content: bytes = b"", **options: Any) -> Decorator:
+    """A test of a bench and its runner, which ``make`` makes of a graph: one that doubles, where none is given."""
 
-    async def main() -> None:
-        content = graphs.double()
-        runner = make(content)
-        bench = Bench(runner, content, **options)  # type: ignore[arg-type]
-        try:
-            await test(bench, runner)  # type: ignore[misc]
-        finally:
-            bench.device.close()
-
-    run_virtual(main())
-
-
-def on_double(test: Callable[[Bench, Counting], object], **options: object) -> None:
-    on_runner(Counting, test, **options)
-
-
-def on_gate(test: Callable[[Bench, Gated], object], content: bytes = b"", **options: object) -> None:
-    async def main() -> None:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[tuple[Bench, Runner]]:
         graph = content or graphs.double()
-        runner = Gated(graph)
-        bench = Bench(runner, graph, cost_s=SLOW_S, **options)  # type: ignore[arg-type]
+        runner = make(graph)
+        bench = Bench(runner, graph, **options)
         try:
-            await test(bench, runner)  # type: ignore[misc]
+            yield bench, runner
         finally:
-            runner.gate.set()
+            if isinstance(runner, Gated):
+                runner.gate.set()
             bench.device.close()
 
-    run_virtual(main())
+    return virtual_with(opened)
+
+
+def on_counting(content: bytes = b"", **options: Any) -> Decorator:
+    return on_runner(Counting, content, **options)
+
+
+def on_gate(content: bytes = b"", **options: Any) -> Decorator:
+    return on_runner(Gated, content, **{"cost_s": SLOW_S, **options})

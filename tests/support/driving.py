@@ -1,6 +1,5 @@
-"""A plain driver of task generators in place of the handler and the engine: real sessions, one thing at a time."""
+"""A plain driver of tasks in place of the handler and the engine: real sessions, one thing at a time."""
 
-import abc
 import json
 from collections.abc import Mapping
 from typing import Any, cast
@@ -11,20 +10,28 @@ import onnxruntime as ort
 from model_store import DEFAULT_ROOT
 from model_store.manifest import Manifest
 from service.codecs.model_context import ModelContext
-from service.engine.loop.request import LoopRequest, LoopResult
+from service.engine.loop.request import LoopRequest, LoopResult, Sentence
 from service.engine.tensors import Signature
 from service.protocol.json import render_json
-from service.tasks.request import TaskRequest
-from service.tasks.work import Emit, Infer, Iterate, Limits, Result, RunInThread, Work
+from service.tasks.work import Call, Emit, Infer, Iterate, Limits, Result, RunInThread, Work
 from tests.support.models.manifests import describe_graph
 
 LIMITS = Limits(max_pixels=1_000_000)
 
+Arrays = dict[str, np.ndarray]
 
-class Drives(abc.ABC):
-    """Runs tasks to their end, and notes what they asked for."""
 
-    def __init__(self) -> None:
+class Driver:
+    """Runs tasks on the graphs of one model, and notes what they asked for."""
+
+    def __init__(self, manifest: Manifest, graphs: Mapping[str, bytes]) -> None:
+        self.manifest = manifest
+        self.context = ModelContext(manifest.name, "1", manifest)
+        self._sessions = {name: ort.InferenceSession(content, _one_thread()) for name, content in graphs.items()}
+        self.inferred: list[tuple[str, int]] = []
+        """(graph, rows) of every Infer."""
+        self.runs: list[tuple[str, int]] = []
+        """(graph, rows) of every Infer and every step."""
         self.requests: list[LoopRequest] = []
         self.threads_asked = 0
 
@@ -46,58 +53,59 @@ class Drives(abc.ABC):
                 self.threads_asked += 1
                 answer = wanted.do()
 
-    @abc.abstractmethod
     def infer(self, graph: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One run of a graph."""
-
-    @abc.abstractmethod
-    def iterate(self, request: LoopRequest) -> LoopResult:
-        """A loop request to its end."""
-
-
-class Driver(Drives):
-    """Runs tasks on the graphs of one model."""
-
-    def __init__(self, manifest: Manifest, graphs: Mapping[str, bytes]) -> None:
-        super().__init__()
-        self.manifest = manifest
-        self.context = ModelContext(manifest.name, "1", manifest)
-        self._sessions = {name: ort.InferenceSession(content, _one_thread()) for name, content in graphs.items()}
-        self.inferred: list[tuple[str, int]] = []
-        """(graph, rows) of every Infer."""
-
-    def infer(self, graph: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.inferred.append((graph, len(next(iter(inputs.values())))))
         return self._run(graph, inputs)
 
     def _run(self, graph: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One run, after the check that the engine makes; a single row is padded to two, as the engine does."""
         rows = Signature(self.manifest.graphs[graph]).check(inputs).number
+        self.runs.append((graph, rows))
         padded = {name: np.repeat(array, 2, axis=0) for name, array in inputs.items()} if rows == 1 else dict(inputs)
         session = self._sessions[graph]
         names = [output.name for output in session.get_outputs()]
         return {name: array[:rows] for name, array in zip(names, session.run(names, padded), strict=True)}
 
     def iterate(self, request: LoopRequest) -> LoopResult:
-        """All rows step by step together."""
+        """All rows step by step together; sentences, which end at different steps, one after the other."""
+        if request.decoding is None:
+            kept, last, _ = self._walk(request, slice(0, request.rows))
+            return LoopResult(kept, last, [], 0.0, 0.0)
+        sentences = [self._walk(request, slice(row, row + 1))[2] for row in range(request.rows)]
+        return LoopResult({}, {}, sentences, 0.0, 0.0)
+
+    def _walk(self, request: LoopRequest, rows: slice) -> tuple[Arrays, Arrays, Sentence]:
+        """What is kept of each step, what the last one gave, and what was written."""
         assert self.manifest.loop is not None
-        carried, everyone = dict(request.begin), slice(0, request.rows)
+        decoding, count = request.decoding, rows.stop - rows.start
+        carried = {name: array[rows] for name, array in request.begin.items()}
         kept: dict[str, list[np.ndarray]] = {name: [] for name in request.keep}
-        outputs: dict[str, np.ndarray] = {}
+        tokens, log_probability, outputs = [], 0.0, {}
+        if decoding:
+            carried[decoding.token] = np.array([decoding.begin])
         for step in range(request.steps):
-            inputs = dict(carried)
-            for name, value_of in request.by_step.items():
-                value = np.asarray(value_of(everyone, step))
-                inputs[name] = value if value.ndim else np.full(request.rows, value)
-            outputs = self._run("main", inputs)
-            carried |= {c.input: outputs[c.output] for c in self.manifest.loop.carries if c.output}
+            drawn = {name: np.asarray(of(rows, step)) for name, of in request.by_step.items()}
+            drawn = {name: value if value.ndim else np.full(count, value) for name, value in drawn.items()}
+            outputs = self._run("main", {**carried, **drawn})
+            carried |= {carry.input: outputs[carry.output] for carry in self.manifest.loop.carries if carry.output}
             for name, values in kept.items():
                 values.append(outputs[name])
+            shown = {name: outputs[name] for name in (*request.keep, *request.show)}
+            if decoding:
+                scores = outputs[decoding.scores][0]
+                token = int(np.argmax(scores))
+                shown[decoding.token] = carried[decoding.token] = np.array([token])
             if request.watch is not None:
-                for row in range(request.rows):
-                    request.watch(row, step, {name: outputs[name][row] for name in (*request.keep, *request.show)})
+                for at in range(count):
+                    request.watch(rows.start + at, step, {name: array[at] for name, array in shown.items()})
+            if decoding:
+                log_probability += float(scores[token])
+                if token == decoding.end:
+                    break
+                tokens.append(token)
         last = {name: outputs[name] for name in request.last}
-        return LoopResult({name: np.stack(values, axis=1) for name, values in kept.items()}, last, [], 0.0, 0.0)
+        return {name: np.stack(values, 1) for name, values in kept.items()}, last, Sentence(tokens, log_probability)
 
 
 def begin(
@@ -113,8 +121,8 @@ def begin(
     **fields: Any,
 ) -> Work:
     """A request with these fields and rows, to a task, which is a module of ``service.tasks``."""
-    request = TaskRequest(fields, rows, loose, wants_picture)
-    work: Work = task.work(task.Options.parse(fields, loose), request, context or model.context, limits, emit)
+    call = Call(task.Options.parse(fields, loose), rows, context or model.context, limits, wants_picture, emit)
+    work: Work = task.work(call)
     return work
 
 
@@ -126,11 +134,13 @@ def ask(task: Any, model: Any, rows: Any = None, **more: Any) -> Result:
 
 def make(graphs: Mapping[str, bytes], *, task: str = "tensors", **facts: Any) -> Driver:
     """A model called m of these graphs; the shapes of its tensors come from the files."""
-    described = {
-        name: describe_graph(ort.InferenceSession(content, _one_thread()), f"{name}.onnx")
-        for name, content in graphs.items()
-    }
-    return Driver(Manifest.model_validate({"name": "m", "task": task, "graphs": described, **facts}), graphs)
+    return Driver(describe(graphs, task=task, **facts), graphs)
+
+
+def describe(graphs: Mapping[str, bytes], **facts: Any) -> Manifest:
+    sessions = {name: ort.InferenceSession(content, _one_thread()) for name, content in graphs.items()}
+    described = {name: describe_graph(session, f"{name}.onnx") for name, session in sessions.items()}
+    return Manifest.model_validate({"name": "m", "graphs": described, **facts})
 
 
 def load(name: str) -> Driver:

@@ -68,4 +68,3 @@ def gated(model: Model, run_s: float = 0.002) -> Iterator[Gate]:
     finally:
         gate.opened.set()
         dispatcher.runner, dispatcher.cost = runner, cost
-        dispatcher._learn_full_batch()

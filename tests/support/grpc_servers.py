@@ -1,93 +1,59 @@
-"""A real gRPC server for tests: the runtime of one worker on an event loop in a thread, on a port of its own."""
+"""A real server for tests that answers over gRPC too, on a port of its own."""
 
 import asyncio
-import contextlib
-import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import numpy as np
 import tritonclient.grpc as triton
-import uvloop
 
 from model_store.datatypes import datatype_of
 from service.models.registry import Model
 from service.settings import Settings
 from service.transport.grpc.server import GrpcServer
-from tests.support.servers import ReadyWorker
+from tests.support.servers import ASGI, ReadyWorker, ServerPath, Serving, turn_until
 
 T = TypeVar("T")
 
 
-class GrpcServing:
-    """``with GrpcServing(settings) as server``: ``server.url`` answers until the block ends."""
+class GrpcWorker(ReadyWorker):
+    """Answers over gRPC at the port of the settings, else at one that the system chose."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._started: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run)
-        self.worker: ReadyWorker
-        self.url = ""
+    async def start(self) -> None:
+        await super().start()
+        self.grpc_port = self.settings.grpc_port
+        if self.grpc is None:
+            self.grpc = GrpcServer(self.handler, self.information, self.metrics, self.settings, port=0)
+            self.grpc_port = await self.grpc.start()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._started.result(60)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self._thread.join(30)
-        assert not self._thread.is_alive(), "the server did not stop"
+class GrpcServing(Serving):
+    """``with GrpcServing(settings) as server``: ``server.grpc_url`` answers until the block ends."""
 
-    def stop(self) -> None:
-        """What SIGTERM does. Returns at once."""
-        with contextlib.suppress(RuntimeError):  # it has stopped already
-            self._loop.call_soon_threadsafe(self._stopping.set)
+    worker: GrpcWorker
+
+    def __init__(self, settings: Settings, server_path: ServerPath = ASGI) -> None:
+        super().__init__(settings, server_path, GrpcWorker)
+
+    @property
+    def grpc_url(self) -> str:
+        return f"127.0.0.1:{self.worker.grpc_port}"
 
     def run(self, do: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Do something on the loop of the server."""
-        return asyncio.run_coroutine_threadsafe(do(), self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(do(), self.worker.tasks.loop).result(30)
 
-    def client(self) -> triton.InferenceServerClient:
-        return triton.InferenceServerClient(self.url)
+    def grpc_client(self) -> triton.InferenceServerClient:
+        return triton.InferenceServerClient(self.grpc_url)
 
     def model(self, name: str) -> Model:
         return self.worker.registry.find(name)
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Let the loop of the server turn until something holds there; the test's own limit ends it otherwise."""
-
-        async def look() -> bool:
-            return holds()
-
-        while not self.run(look):
-            pass
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        try:
-            worker = self.worker = ReadyWorker(self._settings)
-            await worker.start()
-            port = self._settings.grpc_port
-            if worker.grpc is None:
-                information = worker.information
-                worker.grpc = GrpcServer(worker.handler, information, worker.metrics, self._settings, port=0)
-                port = await worker.grpc.start()
-            self.url = f"127.0.0.1:{port}"
-        except Exception as error:  # noqa: BLE001  # the test is to see it
-            self._started.set_exception(error)
-            return
-        self._started.set_result(None)
-        await self._stopping.wait()
-        await worker.stop()
+        turn_until(self.worker.tasks.loop, holds)
 
 
 def tensor(name: str, array: np.ndarray) -> triton.InferInput:
@@ -107,7 +73,7 @@ def waiting_rows(model: Model) -> int:
 
 
 def channel(server: GrpcServing) -> grpc.Channel:
-    return grpc.insecure_channel(server.url)
+    return grpc.insecure_channel(server.grpc_url)
 
 
 def settings_of(store: Path, **changes: object) -> Settings:

@@ -62,7 +62,6 @@ def _serve(settings: Settings, path: str, pipe: Connection) -> None:
     with Serving(settings, found) as server, contextlib.suppress(EOFError):
         pipe.send(server.port)
         pipe.recv()
-        assert server.worker is not None
         models = [server.worker.registry.find(folder.name) for folder in settings.store.iterdir()]
         waiting_rows = sum(model.dispatcher.queue.waiting_rows for model in models)
         pipe.send({"bytes of bodies": server.worker.handler.body_budget.held_bytes, "waiting rows": waiting_rows})
@@ -114,11 +113,17 @@ class Served:
                 return
         raise AssertionError(f"the server ended before it said {text!r}:\n" + "".join(self.log))
 
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """Over a connection of its own, which any worker may get."""
+        return httpx.get(self.url + path, timeout=60, verify=False, **options)  # noqa: S501  # plain HTTP
+
+    def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        return httpx.post(self.url + path, json=body, timeout=60, verify=False, **options)  # noqa: S501  # plain HTTP
+
     def infer(self, name: str = "double", **headers: str) -> int:
         """The status of a request to a model of rows of three numbers."""
         x = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
-        url = f"{self.url}/v2/models/{name}/infer"
-        return httpx.post(url, json={"inputs": [x]}, headers=headers, timeout=60).status_code
+        return self.post(f"/v2/models/{name}/infer", {"inputs": [x]}, headers=headers).status_code
 
     def worker_pids(self) -> list[int]:
         return [process.pid for process in psutil.Process(self.process.pid).children()]

@@ -10,14 +10,25 @@ from typing import Any, Self
 
 import httpx
 import uvicorn
+from starlette.applications import Starlette
 
 from service.settings import Settings
 from service.transport.asgi import AsgiApplication
-from service.transport.fast.protocol import FastProtocol, Http1Protocol
+from service.transport.fast.protocol import FastProtocol
 from service.worker import Worker
 
 
-class ReadyWorker(Worker):
+class ClosingWorker(Worker):
+    """Ends its threads when it stops, so that a test leaves none."""
+
+    async def stop(self) -> None:
+        await super().stop()
+        self.registry.close()
+        self.handler.close()
+        self.device.close()
+
+
+class ReadyWorker(ClosingWorker):
     """Has loaded its models when it has started, so that a test need not wait for them."""
 
     async def start(self) -> None:
@@ -38,14 +49,14 @@ class _Server(uvicorn.Server):
 
 @dataclass(frozen=True)
 class ServerPath:
-    """A way into the server: the name of a test's parameter and uvicorn's protocol for it."""
+    """A way into the server: the name of a test's parameter, and the setting for it."""
 
     name: str
-    protocol: type[asyncio.Protocol]
+    fast_path: bool
 
 
-ASGI = ServerPath("asgi", Http1Protocol)
-FAST = ServerPath("fast", FastProtocol)
+ASGI = ServerPath("asgi", False)
+FAST = ServerPath("fast", True)
 PATHS = (ASGI, FAST)
 
 
@@ -63,15 +74,15 @@ class Serving:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.worker: Worker | None = None
+        self.worker: Worker
 
         def open_service() -> Worker:
-            self.worker = make(settings)
+            self.worker = make(settings.replace(fast_path=server_path.fast_path))
             return self.worker
 
         config = uvicorn.Config(
-            AsgiApplication(open_service),
-            http=server_path.protocol,
+            AsgiApplication(open_service, Starlette()),
+            http=FastProtocol,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -106,6 +117,16 @@ class Serving:
     def client(self) -> httpx.Client:
         # A client that would verify reads all root certificates first, which takes longer than most tests.
         return httpx.Client(base_url=self.url, timeout=30, verify=False)  # noqa: S501  # the tests are plain HTTP
+
+
+def turn_until(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> None:
+    """Let a loop of another thread turn until something holds there."""
+
+    async def look() -> bool:
+        return holds()
+
+    while not asyncio.run_coroutine_threadsafe(look(), loop).result(30):
+        pass
 
 
 def settings_for(store: Path, **changes: object) -> Settings:

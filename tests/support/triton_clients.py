@@ -1,39 +1,23 @@
 """Triton's clients for HTTP and gRPC, asked alike, against one server that has both."""
 
-import asyncio
 import queue
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import httpx
 import numpy as np
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from model_store.datatypes import datatype_of
-from service.settings import Settings
-from service.transport.grpc.server import GrpcServer
-from tests.support.servers import ReadyWorker, Serving
+from tests.support.grpc_servers import GrpcServing
 
 HTTP_FORMS = ("http binary", "http json")
 GRPC_FORMS = ("grpc", "grpc stream")
 FORMS = (*HTTP_FORMS, *GRPC_FORMS)
 
 Sizes = Mapping[str, int]
-
-
-class BothWorker(ReadyWorker):
-    """Answers over gRPC too, on a port of its own."""
-
-    grpc_port = 0
-
-    async def start(self) -> None:
-        await super().start()
-        information = self.information
-        self.grpc = GrpcServer(self.handler, information, self.metrics, self.settings, port=0)
-        self.grpc_port = await self.grpc.start()
 
 
 @dataclass(frozen=True)
@@ -46,20 +30,13 @@ class Answered:
     outputs: Mapping[str, np.ndarray]
 
 
-class TritonServing:
+class TritonServing(GrpcServing):
     """``with TritonServing(settings) as server``: ``server.ask`` asks in any of ``FORMS`` until the block ends."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._serving = Serving(settings, make=BothWorker)
-
     def __enter__(self) -> Self:
-        self._serving.__enter__()
-        worker = self._serving.worker
-        assert isinstance(worker, BothWorker)
-        self.worker = worker
-        self.url = self._serving.url
-        self.http = triton_http.InferenceServerClient(f"127.0.0.1:{self._serving.port}", network_timeout=30)
-        self.grpc = triton_grpc.InferenceServerClient(f"127.0.0.1:{worker.grpc_port}")
+        super().__enter__()
+        self.http = triton_http.InferenceServerClient(f"127.0.0.1:{self.port}", network_timeout=30)
+        self.grpc = self.grpc_client()
         self._streamed: queue.Queue[tuple[Any, InferenceServerException | None]] = queue.Queue()
         self.grpc.start_stream(lambda result, error: self._streamed.put((result, error)))
         return self
@@ -68,19 +45,7 @@ class TritonServing:
         self.grpc.stop_stream()
         self.grpc.close()
         self.http.close()
-        self._serving.__exit__()
-
-    def client(self) -> httpx.Client:
-        return self._serving.client()
-
-    def until(self, holds: Callable[[], bool]) -> None:
-        """Let the loop of the server turn until something holds there; the test's own limit ends it otherwise."""
-
-        async def look() -> bool:
-            return holds()
-
-        while not asyncio.run_coroutine_threadsafe(look(), self.worker.tasks.loop).result(30):
-            pass
+        super().__exit__()
 
     def ask(
         self,

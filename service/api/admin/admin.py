@@ -6,13 +6,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, TraceChanges
-from service.api.admin.control import Control
-from service.api.admin.diagnostics import render_trace
+from service.api.admin.diagnostics import Logs, render_trace
 from service.api.routes import Routes
-from service.errors import BodyTooLarge, Cancelled, Forbidden, UnsupportedMedia
+from service.errors import BodyTooLarge, Cancelled, Forbidden, NotOffered, NotReady, ServiceError, UnsupportedMedia
 from service.models.entry import State
 from service.models.registry import Registry
 from service.protocol.large_json import parse_object
+from service.settings import Settings
+from service.workers import Command, Workers
 
 MAX_BODY_BYTES = 64 << 10
 _JSON, _BYTES, _FORM = "application/json", "application/octet-stream", "application/x-www-form-urlencoded"
@@ -20,11 +21,24 @@ _USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Administration:
-    """Everybody may read. Changes need the setting that allows them, and reach every worker of the server."""
+    """Everybody may read. Changes need the setting that allows them, and reach every worker of the server.
 
-    def __init__(self, registry: Registry, control: Control) -> None:
+    A request reaches one worker. That worker makes the change, which shows whether it is possible, and then tells the
+    others (`workers.py`). A worker that starts later has the state of the store and the settings.
+    """
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry = registry
-        self._control = control
+        self._logs = Logs()
+        self._is_allowed = settings.control
+        self._is_alone = settings.metrics_dir is None and settings.workers > 1
+        self._workers = Workers(settings.metrics_dir if settings.control else None, self._apply)
+
+    async def open(self) -> None:
+        await self._workers.open()
+
+    async def close(self) -> None:
+        await self._workers.close()
 
     def routes(self) -> Routes:
         trace = {"GET": self.trace, "POST": self.change_trace}
@@ -54,13 +68,16 @@ class Administration:
         self._check(request)
         model = request.path_params["model"]
         version = LoadRequest.read(await _read_object(request)).version
-        await self._control.change({"do": do, "model": model, "version": version})
+        await self._change({"do": do, "model": model, "version": version})
         return JSONResponse({"name": model, do: True})
 
     def _check(self, request: Request) -> None:
         """Raises Forbidden, NotOffered or UnsupportedMedia for a change that must not be made."""
         check_sender(request)
-        self._control.check()
+        if not self._is_allowed:
+            raise Forbidden("this server cannot be changed while it runs: start it with SLUICE_CONTROL=true")
+        if self._is_alone:
+            raise NotOffered("the workers of this server share no folder: set SLUICE_METRICS_DIR")
 
     async def trace(self, request: Request) -> Response:
         model = request.path_params.get("model")
@@ -71,17 +88,48 @@ class Administration:
     async def change_trace(self, request: Request) -> Response:
         self._check(request)
         changes = TraceChanges.read(await _read_object(request)).changes()
-        await self._control.change({"do": "trace", "model": request.path_params.get("model"), "changes": changes})
+        await self._change({"do": "trace", "model": request.path_params.get("model"), "changes": changes})
         return await self.trace(request)
 
     async def logging(self, request: Request) -> Response:
-        return JSONResponse(self._control.logs.render())
+        return JSONResponse(self._logs.render())
 
     async def change_logging(self, request: Request) -> Response:
         self._check(request)
         settings = LogChanges.read(await _read_object(request)).model_dump(exclude_none=True)
-        await self._control.change({"do": "log", "settings": settings})
+        await self._change({"do": "log", "settings": settings})
         return await self.logging(request)
+
+    async def _change(self, command: Command) -> None:
+        """Make a change in every worker. ``command["do"]`` is load, unload, trace or log.
+
+        Raises as ``Registry.load`` and ``unload`` do; NotReady where another worker could not make the change.
+        """
+        await self._make(command)
+        complaints = await self._workers.tell(command)
+        if complaints:
+            raise NotReady(f"some workers could not make the change: {'; '.join(complaints)}")
+
+    async def _apply(self, command: Command) -> str:
+        """Make a change that another worker was asked for; returns why that failed, or nothing."""
+        try:
+            await self._make(command)
+        except ServiceError as error:
+            return str(error)
+        return ""
+
+    async def _make(self, command: Command) -> None:
+        match command["do"]:
+            case "load":
+                await self._registry.load(command["model"], command["version"])
+            case "unload":
+                await self._registry.unload(command["model"], command["version"])
+            case "trace":
+                if command["model"] is not None:
+                    self._registry.model_entry(command["model"])  # raises UnknownModel
+                self._registry.tracer.change(command["model"], command["changes"])
+            case "log":
+                self._logs.change(command["settings"])
 
 
 def check_sender(request: Request) -> None:

@@ -4,8 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_store.graph import MAIN, Tensor
-from model_store.triton import QueuePolicy, SequenceConfig, SequenceControl, SequenceState, TritonConfig
+from model_store.graphs.sequences import Sequences
+from model_store.triton import (
+    DynamicBatching,
+    QueuePolicy,
+    SequenceConfig,
+    SequenceControl,
+    SequenceState,
+    TritonConfig,
+)
 from service.api.info.metadata import PLATFORM, describe_sizes
+from service.codecs.model_context import known
 from service.models.entry import Model
 from service.settings import Settings
 
@@ -90,43 +99,9 @@ def _tensor(tensor: Tensor, model: Model, batches: bool, files: Mapping[str, str
 
 def _sequences(model: Model, settings: Settings) -> Mapping[str, Any]:
     """Rows of any sequences share batches. A state that never changes has no place in this form."""
-    given = model.loaded.config
-    if given is not None and given.sequence is not None:
-        return _configured_sequences(given.sequence, model, settings)
-    assert model.sequence_rules is not None  # noqa: S101  # asked by the caller
-    tensors = {t.name: _tensor(t, model, _most_rows(model) > 0) for t in model.signature.inputs.values()}
-    states = [
-        {
-            "input_name": state.input,
-            "output_name": state.output,
-            "data_type": tensors[state.input]["data_type"],
-            "dims": tensors[state.input]["dims"],
-        }
-        for state in model.sequence_rules.facts.states
-        if state.output is not None
-    ]
-    return {
-        "max_sequence_idle_microseconds": _microseconds(settings.sequence_idle_s),
-        "oldest": _oldest(model, settings),
-        "control_input": [],
-        "state": states,
-    }
-
-
-def _batches(model: Model) -> Mapping[str, Any]:
-    return {
-        "preferred_batch_size": [model.dispatcher.batch_rows],
-        "max_queue_delay_microseconds": _microseconds(model.dispatcher.queue.max_wait_s),
-        "preserve_ordering": False,
-    }
-
-
-def _oldest(model: Model, settings: Settings) -> Mapping[str, Any]:
-    return {"max_candidate_sequences": settings.max_sequences, **_batches(model)}
-
-
-def _configured_sequences(sequence: SequenceConfig, model: Model, settings: Settings) -> Mapping[str, Any]:
-    strategy: Mapping[str, Any] = {"oldest": _oldest(model, settings)}
+    sequence = model.loaded.config.sequence if model.loaded.config else None
+    sequence = sequence or _own_sequences(known(model.sequence_rules).facts, model, settings)
+    strategy = {"oldest": {"max_candidate_sequences": settings.max_sequences, **_batches(model)}}
     if sequence.strategy == "direct":
         strategy = {"direct": {"max_queue_delay_microseconds": 0, "minimum_slot_utilization": 0.0}}
     return {
@@ -134,6 +109,24 @@ def _configured_sequences(sequence: SequenceConfig, model: Model, settings: Sett
         **strategy,
         "control_input": [_control(control) for control in sequence.controls],
         "state": [_state(state) for state in sequence.states],
+    }
+
+
+def _own_sequences(facts: Sequences, model: Model, settings: Settings) -> SequenceConfig:
+    tensors = {t.name: (t.datatype, _tensor(t, model, _most_rows(model) > 0)) for t in model.signature.inputs.values()}
+    states = [
+        SequenceState(state.input, state.output, tensors[state.input][0], tuple(tensors[state.input][1]["dims"]))
+        for state in facts.states
+        if state.output is not None
+    ]
+    return SequenceConfig("oldest", settings.sequence_idle_s, states=tuple(states))
+
+
+def _batches(model: Model) -> Mapping[str, Any]:
+    return {
+        "preferred_batch_size": [model.dispatcher.batch_rows],
+        "max_queue_delay_microseconds": _microseconds(model.dispatcher.queue.max_wait_s),
+        "preserve_ordering": False,
     }
 
 
@@ -161,16 +154,11 @@ def _state(state: SequenceState) -> Mapping[str, Any]:
 
 
 def _batching(model: Model, settings: Settings) -> Mapping[str, Any]:
-    policy = model.loaded.schedule_policy
-    if policy is None:
-        default_queue = QueuePolicy(settings.deadline_s, allow_override=True, max_requests=settings.max_queue_rows)
-        return {
-            **_batches(model),
-            "priority_levels": 2,
-            "default_priority_level": 2,
-            "default_queue_policy": _queue_policy(default_queue),
-        }
-    batching = policy.batching
+    if model.loaded.schedule_policy is not None:
+        batching = model.loaded.schedule_policy.batching
+    else:
+        queue = QueuePolicy(settings.deadline_s, allow_override=True, max_requests=settings.max_queue_rows)
+        batching = DynamicBatching(priority_levels=2, default_priority=2, queue=queue)
     told: dict[str, Any] = {
         **_batches(model),
         "priority_levels": batching.priority_levels,

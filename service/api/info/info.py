@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.api.admin.admin import Administration
-from service.api.admin.control import Control
 from service.api.info.configuration import configure
 from service.api.info.metadata import describe_model, describe_server, describe_tensor, release
 from service.api.info.statistics import tell_statistics
@@ -31,10 +30,10 @@ from service.transport.status import error_reply
 class Information:
     """The routes that carry no tensors. ``lanes`` is how many batches run at once."""
 
-    def __init__(self, registry: Registry, metrics: Metrics, control: Control, lanes: int) -> None:
+    def __init__(self, registry: Registry, metrics: Metrics, administration: Administration, lanes: int) -> None:
         self._registry = registry
         self._metrics = metrics
-        self._administration = Administration(registry, control)
+        self._administration = administration
         self._lanes = lanes
         self.base_path = registry.settings.base_path
         self.is_draining = False
@@ -49,7 +48,7 @@ class Information:
             "/v2": _answer(lambda: describe_server(registry.settings)),
             "/v2/health/live": live,
             "/v2/health/ready": ready,
-            "/v2/models": _answer(lambda: {"models": registry.names()}),
+            "/v2/models": _answer(lambda: {"models": list(registry.entries)}),
             "/v2/models/stats": _answer(lambda: tell_statistics(self._metrics, registry.models())),
             **self._of_model("", self._describe),
             **self._of_model("/ready", lambda model, one: {"name": model.name, "ready": True}),
@@ -57,12 +56,12 @@ class Information:
             **self._of_model("/stats", self._count),
             **self._administration.routes(),
             "/": _answer(lambda: {"status": "alive"}),  # KServe's first protocol; browsers get a page here
-            "/v1/models": _answer(lambda: {"models": registry.names()}),
+            "/v1/models": _answer(lambda: {"models": list(registry.entries)}),
             "/v1/models/{model}": self._answer_of_model(lambda model, one: {"name": model.name, "ready": True}),
             "/v1/timeseries/models": _answer(
                 lambda: sorted({model.name for model in registry.models() if model.manifest.forecast})
             ),
-            "/models": _answer(lambda: {"models": [_card(n, registry.model_entry(n)) for n in registry.names()]}),
+            "/models": _answer(lambda: {"models": [_card(name, entry) for name, entry in registry.entries.items()]}),
             "/metrics": {"GET": self._expose},
             "/docs.json": {"GET": _show_document},
         }

@@ -22,7 +22,9 @@ from service.api.openapi.operations import (
 from service.codecs.picture_reader import MEDIA_TYPES
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.protocol.multipart import MEDIA_TYPE as FORM
-from service.tasks import classify, generate, reconstruct, sequence
+from service.tasks import classify, detect, embed, generate, regress, segment
+from service.tasks.reconstruction import reconstruct
+from service.tasks.sequences import sequence
 
 _NOT_OF_TASKS = (403, 501)
 _INFORMATION: Mapping[str, str] = {
@@ -48,8 +50,18 @@ class Route(NamedTuple):
         return str(self.answer.__name__).removesuffix("Answer")
 
 
-_ROUTES = (
+ROUTES = (
     Route(classify, "Rows to labels, and why", types.Row, types.ClassifyAnswer, picture="the explanation over the row"),
+    Route(detect, "Pictures to boxes with labels", types.Row, types.DetectAnswer, picture="the boxes over the picture"),
+    Route(
+        segment,
+        "Pictures to a label for each pixel",
+        types.Row,
+        types.SegmentAnswer,
+        picture="the labels as colours over the picture",
+    ),
+    Route(regress, "Rows to numbers", types.Row, types.RegressAnswer),
+    Route(embed, "Rows to vectors, and how similar they are", types.Row, types.EmbedAnswer),
     Route(
         sequence,
         "Series to their forecasts, texts to texts",
@@ -65,7 +77,7 @@ _ROUTES = (
 def make_document(release: str) -> dict[str, Any]:
     """The document of this version of the service, as a value for JSON."""
     kinds: dict[Any, Any] = {"Error": types.Error}
-    for route in _ROUTES:
+    for route in ROUTES:
         kinds[f"{route.name}Request"] = types.request_of(f"{route.name}Request", route.task.Options, route.rows)
         kinds[f"{route.name}Answer"] = route.answer
         if route.events is not None:
@@ -77,7 +89,7 @@ def make_document(release: str) -> dict[str, Any]:
     schemas: dict[str, Any] = dict(shared["$defs"])
     schema_of = {key: schema for (key, _), schema in found.items()}
     schemas |= {key: schema for key, schema in schema_of.items() if isinstance(key, str) and key not in schemas}
-    paths: dict[str, Any] = {f"/{route.task.NAME}": {"post": _describe(route, schemas)} for route in _ROUTES}
+    paths: dict[str, Any] = {f"/{route.task.NAME}": {"post": _describe(route, schemas)} for route in ROUTES}
     paths |= {path: {"get": _inform(path, text)} for path, text in _INFORMATION.items()}
     for operation in list_operations():
         described = describe_operation(operation, schema_of)

@@ -24,8 +24,11 @@ class EncodedPicture(Exact):
 
 
 Row = Annotated[
-    Numbers | EncodedPicture | dict[str, Numbers | EncodedPicture],
-    Field(description="nested numbers of the model's row shape, or a picture; an object by name for several inputs"),
+    Numbers | EncodedPicture | dict[str, Numbers | EncodedPicture | str | None] | list[float | str | None],
+    Field(
+        description="nested numbers of the model's row shape, or a picture; an object by name for several inputs or "
+        "for the columns of a table"
+    ),
 ]
 Shown = Annotated[Numbers | EncodedPicture, Field(description="nested numbers, or a PNG if asked for")]
 
@@ -65,11 +68,101 @@ class Classification(Score):
     """The most probable label, and the ``top_k`` most probable ones, highest first."""
 
     top: list[Score]
+    labels: NotRequired[Annotated[list[Score], Field(description="all that count, if a row may have several")]]
     explanation: NotRequired[Explanation]
 
 
 class ClassifyAnswer(Answer):
     predictions: list[Classification]
+
+
+class Number(Exact):
+    """One number, or several by name."""
+
+    value: NotRequired[float]
+    values: NotRequired[dict[str, float]]
+
+
+class RegressAnswer(Answer):
+    unit: NotRequired[str]
+    predictions: list[Number]
+
+
+class Point(Exact):
+    name: NotRequired[str]
+    x: float
+    y: float
+    score: NotRequired[float]
+
+
+class Mask(Exact):
+    """The pixels of a box that belong to the object."""
+
+    left: int
+    top: int
+    image: Annotated[str, Field(description="a black and white PNG in base64, white inside")]
+
+
+class Detected(Exact):
+    """One box, with all coordinates in pixels of the picture as it was sent, upright."""
+
+    box: Annotated[list[float], Field(description="left, top, right, bottom", min_length=4, max_length=4)]
+    label: str
+    index: Annotated[int, Field(description="position of the label, from 0")]
+    score: Annotated[float, Field(ge=0, le=1)]
+    points: NotRequired[list[Point]]
+    mask: NotRequired[Mask]
+
+
+class DetectPrediction(Exact):
+    """The boxes of a picture, highest score first."""
+
+    width: int
+    height: int
+    detections: list[Detected]
+
+
+class DetectAnswer(Answer):
+    predictions: list[DetectPrediction]
+
+
+class Area(Exact):
+    label: str
+    index: Annotated[int, Field(description="position of the label, from 0")]
+    share: Annotated[float, Field(description="of the pixels of the picture", ge=0, le=1)]
+
+
+class SegmentPrediction(Exact):
+    """The label of each pixel, and the labels that there are, largest area first."""
+
+    width: int
+    height: int
+    labels: list[Area]
+    mask: Annotated[
+        EncodedPicture | list[list[int]],
+        Field(description="positions of labels: the pixel values of a PNG, or nested numbers if asked for"),
+    ]
+
+
+class SegmentAnswer(Answer):
+    predictions: list[SegmentPrediction]
+
+
+class Comparison(Exact):
+    """How much two rows have in common, in the metric of the model. ``same``: the verdict, if it has a threshold."""
+
+    similarity: NotRequired[Annotated[float, Field(description="cosine of the angle", ge=-1, le=1)]]
+    distance: NotRequired[Annotated[float, Field(description="Euclidean", ge=0)]]
+    same: NotRequired[bool]
+
+
+class EmbedPrediction(Exact):
+    embedding: Annotated[list[float] | str, Field(description="the vector, as numbers or in base64")]
+    comparisons: NotRequired[Annotated[list[Comparison], Field(description="one for each element of `compare`")]]
+
+
+class EmbedAnswer(Answer):
+    predictions: list[EmbedPrediction]
 
 
 class ForecastPrediction(Exact):

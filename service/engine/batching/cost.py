@@ -7,19 +7,13 @@ Rules of fair shares
 """
 
 import bisect
+from collections import defaultdict
 from collections.abc import Collection
 from typing import TypeVar
 
 from mypy_extensions import mypyc_attr
 
-from service.engine.batching.policy import (
-    BATCH_OVERHEAD_S,
-    EFFICIENT_WITHIN,
-    MOST_TIMES,
-    NEW_RUN_WEIGHT,
-    RETRY_RUNS,
-    WORTH_SHARING,
-)
+from service.engine.batching import policy
 from service.errors import BodyTooLarge
 
 T = TypeVar("T")
@@ -50,9 +44,9 @@ class CostModel:
         if at < len(self._sizes) and self._sizes[at] == size:
             known_s = self._seconds[at]
             if known_s > 0:
-                seconds = min(seconds, MOST_TIMES * known_s)
-            self._rows[at] += NEW_RUN_WEIGHT * (rows - self._rows[at])
-            self._seconds[at] += NEW_RUN_WEIGHT * (seconds - self._seconds[at])
+                seconds = min(seconds, policy.MOST_TIMES * known_s)
+            self._rows[at] += policy.NEW_RUN_WEIGHT * (rows - self._rows[at])
+            self._seconds[at] += policy.NEW_RUN_WEIGHT * (seconds - self._seconds[at])
         else:
             self._sizes.insert(at, size)
             self._rows.insert(at, rows)
@@ -95,8 +89,8 @@ class CostModel:
         sizes = [max_rows]
         while sizes[-1] > 1:
             sizes.append(sizes[-1] // 2)
-        row_s = [(self.predict(rows) + BATCH_OVERHEAD_S) / rows for rows in sizes]
-        limit_s = min(row_s) * (1 + EFFICIENT_WITHIN)
+        row_s = [(self.predict(rows) + policy.BATCH_OVERHEAD_S) / rows for rows in sizes]
+        limit_s = min(row_s) * (1 + policy.EFFICIENT_WITHIN)
         return min(rows for rows, seconds in zip(sizes, row_s, strict=True) if seconds <= limit_s)
 
     def share(self, limit: int, waiting: int, lanes: int, inline_s: float) -> int:
@@ -106,7 +100,7 @@ class CostModel:
         """
         share = max(1, min(limit, -(-waiting // lanes)))
         whole_s = self.predict(min(limit, waiting))
-        return share if inline_s < self.predict(share) < WORTH_SHARING * whole_s else limit
+        return share if inline_s < self.predict(share) < policy.WORTH_SHARING * whole_s else limit
 
 
 class SizedCosts:
@@ -127,16 +121,14 @@ class SizedCosts:
         If none have, the cost is in proportion to that of smaller rows.
         """
         size = elements.bit_length()
-        nearest = min((one for one in (self._usual, *self._costs) if one >= size), default=0)
-        if not size or not self._usual or nearest == self._usual:
+        if not self._usual or size in (0, self._usual):
             return usual, usual.is_known
-        return (self._costs[nearest], True) if nearest else (self._scale(size, usual), False)
-
-    def _scale(self, size: int, usual: CostModel) -> CostModel:
-        nearest = max((one for one in self._costs if one < size), default=0)
-        if nearest < self._usual < size or not nearest:
-            return usual.scale(2.0 ** max(0, size - self._usual))
-        return self._costs[nearest].scale(2.0 ** (size - nearest))
+        costs = {**self._costs, self._usual: usual}
+        nearest = min((one for one in costs if one >= size), default=0)
+        if nearest:
+            return costs[nearest], costs[nearest].is_known
+        largest = max(costs)
+        return costs[largest].scale(2.0 ** (size - largest)), False
 
     def observe(self, rows: int, elements: int, seconds: float, usual: CostModel) -> None:
         """Learn that a batch of ``rows`` rows of so many elements each took ``seconds``."""
@@ -183,33 +175,33 @@ def may_try(rested_s: float, expected_s: float) -> bool:
 
     If all were refused, the cost would never be learned again.
     """
-    return rested_s >= RETRY_RUNS * expected_s
+    return rested_s >= policy.RETRY_RUNS * expected_s
 
 
 class FairShare:
     """Chooses which model runs next on a device: the one that has used it least."""
 
     def __init__(self) -> None:
-        self._used_s: dict[object, float] = {}
-        self._under_way_s: dict[object, float] = {}
+        self._used_s: defaultdict[object, float] = defaultdict(float)
+        self._under_way_s: defaultdict[object, float] = defaultdict(float)
         self._level_s = 0.0
 
     def enter(self, who: object) -> None:
         """``who`` has work again after having had none."""
-        self._used_s[who] = max(self._used_s.get(who, 0.0), self._level_s)
+        self._used_s[who] = max(self._used_s[who], self._level_s)
 
     def begin(self, who: object, expected_s: float) -> None:
         """A batch of ``who`` is under way that is expected to take so long."""
-        self._under_way_s[who] = self._under_way_s.get(who, 0.0) + expected_s
+        self._under_way_s[who] += expected_s
 
     def end(self, who: object, expected_s: float, seconds: float) -> None:
         """It has ended, and took ``seconds``."""
-        self._under_way_s[who] = self._under_way_s.get(who, 0.0) - expected_s
+        self._under_way_s[who] -= expected_s
         self.charge(who, seconds)
 
     def charge(self, who: object, seconds: float) -> None:
         """Add to the account of ``who``."""
-        self._used_s[who] = self._used_s.get(who, 0.0) + seconds
+        self._used_s[who] += seconds
 
     def pick(self, candidates: Collection[T]) -> T:
         """The candidate that goes next; there must be one. Call it for a single candidate too: that sets the level.
@@ -218,11 +210,11 @@ class FairShare:
         model behind the others.
         """
         chosen = next(iter(candidates)) if len(candidates) == 1 else min(candidates, key=self._account_s)
-        self._level_s = max(self._level_s, self._used_s.get(chosen, 0.0))
+        self._level_s = max(self._level_s, self._used_s[chosen])
         return chosen
 
     def _account_s(self, who: object) -> float:
-        return self._used_s.get(who, 0.0) + self._under_way_s.get(who, 0.0)
+        return self._used_s[who] + self._under_way_s[who]
 
     def forget(self, who: object) -> None:
         self._used_s.pop(who, None)

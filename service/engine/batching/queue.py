@@ -28,7 +28,6 @@ from service.errors import InvalidInput, ModelFailure, QueueFull, ServiceError
 logger = logging.getLogger("sluice.engine")
 
 PRIORITIES: Final = 2
-UNLIMITED: Final = 1 << 62
 
 
 class Answer:
@@ -42,9 +41,6 @@ class Answer:
 
 
 Done = Callable[[Answer | ServiceError], None]
-
-
-def _tell_nobody(outcome: Answer | ServiceError) -> None: ...
 
 
 class QueuedRequest:
@@ -61,7 +57,7 @@ class QueuedRequest:
         arrived: float,
         deadline: float = math.inf,
         priority: int = PRIORITIES - 1,
-        done: Done = _tell_nobody,
+        done: Done = lambda outcome: None,
     ) -> None:
         self.rows = rows
         self.arrived = arrived
@@ -72,39 +68,20 @@ class QueuedRequest:
         self.waiting = False
         self.finished = False
         self.rows_done = 0
-        self._parts: list[tuple[int, Sequence[np.ndarray]]] | None = None
+        self.parts: dict[int, Sequence[np.ndarray]] = {}
+        """The outputs of the slices that have run, by their first row, until all have."""
         self.queue_s = self.batch_s = self.compute_s = 0.0
-
-    @property
-    def count(self) -> int:
-        return self.rows.number
 
     @property
     def left_rows(self) -> int:
         return self.rows.number - self.taken_rows
-
-    def rejoin(
-        self, start: int, rows: int, outputs: Sequence[np.ndarray], axes: Sequence[int | None]
-    ) -> Sequence[np.ndarray] | None:
-        """Keep the outputs of ``rows`` rows from ``start`` on. Returns those of all rows, in order, once complete.
-
-        ``axes`` are the batch axes of the outputs, None for an output that all rows share.
-        """
-        parts = self._parts = self._parts or []
-        parts.append((start, outputs))
-        self.rows_done += rows
-        if self.rows_done < self.rows.number:
-            return None
-        ordered = [outputs for _, outputs in sorted(parts, key=lambda part: part[0])]
-        columns = zip(axes, zip(*ordered, strict=True), strict=True)
-        return [parts[0] if axis is None else np.concatenate(parts, axis) for axis, parts in columns]
 
     def fail(self, error: BaseException) -> None:
         """The model has failed on these rows alone."""
         if isinstance(error, InvalidInput):
             self.finish(error)
         else:
-            logger.error("the model failed on a request of %d rows", self.count, exc_info=error)
+            logger.error("the model failed on a request of %d rows", self.rows.number, exc_info=error)
             self.finish(ModelFailure(f"{type(error).__name__}: {error}"))
 
     def finish(self, outcome: Answer | ServiceError) -> None:
@@ -131,24 +108,26 @@ class Slice:
     def count(self) -> int:
         return self.stop - self.start
 
-    def cut_input(self, name: str, axis: int) -> np.ndarray:
-        array = self.request.rows.inputs[name]
-        return array if self.count == array.shape[axis] else cut_rows(array, axis, self.start, self.stop)
-
     def cut_outputs(
-        self, outputs: Sequence[np.ndarray], axes: Sequence[int | None] | None, begin: int
+        self, outputs: Sequence[np.ndarray], axes: Sequence[int | None], begin: int
     ) -> Sequence[np.ndarray] | None:
         """The outputs of the whole request, from those of a batch where this slice begins at row ``begin``.
 
-        None while other slices of the request have not run. ``axes`` None: the batch was this whole request.
+        None while other slices of the request have not run. ``axes`` are the batch axes of the outputs, None for an
+        output that all rows share.
         """
-        if axes is None:
-            return outputs
-        end = begin + self.count
+        request, end = self.request, begin + self.count
         mine = [cut_rows(output, axis, begin, end) for output, axis in zip(outputs, axes, strict=True)]
-        if self.count == self.request.rows.number:
+        if self.count == request.rows.number:
             return mine
-        return self.request.rejoin(self.start, self.count, mine, axes)
+        request.parts[self.start] = mine
+        request.rows_done += self.count
+        if request.rows_done < request.rows.number:
+            return None
+        columns = zip(*(request.parts[at] for at in sorted(request.parts)), strict=True)
+        return [
+            each[0] if axis is None else np.concatenate(each, axis) for axis, each in zip(axes, columns, strict=True)
+        ]
 
 
 class Batch:
@@ -169,18 +148,9 @@ class Batch:
             if axis is None:  # the same in every request of the batch
                 joined[name] = shared if is_aligned(shared) else shared.copy()
             else:
-                joined[name] = buffer.join(name, [part.cut_input(name, axis) for part in self.slices], rows, axis)
+                parts = [cut_rows(s.request.rows.inputs[name], axis, s.start, s.stop) for s in self.slices]
+                joined[name] = buffer.join(name, parts, rows, axis)
         return joined
-
-    def expire(self, now: float, least_s: float) -> tuple[list[QueuedRequest], float | None]:
-        """The requests of this batch whose deadline has passed, and the next deadline, None if no request waits.
-
-        Each request has at least ``least_s`` from its arrival: some deadlines are only for the wait in the queue.
-        """
-        waiting = [part.request for part in self.slices if not part.request.finished]
-        deadlines = [max(request.deadline, request.arrived + least_s) for request in waiting]
-        expired = [request for request, due in zip(waiting, deadlines, strict=True) if due <= now]
-        return expired, min((due for due in deadlines if due > now), default=None)
 
     def halves(self) -> "tuple[Batch, Batch]":
         """The batch cut in two between requests, to find the one that fails. It must have two slices or more."""
@@ -188,21 +158,8 @@ class Batch:
         return Batch(self.slices[:middle]), Batch(self.slices[middle:])
 
 
-class _Group:
-    """Requests of one priority and key, in order of arrival. Requests that have left are skipped."""
-
-    __slots__ = ("requests", "rows")
-
-    def __init__(self) -> None:
-        self.requests: deque[tuple[int, QueuedRequest]] = deque()
-        self.rows = 0
-
-    def head(self) -> tuple[int, QueuedRequest] | None:
-        while self.requests:
-            if self.requests[0][1].waiting:
-                return self.requests[0]
-            self.requests.popleft()
-        return None
+Line = deque[tuple[int, QueuedRequest]]
+"""Requests of one priority and key in order of arrival, and their places in it. Those that have left are skipped."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -219,12 +176,11 @@ class BatchQueue:
         self.max_rows = max_rows
         self.max_queue_rows = max_queue_rows
         self.max_wait_s = max_wait_s
-        self.max_requests = [UNLIMITED if most is None else most for most in max_requests]
+        self.max_requests = [math.inf if most is None else most for most in max_requests]
         self.requests_of = [0] * PRIORITIES
         """How many requests of each priority wait."""
         self.waiting_rows = 0
-        self._waiting_requests = 0
-        self._groups: list[dict[Hashable, _Group]] = [{} for _ in range(PRIORITIES)]
+        self._lines: list[dict[Hashable, Line]] = [{} for _ in range(PRIORITIES)]
         self._deadlines: list[tuple[float, int, QueuedRequest]] = []
         self._order = itertools.count()
 
@@ -247,11 +203,10 @@ class BatchQueue:
         request.waiting = True
         self.waiting_rows += rows
         self.requests_of[priority] += 1
-        self._waiting_requests += 1
         order = self._append(request)
         if request.deadline < math.inf:
             heapq.heappush(self._deadlines, (request.deadline, order, request))
-            if len(self._deadlines) > 2 * self._waiting_requests + 64:
+            if len(self._deadlines) > 2 * sum(self.requests_of) + 64:
                 # Most requests are answered long before their deadline. Forget those, or they stay until then.
                 self._deadlines = [entry for entry in self._deadlines if entry[2].waiting]
                 heapq.heapify(self._deadlines)
@@ -274,102 +229,83 @@ class BatchQueue:
 
     def next_deadline(self) -> float:
         """When the first waiting request expires. Infinity: never."""
-        if not self._waiting_requests:
+        if not self.waiting_rows:
             self._deadlines.clear()  # the most frequent case: a batch took them all
             return math.inf
         while self._deadlines and not self._deadlines[0][2].waiting:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
 
-    def next_elements(self) -> int:
-        """The size of a row of the request that starts the next batch, in elements. 0 if no request waits."""
-        head = self._head()
-        return 0 if head is None else head.rows.row_elements
-
     def ready_at(self, now: float, run_s: float = 0.0) -> float:
         """When ``take`` will give a batch: now, later if a partial one is held for more rows, or infinity.
 
         No batch is held when the first deadline in the queue is less than ``run_s`` away.
         """
-        head = self._head()
+        head = self.head()
         if head is None:
             return math.inf
         if not self.max_wait_s or head.rows.whole:
             return now
-        rows = sum(groups[head.rows.key].rows for groups in self._groups if head.rows.key in groups)
-        if rows >= self.max_rows:
+        alike = [request for lines in self._lines for _, request in lines.get(head.rows.key, ()) if request.waiting]
+        if sum(request.left_rows for request in alike) >= self.max_rows:
             return now
         return max(now, min(head.arrived + self.max_wait_s, self.next_deadline() - run_s))
 
     def take(self, now: float, max_rows: int | None = None, run_s: float = 0.0) -> Batch | None:
         """The next batch, or None if none is due (see ``ready_at``). Call ``expire`` first."""
-        head = self._head()
+        head = self.head()
         if head is None or (self.max_wait_s and self.ready_at(now, run_s) > now):
             return None
         room = min(self.max_rows, max_rows or self.max_rows)
         slices: list[Slice] = []
-        for groups in self._groups:
-            group = groups.get(head.rows.key)
-            if group is not None and room:
-                room = self._fill(slices, group, room)
+        for lines in self._lines:
+            line = lines.get(head.rows.key)
+            if line is not None:
+                room = self._fill(slices, line, room)
         return Batch(slices)
 
-    def _fill(self, slices: list[Slice], group: _Group, room: int) -> int:
-        """Move rows from a group into ``slices``. Returns the room left; 0 if the next request is to start a batch."""
-        while room and (entry := group.head()) is not None:
-            request = entry[1]
-            taken, number = request.taken_rows, request.rows.number
-            left = number - taken
-            if left > room and slices and number <= self.max_rows:
-                return 0
-            group.requests.popleft()
-            rows = min(room, left)
-            slices.append(Slice(request, taken, taken + rows))
-            group.rows -= left
-            request.taken_rows = taken + rows
-            self.waiting_rows -= rows
-            room -= rows
-            if rows < left:
-                self._append(request)
-            else:
-                request.waiting = False
-                self.requests_of[request.priority] -= 1
-                self._waiting_requests -= 1
+    def _fill(self, slices: list[Slice], line: Line, room: int) -> int:
+        """Move rows from a line into ``slices``. Returns the room left; 0 if the next request is to start a batch."""
+        while room and line:
+            request = line[0][1]
+            if request.waiting:
+                taken, number = request.taken_rows, request.rows.number
+                rows = min(room, number - taken)
+                if taken + rows < number <= self.max_rows and slices:
+                    return 0
+                slices.append(Slice(request, taken, taken + rows))
+                request.taken_rows += rows
+                self.waiting_rows -= rows
+                room -= rows
+                if request.left_rows:
+                    self._append(request)
+                else:
+                    self._leave(request)
+            line.popleft()
         return room
 
     def _append(self, request: QueuedRequest) -> int:
         order = next(self._order)
-        groups = self._groups[request.priority]
-        group = groups.get(request.rows.key)
-        if group is None:
-            group = groups[request.rows.key] = _Group()
-        group.requests.append((order, request))
-        group.rows += request.left_rows
+        lines = self._lines[request.priority]
+        line = lines.get(request.rows.key)
+        if line is None:
+            line = lines[request.rows.key] = deque()
+        line.append((order, request))
         return order
 
     def _leave(self, request: QueuedRequest) -> None:
         request.waiting = False
         self.requests_of[request.priority] -= 1
-        self._waiting_requests -= 1
         self.waiting_rows -= request.left_rows
-        self._groups[request.priority][request.rows.key].rows -= request.left_rows
 
-    def _head(self) -> QueuedRequest | None:
-        """The request that starts the next batch: highest priority, then longest wait. Drops empty groups."""
-        for groups in self._groups:
-            if not groups:
-                continue
-            best: tuple[int, QueuedRequest] | None = None
-            empty = []
-            for key, group in groups.items():
-                head = group.head()
-                if head is None:
-                    empty.append(key)
-                elif best is None or head[0] < best[0]:
-                    best = head
-            if len(groups) > 1:
-                for key in empty:
-                    del groups[key]
-            if best is not None:
-                return best[1]
+    def head(self) -> QueuedRequest | None:
+        """The request that starts the next batch: highest priority, then longest wait. Drops empty lines."""
+        for lines in self._lines:
+            for key, line in list(lines.items()):
+                while line and not line[0][1].waiting:
+                    line.popleft()
+                if not line:
+                    del lines[key]
+            if lines:
+                return min([line[0] for line in lines.values()])[1]
         return None

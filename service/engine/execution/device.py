@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 from mypy_extensions import mypyc_attr
 
-from service.engine.batching.cost import FairShare
+from service.engine.batching.cost import CostModel, FairShare, may_try
 from service.engine.batching.policy import INLINE_S, STUCK_S
 from service.engine.batching.queue import Batch
-from service.engine.execution.lane import Lane, LaneRun
+from service.engine.execution.lane import NEVER, Lane, Stop, lane_thread
+from service.engine.execution.observer import Observer
 from service.engine.execution.runner import AllCores
-from service.engine.execution.stop import NEVER, Stop, lane_thread
 from service.engine.tensors import BatchBuffer
+from service.errors import Draining, ServiceError, TooLate
 
 logger = logging.getLogger("sluice.engine")
 
 
-class Run(LaneRun):
+class Run:
     """One run of a graph, with its times on the device's clock.
 
     ``needs_lane``: it must not run on the event loop. ``in_lane``: it runs in a lane's thread. ``look_at``: when the
@@ -46,22 +47,13 @@ class Run(LaneRun):
 
 
 class BatchRun(Run):
-    """The run of a batch with ``rows`` rows, padding included. ``row_elements`` 0: rows have their usual size."""
+    """The run of a batch with ``rows`` rows, padding included."""
 
-    def __init__(
-        self,
-        dispatcher: "LaneUser",
-        taken_at: float,
-        estimate_s: float,
-        batch: Batch,
-        all_cores: AllCores | None = None,
-        row_elements: int = 0,
-    ) -> None:
+    def __init__(self, dispatcher: "LaneUser", taken_at: float, estimate_s: float, batch: Batch) -> None:
         super().__init__(dispatcher, taken_at, estimate_s)
         self.batch = batch
-        self.all_cores = all_cores
+        self.all_cores: AllCores | None = None
         self.rows = batch.count
-        self.row_elements = row_elements
         self.whole = False
         """Whether it is one whole request and nothing else."""
         self.outputs: Sequence[np.ndarray] = ()
@@ -72,22 +64,34 @@ class LaneUser(abc.ABC):
     """What runs batches on a device: the dispatcher of a model version, or its loop.
 
     All methods are called on the event loop, but ``execute`` may also be called in a lane. ``running`` counts the runs
-    that were taken and are not delivered.
+    that were taken and are not delivered. ``may_inline`` is False where the time of a run depends on values: then none
+    is on the event loop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: "Device", cost: CostModel | None, observer: Observer, may_inline: bool) -> None:
         self.running = 0
+        self.cost = cost or CostModel()
+        self.observer = observer
+        self._device = device
+        self._needs_lane = not may_inline
         self._draining: asyncio.Future[None] | None = None
+        self._ran_at = device.clock()
+        self._tries = False
+        """Whether a request was accepted although its model seems too slow."""
 
     @property
     @abc.abstractmethod
-    def is_idle(self) -> bool:
-        """Whether nothing waits and nothing runs."""
+    def waiting_rows(self) -> int: ...
 
     @property
     @abc.abstractmethod
     def has_work(self) -> bool:
         """Whether there is something to take, now or later."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self.running and not self.has_work
 
     @abc.abstractmethod
     def take(self, now: float, idle_lanes: int = 1) -> Run | None:
@@ -120,9 +124,27 @@ class LaneUser(abc.ABC):
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
         """When to look again even if nothing happens; infinity for never."""
 
-    @abc.abstractmethod
     def observe_depth(self) -> None:
         """Tell the metrics how many rows wait. Called after batches have left, when it delays nobody."""
+        self.observer.depth(self.waiting_rows)
+
+    def judge(self, what: str, expected_s: float, timeout_s: float) -> ServiceError | None:
+        """Draining, or TooLate if ``what`` takes longer than the timeout. None: the request may go on.
+
+        Once a model has rested long enough, a request for which it seems too slow is accepted to see.
+        """
+        if self._draining is not None:
+            return Draining("this version of the model is being taken out of service")
+        if expected_s <= timeout_s:
+            return None
+        if self.is_idle and not self._device.lanes_run and may_try(self._device.clock() - self._ran_at, expected_s):
+            self._tries = True
+            return None
+        self.observer.failed()
+        return TooLate(
+            f"{what} would take about {expected_s:.3g} s, longer than the timeout of {timeout_s:.3g} s",
+            expected_s - timeout_s,
+        )
 
     async def drain(self) -> None:
         """Refuse new requests and return when the last accepted one is answered."""
@@ -213,6 +235,8 @@ class Device:
         if self._timer is not None:
             self._timer.cancel()
         for lane in self._lanes:
+            if lane.run is not None:
+                lane.run.stop.ask()
             if not lane.close(STUCK_S / self.lanes):
                 logger.error("a run did not end when it was told to: its thread is left behind")
 
@@ -247,30 +271,27 @@ class Device:
             again.taken_at = now
             self._share.begin(again.dispatcher, again.estimate_s)
             return again
-        held = []
+        held: dict[LaneUser, None] = {}
         found: Run | None = None
-        while self._active:
+        while found is None and self._active:
             dispatcher = self._share.pick(self._active)
             found = dispatcher.take(now, idle_lanes if self._splits else 1)
-            if found is None or not dispatcher.has_work:
-                del self._active[dispatcher]
             if found is not None:
                 self._share.begin(dispatcher, found.estimate_s)
                 dispatcher.running += 1
-                break
-            if dispatcher.has_work:
-                held.append(dispatcher)  # it holds a partial batch until more rows come
-        self._active.update(dict.fromkeys(held))
+            elif dispatcher.has_work:
+                held[dispatcher] = None  # it holds a partial batch until more rows come
+            if found is None or not dispatcher.has_work:
+                del self._active[dispatcher]
+        self._active.update(held)
         return found
 
     def _start(self, run: Run, lane: Lane[Run]) -> None:
         """Run it in an idle lane."""
         lane.run = run
         lane.free_at = run.taken_at + run.estimate_s
-        run.in_lane, run.stop = True, Stop()
-        due = run.dispatcher.expire_run(run, run.taken_at)
-        run.look_at = math.inf if due is None else due
-        self._watch_at = min(self._watch_at, run.look_at)
+        run.in_lane, run.stop, run.look_at = True, Stop(), run.taken_at
+        self._watch_at = min(self._watch_at, self._watch(lane, run.taken_at))
 
         def work() -> None:
             lane_thread.stop = run.stop
@@ -345,7 +366,6 @@ class Device:
         if run is None:
             return math.inf
         if run.look_at <= now and run.stop.asked:
-            run.look_at = math.inf
             self._lose(run)
         elif run.look_at <= now:
             due = run.dispatcher.expire_run(run, now)
@@ -357,7 +377,7 @@ class Device:
     def _lose(self, run: Run) -> None:
         """Go on without a run and its lane. Only the end of the process can end them."""
         logger.error("a run did not end within %.0f s after it was told to: its lane is lost", STUCK_S)
-        run.is_lost = True
+        run.is_lost, run.look_at = True, math.inf
         self._share.end(run.dispatcher, run.estimate_s, 0.0)
         run.dispatcher.abandon(run)
         run.dispatcher.running -= 1

@@ -17,13 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.engine.batching import policy
-from service.engine.batching.cost import CostModel, RunMemory, SizedCosts, may_try
+from service.engine.batching.cost import CostModel, RunMemory, SizedCosts
 from service.engine.batching.queue import Answer, Batch, BatchQueue, Done, QueuedRequest
 from service.engine.execution.device import BatchRun, Device, LaneUser
 from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import AllCores, Runner
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
-from service.errors import DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
+from service.errors import DeadlinePassed, ModelFailure, QueueFull, ServiceError
 from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
@@ -34,7 +34,6 @@ class Dispatcher(LaneUser):
 
     pad           gives the rows that a batch runs with, padding included
     all_cores     runs long batches that have all lanes to themselves
-    may_inline    False where the time of a run depends on values: then no run is on the event loop
     row_elements  the size of rows that ``cost`` is for, where rows may have any size
     memory        bounds what a run takes, where rows may have any size
     least_s       once its run has begun, a request does not expire sooner than this after it arrived
@@ -48,7 +47,7 @@ class Dispatcher(LaneUser):
         queue: BatchQueue,
         *,
         cost: CostModel | None = None,
-        pad: Callable[[int], int] | None = None,
+        pad: Callable[[int], int] = lambda rows: rows,
         all_cores: AllCores | None = None,
         observer: Observer | None = None,
         may_inline: bool = True,
@@ -56,22 +55,17 @@ class Dispatcher(LaneUser):
         memory: RunMemory | None = None,
         least_s: float = 0.0,
     ) -> None:
-        super().__init__()
-        self._sized, self.memory = SizedCosts(row_elements), memory if signature.is_dynamic else None
+        super().__init__(device, cost, observer or NullObserver(), may_inline)
         self.runner = runner
-        self._needs_lane, self._least_s = not may_inline, least_s
         self.signature = signature
         self.queue = queue
-        self.cost = cost or CostModel()
         self.all_cores = all_cores
-        self._padded = [pad(rows) if pad else rows for rows in range(queue.max_rows + 1)]
-        self.observer = observer or NullObserver()
-        self._device = device
-        self._is_simple = signature.batches and signature.output_axes == [0]
-        self.batch_rows = queue.max_rows = self._padded[self.cost.efficient(queue.max_rows)]
+        self.memory = memory if signature.is_dynamic else None
+        self._sized = SizedCosts(row_elements)
+        self._pad = pad
+        self._least_s = least_s
+        self.batch_rows = queue.max_rows = pad(self.cost.efficient(queue.max_rows))
         """The most rows of a batch. Chosen once: the cost of larger batches is not learned again."""
-        self._learn_full_batch()
-        self._ran_at, self._tries = device.clock(), False
 
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Callable[[], None]:
         """Queue checked rows. Returns a function that cancels the request.
@@ -89,7 +83,7 @@ class Dispatcher(LaneUser):
         now = self._device.clock()
         request = QueuedRequest(rows, now, now + timeout_s, priority, done)
         try:
-            self.queue.offer(request, self._retry_after_s)
+            self.queue.offer(request, lambda: self.expected_wait_s(0))
         except QueueFull:
             self.observer.failed()
             raise
@@ -116,22 +110,12 @@ class Dispatcher(LaneUser):
 
         ``row_elements`` is the size of its rows, 0 where it is not known yet.
         """
-        if self._draining is not None:
-            return Draining("this version of the model is being taken out of service")
         # A cheap upper bound for a request that fits a batch.
-        longest_s = self._longest_wait_s + self.queue.waiting_rows * self._longest_row_s
-        if longest_s <= timeout_s and rows <= self.batch_rows and not self.signature.is_dynamic:
-            return None
-        if (expected_s := self.expected_wait_s(rows, row_elements)) <= timeout_s:
-            return None
-        if self.is_idle and not self._device.lanes_run and may_try(self._device.clock() - self._ran_at, expected_s):
-            self._tries = True
-            return None
-        self.observer.failed()
-        return TooLate(
-            f"the answer would take about {expected_s:.3g} s, longer than its timeout of {timeout_s:.3g} s",
-            expected_s - timeout_s,
-        )
+        if rows <= self.batch_rows and not self.signature.is_dynamic and self._draining is None:
+            batches = 3 + self.queue.waiting_rows / (self.batch_rows * self._device.lanes)
+            if policy.WAIT_MARGIN * batches * self._full_batch_s <= timeout_s:
+                return None
+        return self.judge("the answer", self.expected_wait_s(rows, row_elements), timeout_s)
 
     def cancel(self, request: QueuedRequest) -> None:
         """A waiting request leaves the queue. The answer of a running one is thrown away."""
@@ -143,12 +127,22 @@ class Dispatcher(LaneUser):
         self.observe_depth()
         self.settle()
 
-    def observe_depth(self) -> None:
-        self.observer.depth(self.queue.waiting_rows)
+    @property
+    def waiting_rows(self) -> int:
+        return self.queue.waiting_rows
 
     @property
-    def is_idle(self) -> bool:
-        return not self.running and not self.queue.waiting_rows
+    def has_work(self) -> bool:
+        return self.queue.waiting_rows > 0
+
+    @property
+    def _full_batch_s(self) -> float:
+        return self.cost.predict(self.batch_rows)
+
+    @property
+    def _reserve_s(self) -> float:
+        """How long before the first deadline a held batch leaves."""
+        return policy.RUN_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S
 
     def expected_wait_s(self, rows: int, row_elements: int = 0) -> float:
         """Seconds until ``rows`` more rows would be answered: until a lane is free, for what waits, for their batch."""
@@ -165,36 +159,28 @@ class Dispatcher(LaneUser):
             return timeout_s
         return min(timeout_s, wait_s + policy.WAIT_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S)
 
-    def _retry_after_s(self) -> float:
-        return self.expected_wait_s(0)
-
-    def _learn_full_batch(self) -> None:
-        """Keep what is asked of the cost model for every request."""
-        self._full_batch_s = self.cost.predict(self.batch_rows)
-        self._reserve_s = policy.RUN_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S
-        self._longest_wait_s = 3 * policy.WAIT_MARGIN * self._full_batch_s
-        self._longest_row_s = policy.WAIT_MARGIN * self._full_batch_s / (self.batch_rows * self._device.lanes)
-
     def expire(self, now: float) -> None:
         """End every waiting request whose deadline has passed."""
         for request in self.queue.expire(now):
-            self.observer.failed(now - request.arrived)
-            request.finish(DeadlinePassed("the deadline passed while the request waited"))
+            self._fail(request, now, DeadlinePassed("the deadline passed while the request waited"))
         self.observe_depth()
         self.settle()
 
     def expire_run(self, run: BatchRun, now: float) -> float | None:
         """End the requests whose deadline has passed, however long the run takes. The others wait on."""
-        expired, next_at = run.batch.expire(now, self._least_s)
-        for request in expired:
-            self.queue.cancel(request)
-            self.observer.failed(now - request.arrived)
-            request.finish(DeadlinePassed("the deadline passed while the model ran"))
+        next_at = None
+        for request in [part.request for part in run.batch.slices if not part.request.finished]:
+            due = max(request.deadline, request.arrived + self._least_s)
+            if due > now:
+                next_at = due if next_at is None else min(next_at, due)
+            else:
+                self.queue.cancel(request)
+                self._fail(request, now, DeadlinePassed("the deadline passed while the model ran"))
         return next_at
 
-    @property
-    def has_work(self) -> bool:
-        return self.queue.waiting_rows > 0
+    def _fail(self, request: QueuedRequest, now: float, error: ServiceError) -> None:
+        self.observer.failed(now - request.arrived)
+        request.finish(error)
 
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
         """When to look again if nothing happens: at the first deadline, or when a held batch is due."""
@@ -207,47 +193,43 @@ class Dispatcher(LaneUser):
         """The next batch. It is small enough for the first deadline in the queue, if that can still be kept, and no
         larger than its share if several lanes are idle and sharing is faster.
         """
+        head = self.queue.head() if self.signature.is_dynamic else None
+        elements = 0 if head is None else head.rows.row_elements
+        cost, _ = self._sized.find(elements, self.cost)
         due = self.queue.next_deadline()
-        elements, cost, is_known = self._next_cost()
         # A request that would be late even if it ran now and alone would only delay others.
         ends_at = now if self._tries else now + cost.predict(1)
         if due <= ends_at:
             self.expire(ends_at)
-            due = self.queue.next_deadline()
-            elements, cost, is_known = self._next_cost()
-        limit = self.batch_rows if self.memory is None else min(self.batch_rows, self.memory.most_rows(elements))
-        full_s = policy.RUN_MARGIN * (self._full_batch_s if cost is self.cost else cost.predict(limit))
-        left_s = due - now
-        if left_s < full_s:
-            limit = cost.largest(limit, left_s / policy.RUN_MARGIN)
+            return self.take(now, idle_lanes)
+        limit = self.batch_rows
+        if self.memory is not None:
+            limit = min(limit, self.memory.most_rows(elements))
+        limit = cost.largest(limit, (due - now) / policy.RUN_MARGIN)
         if idle_lanes > 1 and self.queue.waiting_rows > 1:
             limit = cost.share(limit, self.queue.waiting_rows, idle_lanes, self._device.inline_s)
-        batch = self.queue.take(now, limit, self._reserve_s)
+        batch = self.queue.take(now, limit, self._reserve_s if self.queue.max_wait_s else 0.0)
         if batch is None:
             return None
         self._tries = False
-        estimate_s, all_cores = cost.predict(batch.count), None
-        if estimate_s > self._device.inline_s and self._has_room(idle_lanes):
-            all_cores = self.all_cores
-            if all_cores is not None and cost is self.cost:
-                estimate_s = all_cores.cost.predict(batch.count)
-        run = BatchRun(self, now, estimate_s, batch, all_cores, elements)
+        run = self._plan(batch, now)
+        has_room = not self.queue.waiting_rows and idle_lanes >= self._device.lanes
+        if self.all_cores is not None and has_room and run.estimate_s > self._device.inline_s:
+            run.all_cores = self.all_cores
+            if cost is self.cost:
+                run.estimate_s = run.all_cores.cost.predict(batch.count)
+        return run
+
+    def _plan(self, batch: Batch, now: float) -> BatchRun:
+        """The run of a batch that is taken now."""
+        cost, is_known = self._sized.find(self._size_of(batch.slices[0].request.rows), self.cost)
+        run = BatchRun(self, now, cost.predict(batch.count), batch)
         run.needs_lane = self._needs_lane or not is_known
         return run
 
     def _size_of(self, rows: Rows) -> int:
         """The elements of each of its rows; 0 where all requests have rows of one size."""
         return rows.row_elements if self.signature.is_dynamic else 0
-
-    def _next_cost(self) -> tuple[int, CostModel, bool]:
-        """The size of the rows that are next, their cost, and whether it is known."""
-        elements = self.queue.next_elements() if self.signature.is_dynamic else 0
-        cost, is_known = self._sized.find(elements, self.cost)
-        return elements, cost, is_known
-
-    def _has_room(self, idle_lanes: int) -> bool:
-        """Whether all lanes are idle and no rows are left for the others."""
-        return not self.queue.waiting_rows and idle_lanes >= self._device.lanes
 
     def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         """Assemble and run the batch, and note the outputs or the error in ``run``. It may be in a lane."""
@@ -268,7 +250,7 @@ class Dispatcher(LaneUser):
         if first.whole or not self.signature.batches:
             run.whole = True
             return {name: array if is_aligned(array) else array.copy() for name, array in first.inputs.items()}
-        run.rows = self._padded[batch.count]
+        run.rows = self._pad(batch.count)
         return batch.join(self.signature, buffer, run.rows)
 
     def deliver(self, run: BatchRun) -> Sequence[BatchRun]:
@@ -279,26 +261,17 @@ class Dispatcher(LaneUser):
             self._answer(run, now)
             self._learn(run, now)
             return ()
+        request = run.batch.slices[0].request
         if run.stop.asked:  # nobody waits for it, and a run that was stopped early says nothing of the cost
             if run.ended_at - run.started_at > run.estimate_s:
                 self._learn_cost(run)
-            return ()
-        if len(run.batch.slices) > 1:
-            return [self._run_again(half, run.ended_at) for half in run.batch.halves()]
-        for part in run.batch.slices:
-            request = part.request
-            if not request.finished:
-                self.queue.cancel(request)
-                self.observer.failed(run.ended_at - request.arrived)
-                request.fail(run.error)
+        elif len(run.batch.slices) > 1:
+            return [self._plan(half, run.ended_at) for half in run.batch.halves()]
+        elif not request.finished:
+            self.queue.cancel(request)
+            self.observer.failed(run.ended_at - request.arrived)
+            request.fail(run.error)
         return ()
-
-    def _run_again(self, half: Batch, now: float) -> BatchRun:
-        elements = self._size_of(half.slices[0].request.rows)
-        cost, is_known = self._sized.find(elements, self.cost)
-        run = BatchRun(self, now, cost.predict(half.count), half, None, elements)
-        run.needs_lane = self._needs_lane or not is_known
-        return run
 
     def _learn(self, run: BatchRun, answered_at: float) -> None:
         """Count a run and learn its cost, after its answers are written. A fault here must not cost an answer."""
@@ -310,10 +283,8 @@ class Dispatcher(LaneUser):
             logger.exception("a batch could not be counted")
 
     def _learn_cost(self, run: BatchRun) -> None:
-        seconds, cost = run.ended_at - run.started_at, (run.all_cores or self).cost
-        self._sized.observe(run.batch.count, run.row_elements, seconds, cost)
-        if run.batch.count * 2 > self.batch_rows:
-            self._learn_full_batch()
+        elements = self._size_of(run.batch.slices[0].request.rows)
+        self._sized.observe(run.batch.count, elements, run.ended_at - run.started_at, (run.all_cores or self).cost)
 
     def abandon(self, run: BatchRun) -> None:
         """Fail the requests of a batch whose answers could not be handed out."""
@@ -324,7 +295,9 @@ class Dispatcher(LaneUser):
     def _answer(self, run: BatchRun, now: float) -> None:
         """Give each request of a batch its rows, and count the requests that have all of theirs."""
         taken_at, batch_s, compute_s = run.taken_at, run.started_at - run.taken_at, run.ended_at - run.started_at
-        only = self.signature.output_names[0] if self._is_simple else None
+        names = self.signature.output_names
+        axes = [None] * len(names) if run.whole else self.signature.output_axes
+        only = names[0] if axes == [0] else None  # the most frequent case, and several times as fast
         observer = self.observer
         answered, total_s, all_queue_s, all_batch_s, all_compute_s = 0, 0.0, 0.0, 0.0, 0.0
         waits_s: list[float] = []
@@ -340,15 +313,15 @@ class Dispatcher(LaneUser):
                 waits_s.append(request.queue_s)
             request.batch_s += batch_s
             request.compute_s += compute_s
-            outputs: Arrays
-            if only is not None and at - begin == request.rows.number and not run.whole:
-                outputs = {only: run.outputs[0][begin:at]}
+            named: Arrays
+            if only is not None and at - begin == request.rows.number:
+                named = {only: run.outputs[0][begin:at]}
             else:
-                found = part.cut_outputs(run.outputs, None if run.whole else self.signature.output_axes, begin)
-                if found is None:
+                outputs = part.cut_outputs(run.outputs, axes, begin)
+                if outputs is None:
                     continue
-                outputs = dict(zip(self.signature.output_names, found, strict=True))
-            request.finish(Answer(outputs, request.queue_s, request.batch_s, request.compute_s))
+                named = dict(zip(names, outputs, strict=True))
+            request.finish(Answer(named, request.queue_s, request.batch_s, request.compute_s))
             answered += 1
             total_s += now - request.arrived
             all_queue_s += request.queue_s

@@ -1,4 +1,4 @@
-"""A lane: a thread, and the runs that it was given."""
+"""A lane: a thread that runs batches, and how its run is ended. Not compiled: a thread's own values cannot be."""
 
 import logging
 import threading
@@ -6,19 +6,44 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from service.engine.execution.stop import Stop
 from service.engine.tensors import BatchBuffer
 
 logger = logging.getLogger("sluice.engine")
+R = TypeVar("R")
 
 
-class LaneRun:
-    """What a lane must know of a run: how to end it."""
+class Stop:
+    """Ends a run; it takes effect at the next node of the graph.
 
-    stop: Stop
+    Whoever runs the graph says how, by ``attach``. What is attached after ``ask`` ends at once.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._end: Callable[[], None] | None = None
+
+    def attach(self, end: Callable[[], None]) -> None:
+        self._end = end
+        if self.asked:
+            end()
+
+    def ask(self) -> None:
+        self.asked = True
+        if self._end is not None:
+            self._end()
 
 
-R = TypeVar("R", bound=LaneRun)
+NEVER = Stop()
+"""Of runs on the event loop, which nobody can end."""
+
+
+class LaneThread(threading.local):
+    """``stop`` ends the run that this thread makes; None where nothing does, on the event loop and at load."""
+
+    stop: Stop | None = None
+
+
+lane_thread = LaneThread()
 
 
 class Lane(Generic[R]):
@@ -42,9 +67,7 @@ class Lane(Generic[R]):
         self._todo.put(work)
 
     def close(self, within_s: float) -> bool:
-        """Tell the current run to end. Returns whether it has ended within so many seconds."""
-        if self.run is not None:
-            self.run.stop.ask()
+        """Run no more. Returns whether the current run has ended within so many seconds."""
         self._todo.put(None)
         if self._worker.ident:
             self._worker.join(within_s)

@@ -1,6 +1,7 @@
 """What runs batches: a graph, once more on all cores, or step by step."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ class Runner(Protocol):
     def run(self, inputs: Arrays) -> Sequence[np.ndarray]: ...
 
 
+@dataclass(frozen=True)
 class AllCores:
     """The same graph once more, each of its runs on all cores: for a batch that has them to itself.
 
@@ -22,10 +24,9 @@ class AllCores:
     is that of these runs, each on ``threads`` threads.
     """
 
-    def __init__(self, runner: Runner, cost: CostModel, threads: int) -> None:
-        self.runner = runner
-        self.cost = cost
-        self.threads = threads
+    runner: Runner
+    cost: CostModel
+    threads: int
 
 
 class StepRunner(Protocol):

@@ -20,18 +20,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from model_store.tasks import Carry
-from service.engine.batching.cost import CostModel, RunMemory, may_try
+from service.engine.batching.cost import CostModel, RunMemory
 from service.engine.batching.policy import RUN_MARGIN
 from service.engine.execution.device import Device, LaneUser
 from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import StepRunner
 from service.engine.loop.decoding import Beams, Greedy
 from service.engine.loop.request import LoopRequest
-from service.engine.loop.sequence import Done, LoopSequence, SteadyRun, Tensors, advance
+from service.engine.loop.sequence import Done, LoopSequence, SteadyRun, advance
 from service.engine.loop.slots import RunningBatch, SlotTable, Span
 from service.engine.loop.step import LoopStep, StepGraph
 from service.engine.tensors import BatchBuffer, Signature
-from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, QueueFull, TooLate
+from service.errors import DeadlinePassed, InvalidInput, ModelFailure, QueueFull
 from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
@@ -54,22 +54,17 @@ class ContinuousBatcher(LaneUser):
         *,
         max_rows: int,
         cost: CostModel | None = None,
-        pad: Callable[[int], int] | None = None,
+        pad: Callable[[int], int] = lambda rows: rows,
         observer: Observer | None = None,
         may_inline: bool = True,
         memory: RunMemory | None = None,
     ) -> None:
-        super().__init__()
-        self._needs_lane = not may_inline
+        super().__init__(device, cost, observer or NullObserver(), may_inline)
         self.table = table
-        self.cost = cost or CostModel()
-        self.observer = observer or NullObserver()
         self._graph = StepGraph(runner, signature, carries, pad)
         self._carried = [c.input for c in carries]
         changing = [signature.inputs[c.input] for c in carries if c.output is not None]
         self._may_grow = any(isinstance(size, str) for tensor in changing for size in tensor.row_shape)
-        self._device = device
-        self._ran_at = device.clock()
         self._max_rows = min(max_rows, table.max_slots)
         self._memory = memory
         self._most_elements = 0
@@ -109,22 +104,9 @@ class ContinuousBatcher(LaneUser):
 
     def check_time(self, slots: int, steps: int, timeout_s: float) -> None:
         """Raises Draining; TooLate if so many slots would not be through so many steps in time."""
-        if self._draining is not None:
-            raise Draining("this version of the model is being taken out of service")
-        expected_s = self.expected_s(slots, steps)
-        if expected_s > timeout_s:
-            rests = self.is_idle and not self._device.lanes_run
-            if rests and may_try(self._device.clock() - self._ran_at, expected_s):
-                return
-            self.observer.failed()
-            raise TooLate(
-                f"{steps} steps would take about {expected_s:.3g} s, longer than the timeout of {timeout_s:.3g} s",
-                expected_s - timeout_s,
-            )
-
-    @property
-    def is_idle(self) -> bool:
-        return not self.running and self.table.is_empty
+        refusal = self.judge(f"{steps} steps", self.expected_s(slots, steps), timeout_s)
+        if refusal is not None:
+            raise refusal
 
     def expected_s(self, slots: int, steps: int) -> float:
         """Seconds until ``slots`` more slots would have made ``steps`` steps, beside those that are there."""
@@ -142,14 +124,15 @@ class ContinuousBatcher(LaneUser):
         self.observe_depth()
         self.settle()
 
-    def observe_depth(self) -> None:
-        self.observer.depth(self.table.waiting_rows)
-
-    # What the device asks
+    @property
+    def waiting_rows(self) -> int:
+        return self.table.waiting_rows
 
     @property
     def has_work(self) -> bool:
         return self.table.can_step
+
+    # What the device asks
 
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
         return self.table.next_deadline()
@@ -170,7 +153,8 @@ class ContinuousBatcher(LaneUser):
     def take(self, now: float, idle_lanes: int = 1) -> LoopStep | None:
         """The next batch. Waiting rows go first. It is no larger than its share, if steps side by side are faster."""
         self.expire(now)
-        limit = self._share()
+        together = self.table.used_slots + self.table.waiting_rows
+        limit = self.cost.share(self._step_rows, together, self._device.lanes, self._device.inline_s)
         if self._memory is not None:
             limit = min(limit, self._memory.most_rows(self._most_elements))
         batch = self.table.take(limit)
@@ -195,10 +179,6 @@ class ContinuousBatcher(LaneUser):
         self.observer.queued(waits_s)
         self.observe_depth()
 
-    def _share(self) -> int:
-        together = self.table.used_slots + self.table.waiting_rows
-        return self.cost.share(self._step_rows, together, self._device.lanes, self._device.inline_s)
-
     def execute(self, run: LoopStep, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         def may_go_on() -> bool:
             """While nobody waits for this batch or this lane, the next step need not go through the event loop."""
@@ -216,50 +196,41 @@ class ContinuousBatcher(LaneUser):
         batch, compute_s = run.batch, (run.ended_at - run.started_at) / run.steps
         self._ran_at = run.ended_at
         if run.error is not None:
-            run.failed = dict.fromkeys(range(len(batch.spans)), run.error)
-        elif not run.failed:
+            run.lost = [(span.sequence, run.error) for span in batch.spans]
+        elif not run.lost:
             self.cost.observe(batch.slots, compute_s)
             for _ in range(run.steps):
                 self.observer.ran(batch.slots, (run.started_at - run.taken_at) / run.steps, compute_s)
-        steady = run.steady
-        if steady is not None and run.outputs:
-            place = self._graph.feed_back(run)
+        for sequence, _ in run.lost:
+            self.table.leave(sequence)
+        steady = batch.steady
+        if steady is None or not run.outputs:
+            self.table.rest(batch, ())
+        else:
+            self._graph.feed_back(run)
             if self._may_grow:  # rows with fewer steps no longer fit
-                batch.key = self._key_of(place.arrays)
+                batch.key = self._key_of(steady.arrays)
             steady.note(run.outputs, compute_s)
-            quiet = steady.count < steady.quiet_steps and run.departures == self.table.departures
-            if quiet and not run.failed:
+            if steady.count < steady.quiet_steps and run.departures == self.table.departures:
                 self.table.rest_whole(batch)
             else:
-                self._part(run, steady, place)
-        else:
-            self._lose(run)
-            self.table.rest(batch, ())
+                self._look_at_rows(run, steady)
         run.is_taken_in = True
         if self.table.can_step:
             self._device.wake(self)
 
-    def _part(self, run: LoopStep, steady: SteadyRun, place: Tensors) -> None:
-        """Look at the rows one by one. Some end, fail, have left, or are watched."""
-        self._lose(run)
+    def _look_at_rows(self, run: LoopStep, steady: SteadyRun) -> None:
+        """Some rows end, fail, have left, or are watched."""
         going: list[Span[LoopSequence]] = []
-        at = 0
         for span in run.batch.spans:
             sequence = span.sequence
             if not sequence.gone:
                 steady.flush(span)
-                going += advance(span, run.outputs, place, at)
+                going += advance(span, run.outputs)
                 if sequence.rows_done == sequence.rows:
                     sequence.gone = True
                     run.finished.append(sequence)
-            at += span.slots
         self.table.rest(run.batch, going)
-
-    def _lose(self, run: LoopStep) -> None:
-        for number, error in run.failed.items():
-            sequence = run.batch.spans[number].sequence
-            run.lost.append((sequence, error))
-            self.table.leave(sequence)
 
     def deliver(self, run: LoopStep) -> Sequence[LoopStep]:
         """Answer those requests whose last row has ended, or that have failed."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from service.engine.loop.decoding import Beams, Greedy
-from service.engine.loop.request import LoopRequest, LoopResult
+from service.engine.loop.request import LoopRequest, LoopResult, Watch
 from service.engine.loop.slots import RunningBatch, SlotSequence, Span
 from service.errors import ServiceError
 
@@ -66,23 +66,18 @@ class SteadyRun:
         self.count = 0
         self.quiet_steps = sys.maxsize
         """How many steps may be made before rows must be looked at one by one."""
-        self.changing: list[tuple[Span[LoopSequence], int, int]] = []
-        """The spans whose inputs change with the step, and their slots."""
+        self.changing = [span for span in batch.spans if span.sequence.request.by_step]
+        """The spans whose inputs change with the step."""
         self._compute_s = 0.0
-        kept: dict[str, list[np.ndarray]] = {}
+        self._kept: dict[str, list[np.ndarray]] = {}
         at = 0
         for span in batch.spans:
             request = span.sequence.request
-            end = at + span.slots
-            if request.by_step:
-                self.changing.append((span, at, end))
             singly = request.watch is not None or request.decoding is not None
             self.quiet_steps = min(self.quiet_steps, 1 if singly else request.steps - span.step)
-            for name in request.keep:
-                kept.setdefault(name, [])
+            self._kept.update((name, []) for name in request.keep)
             span.place, span.offset = self, at
-            at = end
-        self._kept = kept
+            at += span.slots
         self._stacked: dict[str, np.ndarray] = {}
 
     @property
@@ -115,64 +110,48 @@ class SteadyRun:
         span.place = self.tensors
 
 
-def advance(
-    span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Tensors, at: int
-) -> list[Span[LoopSequence]]:
+def advance(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray]) -> list[Span[LoopSequence]]:
     """Note the results of a step for a span, after ``flush``. Returns the parts of it that go on."""
     sequence, request = span.sequence, span.sequence.request
     if request.watch is not None:
-        _tell(span, outputs, place, at)
-    ends = _find_ends(span, outputs, place, at)
-    if request.last and ends:
-        _note_last(span, outputs, at, ends)
-    if not ends:
-        return [span]
-    sequence.rows_done += len(ends)
-    return [span.cut(first, last) for first, last in _gaps(ends, span.rows)]
-
-
-def _find_ends(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> Sequence[int]:
-    """The rows of a span that have ended, counted from its start."""
-    sequence = span.sequence
-    decoding = sequence.request.decoding
-    all_end = span.step == sequence.request.steps
-    ended = []
-    if decoding is not None:
-        tokens = place.arrays[decoding.token]
-        scores = outputs[decoding.scores]
-        for number in range(span.rows):
-            sentence = sequence.sentences[span.start + number]
-            if isinstance(sentence, Greedy):
-                token = int(tokens[at + number])
-                if sentence.take(token, float(scores[at + number, token])):
-                    ended.append(number)
-            elif sentence.has_ended:
-                ended.append(number)
-    return range(span.rows) if all_end else ended
-
-
-def _note_last(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], at: int, ends: Sequence[int]) -> None:
-    sequence = span.sequence
-    for name in sequence.request.last:
+        _tell(span, request.watch, outputs)
+    ends = _find_ends(span, outputs)
+    for name in request.last if ends else ():
         given = outputs[name]
         whole = sequence.last.get(name)
         if whole is None:
             whole = sequence.last[name] = np.zeros((sequence.rows, *given.shape[1:]), given.dtype)
         for number in ends:
-            whole[span.start + number] = given[at + number * sequence.width]
+            whole[span.start + number] = given[span.offset + number * sequence.width]
+    sequence.rows_done += len(ends)
+    return [span.cut(first, last) for first, last in _gaps(ends, span.rows)] if ends else [span]
 
 
-def _tell(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], place: Tensors, at: int) -> None:
+def _find_ends(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray]) -> Sequence[int]:
+    """The rows of a span that have ended, counted from its start."""
+    request = span.sequence.request
+    ended = []
+    if request.decoding is not None:
+        tokens, scores = span.place.arrays[request.decoding.token], outputs[request.decoding.scores]
+        for number, sentence in enumerate(span.sequence.sentences[span.start : span.stop]):
+            if isinstance(sentence, Greedy):
+                slot = span.offset + number
+                sentence.take(int(tokens[slot]), float(scores[slot, tokens[slot]]))
+            if sentence.has_ended:
+                ended.append(number)
+    return range(span.rows) if span.step == request.steps else ended
+
+
+def _tell(span: Span[LoopSequence], watch: Watch, outputs: Mapping[str, np.ndarray]) -> None:
     """Show the kept outputs, and the symbol that was chosen, to the watcher."""
-    request, width = span.sequence.request, span.sequence.width
-    assert request.watch is not None  # noqa: S101  # asked by the caller
+    request = span.sequence.request
     shown = {name: outputs[name] for name in (*request.keep, *request.show)}
     if request.decoding is not None:
-        shown[request.decoding.token] = place.arrays[request.decoding.token]
+        shown[request.decoding.token] = span.place.arrays[request.decoding.token]
     try:
         for number in range(span.rows):
-            of_row = {name: array[at + number * width] for name, array in shown.items()}
-            request.watch(span.start + number, span.step - 1, of_row)
+            of_row = {name: array[span.offset + number * span.sequence.width] for name, array in shown.items()}
+            watch(span.start + number, span.step - 1, of_row)
     except Exception:  # the other requests of the batch must go on
         logger.exception("the watcher of a loop request failed")
 

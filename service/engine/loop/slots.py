@@ -179,8 +179,8 @@ class SlotTable(Generic[T]):
             self._split(batch, limit)
         if self.waiting_rows:
             self._board(batch, limit)
-        for other in [c for c in self._resting if c.key == batch.key and batch.slots + c.slots <= limit]:
-            if batch.slots + other.slots <= limit:
+        for other in list(self._resting):
+            if other.key == batch.key and batch.slots + other.slots <= limit:
                 self._resting.remove(other)
                 batch.spans += other.spans
                 batch.slots += other.slots
@@ -223,18 +223,14 @@ class SlotTable(Generic[T]):
         """Cut the batch to ``limit`` slots. The rest goes on resting and is next in turn."""
         kept: list[Span[T]] = []
         rest: list[Span[T]] = []
-        room = limit
         for span in batch.spans:
-            rows = span.rows if span.slots <= room else max(0, room) // span.sequence.width
-            if not kept and not rows:
-                rows = 1
-            if rest:
-                rows = 0
+            width = span.sequence.width
+            rows = 0 if rest else min(span.rows, max(limit // width, not kept))
+            limit -= rows * width
             if rows:
-                kept.append(span if rows == span.rows else span.cut(0, rows))
-                room -= rows * span.sequence.width
+                kept.append(span.cut(0, rows))
             if rows < span.rows:
-                rest.append(span if not rows else span.cut(rows, span.rows))
+                rest.append(span.cut(rows, span.rows))
         if rest:
             left = sum(span.slots for span in rest)
             batch.spans, batch.slots, batch.steady = kept, batch.slots - left, None

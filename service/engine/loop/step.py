@@ -1,5 +1,6 @@
 """One step of a batch: its inputs put together, run, and what of the outputs the next step takes."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -18,8 +19,8 @@ class LoopStep(Run):
     """A batch on its way through a lane.
 
     ``departures`` is that of the slot table when it was taken: if there are more, somebody may have left.
-    ``outputs`` are those of the last step. ``failed`` maps the spans that failed to why; ``lost`` and ``finished`` are
-    whom that, or the last step, ends.
+    ``outputs`` are those of the last step. ``lost`` are the sequences that failed, and why; ``finished`` those that it
+    ends.
     """
 
     def __init__(
@@ -33,10 +34,8 @@ class LoopStep(Run):
         super().__init__(dispatcher, taken_at, estimate_s)
         self.batch = batch
         self.departures = departures
-        self.steady: SteadyRun | None = None
         self.outputs: Mapping[str, np.ndarray] = {}
         self.steps = 1
-        self.failed: dict[int, BaseException] = {}
         self.lost: list[tuple[LoopSequence, BaseException]] = []
         self.finished: list[LoopSequence] = []
         self.is_taken_in = False
@@ -46,13 +45,13 @@ class StepGraph:
     """``main`` as a step. ``carries`` says which inputs take which outputs, ``pad`` with how many rows a batch runs."""
 
     def __init__(
-        self, runner: StepRunner, signature: Signature, carries: Sequence[Carry], pad: Callable[[int], int] | None
+        self, runner: StepRunner, signature: Signature, carries: Sequence[Carry], pad: Callable[[int], int]
     ) -> None:
         self.signature = signature
         self._runner = runner
         self._fed_back = {c.input: c.output for c in carries if c.output is not None}
         self._stay = frozenset(self._fed_back.values())
-        self._pad = pad or (lambda rows: rows)
+        self._pad = pad
 
     def execute(self, run: LoopStep, clock: Callable[[], float], may_go_on: Callable[[], bool]) -> None:
         """Put the inputs together, run, and note outputs or errors in ``run``. Runs in a lane.
@@ -63,7 +62,6 @@ class StepGraph:
             steady = run.batch.steady
             if steady is None:
                 steady = run.batch.steady = SteadyRun(run.batch, self._gather(run.batch))
-            run.steady = steady
             _fill_in(steady)
             run.started_at = clock()
             began = run.started_at
@@ -98,7 +96,9 @@ class StepGraph:
         """The batch's tensors: those of the last step if the same rows make it, else put together anew."""
         spans, slots = batch.spans, batch.slots
         place = spans[0].place
-        if place is not None and place.slots == slots and _follow_each_other(spans):
+        begins = itertools.accumulate((span.slots for span in spans[:-1]), initial=0)
+        are_in_order = all(s.place is place and s.offset == at for s, at in zip(spans, begins, strict=True))
+        if place is not None and place.slots == slots and are_in_order:
             return Tensors(place.arrays, slots)
         padding = self._pad(slots) - slots
         changing = {name for span in spans for name in span.sequence.request.changing}
@@ -127,82 +127,66 @@ class StepGraph:
 
     def _isolate(self, run: LoopStep, error: BaseException) -> dict[str, np.ndarray]:
         """Run the batch in halves until the spans that fail are alone. Their rows of the outputs are zeros."""
-        assert run.steady is not None  # noqa: S101  # made before it ran
-        arrays, spans = run.steady.arrays, run.batch.spans
-        bounds = np.cumsum([0, *(span.slots for span in spans)]).tolist()
-        pieces: list[tuple[int, int, dict[str, np.ndarray]]] = []
-        parts = [(0, len(spans), error)]
-        while parts:
-            first, last, why = parts.pop()
-            if last - first == 1:
-                run.failed[first] = why
-                continue
-            middle = (first + last) // 2
-            for one, other in ((middle, last), (first, middle)):
-                low, high = bounds[one], bounds[other]
-                rows = [*range(low, high), *[high - 1] * (self._pad(high - low) - (high - low))]
-                try:
-                    pieces.append((low, high, self._run({name: a[rows] for name, a in arrays.items()})))
-                except Exception as cause:  # noqa: BLE001  # as above
-                    parts.append((one, other, cause))
+        arrays, spans = run.batch.steady.arrays, run.batch.spans
         padded = len(next(iter(arrays.values())))
         joined: dict[str, np.ndarray] = {}
-        for low, high, outputs in pieces:
-            for name, output in outputs.items():
-                whole = joined.setdefault(name, np.zeros((padded, *output.shape[1:]), output.dtype))
-                whole[low:high] = output[: high - low]
+
+        def halve(part: Sequence[Span[LoopSequence]], why: BaseException) -> None:
+            if len(part) == 1:
+                run.lost.append((part[0].sequence, why))
+                return
+            middle = len(part) // 2
+            for half in (part[:middle], part[middle:]):
+                low, high = half[0].offset, half[-1].offset + half[-1].slots
+                rows = np.minimum(np.arange(low, low + self._pad(high - low)), high - 1)
+                try:
+                    outputs = self._run({name: array[rows] for name, array in arrays.items()})
+                except Exception as cause:  # noqa: BLE001  # as above
+                    halve(half, cause)
+                    continue
+                for name, output in outputs.items():
+                    whole = joined.setdefault(name, np.zeros((padded, *output.shape[1:]), output.dtype))
+                    whole[low:high] = output[: high - low]
+
+        halve(spans, error)
         return joined
 
-    def feed_back(self, run: LoopStep) -> Tensors:
+    def feed_back(self, run: LoopStep) -> None:
         """The inputs of the next step as far as this one gives them: where nobody leaves, they are used as they are."""
-        assert run.steady is not None  # noqa: S101
-        tensors = run.steady.tensors
+        arrays = run.batch.steady.arrays
         for taken, given in self._fed_back.items():
-            tensors.arrays[taken] = run.outputs[given]
+            arrays[taken] = run.outputs[given]
         decoding = next((s.sequence.request.decoding for s in run.batch.spans if s.sequence.request.decoding), None)
         if decoding is not None:
-            self._choose(run, decoding.token, decoding.scores, tensors.arrays)
-        return tensors
+            self._choose(run, decoding.token, decoding.scores, arrays)
 
     def _choose(self, run: LoopStep, token: str, scores_name: str, arrays: dict[str, np.ndarray]) -> None:
         """The next symbol of every slot; hypotheses that are given up take the state of those that go on twice."""
         scores = run.outputs[scores_name]
         tokens = scores.argmax(axis=1)
-        order: np.ndarray | None = None
-        at = 0
+        order = np.arange(len(scores))
         for span in run.batch.spans:
             width = span.sequence.width
             if width > 1 and not span.sequence.gone:
-                order = np.arange(len(scores)) if order is None else order
-                for row in range(span.start, span.stop):
-                    beams = span.sequence.sentences[row]
+                for number, beams in enumerate(span.sequence.sentences[span.start : span.stop]):
                     assert isinstance(beams, Beams)  # noqa: S101  # made so for rows of several slots
-                    low = at + (row - span.start) * width
+                    low = span.offset + number * width
                     parents, chosen = beams.take(scores[low : low + width])
                     order[low : low + width] = low + parents
                     tokens[low : low + width] = chosen
-            at += span.slots
         arrays[token] = tokens
-        if order is not None:
+        if any(span.sequence.width > 1 for span in run.batch.spans):
             for taken in self._fed_back:
                 arrays[taken] = arrays[taken][order]
 
 
-def _follow_each_other(spans: Sequence[Span[LoopSequence]]) -> bool:
-    """Whether the spans lie in the same tensors, one after the other from the start."""
-    at = 0
-    for span in spans:
-        if span.place is not spans[0].place or span.offset != at:
-            return False
-        at += span.slots
-    return True
-
-
 def _fill_in(steady: SteadyRun) -> None:
     """What changes with the step."""
-    for span, at, end in steady.changing:
+    for span in steady.changing:
         step = span.step + steady.count
         for name, value_of in span.sequence.request.by_step.items():
             value = value_of(slice(span.start, span.stop), step)
             many = span.sequence.width > 1 and isinstance(value, np.ndarray) and value.ndim
-            steady.arrays[name][at:end] = np.repeat(value, span.sequence.width, axis=0) if many else value
+            steady.arrays[name][span.offset : span.offset + span.slots] = (
+                np.repeat(value, span.sequence.width, axis=0) if many else value
+            )

@@ -25,7 +25,7 @@ import onnxruntime as ort
 
 from model_store.datatypes import BY_ONNX
 from model_store.graphs.sessions import make_quiet_options
-from service.engine.execution.stop import Stop, lane_thread
+from service.engine.execution.lane import Stop, lane_thread
 from service.engine.tensors import Arrays
 
 _KEPT_SHAPES = 32
@@ -131,30 +131,27 @@ class BoundBuffers:
         self._session = session
         self._place = place
         self._binding = session.io_binding()
-        self._inputs = [self._allocate(slot.dtype, shape) for slot, shape in zip(inputs, shapes, strict=True)]
-        sizes = {
-            name: size
-            for slot, shape in zip(inputs, shapes, strict=True)
-            for name, size in zip(slot.shape, shape, strict=True)
-            if isinstance(name, str) and name
-        }
-        for slot, value in zip(inputs, self._inputs, strict=True):
-            self._binding.bind_ortvalue_input(slot.name, value)
+        self._inputs: list[Any] = []
+        sizes: dict[str, int] = {}
+        for slot, shape in zip(inputs, shapes, strict=True):
+            sizes.update((n, size) for n, size in zip(slot.shape, shape, strict=True) if n and isinstance(n, str))
+            self._inputs.append(self._allocate(slot.dtype, shape))
+            self._binding.bind_ortvalue_input(slot.name, self._inputs[-1])
         resolved = [resolve_shape(slot.shape, sizes) for slot in outputs]
         self.is_fixed = None not in resolved
         """Whether all outputs have a place of their own; else ONNX Runtime finds one anew at each run."""
         self._outputs: list[Any] = []
         self._open_outputs = [] if self.is_fixed else [slot.name for slot in outputs]
-        for slot, shape in zip(outputs, resolved, strict=True):
-            if self.is_fixed and shape is not None:
-                self._outputs.append(self._allocate(slot.dtype, shape))
+        for slot, known in zip(outputs, resolved, strict=True):
+            if self.is_fixed and known is not None:
+                self._outputs.append(self._allocate(slot.dtype, known))
                 self._binding.bind_ortvalue_output(slot.name, self._outputs[-1])
 
     def _allocate(self, dtype: np.dtype, shape: Shape) -> Any:
         return ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype.type, self._place.device, self._place.id)
 
     def load(self, inputs: Sequence[np.ndarray]) -> None:
-        """Copy a batch to the device; from page-locked memory (``PinnedMemory``) without a detour."""
+        """Copy a batch to the device; from page-locked memory without a detour."""
         for value, array in zip(self._inputs, inputs, strict=True):
             value.update_inplace(np.ascontiguousarray(array))
 
@@ -209,7 +206,7 @@ class Bindings:
             buffers = self._build(shapes, arrays)
         try:
             buffers.load(arrays)
-            self._execute(buffers)
+            self._call(buffers.execute, lane_thread.stop)
             return buffers.unload()
         finally:
             idle.append(buffers)
@@ -234,10 +231,7 @@ class Bindings:
         for slot in self._outputs:
             binding.bind_output(slot.name, self._place.device, self._place.id)
         options = attach_options(lane_thread.stop, _NO_GRAPH if self._capture else None)
-        if self._thread is None:
-            self._session.run_with_iobinding(binding, options)
-        else:
-            self._thread.submit(self._session.run_with_iobinding, binding, options).result()
+        self._call(self._session.run_with_iobinding, binding, options)
         values = [DeviceTensor(value) for value in binding.get_outputs()]
         return [v if slot.name in stay else v.host for slot, v in zip(self._outputs, values, strict=True)]
 
@@ -261,32 +255,16 @@ class Bindings:
             buffers.graph_id = str(next(self._graph_ids)) if captured else _NO_GRAPH
             if captured:
                 buffers.load(arrays)
-                self._execute(buffers)  # ONNX Runtime makes as many runs of the first one as it needs to capture it
+                # ONNX Runtime makes as many runs of the first one as it needs to capture it.
+                self._call(buffers.execute, lane_thread.stop)
         return buffers
 
-    def _execute(self, buffers: BoundBuffers) -> None:
-        stop = lane_thread.stop
+    def _call(self, run: Callable[..., object], *arguments: object) -> None:
+        """Make a run, in the thread of the graphs if there is one."""
         if self._thread is None:
-            buffers.execute(stop)
+            run(*arguments)
         else:
-            self._thread.submit(buffers.execute, stop).result()
-
-
-class PinnedMemory:
-    """Page-locked host memory, from which a GPU reads without the driver's copy in between."""
-
-    def __init__(self, memory_info: Any) -> None:
-        self._info = memory_info
-
-    def empty(self, shape: Shape, dtype: np.dtype) -> np.ndarray:
-        """An array like ``np.empty``; strings, which never travel to a device, come from ordinary memory."""
-        size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or not size:
-            return np.empty(shape, dtype)
-        value = ort.OrtValue.ortvalue_from_shape_and_type([size], np.uint8, memory_info=self._info)
-        memory = (ctypes.c_byte * size).from_address(value.data_ptr())
-        memory.owner = value  # type: ignore[attr-defined]  # the array keeps this object, and it the memory
-        return np.ndarray(shape, dtype, memoryview(memory))
+            self._thread.submit(run, *arguments).result()
 
 
 Empty = Callable[[Shape, np.dtype], np.ndarray]
@@ -302,10 +280,21 @@ def find_pinned_memory(devices: Sequence[Any], provider: str) -> Empty:
     for device in devices:
         info = device.memory_info(kinds.HOST_ACCESSIBLE) if kinds and device.ep_name == provider else None
         if info is not None:
-            pinned = PinnedMemory(info)
+            pinned = functools.partial(_allocate_pinned, info)
             try:
-                pinned.empty((1,), np.dtype(np.uint8))
+                pinned((1,), np.dtype(np.uint8))
             except Exception:  # noqa: BLE001  # an older ONNX Runtime has no such argument, or no such allocator
                 return np.empty
-            return pinned.empty
+            return pinned
     return np.empty
+
+
+def _allocate_pinned(memory_info: Any, shape: Shape, dtype: np.dtype) -> np.ndarray:
+    """As ``np.empty``; strings, which never travel to a device, come from ordinary memory."""
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or not size:
+        return np.empty(shape, dtype)
+    value = ort.OrtValue.ortvalue_from_shape_and_type([size], np.uint8, memory_info=memory_info)
+    memory = (ctypes.c_byte * size).from_address(value.data_ptr())
+    memory.owner = value  # type: ignore[attr-defined]  # the array keeps this object, and it the memory
+    return np.ndarray(shape, dtype, memoryview(memory))

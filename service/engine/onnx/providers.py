@@ -11,11 +11,7 @@ from model_store.graph import Tensor
 from service.errors import NotReady
 
 CPU = "CPUExecutionProvider"
-NAMES: Mapping[str, str] = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "cpu": CPU,
-}
+NAMES: Mapping[str, str] = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider", "cpu": CPU}
 GPU_LANES = 2
 """Batches in flight on a GPU: one is copied while the other is computed."""
 
@@ -56,10 +52,7 @@ def choose_provider(policy: str, available: Sequence[str]) -> str:
 
 
 def plan_providers(
-    policy: str,
-    available: Sequence[str],
-    gpu: GpuOptions = GpuOptions(),
-    profile: Mapping[str, str] | None = None,
+    policy: str, available: Sequence[str], gpu: GpuOptions = GpuOptions(), profile: Mapping[str, str] | None = None
 ) -> ProviderPlan:
     """What to ask for, first choice first; the CPU runs what the others cannot. Raises NotReady like choose_provider.
 

@@ -5,10 +5,9 @@ import hashlib
 import logging
 import os
 import re
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from model_store.graphs.values import Values, needs_values
 from model_store.rows.graph.open_ended import find_open_ended
 from model_store.rows.graph.operators import find_fragile
 from service.engine.batching.buckets import make_buckets
-from service.engine.execution.stop import lane_thread
+from service.engine.execution.lane import lane_thread
 from service.engine.onnx.binding import (
     HOST,
     Bindings,
@@ -82,17 +81,20 @@ class Session:
         bound: bool | None = None,
         run_options: Any = _QUIET,
     ) -> None:
-        began = time.perf_counter()
-        options = functools.partial(make_options, intra_op_threads, external or {})
         available = available_providers(policy)
         wanted, buckets = choose_provider(policy, available), make_buckets(max_rows)
         profile: Mapping[str, str] = {}
+
+        def open_with(gpu: GpuOptions) -> Any:
+            options = make_options(intra_op_threads, external or {})
+            return open_session(content, options, plan_providers(policy, available, gpu, profile))
+
         if wanted == "tensorrt":
-            profile = profile_options(_read_inputs(content, options()), buckets)
+            profile = profile_options(_read_inputs(content, make_options(intra_op_threads, external or {})), buckets)
             gpu = _with_own_cache(gpu, content)
         capture = gpu.cuda_graphs and wanted == "cuda"
         try:
-            self._session = open_session(content, options(), plan_providers(policy, available, gpu, profile))
+            self._session = open_with(gpu)
             if capture and needs_values(self._session):
                 raise NotReady("a graph with tensors of BF16 does not run in buffers at fixed addresses")
         except (BadGraph, NotReady) as refusal:
@@ -100,8 +102,7 @@ class Session:
                 raise
             logger.warning("no CUDA graphs: %s", refusal)  # a part of the model runs on the CPU, or it has a loop
             capture = False
-            plan = plan_providers(policy, available, replace(gpu, cuda_graphs=False))
-            self._session = open_session(content, options(), plan)
+            self._session = open_with(replace(gpu, cuda_graphs=False))
         self.provider = check_provider(policy, self._session.get_providers())
         self.on_cpu = self.provider == CPU
         if self.on_cpu and wanted != "cpu":
@@ -119,14 +120,12 @@ class Session:
         if needs_values(self._session):
             self._bindings = Values(self._session, run_options)
         elif bound or (bound is None and not self.on_cpu):
-            self._bindings = self._bind(place, buckets, lanes, self.has_cuda_graphs)
-        self.load_s = time.perf_counter() - began
-
-    def _bind(self, place: MemoryLocation, buckets: Sequence[int], lanes: int, capture: bool) -> Bindings | None:
-        inputs, outputs = read_slots(self._session.get_inputs()), read_slots(self._session.get_outputs())
-        if inputs is None or outputs is None:
-            return None
-        return Bindings(self._session, inputs, outputs, place, buckets=buckets, lanes=lanes, capture=capture)
+            inputs, outputs = read_slots(self._session.get_inputs()), read_slots(self._session.get_outputs())
+            if inputs is not None and outputs is not None:
+                capture = self.has_cuda_graphs
+                self._bindings = Bindings(
+                    self._session, inputs, outputs, place, buckets=buckets, lanes=lanes, capture=capture
+                )
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         """Outputs in the order of ``output_names``.
@@ -154,14 +153,15 @@ class Session:
             raise InvalidInput(refusal) from error
         return outputs if self.shapes is None else self.shapes.leave(self.output_names, outputs)
 
-    def adopt(self, graph: Graph, shapes: Reshape | None) -> None:
-        """Give these outputs only, and take and give tensors in the shapes of callers."""
+    def adopt(self, graph: Graph, shapes: Reshape | None) -> Self:
+        """Give these outputs only, and take and give tensors in the shapes of callers. Returns itself."""
         self.output_names = [tensor.name for tensor in graph.outputs]
         self.shapes = shapes
         if isinstance(self._bindings, Values):
             self._bindings.output_names = self.output_names
         elif shapes is not None or self.output_names != [output.name for output in self._session.get_outputs()]:
             self._bindings = None
+        return self
 
     def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]:
         """As ``run``, for a loop: on a device the outputs named in ``stay`` are left there, for the next step."""
@@ -220,8 +220,8 @@ def _with_own_cache(gpu: GpuOptions, content: bytes) -> GpuOptions:
 _NODE_ERROR = re.compile(r"while running (\S+) node\. Name:'([^']*)' Status Message:(.*)", re.DOTALL)
 _SOURCE = re.compile(r"^\S+\.(?:cc|h|cu|cuh|hpp):\d+ [^\n]*?\)(?: const)? ")
 """Where in its source ONNX Runtime raised an error, which says nothing to a caller."""
-_INPUT_ERRORS = ("InvalidArgument", "Fail", "RuntimeException")
-"""Kinds of errors that the kernels of ONNX Runtime raise for shapes and values that do not fit."""
+_CODES = {"InvalidArgument": "INVALID_ARGUMENT", "Fail": "FAIL", "RuntimeException": "RUNTIME_EXCEPTION"}
+"""Kinds of errors that the kernels of ONNX Runtime raise for shapes and values that do not fit, and their names."""
 _ASKED_BYTES = re.compile(r"Failed to allocate memory for requested buffer of size (\d+)")
 _ABSURD_BYTES = 1 << 40
 """Who asks for more than this has sent a wrong size: no machine lacks so much for another reason."""
@@ -234,7 +234,7 @@ def find_refusal(error: BaseException) -> str | None:
     asked = _ASKED_BYTES.search(text)
     if asked is not None and int(asked[1]) >= _ABSURD_BYTES:
         return f"inputs: the graph cannot be run on them: they ask for a tensor of {int(asked[1])} bytes"
-    if kind not in _INPUT_ERRORS or any(sign in text for sign in _OWN_FAULTS):
+    if kind not in _CODES or any(sign in text for sign in _OWN_FAULTS):
         return None
     reason, place = text, ""
     while found := _NODE_ERROR.search(reason):  # the node of a branch or loop has another one inside
@@ -243,6 +243,3 @@ def find_refusal(error: BaseException) -> str | None:
         return None
     reason = _SOURCE.sub("", reason.partition("\n")[0].rpartition(f"{_CODES[kind]} : ")[2])
     return f"inputs: the graph cannot be run on them{place}{f': {reason}' if reason else ''}"
-
-
-_CODES = {"InvalidArgument": "INVALID_ARGUMENT", "Fail": "FAIL", "RuntimeException": "RUNTIME_EXCEPTION"}

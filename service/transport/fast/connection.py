@@ -46,12 +46,6 @@ _CLOSING: Final = b"content-length: %d\r\nconnection: close\r\n\r\n"
 _RESET_WHEN_CLOSED: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
-class _NoEvent:
-    """In place of the event of uvicorn's cycles. Nobody waits for it."""
-
-    def set(self) -> None: ...
-
-
 class FastRequest(Request):
     """One request of a connection.
 
@@ -60,7 +54,7 @@ class FastRequest(Request):
     wait for room ends, on the loop's clock; 0 if it did not have to wait.
     """
 
-    message_event: ClassVar = _NoEvent()
+    message_event: ClassVar = asyncio.Event()  # nobody waits for it
     in_chunks = True
     parts: BodyParts
     size = 0
@@ -227,23 +221,15 @@ class Connection:
         handler.start(request)
         return True
 
-    def check_length(self, request: FastRequest) -> None:
-        """Refuse a body whose declared length is over the limit."""
-        handler = self.handler
-        if handler is None:
-            return
-        size = int(request.headers.get(b"content-length", b"0"))  # the parser has refused what is not a number
-        if size > handler.max_body_bytes:
-            self.refuse(request, BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got {size}"))
-
     def receive(self, request: FastRequest, body: bytes) -> None:
         """Take the next part of a body. Sets ``waits_for_room`` if reading has to stop."""
         handler = self.handler
         if handler is None or request.refusal is not None or request.response_complete:
             return
         request.size += len(body)
-        if request.size > handler.max_body_bytes:
-            self.refuse(request, BodyTooLarge(f"body: expected at most {handler.max_body_bytes} bytes, got more"))
+        max_bytes = handler.settings.max_body_bytes
+        if request.size > max_bytes:
+            self.refuse(request, BodyTooLarge(f"body: expected at most {max_bytes} bytes, got more"))
             return
         request.parts.add(body)
         request.held_bytes = request.size
@@ -264,7 +250,7 @@ class Connection:
         handler = self.handler
         request.waits_for_room = False
         if handler is not None and handler.body_budget.is_first(request):
-            request.room_until = self._loop.time() + handler.limits.room_timeout_s
+            request.room_until = self._loop.time() + handler.settings.deadline_s
         if request.turn:
             self.flow.resume_reading()
 
@@ -291,21 +277,16 @@ class Connection:
         else:
             handler.start(request)
 
-    def stays_quiet_after(self, request: FastRequest) -> bool:
-        """Whether neither another answer nor the end of the connection follows the answer of ``request`` at once."""
-        return self.is_plain and request.keep_alive and request.refusal is None
-
     def complete(self, request: FastRequest) -> None:
         """The answer of a request is written, or will be before anything else."""
         request.response_complete = True
         self.forget(request)
-        if not self.stays_quiet_after(request):
-            if self.long_way is not None:
-                self.long_way.complete(request)
-            return
-        self.running = None
-        self.server_state.total_requests += 1
-        self.idle_since = self._loop.time()
+        if self.is_plain and request.keep_alive and request.refusal is None:
+            self.running = None
+            self.server_state.total_requests += 1
+            self.idle_since = self._loop.time()
+        elif self.long_way is not None:  # another answer, or the end of the connection, may follow
+            self.long_way.complete(request)
 
     def lose(self, request: FastRequest) -> None:
         """The caller has gone before the answer was complete."""

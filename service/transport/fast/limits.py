@@ -7,7 +7,7 @@ Rules
   must read its answer as fast, else its connection is broken off.
 - The client's time does not pass while the server does not read.
 - A body that waits for room, or that is the first of the body budget and keeps others waiting, may do so for
-  ``room_timeout_s``. Then 503.
+  ``deadline_s``. Then 503.
 - A connection without a request is closed after ``keep_alive_s``, whatever it sends.
 - Connections above ``max_connections`` get 503. Far above, they are closed without an answer.
 
@@ -25,8 +25,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import HeaderTooLarge, InvalidInput, ServiceError, TooSlow, TryLater
+from service.settings import Settings
 from service.transport.fast.connection import Connection, FastRequest, write_reply
-from service.transport.handler import ConnectionLimits
 from service.transport.request import LINGER_S, SMALL_BODY_BYTES, no_room, request_id_of
 from service.transport.status import error_reply
 
@@ -62,7 +62,7 @@ class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with these limits. The subclass keeps the state of the connection."""
 
     flow: TimedFlow
-    limits: ConnectionLimits
+    settings: Settings
     _connection: Connection
     _in_header = False
     _in_body = False
@@ -91,11 +91,11 @@ class LimitedProtocol(HttpToolsProtocol):
     def watch_message(self, size: int) -> None:
         """A message is not complete after a read of ``size`` bytes: set the timer for the rest."""
         now = self.loop.time()
-        limits = self.limits
+        settings = self.settings
         if self._since == 0.0:
             self._since = now
         if self._in_header:
-            self.wake_by(self._since + limits.header_timeout_s)
+            self.wake_by(self._since + settings.header_timeout_s)
             return
         if self._body_bytes > self._seen_bytes:
             self._seen_bytes, self._header_bytes = self._body_bytes, 0
@@ -104,9 +104,9 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._header_bytes > MAX_HEADER_BYTES:
                 self.end_with(HeaderTooLarge(TOO_LONG))
                 return
-        if self._body_bytes - self._since_bytes >= LEAST_BYTES_PER_S * limits.body_timeout_s:
+        if self._body_bytes - self._since_bytes >= LEAST_BYTES_PER_S * settings.body_timeout_s:
             self._since, self._since_bytes = now, self._body_bytes
-        self.wake_by(self._since + limits.body_timeout_s)
+        self.wake_by(self._since + settings.body_timeout_s)
         request = self.cycle
         if isinstance(request, FastRequest) and request.size > SMALL_BODY_BYTES:
             self._watch_room(request, now)
@@ -119,7 +119,7 @@ class LimitedProtocol(HttpToolsProtocol):
         elif handler is None or not handler.body_budget.is_first(request):
             return
         if request.room_until == 0.0:
-            request.room_until = now + self.limits.room_timeout_s
+            request.room_until = now + self.settings.deadline_s
         self.wake_by(request.room_until)
 
     def timeout_keep_alive_handler(self) -> None:
@@ -128,11 +128,11 @@ class LimitedProtocol(HttpToolsProtocol):
         now = self.loop.time()
         next_s = self._end_what_is_late(now)
         if next_s is not None:  # no later than an idle connection has to be closed
-            self.wake_by(now + min(next_s, self.limits.keep_alive_s))
+            self.wake_by(now + min(next_s, self.settings.keep_alive_s))
 
     def _end_what_is_late(self, now: float) -> float | None:
         """Seconds until the next look. None: the connection has been broken off."""
-        limits = self.limits
+        settings = self.settings
         if self.transport.is_closing() or self.flow.write_paused:
             return self._end_if_unread()
         self._unread = None
@@ -141,8 +141,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._in_header or self._in_body:
             return self._end_late_message(now)
         if self.cycle is not None and not self.cycle.response_complete:
-            return limits.keep_alive_s  # a request runs
-        left_s = self._connection.idle_since + limits.keep_alive_s - now
+            return settings.keep_alive_s  # a request runs
+        left_s = self._connection.idle_since + settings.keep_alive_s - now
         if left_s > 0:
             return left_s
         self.transport.close()
@@ -150,7 +150,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def watch_answer(self) -> None:
         """The client does not read an answer at once: set the timer for it."""
-        self.wake_by(self.loop.time() + min(_FIRST_LOOK_S, self.limits.body_timeout_s))
+        self.wake_by(self.loop.time() + min(_FIRST_LOOK_S, self.settings.body_timeout_s))
 
     def _end_if_unread(self) -> float | None:
         """Break the connection off if the client has read too little since the last look."""
@@ -158,20 +158,20 @@ class LimitedProtocol(HttpToolsProtocol):
         acknowledged_before, self._acknowledged = self._acknowledged, _count_acknowledged(self.transport)
         if before is not None:
             taken_bytes = max(before - self._unread, self._acknowledged - acknowledged_before)
-            if taken_bytes < LEAST_BYTES_PER_S * self.limits.body_timeout_s:
+            if taken_bytes < LEAST_BYTES_PER_S * self.settings.body_timeout_s:
                 self.transport.abort()
                 return None
-        return self.limits.body_timeout_s
+        return self.settings.body_timeout_s
 
     def _end_late_message(self, now: float) -> float | None:
-        limits, request, handler = self.limits, self.cycle, self._connection.handler
+        settings, request, handler = self.settings, self.cycle, self._connection.handler
         if isinstance(request, FastRequest) and request.room_until:
             if now < request.room_until:
                 self.wake_by(request.room_until)
             elif request.waits_for_room or (handler is not None and handler.body_budget.keeps_others_waiting(request)):
-                self._connection.refuse(request, no_room(limits.room_timeout_s))
-                return limits.body_timeout_s
-        within_s = limits.header_timeout_s if self._in_header else limits.body_timeout_s
+                self._connection.refuse(request, no_room(settings.deadline_s))
+                return settings.body_timeout_s
+        within_s = settings.header_timeout_s if self._in_header else settings.body_timeout_s
         if self.flow.read_paused or self._unparsed:
             return within_s
         since = max(self._since, self.flow.resumed_at)
@@ -185,14 +185,14 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
             return self._end_if_unread()
         self.end_with(TooSlow(self._tell_missing()))
-        return limits.body_timeout_s
+        return settings.body_timeout_s
 
     def _tell_missing(self) -> str:
-        limits = self.limits
+        settings = self.settings
         if self._in_header:
-            return f"header: expected its end within {limits.header_timeout_s:g} s of its first byte"
-        least_bytes = int(LEAST_BYTES_PER_S * limits.body_timeout_s)
-        return f"body: expected its end, or {least_bytes} bytes, within {limits.body_timeout_s:g} s, got less"
+            return f"header: expected its end within {settings.header_timeout_s:g} s of its first byte"
+        least_bytes = int(LEAST_BYTES_PER_S * settings.body_timeout_s)
+        return f"body: expected its end, or {least_bytes} bytes, within {settings.body_timeout_s:g} s, got less"
 
     def send_400_response(self, msg: str) -> None:
         """The parser cannot go on."""
@@ -246,7 +246,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def refuse_connection(self) -> None:
         """Refuse this connection, because there are too many."""
-        most = self.limits.max_connections
+        most = self.settings.max_connections
         if len(self.connections) > most + MAX_REFUSED_CONNECTIONS:
             self._count(TryLater)
             self.transport.abort()

@@ -1,4 +1,4 @@
-"""The event loop of a worker, with a timeout of TLS handshakes.
+"""The event loop of a worker, with a timeout of TLS handshakes, and the choice of it and of our protocol.
 
 A connection is not counted until its handshake is done. The loop's own timeout is a minute, and uvicorn has no option
 for it.
@@ -9,19 +9,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.config import LOOP_FACTORIES
+from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES
+from uvloop import Loop
 
 from service.settings import Settings
 
-_MODULE = "service.transport.fast.loop"
 
-try:
-    from uvloop import Loop as _Loop
-except ImportError:  # as uvicorn falls back
-    from asyncio import SelectorEventLoop as _Loop  # type: ignore[assignment]
-
-
-class ImpatientLoop(_Loop):
+class ImpatientLoop(Loop):
     """``handshake_s`` is how long a TLS handshake may take."""
 
     handshake_s = 10.0
@@ -43,6 +37,7 @@ def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractE
     return make
 
 
-def choose_loop() -> None:
-    """Set the loop of all servers that this process makes from now on."""
-    LOOP_FACTORIES["auto"] = f"{_MODULE}:{loop_factory.__name__}"
+def choose_protocol() -> None:
+    """Have uvicorn use our protocol and loop in all servers of this process. BentoML, which makes them, cannot."""
+    HTTP_PROTOCOLS["auto"] = "service.transport.fast.protocol:FastProtocol"
+    LOOP_FACTORIES["auto"] = "service.transport.fast.loop:loop_factory"

@@ -27,16 +27,17 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from service.errors import BodyTooLarge
 from service.settings import Settings
 from service.transport.fast.connection import Connection, FastRequest, learn_head
 from service.transport.fast.limits import MAX_HEADER_BYTES, MAX_HEADER_FIELDS, TOO_LONG, LimitedProtocol, TimedFlow
-from service.transport.handler import HANDLER_STATE, ConnectionLimits, Handler
+from service.transport.handler import HANDLER_STATE, Handler
 from service.transport.request import BodyParts
 
 _PIECE_BYTES = 8 << 10
 """So much is parsed at once, except of bodies."""
 _NOT_HTTP = "Invalid HTTP request received."
-_OF_OTHERS = ConnectionLimits.of(Settings())
+_OF_OTHERS = Settings()
 """For an application that is not ours."""
 
 
@@ -51,7 +52,6 @@ class FastProtocol(LimitedProtocol):
     """
 
     is_leaving = False  # the server is stopping: the next request is the last of this connection
-    _is_fast = True
     _again = b""  # the header to parse a second time, once the parser has stopped
 
     def __init__(
@@ -63,8 +63,6 @@ class FastProtocol(LimitedProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._begun = 0  # messages that began in the current read; one with ``Upgrade`` counts twice
-        self._hosts = 0
-        self._codings: list[bytes] = []
         self._length = -1  # the declared length of the current body; -1: in chunks, or no body
         self._advancing = False
         self._stalled = False  # the client does not read its answers
@@ -77,8 +75,6 @@ class FastProtocol(LimitedProtocol):
         self.expect_100_continue = False
         self._in_header = True
         self._since = 0.0
-        self._hosts = 0
-        self._codings = []
         self._length = -1
         self._begun += 1
 
@@ -91,12 +87,6 @@ class FastProtocol(LimitedProtocol):
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
-        elif name == b"host":
-            self._hosts += 1
-        elif name == b"transfer-encoding":
-            self._codings.append(value)
-        elif name == b"content-length":
-            self._length = int(value)  # the parser has refused what is not a number
         self.headers.append((name, value))
         if len(self.headers) > MAX_HEADER_FIELDS:
             self._header_bytes = MAX_HEADER_BYTES + 1
@@ -106,16 +96,25 @@ class FastProtocol(LimitedProtocol):
         if self._lingering:
             return  # it came behind a request that was refused
         version = self.parser.get_http_version()
-        if self._hosts != 1 and (self._hosts or version == "1.1"):
-            raise httptools.HttpParserError(f"Host: expected it once, got it {self._hosts} times")
+        size, hosts = len(self.url), 0
+        codings: list[bytes] = []
+        for name, value in self.headers:
+            size += len(name) + len(value)
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                codings.append(value.strip().lower())
+            elif name == b"content-length":
+                self._length = int(value)  # the parser has refused what is not a number
+        if hosts != 1 and (hosts or version == "1.1"):
+            raise httptools.HttpParserError(f"Host: expected it once, got it {hosts} times")
         if version not in ("1.1", "1.0"):
             raise httptools.HttpParserError(f"HTTP version: expected 1.1 or 1.0, got {version}")
-        if self._codings and (version == "1.0" or [value.strip().lower() for value in self._codings] != [b"chunked"]):
+        if codings and (version == "1.0" or codings != [b"chunked"]):
             raise httptools.HttpParserError("Transfer-Encoding: expected chunked, once, and in HTTP/1.1")
         if self.parser.should_upgrade():
             self._ignore_upgrade()
             return
-        size = _count_bytes(self.url, self.headers)
         if size > MAX_HEADER_BYTES:
             self._header_bytes = size
             raise httptools.HttpParserError(TOO_LONG)
@@ -128,7 +127,10 @@ class FastProtocol(LimitedProtocol):
             self._go_by_asgi()
             return
         previous, self.cycle = self.cycle, request  # type: ignore[assignment]  # it has what uvicorn reads of a cycle
-        self._connection.check_length(request)
+        max_bytes = self.settings.max_body_bytes
+        if self._length > max_bytes:
+            said = f"body: expected at most {max_bytes} bytes, got {self._length}"
+            self._connection.refuse(request, BodyTooLarge(said))
         if previous is None or previous.response_complete:
             request.turn = True
             if request.refusal is not None:
@@ -161,13 +163,12 @@ class FastProtocol(LimitedProtocol):
         super().connection_made(transport)
         self.flow = TimedFlow(transport, self.loop.time)
         handler: Handler | None = self.app_state.get(HANDLER_STATE)
-        self.limits = _OF_OTHERS if handler is None else handler.limits
+        self.settings = settings = _OF_OTHERS if handler is None else handler.settings
         self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop)
-        limits, now = self.limits, self.loop.time()
-        self._connection.idle_since = now + limits.header_timeout_s - limits.keep_alive_s  # the first one differs
-        self._wakes_at = now + min(limits.header_timeout_s, limits.keep_alive_s)
-        self.timeout_keep_alive_task = self.loop.call_at(self._wakes_at, self.timeout_keep_alive_handler)
-        if len(self.connections) > limits.max_connections:
+        now = self.loop.time()
+        self._connection.idle_since = now + settings.header_timeout_s - settings.keep_alive_s  # the first one differs
+        self.wake_by(now + min(settings.header_timeout_s, settings.keep_alive_s))
+        if len(self.connections) > settings.max_connections:
             self.refuse_connection()
 
     def data_received(self, data: bytes) -> None:
@@ -298,12 +299,12 @@ class FastProtocol(LimitedProtocol):
     def _fast_request(self) -> FastRequest | None:
         """A request for the message that begins, if it is one of the fast path."""
         handler = self._connection.handler
-        if not self._is_fast or handler is None or self.expect_100_continue or self.parser.get_method() != b"POST":
+        if handler is None or self.expect_100_continue or self.parser.get_method() != b"POST":
             return None
-        if self.limit_concurrency is not None:
+        if not self.settings.fast_path or self.limit_concurrency is not None:
             return None
         url, _, query = self.url.partition(b"?")
-        path, base_path = url.decode("latin-1"), handler.base_path
+        path, base_path = url.decode("latin-1"), self.settings.base_path
         if self.root_path or "%" in path or not path.startswith(base_path):
             return None  # the ASGI path decodes it
         endpoint = handler.match(path[len(base_path) :])
@@ -376,14 +377,3 @@ class FastProtocol(LimitedProtocol):
             self._connection.begin(cycle)
         else:
             super()._start_asgi_task(cycle, app)
-
-
-def _count_bytes(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
-    return len(url) + sum(len(name) + len(value) for name, value in headers)
-
-
-@mypyc_attr(native_class=False)
-class Http1Protocol(FastProtocol):
-    """A connection of the ASGI path alone."""
-
-    _is_fast = False

@@ -90,38 +90,40 @@ class InferenceServicer:
         room = asyncio.Semaphore(MAX_STREAM_REQUESTS)
         beginning, writing = asyncio.Lock(), asyncio.Lock()
 
-        async def answer(content: bytes, held_bytes: int, refusal: ServiceError | None) -> None:
+        async def answer(content: bytes) -> None:
+            is_admitted = await self._wait_for_room(len(content), context.time_remaining())
             try:
                 request = self._open(GRPC_STREAM_INFER, content, context)
-                async with beginning:  # keeps the order of a sequence, though some wait for a thread
-                    given_id = await self._begin(request, is_streamed=True, refusal=refusal)
+                refusal = None if is_admitted else _no_room()
+                given_id = await self._begin(request, is_streamed=True, refusal=refusal)
+                beginning.release()
                 reply = await _answer_of(request)
                 async with writing:
                     await context.write(write_streamed(reply, given_id))
             finally:
-                body_budget.release(held_bytes)
+                body_budget.release(len(content) if is_admitted else 0)
                 room.release()
 
-        # Room is taken before a message is read: a stop cancels whatever waits here, and would lose the message.
-        while await room.acquire() and (content := await context.read()) is not grpc.aio.EOF:
-            if await self._wait_for_room(len(content), context.time_remaining()):
-                tasks.create_task(answer(content, len(content), None))
-            else:
-                tasks.create_task(answer(content, 0, _no_room()))
+        # A message is read when the one before it has begun, which keeps the order of a sequence. A stop cancels what
+        # waits here, so nothing waits here with a message in hand.
+        while await room.acquire() and await beginning.acquire():
+            if (content := await context.read()) is grpc.aio.EOF:
+                return
+            tasks.create_task(answer(content))
 
     async def _wait_for_room(self, size_bytes: int, patience_s: float | None) -> bool:
         """Whether there was room for a message before the caller's deadline, or the server's, passed."""
-        body_budget, retry = self._handler.body_budget, asyncio.Event()
-        limit_s = self._handler.limits.room_timeout_s
         try:
-            async with asyncio.timeout(limit_s if patience_s is None else min(limit_s, patience_s)):
-                while not body_budget.admit(size_bytes, retry.set):
-                    await retry.wait()
-                    retry.clear()
+            async with asyncio.timeout(self._limit_s(patience_s)):
+                await self._handler.body_budget.admit(size_bytes)
         except TimeoutError:
-            body_budget.withdraw(retry.set)
             return False
         return True
+
+    def _limit_s(self, patience_s: float | None) -> float:
+        """How long a request may wait before the handler gets it."""
+        deadline_s = self._handler.settings.deadline_s
+        return deadline_s if patience_s is None else min(deadline_s, patience_s)
 
     def _open(self, route: str, content: bytes, context: Context) -> AwaitedRequest:
         headers = {
@@ -164,7 +166,7 @@ class InferenceServicer:
 
     async def _translate(self, request: AwaitedRequest, content: bytes) -> Translation:
         """Translate a message, in a thread if that takes long. Raises InvalidInput, DeadlinePassed."""
-        max_bytes = self._handler.max_body_bytes
+        max_bytes = self._handler.settings.max_body_bytes
         if len(content) > FEW_BYTES and (len(content) > _IN_THREAD_FROM_BYTES or not has_few_fields(content)):
             # Parsed in the thread too: a parsed message is larger, and many may wait for the thread.
             read = functools.partial(read_infer, content, self._handler.find_max_tensors(), max_bytes)
@@ -177,12 +179,10 @@ class InferenceServicer:
     async def _do_in_thread(self, request: AwaitedRequest, work: Callable[[], T]) -> T:
         """Do work of a request in the thread before the handler gets it. Raises what it raises, and DeadlinePassed."""
         handler = self._handler
-        limit_s = handler.limits.room_timeout_s
-        if request.patience_s is not None:
-            limit_s = min(limit_s, request.patience_s)
+        left_s = self._limit_s(request.patience_s) - (handler.clock() - request.began)
         future = asyncio.get_running_loop().run_in_executor(handler.parsing, without_traceback, work)
         try:
-            return await asyncio.wait_for(future, limit_s - (handler.clock() - request.began))
+            return await asyncio.wait_for(future, left_s)
         except TimeoutError:
             raise DeadlinePassed("the deadline passed before the message was read") from None
 

@@ -134,16 +134,14 @@ class InfoServicer:
         """Ask the route of a method. If it does not exist, the method is not offered."""
         try:
             info_request = INFO_REQUESTS[method](read_info(METHODS[method].request, content))
+            scope, reply = await ask_route(self._information, info_request, request_id)
+            if "sluice.route" not in scope:
+                raise NotOffered(f"this server does not offer {method}")
         except ServiceError as error:
             reply = error_reply(error, request_id)
-        else:
-            try:
-                scope, reply = await ask_route(self._information, info_request, request_id)
-            except Exception:  # Starlette raises it again after it has answered 500
-                logger.exception("request %s: a fault of the server", request_id)
-                return error_reply(ModelFailure("a fault of the server"), request_id)
-            if "sluice.route" not in scope:
-                reply = error_reply(NotOffered(f"this server does not offer {method}"), request_id)
+        except Exception:  # Starlette raises it again after it has answered 500
+            logger.exception("request %s: a fault of the server", request_id)
+            reply = error_reply(ModelFailure("a fault of the server"), request_id)
         reply.headers = (*reply.headers, (b"x-request-id", request_id.encode()))
         return reply
 
@@ -156,13 +154,8 @@ async def ask_route(application: ASGIApp, info_request: InfoRequest, request_id:
     path, body = info_request
     scope: dict[str, Any] = {
         "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
         "method": "GET" if body is None else "POST",
-        "scheme": "http",
         "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
         "query_string": b"",
         "headers": [] if body is None else [(b"content-type", b"application/json")],
         "sluice.request_id": request_id,

@@ -7,10 +7,12 @@ protocol have the same names.
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import message_factory
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+
+from model_store.triton.schema import POOL
 
 SERVICE = "GRPCInferenceService"
 FULL_NAME = f"inference.{SERVICE}"
@@ -24,7 +26,6 @@ class Method(NamedTuple):
     streams: bool
 
 
-POOL = descriptor_pool.DescriptorPool()
 for _file in FileDescriptorSet.FromString(Path(__file__).with_name("service.binpb").read_bytes()).file:
     POOL.Add(_file)
 for _module in (health_pb2, reflection_pb2):  # so that reflection describes these services too

@@ -9,6 +9,7 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 from starlette.types import ASGIApp
 
+from model_store.triton.schema import POOL
 from service.errors import NotOffered
 from service.metrics.meters import Metrics
 from service.settings import Settings, SettingsError
@@ -16,7 +17,7 @@ from service.transport.addresses import join_address
 from service.transport.grpc.health import Health
 from service.transport.grpc.inference import Context, InferenceServicer, abort
 from service.transport.grpc.info import INFO_REQUESTS, InfoServicer
-from service.transport.grpc.messages import FULL_NAME, POOL
+from service.transport.grpc.messages import FULL_NAME
 from service.transport.handler import Handler
 from service.transport.status import error_reply
 from service.transport.tls import read_identity

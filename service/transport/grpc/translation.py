@@ -3,7 +3,7 @@
 So requests are checked and answers rendered in one place. It costs one copy of the tensors each way.
 """
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,9 @@ from google.protobuf.message import DecodeError
 
 from model_store.datatypes import DATATYPES
 from service.errors import BodyTooLarge, InvalidInput, ServiceError
-from service.protocol.infer_request import LENGTH_BYTES, MAX_AXES
+from service.protocol.infer_request import LENGTH_BYTES
+from service.protocol.infer_response import write_elements
+from service.protocol.json import MAX_AXES
 from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.fields import BrokenMessage, check_fields, find_inner
 from service.transport.grpc.messages import MESSAGES
@@ -80,8 +82,7 @@ def read_infer(content: bytes, max_tensors: int, max_bytes: int) -> Translation:
 
     ``max_tensors`` limits its inputs, its outputs and, in proportion, their parameters.
     """
-    message = _parse(_INFER, content, _FIELDS_OF_TENSOR * max_tensors)
-    return translate(message, max_bytes, max_tensors)
+    return translate(parse_message(_INFER, content, _FIELDS_OF_TENSOR * max_tensors), max_bytes, max_tensors)
 
 
 def translate(message: Any, max_bytes: int, max_tensors: int | None = None) -> Translation:
@@ -102,15 +103,11 @@ def read_info(message: Any, content: bytes) -> Any:
     if len(content) > _MAX_INFO_BYTES:
         name = message.DESCRIPTOR.name
         raise BodyTooLarge(f"message: expected a {name} of at most {_MAX_INFO_BYTES} bytes, got {len(content)}")
-    return _parse(message, content, _MAX_INFO_FIELDS)
+    return parse_message(message, content, _MAX_INFO_FIELDS)
 
 
-def parse_message(message: Any, content: bytes) -> Any:
-    """Parse a message with any number of fields. Raises InvalidInput."""
-    return _parse(message, content, None)
-
-
-def _parse(message: Any, content: bytes, max_fields: int | None) -> Any:
+def parse_message(message: Any, content: bytes, max_fields: int | None = None) -> Any:
+    """Raises InvalidInput."""
     try:
         if max_fields is not None:
             check_fields(content, find_inner(message.DESCRIPTOR), max_fields)
@@ -142,10 +139,7 @@ def write_body(request: Any, max_bytes: int) -> tuple[bytes, int]:
         header["id"] = request.id
     if request.outputs:
         header["outputs"] = [_describe_output(item) for item in request.outputs]
-    try:
-        text = orjson.dumps(header)
-    except orjson.JSONEncodeError:  # an integer of more than 64 bits, or NaN
-        raise InvalidInput("parameters: expected numbers of 64 bits") from None
+    text = orjson.dumps(header)
     return b"".join([text, *tensors]), len(text)
 
 
@@ -205,7 +199,7 @@ def _write_tensor(item: Any, max_bytes: int) -> bytes:
     if size_bytes > max_bytes:
         raise BodyTooLarge(f"{where}: expected at most {max_bytes} bytes of tensors, got {size_bytes}")
     if not datatype.itemsize:
-        return b"".join(_write_texts(values[at : at + _PIECE_TEXTS]) for at in range(0, len(values), _PIECE_TEXTS))
+        return b"".join(write_elements(values[at : at + _PIECE_TEXTS]) for at in range(0, len(values), _PIECE_TEXTS))
     if datatype.is_float:
         # These are encoded as they lie in memory, behind the number and length of the field.
         item.contents.DiscardUnknownFields()
@@ -216,10 +210,6 @@ def _write_tensor(item: Any, max_bytes: int) -> bytes:
         if array.min() < range_.min or array.max() > range_.max:
             raise InvalidInput(f"{where}: expected {item.datatype} from {range_.min} to {range_.max}, got others")
     return array.astype(datatype.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
-def _write_texts(values: Sequence[bytes]) -> bytes:
-    return b"".join(part for e in values for part in (len(e).to_bytes(LENGTH_BYTES, "little"), e))
 
 
 def write_answer(reply: Reply, *, is_streamed: bool = False) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 from PIL import Image as Pillow
 
 from export import ExportError, OnnxSpec, QualityError, SpecError, publish
@@ -20,12 +20,11 @@ from service.codecs.picture_reader import PictureFile
 from service.models.loading import load_version
 from service.settings import Settings
 from service.tasks import classify
-from service.tasks.request import TaskRequest
 from sluice import main
-from tests.support.driving import LIMITS, Driver, body_of
-from tests.support.models.graphs import build, mixing
+from tests.support.driving import Driver, ask, body_of
+from tests.support.models.graphs import mixing
+from tests.support.models.text import make_model
 
-FLOAT = TensorProto.FLOAT
 REPOSITORY = Path(__file__).parents[3]
 SETTINGS = Settings(provider="cpu", max_rows=8)
 NAMES = {0: "ant", 1: "bee", 2: "cat"}
@@ -34,22 +33,19 @@ PICTURE = Image(input="images", channels=3, height=64, width=64, scale=1 / 255)
 
 def network(batch: int | str = "batch", softmax: bool = True) -> bytes:
     """Three classes by the mean of each channel; its metadata as Ultralytics writes them."""
-    nodes = [
-        helper.make_node("ReduceMean", ["images", "axes"], ["means"], keepdims=0),
-        helper.make_node("MatMul", ["means", "weights"], ["scores" if softmax else "output0"]),
-    ]
-    if softmax:
-        nodes.append(helper.make_node("Softmax", ["scores"], ["output0"], axis=1))
-    content = build(
-        nodes,
-        [("images", FLOAT, [batch, 3, 64, 64])],
-        [("output0", FLOAT, [batch, 3])],
-        {"axes": np.array([2, 3]), "weights": 9 * np.eye(3, dtype=np.float32)},
+    content = make_model(
+        f"float[{batch},3,64,64] images => float[{batch},3] output0",
+        "means = ReduceMean<keepdims=0>(images, [2,3]) scores = MatMul(means, weights) "
+        f"output0 = {'Softmax<axis=1>' if softmax else 'Identity'}(scores)",
+        weights=9 * np.eye(3, dtype=np.float32),
     )
     model = onnx.load_model_from_string(content)
     helper.set_model_props(model, {"names": str(NAMES)})
     made: bytes = model.SerializeToString()
     return made
+
+
+Make = Callable[..., OnnxSpec]
 
 
 @pytest.fixture
@@ -65,12 +61,7 @@ def describe(tmp_path: Path) -> Callable[..., OnnxSpec]:
     return make
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "models")
-
-
-def test_scores_that_are_no_probabilities_are_refused(describe: Callable[..., OnnxSpec], store: Store) -> None:
+def test_scores_that_are_no_probabilities_are_refused(describe: Make, store: Store) -> None:
     """An imported file is checked as an exported model is."""
     with pytest.raises(SpecError, match=r"'output0', which classes.probabilities names, (is|sums to) .* expected"):
         publish(describe(network(softmax=False)), store)
@@ -102,7 +93,7 @@ def test_scores_that_are_no_probabilities_are_refused(describe: Callable[..., On
     ids=["bytes", "mixing rows", "labels", "no file", "names of samples", "shapes of samples"],
 )
 def test_what_does_not_fit_is_refused(
-    describe: Callable[..., OnnxSpec], store: Store, content: bytes, facts: dict[str, Any], complaint: str
+    describe: Make, store: Store, content: bytes, facts: dict[str, Any], complaint: str
 ) -> None:
     """The message says what was expected, and nothing is published."""
     with pytest.raises((ExportError, SpecError), match=complaint):
@@ -110,7 +101,7 @@ def test_what_does_not_fit_is_refused(
     assert not store.root.exists()
 
 
-def test_quality_below_its_bar_is_not_published(describe: Callable[..., OnnxSpec], store: Store) -> None:
+def test_quality_below_its_bar_is_not_published(describe: Make, store: Store) -> None:
     """An imported file needs the quality that a PyTorch model needs."""
     quality = Quality(data="held out", rows=10, metrics={"accuracy": 0.8}, bar={"accuracy": 0.9})
     with pytest.raises(QualityError, match=r"accuracy: expected at least 0\.9, got 0\.8"):
@@ -119,9 +110,7 @@ def test_quality_below_its_bar_is_not_published(describe: Callable[..., OnnxSpec
 
 @pytest.mark.parametrize("batch", ["batch", 1], ids=["free", "fixed at 1"])
 @pytest.mark.parametrize("softmax", [True, False], ids=["probabilities", "logits"])
-def test_published_file_classifies_pictures(
-    describe: Callable[..., OnnxSpec], store: Store, batch: int | str, softmax: bool
-) -> None:
+def test_published_file_classifies_pictures(describe: Make, store: Store, batch: int | str, softmax: bool) -> None:
     """The version loads, passes its golden samples, shares batches, and labels a picture."""
     classes = Classes(probabilities="output0") if softmax else Classes(logits="output0")
     samples = {"images": np.random.default_rng(0).random((20, 3, 64, 64), np.float32)}
@@ -135,8 +124,7 @@ def test_published_file_classifies_pictures(
     model = Driver(manifest, {"main": files["main.onnx"]})
     red = np.zeros((64, 64, 3), np.uint8)
     red[..., 2] = 255
-    request = TaskRequest({}, [PictureFile(encode(red), "the picture")])
-    answer = body_of(model.drive(classify.work(classify.Options.parse({}), request, model.context, LIMITS, None)))
+    answer = body_of(ask(classify, model, [PictureFile(encode(red), "the picture")]))
     [prediction] = answer["predictions"]
     assert prediction["label"] == "cat"
     assert prediction["probability"] == pytest.approx(np.exp(9) / (np.exp(9) + 2), abs=1e-4)

@@ -17,6 +17,10 @@ from export.onnx import gradients  # noqa: E402  # needs torch
 from export.onnx.gradients import EXPLAIN, OUTPUTS, make_explain  # noqa: E402  # needs torch
 from export.original import Original  # noqa: E402  # needs torch
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
+Make = Callable[..., ExportSpec]
+
 
 @pytest.fixture
 def classifier(one_thread: None) -> Any:
@@ -63,15 +67,13 @@ def make_classifier(classifier: Any) -> Callable[..., ExportSpec]:
     return make
 
 
-def test_model_without_one_floating_input_has_no_explain_graph(make_spec: Callable[..., ExportSpec]) -> None:
+def test_model_without_one_floating_input_has_no_explain_graph(make_spec: Make) -> None:
     """A model that is no classifier is refused, and the message says to set explain=False."""
     with pytest.raises(SpecError, match="set explain=False"):
         make_explain(make_spec(), Original(make_spec()))
 
 
-def test_gradient_that_cannot_be_traced_is_told_where_it_was_asked_for(
-    make_classifier: Callable[..., ExportSpec], store: Store
-) -> None:
+def test_gradient_that_cannot_be_traced_is_told_where_it_was_asked_for(make_classifier: Make, store: Store) -> None:
     """``explain=True`` refuses the model; without it the model is published without the graph, and a note says so."""
     pool = torch.nn.AvgPool2d(3, ceil_mode=True)
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), pool, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
@@ -86,7 +88,7 @@ def test_gradient_that_cannot_be_traced_is_told_where_it_was_asked_for(
 
 
 def test_memory_of_a_row_bounds_the_batches_of_gradients(
-    make_classifier: Callable[..., ExportSpec], store: Store, monkeypatch: pytest.MonkeyPatch
+    make_classifier: Make, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches that need too much memory are not tried, and the manifest bounds their rows."""
     notes: list[str] = []
@@ -105,7 +107,7 @@ def test_memory_of_a_row_bounds_the_batches_of_gradients(
 
 
 def test_gradients_that_take_too_much_memory_are_made_where_they_are_asked_for(
-    make_classifier: Callable[..., ExportSpec], monkeypatch: pytest.MonkeyPatch
+    make_classifier: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The memory is estimated before the gradients run."""
     monkeypatch.setattr(gradients, "UNASKED_BYTES", 5_000)
@@ -115,9 +117,7 @@ def test_gradients_that_take_too_much_memory_are_made_where_they_are_asked_for(
     assert make_explain(asked, Original(asked)).outputs == OUTPUTS
 
 
-def test_published_classifier_explains_itself(
-    make_classifier: Callable[..., ExportSpec], classifier: Any, store: Store
-) -> None:
+def test_published_classifier_explains_itself(make_classifier: Make, classifier: Any, store: Store) -> None:
     """The published graph gives autograd's gradient, and the score falls along the gradient of the loss."""
     version = publish(make_classifier(), store)
     manifest, files = version.read_all()
@@ -125,10 +125,7 @@ def test_published_classifier_explains_itself(
     assert manifest.graph_parity[EXPLAIN].rungs
     runtime = Runtime(files["explain.onnx"])
     image, label = torch.rand(5, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1])
-    given = {
-        "image": image.numpy(),
-        "label": label.numpy(),
-    }
+    given = {"image": image.numpy(), "label": label.numpy()}
     got = runtime.run(given)
     assert tuple(got) == OUTPUTS
 
@@ -145,6 +142,6 @@ def test_published_classifier_explains_itself(
     assert (after < before).all()
 
 
-def test_publishing_without_explanations_is_a_choice(make_classifier: Callable[..., ExportSpec], store: Store) -> None:
+def test_publishing_without_explanations_is_a_choice(make_classifier: Make, store: Store) -> None:
     """``explain=False`` leaves the graph out."""
     assert list(publish(make_classifier(explain=False), store).read_manifest().graphs) == ["main"]

@@ -11,6 +11,8 @@ from service.settings import Settings
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 LEAST = 0.9
 
 
@@ -90,13 +92,8 @@ def test_precision_outside_its_tolerance_shows_the_worst_element(make_network_sp
 
 def test_graph_without_weights_to_convert_is_refused(make_spec, store):
     """A second version that equals the first is not made."""
-
-    class Magnitude(torch.nn.Module):
-        def forward(self, x):
-            return x.abs()
-
     with pytest.raises(ExportError, match="fp16 would change nothing"):
-        publish(make_spec(Magnitude(), batches=(1, 2), seeds=(0,)), store, precision="fp16")
+        publish(make_spec(lambda x: x.abs(), batches=(1, 2), seeds=(0,)), store, precision="fp16")
     assert count_versions(store) == 1
 
 
@@ -121,24 +118,12 @@ def test_second_version_has_figures_of_its_own_beside_the_first(make_network_spe
     assert loaded.rows.verdict == "proved"
 
 
-def test_graph_with_nothing_to_convert_stays_as_it_is_beside_one_that_has(make_network_spec, store):
+def test_graph_with_nothing_to_convert_stays_as_it_is_beside_one_that_has(make_network_spec, store, publish_noting):
     """A second graph without weights keeps its bytes and its tolerance, and a note names it."""
-
-    class Magnitude(torch.nn.Module):
-        def forward(self, v):
-            return v.abs()
-
     v = torch.randn(8, 4)
-    beside = GraphSpec(
-        module=Magnitude(), inputs={"v": v}, outputs=("size",), samples={"v": v}, batches=(1, 2), seeds=(0,)
-    )
-    notes = []
-    publish(
-        make_network_spec(graphs={"beside": beside}),
-        store,
-        lambda step: notes.append(step) if step.startswith("note: ") else None,
-        "int8",
-    )
+    sampled = {"inputs": {"v": v}, "samples": {"v": v}, "batches": (1, 2), "seeds": (0,)}
+    beside = GraphSpec(module=lambda v: v.abs(), outputs=("size",), **sampled)
+    _, notes = publish_noting(make_network_spec(graphs={"beside": beside}), "int8")
     first, second = (one.verify() for one in store.versions("tiny"))
     assert second.files["beside.onnx"] == first.files["beside.onnx"]
     assert second.files["main.onnx"] != first.files["main.onnx"]
@@ -146,23 +131,18 @@ def test_graph_with_nothing_to_convert_stays_as_it_is_beside_one_that_has(make_n
     assert "note: graph beside has nothing that int8 would convert, so it stays as it is" in notes
 
 
-def test_precision_that_makes_nothing_smaller_is_noted(make_spec, make_real_samples, store):
+def test_precision_that_makes_nothing_smaller_is_noted(make_spec, make_real_samples, store, publish_noting):
     """Twelve weights with their scales are larger than before: the version is made, and a note says so."""
-    notes = []
-    spec = make_spec(samples={"x": make_real_samples(20)}, batches=(1, 2), seeds=(0,))
-    publish(spec, store, lambda step: notes.append(step) if step.startswith("note: ") else None, "int8")
+    _, notes = publish_noting(make_spec(samples={"x": make_real_samples(20)}, batches=(1, 2), seeds=(0,)), "int8")
     sizes = [one.verify().files["main.onnx"].size_bytes for one in store.versions("tiny")]
     assert sizes[1] > sizes[0]
-    assert [note.partition(" bytes")[0] for note in notes] == [
-        f"note: graph main is not smaller in int8: {sizes[1]:,}",
-    ]
+    assert [note.partition(" bytes")[0] for note in notes] == [f"note: graph main is not smaller in int8: {sizes[1]:,}"]
 
 
-def test_explain_graph_that_does_not_convert_is_left_out_with_a_note(make_network_spec, store):
+def test_explain_graph_that_does_not_convert_is_left_out_with_a_note(make_network_spec, store, publish_noting):
     """Gradients have no real inputs to calibrate on, so the version has no explain graph, and a note says so."""
-    notes = []
     spec = make_network_spec(task="classify", labels=("a", "b", "c"), classes=Classes(logits="y"))
-    publish(spec, store, lambda step: notes.append(step) if step.startswith("note: ") else None, "int8")
+    _, notes = publish_noting(spec, "int8")
     first, second = (one.verify() for one in store.versions("tiny"))
     assert set(first.graphs) == {"main", "explain"}
     assert set(second.graphs) == set(second.graph_parity) | {"main"} == {"main"}

@@ -18,14 +18,17 @@ from service.errors import NotReady
 from service.models.loading import load_version
 from service.settings import Settings
 from service.tasks import classify
-from service.tasks.request import TaskRequest
-from tests.support.driving import LIMITS, Driver, body_of
+from tests.support.driving import Driver, ask, body_of
 
 torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.usefixtures("export_once")
 
 LABELS = ("ant", "bee", "cat")
 SETTINGS = Settings(provider="cpu", max_rows=8)
 X = torch.linspace(-2.0, 2.0, 12).reshape(3, 4)
+
+Make = Callable[..., ExportSpec]
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def make_classifier(make_module: Callable[..., Any]) -> Callable[..., ExportSpec
     ids=["scores", "each by itself"],
 )
 def test_scores_that_are_called_probabilities_are_refused(
-    make_classifier: Callable[..., ExportSpec], store: Store, body: Callable[..., Any], complaint: str
+    make_classifier: Make, store: Store, body: Callable[..., Any], complaint: str
 ) -> None:
     """The message has the row, what was expected and what to write instead; nothing is published."""
     with pytest.raises(SpecError, match=complaint):
@@ -62,7 +65,7 @@ def test_scores_that_are_called_probabilities_are_refused(
     assert not store.root.exists()
 
 
-def test_one_sample_is_enough_to_refuse(make_classifier: Callable[..., ExportSpec], store: Store) -> None:
+def test_one_sample_is_enough_to_refuse(make_classifier: Make, store: Store) -> None:
     """Every real sample is checked, not only the golden ones."""
     samples = torch.rand(200, 4)
     samples[131, 0] = 50.0
@@ -74,7 +77,7 @@ def test_one_sample_is_enough_to_refuse(make_classifier: Callable[..., ExportSpe
         publish(make_classifier(odd, Classes(probabilities="y"), samples={"x": samples}), store)
 
 
-def test_a_name_that_is_no_output_is_not_made_up(make_classifier: Callable[..., ExportSpec]) -> None:
+def test_a_name_that_is_no_output_is_not_made_up(make_classifier: Make) -> None:
     """Only the default name of probabilities is added to the graph; another name that is missing is refused."""
     with pytest.raises(SpecError, match=r"classes: expected one of the outputs \('y',\), got 'p'"):
         make_classifier(lambda linear, x: linear(x), Classes(probabilities="p", logits="y"))
@@ -82,7 +85,7 @@ def test_a_name_that_is_no_output_is_not_made_up(make_classifier: Callable[..., 
 
 @pytest.mark.parametrize("multi_label", [False, True], ids=["softmax", "sigmoid"])
 def test_logits_alone_are_served_with_their_probabilities(
-    make_classifier: Callable[..., ExportSpec], store: Store, multi_label: bool
+    make_classifier: Make, store: Store, multi_label: bool
 ) -> None:
     """The graph gets a probability output, which is compared with PyTorch's and used by ``/classify``."""
     spec = make_classifier(lambda linear, x: linear(x), Classes(logits="y", multi_label=multi_label), explain=None)
@@ -92,9 +95,8 @@ def test_logits_alone_are_served_with_their_probabilities(
     assert load_version(version, SETTINGS).golden_error == 0
     rows = np.array([[0.5, -1.0, 2.0, 0.25], [3.0, 1.0, -2.0, 0.0]], np.float32)
     model = Driver(manifest, {name: files[graph.file] for name, graph in manifest.graphs.items()})
-    fields = {"top_k": 3, "explain": "integrated_gradients"}
-    request = TaskRequest(fields, rows.tolist())
-    answer = body_of(model.drive(classify.work(classify.Options.parse(fields), request, model.context, LIMITS, None)))
+    fields: dict[str, Any] = {"top_k": 3, "explain": "integrated_gradients"}
+    answer = body_of(ask(classify, model, rows.tolist(), **fields))
     with torch.no_grad():
         logits = spec.module(torch.from_numpy(rows))  # type: ignore[operator]
     expected = torch.sigmoid(logits) if multi_label else torch.softmax(logits, dim=1)
@@ -105,9 +107,7 @@ def test_logits_alone_are_served_with_their_probabilities(
         assert np.shape(prediction["explanation"]["values"]) == (4,)
 
 
-def test_version_whose_samples_hold_no_probabilities_does_not_serve(
-    make_classifier: Callable[..., ExportSpec], store: Store
-) -> None:
+def test_version_whose_samples_hold_no_probabilities_does_not_serve(make_classifier: Make, store: Store) -> None:
     """Such a version cannot be published; one that was made by hand is unavailable, with the reason."""
     version = publish(make_classifier(lambda linear, x: linear(x), Classes(logits="y")), store)
     manifest, files = version.read_all()

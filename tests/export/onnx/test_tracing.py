@@ -28,21 +28,6 @@ def test_where_both_exporters_fail_the_first_reason_is_told_and_the_other(make_m
     assert store.names() == []
 
 
-@pytest.mark.parametrize(
-    "body",
-    [lambda linear, x: linear(x).view(3, 3), lambda linear, x: linear(x) if x.sum() > 0 else x[:, :3]],
-    ids=["fixed batch", "branch on values"],
-)
-def test_fault_of_forward_is_not_traced_around(make_module, make_spec, body):
-    """The older exporter would fix a size or a decision silently, so it is not used."""
-    from export.onnx.tracing import trace_module
-    from export.original import Original
-
-    with pytest.raises(ExportError) as caught:
-        trace_module(Original(make_spec(make_module(body))))
-    assert "TorchScript" not in str(caught.value)
-
-
 def test_what_the_other_exporter_would_fix_is_refused_with_its_line(make_module, make_spec, store):
     """A decision by the batch size is refused, even where the newer exporter fails for another reason."""
 
@@ -54,11 +39,11 @@ def test_what_the_other_exporter_would_fix_is_refused_with_its_line(make_module,
     assert store.names() == []
 
 
-def test_module_that_breaks_the_newer_exporter_goes_by_the_older_one(make_module, make_spec, store, capfd):
+def test_module_that_breaks_the_newer_exporter_goes_by_the_older_one(make_module, make_spec, publish_noting, capfd):
     """The graph passes the same parity; the manifest and a note say why the older exporter was used."""
-    original, notes = make_module(break_exporter), []
+    original = make_module(break_exporter)
     spec = make_spec(original, **FEW)
-    version = publish(spec, store, lambda step: notes.append(step) if step.startswith("note: ") else None)
+    version, notes = publish_noting(spec)
     manifest = version.verify()
     assert manifest.provenance.exporter.startswith("torch.onnx torchscript (dynamo: AttributeError")
     assert notes == [f"note: graph main comes from {manifest.provenance.exporter}"]

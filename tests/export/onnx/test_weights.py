@@ -3,7 +3,6 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 
 from export import ExportError, publish
 from export.onnx.weights import restore, serialise
@@ -11,8 +10,11 @@ from export.runtime import Runtime
 from model_store import IntegrityError
 from service.models.loading import load_version
 from service.settings import Settings
+from tests.support.models.text import parse
 
 torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.usefixtures("export_once")
 
 
 @pytest.fixture
@@ -24,22 +26,10 @@ def spec(make_spec, one_thread):
 def make_model() -> onnx.ModelProto:
     """y = (x @ a + small) @ b, with two large weights and a small one."""
     draw = np.random.default_rng(0)
-    weights = {
-        name: draw.random(shape, dtype=np.float32)
-        for name, shape in {"a": (4, 500), "small": (500,), "b": (500, 3)}.items()
-    }
-    nodes = [
-        onnx.helper.make_node("MatMul", ["x", "a"], ["h"]),
-        onnx.helper.make_node("Add", ["h", "small"], ["s"]),
-        onnx.helper.make_node("MatMul", ["s", "b"], ["y"]),
-    ]
-    x, y = (
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", size])
-        for name, size in (("x", 4), ("y", 3))
-    )
-    tensors = [numpy_helper.from_array(array, name) for name, array in weights.items()]
-    graph = onnx.helper.make_graph(nodes, "graph", [x], [y], tensors)
-    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    shapes = {"a": (4, 500), "small": (500,), "b": (500, 3)}
+    weights = {name: draw.random(shape, dtype=np.float32) for name, shape in shapes.items()}
+    body = "h = MatMul(x, a) s = Add(h, small) y = MatMul(s, b)"
+    return parse("float[batch,4] x => float[batch,3] y", body, weights, {"": 20})
 
 
 def test_altered_weights_are_refused(spec, store):

@@ -8,6 +8,8 @@ from export.inputs import make_random
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 
 class MaskedMean(torch.nn.Module):
     """x [batch, time, 4], length [batch] -> the mean of a layer over the places that count, and each place's own."""

@@ -15,39 +15,31 @@ def check(spec):
     return check_parity(original, Runtime(serialise(export_graph(original).model).content), lambda step: None)
 
 
-def test_division_whose_guard_the_exporter_drops_is_refused(make_module, make_spec):
-    """The export drops ``x + 1e-8``; the infinity is found, and the message says what to write."""
-    module = make_module(lambda linear, x: linear(x) / (torch.relu(x[:, :1] - 5) + 1e-8))
-    with pytest.raises(ParityError, match=r"the exported graph gives -?inf at y\[0, 0\].*clamp\(min=1e-7\)"):
-        check(make_spec(module))
+LARGE = {"inputs": {"x": torch.tensor([[2**24 + 1, 2**30 + 7], [1, 2]])}, "atol": 10.0, "rtol": 1.0}
 
 
-def test_original_that_gives_nan_is_refused(make_module, make_spec):
-    """A graph that reproduces the NaN of its original is refused too."""
-    with pytest.raises(ParityError, match="the PyTorch original gives nan"):
-        check(make_spec(make_module(lambda linear, x: torch.sqrt(linear(x)))))
-
-
-def test_integer_division_through_floats_is_refused(make_spec):
-    """An integer output that is off by a rounding fails at any tolerance."""
-
-    class Division(torch.nn.Module):
-        def forward(self, x):
-            return torch.div(x, 3, rounding_mode="floor")
-
-    large = torch.tensor([[2**24 + 1, 2**30 + 7], [1, 2]])
-    with pytest.raises(ParityError, match="allowed difference 0"):
-        check(make_spec(Division(), inputs={"x": large}, atol=10.0, rtol=1.0))
-
-
-def test_output_of_another_shape_is_refused(make_module, make_spec):
-    """Shapes are compared before numbers, so broadcasting cannot hide a difference."""
-
-    def reshape(linear, x):
-        return linear(x)[:, :1] if torch.compiler.is_exporting() else linear(x)
-
-    with pytest.raises(ParityError, match=r"expected float32 \(1, 3\), got float32 \(1, 1\)"):
-        check(make_spec(make_module(reshape)))
+@pytest.mark.parametrize(
+    ("body", "fields", "complaint"),
+    [
+        (
+            lambda linear, x: linear(x) / (torch.relu(x[:, :1] - 5) + 1e-8),
+            {},
+            r"the exported graph gives -?inf at y\[0, 0\].*clamp\(min=1e-7\)",
+        ),
+        (lambda linear, x: torch.sqrt(linear(x)), {}, "the PyTorch original gives nan"),
+        (lambda linear, x: torch.div(x, 3, rounding_mode="floor"), LARGE, "allowed difference 0"),
+        (
+            lambda linear, x: linear(x)[:, :1] if torch.compiler.is_exporting() else linear(x),
+            {},
+            r"expected float32 \(1, 3\), got float32 \(1, 1\)",
+        ),
+    ],
+    ids=["guard that the exporter drops", "NaN of the original", "integers through floats", "another shape"],
+)
+def test_difference_is_refused(make_module, make_spec, body, fields, complaint):
+    """Infinities, NaN, integers that are off by a rounding, and shapes that would broadcast are all found."""
+    with pytest.raises(ParityError, match=complaint):
+        check(make_spec(make_module(body), **fields))
 
 
 def test_every_rung_of_the_grid_is_climbed_once(make_spec, make_real_samples):

@@ -8,6 +8,8 @@ from model_store.tasks import Reconstruction, Tiles
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 
 class Restorer(torch.nn.Module):
     """image [batch, 1, height, width] -> (as much, its distance to the image): at half the size and back."""

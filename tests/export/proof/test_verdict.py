@@ -16,6 +16,8 @@ from model_store.tasks import Carry, Loop
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.usefixtures("export_once")
+
 from export.proof import verdict  # noqa: E402  # needs torch
 
 Make = Callable[..., Any]

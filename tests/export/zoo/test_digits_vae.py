@@ -2,26 +2,13 @@ import numpy as np
 import pytest
 
 from export.zoo.data.digits import Part, load_digits
-from export.zoo.quality.judge import judge, measure_generation
+from export.zoo.quality.judge import judge
 from tests.support.models.reference import Reference
 
 
 @pytest.fixture(scope="module")
 def published():
     return Reference("digits-vae")
-
-
-def test_published_decoder_reaches_its_bar(published):
-    """Version 1 draws digits that the judge recognises and that vary as the manifest says."""
-    facts, labels = published.manifest.generation, np.arange(1000) % 10
-    noise = np.random.default_rng(0).standard_normal((1000, 6), dtype=np.float32)
-    made = published.predict({facts.noise: noise, facts.label: labels}, "decode")[facts.output]
-    metrics = measure_generation(made, labels, load_digits().test)
-    assert facts.graph == "decode"
-    assert facts.picture.scale * 255 == pytest.approx(16)
-    for name, least in {"agreement": 0.97, "least_class_agreement": 0.93, "diversity": 0.7}.items():
-        assert metrics[name] >= published.manifest.quality.bar[name] == least
-        assert metrics[name] == pytest.approx(published.manifest.quality.metrics[name], abs=0.002)
 
 
 def test_published_anomaly_score_tells_digits_from_what_is_none(published):

@@ -17,6 +17,7 @@ from model_store.errors import BadGraph
 from model_store.graphs import locales
 from model_store.graphs.locales import has_locale, with_available_locale
 from tests.support.models import graphs
+from tests.support.models.text import make_model
 
 ORT = tuple(map(int, ort.__version__.split(".")[:2]))
 
@@ -110,16 +111,11 @@ def test_locale_that_is_there_stays() -> None:
 
 def test_node_inside_of_another_is_found() -> None:
     """A node in a branch of an If is replaced, and the other branch stays."""
-    text = helper.make_tensor_value_info("y", TensorProto.STRING, ["m"])
-    branches = {
-        "then_branch": [helper.make_node("StringNormalizer", ["x"], ["y"], case_change_action="LOWER", locale=LACKED)],
-        "else_branch": [helper.make_node("Identity", ["x"], ["y"])],
-    }
-    bodies = {name: helper.make_graph(nodes, name, [], [text]) for name, nodes in branches.items()}
-    content = graphs.build(
-        [helper.make_node("If", ["which"], ["y"], **bodies)],
-        [("x", TensorProto.STRING, ["n"]), ("which", TensorProto.BOOL, [])],
-        [("y", TensorProto.STRING, ["m"])],
+    lower = f'StringNormalizer<case_change_action="LOWER", locale="{LACKED}">(x)'
+    content = make_model(
+        "string[n] x, bool which => string[m] y",
+        f"y = If<then_branch = a () => (string[m] p) {{ p = {lower} }}, "
+        "else_branch = b () => (string[m] q) { q = Identity(x) }>(which)",
     )
     session = ort.InferenceSession(with_available_locale(content))
     assert session.run(None, {"x": TEXTS[:1], "which": np.array(True)})[0].tolist() == ["é"]

@@ -13,10 +13,7 @@ INPUT = 'name: "x" data_type: TYPE_FP32 dims: [ 1 ]'
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (
-            configs.ENSEMBLE,
-            r"an ensemble of other models \(preprocess, classify\): pipelines of models are not served",
-        ),
+        (configs.ENSEMBLE, r"an ensemble of other models \(preprocess, classify\): pipelines of models are not served"),
         ('ensemble_scheduling { step { model_name: "a" } }', r"an ensemble of other models \(a\)"),
         (configs.TENSORRT, "backend 'tensorrt': this server runs ONNX files only"),
         ('platform: "pytorch_libtorch"', "platform 'pytorch_libtorch': this server runs ONNX files only"),

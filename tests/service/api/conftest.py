@@ -32,7 +32,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(store: Path) -> Iterator[Serving]:
-    with Serving(settings_for(store, max_body_bytes=4 << 20), FAST) as serving:
+    with Serving(settings_for(store, max_body_bytes=4 << 20, max_rows=8), FAST) as serving:
         yield serving
 
 

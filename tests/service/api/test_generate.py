@@ -60,24 +60,6 @@ def test_model_that_fails_at_once_is_plain_json_with_500(client: httpx.Client, r
     assert_error(ask(client, "exhausting", {"x": 9}, route), 500, "the model failed")
 
 
-def test_parameter_that_is_null_is_as_absent(client: httpx.Client) -> None:
-    """A null parameter, beside the inputs or in `parameters`, means the same as none; so does null `parameters`."""
-    nulls = {"id": None, "steps": None, "timeout": None, "mine": None}
-    plain = ask(client, "double", {"x": [1, 2, 3]})
-    assert plain.status_code == 200
-    for body in ({**nulls, "parameters": None}, {"parameters": nulls}):
-        assert ask(client, "double", {"x": [1, 2, 3], **body}).text == plain.text
-
-
-def test_failure_after_the_first_event_is_an_event(client: httpx.Client) -> None:
-    """An error after the first event is the last event of the stream, with the usual text."""
-    response = ask(client, "counter", {"x": 2, "steps": 5}, "generate_stream")
-    assert response.status_code == 200
-    *steps, error = read_events(response)
-    assert [step["value"] for step in steps] == [10.0, 12.0]
-    assert error["error"].startswith("the model failed on this request")
-
-
 @pytest.mark.parametrize(
     ("model", "inputs", "outputs"),
     [
@@ -101,17 +83,27 @@ def test_inputs_and_outputs_are_flat(client: httpx.Client, model: str, inputs: J
 
 
 def test_id_version_and_parameters(client: httpx.Client) -> None:
-    """The id comes back, a version may be named, inputs may be within `parameters`, and a timeout counts."""
+    """The id comes back, inputs may be within `parameters`, version and timeout count, and null is as absent."""
     body = {"id": "me", "parameters": {"x": [1, 2, 3], "temperature": 0.5}, "stream": False, "timeout": 60_000_000}
     answer = ask(client, "double/versions/1", body).json()
     assert answer == {"id": "me", "model_name": "double", "model_version": "1", "y": [2.0, 4.0, 6.0]}
     assert ask(client, "double", {**body, "timeout": 1}).status_code in (429, 504)
+    nulls = {"id": None, "steps": None, "timeout": None, "mine": None}
+    plain = ask(client, "double", {"x": [1, 2, 3]})
+    assert plain.status_code == 200
+    for body in ({**nulls, "parameters": None}, {"parameters": nulls}):
+        assert ask(client, "double", {"x": [1, 2, 3], **body}).text == plain.text
 
 
 def test_loop_streams_its_steps(client: httpx.Client) -> None:
-    """Each step is an event; it begins at zeros or the state sent. Without a stream the last step is the answer."""
+    """Each step is an event, from zeros or the state sent; the last one is the answer alone; an error ends it."""
     events = read_events(ask(client, "counter", {"id": "a", "x": 1, "steps": 3}, "generate_stream"))
     told = {"id": "a", "model_name": "counter", "model_version": "1"}
     assert events == [told | {"next_total": n + 1, "value": 10.0 + n} for n in range(3)]
     answer = ask(client, "counter", {"x": 1, "total": 1, "steps": 3}).json()
     assert (answer["next_total"], answer["value"]) == (4, 13.0)
+    response = ask(client, "counter", {"x": 2, "steps": 5}, "generate_stream")
+    assert response.status_code == 200
+    *begun, error = read_events(response)
+    assert [step["value"] for step in begun] == [10.0, 12.0]
+    assert error["error"].startswith("the model failed on this request")

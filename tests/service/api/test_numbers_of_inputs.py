@@ -52,7 +52,7 @@ def test_other_numbers_of_tensors_are_refused(client: httpx.Client, body: dict[s
 
 
 def test_model_without_inputs_runs_for_each_request(client: httpx.Client):
-    """Requests without a tensor get new numbers each: as JSON, in binary form, and on the protocol's flat routes."""
+    """Requests without a tensor get new numbers each, in every form; KServe's predict, which needs rows, refuses."""
     outputs = [infer(client, "draw", inputs=[]).json()["outputs"][0] for _ in range(3)]
     assert [output["shape"] for output in outputs] == [[2, 2]] * 3
     found = [output["data"] for output in outputs] + [client.post("/v2/models/draw/generate", json={}).json()["y"]]
@@ -65,10 +65,6 @@ def test_model_without_inputs_runs_for_each_request(client: httpx.Client):
     assert all(0 <= number < 1 for numbers in found for number in numbers)
     raw = client.post("/v2/models/draw/infer", content=b"", headers={LENGTH: "0"})
     assert (raw.status_code, "a model with one input, but there are 0" in raw.json()["error"]) == (400, True)
-
-
-def test_model_without_inputs_has_no_rows_for_kserve(client: httpx.Client):
-    """KServe's predict needs rows, so it refuses such a model and names the route that answers."""
     refused = client.post("/v1/models/draw:predict", json={"instances": [{}]})
     assert refused.status_code == 400
     assert refused.json()["error"].startswith("model 'draw' takes no rows")

@@ -3,8 +3,6 @@
 import base64
 import itertools
 import json
-import struct
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from model_store.tasks import Picture
 from service.api.openapi.examples import EXAMPLES
 from service.codecs.picture_writer import encode_png
+from tests.model_store.pictures.test_reading import claim
 from tests.support.answers import assert_error
 from tests.support.models import failing
 from tests.support.servers import FAST, Serving, settings_for
@@ -28,14 +27,8 @@ every_route = pytest.mark.parametrize("route", ROUTES)
 
 
 def bomb(width: int, height: int) -> dict[str, str]:
-    """A row with a PNG of a few kB that claims to have this size; its first rows are all there is."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    data = chunk(b"IDAT", zlib.compress(bytes(1 << 20))) + chunk(b"IEND", b"")
-    return {"image": base64.b64encode(b"\x89PNG\r\n\x1a\n" + head + data).decode()}
+    """A row with a PNG of a few bytes that claims to have this size."""
+    return {"image": base64.b64encode(claim(width, height)).decode()}
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +58,7 @@ COMMON: dict[str, tuple[dict[str, Any], int, str]] = {
 
 @every_route
 @pytest.mark.parametrize(("sent", "status", "text"), COMMON.values(), ids=COMMON)
-def test_fault_of_any_route_gets_its_status_and_reason(
-    tiny: httpx.Client, route: str, sent: dict[str, Any], status: int, text: str
-):
+def test_fault_of_a_route_has_its_status(tiny: httpx.Client, route: str, sent: dict[str, Any], status: int, text: str):
     """A fault that does not depend on the task is answered alike on all four routes."""
     if "json" in sent:
         sent = {**sent, "json": {**failing.GOOD[route], **sent["json"]}}
@@ -99,22 +90,16 @@ def test_failure_of_the_model_is_500_and_harms_nobody_else(tiny: httpx.Client, r
 
 
 @every_route
-def test_passed_deadline_is_504(
-    failing_server: Serving, tiny: httpx.Client, route: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_late_request_is_504(failing_server: Serving, tiny: httpx.Client, route: str, monkeypatch: pytest.MonkeyPatch):
     """A task whose deadline passes before its model runs is 504."""
-    assert failing_server.worker is not None
     times = itertools.count(step=100)
     monkeypatch.setattr(failing_server.worker.handler, "clock", lambda: float(next(times)))
     assert_error(tiny.post(route, json=failing.GOOD[route]), 504, "the deadline passed")
 
 
 @every_route
-def test_deadline_that_cannot_be_met_is_429(
-    failing_server: Serving, tiny: httpx.Client, route: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_too_late_is_429(failing_server: Serving, tiny: httpx.Client, route: str, monkeypatch: pytest.MonkeyPatch):
     """A run that would end after the deadline is not begun once its duration is known: 429."""
-    assert failing_server.worker is not None
     device = failing_server.worker.device
     now = device.clock()
     monkeypatch.setattr(device, "clock", lambda: now)  # a model that has rested would be tried again
@@ -127,7 +112,6 @@ def test_deadline_that_cannot_be_met_is_429(
 @every_route
 def test_full_queue_is_429(failing_server: Serving, tiny: httpx.Client, route: str, monkeypatch: pytest.MonkeyPatch):
     """When the queue or the loop has as many waiting rows as allowed, one more is 429."""
-    assert failing_server.worker is not None
     model = failing_server.worker.registry.find_for_task(route.strip("/"), None, None)  # type: ignore[arg-type]
     queue = model.loop.table if model.loop else model.dispatcher.queue
     monkeypatch.setattr(queue, "waiting_rows", queue.max_queue_rows)
@@ -141,20 +125,16 @@ VAE = {"model": "digits-vae"}
 DIFFUSION = {"model": "digits-diffusion"}
 MONTHS = [20.0] * 12
 BOMB = bomb(60_000, 60_000)
+DENOISE = EXAMPLES["reconstruct"]["denoise"][1]
 
 REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "row of another shape": ("/classify", {"inputs": [[1, 2]]}, 400, "inputs[0]: expected a row of shape [1, 8, 8]"),
-    "no picture": ("/classify", {"inputs": [{"image": "AAAA"}]}, 415, "inputs[0].image: expected a PNG or JPEG"),
+    "no picture": ("/classify", {"inputs": [{"image": "AAAA"}]}, 415, "inputs[0].image: expected a JPEG, PNG, WebP"),
     "damaged picture": ("/classify", {"inputs": [bomb(100, 20_000)]}, 415, "got a damaged one"),
     "huge picture": ("/classify", {"inputs": [BOMB]}, 413, "pixels, got 60000 x 60000"),
     "huge photograph": ("/reconstruct", {"model": "photo-restorer", "inputs": [BOMB]}, 413, "got 60000 x 60000"),
     "one of several models": ("/reconstruct", {"inputs": [[1]]}, 404, "several models do reconstruct: name one in"),
-    "no such graph": (
-        "/reconstruct",
-        {**EXAMPLES["reconstruct"]["denoise"][1], "graph": "thin"},
-        400,
-        "graph: expected one of",
-    ),
+    "no such graph": ("/reconstruct", {**DENOISE, "graph": "thin"}, 400, "graph: expected one of"),
     "empty series": ("/predict_sequence", {**SERIES, "inputs": [[]]}, 400, "inputs[0]: expected 1 to 1000 values"),
     "input left out": ("/predict_sequence", {**SEA, "inputs": [MONTHS]}, 400, "expected an object with values, month"),
     "unknown letter": ("/predict_sequence", {**DATES, "inputs": ["суббота"]}, 400, "CYRILLIC SMALL LETTER ES"),
@@ -164,9 +144,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize(("route", "body", "status", "text"), REFUSED.values(), ids=REFUSED)
-def test_fault_of_a_task_gets_its_status_and_reason(
-    reference: httpx.Client, route: str, body: dict[str, Any], status: int, text: str
-):
+def test_task_fault_has_its_status(reference: httpx.Client, route: str, body: dict[str, Any], status: int, text: str):
     """What a task or its model does not take is refused with the field, what was expected and what came."""
     assert_error(reference.post(route, json=body), status, text)
 

@@ -1,7 +1,6 @@
 """Rows as people send them."""
 
 import base64
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,22 +13,19 @@ from PIL import Image as Pillow
 from model_store.graph import Graph, Tensor
 from model_store.manifest import Manifest
 from model_store.tasks import Image
+from service.codecs.model_context import ModelContext
 from service.codecs.picture_reader import PictureFile
-from service.codecs.rows import MAX_ROWS, Group, in_order, read_groups
+from service.codecs.rows import Group, in_order, read_groups
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
-from service.tasks.work import Limits, decode_rows
+from service.tasks.request import TaskOptions
+from service.tasks.work import Call, Limits, decode_rows
+from tests.model_store.pictures.test_reading import encode
 
 
 def describe(shape: tuple[int | str, ...], datatype: str = "FP32", image: Image | None = None) -> Manifest:
     tensor = Tensor(name="x", datatype=datatype, shape=("batch", *shape), batch_axis=0)
     graph = Graph(file="main.onnx", inputs=(tensor,), outputs=())
     return Manifest(name="m", task="tensors", graphs={"main": graph}, image=image)
-
-
-def encode(picture: Pillow.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def picture(value: int = 255) -> bytes:
@@ -65,11 +61,6 @@ MONTH = {"history": [1, 2], "month": 3}
 @pytest.mark.parametrize(
     ("manifest", "inputs", "error", "complaint"),
     [
-        (NUMBERS, None, InvalidInput, f"{EXPECTED}, got null"),
-        (NUMBERS, {}, InvalidInput, f"{EXPECTED}, got an object"),
-        (NUMBERS, "ab", InvalidInput, f"{EXPECTED}, got a string"),
-        (NUMBERS, [], InvalidInput, f"{EXPECTED}, got an array of 0"),
-        (NUMBERS, [[0, 0]] * (MAX_ROWS + 1), InvalidInput, f"{EXPECTED}, got an array of 65537"),
         (NUMBERS, [1, 2], InvalidInput, r"inputs\[0\]: expected a row of shape \[2\], got \[\]"),
         (NUMBERS, [[1, 2, 3]], InvalidInput, r"inputs\[0\]: expected a row of shape \[2\], got \[3\]"),
         (NUMBERS, [[[1], [2]]], InvalidInput, r"inputs\[0\]: expected a row of shape \[2\], got \[2, 1\]"),
@@ -85,19 +76,19 @@ MONTH = {"history": [1, 2], "month": 3}
         (NUMBERS, [{}], InvalidInput, r"inputs\[0\]: expected nested numbers or .*, got fields \[\]"),
         (describe((), "BYTES"), ["a", ["b"]], InvalidInput, r"inputs\[1\]"),
         (PICTURES, [BODY, {"image": "?"}], InvalidInput, r"inputs\[1\].image: expected a base64 text"),
-        (PICTURES, [BODY, as_row(b"none")], UnsupportedMedia, r"inputs\[1\].image: expected a PNG or JPEG picture"),
+        (
+            PICTURES,
+            [BODY, as_row(b"none")],
+            UnsupportedMedia,
+            r"inputs\[1\].image: expected a JPEG, PNG, WebP, ",
+        ),
         (PICTURES, [BODY, [[1, 2]]], InvalidInput, r"inputs\[1\]: expected a row of shape \[1, 2, 2\], got \[1, 2\]"),
         (several(), [MONTH, [1, 2]], InvalidInput, r"inputs\[1\]: .* takes an object of history, month, got an array"),
         (several(), [MONTH, {"history": [1]}], InvalidInput, r"inputs\[1\]: .* got fields \['history'\]"),
         (several(), [MONTH, {**MONTH, "year": 2}], InvalidInput, r"inputs\[1\]: .* got fields"),
         (several(), [MONTH, {**MONTH, "month": [1]}], InvalidInput, r"inputs\[1\]\.month: .* shape \[\], got \[1\]"),
         (several(), [MONTH, {**MONTH, "month": 1.5}], InvalidInput, r"inputs\[1\]\.month: expected INT64, got 1\.5"),
-        (
-            several(),
-            [MONTH, {**MONTH, "history": ["x"]}],
-            InvalidInput,
-            r"inputs\[1\]\.history: expected FP32, got 'x'",
-        ),
+        (several(), [MONTH, {**MONTH, "history": ["x"]}], InvalidInput, r"inputs\[1\]\.history: expected FP32, got"),
         (several(), [MONTH, FILE], InvalidInput, r"file 1 \(a\.png\): .* object of history, month, got a picture"),
     ],
 )
@@ -108,17 +99,13 @@ def test_first_row_at_fault_is_named(manifest: Manifest, inputs: Any, error: typ
 
 
 def test_row_of_several_inputs_is_an_object_of_them() -> None:
-    """Each input becomes its tensor; rows of different lengths become groups that know their places."""
+    """Each input becomes its tensor, a picture too; rows of different lengths become groups that know their places."""
     rows = [{"history": [1, 2], "month": 3}, {"month": 4, "history": [5]}, {"history": [6, 7], "month": 8}]
     first, second = read_groups(rows, several(), 1000)
     assert (first.places, second.places) == ([0, 2], [1])
     assert first.inputs["history"].tolist() == [[1, 2], [6, 7]]
     assert (first.inputs["month"].tolist(), first.inputs["month"].dtype) == ([3, 8], np.int64)
     assert second.inputs["history"].tolist() == [[5]]
-
-
-def test_picture_may_be_one_of_several_inputs() -> None:
-    """A row of several inputs may have a picture as one of them, by its name."""
     manifest = several(Image(input="history", channels=1, height=2, width=2))
     [group] = read_groups([{"history": as_row(picture()), "month": 3}], manifest, 1000)
     assert group.inputs["history"].tolist() == [[[[255, 255], [255, 255]]]]
@@ -143,7 +130,7 @@ def test_pictures_of_any_size_become_groups() -> None:
 
 
 def test_pictures_have_a_limit_alone_and_together() -> None:
-    """Each picture has a limit of pixels, in rows and in bodies, and so have all pictures of a request together."""
+    """Each picture has a limit of pixels, and so have all of a request: in the tensor, and as they are decoded."""
     for row, name in ((as_row(picture()), r"inputs\[0\]\.image"), (BODY, "body")):
         with pytest.raises(BodyTooLarge, match=f"^{name}: expected at most 15 pixels, got 4 x 4$"):
             read_groups([row], PICTURES, 15)
@@ -151,10 +138,6 @@ def test_pictures_have_a_limit_alone_and_together() -> None:
     assert len(read_groups([BODY] * 2, free, 32)) == 1
     with pytest.raises(BodyTooLarge, match=r"inputs\[2\]: expected at most 32 pixels in all rows together"):
         read_groups([BODY] * 3, free, 32)
-
-
-def test_pictures_that_are_decoded_have_a_limit_together() -> None:
-    """The limit counts pixels before they are made smaller, and holds before the next picture is decoded."""
     one = describe((1, 1, 1), image=Image(input="x", channels=1, height=1, width=1))
     cut = PictureFile(picture()[:50], "b")
     assert len(read_groups([BODY] * 8, one, 16)) == 1
@@ -164,16 +147,20 @@ def test_pictures_that_are_decoded_have_a_limit_together() -> None:
 
 def test_rows_that_nobody_waits_for_are_not_decoded() -> None:
     """The task was closed, at the deadline or because its caller has gone: the thread is there for others."""
-    work = decode_rows([PictureFile(noise_picture(200), "a")] * 2, PICTURES, Limits(max_pixels=1_000_000))
+    work = decode_rows(call([PictureFile(noise_picture(200), "a")] * 2))
     step = work.send(None)
     work.close()
     with pytest.raises(Cancelled):
         step.do()
 
 
-def decode(rows: list[Any] | None) -> tuple[list[Group], int]:
+def call(rows: Any) -> Call[TaskOptions]:
+    return Call(TaskOptions(), rows, ModelContext("m", "1", PICTURES), Limits(max_pixels=1_000_000))
+
+
+def decode(rows: Any) -> tuple[list[Group], int]:
     """The groups, and how often something was done in a thread."""
-    work, threads_asked, answer = decode_rows(rows, PICTURES, Limits(max_pixels=1_000_000)), 0, None
+    work, threads_asked, answer = decode_rows(call(rows)), 0, None
     while True:
         try:
             answer = work.send(answer).do()
@@ -197,6 +184,9 @@ def test_no_rows_and_too_many_are_refused_before_any_is_looked_at() -> None:
     """Millions of rows of a single number fit a body, and to look at them takes the event loop seconds."""
     with pytest.raises(InvalidInput, match=r"^inputs: expected an array of rows, got nothing$"):
         decode(None)
+    for rows, got in (({}, "an object"), ("ab", "a string"), ([], "an array of 0")):
+        with pytest.raises(InvalidInput, match=f"^{EXPECTED}, got {got}$"):
+            decode(rows)
     with pytest.raises(InvalidInput, match=f"^{EXPECTED}, got an array of 65537$"):
         decode(Unread([[0]] * 65_537))
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from service.metrics.definitions import ALL
 from service.metrics.folders import claim_folder, find_folder_of_siblings
 from service.metrics.meters import Metrics
 from service.metrics.storage import read_storage
@@ -28,7 +27,7 @@ def test_second_server_is_refused_and_breaks_nothing(tmp_path: Path) -> None:
 
 
 def test_restart_begins_with_nothing(tmp_path: Path) -> None:
-    """What an earlier server counted is not counted again, and files of others are left alone."""
+    """What an earlier server counted is not counted again, files of others stay, and a path through a file is none."""
     (tmp_path / "notes.txt").touch()
     with claim_folder(tmp_path):
         Metrics(tmp_path).rejected("m", "queue_full")
@@ -36,10 +35,6 @@ def test_restart_begins_with_nothing(tmp_path: Path) -> None:
     with claim_folder(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "server.lock"]
         assert ("m", "queue_full") not in Metrics(tmp_path).sums()["sluice_rejected"]
-
-
-def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
-    """A path through a file names the setting."""
     (tmp_path / "file").touch()
     with (
         pytest.raises(SettingsError, match=r"SLUICE_METRICS_DIR=.*: Not a directory"),
@@ -50,7 +45,7 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_reused_process_id_brings_no_gauge_of_a_dead_worker_back(tmp_path: Path) -> None:
     """Whether a worker lives is told by the lock on its file: its process id may be another's meanwhile."""
-    program = "import sys; from pathlib import Path; from service.metrics.meters import Metrics; m = Metrics(Path(sys.argv[1])); m.gauge('sluice_queue_rows', ('m', '1')).set(7); m.rejected('m', 'invalid')"  # noqa: E501
+    program = "import sys; from pathlib import Path; from service.metrics.meters import Metrics; m = Metrics(Path(sys.argv[1])); m.numbers('sluice_queue_rows', ('m', '1')).set(7); m.rejected('m', 'invalid')"  # noqa: E501
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
     for path in tmp_path.iterdir():
         path.rename(path.with_name(f"1-{path.name.partition('-')[2]}"))  # process 1 lives always
@@ -67,12 +62,12 @@ def test_half_a_line_and_a_strange_one_are_passed_over(tmp_path: Path) -> None:
     one = Metrics(tmp_path)
     one.rejected("m", "invalid")
     [series] = tmp_path.glob("*.series")
-    whole = len(list(read_storage(series, ALL)))
+    whole = len(list(read_storage(series)))
     series.write_text(series.read_text() + '["of_another_release", [], 0]\n["sluice_rej')
-    assert len(list(read_storage(series, ALL))) == whole
+    assert len(list(read_storage(series))) == whole
     (tmp_path / "2-1.series").touch()
     (tmp_path / "2-1.storage").touch()
-    assert list(read_storage(tmp_path / "2-1.series", ALL)) == []
+    assert list(read_storage(tmp_path / "2-1.series")) == []
 
 
 def test_workers_of_another_parent_have_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.metrics import meters
 from service.metrics.definitions import DEFINITIONS, ROWS, SECONDS
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics, ModelMeter
@@ -49,7 +50,7 @@ def count(metrics: Metrics, number: int) -> None:
     """So many refusals and waiting rows, and one batch of so many rows."""
     for _ in range(number):
         metrics.rejected("m", "queue_full")
-    metrics.gauge("sluice_queue_rows", ("m", "1")).set(number)
+    metrics.numbers("sluice_queue_rows", ("m", "1")).set(number)
     metrics.histogram("sluice_batch_rows", ("m", "1")).observe(number)
 
 
@@ -62,22 +63,23 @@ def leave(folder: Path, pid: int, number: int) -> None:
 
 @pytest.mark.parametrize(("alive", "depth", "workers"), [(True, 4.0, 2.0), (False, 1.0, 1.0)])
 def test_workers_are_summed_and_the_dead_keep_only_their_counters(
-    folder: Path, alive: bool, depth: float, workers: float
+    folder: Path, monkeypatch: pytest.MonkeyPatch, alive: bool, depth: float, workers: float
 ) -> None:
     """Whether a worker lives decides over its gauges and not over its counters and histograms."""
     leave(folder, 1, 3)
-    asked: list[int] = []
+    asked: list[str] = []
 
-    def is_alive(pid: int) -> bool:
-        asked.append(pid)
+    def is_alive(path: Path) -> bool:
+        asked.append(path.name.partition("-")[0])
         return alive
 
-    metrics = Metrics(folder, is_alive)
+    monkeypatch.setattr(meters, "is_in_use", is_alive)
+    metrics = Metrics(folder)
     count(metrics, 1)
     samples = exposed(metrics)
     assert (samples[REJECTED], samples[DEPTH], samples[WORKERS]) == (4, depth, workers)
     assert (samples[ROWS_SUM], samples[ROWS_COUNT]) == (4, 2)
-    assert set(asked) == {1}
+    assert set(asked) == {"1"}
 
 
 def test_worker_with_the_pid_of_a_dead_one_keeps_its_counters_apart(folder: Path) -> None:
@@ -89,7 +91,7 @@ def test_worker_with_the_pid_of_a_dead_one_keeps_its_counters_apart(folder: Path
     second.rejected("new", "too_late")
     for path in folder.glob(f"{os.getpid()}-*"):
         path.rename(path.with_name(path.name.replace(str(os.getpid()), "1")))
-    samples = exposed(Metrics(folder, lambda _: False))
+    samples = exposed(Metrics(folder))
     assert samples[key("sluice_rejected_total", model="new", reason="too_late")] == 2
     assert samples[key("sluice_rejected_total", model="old", reason="invalid")] == 1
 
@@ -117,23 +119,29 @@ def test_labels_of_any_text_survive(folder: Path) -> None:
     leave(folder, 1, 0)
     (series,) = folder.glob("1-*.series")
     series.write_text(series.read_text() + json.dumps(["sluice_rejected", [name, "x"], 50]) + "\n")
-    metrics = Metrics(folder, lambda _: True)
+    metrics = Metrics(folder)
     metrics.rejected(name, "x")
     assert exposed(metrics)[key("sluice_rejected_total", model=name, reason="x")] == 1
 
 
 def test_every_definition_is_exposed_with_help_and_type() -> None:
-    """A scrape before the first request already names all metrics, each with its type and a help text; bounds rise, or
-    counts would land in the wrong bucket."""
+    """All metrics are named before the first request, each with type and help, in both formats; bounds rise."""
     assert all(list(bounds) == sorted(set(bounds)) for bounds in (SECONDS, ROWS))
     families = {f.name: f for f in text_string_to_metric_families(expose(Metrics(), "")[0].decode())}
     assert set(families) == set(DEFINITIONS)
     for name, family in families.items():
         assert (family.type, family.documentation) == (DEFINITIONS[name].kind, DEFINITIONS[name].help)
+    metrics = Metrics()
+    metrics.rejected("m", "queue_full")
+    metrics.histogram("sluice_batch_rows", ("m", "1")).observe(3)
+    text, content_type = expose(metrics, "application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert {f.name for f in parse_openmetrics(text.decode())} == set(DEFINITIONS)
+    assert expose(metrics, "")[1].startswith("text/plain")
 
 
 def test_answers_are_counted_by_route_model_and_status() -> None:
-    """Each answer adds one to the counter of its status and its time to the route's histogram."""
+    """Each answer adds to the counter of its status and the time of its route; a series has one number."""
     metrics = Metrics()
     for status, seconds in ((200, 0.003), (200, 0.004), (429, 0.0001)):
         metrics.route("/classify", "m").answered(status, seconds)
@@ -142,6 +150,11 @@ def test_answers_are_counted_by_route_model_and_status() -> None:
         assert samples[key("sluice_requests_total", route="/classify", model="m", status=status)] == number
     assert samples[key("sluice_request_seconds_count", route="/classify", model="m")] == 3
     assert samples[key("sluice_request_seconds_sum", route="/classify", model="m")] == pytest.approx(0.0071)
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.numbers("sluice_rejected", ("m", "queue_full")).add(1.0)
+    metrics.rejected("m", "queue_full")
+    assert exposed(metrics)[REJECTED] == 3
 
 
 def test_engine_tells_its_meter_rows_and_seconds() -> None:
@@ -155,23 +168,3 @@ def test_engine_tells_its_meter_rows_and_seconds() -> None:
     sums = {"queue_seconds": 0.5, "batch_seconds": 0.25, "compute_seconds": 0.125, "batch_rows": 7}
     assert sums == {name: samples[key(f"sluice_{name}_sum", model="m", version="2")] for name in sums}
     assert samples[key("sluice_queue_rows", model="m", version="2")] == 9
-
-
-def test_one_series_has_one_number() -> None:
-    """Asking twice for a counter gives the same one, however it is asked for."""
-    metrics = Metrics()
-    for _ in range(2):
-        metrics.counter("sluice_rejected", ("m", "queue_full")).inc()
-    metrics.rejected("m", "queue_full")
-    assert exposed(metrics)[REJECTED] == 3
-
-
-def test_openmetrics_is_given_to_who_asks_for_it() -> None:
-    """The Accept header chooses the format, and the exposition is valid in it."""
-    metrics = Metrics()
-    metrics.rejected("m", "queue_full")
-    metrics.histogram("sluice_batch_rows", ("m", "1")).observe(3)
-    text, content_type = expose(metrics, "application/openmetrics-text; version=1.0.0")
-    assert content_type.startswith("application/openmetrics-text")
-    assert {f.name for f in parse_openmetrics(text.decode())} == set(DEFINITIONS)
-    assert expose(metrics, "")[1].startswith("text/plain")

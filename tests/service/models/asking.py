@@ -8,7 +8,7 @@ X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 Y = [2.0, 4.0, 6.0]
 
 
-def infer(client: httpx.Client, name: str, version: str = "", **parameters: Any) -> httpx.Response:
+def infer(client: httpx.Client, name: str = "double", version: str = "", **parameters: Any) -> httpx.Response:
     path = f"{name}/versions/{version}" if version else name
     return client.post(f"/v2/models/{path}/infer", json={"inputs": [X], "parameters": parameters})
 

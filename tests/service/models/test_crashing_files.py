@@ -46,10 +46,7 @@ def client(tmp_path: Path) -> Iterator[httpx.Client]:
 
 
 def test_file_that_ends_the_process_of_onnx_runtime_leaves_the_server_alive(client: httpx.Client) -> None:
-    """The model beside it is served; it is itself refused with the reason, or served with the right numbers.
-
-    Divisions that end the process are answered, of what callers send and of constants; by zero is the caller's error.
-    """
+    """It is refused with the reason or served right, the model beside it serves, and so do divisions that crash."""
     x = np.arange(24, dtype=np.float16).reshape(3, 2, 4)
     try:
         found = find_difference(infer(client, "crashing", {"x": x}), {"y": x.transpose(1, 0, 2)})

@@ -148,34 +148,26 @@ def test_weights_in_folders_below_are_found(tmp_path: Path, location: str) -> No
 
 
 def test_weights_lie_beside_the_file_in_a_folder_of_its_name(tmp_path: Path) -> None:
-    """A folder model.onnx holds the ONNX file with its weights, as Triton has it."""
+    """A folder model.onnx holds the ONNX file with its weights; a manifest names the file if it can hold the name."""
     folder = tmp_path / "m/1/model.onnx"
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(in_initializer().SerializeToString())
     (folder / "w.bin").write_bytes(W.tobytes())
     np.testing.assert_array_equal(answer(tmp_path), X["x"] * W)
-
-
-def test_files_that_the_model_does_not_name_stay_unread(tmp_path: Path) -> None:
-    """A configuration, labels or what else lies there is not opened: here it is a link that could not be read."""
-    folder = write(tmp_path, in_initializer(), "w.bin")
-    for name in ("config.pbtxt", "labels.txt", "w2.bin"):
-        (folder / name).symlink_to(name)
-    assert list(Store(tmp_path).find("m").read_plain().external) == ["w.bin"]
-    np.testing.assert_array_equal(answer(tmp_path), X["x"] * W)
-
-
-def test_file_that_only_looks_as_if_it_had_weights_elsewhere_is_given_to_the_runtime(tmp_path: Path) -> None:
-    """What cannot be parsed is passed on as it is: ONNX Runtime says what is wrong with it."""
-    content = b"no onnx \x0a\x08location"
-    assert Store(write_plain(tmp_path, "m", content)).find("m").read_plain().content == content
-
-
-def test_model_of_an_unusual_name_is_described_by_it(tmp_path: Path) -> None:
-    """The manifest made for a plain model names its file, or model.onnx where a manifest cannot hold the name."""
     for name, told in (("resnet.onnx", "resnet.onnx"), ("résnet.onnx", "model.onnx")):
         folder = write(tmp_path / name, in_initializer(), "w.bin")
         (folder / "model.onnx").rename(folder / name)
         loaded = load_version(Store(tmp_path / name).find("m"), Settings(provider="cpu"))
         assert loaded.manifest.graphs["main"].file == told
         assert loaded.manifest.files[told].size_bytes == (folder / name).stat().st_size
+
+
+def test_files_that_the_model_does_not_name_stay_unread(tmp_path: Path) -> None:
+    """Files that the model does not name are not opened, and an ONNX file that cannot be parsed is passed on."""
+    folder = write(tmp_path, in_initializer(), "w.bin")
+    for name in ("config.pbtxt", "labels.txt", "w2.bin"):
+        (folder / name).symlink_to(name)
+    assert list(Store(tmp_path).find("m").read_plain().external) == ["w.bin"]
+    np.testing.assert_array_equal(answer(tmp_path), X["x"] * W)
+    content = b"no onnx \x0a\x08location"
+    assert Store(write_plain(tmp_path / "other", "m", content)).find("m").read_plain().content == content

@@ -84,9 +84,7 @@ def test_terms_go_through_the_points(points: list[tuple[float, float]], terms: t
         ((1.0, 2.0, 0.0), (3.0, 1.0, 0.5), (3.0, 2.0, 0.5)),
     ],
 )
-def test_bound_of_the_manifest_is_only_raised(
-    measured: Terms | None, learned: Terms | None, terms: Terms | None
-) -> None:
+def test_bound_of_a_manifest_is_only_raised(measured: Terms | None, learned: Terms | None, terms: Terms | None) -> None:
     """What is learned at load counts where it is more than the manifest says, or where the manifest says nothing."""
     assert join_terms(measured, learned) == terms
 

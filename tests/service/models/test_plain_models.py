@@ -20,9 +20,7 @@ def load(root: Path, content: bytes, **settings: object) -> LoadedVersion:
     return load_version(version, Settings(store=root).replace(**settings))
 
 
-def test_graph_that_runs_on_nothing_that_was_tried_serves_untested(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_graph_that_runs_on_nothing_tried_serves_untested(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What ONNX Runtime runs on some input is never refused: it serves alone, with a warning that says what helps."""
     odd = model_of(
         [helper.make_node("Reshape", ["x", "shape"], ["wide"]), helper.make_node("Add", ["wide", "ones"], ["y"])],

@@ -89,9 +89,7 @@ def test_best_of_all_rounds_counts(monkeypatch: pytest.MonkeyPatch, times: dict[
 
 
 @pytest.mark.parametrize(("row_s", "threads"), [(60e-6, 2), (1.0, 1)], ids=["short runs", "one thread"])
-def test_no_second_session_is_opened_where_all_cores_cannot_pay(
-    times: dict[Session, float], row_s: float, threads: int
-) -> None:
+def test_no_second_session_where_all_cores_cannot_pay(times: dict[Session, float], row_s: float, threads: int) -> None:
     """Batches that take less than half a millisecond, or a single thread, need no second session."""
 
     def refuse(threads: int) -> Session:
@@ -127,8 +125,7 @@ def own_threads() -> set[int]:
 def test_threads_that_help_stand_apart_while_they_are_compared(
     monkeypatch: pytest.MonkeyPatch, times: dict[Session, float], fails: bool
 ) -> None:
-    """The measuring thread has a core on which no helper runs; afterwards all may run anywhere, as before, also where
-    the graph fails on its samples."""
+    """No helper runs on the core of the measuring thread; afterwards all may run anywhere, also after a failure."""
     before, others = os.sched_getaffinity(0), own_threads()
     own: list[set[int]] = []
     helpers: list[set[int]] = []
@@ -192,7 +189,7 @@ def test_measurement_waits_for_those_who_load() -> None:
 
 
 def test_two_that_measure_do_so_one_after_the_other() -> None:
-    """Two loads that both want to measure do not wait for each other, and are never both inside."""
+    """Two loads that both want to measure are never both inside, and one that fails lets the others go on."""
     own, both, inside, most = MeasurementLock(), threading.Barrier(2), [], []
 
     def measure() -> None:
@@ -207,11 +204,6 @@ def test_two_that_measure_do_so_one_after_the_other() -> None:
     for thread in threads:
         thread.join(30)
     assert most == [1, 1]
-
-
-def test_measurement_that_fails_lets_the_others_go_on() -> None:
-    """After a measurement that raises, the next one can begin."""
-    own = MeasurementLock()
     with pytest.raises(ZeroDivisionError), own.shared(), own.exclusive():
         raise ZeroDivisionError
     with own.shared(), own.exclusive():

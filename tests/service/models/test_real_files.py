@@ -78,9 +78,7 @@ def test_real_file_is_answered_as_by_plain_onnx_runtime(file: RealFile, root: Pa
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_model_of_scikit_learn_is_served_or_refused_with_what_helps(
-    name: str, root: Path, client: httpx.Client
-) -> None:
+def test_model_of_scikit_learn_is_served_or_told_what_helps(name: str, root: Path, client: httpx.Client) -> None:
     """Converted by skl2onnx. A ZipMap is refused by name, with ``zipmap=False``."""
     converted = MODELS[name]()
     graphs.write_plain(root, name, converted.content)

@@ -38,19 +38,13 @@ def test_configuration_without_limits_changes_nothing(text: str) -> None:
     ],
 )
 def test_levels_are_split_in_halves(levels: str, priorities: list[int]) -> None:
-    """The upper half goes first; a request that does not say, or asks for a level that there is not, has the default.
-
-    Without levels all requests are equal.
-    """
+    """The upper half goes first; without a level, or with one that there is not, it is the default."""
     found = read(levels)
     assert [found.priority_of(level) for level in range(len(priorities))] == priorities
 
 
 def test_timeout_of_the_configuration_is_that_of_the_wait() -> None:
-    """Requests may wait for so long, and a shorter time of their own counts only where the configuration lets it.
-
-    What they ask for is the time of the whole request where the configuration has no timeout, or only one that delays.
-    """
+    """Requests may wait so long, or shorter where that is allowed; else what they ask for is that of the whole."""
 
     def times(found: SchedulePolicy, asked_s: float | None) -> tuple[float | None, float]:
         schedule = found.schedule(asked_s, 0)

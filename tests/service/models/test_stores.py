@@ -2,8 +2,6 @@
 
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +12,8 @@ import pytest
 
 from service.settings import Settings, SettingsError
 from tests.service.models.asking import Y, index, infer, load
+from tests.support.answers import assert_error
 from tests.support.models import graphs
-from tests.support.processes import REPOSITORY
 from tests.support.servers import FAST, Serving, settings_for
 
 
@@ -41,20 +39,11 @@ def client(root: Path, request: pytest.FixtureRequest) -> Iterator[httpx.Client]
         yield client
 
 
-# No store
-
-
 @pytest.mark.parametrize(
     ("name", "fault"),
-    [
-        ("none", "there is none: correct the path"),
-        ("file", "it is not a folder: correct the path"),
-        (".", "permission is denied: let the user"),
-    ],
+    [("none", "there is none: correct"), ("file", "it is not a folder: correct"), (".", "permission is denied")],
 )
-def test_store_that_cannot_be_read_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fault: str
-) -> None:
+def test_unreadable_store_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fault: str) -> None:
     """It is an error of the settings, with the path, the setting and what to do, and not an empty store."""
     (tmp_path / "file").touch()
     monkeypatch.setattr(os, "access", lambda path, mode: False)
@@ -65,33 +54,18 @@ def test_store_that_cannot_be_read_is_refused(
     assert fault in str(caught.value)
 
 
-def test_worker_of_bentoml_serve_refuses_a_store_that_is_not_there(tmp_path: Path) -> None:
-    """A worker that is not started by `sluice serve` looks for the store too, and names the setting."""
-    done = subprocess.run(
-        [sys.executable, "-c", "import service.app; service.app._open_worker()"],
-        env={**os.environ, "SLUICE_STORE": str(tmp_path / "none")},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert f"SettingsError: SLUICE_STORE={tmp_path / 'none'} (--store): expected a folder of models" in done.stderr
-
-
 def test_empty_store_starts_with_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A store without models is no error, for they may come later; the log says where they are expected."""
+    """A store without models is live and not ready, for they may come later; the log says where they are expected."""
     with Serving(settings_for(tmp_path), FAST) as server, server.client() as client:
         assert client.get("/livez").status_code == 200
+        assert_error(client.get("/readyz"), 503, "no model serves")
         assert index(client) == {}
     [warning] = [r.getMessage() for r in caplog.records if r.name.startswith("sluice") and r.levelno > logging.INFO]
     assert warning == f"{tmp_path} holds no models: expected files <name>/<version>/model.onnx in it"
 
 
-# Lazy, exact, large
-
-
 def test_lazy_models_are_loaded_by_the_first_who_ask(tmp_path: Path) -> None:
-    """With SLUICE_LAZY nothing is loaded at the start. Callers who come at once wait for one load, and are answered;
-    one whose time was over before its model was there gets a 504; one who asks for a broken model gets the reason."""
+    """Callers who come at once wait for one load; one whose time is over gets 504, of a broken model the reason."""
     for name in ("double", "late", "unused"):
         graphs.write_plain(tmp_path, name, graphs.double())
     graphs.write_plain(tmp_path, "broken", b"no onnx")
@@ -138,9 +112,6 @@ def test_store_of_1500_models_starts_and_serves_each(tmp_path: Path, lazy: bool)
     with Serving(settings_for(tmp_path, lazy=lazy), FAST) as server, server.client() as client:
         for number in range(1500):
             assert infer(client, f"model-{number}").json()["outputs"][0]["data"] == Y
-
-
-# An unusual one
 
 
 def test_index_and_cards_tell_what_cannot_serve(client: httpx.Client) -> None:

@@ -37,10 +37,7 @@ def shapes_of(loaded: LoadedVersion) -> tuple[tuple[int | str, ...], ...]:
         ('max_batch_size: 4 input { name: "x" dims: [ -1, 3 ] }', "after the batch of max_batch_size, got"),
         ('input { name: "x" data_type: TYPE_INT8 }', "input 'x': expected data_type FP32 like the graph's, got INT8"),
         ('backend: "python"', "backend 'python'"),
-        (
-            'output { name: "y" label_filename: "l.txt" }',
-            "names the labels 'l.txt', which are not in the model's folder",
-        ),
+        ('output { name: "y" label_filename: "l.txt" }', "names the labels 'l.txt', which are not in the model"),
     ],
 )
 def test_configuration_that_does_not_fit_the_graph_is_refused(tmp_path: Path, config: str, text: str) -> None:
@@ -63,8 +60,7 @@ def test_configuration_that_does_not_fit_the_graph_is_refused(tmp_path: Path, co
     ],
 )
 def test_what_is_left_out_is_as_in_the_graph(tmp_path: Path, config: str, batches: bool) -> None:
-    """Names, types and sizes that a configuration leaves out are the graph's; so is the batch, as long as both the
-    inputs and the outputs are not given, and no size is fixed where the batch lies."""
+    """Names, types and sizes that are left out are the graph's; so is the batch, unless both sides are given."""
     loaded = load(tmp_path, config, graphs.double())
     assert loaded.signature.batches is batches
     assert [len(shape) for shape in shapes_of(loaded)] == [2, 2]
@@ -75,8 +71,7 @@ def test_what_is_left_out_is_as_in_the_graph(tmp_path: Path, config: str, batche
 
 
 def test_shapes_and_labels_are_those_that_callers_see(tmp_path: Path) -> None:
-    """Shapes that the graph has otherwise have the same elements in the same order; each line of a file of labels names
-    a class of its output."""
+    """Callers' shapes have the graph's elements in their order; each line of labels names a class of its output."""
     config = (
         'max_batch_size: 4 input { name: "x" data_type: TYPE_FP32 dims: [ 3, 1 ] reshape { shape: [ 3 ] } } '
         'output { name: "y" data_type: TYPE_FP32 dims: [ 1, 3 ] reshape { shape: [ 3 ] } label_filename: "l.txt" }'
@@ -86,6 +81,8 @@ def test_shapes_and_labels_are_those_that_callers_see(tmp_path: Path) -> None:
     rows = loaded.signature.check({"x": np.arange(6, dtype=np.float32).reshape(2, 3, 1)})
     assert (loaded.max_rows, rows.number) == (4, 2)
     assert loaded.session.run(rows.inputs)[0].tolist() == [[[0, 2, 4]], [[6, 8, 10]]]
+    with pytest.raises(InvalidInput, match="expected shape"):  # the graph's own
+        loaded.signature.check({"x": np.ones((2, 3), np.float32)})
 
 
 def test_rows_that_are_numbers_are_seen_with_an_axis(tmp_path: Path) -> None:
@@ -145,8 +142,7 @@ def warmup(inner: str, batch_size: int = 1, count: int = 1) -> str:
 
 
 def test_warm_up_runs_what_nobody_could_make_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A model that fails on all made-up inputs and runs on those of its configuration serves tested, its cost known; a
-    count of a billion is cut short."""
+    """A model that only runs on the samples of its configuration serves tested; a count of a billion is cut short."""
     untested = load(tmp_path / "plain", None, shifted_table())
     assert "serves untested" in caplog.text
     assert untested.cost.predict(1) == 0.0
@@ -182,9 +178,7 @@ def test_shapes_of_a_warm_up_are_those_that_the_graph_is_analysed_at(tmp_path: P
         ),
     ],
 )
-def test_warm_up_that_does_not_fit_is_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, reason: str
-) -> None:
+def test_warm_up_that_is_unfit_is_out(tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, reason: str) -> None:
     """The log says why, and the model serves as if there were none."""
     loaded = load(tmp_path, "max_batch_size: 4\n" + warmup(f"data_type: TYPE_{text}"), graphs.double())
     assert loaded.signature.batches

@@ -17,17 +17,13 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def test_base_path_and_port_are_followed(store: Path) -> None:
-    """The server is asked where its settings put it; one that listens on all addresses, at its own machine."""
+def test_base_path_and_port_are_followed(store: Path, tmp_path: Path) -> None:
+    """The server is asked where its settings put it, at its own machine; why it is not ready is what the route says."""
     settings = settings_for(store, base_path="/team/sluice", host="0.0.0.0")  # noqa: S104
     with Serving(settings, ASGI) as server:
         assert ask_ready(settings.replace(port=server.port)) == ""
         assert ask_ready(settings.replace(port=server.port, base_path="")).startswith("404 ")
     assert "refused" in ask_ready(settings.replace(port=server.port))
-
-
-def test_server_without_a_model_that_serves_is_not_ready(tmp_path: Path) -> None:
-    """The reason is that of the route."""
     (tmp_path / "broken" / "1").mkdir(parents=True)
     (tmp_path / "broken" / "1" / "model.onnx").write_bytes(b"no graph")
     settings = settings_for(tmp_path)

@@ -12,16 +12,11 @@ from tests.support.models import graphs
 from tests.support.servers import ASGI, Serving, settings_for
 
 
-def test_worker_that_was_ready_is_started_at_once() -> None:
-    """This holds however often it dies: it has loaded its models each time, so it cannot fail in a fast loop."""
+def test_worker_that_dies_at_start_waits_longer_each_time() -> None:
+    """A worker that was ready is started at once however often it dies; one that was not waits 0, 0.5, 1, 2 … 30 s."""
     restarts = Restarts()
     assert [restarts.find_delay_s(was_ready=True) for _ in range(5)] == [0.0] * 5
     assert restarts.failures == 0
-
-
-def test_worker_that_dies_at_start_waits_longer_each_time() -> None:
-    """The first restart is at once, the next after half a second, then twice as long each time, up to a limit."""
-    restarts = Restarts()
     delays = [restarts.find_delay_s(was_ready=False) for _ in range(55)]
     assert (delays[:5], delays[-1]) == ([0.0, 0.5, 1.0, 2.0, 4.0], MAX_DELAY_S)
     assert restarts.find_delay_s(was_ready=True) == restarts.find_delay_s(was_ready=False) == 0.0
@@ -46,9 +41,7 @@ RESTARTED_LONG_AGO = WorkerState(is_first=False, has_started=True, waits_long=Tr
     ],
     ids=["probes hear that it loads", "one is enough", "another serves", "a quick start", "a slow start"],
 )
-def test_worker_listens_before_it_is_ready_where_nobody_else_answers(
-    workers: list[WorkerState], listener: WorkerState | None
-) -> None:
+def test_worker_listens_before_it_is_ready_if_alone(workers: list[WorkerState], listener: WorkerState | None) -> None:
     """A first worker listens as soon as its event loop runs, one that replaces another only if it loads for long."""
     assert choose_listener(workers) is listener
 
@@ -59,9 +52,7 @@ def test_worker_that_is_not_ready_pauses_when_another_is() -> None:
     assert choose_paused([LISTENS, SERVES]) == [LISTENS]
 
 
-def test_worker_that_is_replaced_ends_as_told_but_has_less_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_worker_that_is_replaced_ends_as_told_but_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It sends itself the signal that its supervisor would send, and drains for no longer than a moment."""
     graphs.write_plain(tmp_path, "double", graphs.double())
     sent: list[tuple[int, int]] = []

@@ -56,9 +56,7 @@ NUMBER = st.one_of(
     compact=st.booleans(),
     request_id=st.text(alphabet='"\\data:[]{}, 01', max_size=20),
 )
-def test_short_way_and_general_parser_agree(
-    datatypes: list[str], data: list[Any], compact: bool, request_id: str
-) -> None:
+def test_short_way_and_parser_agree(datatypes: list[str], data: list[Any], compact: bool, request_id: str) -> None:
     """The short way gives the same bits or the same complaint as the general parser, for any values and texts."""
     inputs = [
         {"name": f"x{i}", "shape": [len(values)], "datatype": datatype, "data": values}

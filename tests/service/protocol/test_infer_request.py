@@ -132,16 +132,10 @@ VAST: Json = {"name": "x", "shape": [10**12], "datatype": "FP32"}
         (VAST | {"data": ["a"], "datatype": "BYTES"}, None, "expected 1000000000000 elements .*, got JSON of"),
         (VAST | {"parameters": {"binary_data_size": 10}}, bytes(10), "expected 4000000000000 bytes .*, got 10"),
         (VAST | {"parameters": {"binary_data_size": 4 * 10**12}}, bytes(10), "4000000000000 bytes of tensors after"),
-        (
-            VAST | {"datatype": "BYTES", "parameters": {"binary_data_size": 10}},
-            bytes(10),
-            "at least 4000000000000 bytes",
-        ),
+        (VAST | {"datatype": "BYTES", "parameters": {"binary_data_size": 10}}, bytes(10), "at least 4000000000000"),
     ],
 )
-def test_shape_beyond_the_body_is_refused_before_anything_is_asked(
-    item: Json, binary: bytes | None, complaint: str
-) -> None:
+def test_shape_beyond_the_body_is_refused_before_asking(item: Json, binary: bytes | None, complaint: str) -> None:
     """A small body that claims a vast tensor is refused before the engine is asked about its rows."""
     text = json.dumps({"inputs": [item]}, separators=(",", ":")).encode()
 
@@ -219,14 +213,10 @@ def test_optional_members_that_are_null_are_as_absent(nulls: Json) -> None:
 
 
 def test_null_beside_the_binary_form_is_as_absent() -> None:
-    """A binary input may have null as data, and an output null as parameters or as one of them."""
+    """Null as data of a binary input or as a parameter of an output is as absent, and so is the name of the model."""
     wanted = [{"name": "y", "parameters": None}, {"name": "z", "parameters": {"binary_data": None}}]
     header, inputs = parse({"inputs": [B | {"data": None}], "outputs": wanted}, bytes(8))
     assert (inputs["x"].tolist(), header.outputs) == ([0, 0], {"y": False, "z": False})
-
-
-def test_name_of_the_model_in_the_body_is_passed_over() -> None:
-    """The name of the model in the body, which KServe's client sends, is ignored."""
     assert parse({"model_name": "m", "inputs": [X]}).header == parse({"inputs": [X]}).header
 
 
@@ -286,9 +276,7 @@ def test_data_may_be_flat_or_nested(data: Any) -> None:
         ({"priority": 7, "mine": "anything", "also": 1.5, "flag": True}, None, 1),
     ],
 )
-def test_timeout_is_microseconds_and_one_is_the_highest_priority(
-    parameters: Json, timeout_s: float | None, priority: int
-) -> None:
+def test_timeout_in_microseconds_priority_from_one(parameters: Json, timeout_s: float | None, priority: int) -> None:
     """Timeout 0 is none and priority 0 the default, as in Triton; parameters of others are let through."""
     header = parse({"inputs": [X], "parameters": parameters}).header
     assert (header.timeout_s, header.priority) == (timeout_s, priority)

@@ -64,15 +64,6 @@ def test_answer_has_the_id_and_no_parameters_of_the_request() -> None:
     assert (answer["id"], answer["model_name"], answer["model_version"]) == ("a-1", "m", "3")
 
 
-@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3)])
-def test_empty_output_is_sent_in_either_form(shape: tuple[int, ...]) -> None:
-    """An output without elements keeps its shape: as an empty array, and as zero bytes."""
-    empty = {"y": np.zeros(shape, np.float32)}
-    assert render(empty)[0]["outputs"][0] == {"name": "y", "datatype": "FP32", "shape": [*shape], "data": []}
-    answer, rest, length = render(empty, **ALL_BINARY)
-    assert (answer["outputs"][0]["parameters"], rest, length is None) == ({"binary_data_size": 0}, b"", False)
-
-
 TWO = {"y": np.ones((1, 2), np.float32), "z": np.ones(1, np.int64)}
 
 

@@ -130,19 +130,33 @@ def nest(value: Any, depth: int) -> Any:
         ("FP32", [{}], "an object"),
         ("FP32", [True], "a boolean"),
         ("FP32", [[1, 2], [3, False]], "a boolean"),
+        ("FP32", ["nan", 1.0], "'nan'"),
+        ("FP32", ["NaN", "1.5"], "'1.5'"),
+        ("FP32", ["NaN", None], "null"),
+        ("FP32", ["NaN", True], "a boolean"),
+        ("FP32", ["+Infinity"], "'+Infinity'"),
+        ("INT64", ["NaN"], "'NaN'"),
         ("INT64", [1, True], "a boolean"),
         ("INT64", [1.0], "1.0"),
         ("INT64", [1, 2.5], "2.5"),
         ("INT64", [float("nan")], "nan"),
         ("BOOL", [True, 0], "a number"),
         ("BOOL", ["true"], "'true'"),
+        ("BOOL", ["NaN"], "'NaN'"),
         ("FP64", [10**400], "numbers out of range"),
+        ("BF16", [1.0, 3.4e38, "Infinity"], "3.4e+38, which is too large for it"),
+        ("FP16", [1.0, 65520.0, "Infinity"], "65520, which is too large for it"),
+        ("FP32", [1.0, 1e39, "Infinity"], "1e+39, which is too large for it"),
+        ("BYTES as strings", [["a"], [1]], "a number"),
+        ("BYTES as strings", [["a"], [True]], "a boolean"),
+        ("BYTES as strings", [["a"], [None]], "null"),
+        ("BYTES as strings", [["a"], [{}]], "an object"),
     ],
 )
 def test_value_of_another_type_is_refused(datatype: str, data: Any, got: str) -> None:
-    """Texts, null, objects, booleans and fractions are not converted: the first wrong value is told."""
+    """Texts, null, objects, booleans, fractions and what would overflow are not converted: the first one is told."""
     with pytest.raises(InvalidInput) as caught:
-        array_of(data, DATATYPES[datatype], "x")
+        array_of(data, DATATYPES[datatype.split()[0]], "x")
     assert str(caught.value) == f"x: expected {datatype}, got {got}"
 
 
@@ -157,13 +171,6 @@ def test_integer_out_of_range_is_refused(datatype: str, value: int) -> None:
     """A whole number that the datatype cannot hold is refused, never wrapped round."""
     with pytest.raises(InvalidInput, match=rf"^x: expected {datatype}, -?\d+ to \d+, got {value}$"):
         array_of([0, value] if abs(value) < 1 << 62 else [value], DATATYPES[datatype], "x")
-
-
-@pytest.mark.parametrize(("name", "value"), [("BF16", 3.4e38), ("FP16", 65520.0), ("FP32", 1e39)])
-def test_float_that_would_become_infinite_is_refused(name: str, value: float) -> None:
-    """A number that would become infinite in the datatype is refused as too large."""
-    with pytest.raises(InvalidInput, match=f"x: expected {name}, got .*, which is too large for it"):
-        array_of([1.0, value, "Infinity"], DATATYPES[name], "x")
 
 
 @pytest.mark.parametrize("data", [[[1, 2], [3]], [1, [2]], [[1], 2], [[], [1]], [[[1]], [[1, 2]]]])
@@ -195,13 +202,6 @@ def test_nesting_that_makes_no_tensor_is_refused(datatype: str, data: Any) -> No
     """Ragged texts, more than a hundred arrays, and ragged arrays that are flattened are the caller's fault."""
     with pytest.raises(InvalidInput, match=r"^x: "):
         array_of(data, DATATYPES[datatype], "x")
-
-
-@pytest.mark.parametrize("leaf", [1, 1.5, True, None, {}])
-def test_only_strings_are_texts(leaf: Any) -> None:
-    """An element of BYTES must be a string, wherever it stands."""
-    with pytest.raises(InvalidInput, match=r"^x: expected BYTES as strings, got"):
-        array_of([["a"], [leaf]], DATATYPES["BYTES"], "x")
 
 
 @pytest.mark.parametrize("name", IN_JSON)
@@ -253,33 +253,13 @@ def test_empty_array_has_the_datatype_that_was_asked_for(name: str, data: Any) -
 
 
 @pytest.mark.parametrize("name", ["FP32", "FP64"])
-@pytest.mark.parametrize(
-    "data", [["NaN", "Infinity", "-Infinity"], [["NaN"], [1]], [[-0.5, 2], ["Infinity", 1]], "NaN"]
-)
+@pytest.mark.parametrize("data", [["NaN", "Infinity", "-Infinity"], [["NaN"], [1]], [[2], ["Infinity"]], "NaN"])
 def test_texts_stand_for_numbers_that_json_lacks(data: Any, name: str) -> None:
     """The texts "NaN" and "Infinity" are the same numbers as the literals, alone, beside numbers and nested."""
     literals = json.loads(re.sub(r'"(NaN|-?Infinity)"', r"\1", json.dumps(data)))
     np.testing.assert_array_equal(
         array_of(data, DATATYPES[name], "x"), np.array(literals, DATATYPES[name].dtype), strict=True
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "got"),
-    [
-        ("FP32", ["nan", 1.0], "'nan'"),
-        ("FP32", ["NaN", "1.5"], "'1.5'"),
-        ("FP32", ["NaN", None], "null"),
-        ("FP32", ["NaN", True], "a boolean"),
-        ("FP32", ["+Infinity"], "'\\+Infinity'"),
-        ("INT64", ["NaN"], "'NaN'"),
-        ("BOOL", ["NaN"], "'NaN'"),
-    ],
-)
-def test_other_texts_are_no_numbers(name: str, data: Any, got: str) -> None:
-    """Other spellings, numbers in texts, and such texts for whole numbers are refused."""
-    with pytest.raises(InvalidInput, match=f"^x: expected {name}, got {got}"):
-        array_of(data, DATATYPES[name], "x")
 
 
 @pytest.mark.parametrize("depth", [32, 33, 64, 65, 100])

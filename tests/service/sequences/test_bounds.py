@@ -84,18 +84,14 @@ async def test_deadline_counts_while_a_request_waits_in_its_line(bench: Bench) -
     assert await bench.total(1, "late") == 3
 
 
-async def test_request_that_waits_while_its_model_stops_is_answered(bench: Bench) -> None:
-    """The request that the engine has accepted is finished, and those that wait behind it are refused."""
-    calls = [begin(bench.handler, body_of(1, "stop", *marks)) for marks in (("start",), (), ())]
-    await bench.model.dispatcher.drain()
-    assert [(await call.answer).status for call in calls] == [200, 503, 503]
-
-
 async def test_line_of_a_sequence_is_bounded(bench: Bench) -> None:
-    """Beyond the bound a request is 429, and those that wait are answered in order."""
+    """Beyond its bound a line is 429; when the model stops, what was accepted is finished and the rest refused."""
     calls = [begin(bench.handler, body_of(0, "long", "start")) for _ in range(MAX_WAITING + 2)]
     statuses = [(await call.answer).status for call in calls]
     assert statuses == [*[200] * (MAX_WAITING + 1), 429]
+    calls = [begin(bench.handler, body_of(1, "stop", *marks)) for marks in (("start",), (), ())]
+    await bench.model.dispatcher.drain()
+    assert [(await call.answer).status for call in calls] == [200, 503, 503]
 
 
 @pytest.mark.parametrize("settings", [{"max_sequences": 2}, {"max_sequence_bytes": 40}], ids=["number", "bytes"])

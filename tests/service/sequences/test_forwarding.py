@@ -137,8 +137,7 @@ async def test_unknown_sequence_is_refused_by_who_would_keep_it(pair: Pair) -> N
 
 @pytest.mark.parametrize("was_killed", [False, True])
 async def test_worker_that_is_not_there_is_503(store: Path, tmp_path: Path, one: Worker, was_killed: bool) -> None:
-    """Nobody listens, also on the socket that a killed worker has left: 503 with a time to come back, again and again,
-    and its sequences go on when another worker has taken the rank."""
+    """Where nobody listens it is 503 with a time to come back, and its sequences go on when another has its rank."""
     theirs = find_theirs(one)
     if was_killed:
         server = await asyncio.start_unix_server(lambda reader, writer: None, tmp_path / "1.forward")
@@ -292,21 +291,17 @@ async def test_answers_are_those_of_the_other_worker(pair: Pair) -> None:
         assert sum(float(line.split()[-1]) for line in counted if f'route="{route}"' in line) == 1
 
 
-async def test_large_bodies_pass(pair: Pair) -> None:
-    """A body larger than what is read ahead, with small ones behind it, arrives whole and in its order."""
-    calls = [begin(pair.one, body_of(1, pair.theirs, "start", padding="x" * (8 << 20)))]
-    calls += [begin(pair.one, body_of(1, pair.theirs)) for _ in range(3)]
-    assert [total_of(await call.answer) for call in calls] == [1, 2, 3, 4]
-
-
 async def test_order_is_kept_and_grpc_goes_the_same_way(pair: Pair) -> None:
-    """Requests of one sequence, all begun at once and over HTTP and gRPC, run in their order."""
+    """Requests of one sequence, begun at once over HTTP and gRPC, run in their order, large bodies too."""
     calls = []
     for i in range(20):
         body = body_of(i, pair.theirs, *(["start"] if i == 0 else []))
         length = str(len(body)).encode()
         calls.append(begin(pair.one, body, (GRPC_INFER, INFER)[i % 2], inference_header_content_length=length))
     assert [total_of(await call.answer) for call in calls] == [sum(range(i + 1)) for i in range(20)]
+    calls = [begin(pair.one, body_of(1, pair.theirs, "start", padding="x" * (8 << 20)))]
+    calls += [begin(pair.one, body_of(1, pair.theirs)) for _ in range(3)]
+    assert [total_of(await call.answer) for call in calls] == [1, 2, 3, 4]
 
 
 async def test_workers_agree_on_who_keeps_a_sequence(pair: Pair) -> None:

@@ -115,11 +115,15 @@ def test_other_routes_have_no_sequences(server: TritonServing) -> None:
 
 
 def test_state_that_is_an_output_too_is_given(server: TritonServing) -> None:
-    """Where the configuration lists the state among the outputs callers get it, and may ask for it alone."""
+    """A state that the configuration lists among the outputs is given and named; what the server fills is not."""
     both = ask(server, "grpc", "accumulate_int32_seen", 5 * ONE, 1, "s")
     assert {name: array.tolist() for name, array in both.items()} == {"y": [[5]], "next_s": [[5]]}
     state = ask(server, "http binary", "accumulate_int32_seen", 5 * ONE, 1, "e", outputs=["next_s"])
     assert state["next_s"].tolist() == [[10]]
+    for name, outputs in (("accumulate_int32", ["y"]), ("accumulate_int32_seen", ["y", "next_s"])):
+        metadata = server.http.get_model_metadata(name)
+        assert [(each["name"], each["shape"]) for each in metadata["inputs"]] == [("x", [-1, 1])]
+        assert [each["name"] for each in metadata["outputs"]] == outputs
 
 
 @pytest.mark.parametrize(
@@ -131,9 +135,7 @@ def test_state_that_is_an_output_too_is_given(server: TritonServing) -> None:
         ("undefined", np.array([[b"a", b"b"]], object), [[b"", b""]]),
     ],
 )
-def test_sequence_begins_as_the_configuration_says(
-    server: TritonServing, name: str, x: np.ndarray, first: list[list[Any]]
-) -> None:
+def test_sequence_begins_as_configured(server: TritonServing, name: str, x: np.ndarray, first: list[list[Any]]) -> None:
     """It begins with zeros or empty texts, or with the contents of a file."""
     for _ in range(2):
         sequence = next(_ids)
@@ -142,15 +144,11 @@ def test_sequence_begins_as_the_configuration_says(
 
 
 def test_state_of_an_open_size_begins_as_one_and_grows(server: TritonServing) -> None:
-    """A size of -1 is 1 at first, or what the initial state says, then that of the last output."""
+    """A size of -1 is 1 at first, or what the initial state says, then the output's; without a batch x is any size."""
     for name, begun in (("growing", [0.0]), ("empty", [])):
         for number, marks in ((1, "s"), (2, ""), (3, "e")):
             begun.append(float(number))
             assert ask(server, "grpc", name, row(number), name, marks)["y"].tolist() == [begun]
-
-
-def test_whole_shapes_of_any_size_are_taken(server: TritonServing) -> None:
-    """Without a batch a request may have any size that dims allow: the state begins as one number, and is broadcast."""
     x = np.array([1, 2, 3], np.float32)
     outputs = [ask(server, "grpc", "any_size", x, "any", marks)["y"].tolist() for marks in ("s", "", "e")]
     assert outputs == [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [3.0, 6.0, 9.0]]
@@ -221,18 +219,6 @@ def test_rows_that_mix_never_share_a_batch(server: TritonServing) -> None:
     assert [y.tolist() for y in outputs] == [[[1.0]]] * 5
 
 
-def test_sequences_that_share_batches_each_add_up(server: TritonServing) -> None:
-    """Of 24 sequences, six requests each, every answer is that of its own sequence."""
-
-    def one(number: int) -> list[int]:
-        name, marks = f"many {number}", ["s", *[""] * 4, "e"]
-        return [int(ask(server, "grpc", "accumulate_int32", number * ONE, name, m)["y"][0, 0]) for m in marks]
-
-    with ThreadPoolExecutor(8) as pool:
-        for number, totals in enumerate(pool.map(one, range(24))):
-            assert totals == [number * count for count in range(1, 7)]
-
-
 @virtual
 async def test_sequences_are_idle_for_as_long_as_their_model_says(tmp_path: Path) -> None:
     """Each model has its own time, from the last request of each sequence; without one it is a second, as in Triton."""
@@ -264,14 +250,6 @@ async def test_sequences_are_idle_for_as_long_as_their_model_says(tmp_path: Path
         assert (len(worker.sequences), worker.sequences.held_bytes) == (0, 0)
     finally:
         await worker.stop()
-
-
-def test_metadata_has_what_callers_send_and_get(server: TritonServing) -> None:
-    """What the server fills and keeps is not among the inputs and outputs."""
-    for name, outputs in (("accumulate_int32", ["y"]), ("accumulate_int32_seen", ["y", "next_s"])):
-        metadata = server.http.get_model_metadata(name)
-        assert [(each["name"], each["shape"]) for each in metadata["inputs"]] == [("x", [-1, 1])]
-        assert [each["name"] for each in metadata["outputs"]] == outputs
 
 
 STATE = 'state { input_name: "s" output_name: "next_s" data_type: TYPE_FP32 dims: [ 1 ] %s }'

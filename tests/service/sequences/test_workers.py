@@ -14,7 +14,7 @@ from tests.support.models import graphs
 from tests.support.processes import Served, free_port
 from tests.support.servers import Serving, settings_for
 
-PLAYERS = 12
+PLAYERS = 6
 STEPS = 6
 Totals = dict[str, list[float]]
 
@@ -49,7 +49,7 @@ def add_over_grpc(url: str, name: str, number: float, **marks: bool) -> float:
 
 
 def play(url: str) -> Totals:
-    """The totals of two sequences for each of twelve callers at once, their requests interleaved."""
+    """The totals of two sequences for each of six callers at once, their requests interleaved."""
     add = add_over_http if url.startswith("http") else add_over_grpc
 
     def play_two(player: int) -> Totals:

@@ -69,14 +69,6 @@ def test_options_have_defaults_and_a_query_says_the_same_as_json() -> None:
     assert Options.parse({"explain": "occlusion"}, loose=True) == Options(explain="occlusion")
 
 
-def test_prediction_is_the_most_probable_label() -> None:
-    """Each row gets its label with index and probability, in the order of the rows."""
-    first, second = classify([0.1, 0.2, 0.6, 0.1], [0.7, 0.1, 0.1, 0.1])
-    best = {"label": "cat", "index": 2, "probability": pytest.approx(0.6)}
-    assert first == {**best, "top": [best]}
-    assert (second["label"], second["index"]) == ("ant", 0)
-
-
 def test_equal_probabilities_come_in_the_order_of_the_labels() -> None:
     """A tie is always broken the same way, whoever shares the batch and however many labels there are."""
     labels = tuple(f"label {i}" for i in range(200))
@@ -106,7 +98,7 @@ MODEL = make({"main": classifier(4)}, task="classify", labels=LABELS, classes={"
 
 def test_probabilities_that_are_no_numbers_are_a_failure_of_the_model() -> None:
     """A NaN never becomes a label."""
-    with pytest.raises(ModelFailure, match="gave probabilities that are not numbers"):
+    with pytest.raises(ModelFailure, match="with numbers that are not finite"):
         classify([0.1, np.nan, 0.2, 0.1])
 
 
@@ -120,3 +112,26 @@ def test_work_answers_every_row_with_model_and_version() -> None:
         assert [(i["label"], i["index"]) for i in item["top"]] == [(i["label"], i["index"]) for i in alone["top"]]
         assert item["probability"] == pytest.approx(alone["probability"])
         assert "explanation" not in item
+
+
+def test_row_of_several_labels_has_those_above_the_threshold() -> None:
+    """Most probable first; the caller's threshold counts more than the model's, which counts more than 0.5."""
+    row = [0.2, 0.9, 0.6, 0.3]
+    several = MANIFEST.model_copy(update={"classes": Classes(probabilities="p", multi_label=True)})
+    strict = several.model_copy(update={"classes": Classes(probabilities="p", multi_label=True, threshold=0.7)})
+
+    def labels(manifest: Manifest, threshold: float | None = None) -> list[str]:
+        answer = predictions(manifest, {"p": np.array([row], np.float32)}, 1, threshold)[0]
+        return [one["label"] for one in answer["labels"]]
+
+    assert labels(several) == ["bee", "cat"]
+    assert labels(strict) == ["bee"]
+    assert labels(strict, 0.25) == ["bee", "cat", "dog"]
+    assert labels(strict, 0.95) == []
+    assert "labels" not in classify(row)[0]
+
+
+def test_threshold_is_for_rows_of_several_labels() -> None:
+    """A row of one label always has it."""
+    with pytest.raises(InvalidInput, match="threshold: a row has one label with model 'm'"):
+        ask(task, MODEL, [[[[1.0, 0], [0, 1]]]], threshold=0.5)

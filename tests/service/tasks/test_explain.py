@@ -108,12 +108,7 @@ REFUSED: dict[str, tuple[Driver, list[Any], dict[str, Any], str]] = {
     "texts": (of_texts(), [["ant"]], {"explain": True}, "explain: expected a classifier of one input of numbers"),
     "picture of none": (NONE, [ROW], {"wants_picture": True}, "accept: image/png shows an explanation, and none is"),
     "format of none": (NONE, [ROW], PICTURE, "explanation_format: a picture shows an explanation, and"),
-    "picture of two": (
-        NONE,
-        [ROW, ROW],
-        {"wants_picture": True, "explain": True},
-        "accept: image/png shows the explanation of one row, got 2",
-    ),
+    "picture of two": (NONE, [ROW, ROW], {"wants_picture": True, "explain": True}, "accept: image/png .* row, got 2"),
     "picture of features": (
         of_features(6),
         [[1.0] * 6],
@@ -155,9 +150,7 @@ def test_gradients_are_those_of_the_predicted_class(integrates: bool) -> None:
     [(gradients(), "integrated_gradients", 20, [256, 256, 128]), (None, "occlusion", 100, [256, 144])],
     ids=["integrated gradients", "occlusion"],
 )
-def test_explanations_run_in_bounded_batches_and_keep_rows_apart(
-    explain: bytes | None, method: str, count: int, runs: list[int]
-) -> None:
+def test_explanations_run_in_bounded_batches(explain: bytes | None, method: str, count: int, runs: list[int]) -> None:
     """The points or windows of all rows run as rows, at most 256 at a time; each row gets what it gets alone."""
     model = make_model(explain)
     rows = np.random.default_rng(0).random((count, 1, 2, 2)).round(3)

@@ -19,7 +19,8 @@ from service.errors import InvalidInput, ModelFailure
 from service.protocol.json import render_json
 from service.tasks import generate
 from service.tasks.diffusion import choose_levels, plan_loop_request, read_sampling
-from service.tasks.work import Limits
+from service.tasks.generate import Options
+from service.tasks.work import Call, Limits
 from tests.support import driving
 from tests.support.driving import LIMITS, Driver, body_of, load, make
 from tests.support.models.graphs import build
@@ -175,7 +176,7 @@ def test_sample_that_is_no_number_is_a_failure_of_the_model() -> None:
 
 
 def test_rows_come_from_the_noise_of_seed_and_position() -> None:
-    """Row i is what the model makes of the noise of (seed, i); classes, where there are any, come in turn."""
+    """Row i is made of the noise of (seed, i), classes come in turn; a drawn seed is told and repeats the rows."""
     body = body_of(ask(ONE_RUN, count=4, seed=7))
     rows = body.pop("outputs")
     assert body == {"model": "m", "version": "1", "seed": 7, "labels": ["ant", "bee", "cat", "ant"]}
@@ -183,10 +184,6 @@ def test_rows_come_from_the_noise_of_seed_and_position() -> None:
     for row, output in enumerate(rows):
         expected = draw_normal(7, row, 0, (1, 2, 2)) + np.float32(10 * (row % 3))
         np.testing.assert_array_equal(np.array(output, np.float32), expected)
-
-
-def test_drawn_seed_is_returned_and_repeats_the_rows() -> None:
-    """Without a seed one is drawn, another each time, exact in any caller's numbers."""
     first, second = body_of(ask(ONE_RUN)), body_of(ask(ONE_RUN))
     assert first["seed"] != second["seed"]
     assert max(first["seed"], second["seed"]) <= 2**53
@@ -282,9 +279,10 @@ def test_graph_that_always_draws_gets_its_noise() -> None:
     """A model whose share of new noise cannot be turned down takes all of it: zeros would not be its diffusion."""
     model = diffuser(eta=None)
     facts = model.manifest.generation
-    sampling = read_sampling(facts.diffusion, model.context, LIMITS, None, None, None)
+    call = Call(Options(), None, model.context, LIMITS)
+    sampling = read_sampling(call, facts.diffusion)
     begin = {"sample": np.zeros((2, 1, 2, 2), np.float32)}
-    request = plan_loop_request(begin, 5, sampling, model.context, facts, None, None)
+    request = plan_loop_request(call, facts, begin, 5, sampling, None)
     drawn = request.by_step["noise"](slice(1, 2), 3)
     np.testing.assert_array_equal(drawn, draw_normal(5, 1, 4, (1, 2, 2))[None])
 

@@ -74,9 +74,10 @@ def test_picture_of_another_format_is_unsupported(media_type: str) -> None:
 
 
 def test_json_object_is_fields_and_rows() -> None:
-    """Rows are taken out of the fields; what is left are the options, as strict as JSON is."""
+    """Rows are taken out of the fields; what is left are the options, to which a query string adds texts."""
     assert read(b'{"inputs": [[1]], "top_k": 3}') == TaskRequest({"top_k": 3}, [[1]], False, False)
     assert read(b'{"seed": 1}').rows is None
+    assert read(b'{"seed": 1}', query=b"number=3") == TaskRequest({"seed": 1, "number": "3"}, None, True, False)
 
 
 @pytest.mark.parametrize("content_type", ["", "application/x-www-form-urlencoded", "text/plain"])
@@ -85,14 +86,8 @@ def test_unknown_content_type_is_read_as_json(content_type: str) -> None:
     assert read(b'{"inputs": [1]}', content_type).rows == [1]
 
 
-def test_picture_as_a_body_is_one_row() -> None:
-    """The options come from the query string then, as texts."""
-    request = read(PNG, "Image/PNG; x=y", b"top_k=3&model=a%20b&note=")
-    assert request == TaskRequest({"top_k": "3", "model": "a b", "note": ""}, [PictureFile(PNG, "body")], True, False)
-
-
 def test_files_of_a_form_are_rows_in_order() -> None:
-    """Files become rows as they come, whatever they are called; the other fields are options, and may be all."""
+    """A picture as the body, and files of a form in their order, are rows; query and other fields are the options."""
     body, content_type = form(
         file("b", "image/png", b"1"), ('name="top_k"', b"3"), file("a", "application/octet-stream", b"2")
     )
@@ -100,11 +95,8 @@ def test_files_of_a_form_are_rows_in_order() -> None:
     assert [row.content for row in request.rows or []] == [b"1", b"2"]
     assert (request.fields, request.loose) == ({"top_k": "3", "model": "m"}, True)
     assert read(*form(('name="count"', b"3"))).rows is None
-
-
-def test_query_beside_json_is_taken_as_texts() -> None:
-    """Fields of the query string add to those of the body."""
-    assert read(b'{"seed": 1}', query=b"number=3") == TaskRequest({"seed": 1, "number": "3"}, None, True, False)
+    request = read(PNG, "Image/PNG; x=y", b"top_k=3&model=a%20b&note=")
+    assert request == TaskRequest({"top_k": "3", "model": "a b", "note": ""}, [PictureFile(PNG, "body")], True, False)
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,19 @@ def test_port_of_grpc_that_cannot_be_is_refused() -> None:
     assert Settings().grpc_port == 0
 
 
+@pytest.mark.parametrize("host", ["nobody.invalid", "x" * 70, "192.0.2.1"], ids=["unknown", "long", "elsewhere"])
+def test_host_that_cannot_be_listened_on_is_refused(host: str) -> None:
+    """A name without an address, and an address of another machine, are refused with their setting."""
+    with pytest.raises(SettingsError, match=rf"^SLUICE_HOST={host}"):
+        open_listener(find_address(Settings(host=host, port=0)), 1)
+
+
 def test_host_name_becomes_an_address() -> None:
-    """The name localhost becomes its IPv4 address, and addresses stay as they are."""
+    """localhost becomes its IPv4 address, others stay as they are, and IPv6 is written in brackets before its port."""
     assert find_address(Settings(host="localhost", port=0)).host == "127.0.0.1"
     for address in ("127.0.0.1", "0.0.0.0", "::1", "::"):  # noqa: S104
         assert find_address(Settings(host=address, port=0)).host == address
+    assert [join_address(host, 80) for host in ("127.0.0.1", "::1")] == ["127.0.0.1:80", "[::1]:80"]
 
 
 def test_port_of_a_server_that_has_just_ended_is_free() -> None:
@@ -42,11 +50,6 @@ def test_port_of_a_server_that_has_just_ended_is_free() -> None:
             accepted.close()  # the server ends first, so its side lingers
             client.recv(1)
     assert find_address(Settings(port=port)).port == port
-
-
-def test_addresses_are_written_with_their_port() -> None:
-    """An IPv6 address is written in brackets before its port."""
-    assert [join_address(host, 80) for host in ("127.0.0.1", "::1")] == ["127.0.0.1:80", "[::1]:80"]
 
 
 def test_socket_of_all_addresses_takes_both_families() -> None:

@@ -31,15 +31,11 @@ def test_limit_of_open_files_is_raised_as_far_as_is_needed(wanted: int, soft: in
 
 
 def test_fewer_connections_than_wanted_are_told_in_one_line():
-    """If the limit cannot be raised far enough, fewer connections are taken and one line says so."""
+    """If the limit cannot be raised far enough one line says that fewer are taken; room for none is an error."""
     printed, said = fit(5000, 500, 1000)
     assert (printed, said.count("\n")) == ([str(1000 - SPARE_FILES), "1000"], 1)
     assert f"SLUICE_MAX_CONNECTIONS=5000: expected {5000 + SPARE_FILES} open files, this process may have 1000" in said
     assert f"(ulimit -n): it takes {1000 - SPARE_FILES} connections" in said
-
-
-def test_no_room_for_a_connection_is_an_error():
-    """A process that could not take one does not start."""
     printed, said = fit(100, 200, 300)
     assert printed == []
     assert "SettingsError: SLUICE_MAX_CONNECTIONS=100: expected " in said

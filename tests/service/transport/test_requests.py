@@ -33,9 +33,7 @@ def chunked(body: bytes, *headers: str) -> bytes:
 @pytest.mark.parametrize("cut", ["whole", "body", "header", "bytes"])
 @pytest.mark.parametrize("coding", ["length", "chunks"])
 @pytest.mark.parametrize("upgrade", [(), H2C], ids=["plain", "h2c"])
-def test_body_is_read_however_it_is_cut(
-    wire: Wire, turn: Turn, coding: str, cut: str, path: str, upgrade: tuple[str, ...]
-):
+def test_body_is_read_in_any_pieces(wire: Wire, turn: Turn, coding: str, cut: str, path: str, upgrade: tuple[str, ...]):
     """A body is read by its length or chunks, in any pieces, also with h2c asked for, and the connection goes on."""
     body = body_of(5)
     whole = request_bytes(body, INFER, *upgrade) if coding == "length" else chunked(body, *upgrade)
@@ -52,9 +50,7 @@ def test_body_is_read_however_it_is_cut(
 
 @pytest.mark.parametrize("is_apart", [False, True], ids=["together", "apart"])
 @pytest.mark.parametrize("headers", [H2C, WEBSOCKET], ids=["h2c", "websocket"])
-def test_body_that_looks_like_a_request_is_not_answered_as_one(
-    wire: Wire, turn: Turn, headers: tuple[str, ...], is_apart: bool
-):
+def test_body_that_looks_like_a_request_is_none(wire: Wire, turn: Turn, headers: tuple[str, ...], is_apart: bool):
     """A body that looks like a request is not taken for one."""
     inner = live("smuggled")
     whole = request_bytes(inner, INFER, *headers)

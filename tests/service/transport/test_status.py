@@ -1,7 +1,6 @@
 """The table from errors to statuses, and the shape of an error answer."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -9,6 +8,7 @@ from service import errors
 from service.errors import ServiceError
 from service.transport.request import request_id_of
 from service.transport.status import STATUS, error_reply, status_of
+from tests.service.test_errors import EVERY
 
 NAMES = {
     400: "CallerError InvalidInput",
@@ -30,36 +30,30 @@ INTENDED = {name: status for status, names in NAMES.items() for name in names.sp
 SECRET = "CUDA error at /srv/secret/weights.bin"
 
 
-def walk(base: type[ServiceError]) -> Iterator[type[ServiceError]]:
-    for child in base.__subclasses__():
-        if child.__module__ == errors.__name__:
-            yield child
-            yield from walk(child)
-
-
-EVERY = (ServiceError, *walk(ServiceError))
-
-
 def make(cls: type[ServiceError]) -> ServiceError:
     takes_choices = issubclass(cls, errors.WrongMethod | errors.UnsupportedCoding)
     return cls(SECRET, ("POST",)) if takes_choices else cls(SECRET)
 
 
 def test_every_error_is_in_the_table() -> None:
-    """Every error of the tree is in the table, with the status that is intended here."""
+    """Every error is in the table, with the status intended here; a new one has that of its nearest ancestor."""
     assert {cls.__name__ for cls in EVERY} == set(INTENDED)
     assert set(EVERY) == set(STATUS)
+    nearest = {errors.QueueFull: 429, errors.CallerError: 400, errors.ModelFailure: 500}
+    for base, status in nearest.items():
+        assert status_of(type("New", (base,), {})("text")) == status
 
 
 @pytest.mark.parametrize("cls", EVERY)
 def test_error_has_its_status_and_text(cls: type[ServiceError]) -> None:
-    """An error answer has its status, the request id and the text of the error; a 500 points to the log instead."""
+    """An error has its status, the request id and its text, or of a 500 the log; what passes has a Retry-After."""
     reply = error_reply(make(cls), "id-1")
     body = json.loads(b"".join(reply.chunks))
     assert status_of(make(cls)) == reply.status == INTENDED[cls.__name__]
     assert (set(body), body["request_id"]) == ({"error", "request_id"}, "id-1")
     assert (b"content-type", b"application/json") in reply.headers
     assert reply.size_bytes == sum(map(len, reply.chunks))
+    assert (b"retry-after" in dict(reply.headers)) == issubclass(cls, errors.TryLater)
     if reply.status == 500:
         assert "secret" not in body["error"]
         assert "log" in body["error"]
@@ -67,23 +61,10 @@ def test_error_has_its_status_and_text(cls: type[ServiceError]) -> None:
         assert body["error"] == SECRET
 
 
-def test_new_error_has_the_status_of_its_nearest_ancestor() -> None:
-    """An error that is not in the table is treated as the kind that it is derived from."""
-    nearest = {errors.QueueFull: 429, errors.CallerError: 400, errors.ModelFailure: 500}
-    for base, status in nearest.items():
-        assert status_of(type("New", (base,), {})("text")) == status
-
-
 @pytest.mark.parametrize(("seconds", "header"), [(0.0, b"1"), (0.2, b"1"), (1.0, b"1"), (1.01, b"2"), (30.0, b"30")])
 def test_waiting_time_is_told_in_whole_seconds(seconds: float, header: bytes) -> None:
     """Retry-After is rounded up to whole seconds, at least one."""
     assert (b"retry-after", header) in error_reply(errors.QueueFull("full", seconds), "i").headers
-
-
-@pytest.mark.parametrize("cls", [cls for cls in EVERY if not issubclass(cls, errors.TryLater)])
-def test_only_what_passes_has_a_waiting_time(cls: type[ServiceError]) -> None:
-    """Only errors that another try may mend have a Retry-After."""
-    assert not [value for name, value in error_reply(make(cls), "i").headers if name == b"retry-after"]
 
 
 def test_wrong_method_names_the_right_ones() -> None:

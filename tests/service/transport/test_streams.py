@@ -30,7 +30,6 @@ class Stage:
     """Requests with the header `X-Stream` are answered by the test, piece by piece, on the loop of the server."""
 
     def __init__(self, server: Serving) -> None:
-        assert server.worker is not None
         self.loop, self.handler = server.worker.tasks.loop, server.worker.handler
         self.begun: queue.SimpleQueue[Responder] = queue.SimpleQueue()
         self.cancelled: queue.SimpleQueue[Responder] = queue.SimpleQueue()

@@ -75,27 +75,15 @@ def test_identity_is_what_the_files_hold(authority: Authority) -> None:
     assert read_identity(Settings()) is None
 
 
-def run(*arguments: str, certificate: str, key: str) -> "subprocess.CompletedProcess[str]":
-    """Python in a process of its own, with the settings of TLS."""
-    environ = {**os.environ, "SLUICE_TLS_CERTIFICATE": certificate, "SLUICE_TLS_KEY": key}
-    return subprocess.run([sys.executable, *arguments], env=environ, cwd=REPOSITORY, capture_output=True, text=True)
-
-
 def test_missing_file_ends_the_start_with_its_name(tmp_path: Path) -> None:
     """`sluice serve` ends with code 2 and the name of the setting, before any worker is started."""
     missing = str(tmp_path / "none.pem")
-    done = run("-m", "sluice", "serve", certificate=missing, key=missing)
+    environ = {**os.environ, "SLUICE_TLS_CERTIFICATE": missing, "SLUICE_TLS_KEY": missing}
+    command = [sys.executable, "-m", "sluice", "serve"]
+    done = subprocess.run(command, env=environ, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"SLUICE_TLS_CERTIFICATE={missing}: expected a file that can be read" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_bentoml_serve_without_its_own_options_is_refused(authority: Authority) -> None:
-    """A worker that would answer in plain text although a certificate is set does not start."""
-    certificate, key = authority.issue("worker")
-    program = "import service.app; service.app._open_worker()"
-    done = run("-c", program, certificate=str(certificate), key=str(key))
-    assert "`bentoml serve` answers HTTP in plain text without --ssl-certfile" in done.stderr
 
 
 def test_handshake_that_does_not_end_is_broken_off(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:

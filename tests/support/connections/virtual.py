@@ -2,20 +2,23 @@
 
 import asyncio
 import contextlib
+import functools
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.server import ServerState
 
 from service.api.handler import RequestHandler, Responder
 from service.metrics.meters import Metrics
 from service.settings import Settings
 from service.transport.asgi import AsgiApplication
+from service.transport.fast.protocol import FastProtocol
 from service.transport.request import INFER as INFER_ROUTE
 from service.transport.request import JSON, Reply
-from tests.support.clocks import run_virtual
+from tests.support.clocks import Decorator, virtual_with
 from tests.support.servers import ServerPath
 
 PATH = "/v2/models/any/infer"
@@ -83,13 +86,13 @@ class VirtualServer:
     def __init__(self, settings: Settings, server_path: ServerPath) -> None:
         self.loop = asyncio.get_running_loop()
         self.metrics = Metrics()
+        settings = settings.replace(fast_path=server_path.fast_path)
         self.handler = RequestHandler(settings, self.metrics, self.loop, clock=self.loop.time)
         self.start: Callable[[Responder], None] = answer
         self.inform: Callable[[Any, Any, Any], Awaitable[None]] = tell_nothing
         self.handler.starts[INFER_ROUTE] = lambda responder: self.start(responder)
         self.server_state = ServerState()
-        self._protocol: Any = server_path.protocol
-        self._app = AsgiApplication(lambda: _Service(self))
+        self._app = AsgiApplication(lambda: _Service(self), Starlette())
         self._config = uvicorn.Config(self._app, log_config=None, access_log=False)
         self._peers: list[Peer] = []
         self._state: dict[str, Any] = {}
@@ -127,7 +130,7 @@ class VirtualServer:
         ours, theirs = socket.socketpair()
         for end in ours, theirs:
             end.setblocking(False)
-        protocol = self._protocol(self._config, self.server_state, self._state, self.loop)
+        protocol = FastProtocol(self._config, self.server_state, self._state, self.loop)
         await self.loop.connect_accepted_socket(lambda: protocol, theirs)
         self._peers.append(Peer(ours))
         return self._peers[-1]
@@ -144,22 +147,17 @@ def answer(responder: Responder) -> None:
     responder.finish(Reply(200, [b"%d" % len(responder.request.body)], (JSON,)), None)
 
 
-def run_served(
-    settings: Settings, server_path: ServerPath, act: Callable[[VirtualServer], Coroutine[Any, Any, None]]
-) -> None:
-    """Let a test act on a server whose time is that of its loop."""
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, server_path: ServerPath) -> AsyncIterator[tuple[VirtualServer]]:
+    """A server whose time is that of its loop."""
+    server = VirtualServer(settings, server_path)
+    await server.start_up()
+    try:
+        yield (server,)
+    finally:
+        await server.stop()
 
-    @contextlib.asynccontextmanager
-    async def serving() -> AsyncIterator[VirtualServer]:
-        server = VirtualServer(settings, server_path)
-        await server.start_up()
-        try:
-            yield server
-        finally:
-            await server.stop()
 
-    async def run() -> None:
-        async with serving() as server:
-            await act(server)
-
-    run_virtual(run())
+def served(settings: Settings) -> Decorator:
+    """Make a test of a coroutine function: its positional argument is a server of the path of the test."""
+    return virtual_with(functools.partial(serving, settings), "server_path")

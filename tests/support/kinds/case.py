@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from torch import nn
@@ -19,6 +19,29 @@ MAY_BE_OUT_OF_RANGE = frozenset({LARGE, OUTSIDE, NEGATIVE})
 """The changes of values after which a server may refuse them with 400: samples do not show that they are meant."""
 
 
+class Axis(int):
+    """The size of a free axis in the example, and the axis's name."""
+
+    name: str
+
+    def __new__(cls, size: int, name: str) -> Self:
+        axis = super().__new__(cls, size)
+        axis.name = name
+        return axis
+
+
+def time(size: int) -> Axis:
+    return Axis(size, "time")
+
+
+def height(size: int) -> Axis:
+    return Axis(size, "height")
+
+
+def width(size: int) -> Axis:
+    return Axis(size, "width")
+
+
 @dataclass(frozen=True)
 class Sample:
     """An input: its shape as an example, how others like it are drawn, and in which ways its values are changed."""
@@ -28,6 +51,10 @@ class Sample:
     changes: Mapping[str, Change] = field(default_factory=dict)
     longest: tuple[str, int] | None = None
     """Of lengths: the free axis that they count places of, and its size in the example."""
+
+    @property
+    def free(self) -> dict[int, str]:
+        return {place: size.name for place, size in enumerate(self.shape) if isinstance(size, Axis)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +70,7 @@ class Kind:
     """A Sample for each name of ``forward``, or nested dictionaries, lists and tuples of them."""
     outputs: tuple[str, ...] = ("y",)
     dynamic: Mapping[str, Mapping[int, str]] | None = None
-    """By flat name, such as ``batch.image`` for what a dictionary has."""
+    """By flat name, such as ``batch.image`` for what a dictionary has. None: the rows, and each ``Axis``."""
     by_name: bool = True
     """Whether forward has the inputs' names; else they are passed in their order."""
     spec: Mapping[str, Any] = field(default_factory=dict)
@@ -54,10 +81,8 @@ class Kind:
     """In shares of the largest magnitude of an output. None: by the datatype."""
     needs: str | None = None
     """A package that not every environment has."""
-    refused: bool | None = None
-    """Whether it may be published at all; None where either will do, as long as what is published is right."""
     fast: bool = False
-    """Whether `make test` runs it."""
+    """Whether `make test` runs it. It must be published then; of others, what is published must be right."""
 
     def __str__(self) -> str:
         return self.name

@@ -17,7 +17,7 @@ from tests.support.kinds.case import MAY_BE_OUT_OF_RANGE, Kind
 from tests.support.kinds.compare import Differs, measure
 from tests.support.kinds.original import build, call, example
 from tests.support.kinds.plain import Answers, find_exporter
-from tests.support.kinds.values import Check, make_checks
+from tests.support.kinds.values import Check, axes_of, make_checks
 from tests.support.servers import Serving, settings_for
 
 _BAD_REQUEST = 400
@@ -64,16 +64,8 @@ class Outcome:
 
 
 def make_spec(kind: Kind) -> ExportSpec:
-    free = {} if kind.dynamic is None else {"dynamic": kind.dynamic}
-    return ExportSpec(
-        name=kind.name,
-        task="tensors",
-        module=build(kind),
-        inputs=example(kind),
-        outputs=kind.outputs,
-        **free,
-        **kind.spec,
-    )
+    fields = {"module": build(kind), "inputs": example(kind), "outputs": kind.outputs, "dynamic": axes_of(kind)}
+    return ExportSpec(name=kind.name, task="tensors", **fields, **kind.spec)
 
 
 def try_kind(kind: Kind) -> Outcome:

@@ -28,7 +28,7 @@ Answers = list[tuple[Check, Mapping[str, np.ndarray]]]
 def find_exporter(kind: Kind, answers: Answers) -> str | None:
     """The first of torch's exporters whose graph gives all ``answers``, which are PyTorch's; None where none does."""
     for name, export in (("dynamo", _export_dynamo), ("torchscript", _export_torchscript)):
-        with tempfile.TemporaryDirectory(prefix="kinds-") as folder, _quiet():
+        with tempfile.TemporaryDirectory(prefix="kinds-") as folder, quiet():
             path = Path(folder) / "plain.onnx"
             try:
                 export(kind, path)
@@ -138,7 +138,7 @@ def _match(name: str, place: int, order: list[str]) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Nothing of what torch says in Python, nor of what its older exporter prints from C++ where it fails."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)

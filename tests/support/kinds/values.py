@@ -58,7 +58,7 @@ def axes_of(kind: Kind) -> dict[str, Mapping[int, str]]:
     """The free axes of every flat input, as ``ExportSpec.dynamic`` says or leaves out."""
     samples = flatten(kind.inputs)
     if kind.dynamic is None:
-        return {name: {0: "batch"} for name in samples}
+        return {name: {0: "batch", **sample.free} for name, sample in samples.items()}
     return {name: kind.dynamic.get(name, {}) for name in samples}
 
 

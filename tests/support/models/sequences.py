@@ -1,91 +1,23 @@
-"""Tiny real forecasters and a tiny translator, and what drives their tasks in place of the engine."""
+"""Tiny real forecasters and a tiny translator."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import onnxruntime as ort
-
-from model_store.datatypes import DATATYPES
-from model_store.manifest import File, Manifest
+from model_store.files.integrity import describe_bytes
 from model_store.tasks import Carry, Forecast, Loop, Text
-from service.codecs.model_context import ModelContext
-from service.engine.loop.request import LoopRequest, LoopResult, Sentence, Value
-from service.engine.tensors import Signature
 from service.tasks.work import Limits
-from tests.support.driving import Drives
-from tests.support.models.manifests import describe_graph
+from tests.support.driving import Driver, describe
 from tests.support.models.text import make_model
 
 LIMITS = Limits(max_pixels=1, state_key=b"a key of the tests")
 
 
-class Model(Drives):
-    """A manifest made for real sessions of its graphs."""
+class Model(Driver):
+    """A forecaster or translator of these graphs."""
 
     def __init__(self, graphs: Mapping[str, bytes], **facts: Any) -> None:
-        super().__init__()
-        self.sessions = {name: ort.InferenceSession(content) for name, content in graphs.items()}
-        described = {name: describe_graph(session, f"{name}.onnx") for name, session in self.sessions.items()}
-        files = {f"{name}.onnx": File(sha256="0" * 64, size_bytes=len(content)) for name, content in graphs.items()}
-        self.manifest = Manifest(name="m", task="predict_sequence", graphs=described, files=files, **facts)
-        self.context = ModelContext("m", "1", self.manifest)
-        self.runs: list[tuple[str, int]] = []
-        """(graph, rows) of every Infer and every step."""
-
-    def infer(self, graph: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One run, after the check that the engine makes."""
-        checked = Signature(self.manifest.graphs[graph]).check(inputs)
-        self.runs.append((graph, checked.number))
-        session = self.sessions[graph]
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
-
-    def iterate(self, request: LoopRequest) -> LoopResult:
-        """All rows step by step together; sentences, which end at different steps, one after the other."""
-        if request.decoding is None:
-            return LoopResult(self._walk(request, slice(0, request.rows))[0], {}, [], 0.0, 0.0)
-        sentences = [self._walk(request, slice(row, row + 1))[1] for row in range(request.rows)]
-        return LoopResult({}, {}, sentences, 0.0, 0.0)
-
-    def _walk(self, request: LoopRequest, rows: slice) -> tuple[dict[str, np.ndarray], Sentence]:
-        assert self.manifest.loop is not None
-        decoding = request.decoding
-        carried = {name: array[rows] for name, array in request.begin.items()}
-        kept: dict[str, list[np.ndarray]] = {name: [] for name in request.keep}
-        tokens, log_probability = [], 0.0
-        if decoding:
-            carried[decoding.token] = np.array([decoding.begin])
-        for step in range(request.steps):
-            drawn = {name: self._fill(name, of(rows, step), rows) for name, of in request.by_step.items()}
-            outputs = self.infer("main", {**carried, **drawn})
-            for carry in self.manifest.loop.carries:
-                if carry.output:
-                    carried[carry.input] = outputs[carry.output]
-            for name, values in kept.items():
-                values.append(outputs[name])
-            shown = {name: outputs[name] for name in (*request.keep, *request.show)}
-            if decoding:
-                scores = outputs[decoding.scores][0]
-                token = int(np.argmax(scores))
-                shown[decoding.token] = np.array([token])
-            if request.watch:
-                for at, row in enumerate(range(rows.start, rows.stop)):
-                    request.watch(row, step, {name: array[at] for name, array in shown.items()})
-            if decoding:
-                log_probability += float(scores[token])
-                if token == decoding.end:
-                    break
-                tokens.append(token)
-                carried[decoding.token] = np.array([token])
-        return {name: np.stack(values, axis=1) for name, values in kept.items()}, Sentence(tokens, log_probability)
-
-    def _fill(self, name: str, value: Value, rows: slice) -> np.ndarray:
-        """What an input of ``main`` takes at a step: an array, or one value for all rows."""
-        tensor = next(t for t in self.manifest.graphs["main"].inputs if t.name == name)
-        filled = np.empty((rows.stop - rows.start, *map(int, tensor.row_shape)), DATATYPES[tensor.datatype].dtype)
-        filled[:] = value
-        return filled
+        files = {f"{name}.onnx": describe_bytes(content) for name, content in graphs.items()}
+        super().__init__(describe(graphs, task="predict_sequence", files=files, **facts), graphs)
 
 
 def monthly_forecaster(quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)) -> Model:

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from model_store.datatypes import DATATYPES
+from tests.support.models.text import make_model
 
 Shape = Sequence[int]
 """A shape without the batch; -1 is any size."""
@@ -16,6 +17,13 @@ _SAME = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT64", "BOOL")
 ONNX = {name: TensorProto.DataType.Value(name) for name in _SAME}
 ONNX |= {"FP16": TensorProto.FLOAT16, "FP32": TensorProto.FLOAT, "FP64": TensorProto.DOUBLE}
 ONNX["BYTES"] = TensorProto.STRING
+
+
+def onnx_text(datatype: str, shape: Shape) -> str:
+    """A type in ONNX's text form."""
+    kind = {"FP16": "float16", "FP32": "float", "FP64": "double", "BYTES": "string"}.get(datatype, datatype.lower())
+    sizes = ",".join("?" if size == -1 else str(size) for size in shape)
+    return f"{kind}[{sizes}]" if sizes else kind
 
 
 def model_of(
@@ -78,16 +86,15 @@ def add_sub(datatypes: Sequence[str], dims: Shape, batches: bool, swap: bool = F
     given, *wanted = datatypes
     shape = [*([-1] if batches else []), *dims]
     between = given if given in ("FP16", "FP32", "FP64", "INT32", "INT64") else "INT32"
-    sum_, difference = ("second", "first") if swap else ("first", "second")
-    nodes = [helper.make_node("Cast", [f"INPUT{i}"], [f"number{i}"], to=ONNX[between]) for i in (0, 1)]
-    nodes += [
-        helper.make_node("Add", ["number0", "number1"], [sum_]),
-        helper.make_node("Sub", ["number0", "number1"], [difference]),
-        helper.make_node("Cast", ["first"], ["OUTPUT0"], to=ONNX[wanted[0]]),
-        helper.make_node("Cast", ["second"], ["OUTPUT1"], to=ONNX[wanted[1]]),
-    ]
-    inputs = [(f"INPUT{i}", given, shape) for i in (0, 1)]
-    return model_of(nodes, inputs, [(f"OUTPUT{i}", wanted[i], shape) for i in (0, 1)])
+    x, y, z = (onnx_text(each, shape) for each in (given, *wanted))
+    first, second = ("Sub", "Add") if swap else ("Add", "Sub")
+    return make_model(
+        f"{x} INPUT0, {x} INPUT1 => {y} OUTPUT0, {z} OUTPUT1",
+        f"""
+        a = Cast<to={ONNX[between]}>(INPUT0) b = Cast<to={ONNX[between]}>(INPUT1) c = {first}(a, b) d = {second}(a, b)
+        OUTPUT0 = Cast<to={ONNX[wanted[0]]}>(c) OUTPUT1 = Cast<to={ONNX[wanted[1]]}>(d)
+        """,
+    )
 
 
 LABELS = "".join(f"label{i}\n" for i in range(16))
@@ -131,16 +138,13 @@ def write_identities(
 ) -> str:
     """OUTPUT0 = INPUT0, OUTPUT1 = INPUT1 and so on, in other shapes; returns the name."""
     lead = [-1] if batches else []
-    nodes, constants = [], {}
+    texts, nodes = {"INPUT": [], "OUTPUT": []}, []
     for i, ((_, inner), (_, outer)) in enumerate(zip(given, wanted, strict=True)):
-        constants[f"shape{i}"] = np.array([*([0] if batches else []), *outer], np.int64)
-        same = list(inner) == list(outer)
-        operator = ("Identity", [f"INPUT{i}"]) if same else ("Reshape", [f"INPUT{i}", f"shape{i}"])
-        nodes.append(helper.make_node(*operator, [f"OUTPUT{i}"]))
-    inputs = [(f"INPUT{i}", datatype, [*lead, *inner]) for i, (_, inner) in enumerate(given)]
-    outputs = [(f"OUTPUT{i}", datatype, [*lead, *inner]) for i, (_, inner) in enumerate(wanted)]
-    used = {name for node in nodes for name in node.input}
-    content = model_of(nodes, inputs, outputs, {k: v for k, v in constants.items() if k in used})
+        for prefix, sizes in (("INPUT", inner), ("OUTPUT", outer)):
+            texts[prefix].append(f"{onnx_text(datatype, [*lead, *sizes])} {prefix}{i}")
+        shape = list(map(int, [*([0] if batches else []), *outer]))
+        nodes.append(f"OUTPUT{i} = " + (f"Identity(INPUT{i})" if inner == outer else f"Reshape(INPUT{i}, {shape})"))
+    content = make_model(" => ".join(map(", ".join, texts.values())), " ".join(nodes))
     config = head_text(name, 8 if batches else 0)
     for kind, prefix, changes in (("input", "INPUT", given), ("output", "OUTPUT", wanted)):
         for i, (dims, inner) in enumerate(changes):

@@ -14,15 +14,9 @@ metric_tags: [ { key: "team" value: "vision" } ]
 parameters { key: "intra_op_thread_count" value: { string_value: "1" } }
 input [
   {
-    name: "IMAGE"
-    data_type: TYPE_UINT8
-    format: FORMAT_NHWC
-    dims: [ 224, 224, 3 ]
+    name: "IMAGE" data_type: TYPE_UINT8 format: FORMAT_NHWC dims: [ 224, 224, 3 ]
     reshape: { shape: [ 1, 224, 224, 3 ] }
-    is_shape_tensor: false
-    allow_ragged_batch: false
-    optional: true
-    is_non_linear_format_io: false
+    is_shape_tensor: false allow_ragged_batch: false optional: true is_non_linear_format_io: false
   },
   { name: "TEXT" data_type: TYPE_STRING dims: -1 dims: 2 }
 ]
@@ -32,40 +26,25 @@ output: [
   { name: "STEPS" data_type: 9 dims: [ -1, 4 ] is_shape_tensor: false is_non_linear_format_io: false }
 ]
 dynamic_batching {
-  preferred_batch_size: [ 4, 8 ]
-  max_queue_delay_microseconds: 1500
-  preserve_ordering: true
-  priority_levels: 2
-  default_priority_level: 1
+  preferred_batch_size: [ 4, 8 ] max_queue_delay_microseconds: 1500 preserve_ordering: true
+  priority_levels: 2 default_priority_level: 1
   default_queue_policy {
-    timeout_action: DELAY
-    default_timeout_microseconds: 250000
-    allow_timeout_override: true
-    max_queue_size: 64
+    timeout_action: DELAY default_timeout_microseconds: 250000 allow_timeout_override: true max_queue_size: 64
   }
   priority_queue_policy: [ { key: 2 value: { timeout_action: REJECT max_queue_size: 8 } } ]
 }
 instance_group [
   {
-    name: "gpus"
-    kind: KIND_GPU
-    count: 2
-    gpus: [ 0, 1 ]
+    name: "gpus" kind: KIND_GPU count: 2 gpus: [ 0, 1 ] profile: [ "0" ] passive: true host_policy: "gpu_0"
     secondary_devices [ { kind: KIND_NVDLA device_id: 1 } ]
-    profile: [ "0" ]
-    passive: true
-    host_policy: "gpu_0"
     rate_limiter { resources [ { name: "R1" global: true count: 3 } ] priority: 2 }
   },
   { kind: KIND_CPU }
 ]
 optimization {
-  graph { level: 1 }
-  priority: PRIORITY_MAX
+  graph { level: 1 } priority: PRIORITY_MAX
   cuda {
-    graphs: true
-    busy_wait_events: true
-    output_copy_stream: true
+    graphs: true busy_wait_events: true output_copy_stream: true
     graph_spec [ {
       batch_size: 4
       input { key: "IMAGE" value { dim: [ 224, 224, 3 ] } }
@@ -76,15 +55,12 @@ optimization {
     gpu_execution_accelerator: [ { name: "tensorrt" parameters { key: "precision_mode" value: "FP16" } } ]
     cpu_execution_accelerator [ { name: "openvino" } ]
   }
-  input_pinned_memory { enable: true }
-  output_pinned_memory { enable: true }
-  gather_kernel_buffer_threshold: 64
-  eager_batching: true
+  input_pinned_memory { enable: true } output_pinned_memory { enable: true }
+  gather_kernel_buffer_threshold: 64 eager_batching: true
 }
 model_warmup [
   {
-    name: "once"
-    batch_size: 4
+    name: "once" batch_size: 4
     inputs [
       { key: "IMAGE" value: { data_type: TYPE_UINT8 dims: [ 224, 224, 3 ] random_data: true } },
       { key: "TEXT" value: { data_type: TYPE_STRING dims: [ 3, 2 ] input_data_file: "texts" } }
@@ -115,10 +91,7 @@ output { name: "OUTPUT" data_type: TYPE_INT32 dims: [ 1 ] }
 sequence_batching {
   max_sequence_idle_microseconds: 5000000
   oldest {
-    max_candidate_sequences: 4
-    preferred_batch_size: [ 2 ]
-    max_queue_delay_microseconds: 100
-    preserve_ordering: true
+    max_candidate_sequences: 4 preferred_batch_size: [ 2 ] max_queue_delay_microseconds: 100 preserve_ordering: true
   }
   control_input [
     { name: "START" control [ { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] } ] },
@@ -128,12 +101,8 @@ sequence_batching {
   ]
   state [
     {
-      input_name: "SUM_IN"
-      output_name: "SUM_OUT"
-      data_type: TYPE_FP16
-      dims: [ -1, 2 ]
-      use_same_buffer_for_input_output: true
-      use_growable_memory: true
+      input_name: "SUM_IN" output_name: "SUM_OUT" data_type: TYPE_FP16 dims: [ -1, 2 ]
+      use_same_buffer_for_input_output: true use_growable_memory: true
       initial_state: { name: "start" data_type: TYPE_FP16 dims: [ 3, 2 ] data_file: "sum.bin" }
     },
     {
@@ -156,10 +125,7 @@ sequence_batching {
 RAGGED = """
 input [ { name: "INDEX" data_type: TYPE_FP32 dims: [ -1 ] allow_ragged_batch: true } ]
 batch_input [ {
-  kind: BATCH_ACCUMULATED_ELEMENT_COUNT
-  target_name: "COUNTS"
-  data_type: TYPE_INT32
-  source_input: "INDEX"
+  kind: BATCH_ACCUMULATED_ELEMENT_COUNT target_name: "COUNTS" data_type: TYPE_INT32 source_input: "INDEX"
 } ]
 batch_output [ { kind: BATCH_SCATTER_WITH_INPUT_SHAPE target_name: [ "SCATTERED" ] source_input: [ "INDEX" ] } ]
 """
@@ -179,16 +145,12 @@ ensemble_scheduling {
   max_inflight_requests: 4
   step [
     {
-      model_name: "preprocess"
-      model_version: -1
-      model_namespace: "shared"
-      input_map { key: "RAW" value: "IMAGE" }
-      output_map { key: "OUT" value: "pixels" }
+      model_name: "preprocess" model_version: -1 model_namespace: "shared"
+      input_map { key: "RAW" value: "IMAGE" } output_map { key: "OUT" value: "pixels" }
     },
     {
       model_name: "classify"
-      input_map: [ { key: "IN" value: "pixels" } ]
-      output_map: [ { key: "OUT" value: "SCORES" } ]
+      input_map: [ { key: "IN" value: "pixels" } ] output_map: [ { key: "OUT" value: "SCORES" } ]
     }
   ]
 }

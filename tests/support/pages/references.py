@@ -111,21 +111,18 @@ def _default(value: ast.expr, constants: Mapping[str, ast.expr]) -> ast.expr:
 
 
 def _code(node: ast.expr) -> str:
-    """As code in a cell. Of ``Annotated[...]`` the type alone."""
-    for part in ast.walk(node):
-        for name, value in ast.iter_fields(part):
-            if isinstance(value, ast.expr):
-                setattr(part, name, _without_notes(value))
-            elif isinstance(value, list):
-                value[:] = [_without_notes(one) if isinstance(one, ast.expr) else one for one in value]
-    return f"`{ast.unparse(_without_notes(node))}`".replace("|", "\\|")
+    """As code in a cell."""
+    return f"`{ast.unparse(_WithoutNotes().visit(node))}`".replace("|", "\\|")
 
 
-def _without_notes(node: ast.expr) -> ast.expr:
-    is_annotated = isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Annotated"
-    if is_annotated and isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple):
-        return node.slice.elts[0]
-    return node
+class _WithoutNotes(ast.NodeTransformer):
+    """Of ``Annotated[...]`` the type alone."""
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        is_annotated = isinstance(node.value, ast.Name) and node.value.id == "Annotated"
+        if is_annotated and isinstance(node.slice, ast.Tuple):
+            return node.slice.elts[0]
+        return self.generic_visit(node)
 
 
 def _as_markdown(text: str) -> str:

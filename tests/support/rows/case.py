@@ -106,49 +106,53 @@ def read_cases(
     table: str,
     shorthands: Mapping[str, str] | None = None,
     constants: Mapping[str, ArrayLike] | None = None,
+    draws: Mapping[str, Draw] | None = None,
 ) -> list[Case]:
     """The cases of a table; what is indented belongs to the case above it.
 
-    Options are those of ``build``: ``axes x=1 flag=None``, ``lengths T=4,9``, ``draws n=1..5``, ``sizes 1,2``,
-    ``opset 18``; ``constants k`` takes ``k`` from ``constants``. Without a signature it is
+    Options are those of ``build``: ``axes x=1 flag=None``, ``lengths T=4,9``, ``draws n=1..5 k=1|2``, ``sizes 1,2``,
+    ``opset 18``; ``constants k`` takes ``k`` from ``constants``, ``draws n=k`` from ``draws``. Without signature it is
     ``float[N,4] x => float[N,4] y``; ``|`` or a new line ends it. Local functions, which begin with ``def``, come last.
-    ``$N`` stands for ``shorthands["N"]``.
+    ``$N`` stands for ``shorthands["N"]``, or for what ``_SHORTHANDS`` has.
     """
     cases = []
-    for entry in re.split(r"\n(?=\S)", Template(table.strip()).substitute(shorthands or {})):
+    for entry in re.split(r"\n(?=\S)", Template(table.strip()).substitute(_SHORTHANDS, **(shorthands or {}))):
         found = _ENTRY.fullmatch(entry)
         if found is None:
             raise ValueError(f"expected 'name (options): note', a signature and nodes, got {entry!r}")
         name, texts, note, signature, nodes = found.groups()
-        options = dict(_read_option(text, constants or {}) for text in texts.split(";")) if texts else {}
+        options = dict(_read_option(text, constants or {}, draws or {}) for text in texts.split(";")) if texts else {}
         body, *functions = re.split(r"\n *(?=def )", nodes)
         cases.append(build(name, truth, signature or _SIGNATURE, body, note, functions="\n".join(functions), **options))
     return cases
 
 
+_SHORTHANDS = {"N": "s = Shape(x) n = Gather(s, 0) ", "PLACES": "s = Shape(x) n = Gather(s, 0) r = Range(0, n, 1) "}
 _SIGNATURE = "float[N,4] x => float[N,4] y"
 _ENTRY = re.compile(r"(\w+)(?: \((.*?)\))?: (.*)\n(?: *(\w+\[.*\s+=> [^|\n]*)[|\n])?([\s\S]*)")
 """Name, options, note, signature and nodes."""
 
 
-def _read_option(text: str, constants: Mapping[str, ArrayLike]) -> tuple[str, Any]:
+def _read_option(text: str, constants: Mapping[str, ArrayLike], draws: Mapping[str, Draw]) -> tuple[str, Any]:
     name, *values = text.split()
     if name == "constants":
         return name, {key: constants[key] for key in values}
     if name in ("axes", "lengths"):
         return name, {key: ast.literal_eval(value) for key, value in (pair.split("=") for pair in values)}
     if name == "draws":
-        return name, {key: _read_range(value) for key, value in (pair.split("=") for pair in values)}
+        pairs = (pair.split("=") for pair in values)
+        return name, {key: draws[value] if value in draws else _read_draw(value) for key, value in pairs}
     (value,) = values
     if name in ("sizes", "unseen"):
         return name, tuple(int(size) for size in value.split(","))
     return name, value if name == "seen" else ast.literal_eval(value)
 
 
-def _read_range(text: str) -> Draw:
-    """``1..5`` or ``-0.5..0.5``."""
-    low, high = (ast.literal_eval(end) for end in text.split(".."))
-    return between(low, high)
+def _read_draw(text: str) -> Draw:
+    """``1..5``, ``-0.5..0.5`` or ``1|2|7``."""
+    if "|" in text:
+        return among(*map(ast.literal_eval, text.split("|")))
+    return between(*map(ast.literal_eval, text.split("..")))
 
 
 def between(low: float, high: float) -> Draw:

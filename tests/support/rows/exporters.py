@@ -1,9 +1,7 @@
 """ONNX files of the architectures by both of PyTorch's exporters."""
 
-import contextlib
 import io
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -14,6 +12,7 @@ from torch.export._patches import (  # noqa: E402  # behind the check that torch
     register_lstm_while_loop_decomposition,
 )
 
+from tests.support.kinds.plain import quiet  # noqa: E402
 from tests.support.rows.architectures import BATCH, Architecture  # noqa: E402
 
 UNSUPPORTED = {
@@ -30,7 +29,7 @@ def export_dynamo(architecture: Architecture, opset: int) -> bytes:
     axes = tuple(architecture.dynamic[name] for name in architecture.inputs)
     for operator in (torch.ops.aten.lstm.input, torch.ops.aten.gru.input):
         operator._dispatch_cache.clear()  # else the second recurrent network of a process takes the first one's kernel
-    with _quiet(), register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
+    with quiet(), register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
         program = torch.onnx.export(
             architecture.module,
             tuple(architecture.inputs.values()),
@@ -49,7 +48,7 @@ def export_script(architecture: Architecture, opset: int) -> bytes:
     """``torch.onnx.export(dynamo=False)``, which traces: the model as one file."""
     axes = dict(architecture.dynamic) | {name: {0: BATCH} for name in architecture.outputs}
     file = io.BytesIO()
-    with _quiet():
+    with quiet():
         torch.onnx.export(
             architecture.module,
             tuple(architecture.inputs.values()),
@@ -68,18 +67,3 @@ EXPORTERS: dict[str, Callable[[Architecture], bytes]] = {
     "dynamo18": lambda architecture: export_dynamo(architecture, 18),
     "script": lambda architecture: export_script(architecture, 17),
 }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Exporters print their progress and warn about themselves."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch", "onnxscript", "transformers")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

@@ -97,10 +97,7 @@ _MIXING: dict[str, tuple[str, Mapping[int, str]]] = {
             18: 'y = Resize<axes=[0]>(x, "", [2.0])',
         },
     ),
-    "batch_statistics": (
-        _X,
-        {14: "y, m, v = BatchNormalization<training_mode=1>(x, p[4], w[4], w[4], p[4])"},
-    ),
+    "batch_statistics": (_X, {14: "y, m, v = BatchNormalization<training_mode=1>(x, p[4], w[4], w[4], p[4])"}),
     "arg_max_of_rows": (_X, {7: "i = ArgMax<axis=0>(x) f = Cast<to=1>(i) y = Add(x, f)"}),
     "flatten_of_rows": ("float[2,N] x => float[1,M] y", {7: "t = Flatten<axis=0>(x) y = Softmax<axis=1>(t)"}),
     "hardmax_over_rows": (_XT, {7: "y = Hardmax<axis=0>(x)"}),

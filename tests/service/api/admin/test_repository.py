@@ -11,12 +11,11 @@ import httpx
 import pytest
 
 from model_store import DEFAULT_ROOT, Store
+from tests.service.models.asking import Y, index, infer
 from tests.support.answers import assert_error
 from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
 
-X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
-Y = [2.0, 4.0, 6.0]
 CHANGES = (
     *("repository/models/double/load", "repository/models/double/unload"),
     *("logging", "trace/setting", "models/double/trace/setting"),
@@ -53,18 +52,8 @@ def change(client: httpx.Client, do: str, name: str = "double", **parameters: An
     return client.post(f"/v2/repository/models/{name}/{do}", json=body)
 
 
-def infer(client: httpx.Client, name: str = "double", version: str = "") -> httpx.Response:
-    at = f"{name}/versions/{version}" if version else name
-    return client.post(f"/v2/models/{at}/infer", json={"inputs": [X]})
-
-
 def who_serves(client: httpx.Client) -> Any:
     return infer(client).raise_for_status().json()["model_version"]
-
-
-def index(client: httpx.Client, **body: Any) -> dict[tuple[str, str], tuple[str, str]]:
-    lines = client.post("/v2/repository/index", json=body).raise_for_status().json()
-    return {(line["name"], line["version"]): (line["state"], line.get("reason", "")) for line in lines}
 
 
 def take(client: httpx.Client, path: str, body: bytes, headers: dict[str, str]) -> int:
@@ -76,7 +65,6 @@ def take(client: httpx.Client, path: str, body: bytes, headers: dict[str, str]) 
 
 def settle(serving: Serving) -> None:
     """Wait until the versions that were unloaded are gone."""
-    assert serving.worker is not None
     end = serving.worker.registry._retirement.end
     asyncio.run_coroutine_threadsafe(end(), serving.worker.tasks.loop).result(60)
 
@@ -125,9 +113,7 @@ def test_change_that_a_page_of_another_site_could_ask_for_is_refused(
         {"Host": "sluice.example:80", "Origin": "http://sluice.example"},
     ],
 )
-def test_change_by_a_program_or_by_a_page_of_this_server_is_made(
-    unchanged: httpx.Client, headers: dict[str, str]
-) -> None:
+def test_change_by_a_program_or_a_page_of_this_server_is_made(unchanged: httpx.Client, headers: dict[str, str]) -> None:
     """Clients that name no type, such as Triton's, may change the server, and so may pages of its own origin."""
     assert [take(unchanged, "logging", body, headers) for body in (b"", b"{}")] == [200, 200]
 
@@ -165,17 +151,13 @@ def test_member_that_is_null_is_as_absent(unchanged: httpx.Client) -> None:
     assert who_serves(unchanged) == "1"
 
 
-def test_unknown_model_is_404(unchanged: httpx.Client) -> None:
-    """A name that is not in the store, or that cannot be a name, is 404; the error does not tell the store's folder."""
+def test_unknown_model_is_404_and_large_body_413(unchanged: httpx.Client) -> None:
+    """A name that is not in the store, or cannot be one, is 404 without the store's folder; a large request is 413."""
     for do in ("load", "unload"):
         for name in ("nobody", "..", "%2e%2e%2fetc"):
             response = change(unchanged, do, name)
             assert response.status_code == 404, response.text
             assert "/store" not in response.text
-
-
-def test_body_that_is_too_large_is_413(unchanged: httpx.Client) -> None:
-    """These requests are small: a large one is refused, and the connection serves the next one."""
     response = unchanged.post("/v2/repository/models/double/load", content=b" " * (1 << 17))
     assert response.status_code == 413
     assert who_serves(unchanged) == "1"
@@ -206,9 +188,7 @@ def test_replaced_file_that_is_broken_leaves_the_old_one_serving(client: httpx.C
     assert client.get("/v2/models/double").json()["inputs"][0]["shape"] == [-1, 1]
 
 
-def test_new_version_takes_over_until_the_old_one_is_asked_for(
-    client: httpx.Client, serving: Serving, root: Path
-) -> None:
+def test_new_version_takes_over_until_the_old_is_asked_for(client: httpx.Client, serving: Serving, root: Path) -> None:
     """After a load the newest version serves and the one before it does not; a load by number brings that one back."""
     graphs.write_plain(root, "double", graphs.double(), version=2)
     assert index(client)["double", "2"] == ("UNAVAILABLE", "it is not loaded")
@@ -264,16 +244,12 @@ def test_default_model_of_a_task_follows_what_serves(root: Path) -> None:
         assert client.post("/classify", json={"inputs": [row]}).status_code == 404
 
 
-def test_only_models_of_the_settings_are_loaded(root: Path) -> None:
-    """A load over HTTP is limited to SLUICE_MODELS too."""
-    graphs.write_plain(root, "other", graphs.double())
-    with Serving(settings_for(root, control=True, models=("double",)), FAST) as server, server.client() as client:
-        assert_error(change(client, "load", "other"), 404, "SLUICE_MODELS")
-
-
 def test_lazy_model_that_was_unloaded_is_not_loaded_by_the_next_request(root: Path) -> None:
-    """With SLUICE_LAZY a request loads a model, but not one that somebody has taken out of service."""
-    with Serving(settings_for(root, control=True, lazy=True), FAST) as server, server.client() as client:
+    """With SLUICE_LAZY a request loads no model that was taken out of service, nor a load one beside SLUICE_MODELS."""
+    graphs.write_plain(root, "other", graphs.double())
+    settings = settings_for(root, control=True, lazy=True, models=("double",))
+    with Serving(settings, FAST) as server, server.client() as client:
+        assert_error(change(client, "load", "other"), 404, "SLUICE_MODELS")
         assert index(client)["double", "1"] == ("UNAVAILABLE", "it is loaded when asked for")
         change(client, "unload").raise_for_status()
         assert infer(client).status_code == 503

@@ -10,11 +10,10 @@ import pytest
 from onnx import TensorProto
 
 from model_store import Store
+from tests.service.models.asking import X
 from tests.support.answers import assert_error
 from tests.support.models import graphs
 from tests.support.servers import FAST, PATHS, ServerPath, Serving, settings_for
-
-X = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +82,8 @@ def test_metadata_has_the_versions_in_order_of_their_numbers(information: httpx.
     assert ask(information, "/v2/models/double/versions/10/ready") == {"name": "double", "ready": True}
 
 
-def test_configuration_has_no_object_that_is_half_filled(information: httpx.Client) -> None:
-    """The configuration has what perf_analyzer reads, and leaves out what the server does not do."""
+def test_configuration_is_that_of_the_model(information: httpx.Client) -> None:
+    """The configuration has what perf_analyzer reads, of models of any shape, and nothing that is not done."""
     config = ask(information, "/v2/models/double/versions/2/config")
     assert (config["name"], config["platform"], config["max_batch_size"]) == ("double", "onnxruntime_onnx", 16)
     assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [3]}]
@@ -95,10 +94,6 @@ def test_configuration_has_no_object_that_is_half_filled(information: httpx.Clie
     named = {t["name"] for t in (*config["input"], *config["output"])}
     metadata = ask(information, "/v2/models/double")
     assert named == {t["name"] for t in (*metadata["inputs"], *metadata["outputs"])}
-
-
-def test_configuration_of_models_of_other_shapes(information: httpx.Client) -> None:
-    """Without a batch axis there is no batching and dims are whole; scalars are reshaped; BYTES are TYPE_STRING."""
     fixed = ask(information, "/v2/models/fixed/config")
     assert (fixed["max_batch_size"], fixed["input"][0]["dims"], "dynamic_batching" in fixed) == (0, [2, 2], False)
     scalar = ask(information, "/v2/models/scalars/config")["input"][0]
@@ -181,9 +176,7 @@ def test_trace_settings_of_a_model_override_those_of_the_server(information: htt
     assert information.post("/v2/trace/setting", json={"trace_rate": None}).json()["trace_rate"] == "1000"
 
 
-def test_traces_come_at_their_rate_and_end_with_their_count(
-    information: httpx.Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_traces_have_their_rate_and_their_count(information: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
     """With a rate of 2 and a count of 2, of seven requests the second and the fourth are traced, then no more."""
     own = "/v2/models/double/trace/setting"
     settings = {"trace_level": ["TIMESTAMPS"], "trace_rate": "2", "trace_count": "2", "log_frequency": "1"}

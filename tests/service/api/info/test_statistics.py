@@ -38,16 +38,12 @@ def counts(stats: dict[str, Any]) -> dict[str, int]:
 
 
 def test_model_that_was_not_asked_has_all_keys(client: httpx.Client) -> None:
-    """All eight keys are there before the first request, because clients read them without a check."""
+    """All eight keys are there before the first request; a request without rows is then a success without a run."""
     stats = stats_of(client)
     assert (stats["name"], stats["version"], stats["last_inference"]) == ("double", "1", 0)
     assert (stats["inference_count"], stats["execution_count"], stats["batch_stats"]) == (0, 0, [])
     assert tuple(stats["inference_stats"]) == KEYS
     assert all(value == {"count": 0, "ns": 0} for value in stats["inference_stats"].values())
-
-
-def test_request_of_no_rows_counts_as_answered(client: httpx.Client) -> None:
-    """A request without rows is a success without a run, and its answer tells no time in the model."""
     response = infer(client, rows=0)
     assert (response.status_code, response.json()["outputs"][0]["shape"]) == (200, [0, 3])
     assert "compute;dur=0.000" in response.headers["server-timing"]
@@ -89,7 +85,7 @@ def test_rows_and_runs_and_requests_are_counted_apart(client: httpx.Client) -> N
 
 
 def test_stages_add_up_to_the_whole(client: httpx.Client) -> None:
-    """The times of queue, input, run and output add up to the time of the requests; the last one has a date."""
+    """The stages add up to the time of the requests, the last one has a date, and without a batch each is a row."""
     for _ in range(5):
         infer(client, 2).raise_for_status()
     stats = stats_of(client)
@@ -100,10 +96,6 @@ def test_stages_add_up_to_the_whole(client: httpx.Client) -> None:
     assert batch["compute_infer"] == {"count": 5, "ns": pytest.approx(ns["compute_infer"], abs=5)}
     now = parsedate_to_datetime(client.get("/livez").headers["date"])
     assert abs(stats["last_inference"] / 1e3 - now.timestamp()) < 120
-
-
-def test_model_without_a_batch_axis_is_counted(client: httpx.Client) -> None:
-    """Each of its requests counts as one row. The route without a model lists all models by name."""
     x = {"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 3, 4]}
     client.post("/v2/models/fixed/infer", json={"inputs": [x]}).raise_for_status()
     told = {each["name"]: each for each in client.get("/v2/models/stats").json()["model_stats"]}

@@ -5,36 +5,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.engine.batching.cost import CostModel
+from tests.support.dispatching import cost_of
 
 sizes = st.integers(1, 1000)
 seconds = st.floats(1e-6, 100)
 runs = st.lists(st.tuples(sizes, seconds), min_size=1, max_size=30)
 
 
-def learn(observed: list[tuple[int, float]]) -> CostModel:
-    cost = CostModel()
-    for rows, took in observed:
-        cost.observe(rows, took)
-    return cost
-
-
 def rising(observed: list[tuple[int, float]]) -> CostModel:
     """Learned from one run of each power of two, where more rows never took less."""
     took = sorted(t for _, t in observed)
-    return learn([(1 << power, t) for power, t in enumerate(took)])
-
-
-def test_nothing_is_known_before_the_first_run() -> None:
-    """A model that has not run is expected to take no time, so that its first batch is not held back."""
-    assert CostModel().predict(64) == 0.0
-    assert CostModel().largest(64, 0.0) == 64
+    return cost_of(*[(1 << power, t) for power, t in enumerate(took)])
 
 
 @settings(deadline=None, max_examples=50)
 @given(observed=runs, rows=sizes)
 def test_within_what_was_seen_no_prediction_leaves_it(observed: list[tuple[int, float]], rows: int) -> None:
     """Up to the largest batch that ran, a prediction lies between the least and the most that any run took."""
-    cost = learn(observed)
+    cost = cost_of(*observed)
     took = [t for _, t in observed]
     if rows <= min(n for n, _ in observed) or rows <= max(n for n, _ in observed) // 2:
         assert min(took) * (1 - 1e-9) <= cost.predict(rows) <= max(took) * (1 + 1e-9)
@@ -48,27 +36,27 @@ def test_more_rows_are_never_predicted_to_take_less(observed: list[tuple[int, fl
     assert cost.predict(rows) <= cost.predict(rows + more) * (1 + 1e-9)
 
 
-def test_between_two_sizes_the_cost_is_interpolated() -> None:
-    """Half-way between 4 and 8 rows lies half the difference; at the sizes themselves, what was observed."""
-    cost = learn([(4, 1.0), (8, 3.0)])
-    assert [cost.predict(rows) for rows in (4, 6, 8)] == [1.0, 2.0, 3.0]
+STEP = [(1, 1.0), (2, 1.0), (4, 1.0), (8, 10.0), (16, 10.0)]
 
 
-def test_beyond_what_was_seen_the_cost_is_in_proportion() -> None:
-    """Fewer rows cost as much as the smallest batch seen, more in proportion to the largest."""
-    cost = learn([(4, 1.0), (8, 3.0)])
-    assert [cost.predict(rows) for rows in (1, 3, 16, 80)] == [1.0, 1.0, 6.0, 30.0]
-
-
-def test_step_in_the_cost_stays_visible() -> None:
-    """A kernel that becomes slow at 8 rows does not make 4 rows look slow."""
-    cost = learn([(1, 1.0), (2, 1.0), (4, 1.0), (8, 10.0), (16, 10.0)])
-    assert (cost.predict(3), cost.predict(4), cost.predict(12)) == (1.0, 1.0, 10.0)
+@pytest.mark.parametrize(
+    ("observed", "predicted"),
+    [
+        ([(4, 1.0), (8, 3.0)], {4: 1.0, 6: 2.0, 8: 3.0}),
+        ([(4, 1.0), (8, 3.0)], {1: 1.0, 3: 1.0, 16: 6.0, 80: 30.0}),
+        (STEP, {3: 1.0, 4: 1.0, 12: 10.0}),
+    ],
+    ids=["between two sizes", "beyond them", "a kernel that becomes slow"],
+)
+def test_cost_is_interpolated_or_in_proportion(observed: list[tuple[int, float]], predicted: dict[int, float]) -> None:
+    """Fewer rows cost as much as the smallest batch seen, more in proportion to the largest; a step stays visible."""
+    cost = cost_of(*observed)
+    assert {rows: cost.predict(rows) for rows in predicted} == predicted
 
 
 def test_new_runs_outweigh_old_ones() -> None:
     """After a few dozen runs a change of speed is known, and one outlier is not."""
-    cost = learn([(8, 1.0)] * 50 + [(8, 2.0)])
+    cost = cost_of(*[(8, 1.0)] * 50 + [(8, 2.0)])
     assert cost.predict(8) == pytest.approx(1.2)
     for _ in range(50):
         cost.observe(8, 2.0)
@@ -86,23 +74,20 @@ def test_largest_batch_is_the_last_that_fits(observed: list[tuple[int, float]], 
     assert best == max_rows or cost.predict(best + 1) > budget
 
 
-def test_where_rows_do_not_get_cheaper_in_company_batches_are_small() -> None:
-    """A compute-bound model takes its time a row: the smallest batch that hides what a batch costs is enough."""
-    cost = learn([(1 << power, 0.002 * (1 << power)) for power in range(7)])
+def test_batches_are_as_large_as_makes_rows_cheap() -> None:
+    """A compute-bound model gets the smallest batch that hides what a batch costs, a memory-bound one the largest."""
+    cost = cost_of(*[(1 << power, 0.002 * (1 << power)) for power in range(7)])
     assert cost.efficient(64) == 16
     assert cost.scale(1000).efficient(64) == 1
     assert cost.scale(0.001).efficient(64) == 64
-
-
-def test_where_rows_share_a_cost_batches_are_large() -> None:
-    """A memory-bound model reads its weights once a batch: the largest is the cheapest a row."""
-    cost = learn([(1 << power, 0.01 + 0.0001 * (1 << power)) for power in range(7)])
+    cost = cost_of(*[(1 << power, 0.01 + 0.0001 * (1 << power)) for power in range(7)])
     assert cost.efficient(64) == 64
 
 
 @settings(deadline=None, max_examples=50)
 @given(observed=runs, rows=sizes)
 def test_efficient_size_is_within_the_limit(observed: list[tuple[int, float]], rows: int) -> None:
-    """Whatever was learned, it is between one row and the limit; knowing nothing, it is the limit."""
-    assert 1 <= learn(observed).efficient(rows) <= rows
-    assert CostModel().efficient(rows) == rows
+    """It is between one row and the limit; a model that has not run is expected to take no time: it is the limit."""
+    assert 1 <= cost_of(*observed).efficient(rows) <= rows
+    assert CostModel().efficient(rows) == CostModel().largest(rows, 0.0) == rows
+    assert CostModel().predict(rows) == 0.0

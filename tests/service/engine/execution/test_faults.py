@@ -5,21 +5,17 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.engine.batching.queue import Answer, BatchQueue
-from service.engine.execution.device import Device
-from service.engine.execution.dispatcher import Dispatcher
+from service.engine.batching.queue import Answer
 from service.engine.execution.observer import Observer
 from service.engine.execution.runner import Runner
-from service.engine.loop.continuous_batcher import ContinuousBatcher
-from service.engine.loop.request import LoopRequest
-from service.engine.loop.slots import SlotTable
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import ModelFailure
-from tests.service.engine.loop.test_continuous_batcher import HOP, hop
-from tests.support.clocks import run_virtual
+from tests.service.engine.loop.bench import HOP, hop, hopping
+from tests.service.engine.loop.bench import Bench as LoopBench
+from tests.support.clocks import run_virtual, virtual
+from tests.support.dispatching import Bench
 from tests.support.models import graphs
-from tests.support.signatures import signature_of
 
 
 class Broken:
@@ -62,45 +58,24 @@ def test_answer_that_cannot_be_put_together_is_a_failure(slow_s: float):
 
 def outcomes_of_two(runner: Runner, observer: Observer | None, slow_s: float, rows: int) -> list[object]:
     """What two requests of so many rows come to, one after the other, with batches of at most 8."""
-    outcomes: list[object] = []
 
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        signature = signature_of(graphs.double())
-        device = Device(1, loop, clock=loop.time)
-        queue: BatchQueue = BatchQueue(8, 100)
-        dispatcher = Dispatcher(runner, signature, device, queue, observer=observer)
-        dispatcher.cost.observe(1, slow_s)
-        for _ in range(2):
-            answer: asyncio.Future[object] = loop.create_future()
-            dispatcher.submit(signature.check({"x": np.ones((rows, 3), np.float32)}), answer.set_result)
-            outcomes.append(await answer)
-        await dispatcher.drain()
-        device.close()
+    async def main() -> list[object]:
+        bench = Bench(runner, graphs.double(), cost_s=slow_s, observer=observer)
+        outcomes = [(await asyncio.gather(bench.ask_x(1.0, rows), return_exceptions=True))[0] for _ in range(2)]
+        await bench.dispatcher.drain()
+        bench.device.close()
+        return outcomes
 
-    run_virtual(main())
-    return outcomes
+    return run_virtual(main())
 
 
 @pytest.mark.parametrize("slow_s", [0.0, 0.1], ids=["on the loop", "in a lane"])
-def test_batch_that_cannot_be_taken_on_is_answered_with_a_failure(slow_s: float):
+@virtual
+async def test_batch_that_cannot_be_taken_on_is_answered_with_a_failure(slow_s: float):
     """The same in a loop: the rows leave, their slots are free, and the loop goes on for others."""
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        session = Session(hop())
-        device = Device(1, loop, clock=loop.time)
-        signature = signature_of(hop())
-        batcher = ContinuousBatcher(session, signature, HOP, device, SlotTable(8, 100), max_rows=8, observer=Broken())
-        batcher.cost.observe(1, slow_s)
-        outcomes = []
-        for _ in range(2):
-            answer: asyncio.Future[object] = loop.create_future()
-            batcher.submit(LoopRequest({"place": np.zeros((1, 1), np.int64)}, 5, last=("next",)), answer.set_result)
-            outcomes.append(await answer)
-        assert isinstance(outcomes[0], ModelFailure)
-        assert outcomes[1].last["next"].tolist() == [[1]]  # type: ignore[attr-defined]
-        await batcher.drain()
-        device.close()
-
-    run_virtual(main())
+    bench = LoopBench(hop(), HOP, cost_s=slow_s, observer=Broken())
+    with pytest.raises(ModelFailure):
+        await bench.ask(hopping(0, 5))
+    assert (await bench.ask(hopping(0, 5))).kept["next"][0, -1, 0] == 1
+    await bench.batcher.drain()
+    bench.device.close()

@@ -7,99 +7,81 @@ import pytest
 from service.engine.batching.cost import CostModel
 from service.engine.batching.policy import INLINE_S
 from service.engine.execution.runner import AllCores
-from tests.support.clocks import run_virtual
-from tests.support.dispatching import SLOW_S, Bench, Counting, Gated
+from tests.support.clocks import virtual
+from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, cost_of
 from tests.support.models import graphs
 
 LANES = pytest.mark.parametrize("lanes", [2, 8, 64])
 
 
 def linear(fixed_s: float, row_s: float) -> CostModel:
-    cost = CostModel()
-    for rows in (1, 2, 4, 8, 16, 32, 64):
-        cost.observe(rows, fixed_s + rows * row_s)
-    return cost
+    return cost_of(*((rows, fixed_s + rows * row_s) for rows in (1, 2, 4, 8, 16, 32, 64)))
 
 
 @LANES
-def test_rows_that_cost_time_each_are_shared_by_all_idle_lanes(lanes: int) -> None:
+@virtual
+async def test_rows_that_cost_time_each_are_shared_by_all_idle_lanes(lanes: int) -> None:
     """Four rows for each of them, all at the same time."""
-
-    async def main() -> None:
-        runner = Gated(graphs.double())
-        bench = Bench(runner, graphs.double(), lanes=lanes, max_rows=64, cost=linear(0.0, 2 * INLINE_S))
-        futures = [bench.ask_x(float(value)) for value in range(4 * lanes)]
-        for _ in range(lanes):
-            await runner.wait_until_entered()
-        runner.gate.set()
-        answers = await asyncio.gather(*futures)
-        assert [answer.outputs["y"][0, 0] for answer in answers] == [2.0 * value for value in range(4 * lanes)]
-        assert runner.batches == [4] * lanes
-        bench.device.close()
-
-    run_virtual(main())
+    runner = Gated(graphs.double())
+    bench = Bench(runner, graphs.double(), lanes=lanes, max_rows=64, cost=linear(0.0, 2 * INLINE_S))
+    futures = [bench.ask_x(float(value)) for value in range(4 * lanes)]
+    for _ in range(lanes):
+        await runner.wait_until_entered()
+    runner.gate.set()
+    answers = await asyncio.gather(*futures)
+    assert [answer.outputs["y"][0, 0] for answer in answers] == [2.0 * value for value in range(4 * lanes)]
+    assert runner.batches == [4] * lanes
+    bench.device.close()
 
 
 @LANES
-def test_batch_that_costs_the_same_at_any_size_is_not_shared(lanes: int) -> None:
+@virtual
+async def test_batch_that_costs_the_same_at_any_size_is_not_shared(lanes: int) -> None:
     """However many lanes are idle: each share would take as long as the whole."""
-
-    async def main() -> None:
-        runner = Counting(graphs.double())
-        bench = Bench(runner, graphs.double(), lanes=lanes, max_rows=64, cost=linear(SLOW_S, 0.0))
-        await asyncio.gather(*(bench.ask_x(1.0) for _ in range(64)))
-        assert runner.batches == [64]
-        bench.device.close()
-
-    run_virtual(main())
+    runner = Counting(graphs.double())
+    bench = Bench(runner, graphs.double(), lanes=lanes, max_rows=64, cost=linear(SLOW_S, 0.0))
+    await asyncio.gather(*(bench.ask_x(1.0) for _ in range(64)))
+    assert runner.batches == [64]
+    bench.device.close()
 
 
 @LANES
-def test_short_batch_runs_on_the_event_loop(lanes: int) -> None:
+@virtual
+async def test_short_batch_runs_on_the_event_loop(lanes: int) -> None:
     """A lane's thread would have to be woken for it; a long batch leaves the loop free."""
-
-    async def main() -> None:
-        for batch_s, on_loop in ((INLINE_S / 2, True), (INLINE_S * 2, False)):
-            bench = Bench(Counting(graphs.double()), graphs.double(), lanes=lanes, cost=linear(batch_s, 0.0))
-            future = bench.ask_x(1.0)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            assert future.done() is on_loop
-            await future
-            bench.device.close()
-
-    run_virtual(main())
+    for batch_s, on_loop in ((INLINE_S / 2, True), (INLINE_S * 2, False)):
+        bench = Bench(Counting(graphs.double()), graphs.double(), lanes=lanes, cost=linear(batch_s, 0.0))
+        future = bench.ask_x(1.0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert future.done() is on_loop
+        await future
+        bench.device.close()
 
 
 @LANES
-def test_batch_that_is_short_enough_for_the_loop_runs_on_one_core(lanes: int) -> None:
+@virtual
+async def test_batch_that_is_short_enough_for_the_loop_runs_on_one_core(lanes: int) -> None:
     """Threads on other cores would have to be woken for it."""
-
-    async def main() -> None:
-        content = graphs.double()
-        one, every = Counting(content), Counting(content)
-        bench = Bench(one, content, lanes=lanes, cost_s=INLINE_S / 2, all_cores=AllCores(every, CostModel(), lanes))
-        await bench.ask_x(1.0, rows=8)
-        assert (one.batches, every.batches) == ([8], [])
-        bench.device.close()
-
-    run_virtual(main())
+    content = graphs.double()
+    one, every = Counting(content), Counting(content)
+    bench = Bench(one, content, lanes=lanes, cost_s=INLINE_S / 2, all_cores=AllCores(every, CostModel(), lanes))
+    await bench.ask_x(1.0, rows=8)
+    assert (one.batches, every.batches) == ([8], [])
+    bench.device.close()
 
 
 @LANES
-def test_batch_has_all_cores_only_while_no_other_lane_is_busy(lanes: int) -> None:
+@virtual
+async def test_batch_has_all_cores_only_while_no_other_lane_is_busy(lanes: int) -> None:
     """Its threads would take the cores of the other lanes."""
-
-    async def main() -> None:
-        content = graphs.double()
-        all_cores = AllCores(Counting(content), CostModel(), lanes)
-        bench = Bench(Counting(content), content, lanes=lanes, cost_s=SLOW_S, all_cores=all_cores)
-        found = []
-        for idle_lanes in (1, lanes - 1, lanes):
-            bench.ask_x(1)
-            run = bench.dispatcher.take(0.0, idle_lanes)
-            found.append(run is not None and run.all_cores is all_cores)
-        assert found == [False, False, True]
-        bench.device.close()
-
-    run_virtual(main())
+    content = graphs.double()
+    all_cores = AllCores(Counting(content), CostModel(), lanes)
+    bench = Bench(Counting(content), content, lanes=lanes, cost_s=SLOW_S, all_cores=all_cores)
+    found = []
+    for idle_lanes in (1, lanes - 1, lanes):
+        bench.ask_x(1)
+        run = bench.dispatcher.take(0.0, idle_lanes)
+        found.append(run is not None and run.all_cores is all_cores)
+    assert found == [False, False, True]
+    bench.device.close()

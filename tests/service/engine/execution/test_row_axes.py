@@ -9,9 +9,8 @@ from onnx import TensorProto, helper
 from service.engine.batching.queue import Answer
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
-from service.errors import InvalidInput
 from tests.support.clocks import run_virtual
-from tests.support.dispatching import Bench, Counting
+from tests.support.dispatching import Bench, Counting, on_counting
 from tests.support.models import graphs
 
 
@@ -64,7 +63,7 @@ def state_of(rows: int, value: float) -> Arrays:
 
 
 def test_rows_on_another_axis_are_joined_and_cut_there() -> None:
-    """Requests share a run, and each gets its own rows of every output, on the axis where they lie."""
+    """Requests share a run and get their own rows on the axis where they lie, also where one is cut to several runs."""
     requests = [state_of(rows, value) for rows, value in ((1, 10), (3, 20), (2, 30))]
     answers, runner = answer_all(states(), requests)
     assert runner.shapes == [{"state": (2, 6, 3), "x": (6, 3)}]
@@ -72,10 +71,6 @@ def test_rows_on_another_axis_are_joined_and_cut_there() -> None:
         expected = inputs["state"] + inputs["x"]
         np.testing.assert_array_equal(answer.outputs["next"], expected)
         np.testing.assert_array_equal(answer.outputs["y"], expected[0])
-
-
-def test_large_request_is_cut_and_joined_on_its_own_axis() -> None:
-    """A request above the largest batch is answered by several runs, its rows in order on the axis of each output."""
     [answer], runner = answer_all(states(), [state_of(7, 1)], max_rows=3)
     assert [shapes["x"][0] for shapes in runner.shapes] == [3, 3, 1]
     np.testing.assert_array_equal(answer.outputs["next"], state_of(7, 1)["state"] + state_of(7, 1)["x"])
@@ -119,22 +114,6 @@ def test_request_whose_inputs_have_other_sizes_is_one_run_of_its_own() -> None:
     assert len(runner.shapes) == 2
 
 
-def test_values_that_a_kernel_refuses_are_the_callers_fault() -> None:
-    """What ONNX Runtime says of an input's values is a 400 that names the operator, and fails nobody else."""
-
-    async def main() -> None:
-        content = graphs.look_up()
-        bench = Bench(Session(content), content)
-        futures = [bench.ask({"x": np.array([[number]], np.int64)})[1] for number in (1, 99)]
-        good, bad = await asyncio.gather(*futures, return_exceptions=True)
-        bench.device.close()
-        assert isinstance(good, Answer)
-        assert isinstance(bad, InvalidInput)
-        assert str(bad).startswith("inputs: the graph cannot be run on them at Gather: indices element out of")
-
-    run_virtual(main())
-
-
 def test_place_of_a_request_in_its_body_changes_no_bit() -> None:
     """A tensor that begins anywhere in a body gives the bits of one that NumPy made, alone as in a batch."""
     content = graphs.build(
@@ -153,16 +132,10 @@ def test_place_of_a_request_in_its_body_changes_no_bit() -> None:
         assert answer.outputs["y"].tobytes() == expected.tobytes()
 
 
-def test_same_bits_alone_and_in_company():
+@on_counting(graphs.classifier(), max_rows=32, least_rows=2)
+async def test_same_bits_alone_and_in_company(bench: Bench, runner: Counting, /):
     """A row's answer is bit-equal alone and in a batch of strangers, through the whole engine."""
-
-    async def main() -> None:
-        content = graphs.classifier()
-        bench = Bench(Counting(content), content, max_rows=32, least_rows=2)
-        rows = np.random.default_rng(1).standard_normal((32, 1, 1, 2, 2)).astype(np.float32)
-        alone = [(await bench.ask({"image": row})[1]).outputs["probabilities"].tobytes() for row in rows]
-        company = await asyncio.gather(*(bench.ask({"image": row})[1] for row in rows))
-        assert alone == [a.outputs["probabilities"].tobytes() for a in company]
-        bench.device.close()
-
-    run_virtual(main())
+    rows = np.random.default_rng(1).standard_normal((32, 1, 1, 2, 2)).astype(np.float32)
+    alone = [(await bench.ask({"image": row})[1]).outputs["probabilities"].tobytes() for row in rows]
+    company = await asyncio.gather(*(bench.ask({"image": row})[1] for row in rows))
+    assert alone == [a.outputs["probabilities"].tobytes() for a in company]

@@ -1,8 +1,9 @@
 """Who runs when on a device, where time passes while a model runs: fair turns, doubts about costs, held batches."""
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from service.engine.execution.device import Device
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, ModelFailure, TooLate
-from tests.support.clocks import VirtualLoop, run_virtual
-from tests.support.dispatching import SLOW_S, Bench, Gated, Gauge, on_double, on_gate, on_runner
+from tests.support.clocks import Decorator, VirtualLoop, virtual_with
+from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, Gauge, on_counting, on_gate, on_runner
 from tests.support.models import graphs
 
 SHORT_S = 5e-4
@@ -40,10 +41,11 @@ class Timed:
         return self._session.run(inputs)
 
 
-def on_two(test: Callable[[Bench, Bench, list[str]], object], max_rows: int) -> None:
+def on_two(max_rows: int) -> Decorator:
     """Two models on one lane, whose runs are logged as "a" and "b"."""
 
-    async def main() -> None:
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[tuple[Bench, Bench, list[str]]]:
         loop = asyncio.get_running_loop()
         log: list[str] = []
         device = Device(1, loop, clock=loop.time, inline_s=math.inf)
@@ -52,161 +54,133 @@ def on_two(test: Callable[[Bench, Bench, list[str]], object], max_rows: int) -> 
             for name in "ab"
         )
         try:
-            await test(a, b, log)  # type: ignore[misc]
+            yield a, b, log
         finally:
             device.close()
 
-    run_virtual(main())
+    return virtual_with(opened)
 
 
-def test_newcomer_shares_with_a_model_that_had_the_device_to_itself() -> None:
+@on_two(max_rows=1)
+async def test_newcomer_shares_with_a_model_that_was_alone(a: Bench, b: Bench, log: list[str], /) -> None:
     """What a model used while it was alone is no debt: from the newcomer's first batch on they take turns."""
-
-    async def test(a: Bench, b: Bench, log: list[str]) -> None:
-        for _ in range(100):
-            await a.ask_x(1.0)
-        log.clear()
-        await asyncio.gather(*(bench.ask_x(1.0) for _ in range(20) for bench in (a, b)))
-        assert all(abs(log[:end].count("a") - log[:end].count("b")) <= 2 for end in range(41)), "".join(log)
-
-    on_two(test, max_rows=1)
+    for _ in range(100):
+        await a.ask_x(1.0)
+    log.clear()
+    await asyncio.gather(*(bench.ask_x(1.0) for _ in range(20) for bench in (a, b)))
+    assert all(abs(log[:end].count("a") - log[:end].count("b")) <= 2 for end in range(41)), "".join(log)
 
 
-def test_failing_batches_earn_no_credit() -> None:
+@on_two(max_rows=16)
+async def test_failing_batches_earn_no_credit(a: Bench, b: Bench, log: list[str], /) -> None:
     """The halves of a failed batch are charged like others, so that failing quickly gives a model no turns later."""
-
-    async def test(a: Bench, b: Bench, log: list[str]) -> None:
-        for _ in range(20):
-            failing = [a.ask_x(-1.0) for _ in range(16)]
-            fine = [b.ask_x(1.0) for _ in range(16)]
-            outcomes = await asyncio.gather(*failing, *fine, return_exceptions=True)
-            assert [type(one) for one in outcomes[:16]] == [ModelFailure] * 16
-        log.clear()
-        await asyncio.gather(*(bench.ask_x(1.0, rows=16) for _ in range(20) for bench in (a, b)))
-        assert abs(log[:20].count("a") - log[:20].count("b")) <= 4, "".join(log)
-
-    on_two(test, max_rows=16)
+    for _ in range(20):
+        failing = [a.ask_x(-1.0) for _ in range(16)]
+        fine = [b.ask_x(1.0) for _ in range(16)]
+        outcomes = await asyncio.gather(*failing, *fine, return_exceptions=True)
+        assert [type(one) for one in outcomes[:16]] == [ModelFailure] * 16
+    log.clear()
+    await asyncio.gather(*(bench.ask_x(1.0, rows=16) for _ in range(20) for bench in (a, b)))
+    assert abs(log[:20].count("a") - log[:20].count("b")) <= 4, "".join(log)
 
 
-def on_timed(test: Callable[[Bench, Timed], object], **options: float) -> None:
-    on_runner(Timed, test, cost_s=SHORT_S, inline_s=math.inf, **options)
+def on_timed(**options: float) -> Decorator:
+    return on_runner(Timed, cost_s=SHORT_S, inline_s=math.inf, **options)
 
 
-def test_run_that_took_long_once_refuses_nobody() -> None:
+@on_timed(max_rows=1)
+async def test_run_that_took_long_once_refuses_nobody(bench: Bench, runner: Timed, /) -> None:
     """A machine that stood still for a second during a run does not make the model seem too slow for a deadline."""
+    runner.run_s = 1.0
+    await bench.ask_x(1.0)
+    runner.run_s = SHORT_S
+    await bench.ask_x(1.0, timeout_s=0.1)
 
-    async def test(bench: Bench, runner: Timed) -> None:
-        runner.run_s = 1.0
+
+@on_timed(max_rows=1)
+async def test_model_that_seems_too_slow_is_tried_again(bench: Bench, runner: Timed, /) -> None:
+    """After a rest of ten times of what it seems to take one request goes through to see whether it is fast again."""
+    runner.run_s = 1.0
+    for _ in range(40):
         await bench.ask_x(1.0)
-        runner.run_s = SHORT_S
-        await bench.ask_x(1.0, timeout_s=0.1)
-
-    on_timed(test, max_rows=1)
-
-
-def test_model_that_seems_too_slow_is_tried_again() -> None:
-    """When it has rested for ten times of what it seems to take, one request goes through to see, and the others are
-    refused until that has run; so it is found out that the model is fast again."""
-
-    async def test(bench: Bench, runner: Timed) -> None:
-        runner.run_s = 1.0
-        for _ in range(40):
-            await bench.ask_x(1.0)
-        runner.run_s = SHORT_S
-        with pytest.raises(TooLate):
-            bench.ask_x(1.0, timeout_s=0.5)
-        await asyncio.sleep(5.0)
-        with pytest.raises(TooLate):
-            bench.ask_x(1.0, timeout_s=0.5)
-        runs = len(runner.log)
-        for _ in range(19):
-            await asyncio.sleep(40.0)
-            tried = bench.ask_x(1.0, timeout_s=0.5)
-            if len(runner.log) == runs:
-                with pytest.raises(TooLate):
-                    bench.ask_x(1.0, timeout_s=0.5)
-            await tried
-        assert len(runner.log) == runs + 19
-        assert bench.dispatcher.find_refusal(8, 0.5) is None
-
-    on_timed(test, max_rows=1)
+    runner.run_s = SHORT_S
+    with pytest.raises(TooLate):
+        bench.ask_x(1.0, timeout_s=0.5)
+    await asyncio.sleep(5.0)
+    with pytest.raises(TooLate):
+        bench.ask_x(1.0, timeout_s=0.5)
+    runs = len(runner.log)
+    for _ in range(19):
+        await asyncio.sleep(40.0)
+        tried = bench.ask_x(1.0, timeout_s=0.5)
+        if len(runner.log) == runs:
+            with pytest.raises(TooLate):
+                bench.ask_x(1.0, timeout_s=0.5)
+        await tried
+    assert len(runner.log) == runs + 19
+    assert bench.dispatcher.find_refusal(8, 0.5) is None
 
 
-def test_nobody_is_tried_while_a_lane_is_busy() -> None:
+@on_gate()
+async def test_nobody_is_tried_while_a_lane_is_busy(bench: Bench, runner: Gated, /) -> None:
     """A model whose one batch still runs has not rested: what would come too late is refused."""
-
-    async def test(bench: Bench, runner: Gated) -> None:
-        running = bench.ask_x(1.0)
-        await runner.wait_until_entered()
-        await asyncio.sleep(10.0)
-        with pytest.raises(TooLate):
-            bench.ask_x(1.0, timeout_s=SLOW_S / 2)
-        runner.gate.set()
-        await running
-
-    on_gate(test)
+    running = bench.ask_x(1.0)
+    await runner.wait_until_entered()
+    await asyncio.sleep(10.0)
+    with pytest.raises(TooLate):
+        bench.ask_x(1.0, timeout_s=SLOW_S / 2)
+    runner.gate.set()
+    await running
 
 
-def test_held_batch_leaves_in_time_for_every_deadline() -> None:
+@on_counting(max_wait_s=0.5, cost_s=SHORT_S)
+async def test_held_batch_leaves_in_time_for_every_deadline(bench: Bench, runner: Counting, /) -> None:
     """With max_wait_s a row is held no longer than its deadline allows, and no longer than that of one behind it."""
-
-    async def test(bench: Bench, runner: object) -> None:
-        loop = asyncio.get_running_loop()
-        await bench.ask_x(1.0, timeout_s=0.05)
-        assert loop.time() == pytest.approx(0.05, abs=0.01)
-        await asyncio.gather(bench.ask_x(1.0), bench.ask_x(2.0, timeout_s=0.05))
-        assert loop.time() == pytest.approx(0.1, abs=0.02)
-
-    on_double(test, max_wait_s=0.5, cost_s=SHORT_S)
+    loop = asyncio.get_running_loop()
+    await bench.ask_x(1.0, timeout_s=0.05)
+    assert loop.time() == pytest.approx(0.05, abs=0.01)
+    await asyncio.gather(bench.ask_x(1.0), bench.ask_x(2.0, timeout_s=0.05))
+    assert loop.time() == pytest.approx(0.1, abs=0.02)
 
 
-def test_rows_that_wait_are_told_at_every_moment() -> None:
+@on_gate()
+async def test_rows_that_wait_are_told_at_every_moment(bench: Bench, runner: Gated, /) -> None:
     """The gauge follows rows that come, that are taken, that expire and that are cancelled."""
-
-    async def test(bench: Bench, runner: Gated) -> None:
-        gauge = bench.dispatcher.observer = Gauge()
-        running = bench.ask_x(1.0, rows=8)
-        await runner.wait_until_entered()
-        late = bench.ask_x(1.0, rows=3, timeout_s=2.0)
-        cancel, _ = bench.ask({"x": np.ones((2, 3), np.float32)})
-        await asyncio.sleep(0)  # it is told once a turn of the loop
-        assert gauge.waiting == 5
-        cancel()
-        assert gauge.waiting == 3
-        with pytest.raises(DeadlinePassed):
-            await late
-        assert gauge.waiting == 0
-        runner.gate.set()
-        await running
-
-    on_gate(test)
+    gauge = bench.dispatcher.observer = Gauge()
+    running = bench.ask_x(1.0, rows=8)
+    await runner.wait_until_entered()
+    late = bench.ask_x(1.0, rows=3, timeout_s=2.0)
+    cancel, _ = bench.ask({"x": np.ones((2, 3), np.float32)})
+    await asyncio.sleep(0)  # it is told once a turn of the loop
+    assert gauge.waiting == 5
+    cancel()
+    assert gauge.waiting == 3
+    with pytest.raises(DeadlinePassed):
+        await late
+    assert gauge.waiting == 0
+    runner.gate.set()
+    await running
 
 
-def test_rows_that_fail_wait_no_more() -> None:
+@on_runner(Timed)
+async def test_rows_that_fail_wait_no_more(bench: Bench, runner: Timed, /) -> None:
     """The gauge falls as well where a batch fails on the event loop."""
-
-    async def test(bench: Bench, runner: Timed) -> None:
-        gauge = bench.dispatcher.observer = Gauge()
-        gauge.waiting = 1
-        with pytest.raises(ModelFailure):
-            await bench.ask_x(-1.0)
-        assert gauge.waiting == 0
-
-    on_runner(Timed, test)
+    gauge = bench.dispatcher.observer = Gauge()
+    gauge.waiting = 1
+    with pytest.raises(ModelFailure):
+        await bench.ask_x(-1.0)
+    assert gauge.waiting == 0
 
 
-def test_drain_waits_for_the_halves_of_a_failed_batch() -> None:
+@on_gate(graphs.look_up())
+async def test_drain_waits_for_the_halves_of_a_failed_batch(bench: Bench, runner: Gated, /) -> None:
     """While the one who failed a batch is still looked for nothing is over, for the others are not answered yet."""
-
-    async def test(bench: Bench, runner: Gated) -> None:
-        asked = [bench.ask({"x": np.array([[number]], np.int64)})[1] for number in (99, 1, 2, 3)]
-        await runner.wait_until_entered()
-        drained = asyncio.ensure_future(bench.dispatcher.drain())
-        await asyncio.sleep(0)
-        runner.gate.set()
-        await drained
-        assert [future.done() for future in asked] == [True] * 4
-        outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        assert [type(one).__name__ for one in outcomes] == ["InvalidInput", "Answer", "Answer", "Answer"]
-
-    on_gate(test, graphs.look_up())
+    asked = [bench.ask({"x": np.array([[number]], np.int64)})[1] for number in (99, 1, 2, 3)]
+    await runner.wait_until_entered()
+    drained = asyncio.ensure_future(bench.dispatcher.drain())
+    await asyncio.sleep(0)
+    runner.gate.set()
+    await drained
+    assert [future.done() for future in asked] == [True] * 4
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(one).__name__ for one in outcomes] == ["InvalidInput", "Answer", "Answer", "Answer"]

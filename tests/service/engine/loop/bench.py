@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from model_store.tasks import Carry
-from service.engine.batching.cost import CostModel, RunMemory
+from service.engine.batching.cost import CostModel
 from service.engine.execution.device import Device
 from service.engine.execution.runner import StepRunner
 from service.engine.loop.continuous_batcher import ContinuousBatcher
@@ -93,8 +93,9 @@ class Bench:
         row_s: float = 0.0,
         least_rows: int = 1,
         runner: StepRunner | None = None,
-        memory: RunMemory | None = None,
+        **options: Any,
     ) -> None:
+        """``options`` are those of the batcher."""
         loop = asyncio.get_running_loop()
         self.counting = Counting(content)
         self.device = Device(lanes, loop, clock=loop.time)
@@ -110,7 +111,7 @@ class Bench:
             max_rows=max_rows,
             cost=cost,
             pad=lambda rows: max(rows, least_rows),
-            memory=memory,
+            **options,
         )
 
     def ask(self, request: LoopRequest, **options: float) -> "asyncio.Future[LoopResult]":

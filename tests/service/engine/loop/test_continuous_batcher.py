@@ -48,10 +48,11 @@ async def test_request_that_cannot_begin_is_refused(asked: LoopRequest, error: t
     assert bench.counting.steps == [1] * 6
 
 
+@pytest.mark.parametrize("bound", [False, True], ids=["arrays", "state of the device"])
 @virtual
-async def test_row_that_fails_a_step_fails_alone() -> None:
+async def test_row_that_fails_a_step_fails_alone(bound: bool) -> None:
     """A request whose row the graph cannot take gets a failure; those in the same step go on to their right end."""
-    bench = Bench(hop(), HOP)
+    bench = Bench(hop(), HOP, runner=Counting(hop(), bound))
     places = (0, 1, 99, 2, 3)
     answers = [bench.ask(hopping(place, 6)) for place in places]
     with pytest.raises(ModelFailure):
@@ -199,30 +200,16 @@ async def test_rows_of_different_lengths_are_in_no_step_together() -> None:
 
 @virtual
 async def test_rows_of_one_length_share_their_steps() -> None:
-    """Callers who begin together step together, however long what they carry becomes."""
+    """Callers who begin together step together; a row that could not begin with its request steps apart from it."""
     bench = Bench(graphs.grow(), GROW)
     requests = [growing(start, 6) for start in range(4)]
     await check_growth(requests, [bench.ask(request) for request in requests])
     assert bench.counting.steps == [4] * 6
-
-
-@virtual
-async def test_rows_of_one_request_that_grow_apart_step_apart() -> None:
-    """A row that could not begin with the others of its request does not join them when a slot is free."""
     bench = Bench(graphs.grow(), GROW, max_slots=3)
     requests = [growing(1, 2, rows=1), growing(5, 6, rows=3)]
     await check_growth(requests, [bench.ask(request) for request in requests])
     assert bench.counting.steps[:2] == [3, 3]
     assert max(bench.counting.steps[2:]) == 2
-
-
-@virtual
-async def test_lone_row_is_padded_and_the_padding_is_nobodys() -> None:
-    """Where single rows are run as two, the answer has the rows that were asked for."""
-    bench = Bench(walk(), WALK, least_rows=2)
-    request = walking(3, 5)
-    check_walk(request, await bench.ask(request))
-    assert bench.counting.steps == [2] * 5
 
 
 @virtual
@@ -250,10 +237,7 @@ async def test_slow_steps_go_side_by_side_on_two_lanes() -> None:
 )
 @virtual
 async def test_company_changes_no_bit(requests, max_rows, max_slots, gaps, bound, in_lanes):
-    """Whatever joins and leaves, every request gets the bits that it gets when it runs alone.
-
-    ``bound``: with the state left on the device between steps (here the device is the host).
-    """
+    """Whoever joins and leaves, a request has the bits that it has alone, also with its state on the device (bound)."""
     sizes = {"lanes": 2, "max_rows": max_rows, "max_slots": max_slots, "least_rows": 2}
     bench = Bench(walk(), WALK, cost_s=SLOW_S * in_lanes, runner=Counting(walk(), bound), **sizes)
     asked = []
@@ -265,13 +249,3 @@ async def test_company_changes_no_bit(requests, max_rows, max_slots, gaps, bound
     for request, answer in asked:
         check_walk(request, await answer)
     assert bench.batcher.table.is_empty
-
-
-@virtual
-async def test_step_that_fails_runs_again_on_state_of_the_device() -> None:
-    """Steps that run again in halves read the state from where it was left."""
-    bench = Bench(hop(), HOP, runner=Counting(hop(), bound=True))
-    right, wrong = bench.ask(hopping(3, 4)), bench.ask(hopping(77, 4))
-    assert (await right).kept["next"][0, :, 0].tolist() == [0, 1, 2, 3]
-    with pytest.raises(ModelFailure):
-        await wrong

@@ -38,12 +38,6 @@ def open_table(*requests: Walk, slots: int, queue_rows: int = 10) -> SlotTable[W
     return table
 
 
-def take(table: SlotTable[Walk], slots: int) -> RunningBatch[Walk]:
-    batch = table.take(slots)
-    assert batch is not None
-    return batch
-
-
 def step(table: SlotTable[Walk], batch: RunningBatch[Walk]) -> None:
     """Take every row of a batch one step on and give the batch back."""
     going = []
@@ -56,16 +50,12 @@ def step(table: SlotTable[Walk], batch: RunningBatch[Walk]) -> None:
     table.rest(batch, going)
 
 
-def test_full_queue_refuses_with_the_time_to_come_back():
-    """Rows that do not fit into the queue any more are refused, and nothing of them is kept."""
+def test_full_queue_refuses_what_may_come_back():
+    """Rows that do not fit into the queue are refused, unless nothing waits: else a large request could never run."""
     table = open_table(walk(rows=3), slots=2, queue_rows=4)
     with pytest.raises(QueueFull) as refusal:
         table.offer(walk(rows=2), lambda: 7.0)
     assert (refusal.value.retry_after_s, table.waiting_rows) == (7.0, 3)
-
-
-def test_larger_request_than_the_queue_is_accepted_alone():
-    """A request that is larger than the whole queue runs if nothing else waits: else it could never run."""
     request = walk(rows=9)
     table = open_table(request, slots=2, queue_rows=4)
     while (batch := table.take(2)) is not None:
@@ -73,24 +63,14 @@ def test_larger_request_than_the_queue_is_accepted_alone():
     assert request.made == [[0]] * 9
 
 
-def test_cancelled_rows_free_their_slots_before_the_next_step():
-    """A request that leaves while it rests is in no later batch, and its slots are free at once."""
-    going, leaving = walk(rows=2, steps=5), walk(rows=2, steps=5)
-    table = open_table(going, leaving, slots=4)
-    step(table, take(table, 4))
-    table.leave(leaving)
-    assert table.used_slots == 2
-    assert [span.sequence for span in take(table, 4).spans] == [going]
-
-
 def test_expired_requests_leave_and_are_named():
     """``expire`` takes out whoever is late, waiting or under way, and nobody else."""
     first, second, third = walk(steps=9, deadline=1.0), walk(deadline=2.0), walk(deadline=3.0)
     table = open_table(first, second, third, slots=1)
-    step(table, take(table, 1))
+    step(table, table.take(1))
     assert table.next_deadline() == 1.0
     assert table.expire(2.5) == [first, second]
-    assert take(table, 1).spans[0].sequence is third
+    assert table.take(1).spans[0].sequence is third
 
 
 def test_ended_requests_are_not_kept_until_their_deadline():
@@ -102,27 +82,23 @@ def test_ended_requests_are_not_kept_until_their_deadline():
         request = walk(deadline=3600.0)
         ended.add(request)
         table.offer(request)
-        step(table, take(table, 16))
+        step(table, table.take(16))
         request.gone = True
     assert len(ended) < 200
     assert table.expire(5.0) == [first]
 
 
 def test_newcomers_join_rows_that_are_under_way():
-    """A row that waits gets into the next step that has room, beside rows at later steps."""
+    """A row that waits gets into the next step, beside rows at later steps, or else in a batch of its own."""
     table = open_table(walk(rows=2, steps=5), slots=8)
-    step(table, take(table, 4))
+    step(table, table.take(4))
     table.offer(walk(steps=5))
-    assert [(span.rows, span.step) for span in take(table, 4).spans] == [(2, 1), (1, 0)]
-
-
-def test_newcomers_do_not_wait_behind_full_batches():
-    """Where all batches are full, who waits steps next, in a batch of its own."""
+    assert [(span.rows, span.step) for span in table.take(4).spans] == [(2, 1), (1, 0)]
     table = open_table(walk(rows=4, steps=5), slots=8)
     for _ in range(3):  # two batches begin, and the first, which the second went before, has its turn
-        step(table, take(table, 2))
+        step(table, table.take(2))
     table.offer(walk(steps=5))
-    assert [(span.rows, span.step) for span in take(table, 2).spans] == [(1, 0)]
+    assert [(span.rows, span.step) for span in table.take(2).spans] == [(1, 0)]
 
 
 @pytest.mark.parametrize(("key", "rows"), [("key", 4), ("other", 4), ("key", 1)], ids=["full", "other key", "room"])
@@ -131,7 +107,7 @@ def test_full_batches_step_beside_an_endless_stream_of_newcomers(key, rows):
     full, beside = walk(rows=4, steps=9), Walk(key, rows, 0.0, steps=9)
     table = open_table(full, beside, slots=16, queue_rows=100)
     for _ in range(2 * (9 + 9)):
-        batch = take(table, 4)
+        batch = table.take(4)
         table.offer(walk())
         step(table, batch)
     assert full.made == [[*range(9)]] * 4
@@ -141,25 +117,25 @@ def test_full_batches_step_beside_an_endless_stream_of_newcomers(key, rows):
 def test_priority_goes_before_order_of_arrival():
     """Rows of higher priority (smaller number) get the slots first."""
     later, urgent = walk(priority=1), walk(priority=0)
-    assert take(open_table(later, urgent, slots=1), 1).spans[0].sequence is urgent
+    assert open_table(later, urgent, slots=1).take(1).spans[0].sequence is urgent
 
 
 def test_hypotheses_of_a_row_stay_together():
     """A row of several slots is never cut: it begins only where all of them are free."""
     table = open_table(walk(rows=3, steps=2, width=2), slots=5)
-    batch = take(table, 5)
+    batch = table.take(5)
     assert batch.slots == 4
     assert table.take(5) is None
     step(table, batch)
-    assert take(table, 3).slots == 2
+    assert table.take(3).slots == 2
 
 
 def test_batches_that_fit_together_become_one():
     """When a batch shrinks, another resting one that has room for it takes it in."""
     table = open_table(walk(rows=3, steps=9), walk(rows=1, steps=9), slots=8)
     for _ in range(2):
-        step(table, take(table, 2))
-    assert take(table, 4).slots == 4
+        step(table, table.take(2))
+    assert table.take(4).slots == 4
     assert table.take(4) is None
 
 
@@ -183,10 +159,7 @@ def test_batches_that_fit_together_become_one():
     lanes=st.integers(1, 3),
 )
 def test_every_row_makes_each_step_once_and_slots_are_bounded(requests, stream, limits, leaving, lanes):
-    """No row is lost, none steps twice or out of order, whoever joins, leaves, is late, or steps beside it.
-
-    ``stream``: somebody new waits at every turn, until all the others have ended.
-    """
+    """No row is lost or steps twice, whoever joins, leaves, is late, or comes at every turn (stream)."""
     table = open_table(slots=8, queue_rows=1000)
     walks = [
         Walk(key, rows, 0.0, deadline, priority, width, steps=steps)

@@ -152,10 +152,7 @@ def test_all_runs_with_graphs_are_made_by_one_thread() -> None:
 
 
 def test_buffers_of_a_bucket_have_graphs_of_their_own() -> None:
-    """A graph reads and writes fixed addresses, so none is replayed for other buffers than those that it captured.
-
-    All of a bucket are captured when it first runs: after warm-up nothing is left to capture.
-    """
+    """No graph is replayed for other buffers than those that it captured, all of a bucket when it first runs."""
     bindings = open_double(buckets=(1, 2), lanes=2, capture=True)
     watched = watch(bindings)
     bindings.run(rows(2))
@@ -205,10 +202,11 @@ def test_buffers_of_ever_new_lengths_do_not_pile_up(monkeypatch: pytest.MonkeyPa
     assert len(idle_buffers(bindings)) == 3
 
 
-def test_array_with_gaps_is_loaded_row_by_row() -> None:
-    """A slice of a larger array is copied as its values say, not as its memory lies."""
+def test_array_with_gaps_is_loaded_by_its_values() -> None:
+    """A slice of a larger array is copied as its values say; only the CPU's own memory is the host."""
     wide = np.arange(12, dtype=np.float32).reshape(2, 6)
     assert open_double().run({"x": wide[:, ::2]})[0].tolist() == (2 * wide[:, ::2]).tolist()
+    assert (HOST.is_host, MemoryLocation("cuda", 0).is_host) == (True, False)
 
 
 def test_strings_are_not_bound() -> None:
@@ -228,7 +226,7 @@ def test_strings_are_not_bound() -> None:
         ([], {}, ()),
     ],
 )
-def test_shape_is_known_where_the_inputs_name_its_axes(
+def test_shape_is_known_where_axes_are_named(
     shape: list[Any], sizes: dict[str, int], resolved: tuple[int, ...] | None
 ) -> None:
     """An axis without a name is never taken for another one without a name."""
@@ -274,8 +272,3 @@ def test_offered_host_memory_is_used_and_lives_as_long_as_its_array() -> None:
     assert not arrays[0].flags.owndata
     assert empty((2,), np.dtype(object)).flags.owndata
     assert empty((0, 3), np.dtype("float32")).shape == (0, 3)
-
-
-def test_device_is_named_as_onnx_runtime_does() -> None:
-    """The CPU's own memory is the host; everything else is across a bus."""
-    assert (HOST.is_host, MemoryLocation("cuda", 0).is_host) == (True, False)

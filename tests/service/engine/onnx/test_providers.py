@@ -25,9 +25,7 @@ EVERYTHING = [TENSORRT, CUDA, CPU]
     ("policy", "available", "have"),
     [("cuda", [CPU], "cpu"), ("tensorrt", [CPU], "cpu"), ("tensorrt", [CUDA, CPU], "cuda, cpu")],
 )
-def test_required_provider_that_is_missing_is_refused_with_what_to_install(
-    policy: str, available: list[str], have: str
-) -> None:
+def test_missing_provider_is_refused_with_what_to_install(policy: str, available: list[str], have: str) -> None:
     """A required provider that this build lacks is no silent CPU run: the text says what there is and what to do."""
     with pytest.raises(NotReady) as caught:
         plan_providers(policy, available)
@@ -56,9 +54,7 @@ def test_session_that_fell_back_is_refused(policy: str, active: list[str]) -> No
         ("tensorrt", [TENSORRT, CPU], [TENSORRT, CPU]),
     ],
 )
-def test_plan_has_the_wanted_provider_first_and_the_cpu_last(
-    policy: str, available: list[str], planned: list[str]
-) -> None:
+def test_plan_has_the_wanted_provider_and_the_cpu_last(policy: str, available: list[str], planned: list[str]) -> None:
     """``auto`` takes CUDA where it is; TensorRT runs only where it is asked for; the CPU takes what others cannot."""
     assert [name for name, _ in plan_providers(policy, available)] == planned
 
@@ -104,10 +100,7 @@ ASKED_FOR = {"device_id": "1", "use_tf32": "1", "enable_cuda_graph": "1", "gpu_m
     ids=["by default", "settings", "CUDA beside TensorRT", "TensorRT without a cache", "CPU"],
 )
 def test_options_of_a_provider(policy: str, name: str, gpu: GpuOptions, options: dict[str, str]) -> None:
-    """By default algorithms are looked up, memory grows by what is asked for, float32 is whole, no graphs are made.
-
-    A CUDA graph needs the whole model on CUDA, so CUDA as TensorRT's helper captures none.
-    """
+    """By default algorithms are looked up, memory grows as asked, float32 is whole, and CUDA alone captures graphs."""
     assert options_of(policy, name, gpu) == options
 
 

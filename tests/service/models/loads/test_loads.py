@@ -18,10 +18,9 @@ from service.models.index import StoreReader
 from service.models.loading import LoadedVersion, load_version
 from service.models.measurement_lock import MeasurementLock
 from service.settings import Settings
-from service.worker import Worker
 from tests.service.models.asking import Y, index, infer, load
 from tests.support.models import graphs
-from tests.support.servers import FAST, Serving, settings_for
+from tests.support.servers import FAST, ClosingWorker, Serving, settings_for
 
 TAKES_LONG = "it takes long to load, and is given up after 600 s"
 TOO_LONG = "it had not loaded after 0.5 s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
@@ -127,7 +126,7 @@ async def test_newest_version_takes_over_when_it_is_loaded_late(
         return load_version(version, settings, cancellation)
 
     monkeypatch.setattr(loads, "load_version", load)
-    worker = Worker(Settings(store=tmp_path, ready_wait_s=impatient))
+    worker = ClosingWorker(Settings(store=tmp_path, ready_wait_s=impatient))
     registry = worker.registry
     try:
         await registry.load_all()
@@ -159,7 +158,7 @@ async def test_load_that_cannot_be_stopped_is_left_behind(tmp_path: Path, monkey
 
     monkeypatch.setattr(loads, "load_version", load)
     monkeypatch.setattr(loads, "_GRACE_S", 0.05)
-    worker = Worker(Settings(store=tmp_path, control=True))
+    worker = ClosingWorker(Settings(store=tmp_path, control=True))
     try:
         with pytest.raises(NotReady, match=r"had not loaded after 0\.5 s: .* \(what it does cannot be stopped\)$"):
             await worker.registry.load("stuck")
@@ -185,9 +184,7 @@ def test_server_that_starts_sweeps_what_a_killed_publisher_left(tmp_path: Path) 
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("limited")
-async def test_several_that_ask_for_the_first_load_of_a_model_share_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_several_that_ask_for_a_first_load_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it serves or not, it was loaded once, and all are told the same."""
     graphs.write_plain(tmp_path, "good", graphs.double())
     graphs.write_plain(tmp_path, "endless", graphs.endless())
@@ -198,7 +195,7 @@ async def test_several_that_ask_for_the_first_load_of_a_model_share_it(
         return load_version(version, settings, cancellation)
 
     monkeypatch.setattr(loads, "load_version", load)
-    worker = Worker(Settings(store=tmp_path, models=("good", "endless"), control=True))
+    worker = ClosingWorker(Settings(store=tmp_path, models=("good", "endless"), control=True))
     asked = [worker.registry.load(name) for name in ("good", "endless") for _ in range(3)]
     answers: list[Any] = await asyncio.gather(*asked, return_exceptions=True)
     await worker.stop()

@@ -16,14 +16,13 @@ from onnx import TensorProto, helper
 
 from service.models import profile
 from service.settings import Settings
-from service.worker import Worker
 from tests.service.models.asking import infer
 from tests.support.models import graphs
-from tests.support.servers import FAST, Serving, settings_for
+from tests.support.servers import FAST, ClosingWorker, Serving, settings_for
 
 WIDTH = 256
 WEIGHTS_MIB = 32
-LOADS = 12
+LOADS = 6
 
 
 def multiply() -> bytes:
@@ -43,7 +42,7 @@ def measure(store: Path, pipe: Connection, beside: bool) -> None:
     profile._COMPARE_S = 0.0  # each size is measured once, which takes half as long
 
     async def swap() -> None:
-        worker = Worker(Settings(store=store, control=True, provider="cpu", max_rows=4))
+        worker = ClosingWorker(Settings(store=store, control=True, provider="cpu", max_rows=4))
         registry, process = worker.registry, psutil.Process(os.getpid())
 
         def look() -> tuple[int, int, int]:

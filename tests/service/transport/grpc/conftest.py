@@ -26,5 +26,5 @@ def server(grpc_store: Path) -> Iterator[GrpcServing]:
 
 @pytest.fixture
 def client(server: GrpcServing) -> Iterator[triton.InferenceServerClient]:
-    with server.client() as client:
+    with server.grpc_client() as client:
         yield client

@@ -23,12 +23,8 @@ INTENDED = {
 
 
 def test_every_status_has_its_code() -> None:
-    """Each status of an error has the gRPC code that is intended here."""
+    """Each status has the code intended here; the text is that of the reply, and metadata say when to come back."""
     assert {status: CODES[status].name for status in STATUS.values()} == INTENDED
-
-
-def test_refusal_says_what_the_reply_says() -> None:
-    """The text is that of the reply; the metadata say when to come back where that helps."""
     refusal = refusal_of(error_reply(QueueFull("the queue is full", 2.0), "id-1"))
     assert refusal.text == "the queue is full"
     assert dict(refusal.metadata) == {"retry-after": "2"}

@@ -59,16 +59,12 @@ def test_message_that_is_none_is_refused(server: GrpcServing) -> None:
             assert "expected a HealthCheckRequest" in raised.value.details()
 
 
-def test_health_is_that_of_the_server_and_of_its_models(server: GrpcServing) -> None:
-    """The server, its service by name and a ready model are SERVING; a broken model is not; checks are counted."""
+def test_health_is_that_of_the_server_and_of_its_models(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server, its service and a ready model are SERVING, a broken one is not, nor any until all have been tried."""
     assert check(server, "") == check(server, FULL_NAME) == check(server, "double") == SERVING
     assert check(server, "broken") == NOT_SERVING
     text = expose(server.worker.metrics, "")[0].decode()
     assert 'sluice_requests_total{model="",route="grpc Check",status="200"}' in text
-
-
-def test_server_that_loads_its_models_does_not_serve(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until all models have been tried, the server and every model are NOT_SERVING."""
     monkeypatch.setattr(server.worker.registry, "loaded", False)
     assert check(server, "") == check(server, FULL_NAME) == check(server, "nobody") == NOT_SERVING
 

@@ -19,7 +19,7 @@ from model_store.datatypes import DATATYPES
 from service.metrics.exposition import expose
 from service.models.registry import Model
 from service.settings import MAX_INPUTS
-from service.transport.grpc import translation
+from service.transport.grpc import inference
 from service.transport.grpc.messages import MESSAGES
 from tests.support.gates import Gate, HeldThread, gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, tensor, waiting_rows
@@ -92,13 +92,11 @@ def test_request_is_refused_with_its_code(
 
 
 @pytest.mark.parametrize("field", ["inputs", "outputs", "parameters", "raw_input_contents"])
-def test_message_of_many_fields_is_refused_before_it_is_parsed(
-    server: GrpcServing, field: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_message_of_many_fields_is_not_parsed(server: GrpcServing, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message of very many small fields is refused before they become objects."""
     descriptor = MESSAGES["ModelInferRequest"].DESCRIPTOR
     empty = bytes([descriptor.fields_by_name[field].number << 3 | 2, 0])
-    monkeypatch.setattr(translation, "parse_message", lambda *_: pytest.fail("it was parsed"))
+    monkeypatch.setattr(inference, "parse_message", lambda *_: pytest.fail("it was parsed"))
     error = refusal_of(server, b"\x0a\x01x" + empty * 500_000)
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "message: expected fewer fields" in error.details()
@@ -116,7 +114,10 @@ def test_more_tensors_than_any_model_has_are_refused(server: GrpcServing, field:
 def test_message_that_takes_long_to_read_is_read_in_a_thread(grpc_store: Path) -> None:
     """While a long message is read others are answered; its deadline holds, and it is dropped with its caller."""
     many = request_of("double", *[{"name": "x"}] * 2000)
-    with GrpcServing(settings_of(grpc_store, models=("double",), deadline_s=2.0)) as server, server.client() as client:
+    with (
+        GrpcServing(settings_of(grpc_store, models=("double",), deadline_s=0.5)) as server,
+        server.grpc_client() as client,
+    ):
         cancelled = count(server, 'sluice_rejected_total{model="",reason="cancelled"}')
         thread = server.worker.handler.parsing = HeldThread()
         try:
@@ -134,18 +135,14 @@ def test_message_that_takes_long_to_read_is_read_in_a_thread(grpc_store: Path) -
         server.until(lambda: count(server, 'sluice_rejected_total{model="",reason="cancelled"}') == cancelled + 1)
 
 
-def test_shared_memory_is_refused_plainly(client: Client) -> None:
-    """The methods of shared memory say that there is none here."""
-    code, text = code_of(client.get_system_shared_memory_status)
-    assert (code, "does not offer shared memory" in text) == ("UNIMPLEMENTED", True)
-
-
-def test_message_that_is_none_is_refused(server: GrpcServing) -> None:
-    """Bytes that are no message are an INVALID_ARGUMENT with the request id of the caller."""
+def test_message_that_is_none_is_refused(server: GrpcServing, client: Client) -> None:
+    """Bytes that are no message are an INVALID_ARGUMENT with the caller's id; shared memory is UNIMPLEMENTED."""
     error = refusal_of(server, b"\xff\xff", metadata=[("x-request-id", "of-mine")])
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "expected a ModelInferRequest, but the 2 bytes are not one" in error.details()
     assert ("x-request-id", "of-mine") in error.trailing_metadata()
+    code, text = code_of(client.get_system_shared_memory_status)
+    assert (code, "does not offer shared memory" in text) == ("UNIMPLEMENTED", True)
 
 
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
@@ -186,9 +183,7 @@ def test_bodies_beyond_what_is_held_are_refused(server: GrpcServing, client: Cli
 
 
 @pytest.mark.parametrize("patience", [{"client_timeout": 1.0}, {"timeout": 1_000_000}], ids=["call", "request"])
-def test_passed_deadline_takes_a_request_out_of_the_queue(
-    server: GrpcServing, client: Client, patience: dict[str, Any]
-) -> None:
+def test_passed_deadline_takes_a_request_out(server: GrpcServing, client: Client, patience: dict[str, Any]) -> None:
     """The deadline of the call or the timeout of the request ends it, and its rows are never run."""
     model = server.model("double")
     with busy(client, model) as gate:
@@ -203,7 +198,6 @@ def test_deadline_of_the_call_is_that_of_the_request(server: GrpcServing, client
     """A request that cannot be answered before the deadline of its call is refused without a run."""
     model = server.model("double")
     with gated(model, run_s=10.0) as gate:
-        model.dispatcher._learn_full_batch()
         code, text = code_of(lambda: client.infer("double", ones(640), client_timeout=20))
         assert (code, gate.rows) == ("RESOURCE_EXHAUSTED", [])
         assert "the answer would take about" in text
@@ -239,7 +233,7 @@ def test_typed_contents_are_answered(server: GrpcServing) -> None:
 
 
 def test_no_rows_are_answered(server: GrpcServing, client: Client) -> None:
-    """Requests without rows, raw, typed or without contents, have outputs without rows."""
+    """Requests without rows, raw, typed or without contents, have outputs without rows; BF16 goes both ways."""
     assert client.infer("double", [tensor("x", np.empty((0, 3), np.float32))]).as_numpy("y").shape == (0, 3)
     given = {**X, "shape": [0, 3]}
     for request in (
@@ -249,10 +243,6 @@ def test_no_rows_are_answered(server: GrpcServing, client: Client) -> None:
     ):
         answer = infer(server, request)
         assert (list(answer.outputs[0].shape), list(answer.raw_output_contents)) == ([0, 3], [b""])
-
-
-def test_brain_floats_are_answered(client: Client) -> None:
-    """BF16, for which NumPy has no datatype of its own, goes both ways."""
     brain = np.array([[1.5, -2, np.inf]], DATATYPES["BF16"].dtype)
     assert client.infer("brain", [tensor("x", brain)]).as_numpy("y").tolist() == [[4.5, -6, np.inf]]
 

@@ -3,7 +3,6 @@
 import asyncio
 import queue
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_accepted_work_is_finished_when_the_server_stops(small_store: Path) -> None:
     """A call that runs and one that waits are answered after the stop has begun; a new one is refused."""
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    with GrpcServing(settings_of(small_store, lanes=1)) as server, server.client() as client:
+    with GrpcServing(settings_of(small_store, lanes=1)) as server, server.grpc_client() as client:
         model = server.model("double")
         with gated(model) as gate:
             client.async_infer("double", ones(1), callback=lambda result, error: answers.put((result, error)))
@@ -37,7 +36,7 @@ def test_accepted_work_is_finished_when_the_server_stops(small_store: Path) -> N
             server.until(lambda: waiting_rows(model) == 2)
             server.stop()
             server.until(lambda: server.worker._info.is_draining)
-            with server.client() as late, pytest.raises(InferenceServerException) as raised:
+            with server.grpc_client() as late, pytest.raises(InferenceServerException) as raised:
                 late.infer("double", ones(), client_timeout=20)
             gate.opened.set()
         given = [answers.get(timeout=60) for _ in range(2)]
@@ -71,7 +70,7 @@ def test_work_that_takes_too_long_is_dropped_when_the_server_stops(small_store: 
     """A call that still waits after ``drain_s`` is ended, so that the server stops."""
     errors: queue.SimpleQueue[Any] = queue.SimpleQueue()
     settings = settings_of(small_store, lanes=1, drain_s=0.2)
-    with GrpcServing(settings) as server, server.client() as client, gated(server.model("double")) as gate:
+    with GrpcServing(settings) as server, server.grpc_client() as client, gated(server.model("double")) as gate:
         client.async_infer("double", ones(), callback=lambda result, error: errors.put(error))
         gate.entered.acquire()
         server.stop()
@@ -81,10 +80,15 @@ def test_work_that_takes_too_long_is_dropped_when_the_server_stops(small_store: 
 
 def test_port_that_is_taken_is_an_error(small_store: Path) -> None:
     """A single worker whose port is taken does not start."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        serving = GrpcServing(settings_of(small_store, grpc_port=taken.getsockname()[1]))
-        with pytest.raises(SettingsError, match="expected to listen on 127"), serving:
-            pass
+
+    async def start(port: int) -> None:
+        await Worker(settings_of(small_store, grpc_port=port)).start()
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(SettingsError, match="expected to listen on 127"),
+    ):
+        asyncio.run(start(taken.getsockname()[1]))
 
 
 def test_workers_share_a_port(small_store: Path) -> None:
@@ -95,7 +99,7 @@ def test_workers_share_a_port(small_store: Path) -> None:
         settings = settings_of(small_store, workers=2, grpc_port=holder.getsockname()[1])
         with GrpcServing(settings) as first, GrpcServing(settings) as second:
             while not (count_answers(first) and count_answers(second)):  # the kernel picks by the client's port
-                with grpc.insecure_channel(first.url, [("grpc.use_local_subchannel_pool", 1)]) as open_channel:
+                with grpc.insecure_channel(first.grpc_url, [("grpc.use_local_subchannel_pool", 1)]) as open_channel:
                     infer = open_channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
                     assert infer(request_of(1).SerializeToString())
 
@@ -104,14 +108,3 @@ def count_answers(server: GrpcServing) -> int:
     text = expose(server.worker.metrics, "")[0].decode()
     lines = [line for line in text.splitlines() if line.startswith('sluice_requests_total{model="double"')]
     return int(sum(float(line.rpartition(" ")[2]) for line in lines))
-
-
-def test_server_without_grpcio_says_what_to_install(small_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a port in the settings but without grpcio, the error names the extra to install."""
-    monkeypatch.setitem(sys.modules, "service.transport.grpc.server", None)
-
-    async def make() -> None:
-        Worker(settings_of(small_store, grpc_port=1))
-
-    with pytest.raises(SettingsError, match=r"pip install 'sluice-serving\[grpc\]'"):
-        asyncio.run(make())

@@ -106,7 +106,7 @@ def test_stream_is_read_no_further_than_there_is_room(server: GrpcServing) -> No
         stream.send(*map(request_of, range(number)))
         gate.entered.acquire()
         server.until(lambda: waiting_rows(model) == MAX_STREAM_REQUESTS - 1)  # and one in the lane
-        with server.client() as other:
+        with server.grpc_client() as other:
             assert other.is_server_live()
         assert waiting_rows(model) == MAX_STREAM_REQUESTS - 1
         gate.opened.set()
@@ -129,7 +129,7 @@ def test_requests_of_a_stream_begin_in_its_order(server: GrpcServing) -> None:
         try:
             stream.send(large, request_of(2))
             reading = thread.given.get(timeout=60)
-            with server.client() as other:
+            with server.grpc_client() as other:
                 assert other.is_server_live()
             assert waiting_rows(model) == 0
             assert not gate.entered.acquire(blocking=False)
@@ -145,7 +145,7 @@ def test_requests_of_a_stream_begin_in_its_order(server: GrpcServing) -> None:
 
 def test_message_without_room_in_time_is_refused(grpc_store: Path) -> None:
     """A message that finds no room before its deadline gets an error under its id, and the stream goes on."""
-    settings = settings_of(grpc_store, deadline_s=3.0, models=("double",))
+    settings = settings_of(grpc_store, deadline_s=1.0, models=("double",))
     with GrpcServing(settings) as server, streaming(server) as stream:
         body_budget = server.worker.handler.body_budget
         server.run(lambda: asyncio.to_thread(body_budget.grow, body_budget.max_bytes))
@@ -157,3 +157,21 @@ def test_message_without_room_in_time_is_refused(grpc_store: Path) -> None:
         stream.send(request_of(2))
         assert stream.read().error_message == ""
         server.until(lambda: body_budget.held_bytes == 0)
+
+
+def test_message_that_waits_for_room_is_answered_after_a_stop(grpc_store: Path) -> None:
+    """A message that was read before the server stopped is answered, though it had no room at that time."""
+
+    async def drain() -> None:
+        assert server.worker.grpc is not None
+        server.worker.grpc._inference.drain()
+
+    with GrpcServing(settings_of(grpc_store, models=("double",))) as server, streaming(server) as stream:
+        body_budget = server.worker.handler.body_budget
+        server.run(lambda: asyncio.to_thread(body_budget.grow, body_budget.max_bytes))
+        stream.send(request_of(1))
+        server.until(lambda: bool(body_budget._whole))
+        server.run(drain)
+        server.run(lambda: asyncio.to_thread(body_budget.release, body_budget.max_bytes))
+        answer = stream.read()
+        assert (answer.error_message, answer.infer_response.id) == ("", "1")

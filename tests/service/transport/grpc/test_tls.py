@@ -36,7 +36,7 @@ def tls_server(
 
 
 def ask(server: GrpcServing, **options: Any) -> list[list[float]]:
-    with triton.InferenceServerClient(server.url, **options) as client:
+    with triton.InferenceServerClient(server.grpc_url, **options) as client:
         assert client.is_model_ready("double", client_timeout=20)
         values: list[list[float]] = client.infer("double", ones(), client_timeout=20).as_numpy("y").tolist()
         return values

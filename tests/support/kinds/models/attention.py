@@ -7,13 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.support.kinds.case import ROWS, TIME, Kind, Kinds, ids, mask, normal
+from tests.support.kinds.case import Axis, Kind, Kinds, ids, mask, normal, time, uniform
 
 KINDS = Kinds()
-_TWO = {"x": TIME, "mask": TIME}
 
 
-@KINDS.add({"x": normal(3, 4, 8), "mask": mask(3, 4)}, dynamic=_TWO, refused=False, fast=True)
+@KINDS.add({"x": normal(3, time(4), 8), "mask": mask(3, time(4))}, fast=True)
 def mask_keys(self, x, mask):
     """Scaled dot products with a boolean mask of the keys."""
     h = x.unflatten(-1, (2, 4)).transpose(1, 2)
@@ -21,16 +20,14 @@ def mask_keys(self, x, mask):
     return h.transpose(1, 2).flatten(2)
 
 
-@KINDS.add({"x": normal(3, 7, 8)}, lambda: {"qkv": nn.Linear(8, 24)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(3, time(7), 8)}, lambda: {"qkv": nn.Linear(8, 24)})
 def mask_causal(self, x):
     q, k, v = (part.unflatten(-1, (2, 4)).transpose(1, 2) for part in self.qkv(x).split(8, -1))
     return functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
 
 
 @KINDS.add(
-    {"x": normal(3, 7, 8)},
-    lambda: {"tril": nn.Buffer(torch.tril(torch.ones(40, 40))), "qk": nn.Linear(8, 16)},
-    dynamic={"x": TIME},
+    {"x": normal(3, time(7), 8)}, lambda: {"tril": nn.Buffer(torch.tril(torch.ones(40, 40))), "qk": nn.Linear(8, 16)}
 )
 def mask_triangle(self, x):
     """A stored triangle for 40 places, cut to the length."""
@@ -41,18 +38,15 @@ def mask_triangle(self, x):
 
 
 @KINDS.add(
-    {"x": normal(3, 7, 8), "mask": mask(3, 7)},
+    {"x": normal(3, time(7), 8), "mask": mask(3, time(7))},
     lambda: {"attention": nn.MultiheadAttention(8, 2, batch_first=True)},
-    dynamic=_TWO,
 )
 def mask_padding(self, x, mask):
     """nn.MultiheadAttention, whose mask says what does not count."""
     return self.attention(x, x, x, key_padding_mask=~mask, need_weights=False)[0]
 
 
-@KINDS.add(
-    {"x": normal(3, 7, 8), "attention_mask": mask(3, 7, dtype="int64")}, dynamic={"x": TIME, "attention_mask": TIME}
-)
+@KINDS.add({"x": normal(3, time(7), 8), "attention_mask": mask(3, time(7), dtype="int64")})
 def mask_additive(self, x, attention_mask):
     """A mask of ones and zeros becomes the least number there is."""
     bias = (1.0 - attention_mask[:, None, :].float()) * torch.finfo(torch.float32).min
@@ -64,16 +58,15 @@ def _encoder():
     return {"encoder": nn.TransformerEncoder(layer, 2)}
 
 
-@KINDS.add({"src": normal(3, 7, 8), "mask": mask(3, 7)}, _encoder, dynamic={"src": TIME, "mask": TIME})
+@KINDS.add({"src": normal(3, time(7), 8), "mask": mask(3, time(7))}, _encoder)
 def mask_encoder(self, src, mask):
     """torch's own encoder, which has a fast path that is not traced."""
     return self.encoder(src, src_key_padding_mask=~mask) * mask[..., None].float()
 
 
 @KINDS.add(
-    {"src": normal(3, 7, 8), "tgt": normal(3, 5, 8)},
+    {"src": normal(3, time(7), 8), "tgt": normal(3, Axis(5, "target"), 8)},
     lambda: {"net": nn.Transformer(8, 2, 1, 1, 16, batch_first=True)},
-    dynamic={"src": TIME, "tgt": {0: "batch", 1: "target"}},
 )
 def mask_decoder(self, src, tgt):
     """nn.Transformer, with a causal mask made in forward."""
@@ -81,7 +74,7 @@ def mask_decoder(self, src, tgt):
     return self.net(src, tgt, tgt_mask=causal)
 
 
-@KINDS.add({"x": normal(3, 7, 8)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(3, time(7), 8)})
 def mask_local(self, x):
     """Nobody sees further than three places."""
     places = torch.arange(x.shape[1])
@@ -90,7 +83,7 @@ def mask_local(self, x):
     return scores.softmax(-1) @ x
 
 
-@KINDS.add({"x": normal(3, 7, 8)}, lambda: {"bias": nn.Embedding(16, 2)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(3, time(7), 8)}, lambda: {"bias": nn.Embedding(16, 2)})
 def mask_relative(self, x):
     """Buckets of distances, as in T5: logarithms that become integers."""
     places = torch.arange(x.shape[1])
@@ -102,9 +95,8 @@ def mask_relative(self, x):
 
 
 @KINDS.add(
-    {"x": normal(3, 7, 8)},
+    {"x": normal(3, time(7), 8)},
     lambda: {"frequencies": nn.Buffer(1.0 / 100 ** (torch.arange(0, 8, 2).float() / 8), persistent=False)},
-    dynamic={"x": TIME},
 )
 def mask_rotary(self, x):
     angles = torch.arange(x.shape[1]).float()[:, None] * self.frequencies
@@ -114,10 +106,7 @@ def mask_rotary(self, x):
     return (turned @ turned.transpose(1, 2) / 3).softmax(-1) @ x
 
 
-@KINDS.add(
-    {"attention_mask": mask(3, 7, dtype="int64"), "hidden": normal(3, 7, 8)},
-    dynamic={"hidden": TIME, "attention_mask": TIME},
-)
+@KINDS.add({"attention_mask": mask(3, time(7), dtype="int64"), "hidden": normal(3, time(7), 8)})
 def mask_mean(self, hidden, attention_mask):
     """The mean over what counts, of unit length."""
     weights = attention_mask.unsqueeze(-1).float()
@@ -126,33 +115,14 @@ def mask_mean(self, hidden, attention_mask):
 
 
 _WORDS = {"layers": lambda: {"words": nn.Embedding(50, 8), "kinds": nn.Embedding(2, 8)}}
-_TEXT = {"input_ids": ids(3, 10, table=50), "token_type_ids": ids(3, 10, table=2)}
+_TEXT = {"input_ids": ids(3, time(10), table=50), "token_type_ids": ids(3, time(10), table=2)}
 
 
 @KINDS.add(
-    {**_TEXT, "attention_mask": mask(3, 10, dtype="int64")},
-    outputs=("last", "pooled"),
-    dynamic={"input_ids": TIME, "attention_mask": TIME, "token_type_ids": TIME},
-    refused=False,
-    fast=True,
-    **_WORDS,
+    {**_TEXT, "attention_mask": mask(3, time(10), dtype="int64")}, outputs=("last", "pooled"), fast=True, **_WORDS
 )
-@KINDS.add(
-    _TEXT,
-    name="order-skipped",
-    outputs=("last", "pooled"),
-    dynamic={"input_ids": TIME, "token_type_ids": TIME},
-    refused=False,
-    fast=True,
-    **_WORDS,
-)
-@KINDS.add(
-    {"input_ids": ids(3, 10, table=50)},
-    name="order-outputs",
-    outputs=("pooled", "last"),
-    dynamic={"input_ids": TIME},
-    **_WORDS,
-)
+@KINDS.add(_TEXT, name="order-skipped", outputs=("last", "pooled"), fast=True, **_WORDS)
+@KINDS.add({"input_ids": ids(3, time(10), table=50)}, name="order-outputs", outputs=("pooled", "last"), **_WORDS)
 def order_swapped(self, input_ids, attention_mask=None, token_type_ids=None):
     """Three inputs, two of which may be left out; a dictionary comes back."""
     hidden = self.words(input_ids)
@@ -183,45 +153,48 @@ _WHISPER = {
 }  # fmt: skip
 
 
+_NETWORKS = {
+    "bert": (
+        _network("BertModel", max_position_embeddings=80, **_BERT),
+        {**_TEXT, "attention_mask": mask(3, time(10), dtype="int64")},
+        ("pooler_output", "last_hidden_state"),
+    ),
+    "distilbert": (
+        _network("DistilBertForTokenClassification", max_position_embeddings=80, **_DISTILBERT),
+        {"attention_mask": mask(3, time(10), dtype="int64"), "input_ids": ids(3, time(10), table=60)},
+        ("logits",),
+    ),
+    "gpt2": (
+        _network("GPT2LMHeadModel", n_positions=80, n_embd=16, n_layer=2, n_head=2, use_cache=False),
+        {"input_ids": ids(3, time(10), table=60)},
+        ("logits",),
+    ),
+    "resnet": (
+        _network("ResNetForImageClassification", embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]),
+        {"pixel_values": uniform(3, 3, 64, 64)},
+        ("logits",),
+    ),
+    "t5": (
+        _network("T5Model", **_T5),
+        {
+            "decoder_input_ids": ids(3, Axis(5, "target"), table=60),
+            "input_ids": ids(3, time(10), table=60),
+            "attention_mask": mask(3, time(10), dtype="int64"),
+        },
+        ("last_hidden_state", "encoder_last_hidden_state"),
+    ),
+    "vit": (
+        _network("ViTForImageClassification", image_size=32, patch_size=8, **_BERT),
+        {"pixel_values": uniform(3, 3, 32, 32)},
+        ("logits",),
+    ),
+    "whisper": (
+        _network("WhisperModel", **_WHISPER),
+        {"decoder_input_ids": ids(3, time(5), table=60), "input_features": normal(3, 8, 24)},
+        ("last_hidden_state", "encoder_last_hidden_state"),
+    ),
+}
 KINDS += [
-    Kind(
-        name="order-bert",
-        module=_network("BertModel", max_position_embeddings=80, **_BERT),
-        inputs={
-            "input_ids": ids(3, 10, table=60),
-            "token_type_ids": ids(3, 10, table=2),
-            "attention_mask": mask(3, 10, dtype="int64"),
-        },
-        outputs=("pooler_output", "last_hidden_state"),
-        dynamic={"input_ids": TIME, "attention_mask": TIME, "token_type_ids": TIME},
-        needs="transformers",
-    ),
-    Kind(
-        name="order-distilbert",
-        module=_network("DistilBertForTokenClassification", max_position_embeddings=80, **_DISTILBERT),
-        inputs={"attention_mask": mask(3, 10, dtype="int64"), "input_ids": ids(3, 10, table=60)},
-        outputs=("logits",),
-        dynamic={"input_ids": TIME, "attention_mask": TIME},
-        needs="transformers",
-    ),
-    Kind(
-        name="order-t5",
-        module=_network("T5Model", **_T5),
-        inputs={
-            "decoder_input_ids": ids(3, 5, table=60),
-            "input_ids": ids(3, 10, table=60),
-            "attention_mask": mask(3, 10, dtype="int64"),
-        },
-        outputs=("last_hidden_state", "encoder_last_hidden_state"),
-        dynamic={"input_ids": TIME, "attention_mask": TIME, "decoder_input_ids": {0: "batch", 1: "target"}},
-        needs="transformers",
-    ),
-    Kind(
-        name="order-whisper",
-        module=_network("WhisperModel", **_WHISPER),
-        inputs={"decoder_input_ids": ids(3, 5, table=60), "input_features": normal(3, 8, 24)},
-        outputs=("last_hidden_state", "encoder_last_hidden_state"),
-        dynamic={"input_features": ROWS, "decoder_input_ids": TIME},
-        needs="transformers",
-    ),
+    Kind(name=f"order-{name}", module=module, inputs=inputs, outputs=outputs, needs="transformers")
+    for name, (module, inputs, outputs) in _NETWORKS.items()
 ]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from tests.support.kinds.case import PICTURE, ROWS, TIME, Kinds, ids, normal
+from tests.support.kinds.case import ROWS, Kinds, height, ids, normal, time, width
 
 KINDS = Kinds()
 _X = {"x": normal(4, 5)}
@@ -15,7 +15,6 @@ _X = {"x": normal(4, 5)}
 @KINDS.add(
     {"batch": {"meta": {"number": normal(4, 2)}, "image": normal(4, 6)}},
     lambda: {"image": nn.Linear(6, 3), "number": nn.Linear(2, 3)},
-    refused=False,
     fast=True,
 )
 def call_dict(self, batch):
@@ -30,7 +29,7 @@ def call_list(self, features, weight):
     return first * weight + second.mean(2)
 
 
-@KINDS.add({"scale": normal(4, 1), "x": normal(4, 6)}, refused=False, fast=True)
+@KINDS.add({"scale": normal(4, 1), "x": normal(4, 6)}, fast=True)
 def call_keyword(self, x, *, scale, shift=None):
     return x * scale if shift is None else x * scale + shift
 
@@ -50,19 +49,13 @@ def call_kwargs(self, **kwargs):
     return kwargs["b"] - 2 * kwargs["a"]
 
 
-@KINDS.add({"x": normal(4, 3), "scale": normal(4, 1)}, refused=True)
-def call_ignored(self, x, **kwargs):
-    """Whatever else is given is not looked at: nobody would notice a wrong name."""
-    return x * kwargs.get("scales", 1)
-
-
 @KINDS.add({"first": normal(4, 3), "second": normal(4, 3)}, by_name=False)
 def call_positional(self, *tensors):
     """Tensors without names of their own."""
     return tensors[0] - 3 * tensors[1]
 
 
-@KINDS.add(_X, outputs=("features", "logits"), refused=False, fast=True)
+@KINDS.add(_X, outputs=("features", "logits"), fast=True)
 def return_dict(self, x):
     """Keys in another order than the names of the outputs."""
     return {"logits": x * 2, "features": x.cumsum(1)}
@@ -100,7 +93,6 @@ def return_dataclass(self, x):
     {"x": normal(4, 4), "memory": normal(9, 8)},
     lambda: {"q": nn.Linear(4, 8)},
     dynamic={"x": ROWS, "memory": {0: "entries"}},
-    refused=False,
     fast=True,
 )
 def shared_memory(self, x, memory):
@@ -114,30 +106,10 @@ def shared_scale(self, x, factor, columns):
     return x * factor + columns
 
 
-@KINDS.add(
-    {"x": normal(4, 4), "temperature": normal()},
-    lambda: {"o": nn.Linear(4, 5)},
-    dynamic={"x": ROWS},
-    refused=False,
-    fast=True,
-)
-def shared_number(self, x, temperature):
-    """A number that is no tensor in eager code, as a tensor without axes."""
-    return (self.o(x) / temperature).softmax(-1)
-
-
-@KINDS.add({"left": normal(4, 3), "rigth": normal(4, 3)}, name="call-typo", refused=True)
 @KINDS.add({"right": normal(4, 3), "left": normal(4, 3)})
 def call_minus(self, left, right):
     """A difference: its inputs are given in the other order."""
     return left - 2 * right
-
-
-@KINDS.add(_X, outputs=("same", "double", "again"), refused=False, fast=True)
-def return_same(self, x):
-    """An input is an output, and one tensor is returned twice."""
-    y = x * 2
-    return x, y, y
 
 
 @KINDS.add({"x": normal(4, 3), "ids": ids(4, 2, table=9)})
@@ -150,9 +122,8 @@ _LINEAR = {"layers": lambda: {"o": nn.Linear(6, 3)}}
 
 
 @KINDS.add(
-    {"x": normal(1, 1, 6)},
+    {"x": normal(1, time(1), 6)},
     name="one-step",
-    dynamic={"x": TIME},
     sizes=({"batch": 1, "time": 1}, {"batch": 5, "time": 67}, {"batch": 2, "time": 11}),
     **_LINEAR,
 )
@@ -163,23 +134,10 @@ def one_row(self, x):
 
 
 @KINDS.add(
-    {"image": normal(3, 3, 12, 12)},
+    {"image": normal(3, 3, height(12), width(12))},
     lambda: {"conv": nn.Conv2d(3, 4, 3)},
-    dynamic={"image": PICTURE},
     sizes=tuple({"batch": rows, "height": h, "width": w} for rows, h, w in ((1, 8, 8), (5, 30, 9), (2, 9, 31))),
 )
 def one_size(self, image):
     """Its example is square, as pictures mostly are, and its sides are free."""
     return self.conv(image).relu()
-
-
-@KINDS.add(
-    {"x": normal(4, 6)},
-    lambda: {"weight": nn.Parameter(torch.randn(6, 3)), "bias": nn.Parameter(torch.randn(3))},
-    outputs=("weight", "bias"),
-    refused=False,
-    fast=True,
-)
-def return_weight(self, x):
-    """Outputs that are named as parameters are."""
-    return x @ self.weight, x.mean(1) + self.bias.sum()

@@ -6,37 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.support.kinds.case import PICTURE, ROWS, TIME, Kinds, lengths, normal
+from tests.support.kinds.case import TIME, Axis, Kinds, height, lengths, normal, time, width
 
 KINDS = Kinds()
 _TWO = tuple({"batch": 2, "time": time, "other": other} for time, other in ((30, 20), (20, 30), (5, 1), (1, 5)))
 
 
-@KINDS.add({"x": normal(4, 20, 3)}, lambda: {"o": nn.Linear(3, 2)}, dynamic={"x": TIME}, refused=False, fast=True)
-def control_tail(self, x):
-    """The last 64 places alone, where there are more."""
-    if x.shape[1] > 64:
-        x = x[:, -64:]
-    return self.o(x.mean(1))
-
-
-@KINDS.add(
-    {"x": normal(3, 10, 8)},
-    lambda: {"first": nn.Linear(8, 4), "later": nn.Linear(8, 4)},
-    dynamic={"x": TIME},
-    refused=False,
-    fast=True,
-)
-def control_step(self, x):
-    """A single step goes another way, as with a cache."""
-    return self.later(x) if x.shape[1] == 1 else self.first(x)
-
-
-@KINDS.add(
-    {"x": normal(3, 10, 4)},
-    dynamic={"x": TIME},
-    sizes=tuple({"batch": 2, "time": time} for time in (2, 3, 4, 9, 11, 66)),
-)
+@KINDS.add({"x": normal(3, time(10), 4)}, sizes=tuple({"batch": 2, "time": time} for time in (2, 3, 4, 9, 11, 66)))
 def control_even(self, x):
     """An odd length loses its last place before the halves are added."""
     if x.shape[1] % 2:
@@ -45,23 +21,13 @@ def control_even(self, x):
     return (x[:, :half] + x[:, half:]).sum(1)
 
 
-@KINDS.add({"x": normal(3, 10, 4)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(3, time(10), 4)})
 def control_window(self, x):
     """No branch: the first 16 places at most."""
     return x[:, :16].mean(1)
 
 
-@KINDS.add(
-    {"x": normal(3, 10, 6)},
-    lambda: {"places": nn.Parameter(torch.randn(1, 48, 6)), "o": nn.Linear(6, 4)},
-    dynamic={"x": TIME},
-)
-def control_table(self, x):
-    """A learned place for each of 48 steps: PyTorch fails beyond."""
-    return self.o(x + self.places[:, : x.shape[1]])
-
-
-@KINDS.add({"x": normal(3, 10, 5)}, lambda: {"o": nn.Linear(5, 5)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(3, time(10), 5)}, lambda: {"o": nn.Linear(5, 5)})
 def control_checked(self, x):
     """The author's own check of the length."""
     if x.shape[1] > 30:
@@ -69,7 +35,7 @@ def control_checked(self, x):
     return self.o(x).cumsum(1)
 
 
-@KINDS.add({"x": normal(3, 20)}, lambda: {"o": nn.Linear(8, 8)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(3, time(20))}, lambda: {"o": nn.Linear(8, 8)})
 def control_blocks(self, x):
     """Padded to a whole number of blocks of eight, and cut again."""
     length = x.shape[1]
@@ -77,9 +43,7 @@ def control_blocks(self, x):
     return self.o(x.unflatten(1, (-1, 8))).flatten(1)[:, :length]
 
 
-@KINDS.add(
-    {"a": normal(3, 9, 2), "b": normal(3, 14, 2)}, dynamic={"a": TIME, "b": {0: "batch", 1: "other"}}, sizes=_TWO
-)
+@KINDS.add({"a": normal(3, time(9), 2), "b": normal(3, Axis(14, "other"), 2)}, sizes=_TWO)
 def control_shorter(self, a, b):
     """Two sequences, the longer of which is cut."""
     if a.shape[1] > b.shape[1]:
@@ -89,17 +53,14 @@ def control_shorter(self, a, b):
     return (a * b).sum(1)
 
 
-@KINDS.add(
-    {"a": normal(3, 9, 2), "b": normal(3, 14, 2)}, dynamic={"a": TIME, "b": {0: "batch", 1: "other"}}, sizes=_TWO
-)
+@KINDS.add({"a": normal(3, time(9), 2), "b": normal(3, Axis(14, "other"), 2)}, sizes=_TWO)
 def control_longer(self, a, b):
     """Which of two sequences is the longer decides: no bound of either shows it."""
     return a.sum(1) if a.shape[1] > b.shape[1] else b.mean(1)
 
 
 @KINDS.add(
-    {"x": normal(3, 2, 8, 10)},
-    dynamic={"x": PICTURE},
+    {"x": normal(3, 2, height(8), width(10))},
     sizes=tuple({"batch": 2, "height": height, "width": width} for height, width in ((9, 30), (30, 9), (6, 6))),
 )
 def control_wider(self, x):
@@ -109,19 +70,13 @@ def control_wider(self, x):
     return x.mean(3).amax(2)
 
 
-@KINDS.add({"x": normal(4, 3)}, sizes=tuple({"batch": n} for n in (1, 100, 130)))
-def control_crowd(self, x):
-    """More than a hundred rows go another way."""
-    return x * 2 if x.shape[0] <= 100 else x * 3
-
-
 @KINDS.add({"x": normal(4, 3)})
 def control_single(self, x):
     """A single row goes another way."""
     return x * 2 if x.shape[0] > 1 else x * 3
 
 
-@KINDS.add({"x": normal(3, 3, 14)}, lambda: {"conv": nn.Conv1d(3, 4, 6)}, dynamic={"x": {0: "batch", 2: "time"}})
+@KINDS.add({"x": normal(3, 3, time(14))}, lambda: {"conv": nn.Conv1d(3, 4, 6)})
 def control_short(self, x):
     """What is too short is filled up."""
     if x.shape[2] < 6:
@@ -129,20 +84,14 @@ def control_short(self, x):
     return self.conv(x).amax(2)
 
 
-@KINDS.add({"x": normal(3, 3, 14)}, lambda: {"conv": nn.Conv1d(3, 4, 6)}, dynamic={"x": {0: "batch", 2: "time"}})
-def control_kernel(self, x):
-    """A convolution that needs six places: PyTorch fails on fewer."""
-    return self.conv(x).amax(2)
-
-
-@KINDS.add({"x": normal(3, 10, 2)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(3, time(10), 2)})
 def control_arithmetic(self, x):
     """Python's arithmetic on sizes."""
     kept = max(1, int(x.shape[1] * 0.7))
     return x[:, -kept:].sum(1) * math.log(x.shape[1] + 1) / x.shape[1] ** 0.5
 
 
-@KINDS.add({"x": normal(3, 6, 3)}, lambda: {"rnn": nn.RNN(3, 4, batch_first=True)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(3, time(6), 3)}, lambda: {"rnn": nn.RNN(3, 4, batch_first=True)})
 def control_constant(self, x):
     """A size as a tensor, which a trace keeps as a constant."""
     return self.rnn(x)[0].sum(1) / torch.tensor(float(x.shape[1]))
@@ -174,22 +123,6 @@ def control_alone(self, x):
     return torch.sigmoid(self.o(x)).squeeze()
 
 
-@KINDS.add({"x": normal(4, 5, 6)}, lambda: {"rnn": nn.RNN(6, 8, batch_first=True)}, refused=True, fast=True)
-def control_clamp(self, x):
-    """Large rows are scaled down, in Python, before a recurrent layer."""
-    if x.abs().max() > 10:
-        x = x / x.abs().max()
-    return self.rnn(x)[0][:, -1]
-
-
-@KINDS.add({"x": normal(4, 6)}, lambda: {"o": nn.Linear(6, 3)})
-def control_guard(self, x):
-    """The same before a linear layer."""
-    if bool((x < -20).any()):
-        return torch.zeros(x.shape[0], 3)
-    return self.o(x)
-
-
 @KINDS.add({"x": normal(4, 6)}, lambda: {"o": nn.Linear(6, 3)})
 def control_finite(self, x):
     """A check for NaN that most training code has."""
@@ -211,7 +144,7 @@ def control_cond(self, x):
     return torch.cond(x.sum() > 0, lambda t: t * 2, lambda t: t - 1, (x,))
 
 
-@KINDS.add({"x": normal(4, 8, 3), "n": lengths(4, 8)}, dynamic={"x": ROWS, "n": ROWS})
+@KINDS.add({"x": normal(4, 8, 3), "n": lengths(4, 8)})
 def control_longest(self, x, n):
     """Cut to the longest of the rows: a size that depends on values."""
     x = x[:, : int(n.max())]

@@ -4,16 +4,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.support.kinds.case import PICTURE, Kinds, distinct, normal, uniform
+from tests.support.kinds.case import Axis, Kinds, distinct, height, normal, uniform, width
 
 KINDS = Kinds()
 _PICTURES = tuple(
     {"batch": rows, "height": height, "width": width} for rows, height, width in ((1, 16, 40), (5, 48, 24), (2, 24, 56))
 )
 
-_IMAGE = {"image": normal(3, 3, 16, 24)}
-
-_FREE = {"image": PICTURE}
+_IMAGE = {"image": normal(3, 3, height(16), width(24))}
 
 
 def overlaps(boxes):
@@ -25,9 +23,7 @@ def overlaps(boxes):
     return shared / (area[..., :, None] + area[..., None, :] - shared).clamp(min=1e-6)
 
 
-@KINDS.add(
-    _IMAGE, lambda: {"conv": nn.Conv2d(3, 7, 8, stride=8)}, outputs=("boxes", "scores"), dynamic=_FREE, sizes=_PICTURES
-)
+@KINDS.add(_IMAGE, lambda: {"conv": nn.Conv2d(3, 7, 8, stride=8)}, outputs=("boxes", "scores"), sizes=_PICTURES)
 def detect_grid(self, image):
     """Cells of eight pixels: centres, sizes and scores of boxes, in pixels."""
     raw = self.conv(image)
@@ -41,10 +37,9 @@ def detect_grid(self, image):
 
 
 @KINDS.add(
-    {"image": distinct(3, 3, 12, 10)},
+    {"image": distinct(3, 3, height(12), width(10))},
     lambda: {"heat": nn.Conv2d(3, 2, 3, padding=1)},
     outputs=("scores", "places"),
-    dynamic=_FREE,
     sizes=_PICTURES,
 )
 def detect_peaks(self, image):
@@ -58,9 +53,8 @@ def detect_peaks(self, image):
 
 
 @KINDS.add(
-    {"scores": distinct(3, 8), "boxes": uniform(3, 8, 4, low=1.0, high=20.0)},
+    {"scores": distinct(3, Axis(8, "count")), "boxes": uniform(3, Axis(8, "count"), 4, low=1.0, high=20.0)},
     outputs=("kept", "weighted"),
-    dynamic={"boxes": {0: "batch", 1: "count"}, "scores": {0: "batch", 1: "count"}},
 )
 def detect_matrix(self, boxes, scores):
     """Scores fall by how much a better box covers theirs: no box is taken out."""
@@ -106,7 +100,6 @@ def detect_confident(self, boxes, scores):
         "conv": nn.Conv2d(3, 8, 3, stride=4, padding=1),
     },
     outputs=("boxes",),
-    dynamic=_FREE,
     sizes=_PICTURES,
 )
 def detect_anchors(self, image):

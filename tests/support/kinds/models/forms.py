@@ -1,15 +1,15 @@
-"""Kinds: functions, compiled, parallel, scripted and exported programs, and files of them."""
+"""Kinds: scripted and traced modules, and those of a training framework.
 
-import atexit
-import tempfile
+Other forms are exported in tests/export/calling/test_forms.py.
+"""
+
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from tests.support.kinds.case import Kind, normal
+from tests.support.kinds.case import Kind, normal, time
 
 
 class Small(nn.Module):
@@ -44,15 +44,6 @@ class Branch(nn.Module):
         return x - 1
 
 
-def double(x):
-    """A function, not a module."""
-    return x * 2 + x.mean(1, keepdim=True)
-
-
-def make_function() -> Callable[..., torch.Tensor]:
-    return double
-
-
 def scripted(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         with warnings.catch_warnings(action="ignore"):  # TorchScript warns that it is old
@@ -64,63 +55,6 @@ def scripted(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
 def make_traced() -> nn.Module:
     with warnings.catch_warnings(action="ignore"):
         return torch.jit.trace(Small().eval(), torch.randn(3, 6))
-
-
-def make_frozen() -> nn.Module:
-    with warnings.catch_warnings(action="ignore"):
-        return torch.jit.freeze(torch.jit.script(Small().eval()))
-
-
-def make_program(**bounds: int):
-    free = {"x": {0: torch.export.Dim("batch", **bounds)}}
-    return torch.export.export(Small().eval(), (torch.randn(4, 6),), dynamic_shapes=free)
-
-
-def make_bounded_program():
-    """For 500 rows at most, as its author has said."""
-    return make_program(max=500)
-
-
-def make_program_module():
-    return make_program().module()
-
-
-def _make_folder() -> Path:
-    """A folder until the tests end."""
-    folder = tempfile.TemporaryDirectory(prefix="kinds-")
-    atexit.register(folder.cleanup)
-    return Path(folder.name)
-
-
-def make_program_file() -> str:
-    path = _make_folder() / "small.pt2"
-    torch.export.save(make_program(), path)
-    return str(path)
-
-
-def make_script_file() -> str:
-    path = _make_folder() / "small.pt"
-    with warnings.catch_warnings(action="ignore"):
-        torch.jit.save(torch.jit.script(Small().eval()), str(path))
-    return str(path)
-
-
-def make_compiled():
-    return torch.compile(Small())
-
-
-def make_compiled_in_place() -> nn.Module:
-    module = Small()
-    module.compile()
-    return module
-
-
-def make_parallel() -> nn.Module:
-    return nn.DataParallel(Small())
-
-
-def make_averaged() -> nn.Module:
-    return torch.optim.swa_utils.AveragedModel(Small())
 
 
 def make_lightning() -> nn.Module:
@@ -144,21 +78,9 @@ def make_lightning() -> nn.Module:
 _X = {"x": normal(4, 6)}
 
 KINDS = (
-    Kind(name="form-function", module=make_function, inputs=_X),
-    Kind(name="form-compiled", module=make_compiled, called=Small, inputs=_X),
-    Kind(name="form-compiled-in-place", module=make_compiled_in_place, called=Small, inputs=_X),
-    Kind(name="form-parallel", module=make_parallel, called=Small, inputs=_X),
-    Kind(name="form-averaged", module=make_averaged, called=Small, inputs=_X),
     Kind(name="form-lightning", module=make_lightning, inputs=_X, needs="pytorch_lightning"),
-    Kind(name="form-scripted", module=scripted(Small), called=Small, inputs=_X),
     Kind(name="form-scripted-loop", module=scripted(Loop), called=Loop, inputs={"x": normal(3, 5, 4)}),
-    Kind(
-        name="form-scripted-loop-free",
-        module=scripted(Loop),
-        called=Loop,
-        inputs={"x": normal(3, 5, 4)},
-        dynamic={"x": {0: "batch", 1: "time"}},
-    ),
+    Kind(name="form-scripted-loop-free", module=scripted(Loop), called=Loop, inputs={"x": normal(3, time(5), 4)}),
     Kind(
         name="form-scripted-branch",
         module=scripted(Branch),
@@ -167,10 +89,4 @@ KINDS = (
         dynamic={"x": {}},
     ),
     Kind(name="form-traced", module=make_traced, called=Small, inputs=_X),
-    Kind(name="form-frozen", module=make_frozen, called=Small, inputs=_X),
-    Kind(name="form-script-file", module=make_script_file, called=Small, inputs=_X),
-    Kind(name="form-program", module=make_program, called=Small, inputs=_X, refused=False, fast=True),
-    Kind(name="form-program-bounded", module=make_bounded_program, called=Small, inputs=_X),
-    Kind(name="form-program-module", module=make_program_module, called=Small, inputs=_X),
-    Kind(name="form-program-file", module=make_program_file, called=Small, inputs=_X),
 )

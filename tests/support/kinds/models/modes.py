@@ -15,70 +15,10 @@ KINDS = Kinds()
 _X = {"x": normal(4, 5)}
 
 
-@KINDS.add(_X)
-def mode_dropout(self, x):
-    """Dropout that evaluation does not end."""
-    return functional.dropout(x, 0.5)
-
-
-class Trained(nn.Module):
-    """Dropout and BatchNorm as they should be: only training changes them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 3))
-
-    def forward(self, x):
-        return self.net(x)
-
-
-def make_trained() -> nn.Module:
-    """After some training, and still in training mode."""
-    module = Trained().train()
-    for _ in range(5):
-        module(torch.randn(16, 6) * 3 + 1)
-    return module
-
-
-@KINDS.add({"x": normal(4, 6)}, lambda: {"norm": nn.BatchNorm1d(6, track_running_stats=False)})
-def mode_batch_statistics(self, x):
-    """BatchNorm that keeps no statistics: rows change each other."""
-    return self.norm(x)
-
-
-class Frozen(nn.Module):
-    """A layer that refuses to leave training mode, as of Monte Carlo dropout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(6)
-
-    def train(self, mode: bool = True):
-        return super().train(True)
-
-    def forward(self, x):
-        return self.norm(x)
-
-
 @KINDS.add({"x": normal(4, 3, 8)}, lambda: {"norm": nn.InstanceNorm1d(3, affine=True)})
 def mode_instance(self, x):
     """The same for each row alone, which is no trouble."""
     return self.norm(x)
-
-
-@KINDS.add(_X, lambda: {"calls": nn.Buffer(torch.zeros(1))}, refused=True, fast=True)
-def buffer_counter(self, x):
-    """Each call counts, and the answer depends on how many there were."""
-    self.calls += 1
-    return x * self.calls
-
-
-@KINDS.add(_X, lambda: {"before": nn.Buffer(torch.zeros(5))})
-def buffer_cached(self, x):
-    """What the last call had is kept in a buffer."""
-    y = x + self.before
-    self.before.copy_(x.mean(0))
-    return y
 
 
 @KINDS.add(_X, lambda: {"mean": nn.Buffer(torch.full((5,), 0.3))})
@@ -201,21 +141,12 @@ def autocast(self, x):
         return self.o(x).float()
 
 
-@KINDS.add(_X)
-def mode_noise(self, x):
-    """Noise is drawn in forward."""
-    return x + torch.randn_like(x)
-
-
 _SEQUENTIAL = {"input": normal(4, 5)}
 
 KINDS += [
-    Kind(name="mode-trained", module=make_trained, inputs={"x": normal(4, 6)}),
-    Kind(name="mode-never-evaluates", module=Frozen, inputs={"x": normal(4, 6)}),
     Kind(name="norm-weight", module=make_weight_norm, inputs=_SEQUENTIAL),
     Kind(name="norm-parametrized", module=make_parametrized, inputs={"input": normal(4, 3, 9)}),
     Kind(name="norm-orthogonal", module=make_orthogonal, inputs=_SEQUENTIAL),
-    Kind(name="lazy", module=make_lazy, called=make_called_lazy, inputs=_SEQUENTIAL),
     Kind(name="lazy-called", module=make_called_lazy, inputs=_SEQUENTIAL),
     Kind(name="pruned", module=make_pruned, inputs=_SEQUENTIAL),
     Kind(name="hooked", module=make_hooked, inputs=_SEQUENTIAL),

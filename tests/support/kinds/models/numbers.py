@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.support.kinds.case import TIME, Kinds, Sample, normal, uniform, whole
+from tests.support.kinds.case import Kinds, Sample, normal, time, uniform, whole
 
 KINDS = Kinds()
 
@@ -18,7 +18,7 @@ def missing(*shape: int) -> Sample:
     return Sample(shape, draw)
 
 
-@KINDS.add({"seconds": whole(4, 3, low=-90_000, high=90_000)}, outputs=("hours", "rest"), refused=False, fast=True)
+@KINDS.add({"seconds": whole(4, 3, low=-90_000, high=90_000)}, outputs=("hours", "rest"), fast=True)
 def integers_div(self, seconds):
     """Seconds to hours, as integers."""
     return torch.div(seconds, 3600, rounding_mode="floor"), torch.remainder(seconds, 3600)
@@ -89,7 +89,7 @@ def math_remainders(self, x):
     return torch.remainder(x, 0.75), torch.fmod(x, 0.75), torch.atan2(x, x.flip(1))
 
 
-@KINDS.add({"x": normal(4, 6, 2)}, outputs=("std", "var"), dynamic={"x": TIME})
+@KINDS.add({"x": normal(4, time(6), 2)}, outputs=("std", "var"))
 def math_spread(self, x):
     """The standard deviation over time, of which a single step has none."""
     return x.std(1), x.var(1, unbiased=False)
@@ -107,12 +107,12 @@ def math_small(self, x):
     return x / (x.norm(dim=1, keepdim=True) + 1e-8)
 
 
-@KINDS.add({"x": normal(4, 6)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(4, time(6))})
 def math_places(self, x):
     """Positions between 0 and 1, whatever the length."""
     return x * torch.linspace(0, 1, x.shape[1]) + torch.arange(0, x.shape[1]).flip(0) / 10
 
 
-@KINDS.add({"x": normal(4, 6)}, outputs=("highest", "log"), dynamic={"x": TIME})
+@KINDS.add({"x": normal(4, time(6))}, outputs=("highest", "log"))
 def math_cumulative(self, x):
     return x.cumsum(1).cummax(1).values, x.logcumsumexp(1)

@@ -1,40 +1,30 @@
 """Kinds: other datatypes, quantisation, tied weights, depth, tensors that samples share."""
 
 import warnings
-from typing import Any
 
 import torch
 from torch import nn
 from torch.ao import quantization
 
-from tests.support.kinds.case import TIME, Kind, Kinds, Sample, ids, normal
+from tests.support.kinds.case import Kind, Kinds, ids, normal, time
 
 KINDS = Kinds()
 
 
-def _same(sample: Sample) -> dict[str, Any]:
-    return {"query": sample, "key": sample}
+@KINDS.add({"x": normal(4, 600, dtype="float16")}, lambda: {"o": nn.Linear(600, 3).half()}, tolerance=0.01)
+def half_linear(self, x):
+    return self.o(x)
 
 
-class Wide(nn.Module):
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.o = nn.Linear(600, 3).to(dtype)
-
-    def forward(self, x):
-        return self.o(x)
+def _convolved(dtype: torch.dtype):
+    return {"dtype": dtype, "net": nn.Sequential(nn.Conv1d(2, 6, 3), nn.ReLU(), nn.Conv1d(6, 2, 3)).to(dtype)}
 
 
-class Convolved(nn.Module):
+@KINDS.add({"x": normal(4, 2, 12)}, lambda: _convolved(torch.bfloat16), name="bfloat-inside", tolerance=0.05)
+@KINDS.add({"x": normal(4, 2, 12)}, lambda: _convolved(torch.float16), tolerance=0.02)
+def half_inside(self, x):
     """Inputs and outputs of single precision, and less inside."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-        self.net = nn.Sequential(nn.Conv1d(2, 6, 3), nn.ReLU(), nn.Conv1d(6, 2, 3)).to(dtype)
-
-    def forward(self, x):
-        return self.net(x.to(self.dtype)).float()
+    return self.net(x.to(self.dtype)).float()
 
 
 @KINDS.add({"x": normal(4, 5, dtype="float64")}, lambda: {"o": nn.Linear(5, 3).double()}, tolerance=1e-6)
@@ -47,12 +37,6 @@ def double(self, x):
 def mixed(self, n, x):
     """Integers, halves and doubles meet, and torch decides what comes of it."""
     return n * 0.5 + x, n + 1, (n > 3) & (x > 0)
-
-
-def make_dynamic() -> nn.Module:
-    module = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
-    with warnings.catch_warnings(action="ignore"):
-        return quantization.quantize_dynamic(module, {nn.Linear}, torch.qint8)
 
 
 class Quantised(nn.Module):
@@ -108,12 +92,6 @@ def again(self, x):
     return x
 
 
-@KINDS.add(_same(normal(4, 6)))
-def shared_sample(self, query, key):
-    """Two inputs, for which one tensor is the sample."""
-    return query - key.flip(1)
-
-
 @KINDS.add(
     {"x": normal(4, 64)},
     lambda: {"net": nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 10))},
@@ -131,19 +109,6 @@ def complex_(self, x):
 
 
 KINDS += [
-    Kind(
-        name="half-linear",
-        module=lambda: Wide(torch.float16),
-        inputs={"x": normal(4, 600, dtype="float16")},
-        tolerance=0.01,
-    ),
-    Kind(name="half-inside", module=lambda: Convolved(torch.float16), inputs={"x": normal(4, 2, 12)}, tolerance=0.02),
-    Kind(
-        name="bfloat-inside", module=lambda: Convolved(torch.bfloat16), inputs={"x": normal(4, 2, 12)}, tolerance=0.05
-    ),
-    Kind(name="quantised-dynamic", module=make_dynamic, inputs={"input": normal(4, 6)}, tolerance=0.05),
     Kind(name="quantised-static", module=make_static, inputs={"x": normal(4, 2, 6, 6)}, tolerance=0.02),
-    Kind(
-        name="tied", module=Tied, inputs={"ids": ids(4, 5, table=40)}, dynamic={"ids": TIME}, refused=False, fast=True
-    ),
+    Kind(name="tied", module=Tied, inputs={"ids": ids(4, time(5), table=40)}, fast=True),
 ]

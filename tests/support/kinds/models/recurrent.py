@@ -4,26 +4,17 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from tests.support.kinds.case import ROWS, TIME, Kinds, lengths, normal
+from tests.support.kinds.case import ROWS, TIME, Kinds, lengths, normal, time, width
 
 KINDS = Kinds()
 _STEPS = {0: "time", 1: "batch"}
 
-_PADDED = {"x": normal(4, 7, 3), "lengths": lengths(4, 7, "time")}
-
-_FREE = {"x": TIME, "lengths": ROWS}
+_PADDED = {"x": normal(4, time(7), 3), "lengths": lengths(4, 7, "time")}
 
 _SPEC = {"padded": {"x": "lengths"}}
 
 
-@KINDS.add(_PADDED, lambda: {"rnn": nn.LSTM(3, 4, batch_first=True)}, outputs=("h",), dynamic=_FREE, spec=_SPEC)
-def rnn_packed(self, x, lengths):
-    """The last state of each row, whatever its padding."""
-    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-    return self.rnn(packed)[1][0][-1]
-
-
-@KINDS.add(_PADDED, lambda: {"rnn": nn.GRU(3, 4, batch_first=True, bidirectional=True)}, dynamic=_FREE, spec=_SPEC)
+@KINDS.add(_PADDED, lambda: {"rnn": nn.GRU(3, 4, batch_first=True, bidirectional=True)}, spec=_SPEC)
 def rnn_repacked(self, x, lengths):
     """Packed and padded again, in both directions."""
     packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
@@ -31,9 +22,8 @@ def rnn_repacked(self, x, lengths):
 
 
 @KINDS.add(
-    {"x": normal(3, 7, 3)},
+    {"x": normal(3, time(7), 3)},
     lambda: {"rnn": nn.LSTM(3, 5, 2, batch_first=True, bidirectional=True), "o": nn.Linear(10, 4)},
-    dynamic={"x": TIME},
 )
 def rnn_both(self, x):
     """Two layers in both directions."""
@@ -57,8 +47,6 @@ def rnn_time_first_last(self, x):
     lambda: {"rnn": nn.GRU(3, 4, 2, batch_first=True)},
     outputs=("y", "h2"),
     dynamic={"x": ROWS, "h": {1: "batch"}},
-    refused=False,
-    fast=True,
 )
 def rnn_state(self, x, h):
     """A state goes in and out, with the rows on its second axis."""
@@ -76,26 +64,14 @@ def rnn_states(self, x, state):
     return self.rnn(x, state)
 
 
-@KINDS.add(
-    {"x": normal(4, 5, 3)}, lambda: {"rnn": nn.GRU(3, 4, 2, batch_first=True)}, outputs=("y", "h"), dynamic={"x": TIME}
-)
+@KINDS.add({"x": normal(4, time(5), 3)}, lambda: {"rnn": nn.GRU(3, 4, 2, batch_first=True)}, outputs=("y", "h"))
 def rnn_rows_first(self, x):
     """The states of all layers with the rows first."""
     y, h = self.rnn(x)
     return y, h.transpose(0, 1)
 
 
-_RNN = ({"x": normal(3, 7, 3)}, lambda: {"rnn": nn.RNN(3, 4, batch_first=True)})
-
-
-@KINDS.add(*_RNN, name="rnn-simple-free", dynamic={"x": TIME})
-@KINDS.add(*_RNN)
-def rnn_simple(self, x):
-    """nn.RNN, which torch's exporters unroll."""
-    return self.rnn(x)[0]
-
-
-@KINDS.add({"x": normal(3, 7, 3)}, lambda: {"rnn": nn.LSTM(3, 8, proj_size=4, batch_first=True)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(3, time(7), 3)}, lambda: {"rnn": nn.LSTM(3, 8, proj_size=4, batch_first=True)})
 def rnn_projected(self, x):
     return self.rnn(x)[0]
 
@@ -113,13 +89,12 @@ def rnn_cells(self, x):
 
 
 @KINDS.add(
-    {"image": normal(3, 1, 8, 20)},
+    {"image": normal(3, 1, 8, width(20))},
     lambda: {
         "conv": nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d((4, 2))),
         "rnn": nn.LSTM(12, 8, batch_first=True, bidirectional=True),
         "o": nn.Linear(16, 11),
     },
-    dynamic={"image": {0: "batch", 3: "width"}},
     sizes=({"batch": 1, "width": 2}, {"batch": 5, "width": 67}, {"batch": 2, "width": 30}),
 )
 def rnn_reader(self, image):

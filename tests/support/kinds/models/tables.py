@@ -3,22 +3,8 @@
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
-from tests.support.kinds.case import (
-    NEGATIVE,
-    OUTSIDE,
-    ROWS,
-    TIME,
-    Kinds,
-    Sample,
-    distinct,
-    ids,
-    lengths,
-    mask,
-    normal,
-    whole,
-)
+from tests.support.kinds.case import NEGATIVE, OUTSIDE, Kinds, Sample, distinct, ids, lengths, mask, normal, time
 
 KINDS = Kinds()
 
@@ -39,19 +25,7 @@ def from_one(*shape: int, table: int) -> Sample:
     return Sample(shape, lambda s, g: g.integers(1, table, s, endpoint=True), changes)
 
 
-def signed(*shape: int) -> Sample:
-    """Shares of one, and negative numbers, for which there is no place."""
-    changes = {NEGATIVE: lambda a: -a / 2 - 0.1, "most": np.ones_like}
-    return Sample(shape, lambda s, g: g.uniform(0, 1, s).astype(np.float32), changes)
-
-
 _BAG = {"ids": ids(4, 5, table=30)}
-
-
-@KINDS.add({"ids": ids(4, 6, table=20)}, lambda: {"e": nn.Embedding(20, 4)}, refused=False, fast=True)
-def ids_words(self, ids):
-    """A table of 20: PyTorch raises IndexError for other ids."""
-    return self.e(ids).mean(1)
 
 
 @KINDS.add({"ids": from_one(4, 6, table=20)}, lambda: {"e": nn.Embedding(20, 4)})
@@ -60,22 +34,9 @@ def ids_one_based(self, ids):
     return self.e(ids - 1).mean(1)
 
 
-@KINDS.add({"hour": ids(4, 3, table=24), "day": ids(4, 3, table=7)}, lambda: {"e": nn.Embedding(168, 4)})
-def ids_composed(self, day, hour):
-    """One table for every hour of every day of the week."""
-    return self.e(day * 24 + hour)
-
-
-@KINDS.add({"x": signed(4, 5)}, lambda: {"e": nn.Embedding(10, 4)})
-def ids_float(self, x):
-    """Places of a table by a number that was measured."""
-    return self.e((x * 10).long().clamp(max=9))
-
-
 @KINDS.add(
-    {"attention_mask": mask(3, 10, dtype="int64"), "input_ids": ids(3, 10, table=50)},
+    {"attention_mask": mask(3, time(10), dtype="int64"), "input_ids": ids(3, time(10), table=50)},
     lambda: {"words": nn.Embedding(50, 8), "places": nn.Embedding(50, 8, padding_idx=1)},
-    dynamic={"input_ids": TIME, "attention_mask": TIME},
     sizes=tuple({"batch": 2, "time": time} for time in (1, 47, 90, 11)),
 )
 def ids_positions(self, input_ids, attention_mask):
@@ -84,11 +45,7 @@ def ids_positions(self, input_ids, attention_mask):
     return self.words(input_ids) + self.places(places)
 
 
-@KINDS.add(
-    {"x": normal(4, 7, 3), "lengths": lengths(4, 7, "time")},
-    dynamic={"x": TIME, "lengths": ROWS},
-    spec={"padded": {"x": "lengths"}},
-)
+@KINDS.add({"x": normal(4, time(7), 3), "lengths": lengths(4, 7, "time")}, spec={"padded": {"x": "lengths"}})
 def ids_last(self, x, lengths):
     """What each row has at its end."""
     return x.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, x.shape[2]))[:, 0]
@@ -131,22 +88,11 @@ def ids_columns(self, numbers, categories):
     return torch.sigmoid(self.o(torch.cat([numbers, *found], 1)))
 
 
-@KINDS.add({"ids": whole(4, 3, low=0, high=10_000)}, lambda: {"e": nn.Embedding(64, 4)})
-def ids_hashed(self, ids):
-    """Places of a table by a hash of large ids."""
-    return self.e((ids * 2654435761 + 12345) % 64).sum(1)
-
-
 @KINDS.add(
     {"x": normal(4, 6)}, lambda: {"bounds": nn.Buffer(torch.tensor([-1.0, -0.2, 0.3, 1.5])), "e": nn.Embedding(5, 3)}
 )
 def ids_buckets(self, x):
     return self.e(torch.bucketize(x, self.bounds))
-
-
-@KINDS.add({"ids": ids(4, 5, table=9)})
-def ids_one_hot(self, ids):
-    return functional.one_hot(ids, 9).float().mean(1)
 
 
 @KINDS.add({"ids": ids(4, 5, table=12)})
@@ -162,7 +108,7 @@ def top_three(self, x):
     return torch.topk(x, 3, dim=1).values
 
 
-@KINDS.add({"x": normal(4, 9)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(4, time(9))})
 def top_of_length(self, x):
     """A quarter of the places, at least one."""
     return torch.topk(x, max(1, x.shape[1] // 4), dim=1).values.mean(1)
@@ -201,7 +147,7 @@ def index_rows(self, x):
     return self.o(x[x.mean(1) > 0])
 
 
-@KINDS.add({"x": normal(4, 7), "place": ids(4, table=7)}, dynamic={"x": ROWS, "place": ROWS})
+@KINDS.add({"x": normal(4, 7), "place": ids(4, table=7)})
 def index_picked(self, x, place):
     """One place of each row, by another input."""
     return x[torch.arange(x.shape[0]), place]

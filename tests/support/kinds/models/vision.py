@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.support.kinds.case import PICTURE, ROWS, Kind, Kinds, normal, pixels, uniform
+from tests.support.kinds.case import Axis, Kinds, height, normal, pixels, uniform, width
 
 KINDS = Kinds()
 _PICTURES = tuple(
@@ -13,32 +13,35 @@ _PICTURES = tuple(
 )
 
 
-class Sampled(nn.Module):
-    def __init__(self, mode: str, padding: str, corners: bool) -> None:
-        super().__init__()
-        self.how = {"mode": mode, "padding_mode": padding, "align_corners": corners}
-
-    def forward(self, x, grid):
-        return functional.grid_sample(x, grid, **self.how)
+def _warped():
+    turned = nn.Linear(3, 6)
+    turned.bias.data = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    return {"conv": nn.Conv2d(1, 3, 3), "o": turned}
 
 
-class Warped(nn.Module):
+@KINDS.add({"x": normal(3, 1, 10, 8)}, _warped)
+def grid_warped(self, x):
     """A spatial transformer: the picture says how it is turned."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.o = nn.Conv2d(1, 3, 3), nn.Linear(3, 6)
-        self.o.bias.data = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
-
-    def forward(self, x):
-        theta = self.o(self.conv(x).mean((2, 3)) * 0.1).view(-1, 2, 3)
-        grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
-        return functional.grid_sample(x, grid, align_corners=False)
+    theta = self.o(self.conv(x).mean((2, 3)) * 0.1).view(-1, 2, 3)
+    grid = functional.affine_grid(theta, list(x.shape), align_corners=False)
+    return functional.grid_sample(x, grid, align_corners=False)
 
 
-@KINDS.add(
-    {"flow": normal(3, 2, 12, 10), "x": normal(3, 2, 12, 10)}, dynamic={"x": PICTURE, "flow": PICTURE}, sizes=_PICTURES
-)
+_SAMPLED = {"x": normal(3, 2, 9, 7), "grid": uniform(3, 5, 6, 2, low=-1.4, high=1.4)}
+
+
+def _how(**how):
+    return lambda: {"how": how}
+
+
+@KINDS.add(_SAMPLED, _how(mode="bilinear", padding_mode="zeros", align_corners=False), name="grid-bilinear")
+@KINDS.add(_SAMPLED, _how(mode="bicubic", padding_mode="border", align_corners=True), name="grid-bicubic")
+@KINDS.add(_SAMPLED, _how(mode="nearest", padding_mode="reflection", align_corners=False))
+def grid_nearest(self, x, grid):
+    return functional.grid_sample(x, grid, **self.how)
+
+
+@KINDS.add({"flow": normal(3, 2, height(12), width(10)), "x": normal(3, 2, height(12), width(10))}, sizes=_PICTURES)
 def grid_flow(self, x, flow):
     """Each pixel is fetched from where a flow in pixels points."""
     height, width = x.shape[2:]
@@ -48,19 +51,30 @@ def grid_flow(self, x, flow):
     return functional.grid_sample(x, torch.stack([across, down], -1), align_corners=True, padding_mode="border")
 
 
-class Resized(nn.Module):
-    def __init__(self, **how: object) -> None:
-        super().__init__()
-        self.how = how
+_ANTIALIAS = {"size": (5, 4), "antialias": True, "align_corners": False}
+_RESIZED = {
+    "antialias": {"mode": "bilinear", **_ANTIALIAS},
+    "bicubic": {"scale_factor": 2.0, "mode": "bicubic", "align_corners": False},
+    "corners": {"size": (20, 15), "mode": "bilinear", "align_corners": True},
+    "exact": {"scale_factor": 1.5, "mode": "nearest-exact"},
+    "half": {"scale_factor": 0.5, "mode": "bilinear", "align_corners": False, "recompute_scale_factor": True},
+}
 
-    def forward(self, x):
-        return functional.interpolate(x, **self.how)
+
+@KINDS.add({"x": uniform(3, 2, 12, 10)}, _how(mode="bicubic", **_ANTIALIAS))
+def resize_antialias_fixed(self, x):
+    return functional.interpolate(x, **self.how)
+
+
+for _name, _options in _RESIZED.items():
+    KINDS.add({"x": uniform(3, 2, height(12), width(10))}, _how(**_options), f"resize-{_name}", sizes=_PICTURES)(
+        resize_antialias_fixed
+    )
 
 
 @KINDS.add(
-    {"x": normal(3, 3, 12, 10)},
+    {"x": normal(3, 3, height(12), width(10))},
     lambda: {"down": nn.Conv2d(3, 4, 3, stride=2, padding=1), "side": nn.Conv2d(3, 4, 1)},
-    dynamic={"x": PICTURE},
     sizes=_PICTURES,
 )
 def resize_pyramid(self, x):
@@ -70,9 +84,8 @@ def resize_pyramid(self, x):
 
 
 @KINDS.add(
-    {"x": normal(3, 2, 9, 7)},
+    {"x": normal(3, 2, height(9), width(7))},
     lambda: {"offset": nn.Conv2d(2, 18, 3, padding=1), "weight": nn.Parameter(torch.randn(4, 2, 9) / 4)},
-    dynamic={"x": PICTURE},
     sizes=_PICTURES,
 )
 def deform_conv(self, x):
@@ -86,10 +99,7 @@ def deform_conv(self, x):
     return torch.einsum("bckhw,ock->bohw", found, self.weight)
 
 
-@KINDS.add(
-    {"boxes": uniform(3, 5, 4, low=0.0, high=9.0), "features": normal(3, 2, 10, 12)},
-    dynamic={"features": ROWS, "boxes": {0: "batch", 1: "boxes"}},
-)
+@KINDS.add({"boxes": uniform(3, Axis(5, "boxes"), 4, low=0.0, high=9.0), "features": normal(3, 2, 10, 12)})
 def roi_align(self, features, boxes):
     """Boxes of each picture are cut out and brought to 4 by 4: ROI align of plain operators."""
     steps = (torch.arange(4) + 0.5) / 4
@@ -107,14 +117,14 @@ def _pool(size: int):
     return lambda: {"conv": nn.Conv2d(3, 4, 3, padding=1), "pool": nn.AdaptiveAvgPool2d(size)}
 
 
-@KINDS.add({"x": normal(3, 3, 12, 10)}, _pool(3), name="pool-grid", dynamic={"x": PICTURE}, sizes=_PICTURES)
-@KINDS.add({"x": normal(3, 3, 12, 10)}, _pool(1), dynamic={"x": PICTURE}, sizes=_PICTURES)
+@KINDS.add({"x": normal(3, 3, height(12), width(10))}, _pool(3), name="pool-grid", sizes=_PICTURES)
+@KINDS.add({"x": normal(3, 3, height(12), width(10))}, _pool(1), sizes=_PICTURES)
 def pool_all(self, x):
     """The mean over a picture of any size, and over a grid of three by three."""
     return self.pool(self.conv(x)).flatten(1)
 
 
-@KINDS.add({"x": normal(3, 3, 12, 10)}, dynamic={"x": PICTURE}, sizes=_PICTURES)
+@KINDS.add({"x": normal(3, 3, height(12), width(10))}, sizes=_PICTURES)
 def pool_ceiling(self, x):
     """Pools that take what is left over at the edge."""
     most = functional.max_pool2d(x, 3, 2, ceil_mode=True)
@@ -126,17 +136,15 @@ def _padded(mode: str):
 
 
 @KINDS.add({"x": normal(3, 3, 12, 10)}, _padded("circular"), name="pad-circular")
-@KINDS.add({"x": normal(3, 3, 12, 10)}, _padded("reflect"), dynamic={"x": PICTURE}, sizes=_PICTURES)
+@KINDS.add({"x": normal(3, 3, height(12), width(10))}, _padded("reflect"), sizes=_PICTURES)
 def pad_reflect(self, x):
     return self.conv(x)
 
 
 @KINDS.add(
-    {"image": pixels(3, 3, 12, 10)},
+    {"image": pixels(3, 3, height(12), width(10))},
     lambda: {"mean": nn.Buffer(torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)), "conv": nn.Conv2d(3, 2, 3)},
-    dynamic={"image": PICTURE},
     sizes=_PICTURES,
-    refused=False,
     fast=True,
 )
 def pixels_(self, image):
@@ -152,43 +160,10 @@ def patches(self, x):
 
 
 @KINDS.add(
-    {"x": normal(3, 3, 6, 5)},
+    {"x": normal(3, 3, height(6), width(5))},
     lambda: {"up": nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1)},
-    dynamic={"x": PICTURE},
     sizes=_PICTURES,
 )
 def bigger(self, x):
     """Transposed convolution and pixel shuffle."""
     return functional.pixel_shuffle(self.up(x), 2)
-
-
-def sampled(name: str, mode: str, padding: str, corners: bool) -> Kind:
-    return Kind(
-        name=f"grid-{name}",
-        module=lambda: Sampled(mode, padding, corners),
-        inputs={"x": normal(3, 2, 9, 7), "grid": uniform(3, 5, 6, 2, low=-1.4, high=1.4)},
-    )
-
-
-def resized(name: str, free: bool = True, **how: object) -> Kind:
-    return Kind(
-        name=f"resize-{name}",
-        module=lambda: Resized(**how),
-        inputs={"x": uniform(3, 2, 12, 10)},
-        dynamic={"x": PICTURE} if free else None,
-        sizes=_PICTURES if free else None,
-    )
-
-
-KINDS += [
-    sampled("bilinear", "bilinear", "zeros", False),
-    sampled("bicubic", "bicubic", "border", True),
-    sampled("nearest", "nearest", "reflection", False),
-    Kind(name="grid-warped", module=Warped, inputs={"x": normal(3, 1, 10, 8)}),
-    resized("antialias", size=(5, 4), mode="bilinear", antialias=True, align_corners=False),
-    resized("antialias-fixed", free=False, size=(5, 4), mode="bicubic", antialias=True, align_corners=False),
-    resized("bicubic", scale_factor=2.0, mode="bicubic", align_corners=False),
-    resized("corners", size=(20, 15), mode="bilinear", align_corners=True),
-    resized("exact", scale_factor=1.5, mode="nearest-exact"),
-    resized("half", scale_factor=0.5, mode="bilinear", align_corners=False, recompute_scale_factor=True),
-]

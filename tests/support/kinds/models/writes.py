@@ -3,12 +3,12 @@
 import torch
 from torch import nn
 
-from tests.support.kinds.case import TIME, Kinds, ids, mask, normal
+from tests.support.kinds.case import Kinds, ids, mask, normal, time
 
 KINDS = Kinds()
 
 
-@KINDS.add({"x": normal(4, 6)}, refused=False, fast=True)
+@KINDS.add({"x": normal(4, 6)}, fast=True)
 def write_masked(self, x):
     """x[x < 0] = 0"""
     x = x.clone()
@@ -16,11 +16,7 @@ def write_masked(self, x):
     return x
 
 
-@KINDS.add(
-    {"x": normal(3, 5, 4), "marked": mask(3, 5)},
-    lambda: {"mark": nn.Parameter(torch.randn(4))},
-    dynamic={"x": TIME, "marked": TIME},
-)
+@KINDS.add({"x": normal(3, time(5), 4), "marked": mask(3, time(5))}, lambda: {"mark": nn.Parameter(torch.randn(4))})
 def write_marked(self, x, marked):
     """Marked places get a learned vector."""
     x = x.clone()
@@ -84,7 +80,7 @@ def write_inplace(self, x):
     return x.sum(1)
 
 
-@KINDS.add({"x": normal(4, 5)}, dynamic={"x": TIME})
+@KINDS.add({"x": normal(4, time(5))})
 def write_shifted(self, x):
     """A result of the length of the input is filled step by step: shifted by one, for a decoder."""
     y = torch.zeros_like(x)

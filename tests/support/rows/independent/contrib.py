@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.support.rows.case import independent, read_cases
+from tests.support.rows.case import read_cases
 
 _TABLE = """
 fused_matmul: a scaled product with a transposed weight
@@ -79,31 +79,23 @@ lower_triangle: the last two axes
     float[N,2,4,4] x => float[N,2,4,4] y | t = com.microsoft.Trilu<upper=0>(x) y = Neg(t)
 unfold_windows: windows of a row
     float[N,6] x => float[N,2,3] y | y = com.microsoft.UnfoldTensor<dim=1, size=3, step=3>(x)
+inverse (draws x=near_identity): a matrix for each row
+    float[N,3,3] x => float[N,3,3] y | y = com.microsoft.Inverse(x)
+dequantised_weight (constants z100 k4): a weight in bytes
+    float[N,T,4] x => float[N,T,4] y
+    d = com.microsoft.DequantizeLinear(k4, 0.02, z100) f = MatMul(x, d) y = Add(x, f)
 """
 
-CASES = [
-    *read_cases(
-        "independent",
-        _TABLE,
-        constants={
-            "total": np.array(6, np.int32),
-            "z": np.array(10, np.uint8),
-            "k": np.array([1, 90, 200, 7], np.uint8),
-            "mask": np.tile(np.array([1, 0, 1, 1], np.int32), 4).reshape(1, 1, 4, 4),
-        },
-    ),
-    independent(
-        "inverse",
-        "float[N,3,3] x => float[N,3,3] y",
-        "y = com.microsoft.Inverse(x)",
-        "a matrix for each row",
-        draws={"x": lambda rng, shape: rng.uniform(-0.2, 0.2, shape) + np.eye(3)},
-    ),
-    independent(
-        "dequantised_weight",
-        "float[N,T,4] x => float[N,T,4] y",
-        "d = com.microsoft.DequantizeLinear(k, 0.02, z) f = MatMul(x, d) y = Add(x, f)",
-        "a weight in bytes",
-        constants={"z": np.array(100, np.uint8), "k": np.arange(0, 160, 10).reshape(4, 4).astype(np.uint8)},
-    ),
-]
+CASES = read_cases(
+    "independent",
+    _TABLE,
+    constants={
+        "total": np.array(6, np.int32),
+        "z": np.array(10, np.uint8),
+        "z100": np.array(100, np.uint8),
+        "k": np.array([1, 90, 200, 7], np.uint8),
+        "k4": np.arange(0, 160, 10).reshape(4, 4).astype(np.uint8),
+        "mask": np.tile(np.array([1, 0, 1, 1], np.int32), 4).reshape(1, 1, 4, 4),
+    },
+    draws={"near_identity": lambda rng, shape: rng.uniform(-0.2, 0.2, shape) + np.eye(3)},
+)

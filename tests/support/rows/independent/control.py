@@ -1,8 +1,6 @@
 """Rows stay apart in graphs with branches, loops and functions."""
 
-from tests.support.rows.case import independent, read_cases
-
-_X = "float[N,4] x => float[N,4] y"
+from tests.support.rows.case import read_cases
 
 _TABLE = """
 if_constant_true (constants yes): the branch that mixes is never taken
@@ -39,17 +37,10 @@ scan_8_has_a_batch (opset 8): in opset 8 axis 0 is the batch and time is axis 1
     float[N,T,2] x, float[N,2] h => float[N,T,2] y
     g, y = Scan<num_scan_inputs=1, body = step (float[2] a, float[2] b) => (float[2] c, float[2] d) { e = Add(a, b)
     c = Tanh(e) d = Identity(c) }>("", h, x)
+function_with_branch (constants no): a branch in a function
+    y = local.choose(x, no)
+    def choose (x, c) => (y) { y = If<then_branch = a () => (p) { p = Tanh(x) },
+    else_branch = b () => (q) { q = Neg(x) }>(c) }
 """
 
-CASES = [
-    *read_cases("independent", _TABLE, constants={"yes": True}),
-    independent(
-        "function_with_branch",
-        _X,
-        "y = local.choose(x, yes)",
-        "a branch in a function",
-        constants={"yes": False},
-        functions="def choose (x, c) => (y) { y = If<then_branch = a () => (p) { p = Tanh(x) }, "
-        "else_branch = b () => (q) { q = Neg(x) }>(c) }",
-    ),
-]
+CASES = read_cases("independent", _TABLE, constants={"yes": True, "no": False})

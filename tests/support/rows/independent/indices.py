@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from tests.support.rows.case import independent, read_cases
-
-_N = "s = Shape(x) n = Gather(s, 0) "
-_PLACES = _N + "r = Range(0, n, 1) "
+from tests.support.rows.case import read_cases
 
 _TABLE = """
 embedding (draws ids=0..10): a table of words
@@ -115,24 +112,17 @@ affine_grid (draws theta=-1.0..1.0; opset 20): each row's own transformation
 shape_of_rows_twice: the shape of a tensor that has the shape of the rows
     float[N,T] x => float[N,T] y
     s = Shape(x) e = Expand(w[1,1], s) z = Shape(e) o = ConstantOfShape(z) a = Add(o, 0.5) y = Mul(x, a)
+scatter_elements_per_row (draws i=two_of_8): each row writes its own columns
+    float[N,8] x, int64[N,2] i, float[N,2] v => float[N,8] y | y = ScatterElements<axis=1>(x, i, v)
 """
 
-CASES = [
-    *read_cases(
-        "independent",
-        _TABLE,
-        shorthands={"PLACES": _PLACES},
-        constants={
-            "index": (np.arange(4)[:, None] - np.arange(4) + 4).ravel() % 9,
-            "at": np.array([[1], [4]]),
-            "keep": np.array([True, False, True]),
-        },
-    ),
-    independent(
-        "scatter_elements_per_row",
-        "float[N,8] x, int64[N,2] i, float[N,2] v => float[N,8] y",
-        "y = ScatterElements<axis=1>(x, i, v)",
-        "each row writes its own columns",
-        draws={"i": lambda rng, shape: rng.permutation(8)[:2].reshape(shape)},
-    ),
-]
+CASES = read_cases(
+    "independent",
+    _TABLE,
+    constants={
+        "index": (np.arange(4)[:, None] - np.arange(4) + 4).ravel() % 9,
+        "at": np.array([[1], [4]]),
+        "keep": np.array([True, False, True]),
+    },
+    draws={"two_of_8": lambda rng, shape: rng.permutation(8)[:2].reshape(shape)},
+)

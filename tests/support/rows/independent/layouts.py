@@ -6,8 +6,6 @@ _N = "s = Shape(x) n = Slice(s, [0], [1]) "
 """n: the number of rows, with one axis."""
 
 _TABLE = """
-flatten: the default axis keeps the batch
-    float[N,2,3] x => float[N,6] y | y = Flatten(x)
 flatten_2_and_back: the batch and time are folded and unfolded
     float[N,T,4] x => float[N,T,4] y | f = Flatten<axis=2>(x) l = MatMul(f, w[4,4]) s = Shape(x) y = Reshape(l, s)
 reshape_minus_one_first: the batch is what is left
@@ -64,8 +62,6 @@ frames_of_a_clip: eight frames of each row are folded into the batch
     float[N,8,3] x => float[N,3] y
     f = Reshape(x, [-1,3]) h = MatMul(f, w[3,3]) r = Relu(h) b = Reshape(r, [-1,8,3])
     y = ReduceMean<axes=[1], keepdims=0>(b)
-squeeze_axes: one axis, an input
-    float[N,1,4] x => float[N,4] y | y = Squeeze(x, [1])
 squeeze_11 (opset 11): negative axes, an attribute
     float[N,4,1,1] x => float[N,4] y | y = Squeeze<axes=[-1,-2]>(x)
 unsqueeze_before_batch (axes y=1): the batch becomes axis 1
@@ -86,8 +82,6 @@ slice_rows_at_n: all rows, up to the number of rows
     $N a = Slice(x, [0], n, [0]) y = Relu(a)
 split_features (opset 13): a gated linear unit
     float[N,6] x => float[N,3] y | a, b = Split<axis=-1>(x) g = Sigmoid(b) y = Mul(a, g)
-split_sizes: two outputs
-    float[N,T,6] x => float[N,T,1] y, float[N,T,5] z | y, z = Split<axis=2>(x, [1,5])
 split_18 (opset 18): a number of outputs
     float[N,9] x => float[N,3] y | a, b, c = Split<axis=1, num_outputs=3>(x) d = Mul(a, b) y = Add(d, c)
 concat_features: features side by side
@@ -129,10 +123,6 @@ guidance_tiled: a tiled batch, of which the second half is taken
     $N c = Tile(x, [2,1]) h = MatMul(c, w[4,4]) a = Slice(h, n, [9223372036854775807], [0]) y = Relu(a)
 pad_time: reflected at the ends of time
     float[N,3,T] x => float[N,3,M] y | y = Pad<mode="reflect">(x, [0,0,2,0,0,2])
-pad_constant_11 (opset 11): a border
-    float[N,1,4,4] x => float[N,1,6,6] y | y = Pad(x, [0,0,1,1,0,0,1,1], 9.0)
-pad_axes_18 (opset 18): axes are an input
-    float[N,T,4] x => float[N,M,4] y | y = Pad<mode="edge">(x, [1,1], "", [1])
 pad_to_multiple_of_4: time is padded to a multiple of four
     float[N,T,4] x => float[N,M,4] y
     s = Shape(x) t = Slice(s, [1], [2]) a = Add(t, [3]) b = Div(a, [4]) c = Mul(b, [4]) d = Sub(c, t)

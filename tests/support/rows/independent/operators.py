@@ -39,26 +39,16 @@ einsum_outer_per_row: an outer product of each row
     float[N,3] a, float[N,4] b => float[N,3,4] y | y = Einsum<equation="bi,bj->bij">(a, b)
 einsum_moves_batch (axes y=1): the batch moves to the last axis
     float[N,T,4] x => float[T,N] y | y = Einsum<equation="bti,bti->tb">(x, x)
-softmax_last: the default axis is the last
-    float[batch,T,4] x => float[batch,T,4] y | y = Softmax(x)
 softmax_time: over time
     float[batch,T,4] x => float[batch,T,4] y | y = Softmax<axis=-2>(x)
-softmax_11_default (opset 11): before opset 13 axis 1 flattens time and features
-    float[batch,T,4] x => float[batch,T,4] y | y = Softmax(x)
 softmax_11_axis_2 (opset 11): before opset 13 axis 2 flattens the batch and time
     float[batch,T,4] x => float[batch,T,4] y | y = LogSoftmax<axis=2>(x)
 softmax_batch_on_axis_1 (axes x=1 y=1): axis 0 is time
     float[T,batch] x => float[T,batch] y | y = Softmax<axis=0>(x)
-hardmax: one hot over time
-    float[batch,T,4] x => float[batch,T,4] y | y = Hardmax<axis=1>(x)
-reduce_mean_attribute: the mean over time
-    float[N,T,4] x => float[N,4] y | y = ReduceMean<axes=[1], keepdims=0>(x)
 reduce_sum_input: axes are an input, one is negative
     float[N,T,4] x => float[N,1,1] y | y = ReduceSum(x, [1,-1])
 reduce_max_18 (opset 18): axes are an input since opset 18
     float[N,T,4] x => float[N,T] y | y = ReduceMax<keepdims=0>(x, [-1])
-reduce_nothing: empty axes mean none
-    y = ReduceSum<noop_with_empty_axes=1>(x)
 reduce_axes_from_rank: all axes but the first, computed from the rank
     float[N,T,4] x => float[N] y | s = Shape(x) r = Size(s) a = Range(1, r, 1) y = ReduceSum<keepdims=0>(x, a)
 reduce_batch_on_axis_1 (axes x=1): axis 0 is time
@@ -69,14 +59,8 @@ several_reductions: three reductions over time
     c = ReduceSumSquare<axes=[1], keepdims=0>(x) d = Add(a, b) y = Add(d, c)
 argmax_int: the class
     float[N,5] x => int64[N] y | y = ArgMax<axis=-1, keepdims=0>(x)
-topk: the three largest of a row
-    float[N,9] x => float[N,3] v, int64[N,3] i | v, i = TopK(x, [3])
-topk_9 (opset 9): k is an attribute
-    float[N,9,2] x => float[N,3,2] v | v, i = TopK<axis=1, k=3>(x)
 cumsum_time: a running sum over time
     float[batch,T,4] x => float[batch,T,4] y | y = CumSum<reverse=1>(x, 1)
-layer_norm (opset 17): over features
-    float[batch,T,4] x => float[batch,T,4] y | y = LayerNormalization(x, p[4], w[4])
 layer_norm_two_axes: over both other axes
     float[N,3,4] x => float[N,3,4] y | y = LayerNormalization<axis=1>(x, p[3,4], w[3,4])
 layer_norm_by_hand (opset 12): as exported before opset 17
@@ -87,20 +71,12 @@ rms_norm_by_hand: by the root of the mean square
     float[batch,T,4] x => float[batch,T,4] y
     q = Mul(x, x) v = ReduceMean<axes=[-1]>(q) e = Add(v, 0.1) s = Sqrt(e) r = Reciprocal(s) n = Mul(x, r)
     y = Mul(n, p[4])
-rms_norm_23 (opset 23): the operator of opset 23
-    float[batch,T,4] x => float[batch,T,4] y | y = RMSNormalization(x, p[4])
 instance_norm: over the picture
     float[N,2,6,6] x => float[N,2,6,6] y | y = InstanceNormalization(x, p[2], w[2])
 group_norm_by_reshape: as torch exports it
     float[N,4,H,W] x => float[N,4,H,W] y
     a = Reshape(x, [0,2,-1]) n = InstanceNormalization(a, ones[2], zeros[2]) s = Shape(x) b = Reshape(n, s)
     g = Mul(b, p[4,1,1]) y = Add(g, w[4,1,1])
-group_norm_21 (opset 21): the operator of opset 21
-    float[N,4,5] x => float[N,4,5] y | y = GroupNormalization<num_groups=2>(x, p[4], w[4])
-batch_norm_inference (opset 15): stored statistics
-    float[N,2,6,6] x => float[N,2,6,6] y | y = BatchNormalization(x, p[2], w[2], w[2], p[2])
-batch_norm_7 (opset 7): stored statistics, an old opset
-    y = BatchNormalization(x, p[4], w[4], w[4], p[4])
 mean_variance_norm: over the picture
     float[N,2,6,6] x => float[N,2,6,6] y | y = MeanVarianceNormalization<axes=[2,3]>(x)
 lp_norm: vectors of length one
@@ -117,8 +93,6 @@ prelu_slope: a slope for each channel
     float[N,4,5] x => float[N,4,5] y | y = PRelu(x, w[4,1])
 clip_constants (opset 13): limits are constants
     a = Clip(x, -1.0, 2.0) y = Clip(a, "", 1.5)
-clip_6 (opset 7): limits are attributes
-    y = Clip<min=-1.0, max=1.0>(x)
 where_per_row: a condition for each row
     float[N,4] a, float[N,4] b, bool[N,1] c => float[N,4] y | y = Where(c, a, b)
 comparisons: truth values
@@ -152,8 +126,6 @@ trilu_per_row: the last two axes
     float[N,T,T] x => float[N,T,T] y | y = Trilu<upper=0>(x)
 det_per_row (draws x=-2.0..2.0): a determinant for each row
     float[N,3,3] x => float[N] y | y = Det(x)
-dropout_inference: dropout does nothing
-    y, m = Dropout(x, 0.5)
 dropout_7 (opset 7): dropout does nothing, an old opset
     y = Dropout<ratio=0.5>(x)
 cast_like_round (draws x=-50.0..50.0; constants k): casts

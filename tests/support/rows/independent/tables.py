@@ -1,6 +1,6 @@
 """Rows stay apart in the operators of ai.onnx.ml and on texts."""
 
-from tests.support.rows.case import among, independent, read_cases
+from tests.support.rows.case import read_cases
 
 _TREE = (
     "nodes_treeids=[0,0,0], nodes_nodeids=[0,1,2], nodes_featureids=[1,0,0], nodes_values=[0.5,0.0,0.0], "
@@ -85,15 +85,8 @@ text_of_numbers: numbers become texts
     float[N,2] x => string[N,2] y | r = Round(x) i = Cast<to=7>(r) y = Cast<to=8>(i)
 text_equal (constants word; opset 19): whether a text is this word
     string[N] x => bool[N] y | y = Equal(x, word)
+numbers_of_text (draws x="1"|"2.5"|"-3e2"): texts become numbers
+    string[N] x => float[N] y | f = Cast<to=1>(x) y = Mul(f, 2.0)
 """
 
-CASES = [
-    *read_cases("independent", _TABLE, shorthands={"TREE": _TREE}, constants={"sep": ["-"], "word": "cat"}),
-    independent(
-        "numbers_of_text",
-        "string[N] x => float[N] y",
-        "f = Cast<to=1>(x) y = Mul(f, 2.0)",
-        "texts become numbers",
-        draws={"x": among("1", "2.5", "-3e2")},
-    ),
-]
+CASES = read_cases("independent", _TABLE, shorthands={"TREE": _TREE}, constants={"sep": ["-"], "word": "cat"})

@@ -4,8 +4,6 @@ import numpy as np
 
 from tests.support.rows.case import read_cases
 
-_N = "s = Shape(x) n = Gather(s, 0) "
-
 _TABLE = """
 cumsum_over_time_on_axis_0 (axes x=1 y=1): axis 0 is time
     float[T,batch,4] x => float[T,batch,4] y | y = CumSum(x, 0)
@@ -41,8 +39,6 @@ repeated_then_every_second: two for each row, side by side, of which the second 
     y = Gather<axis=1>(v, 1)
 flatten_of_one_axis: a number for each row becomes a column
     float[N] x => float[N,1] y | y = Flatten(x)
-upsample_7 (opset 7): scales are an attribute
-    float[N,1,3,3] x => float[N,1,6,6] y | y = Upsample<mode="nearest", scales=[1.0,1.0,2.0,2.0]>(x)
 split_2 (opset 11): sizes are an attribute
     float[N,6] x => float[N,2] y | a, b = Split<axis=1, split=[2,4]>(x) y = Tanh(a)
 pairs_within_a_row: pairs of features, not of rows
@@ -82,4 +78,4 @@ scatter_into_zeros (constants at): columns are put at constant places
     y = ScatterElements<axis=1>(z, i, x)
 """
 
-CASES = read_cases("independent", _TABLE, shorthands={"N": _N}, constants={"at": np.array([[3, 1]])})
+CASES = read_cases("independent", _TABLE, constants={"at": np.array([[3, 1]])})

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.support.rows.case import between, independent, read_cases
+from tests.support.rows.case import read_cases
 
 _TABLE = """
 conv_net: a small classifier
@@ -36,8 +36,6 @@ resize_like: a coarse map is stretched to the picture's own size
     y = Resize<coordinate_transformation_mode="align_corners", mode="linear">(a, "", "", t)
 resize_axes_18 (opset 18): sizes of two axes
     float[N,2,4,4] x => float[N,2,7,7] y | y = Resize<axes=[2,3], mode="cubic", antialias=0>(x, "", "", [7,7])
-upsample_9 (opset 9): an old operator
-    float[N,2,3,3] x => float[N,2,6,6] y | y = Upsample<mode="nearest">(x, [1.0,1.0,2.0,2.0])
 conv_1d_causal: a convolution over the past
     float[N,2,T] x => float[N,4,T] y | p = Pad(x, [0,0,4,0,0,0]) y = Conv<dilations=[2]>(p, w[4,2,3], w[4])
 conv_3d: a volume
@@ -121,28 +119,19 @@ quantise_per_channel (constants zero): a scale for each channel
     float[N,3,4] x => int8[N,3,4] y | y = QuantizeLinear<axis=1>(x, p[3], zero)
 quantise_by_row: a scale for each row, by hand
     a = Abs(x) m = ReduceMax<axes=[1]>(a) s = Div(m, 127.0) q = Div(x, s) r = Round(q) y = Mul(r, s)
+quantised_conv (constants z; draws x=-2.0..2.0; tolerance 5e-2): quantise and dequantise around a convolution
+    float[N,1,4,4] x => float[N,2,4,4] y
+    q = QuantizeLinear(x, 0.05, z) d = DequantizeLinear(q, 0.05, z) c = Conv<pads=[1,1,1,1]>(d, w[2,1,3,3])
+    r = Relu(c) e = QuantizeLinear(r, 0.1, z) y = DequantizeLinear(e, 0.1, z)
 """
 
-CASES = [
-    *read_cases(
-        "independent",
-        _TABLE,
-        constants={
-            "z": np.array(10, np.uint8),
-            "k": np.arange(-9, 9).reshape(2, 1, 3, 3).astype(np.int8),
-            "k0": np.array(0, np.int8),
-            "zero": np.zeros(3, np.int8),
-        },
-    ),
-    independent(
-        "quantised_conv",
-        "float[N,1,4,4] x => float[N,2,4,4] y",
-        "q = QuantizeLinear(x, 0.05, zero) d = DequantizeLinear(q, 0.05, zero) "
-        "c = Conv<pads=[1,1,1,1]>(d, w[2,1,3,3]) r = Relu(c) e = QuantizeLinear(r, 0.1, zero) "
-        "y = DequantizeLinear(e, 0.1, zero)",
-        "quantise and dequantise around a convolution",
-        constants={"zero": np.array(10, np.uint8)},
-        draws={"x": between(-2.0, 2.0)},
-        tolerance=5e-2,
-    ),
-]
+CASES = read_cases(
+    "independent",
+    _TABLE,
+    constants={
+        "z": np.array(10, np.uint8),
+        "k": np.arange(-9, 9).reshape(2, 1, 3, 3).astype(np.int8),
+        "k0": np.array(0, np.int8),
+        "zero": np.zeros(3, np.int8),
+    },
+)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.support.rows.case import mixing, read_cases
+from tests.support.rows.case import read_cases
 
 _TABLE = """
 fused_matmul_gram (seen shape): each row meets each other
@@ -101,39 +101,27 @@ route_over_rows: experts are weighted over the batch
     y = com.microsoft.MoE<k=1, activation_type="relu">(x, p, w[2,4,8], w[2,8], w[2,8,4], w[2,4])
 inverse_of_moments (constants eye): the inverse of the second moments of the batch
     t = Transpose(x) g = MatMul(t, x) e = Add(g, eye) i = com.microsoft.Inverse(e) y = MatMul(x, i)
+dynamic_quantize_matmul (constants z3): one scale for the batch
+    float[N,4] x => float[N,3] y | y = com.microsoft.DynamicQuantizeMatMul(x, u8[4,3], p[3], z3)
+dynamic_quantize_lstm (constants kw kr s z1; axes x=1 y=2): one scale for the batch
+    float[T,batch,4] x => float[T,1,batch,2] y
+    y = com.microsoft.DynamicQuantizeLSTM<hidden_size=2>(x, kw, kr, "", "", "", "", "", s, z1, s, z1)
 """
 
-CASES = [
-    *read_cases(
-        "mixing",
-        _TABLE,
-        constants={
-            "size": np.array([2, 2], np.int32),
-            "a": np.array(0, np.int32),
-            "one": np.array(1, np.int32),
-            "z": np.array(10, np.uint8),
-            "k": np.array(0, np.uint8),
-            "eye": np.eye(4, dtype=np.float32) * 5,
-        },
-    ),
-    mixing(
-        "dynamic_quantize_matmul",
-        "float[N,4] x => float[N,3] y",
-        "y = com.microsoft.DynamicQuantizeMatMul(x, u8[4,3], p[3], z)",
-        "one scale for the batch",
-        constants={"z": np.array([100, 90, 110], np.uint8)},
-    ),
-    mixing(
-        "dynamic_quantize_lstm",
-        "float[T,batch,4] x => float[T,1,batch,2] y",
-        'y = com.microsoft.DynamicQuantizeLSTM<hidden_size=2>(x, kw, kr, "", "", "", "", "", s, z, s, z)',
-        "one scale for the batch",
-        constants={
-            "kw": np.arange(-16, 16).reshape(1, 4, 8).astype(np.int8),
-            "kr": np.arange(-8, 8).reshape(1, 2, 8).astype(np.int8),
-            "s": np.array([0.05], np.float32),
-            "z": np.array([0], np.int8),
-        },
-        axes={"x": 1, "y": 2},
-    ),
-]
+CASES = read_cases(
+    "mixing",
+    _TABLE,
+    constants={
+        "size": np.array([2, 2], np.int32),
+        "a": np.array(0, np.int32),
+        "one": np.array(1, np.int32),
+        "z": np.array(10, np.uint8),
+        "z1": np.array([0], np.int8),
+        "z3": np.array([100, 90, 110], np.uint8),
+        "k": np.array(0, np.uint8),
+        "eye": np.eye(4, dtype=np.float32) * 5,
+        "kw": np.arange(-16, 16).reshape(1, 4, 8).astype(np.int8),
+        "kr": np.arange(-8, 8).reshape(1, 2, 8).astype(np.int8),
+        "s": np.array([0.05], np.float32),
+    },
+)

@@ -2,8 +2,6 @@
 
 from tests.support.rows.case import read_cases
 
-_N = "s = Shape(x) n = Gather(s, 0) "
-
 _TABLE = """
 if_any_row: a branch is taken where any row is above 2
     m = ReduceMax<keepdims=0>(x) c = Greater(m, 2.0)
@@ -132,4 +130,4 @@ unnamed_axes_mean: no axis has a name
     float[?,?] x => float[?,?] y | m = ReduceMean<axes=[0]>(x) y = Sub(x, m)
 """
 
-CASES = read_cases("mixing", _TABLE, shorthands={"N": _N}, constants={"yes": True, "half": 0.5})
+CASES = read_cases("mixing", _TABLE, constants={"yes": True, "half": 0.5})

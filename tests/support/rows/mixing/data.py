@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.support.rows.case import among, mixing, read_cases
+from tests.support.rows.case import read_cases
 
 _TABLE = """
 conv_bias_of_batch: the bias of a convolution is the mean of the batch
@@ -66,16 +66,9 @@ transformation_of_first_row (opset 20; draws theta=-1.0..1.0): all pictures are 
     float[N,1,5,5] x, float[N,2,3] theta => float[N,1,5,5] y
     s = Shape(x) a = Slice(theta, [0], [1], [0]) z = Shape(theta) e = Expand(a, z) g = AffineGrid(e, s)
     y = GridSample(x, g)
+reshaped_by_first_row (draws n=1|2|3|4; seen shape): the first row says how it is viewed
+    float[N,12] x, int64[N] n => float[N,M,K] y
+    k = Slice(n, [0], [1]) z = Concat<axis=0>([0], k, [-1]) y = Reshape(x, z)
 """
 
-CASES = [
-    *read_cases("mixing", _TABLE, constants={"total": np.array(6, np.int32)}),
-    mixing(
-        "reshaped_by_first_row",
-        "float[N,12] x, int64[N] n => float[N,M,K] y",
-        "k = Slice(n, [0], [1]) z = Concat<axis=0>([0], k, [-1]) y = Reshape(x, z)",
-        "the first row says how it is viewed",
-        draws={"n": among(1, 2, 3, 4)},
-        seen="shape",
-    ),
-]
+CASES = read_cases("mixing", _TABLE, constants={"total": np.array(6, np.int32)})

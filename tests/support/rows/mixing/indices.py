@@ -2,10 +2,7 @@
 
 import numpy as np
 
-from tests.support.rows.case import mixing, read_cases
-
-_N = "s = Shape(x) n = Gather(s, 0) "
-_PLACES = _N + "r = Range(0, n, 1) "
+from tests.support.rows.case import read_cases
 
 _TABLE = """
 gather_first: the first row goes to all
@@ -141,41 +138,27 @@ reciprocal_rank: the rank of a row's score in the batch
     e = Add(k, 1.0) y = Reciprocal(e)
 first_row_if_equal: whether a row is the same as the first
     int64[N] x => int64[N] y | f = Gather(x, 0) e = Equal(x, f) y = Cast<to=7>(e)
+gather_flat_off_by_one (constants before): a flat index that reads the end of the row before
+    float[N,5] x => float[N,5] y
+    $PLACES f = Reshape(x, [-1]) m = Mul(r, 5) u = Unsqueeze(m, [1]) i = Add(u, before) y = Gather(f, i)
+compress_flat (constants ends; seen shape): no axis: the first numbers of all rows
+    float[N,4] x => float[M] y | y = Compress(x, ends)
+max_roi_pool_first_picture (constants region): all regions are of the first picture
+    float[N,1,6,6] x => float[N,1,2,2] y
+    s = Shape(x) n = Slice(s, [0], [1]) t = Concat<axis=0>(n, [5]) r = Expand(region, t)
+    y = MaxRoiPool<pooled_shape=[2,2]>(x, r)
 """
 
-CASES = [
-    *read_cases(
-        "mixing",
-        _TABLE,
-        shorthands={"N": _N, "PLACES": _PLACES},
-        constants={
-            "t": np.arange(5),
-            "zero": np.zeros((1, 1), np.int64),
-            "keep": np.array([False, True]),
-            "box": np.array([[0, 0, 4, 4]], np.float32),
-        },
-    ),
-    mixing(
-        "gather_flat_off_by_one",
-        "float[N,5] x => float[N,5] y",
-        "f = Reshape(x, [-1]) " + _PLACES + "m = Mul(r, 5) u = Unsqueeze(m, [1]) i = Add(u, t) y = Gather(f, i)",
-        "a flat index that reads the end of the row before",
-        constants={"t": np.arange(5) - 1},
-    ),
-    mixing(
-        "compress_flat",
-        "float[N,4] x => float[M] y",
-        "y = Compress(x, keep)",
-        "no axis: the first numbers of all rows",
-        constants={"keep": np.array([True, False, True])},
-        seen="shape",
-    ),
-    mixing(
-        "max_roi_pool_first_picture",
-        "float[N,1,6,6] x => float[N,1,2,2] y",
-        "s = Shape(x) n = Slice(s, [0], [1]) t = Concat<axis=0>(n, [5]) r = Expand(box, t) "
-        "y = MaxRoiPool<pooled_shape=[2,2]>(x, r)",
-        "all regions are of the first picture",
-        constants={"box": np.array([[0, 0, 0, 4, 4]], np.float32)},
-    ),
-]
+CASES = read_cases(
+    "mixing",
+    _TABLE,
+    constants={
+        "t": np.arange(5),
+        "before": np.arange(5) - 1,
+        "zero": np.zeros((1, 1), np.int64),
+        "keep": np.array([False, True]),
+        "ends": np.array([True, False, True]),
+        "box": np.array([[0, 0, 4, 4]], np.float32),
+        "region": np.array([[0, 0, 0, 4, 4]], np.float32),
+    },
+)

@@ -13,8 +13,6 @@ reverse: a negative step
     y = Slice(x, [-1], [-999], [0], [-1])
 every_second (seen shape): every second row
     y = Slice(x, [0], [999], [0], [2])
-first_row_subtracted: the first row goes to all
-    f = Slice(x, [0], [1]) y = Sub(x, f)
 last_row_added: the last row goes to all
     f = Slice(x, [-1], [9999], [0]) y = Add(x, f)
 difference_of_rows (seen shape): a row less than there were
@@ -61,8 +59,6 @@ lrn_across_rows: the batch is the channels of a response normalisation
 resize_rows (sizes 2,8,24,1; seen failure): the batch is made half as long and stretched again
     u = Unsqueeze(x, [0,1]) r = Resize<mode="linear">(u, "", [1.0,1.0,0.5,1.0]) s = Shape(u)
     b = Resize<mode="nearest">(r, "", "", s) y = Squeeze(b, [0,1])
-resize_doubles_rows (seen shape): each row twice
-    float[N,1,2,2] x => float[M,1,2,2] y | y = Resize<mode="nearest">(x, "", [2.0,1.0,1.0,1.0])
 upsample_rows_then_cut (opset 9): each row twice, and the first half of them
     r = Upsample<mode="nearest">(x, [2.0,1.0]) h = Reshape(r, [2,-1,4]) y = Gather<axis=0>(h, 0)
 center_crop_rows (opset 18; seen shape): the middle rows of the batch

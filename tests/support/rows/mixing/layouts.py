@@ -47,8 +47,6 @@ flatten_0: flattened into one row
     f = Flatten<axis=0>(x) s = Softmax(f) y = Reshape(s, [-1,4])
 flatten_negative: flattened into one row by a negative axis
     float[N,T,4] x => float[N,T,4] y | f = Flatten<axis=-3>(x) s = Softmax(f) n = Shape(x) y = Reshape(s, n)
-one_long_row: a running sum over the rows laid end to end
-    f = Reshape(x, [-1]) c = CumSum(f, 0) y = Reshape(c, [-1,4])
 merged_conv1d: a convolution over the rows laid end to end
     f = Reshape(x, [1,1,-1]) c = Conv<pads=[1,1]>(f, w[1,1,3]) y = Reshape(c, [-1,4])
 heads_first_back_wrong: heads are put before the batch and not brought back

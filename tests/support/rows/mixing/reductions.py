@@ -3,8 +3,6 @@
 from tests.support.rows.case import read_cases
 
 _TABLE = """
-mean_axis_0: centred on the batch
-    m = ReduceMean<axes=[0]>(x) y = Sub(x, m)
 max_axis_negative: scaled by the largest of the batch
     m = ReduceMax<axes=[-2]>(x) y = Div(x, m)
 sum_axes_input: axes are an input
@@ -29,12 +27,8 @@ max_int: integers
     int64[N,4] x => int64[N,4] y | n = ReduceMax<axes=[0]>(x) y = Sub(n, x)
 any_row (seen shape): any of the batch, no row axis
     bool[N,4] x => bool[N,4] y | i = Cast<to=6>(x) m = ReduceMax<axes=[0]>(i) y = Cast<to=9>(m) z = Identity(y)
-softmax_axis_0: softmax over the batch
-    y = Softmax<axis=0>(x)
 softmax_axis_minus_2: a negative axis that is the batch
     y = Softmax<axis=-2>(x)
-softmax_11_flattens_0 (opset 11): before opset 13 axis 0 flattens everything
-    float[batch,T,4] x => float[batch,T,4] y | y = Softmax<axis=0>(x)
 softmax_12_after_transpose (opset 12): before opset 13 axis 1 takes the batch on axis 1 along
     float[batch,T,4] x => float[batch,T,4] y
     t = Transpose<perm=[1,0,2]>(x) s = Softmax<axis=1>(t) y = Transpose<perm=[1,0,2]>(s)
@@ -42,8 +36,6 @@ softmax_last_after_transpose: the last axis is the batch: Transpose without perm
     t = Transpose(x) s = Softmax(t) y = Transpose(s)
 log_softmax_9 (opset 9): log softmax, flattened
     y = LogSoftmax<axis=0>(x)
-hardmax_axis_0 (opset 13): the first of the largest of the batch
-    y = Hardmax<axis=0>(x)
 lp_normalization: norm over the batch
     y = LpNormalization<axis=0, p=2>(x)
 lp_normalization_1: norm over the batch, negative axis
@@ -54,16 +46,10 @@ cumsum_exclusive_reverse: sum of all rows after this one
     y = CumSum<exclusive=1, reverse=1>(x, -2)
 cumsum_axis_computed: the axis is computed from the rank
     s = Shape(x) r = Size(s) a = Sub(r, 2) y = CumSum(x, a)
-argmax_axis_0: which row is largest
-    a = ArgMax<axis=0>(x) f = Cast<to=1>(a) y = Add(x, f)
 argmin_default_axis: the default axis is the batch
     a = ArgMin<keepdims=0>(x) f = Cast<to=1>(a) y = Add(x, f)
 topk_sorts_rows: all rows, each column sorted
     s = Shape(x) k = Slice(s, [0], [1]) y, i = TopK<axis=0>(x, k)
-topk_largest_row: the largest of the batch
-    v, i = TopK<axis=0>(x, [1]) y = Sub(x, v)
-topk_8 (opset 9): k is an attribute
-    v, i = TopK<axis=-2, k=1>(x) y = Sub(x, v)
 layer_norm_axis_0: normalised over rows and features
     y = LayerNormalization<axis=0>(x, w[4])
 layer_norm_moved_batch: layer normalisation by hand, over the batch moved to the last axis
@@ -73,8 +59,6 @@ mvn_default_axes: the default axes are 0, 2 and 3
     float[N,2,3,3] x => float[N,2,3,3] y | y = MeanVarianceNormalization(x)
 mvn_axis_0: axes of the batch alone
     y = MeanVarianceNormalization<axes=[0]>(x)
-batch_norm_training (opset 15): statistics of the batch
-    float[N,3,5] x => float[N,3,5] y | y, m, v = BatchNormalization<training_mode=1>(x, p[3], w[3], w[3], p[3])
 batch_norm_ghost: batch normalisation in training, by hand
     float[N,3] x => float[N,3] y
     m = ReduceMean<axes=[0]>(x) c = Sub(x, m) q = Mul(c, c) v = ReduceMean<axes=[0]>(q) e = Add(v, 0.01) s = Sqrt(e)

@@ -4,9 +4,7 @@ import numpy as np
 
 from tests.support.rows.case import read_cases
 
-_N = "s = Shape(x) n = Gather(s, 0) "
 """n: the number of rows."""
-_PLACES = _N + "r = Range(0, n, 1) "
 """r: the places 0 to n - 1."""
 _COLUMN = " f = Cast<to=1>(g) u = Unsqueeze(f, [1]) y = Add(x, u)"
 """A number for each row, g, is added to it."""
@@ -151,8 +149,5 @@ resize_by_n (seen shape): the number of rows decides how far rows are stretched
 """
 
 CASES = read_cases(
-    "mixing",
-    _TABLE,
-    shorthands={"ADDED": _ADDED, "COLUMN": _COLUMN, "N": _N, "PLACES": _PLACES},
-    constants={"three": np.array(3, np.uint8)},
+    "mixing", _TABLE, shorthands={"ADDED": _ADDED, "COLUMN": _COLUMN}, constants={"three": np.array(3, np.uint8)}
 )

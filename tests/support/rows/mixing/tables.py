@@ -1,6 +1,6 @@
 """Rows mix in the operators of ai.onnx.ml, and on texts."""
 
-from tests.support.rows.case import among, mixing, read_cases
+from tests.support.rows.case import among, read_cases
 
 _TREE = (
     "nodes_treeids=[0,0,0], nodes_nodeids=[0,1,2], nodes_featureids=[0,0,0], nodes_values=[0.5,0.0,0.0], "
@@ -61,32 +61,15 @@ standard_scores: columns are scaled by the batch
     float[N,2] x => float[N,2] y
     m = ReduceMean<axes=[0]>(x) c = Sub(x, m) q = Mul(c, c) v = ReduceMean<axes=[0]>(q) e = Add(v, 0.01) s = Sqrt(e)
     z = Div(c, s) y = ai.onnx.ml.Scaler<offset=[0.0,0.0], scale=[2.0,2.0]>(z)
+stop_words_only (draws x="b"|"c"; seen shape): rows that are all stop words become one empty text
+    string[N] x => string[M] y | y = StringNormalizer<is_case_sensitive=1, stopwords=["b"]>(x)
+tfidf_1d_as_context (draws x=1..3): pairs of rows are counted
+    int64[N] x => float[N] y
+    t = TfIdfVectorizer<max_gram_length=2, max_skip_count=1, min_gram_length=2, mode="TF", ngram_counts=[0,0],
+    ngram_indexes=[0], pool_int64s=[1,2]>(x) f = Cast<to=1>(x) m = ReduceSum<keepdims=0>(t) y = Add(f, m)
+imputed_by_batch (draws x=missing): what is missing is filled with the mean of the batch
+    float[N,2] x => float[N,2] y
+    n = IsNaN(x) z = Where(n, 0.0, x) m = ReduceMean<axes=[0]>(z) y = Where(n, m, x)
 """
 
-CASES = [
-    *read_cases("mixing", _TABLE, shorthands={"TREE": _TREE}),
-    mixing(
-        "stop_words_only",
-        "string[N] x => string[M] y",
-        'y = StringNormalizer<is_case_sensitive=1, stopwords=["b"]>(x)',
-        "rows that are all stop words become one empty text",
-        draws={"x": among("b", "c")},
-        seen="shape",
-    ),
-    mixing(
-        "tfidf_1d_as_context",
-        "int64[N] x => float[N] y",
-        't = TfIdfVectorizer<max_gram_length=2, max_skip_count=1, min_gram_length=2, mode="TF", '
-        "ngram_counts=[0,0], ngram_indexes=[0], pool_int64s=[1,2]>(x) "
-        "f = Cast<to=1>(x) m = ReduceSum<keepdims=0>(t) y = Add(f, m)",
-        "pairs of rows are counted",
-        draws={"x": lambda rng, shape: rng.integers(1, 3, shape)},
-    ),
-    mixing(
-        "imputed_by_batch",
-        "float[N,2] x => float[N,2] y",
-        "n = IsNaN(x) z = Where(n, 0.0, x) m = ReduceMean<axes=[0]>(z) y = Where(n, m, x)",
-        "what is missing is filled with the mean of the batch",
-        draws={"x": among(1.0, 2.0, 5.0, float("nan"))},
-    ),
-]
+CASES = read_cases("mixing", _TABLE, {"TREE": _TREE}, draws={"missing": among(1.0, 2.0, 5.0, float("nan"))})

@@ -1,10 +1,7 @@
 """Rows mix where it is easily overlooked: shapes that fit, indices that stay in the row, values that hide it."""
 
-from tests.support.rows.case import among, mixing, read_cases
+from tests.support.rows.case import among, read_cases
 
-_X = "float[N,4] x => float[N,4] y"
-_N = "s = Shape(x) n = Gather(s, 0) "
-_PLACES = _N + "r = Range(0, n, 1) "
 _RARE = among(1.0, -2.0, 3.0, 0.5, -1.5, 0.25, float("inf"))
 
 _TABLE = """
@@ -109,22 +106,10 @@ channels_of_one_picture: channels of all rows are one picture
     float[N,3,4] x => float[N,3,4] y
     t = Transpose<perm=[1,0,2]>(x) u = Unsqueeze(t, [0]) n = InstanceNormalization(u, ones[3], zeros[3])
     q = Squeeze(n, [0]) y = Transpose<perm=[1,0,2]>(q)
+times_zero_mean (draws x=rare): zero times the mean of the batch, which is NaN where a row is infinite
+    m = ReduceMean<axes=[0]>(x) z = Mul(m, 0.0) y = Add(x, z)
+own_row_by_one_hot_product (draws x=rare): a product with the identity: zero times infinity is NaN
+    t = Transpose(x) g = MatMul(x, t) z = Sub(g, g) e = EyeLike(z) y = MatMul(e, x)
 """
 
-CASES = [
-    *read_cases("mixing", _TABLE, shorthands={"N": _N, "PLACES": _PLACES}),
-    mixing(
-        "times_zero_mean",
-        _X,
-        "m = ReduceMean<axes=[0]>(x) z = Mul(m, 0.0) y = Add(x, z)",
-        "zero times the mean of the batch, which is NaN where a row is infinite",
-        draws={"x": _RARE},
-    ),
-    mixing(
-        "own_row_by_one_hot_product",
-        _X,
-        "t = Transpose(x) g = MatMul(x, t) z = Sub(g, g) e = EyeLike(z) y = MatMul(e, x)",
-        "a product with the identity: zero times infinity is NaN",
-        draws={"x": _RARE},
-    ),
-]
+CASES = read_cases("mixing", _TABLE, draws={"rare": _RARE})

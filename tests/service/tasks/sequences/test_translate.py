@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.engine.loop.request import LoopResult, Sentence
 from service.errors import InvalidInput, ModelFailure
-from service.tasks import sequence
+from service.tasks.sequences import sequence
 from service.tasks.work import Iterate, Limits
 from tests.support import driving
 from tests.support.models.sequences import LIMITS, SCORE, Model, translator
@@ -52,7 +52,7 @@ def test_faulty_text_is_named(row: Any, complaint: str) -> None:
 def test_probability_that_is_no_number_is_a_failure_of_the_model() -> None:
     """NaN from the loop is answered as a failure."""
     task = driving.begin(sequence, MODEL, ["a"], limits=LIMITS)
-    wish = next(task)
+    wish = task.send(None)
     while not isinstance(wish, Iterate):
         wish = task.send(MODEL.infer(wish.graph, wish.inputs))
     with pytest.raises(ModelFailure, match="model 'm' gave probabilities that are not numbers"):

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from service.codecs.picture_reader import PictureFile
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, ModelFailure, TryLater
-from service.tasks import reconstruct
+from service.tasks.reconstruction import reconstruct
 from service.tasks.room import PictureRoom
 from service.tasks.work import Infer, RunInThread
 from tests.support import driving
@@ -107,13 +107,12 @@ def room() -> Iterator[PictureRoom]:
 
 
 def test_picture_that_takes_too_much_is_refused(room: PictureRoom) -> None:
-    """A tile is checked like any row, before anything is decoded. Its numbers take as much as a run of the whole; as a
-    picture it is answered."""
-    limits = dataclasses.replace(LIMITS, row_checks=refuse_above(3 * 32 * 32 - 1), room=room)
+    """A tile is checked like any row, before it is decoded; numbers take as much as the whole, a picture does not."""
+    limits, model = dataclasses.replace(LIMITS, room=room), make_model(TILES)
+    model.context = dataclasses.replace(model.context, row_checks=refuse_above(3 * 32 * 32 - 1))
     with pytest.raises(BodyTooLarge, match=r"^a row of 3072$"):
-        ask(make_model(TILES), [PictureFile(png(), "body")], limits=limits, wants_picture=True)
-    limits = dataclasses.replace(LIMITS, row_checks=refuse_above(3 * HEIGHT * WIDTH - 1), room=room)
-    model = make_model(TILES)
+        ask(model, [PictureFile(png(), "body")], limits=limits, wants_picture=True)
+    model.context = dataclasses.replace(model.context, row_checks=refuse_above(3 * HEIGHT * WIDTH - 1))
     with pytest.raises(BodyTooLarge, match=r"^a row of 22725; as a picture .* it may be larger$"):
         predict(model, png(), limits=limits)
     assert predict(model, png(), limits=limits, output_format="picture")["output"].keys() == {"image"}
@@ -135,7 +134,7 @@ def test_request_that_ends_between_tiles_gives_its_room_back(room: PictureRoom, 
     """Its caller has gone, or its deadline has passed: the task is closed, and no more tiles are cut."""
     model = make_model(TILES)
     work = begin(model, [PictureFile(png(), "body")], limits=dataclasses.replace(LIMITS, room=room))
-    wanted: Any = next(work)
+    wanted: Any = work.send(None)
     while len(model.inferred) < runs or not isinstance(wanted, Infer):
         is_run = isinstance(wanted, Infer)
         wanted = work.send(model.infer(wanted.graph, wanted.inputs) if is_run else wanted.do())
@@ -147,7 +146,7 @@ def test_picture_that_is_decoded_too_late_takes_no_room(room: PictureRoom) -> No
     """Its request has ended before the thread came to it."""
     content = png(height=200, width=200)
     work = begin(make_model(TILES), [PictureFile(content, "body")], limits=dataclasses.replace(LIMITS, room=room))
-    decode = next(work)
+    decode: Any = work.send(None)
     assert isinstance(decode, RunInThread)
     work.close()
     with pytest.raises(Cancelled):
@@ -179,15 +178,11 @@ def test_answer_of_tiles_is_that_of_the_whole(mode: str, channels: int) -> None:
 
 
 def test_rows_of_numbers_are_cut_too() -> None:
-    """A row beyond a tile runs in tiles, whichever way it came."""
+    """A row beyond a tile runs in tiles, whichever way it came; a root of the mean square is that of the whole."""
     row = np.random.default_rng(2).normal(size=(3, HEIGHT, WIDTH)).astype(np.float32).tolist()
     [expected], [got] = (body_of(ask(make_model(tiles), [row]))["predictions"] for tiles in (None, TILES))
     np.testing.assert_allclose(got["output"], expected["output"], atol=1e-4)
     assert got["error"] == pytest.approx(expected["error"], abs=1e-4)
-
-
-def test_root_of_the_mean_square_is_that_of_the_whole() -> None:
-    """This holds where the model's error is the root, and where it has no error of its own."""
     models = [make_model({**TILES, "error": kind}) for kind in ("mean_square", "root_mean_square")]
     square, root = (predict(model, png()) for model in models)
     assert root["error"] == pytest.approx(square["error"] ** 0.5)

@@ -1,37 +1,41 @@
 """reconstruct: a row to a similar row, with their difference, and whether it is too large."""
 
-import dataclasses
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from service.codecs.model_context import ModelContext
+from service.codecs.picture_reader import CheckRow
 from service.codecs.picture_writer import encode_heat, to_pixels
 from service.codecs.rows import Group, in_order, shown_input
 from service.engine.tensors import Arrays, are_finite
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
-from service.tasks.answer import Form, Rows, as_image, check_finite, choose_picture, show_rows, show_together
-from service.tasks.request import TaskOptions, TaskRequest, check_answer
+from service.tasks.answer import (
+    PictureOptions,
+    Rows,
+    as_image,
+    check_finite,
+    choose_picture,
+    show_row,
+    show_rows,
+    show_together,
+)
+from service.tasks.reconstruction.tiles import Plan, infer_tiled
 from service.tasks.room import Take
-from service.tasks.tiles import Plan, infer_tiled
-from service.tasks.work import SLOW_BYTES, Emit, Infer, Limits, Result, RunInThread, Work, decode_rows, run_in_thread
+from service.tasks.work import SLOW_BYTES, Call, Infer, Result, decode_rows, run_in_thread
 
 NAME = "reconstruct"
 _PIXEL_BYTES, _MAP_PIXEL_BYTES = 24, 16
 """What a pixel of a large picture and one of its map take, with the copies that encoding makes."""
 
 
-class Options(TaskOptions):
+class Options(PictureOptions):
     """The fields of a request besides its rows."""
 
     graph: str | None = None
     """one of the graphs that the manifest names; default: the first"""
     error_map: bool = False
     """answer with a map of the differences too"""
-    output_format: Form = "numbers"
-    """`picture`: each row as a PNG in base64"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,56 +48,49 @@ class _Found:
     maps: Rows
 
 
-def work(options: Options, request: TaskRequest, context: ModelContext, limits: Limits, emit: Emit | None) -> Work:
+async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions": [{"output", "error", "anomaly"?, "score"?, "threshold"?, "error_map"?}]}``.
 
     With Accept: image/png it is one PNG of the outputs. A stream has one event, its last.
     """
-    check_answer(options, request)
-    plan = _plan(options, request, context, limits)
-    with limits.room.open() as take:
-        own_limits = _limit_rows(plan, limits, take)
-        groups = yield from decode_rows(request.rows, context.manifest, own_limits, plan.graph, plan.tiles)
-        found = []
-        for group in groups:
-            found.append((yield from _reconstruct(plan, group)))  # noqa: PERF401  # a comprehension cannot yield
-        if request.wants_picture and plan.picture is not None:
-            return (yield from show_together(in_order(groups, [one.outputs for one in found]), plan.picture))
-        answers = []
-        for one in found:
-            answers.append((yield from _describe(plan, one)))  # noqa: PERF401
+    plan = _plan(call)
+    with call.limits.room.open() as take:
+        groups = await decode_rows(call, plan.graph, plan.tiles, _check_of(plan, take))
+        found = [await _reconstruct(plan, group) for group in groups]
+        if call.wants_picture and plan.picture is not None:
+            return await show_together(in_order(groups, [one.outputs for one in found]), plan.picture)
+        answers = [await _describe(plan, one) for one in found]
     is_large = sum(output.size for one in found for output in one.outputs) > SLOW_BYTES
-    body = {"model": context.name, "version": context.version, "predictions": in_order(groups, answers)}
-    return Result(body, is_large=is_large)
+    return call.answer(is_large, predictions=in_order(groups, answers))
 
 
-def _plan(options: Options, request: TaskRequest, context: ModelContext, limits: Limits) -> Plan:
+def _plan(call: Call[Options]) -> Plan:
     """Raises InvalidInput for what this model cannot do."""
-    manifest = context.manifest
+    options, manifest = call.options, call.model.manifest
     facts = manifest.reconstruction
     if facts is None:
-        raise InvalidInput(f"model: the manifest of {context.name!r} does not say what it reconstructs")
+        raise InvalidInput(f"model: the manifest of {call.model.name!r} does not say what it reconstructs")
     graph = facts.graphs[0] if options.graph is None else options.graph
     if graph not in facts.graphs:
         raise InvalidInput(f"graph: expected one of {', '.join(facts.graphs)}, got {graph!r:.60}")
-    if options.error_map and request.wants_picture:
+    if options.error_map and call.wants_picture:
         raise InvalidInput("error_map: expected an answer in JSON, for Accept: image/png shows the outputs alone")
     row = shown_input(manifest, graph)
     if options.error_map and row is None:
-        raise InvalidInput(f"error_map: expected a model of one input, {context.name!r} has several")
-    picture = choose_picture(options.output_format, request, context, graph, facts.output, manifest.image)
-    return Plan(context, facts, graph, row, picture, options.error_map, not request.wants_picture, limits.tiles_at_once)
+        raise InvalidInput(f"error_map: expected a model of one input, {call.model.name!r} has several")
+    picture = choose_picture(call, graph, facts.output, manifest.image)
+    return Plan(call, facts, graph, row, picture, options.error_map)
 
 
-def _limit_rows(plan: Plan, limits: Limits, take: Take) -> Limits:
-    """The limits, with a check of the size of each picture that may be cut: it needs room, and so does a run of a tile.
+def _check_of(plan: Plan, take: Take) -> CheckRow | None:
+    """A check of the size of each picture that may be cut: it needs room, and so does a run of a tile.
 
     An answer in numbers takes as much as a run of the whole picture.
     """
     if plan.tiles is None:
-        return limits
-    check_run = limits.row_checks.get(plan.graph)
-    image = plan.context.manifest.image
+        return None
+    check_run = plan.call.model.row_checks.get(plan.graph)
+    image = plan.call.model.manifest.image
     channels = 1 if image is None else image.channels
     largest = plan.tiles.size**2
 
@@ -110,29 +107,27 @@ def _limit_rows(plan: Plan, limits: Limits, take: Take) -> Limits:
         if pixels > largest:
             take((_PIXEL_BYTES + _MAP_PIXEL_BYTES * plan.error_map) * pixels)
 
-    return dataclasses.replace(limits, row_checks={plan.graph: check})
+    return check
 
 
-def _reconstruct(plan: Plan, group: Group) -> Generator[Infer | RunInThread, Any, _Found]:
+async def _reconstruct(plan: Plan, group: Group) -> _Found:
     """Run the rows of a group: together, or each of them in tiles where they are large."""
     if plan.tiles is not None and plan.row is not None:
         rows = group.inputs[plan.row.name]
         if plan.tiles.cuts(*rows.shape[-2:]):
-            joined = []
-            for row in rows:
-                joined.append((yield from infer_tiled(plan, row)))  # noqa: PERF401
+            joined = [await infer_tiled(plan, row) for row in rows]
             errors = np.array([one.error for one in joined])
             maps = [one.error_map for one in joined if one.error_map is not None]
             return _Found([one.output for one in joined], errors, errors, maps)
-    outputs = yield Infer(group.inputs, plan.graph)
-    size = outputs[plan.facts.output].size if plan.describes else 0
-    return (yield from run_in_thread(lambda: _examine(plan, group, outputs), size))
+    outputs = await Infer(group.inputs, plan.graph)
+    size = 0 if plan.call.wants_picture else outputs[plan.facts.output].size
+    return await run_in_thread(lambda: _examine(plan, group, outputs), size)
 
 
 def _examine(plan: Plan, group: Group, outputs: Arrays) -> _Found:
-    facts, model = plan.facts, plan.context.name
+    facts, model = plan.facts, plan.call.model.name
     found = check_finite(model, facts.output, outputs[facts.output])
-    if not plan.describes:
+    if plan.call.wants_picture:  # the outputs are all that it shows
         return _Found(found, np.empty(0), np.empty(0), ())
     if facts.error is not None:
         errors = check_finite(model, facts.error, outputs[facts.error])
@@ -152,7 +147,7 @@ def _subtract(plan: Plan, group: Group, found: np.ndarray) -> np.ndarray:
     rows = None if plan.row is None else group.inputs[plan.row.name]
     if rows is None or rows.shape != found.shape:
         raise ModelFailure(
-            f"model {plan.context.name!r} gave {plan.facts.output!r} of shape {list(found.shape)}, which cannot be "
+            f"model {plan.call.model.name!r} gave {plan.facts.output!r} of shape {list(found.shape)}, which cannot be "
             "compared with its rows, and the manifest names no output for the error"
         )
     if not are_finite(rows):
@@ -161,10 +156,10 @@ def _subtract(plan: Plan, group: Group, found: np.ndarray) -> np.ndarray:
     return difference
 
 
-def _describe(plan: Plan, found: _Found) -> Generator[RunInThread, Any, list[dict[str, Any]]]:
+async def _describe(plan: Plan, found: _Found) -> list[dict[str, Any]]:
     """The answers of a group's rows."""
     facts = plan.facts
-    shown = yield from show_rows(found.outputs, plan.picture)
+    shown = await show_rows(found.outputs, plan.picture)
     answers: list[dict[str, Any]] = []
     for row, error, score in zip(shown, found.errors.tolist(), found.scores.tolist(), strict=True):
         answers.append({"output": row, "error": error})
@@ -173,19 +168,16 @@ def _describe(plan: Plan, found: _Found) -> Generator[RunInThread, Any, list[dic
         if facts.threshold is not None:
             answers[-1] |= {"anomaly": score > facts.threshold, "threshold": facts.threshold}
     if plan.error_map:
-        for answer, its_map in zip(answers, (yield from _show_maps(plan, found)), strict=True):
+        size = sum(row.size for row in found.outputs)
+        for answer, its_map in zip(answers, await run_in_thread(lambda: _show_maps(plan, found), size), strict=True):
             answer["error_map"] = its_map
     return answers
 
 
-def _show_maps(plan: Plan, found: _Found) -> Generator[RunInThread, Any, list[Any]]:
+def _show_maps(plan: Plan, found: _Found) -> list[Any]:
     """As numbers, or as pictures over the outputs where these are pictures."""
     picture = plan.picture
     if picture is None:
-        return (yield from show_rows(found.maps, None))
-
-    def draw() -> list[Any]:
-        pairs = zip(found.maps, found.outputs, strict=True)
-        return [as_image(encode_heat(values, to_pixels(row, picture))) for values, row in pairs]
-
-    return (yield from run_in_thread(draw, sum(row.size for row in found.outputs)))
+        return [show_row(values, None) for values in found.maps]
+    pairs = zip(found.maps, found.outputs, strict=True)
+    return [as_image(encode_heat(values, to_pixels(row, picture))) for values, row in pairs]

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from service.codecs.picture_reader import PictureFile, decode_base64, decode_pixels
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure, UnsupportedMedia
-from service.tasks import reconstruct
+from service.tasks.reconstruction import reconstruct
 from service.tasks.work import Limits
 from tests.support import driving
 from tests.support.driving import Driver, body_of, make
@@ -198,25 +198,21 @@ def test_pictures_of_any_size_go_in_and_out_in_order() -> None:
     assert model.inferred == [("main", 2), ("main", 1), ("main", 1)]
     for side, answer in zip(sides, answers, strict=True):
         content = decode_base64(answer["output"]["image"], "output")
-        pixels = decode_pixels(content, model.manifest.image, 1_000_000, "output").astype(float)
+        pixels = decode_pixels(content, model.manifest.image, 1_000_000, "output")[0].astype(float)
         assert pixels.shape == (1, side, side + 1)
         assert abs(pixels - (40 + side) / 2).max() <= 0.5
         assert base64.b64decode(answer["error_map"]["image"]).startswith(b"\x89PNG")
 
 
-def test_large_picture_is_decoded_and_encoded_aside() -> None:
-    """A photograph of 640 x 427 holds nobody up, and comes back in its size."""
-    noise = np.random.default_rng(0).integers(0, 256, (427, 640, 3), dtype=np.uint8)
-    model = make_model(halving(1.0, ["batch", 3, "height", "width"]), image={"input": "x", "channels": 3})
-    answer = ask(model, [PictureFile(png(noise), "body")], wants_picture=True)
-    np.testing.assert_array_equal(np.asarray(Pillow.open(io.BytesIO(answer.body))), noise)
-    assert (answer.media_type, model.threads_asked) == ("image/png", 2)
-
-
 def test_several_rows_are_one_picture_in_a_grid() -> None:
-    """Rows of several sizes have no grid; the caller is told to ask for JSON."""
+    """Rows of one size are a grid, of several sizes none; a photograph is decoded and encoded aside, in its size."""
     model = PICTURES
     grid = Pillow.open(io.BytesIO(ask(model, [ROW] * 4, wants_picture=True).body))
     assert min(grid.size) > 2 * 64
     with pytest.raises(InvalidInput, match=r"^accept: image/png shows rows of one size in a grid, got several"):
         ask(model, [ROW, [[[1.0]]]], wants_picture=True)
+    noise = np.random.default_rng(0).integers(0, 256, (427, 640, 3), dtype=np.uint8)
+    model = make_model(halving(1.0, ["batch", 3, "height", "width"]), image={"input": "x", "channels": 3})
+    answer = ask(model, [PictureFile(png(noise), "body")], wants_picture=True)
+    np.testing.assert_array_equal(np.asarray(Pillow.open(io.BytesIO(answer.body))), noise)
+    assert (answer.media_type, model.threads_asked) == ("image/png", 2)

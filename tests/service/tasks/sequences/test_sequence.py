@@ -7,9 +7,9 @@ import pytest
 
 from service.codecs.picture_reader import PictureFile
 from service.errors import InvalidInput
-from service.tasks import sequence
-from service.tasks.forecast import MAX_VALUES
-from service.tasks.sequence import NAME, Options
+from service.tasks.sequences import sequence
+from service.tasks.sequences.forecast import MAX_VALUES
+from service.tasks.sequences.sequence import NAME, Options
 from tests.support.driving import ask
 from tests.support.models.graphs import double
 from tests.support.models.sequences import (
@@ -86,27 +86,12 @@ PICTURE = PictureFile(b"", "body")
         (LOOP, [[1, 2]], {"horizon": 10**9}, "horizon: expected 1 to 40 steps for model 'm', got 1000000000"),
         (LOOP, [[1, 2]], {"horizon": 41}, "horizon: expected 1 to 40 steps for model 'm', got 41"),
         (LOOP, [[1, 2]], {"horizon": 10, "limits": NINE_STEPS}, "horizon: expected 1 to 9 steps for model 'm', got 10"),
-        (
-            LOOP,
-            [[1, 2]] * 2,
-            {**MEDIAN, "limits": FEW_PATHS},
-            f"paths: {PATHS}, got 402: 2 series of 1 and 200",
-        ),
+        (LOOP, [[1, 2]] * 2, {**MEDIAN, "limits": FEW_PATHS}, f"paths: {PATHS}, got 402: 2 series of 1 and 200"),
         (LOOP, [[1, 2]] * 500, {**MEDIAN, "paths": 2000, "horizon": 40, "limits": MANY_PATHS}, MANY_VALUES),
-        (
-            NO_DRAWS,
-            [[1, 2]],
-            {"quantiles": [0.5]},
-            "quantiles: model 'm' draws nothing, so it gives none; leave them out",
-        ),
+        (NO_DRAWS, [[1, 2]], MEDIAN, "quantiles: model 'm' draws nothing, so it gives none; leave them out"),
         (NO_STATE, [[1, 2]], {"return_state": True}, "return_state: model 'm' cannot go on from a state; leave it out"),
         (NO_STATE, [{"values": [1, 2], "state": "AAAA"}], {}, f"inputs[0].state: {NO_STATES}"),
-        (
-            SUMMING,
-            [[1, 2]],
-            {"quantiles": [0.5]},
-            "quantiles: expected none, for model 'm' gives no quantiles, got 0.5",
-        ),
+        (SUMMING, [[1, 2]], MEDIAN, "quantiles: expected none, for model 'm' gives no quantiles, got 0.5"),
         (AT_ONCE, [MONTH], {"beams": 4}, "beams: model 'm' forecasts series; leave it out"),
         (AT_ONCE, [MONTH], {"horizon": 4}, "horizon: expected 1 to 3 steps for model 'm', got 4"),
         (AT_ONCE, [MONTH], {"quantiles": [0.5, 0.25]}, "quantiles: expected one of 0.1, 0.5, 0.9, got 0.25"),
@@ -133,17 +118,13 @@ def test_model_without_facts_points_to_its_tensors() -> None:
     assert refuse(Model({"main": double()}), [[1, 2, 3]]).endswith("use /v2/models/m/infer")
 
 
-def test_query_says_the_same_as_json() -> None:
-    """Options are read from the texts of a query string, quantiles as a list between commas."""
-    texts = {"horizon": "3", "quantiles": "0.1, 0.9", "seed": "7", "return_state": "true"}
-    asked = {"horizon": 3, "quantiles": [0.1, 0.9], "seed": 7, "return_state": True}
-    assert Options.parse(texts, loose=True) == Options.parse(asked)
-
-
 def test_answer_names_its_model() -> None:
-    """The answer carries the model, its version and one prediction a row."""
+    """An answer names its model, and a query string says the same as JSON."""
     model = summing_forecaster()
     result = ask(sequence, model, [[1], [2]], limits=LIMITS)
     assert NAME == "predict_sequence"
     assert result.media_type is None
     assert (result.body["model"], result.body["version"], len(result.body["predictions"])) == ("m", "1", 2)
+    texts = {"horizon": "3", "quantiles": "0.1, 0.9", "seed": "7", "return_state": "true"}
+    asked = {"horizon": 3, "quantiles": [0.1, 0.9], "seed": 7, "return_state": True}
+    assert Options.parse(texts, loose=True) == Options.parse(asked)

@@ -1,7 +1,7 @@
 """Series to series: forecasts of models that answer at once, and of models that run step by step in a loop."""
 
 import functools
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,16 +9,16 @@ from pydantic import Field
 
 from model_store.graph import MAIN
 from model_store.tasks import Forecast
-from service.codecs.model_context import ModelContext, known
+from service.codecs.model_context import known
 from service.codecs.rows import group_rows, stack_rows
 from service.codecs.series import SeriesReader, begin_loop, resumable, zeros_of
 from service.codecs.state import origin_of, seal
 from service.engine.loop.noise import LARGEST_SEED, draw_normal
-from service.engine.loop.request import ByStep, LoopRequest, LoopResult, Watch
+from service.engine.loop.request import ByStep, LoopRequest, Watch
 from service.errors import InvalidInput
 from service.tasks.answer import check_finite
-from service.tasks.request import FromText, TaskOptions
-from service.tasks.work import Emit, Infer, Iterate, Limits, RunInThread, infer_rows, run_in_thread
+from service.tasks.request import FromText, TaskOptions, refuse
+from service.tasks.work import Call, Emit, Iterate, infer_rows, run_in_thread
 
 DEFAULT_HORIZON = 12
 """Of a model with a loop."""
@@ -47,45 +47,37 @@ class ForecastOptions(TaskOptions):
     """answer with a state too, which a later request can continue, on any replica with the same key"""
 
 
-Predictions = Generator[Infer | Iterate | RunInThread, Any, list[dict[str, Any]]]
-
-
-def forecast(
-    options: ForecastOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
-) -> Predictions:
+async def forecast(call: Call[ForecastOptions], rows: Sequence[Any]) -> list[dict[str, Any]]:
     """One prediction for each series: ``mean`` [horizon], ``quantiles`` by name, ``state`` where it is asked for.
 
     ``mean`` of a loop is the path without noise; of a model that gives quantiles, the one nearest to 0.5. Such a model
     answers with all its quantiles unless some are asked for. Events: row, step from 0, value. Raises InvalidInput;
     ModelFailure for values that are not finite.
     """
-    answer = _answer_at_once if context.manifest.loop is None else _roll_out
-    return answer(options, rows, context, limits, emit)
+    return await (_answer_at_once if call.model.manifest.loop is None else _roll_out)(call, rows)
 
 
-def _answer_at_once(
-    options: ForecastOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
-) -> Predictions:
-    facts = known(context.manifest.forecast)
-    for field in ("seed", "paths", "return_state"):
-        if getattr(options, field) != ForecastOptions.model_fields[field].default:
-            raise InvalidInput(f"{field}: model {context.name!r} answers at once, without draws or state; leave it out")
+async def _answer_at_once(call: Call[ForecastOptions], rows: Sequence[Any]) -> list[dict[str, Any]]:
+    options, name = call.options, call.model.name
+    facts = known(call.model.manifest.forecast)
+    why = f"model {name!r} answers at once, without draws or state; leave it out"
+    refuse(options, ("seed", "paths", "return_state"), why)
     most = known(facts.horizon)
-    horizon = _read_horizon(options.horizon, most, most, context.name)
-    columns = _choose_columns(options.quantiles, facts, context.name)
-    series = SeriesReader(context, limits.state_key).read(rows)
+    horizon = _read_horizon(options.horizon, most, most, name)
+    columns = _choose_columns(options.quantiles, facts, name)
+    series = SeriesReader(call.model, call.limits.state_key).read(rows)
     predictions: list[dict[str, Any]] = []
-    for output in (yield from infer_rows(series, MAIN)):
-        values = check_finite(context.name, facts.output, output[facts.output])[:horizon]
+    for output in await infer_rows(series, MAIN):
+        values = check_finite(name, facts.output, output[facts.output])[:horizon]
         centre = values if values.ndim == 1 else values[:, int(np.argmin(np.abs(np.array(facts.quantiles) - 0.5)))]
         prediction: dict[str, Any] = {"mean": np.ascontiguousarray(centre)}
         if columns:
-            prediction["quantiles"] = {name: np.ascontiguousarray(values[:, at]) for name, at in columns.items()}
+            prediction["quantiles"] = {of: np.ascontiguousarray(values[:, at]) for of, at in columns.items()}
         predictions.append(prediction)
-    if emit is not None:
+    if call.emit is not None:
         for row, prediction in enumerate(predictions):
             for step, value in enumerate(prediction["mean"]):
-                emit({"row": row, "step": step, "value": value})
+                call.emit({"row": row, "step": step, "value": value})
     return predictions
 
 
@@ -99,15 +91,14 @@ def _choose_columns(asked: Sequence[float] | None, facts: Forecast, model: str) 
     return {str(quantile): have.index(quantile) for quantile in (have if asked is None else asked)}
 
 
-def _roll_out(
-    options: ForecastOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
-) -> Predictions:
+async def _roll_out(call: Call[ForecastOptions], rows: Sequence[Any]) -> list[dict[str, Any]]:
     """The rows of a loop request are the path of each series without noise, then those with noise of each series."""
+    options, context, key = call.options, call.model, call.limits.state_key
     loop, facts = known(context.manifest.loop), known(context.manifest.forecast)
     paths = options.paths if options.quantiles else 0
-    horizon = _check_loop(options, len(rows), paths, context, limits)
-    series = SeriesReader(context, limits.state_key).read(rows)
-    started = (yield from infer_rows(series, loop.start)) if loop.start else series
+    horizon = _check_loop(call, len(rows), paths)
+    series = SeriesReader(context, key).read(rows)
+    started = await infer_rows(series, loop.start) if loop.start else series
     begun = [begin_loop(context, outputs) for outputs in started]
     if facts.noise is not None and not paths:
         begun = [{**row, facts.noise: zeros_of(context.inputs()[facts.noise])} for row in begun]
@@ -118,11 +109,11 @@ def _roll_out(
         if paths:
             begin = {name: np.concatenate([a, np.repeat(a, paths, axis=0)]) for name, a in begin.items()}
             by_step[known(facts.noise)] = _draw(options.seed, count, paths)
-        watch = _watch(emit, facts.output, positions) if emit else None
-        result: LoopResult = yield Iterate(LoopRequest(begin, horizon, by_step, keep=(facts.output,), watch=watch))
+        watch = _watch(call.emit, facts.output, positions) if call.emit else None
+        result = await Iterate(LoopRequest(begin, horizon, by_step, keep=(facts.output,), watch=watch))
         values = check_finite(context.name, facts.output, result.kept[facts.output])
         draws = values[count:].reshape(count, paths, horizon)
-        quantiles = yield from _find_quantiles(draws, options.quantiles or ())
+        quantiles = await _find_quantiles(draws, options.quantiles or ())
         for at, position in enumerate(positions):
             predictions[position] = {"mean": values[at]}
             if quantiles:
@@ -130,12 +121,13 @@ def _roll_out(
     if options.return_state:  # as it was after the history, before the forecast
         for prediction, outputs in zip(predictions, started, strict=True):
             state = {name: outputs[source] for name, source in resumable(context.manifest).items()}
-            prediction["state"] = seal(limits.state_key, origin_of(context), state)
+            prediction["state"] = seal(key, origin_of(context), state)
     return predictions
 
 
-def _check_loop(options: ForecastOptions, series: int, paths: int, context: ModelContext, limits: Limits) -> int:
+def _check_loop(call: Call[ForecastOptions], series: int, paths: int) -> int:
     """The horizon. Raises InvalidInput for what the model, or one request, cannot do."""
+    options, context, limits = call.options, call.model, call.limits
     loop, facts = known(context.manifest.loop), known(context.manifest.forecast)
     most = min(loop.max_steps, limits.max_steps)
     horizon = _read_horizon(options.horizon, min(DEFAULT_HORIZON, most), most, context.name)
@@ -153,11 +145,11 @@ def _check_loop(options: ForecastOptions, series: int, paths: int, context: Mode
     return horizon
 
 
-def _find_quantiles(draws: np.ndarray, asked: Sequence[float]) -> Generator[RunInThread, Any, dict[str, np.ndarray]]:
+async def _find_quantiles(draws: np.ndarray, asked: Sequence[float]) -> dict[str, np.ndarray]:
     """By name, [series, steps], of ``draws`` [series, paths, steps]."""
     if not asked:
         return {}
-    found = yield from run_in_thread(lambda: np.quantile(draws, asked, axis=1).astype(draws.dtype), draws.nbytes)
+    found = await run_in_thread(lambda: np.quantile(draws, asked, axis=1).astype(draws.dtype), draws.nbytes)
     return {str(quantile): of for quantile, of in zip(asked, found, strict=True)}
 
 

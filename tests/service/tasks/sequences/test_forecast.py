@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.engine.loop.noise import draw_normal
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.json import render_json
-from service.tasks import sequence
+from service.tasks.sequences import sequence
 from service.tasks.work import Limits
 from tests.support import driving
 from tests.support.models.sequences import (
@@ -86,10 +86,7 @@ MONTHLY, SUMMING = monthly_forecaster(), summing_forecaster()
         ({"history": [1, 2], "month": 11.5}, "inputs[0].month: expected INT64, got 11.5"),
         ({"history": [1, 2], "month": [1]}, "inputs[0].month: expected shape [], got [1]"),
         ({"values": [1], "month": 1}, "inputs[0].values: expected 2 to 50 values, got 1"),
-        (
-            {"values": [1, 2], "month": 1, "state": "AAAA"},
-            f"inputs[0].state: {WHOLE}",
-        ),
+        ({"values": [1, 2], "month": 1, "state": "AAAA"}, f"inputs[0].state: {WHOLE}"),
     ],
 )
 def test_faulty_input_beside_the_history_is_named(row: Any, complaint: str) -> None:
@@ -171,10 +168,7 @@ def test_loop_feeds_back_what_it_forecast(rows: list[list[int]], horizon: int) -
 
 
 def test_loop_without_a_start_graph_begins_with_the_series() -> None:
-    """The history itself is carried where the manifest says so, beside zeros; two lengths are two loop requests.
-
-    Events of a stream carry the position in the request. The horizon is twelve, or as many steps as the model takes.
-    """
+    """The history is carried where the manifest says so; the horizon is twelve, or as many steps as the model takes."""
     model, events = sliding_forecaster(), []
     found = ask(model, [[1, 2, 3], [4, 5], [1, 1, 1]], horizon=3, emit=events.append)
     assert means(found) == [[6, 12, 23], [9, 15, 26], [3, 6, 12]]
@@ -204,7 +198,7 @@ def test_quantiles_are_those_of_the_drawn_paths() -> None:
 
 
 def test_draws_do_not_depend_on_company_or_horizon() -> None:
-    """A series has the same bytes alone, among others, in another order, and as the beginning of a longer forecast."""
+    """A series has the same bytes alone, among others and as a longer forecast begins; the seed decides them."""
     wish: dict[str, Any] = {"quantiles": [0.2, 0.8], "paths": 30}
     first, second, third = [1, 2], [3, 4, 5], [6] * 20
     alone = [as_bytes(ask(ROLLING, [row], horizon=5, **wish)[0]) for row in (first, second, third)]
@@ -213,15 +207,11 @@ def test_draws_do_not_depend_on_company_or_horizon() -> None:
     (longer,) = ask(ROLLING, [first], horizon=9, **wish)
     short = {"mean": longer["mean"][:5], "quantiles": {name: of[:5] for name, of in longer["quantiles"].items()}}
     assert as_bytes(short) == alone[0]
-
-
-def test_seed_decides_the_draws() -> None:
-    """The same seed gives the same bytes, another one others; no seed is seed 0."""
-    wish: dict[str, Any] = {"quantiles": [0.2], "paths": 9}
-    first, again, zero, other = (
+    wish = {"quantiles": [0.2], "paths": 9}
+    one, again, zero, other = (
         as_bytes(ask(ROLLING, [[1, 2]], **wish, **seed)[0]) for seed in ({}, {}, {"seed": 0}, {"seed": 1})
     )
-    assert first == again == zero != other
+    assert one == again == zero != other
 
 
 def test_quantiles_of_many_draws_are_found_aside() -> None:
@@ -254,7 +244,7 @@ def test_state_is_that_after_the_history() -> None:
 
 
 def test_stream_sends_each_step_of_the_centre() -> None:
-    """An event a step and series, whatever else is drawn; the last answer is that of a request without a stream."""
+    """An event a step and series, whatever else is drawn or how it was made; the answer is that without a stream."""
     wish: dict[str, Any] = {"horizon": 2, "quantiles": [0.5], "paths": 4}
     events: list[Any] = []
     streamed = ask(ROLLING, [[1, 2], [3, 4]], emit=events.append, **wish)
@@ -262,10 +252,6 @@ def test_stream_sends_each_step_of_the_centre() -> None:
     expected = [(r, s, value) for r, mean in enumerate(means(streamed)) for s, value in enumerate(mean)]
     assert sorted(tuple(event.values()) for event in events) == expected
     assert render_json(events[0]) == b'{"row":0,"step":0,"value":4.0}'
-
-
-def test_stream_of_a_model_at_once_is_its_answer_step_by_step() -> None:
-    """All steps are sent as soon as the answer is there."""
-    events: list[Any] = []
+    events = []
     ask(SUMMING, [[1, 2], [4]], emit=events.append)
     assert [tuple(event.values()) for event in events] == [(0, 0, 3), (0, 1, 3), (1, 0, 4), (1, 1, 4)]

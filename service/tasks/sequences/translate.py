@@ -2,21 +2,21 @@
 
 import math
 import unicodedata
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from model_store.tasks import Text
-from service.codecs.model_context import ModelContext, known
+from service.codecs.model_context import known
 from service.codecs.rows import group_rows, stack_rows
 from service.codecs.series import begin_loop
-from service.engine.loop.request import Decoding, LoopRequest, LoopResult, Sentence, Watch
+from service.engine.loop.request import Decoding, LoopRequest, Sentence, Watch
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.json import type_name
 from service.tasks.request import TaskOptions
-from service.tasks.work import Emit, Infer, Iterate, Limits, infer_rows
+from service.tasks.work import Call, Emit, Iterate, infer_rows
 
 MAX_BEAMS = 8
 
@@ -26,15 +26,14 @@ class TextOptions(TaskOptions):
     """width of the beam search; 1, the default, takes the most probable character at each step"""
 
 
-def translate(
-    options: TextOptions, rows: Sequence[Any], context: ModelContext, limits: Limits, emit: Emit | None
-) -> Generator[Infer | Iterate, Any, list[dict[str, Any]]]:
+async def translate(call: Call[TextOptions], rows: Sequence[Any]) -> list[dict[str, Any]]:
     """One prediction for each text: ``text``, ``probability``, and ``complete`` false where it had not ended.
 
     Events: row, step from 0, the text so far. Raises InvalidInput, which names the text at fault; ModelFailure for NaN.
     """
+    context, limits, emit = call.model, call.limits, call.emit
     facts, loop = known(context.manifest.text), known(context.manifest.loop)
-    width = options.beams or 1
+    width = call.options.beams or 1
     if width > 1 and emit is not None:
         raise InvalidInput(f"stream: expected it with beams 1, for more may change what was sent, got beams {width}")
     if len(rows) * width > limits.max_rows:
@@ -43,7 +42,7 @@ def translate(
     sources = [
         {facts.source: _read_text(row, f"inputs[{i}]", positions_of, facts, context.name)} for i, row in enumerate(rows)
     ]
-    started = yield from infer_rows(sources, known(loop.start))
+    started = await infer_rows(sources, known(loop.start))
     begun = [begin_loop(context, outputs) for outputs in started]
     steps = min(loop.max_steps, limits.max_steps)
     decoding = Decoding(facts.token, facts.scores, facts.begin, facts.end, width)
@@ -51,7 +50,7 @@ def translate(
     for positions in group_rows(begun):
         watch = _watch(emit, facts, positions) if emit else None
         request = LoopRequest(stack_rows(begun, positions), steps, decoding=decoding, watch=watch)
-        result: LoopResult = yield Iterate(request)
+        result = await Iterate(request)
         for position, sentence in zip(positions, result.sentences, strict=True):
             predictions[position] = _predict(sentence, steps, facts, context.name)
     return predictions

@@ -1,0 +1,1 @@
+"""Pictures, as files, to rows of tensors: what the server does with a request, and ``sluice import`` with a sample."""

@@ -1,0 +1,143 @@
+"""Pixels to the pixels that a model takes: resized, cropped, padded."""
+
+import math
+
+import numpy as np
+from PIL import Image as Pillow
+
+from model_store.pictures.geometry import Plan, Size
+from model_store.tasks import Image
+
+_FILTERS = {
+    "nearest": Pillow.Resampling.NEAREST,
+    "bilinear": Pillow.Resampling.BILINEAR,
+    "bicubic": Pillow.Resampling.BICUBIC,
+    "box": Pillow.Resampling.BOX,
+    "lanczos": Pillow.Resampling.LANCZOS,
+}
+_REACH = 3
+"""No filter reads further than this many pixels, of the picture or of the result, whichever are larger."""
+_MOST_WHOLE = 1 << 22
+"""Pixels. A larger result of which a part is cut out is not made as a whole: the sides may differ a thousandfold."""
+_LINE_PIXELS = 1 << 18
+"""Pixels of lines that are interpolated at a time: a pixel takes 30 bytes meanwhile."""
+_CUBIC = -0.75
+"""The steepness of OpenCV's and PyTorch's cubic interpolation (Keys, 1981)."""
+
+Window = tuple[int, int, int, int]
+
+
+def resize(picture: Pillow.Image, plan: Plan, facts: Image) -> np.ndarray:
+    """The pixels, uint8 [height, width, channels], of a picture of mode L or RGB. The order of channels stays."""
+    part = _resize(picture, plan.resized, plan.window, facts)
+    pixels = np.asarray(part)
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    return pixels if plan.resized == plan.size else _lay(pixels, plan, facts)
+
+
+def _lay(pixels: np.ndarray, plan: Plan, facts: Image) -> np.ndarray:
+    """On padding, where there is any. The padding of BGR is in this order."""
+    height, width, channels = pixels.shape
+    if (width, height) == plan.size:
+        return pixels
+    levels = facts.padding
+    if isinstance(levels, tuple) and facts.order == "BGR":
+        levels = levels[::-1]
+    laid = np.empty((plan.size.height, plan.size.width, channels), np.uint8)
+    laid[:] = levels
+    left, top = max(0, plan.left), max(0, plan.top)
+    laid[top : top + height, left : left + width] = pixels
+    return laid
+
+
+def _resize(picture: Pillow.Image, size: Size, window: Window, facts: Image) -> Pillow.Image | np.ndarray:
+    """The part ``window`` of the picture at ``size``."""
+    if picture.size == size:
+        return picture if window == (0, 0, *size) else picture.crop(window)
+    if facts.antialias:
+        return _resize_smoothly(picture, size, window, _FILTERS[facts.interpolation])
+    if facts.interpolation == "bilinear":
+        return _interpolate(picture, size, window)
+    x, y = (Taps.of(*sides, facts.interpolation) for sides in _sides(picture, size, window))
+    return _gather(np.asarray(picture), x, y)
+
+
+def _resize_smoothly(picture: Pillow.Image, size: Size, window: Window, resampling: Pillow.Resampling) -> Pillow.Image:
+    if math.prod(size) <= _MOST_WHOLE or window == (0, 0, *size):
+        whole = picture.resize(size, resampling)
+        return whole if window == (0, 0, *size) else whole.crop(window)
+    (left, right, before), (top, bottom, above) = (_widen(*sides) for sides in _sides(picture, size, window))
+    x, y = picture.width / size.width, picture.height / size.height
+    part = picture.resize((right - left, bottom - top), resampling, (left * x, top * y, right * x, bottom * y))
+    return part.crop((before, above, before + window[2] - window[0], above + window[3] - window[1]))
+
+
+def _widen(given: int, side: int, begin: int, end: int) -> tuple[int, int, int]:
+    """Where a part begins and ends that has all that the filter reads, and where the wanted part begins in it."""
+    margin = math.ceil(_REACH * max(1.0, side / given)) + 1
+    wide = max(0, begin - margin)
+    return wide, min(side, end + margin), begin - wide
+
+
+def _interpolate(picture: Pillow.Image, size: Size, window: Window) -> Pillow.Image:
+    """Of the four nearest pixels, as OpenCV's INTER_LINEAR."""
+    left, top, right, bottom = window
+    x, y = picture.width / size.width, picture.height / size.height
+    matrix = (x, 0, left * x, 0, y, top * y)
+    transform = Pillow.Transform.AFFINE
+    return picture.transform((right - left, bottom - top), transform, matrix, Pillow.Resampling.BILINEAR)
+
+
+def _sides(picture: Pillow.Image, size: Size, window: Window) -> tuple[tuple[int, int, int, int], ...]:
+    """For the width and the height: the sides before and after, and where the window begins and ends."""
+    left, top, right, bottom = window
+    return (picture.width, size.width, left, right), (picture.height, size.height, top, bottom)
+
+
+class Taps:
+    """Which pixels of a line are read for each new one, [pixels, taps], and their weights."""
+
+    def __init__(self, places: np.ndarray, weights: np.ndarray | None) -> None:
+        self.places = places
+        self.weights = weights
+
+    @classmethod
+    def of(cls, given: int, side: int, begin: int, end: int, interpolation: str) -> "Taps":
+        """As OpenCV's INTER_NEAREST, which reads at the left of a pixel, or INTER_CUBIC, around its centre."""
+        at = np.arange(begin, end)
+        if interpolation == "nearest":
+            return cls((at * (given / side)).astype(int).clip(0, given - 1)[:, None], None)
+        centres = (at + 0.5) * (given / side) - 0.5
+        first = np.floor(centres).astype(int)
+        beyond = (centres - first).astype(np.float32)
+        near, far = _near(beyond), _far(beyond + 1)
+        other = _near(1 - beyond)
+        weights = np.stack([far, near, other, 1 - far - near - other], axis=1)
+        return cls((first[:, None] + np.arange(-1, 3)).clip(0, given - 1), weights)
+
+
+def _near(distance: np.ndarray) -> np.ndarray:
+    """The weight of a pixel up to 1 away."""
+    weight: np.ndarray = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance * distance + 1
+    return weight
+
+
+def _far(distance: np.ndarray) -> np.ndarray:
+    """The weight of a pixel from 1 to 2 away."""
+    weight: np.ndarray = ((_CUBIC * distance - 5 * _CUBIC) * distance + 8 * _CUBIC) * distance - 4 * _CUBIC
+    return weight
+
+
+def _gather(pixels: np.ndarray, x: Taps, y: Taps) -> np.ndarray:
+    if x.weights is None or y.weights is None:
+        nearest: np.ndarray = pixels[y.places[:, 0]][:, x.places[:, 0]]
+        return nearest
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    found = np.empty((len(y.places), len(x.places), pixels.shape[2]), np.uint8)
+    at_once = max(1, _LINE_PIXELS // pixels.shape[1])
+    for top in range(0, len(found), at_once):
+        some = slice(top, top + at_once)
+        lines = sum(pixels[y.places[some, i]] * y.weights[some, i, None, None] for i in range(4))
+        values = sum(lines[:, x.places[:, i]] * x.weights[:, i, None] for i in range(4))
+        found[some] = np.rint(values).clip(0, 255)
+    return found

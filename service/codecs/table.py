@@ -1,0 +1,71 @@
+"""Rows of named columns to tensors."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from model_store.datatypes import DATATYPES
+from model_store.graph import Tensor
+from model_store.tasks import Column, Table
+from service.errors import InvalidInput
+from service.protocol.json import type_name
+from service.protocol.large_json import array_of_large
+
+
+def read_table(rows: Sequence[Any], table: Table, tensors: Sequence[Tensor], field: str) -> dict[str, np.ndarray]:
+    """Rows as objects of columns by name, or as arrays in the order of the columns. Arrays [rows, ...] by input.
+
+    Raises InvalidInput, which names the row and the column.
+    """
+    names = [column.name for column in table.columns]
+    cells = [_read_row(row, f"{field}[{i}]", table, names) for i, row in enumerate(rows)]
+    datatypes = {tensor.name: tensor.datatype for tensor in tensors}
+    columns: dict[str, list[tuple[int, np.ndarray]]] = {tensor.name: [] for tensor in tensors}
+    for at, column in enumerate(table.columns):
+        array = _read_column([row[at] for row in cells], column, datatypes[column.input], field)
+        columns[column.input].append((column.position, array))
+    return {tensor.name: _join(tensor, columns[tensor.name]) for tensor in tensors}
+
+
+def _read_row(row: Any, where: str, table: Table, names: Sequence[str]) -> Sequence[Any]:
+    """The values of a row, in the order of the columns."""
+    if isinstance(row, list):
+        if len(row) != len(names):
+            raise InvalidInput(f"{where}: expected a value for each of {len(names)} columns, got {len(row)}")
+        return row
+    if not isinstance(row, Mapping):
+        raise InvalidInput(f"{where}: expected an object of the columns {_show(names)}, got {type_name(row)}")
+    if unknown := [name for name in row if name not in names]:
+        raise InvalidInput(f"{where}: expected the columns {_show(names)}, got {unknown[0]!r:.60} too")
+    if absent := [c.name for c in table.columns if c.name not in row and not c.missing]:
+        raise InvalidInput(f"{where}: expected a value for the column {absent[0]!r}, got none")
+    return [row.get(name) for name in names]
+
+
+def _show(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _read_column(values: list[Any], column: Column, datatype: str, field: str) -> np.ndarray:
+    if column.missing:
+        nothing: Any = "" if datatype == "BYTES" else float("nan")
+        values = [nothing if value is None else value for value in values]
+    try:
+        array = array_of_large(values, DATATYPES[datatype], field)
+        if array.ndim == 1:
+            return array
+    except InvalidInput:
+        pass
+    for i, value in enumerate(values):  # to name the row at fault
+        where = f"{field}[{i}].{column.name}"
+        if isinstance(value, list):
+            raise InvalidInput(f"{where}: expected one value, got an array")
+        array_of_large([value], DATATYPES[datatype], where)
+    raise InvalidInput(f"{field}: column {column.name!r}: expected values of one type")
+
+
+def _join(tensor: Tensor, columns: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+    """The columns of an input beside each other, by their position."""
+    arrays = [array for _, array in sorted(columns, key=lambda place: place[0])]
+    return np.stack(arrays, axis=1) if tensor.row_shape else arrays[0]

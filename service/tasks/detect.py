@@ -1,0 +1,122 @@
+"""detect: pictures to boxes with labels, in pixels of the caller's picture."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from model_store.manifest import Manifest
+from model_store.pictures.geometry import Placement
+from model_store.tasks import Detection
+from model_store.tasks.boxes import select_boxes
+from service.codecs.boxes import Found, describe_box, place_boxes
+from service.codecs.drawing import draw_boxes
+from service.codecs.model_context import known
+from service.codecs.picture_writer import MEDIA_TYPE as PNG
+from service.codecs.rows import Group, in_order
+from service.engine.tensors import Arrays
+from service.errors import InvalidInput, ModelFailure
+from service.tasks.answer import check_answer, check_finite
+from service.tasks.pictures import check_one, find_file, placement_of, read_background, size_of
+from service.tasks.request import FromText, TaskOptions
+from service.tasks.work import Call, Infer, Result, RunInThread, decode_rows, run_in_thread
+
+NAME = "detect"
+
+
+class Options(TaskOptions):
+    """The fields of a request besides its rows."""
+
+    threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """least score of a box; default: that of the model"""
+    max_detections: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """the most boxes of a picture, the best ones; default: that of the model"""
+    classes: Annotated[list[str | int], FromText, Field(min_length=1)] | None = None
+    """the labels, or their positions from 0, of the boxes that are wanted; default: all"""
+    masks: bool = True
+    """answer with the mask of each box, if the model gives masks"""
+
+
+async def work(call: Call[Options]) -> Result:
+    """``{"model", "version", "predictions": [{"width", "height", "detections": [{"box", "label", "index", "score",
+    "points"?, "mask"?}]}]}``.
+
+    With Accept: image/png it is one PNG, the boxes over the picture. A stream has one event, its last.
+    """
+    check_answer(call)
+    wanted = find_labels(call.options.classes, call.model.manifest)
+    file = None
+    if call.wants_picture:
+        check_one(call)
+        file = find_file(call)
+    groups = await decode_rows(call)
+    outputs = [await Infer(group.inputs) for group in groups]
+    if call.wants_picture:
+
+        def draw() -> bytes:
+            _, found = next(_detect(call, wanted, groups[0], outputs[0]))
+            return draw_boxes(read_background(file, groups[0], call), found, call.model.manifest.labels)
+
+        return Result(await RunInThread(draw), PNG)
+
+    def describe() -> list[list[dict[str, Any]]]:
+        return [
+            [_describe(placement, found, call.model.manifest) for placement, found in _detect(call, wanted, *each)]
+            for each in zip(groups, outputs, strict=True)
+        ]
+
+    size_bytes = sum(array.nbytes for of_group in outputs for array in of_group.values())
+    answers = await run_in_thread(describe, size_bytes)
+    return call.answer(predictions=in_order(groups, answers))
+
+
+def _detect(
+    call: Call[Options], wanted: Collection[int] | None, group: Group, outputs: Arrays
+) -> Iterator[tuple[Placement, list[Found]]]:
+    """Where each picture of the group lies, and its boxes. Raises ModelFailure for boxes that are no numbers."""
+    options, manifest = call.options, call.model.manifest
+    facts, image = known(manifest.detection), known(manifest.image)
+    for name in (facts.boxes, facts.scores, facts.points, facts.coefficients, facts.prototypes):
+        if name is not None:
+            check_finite(call.model.name, name, outputs[name])
+    _check_labels(outputs, facts, manifest)
+    size = size_of(group, image)
+    for i in range(len(group.places)):
+        of_row = {name: array[i] for name, array in outputs.items()}
+        selected = select_boxes(of_row, facts, options.threshold, options.max_detections, wanted)
+        placement = placement_of(group, i, image)
+        yield placement, place_boxes(of_row, selected, facts, placement, size, options.masks)
+
+
+def _describe(placement: Placement, found: Sequence[Found], manifest: Manifest) -> dict[str, Any]:
+    facts = known(manifest.detection)
+    detections = [describe_box(one, facts, manifest.labels) for one in found]
+    return {"width": placement.width, "height": placement.height, "detections": detections}
+
+
+def _check_labels(outputs: Arrays, facts: Detection, manifest: Manifest) -> None:
+    """Raises ModelFailure for a position that is none of the labels. Padding, with the score 0, may have any."""
+    if facts.classes is None:
+        return
+    classes = outputs[facts.classes]
+    wrong = (classes < 0) | (classes >= len(manifest.labels))
+    if (wrong & (outputs[facts.scores] > 0)).any():
+        raise ModelFailure(f"model {manifest.name!r} gave {facts.classes!r} outside its {len(manifest.labels)} labels")
+
+
+def find_labels(wanted: Sequence[str | int] | None, manifest: Manifest) -> Collection[int] | None:
+    """The positions of labels. Raises InvalidInput for one that the model does not have."""
+    if wanted is None:
+        return None
+    labels = manifest.labels
+    positions = {label: i for i, label in enumerate(labels)}
+    found = []
+    for name in wanted:
+        if isinstance(name, str) and name not in positions and name.isdecimal():
+            name = int(name)
+        position = positions.get(name, -1) if isinstance(name, str) else name
+        if not 0 <= position < len(labels):
+            some = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
+            raise InvalidInput(f"classes: expected labels of model {manifest.name!r} ({some}), got {name!r:.60}")
+        found.append(position)
+    return found

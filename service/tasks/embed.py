@@ -1,0 +1,135 @@
+"""embed: rows to vectors, and how similar they are to others."""
+
+import base64
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from model_store.tasks import Embedding
+from service.codecs.model_context import known
+from service.codecs.picture_reader import decode_base64
+from service.codecs.rows import in_order
+from service.errors import InvalidInput, ModelFailure
+from service.tasks.answer import check_finite
+from service.tasks.request import FromText, TaskOptions
+from service.tasks.work import SLOW_BYTES, Call, Infer, Result, decode_rows, run_in_thread
+
+NAME = "embed"
+_MOST_PAIRS = 1 << 18
+
+
+class Options(TaskOptions):
+    """The fields of a request besides its rows."""
+
+    encoding: Literal["float", "base64"] = "float"
+    """`base64`: each vector as the bytes of its numbers, float32, little-endian"""
+    compare: Annotated[list[Any], FromText, Field(min_length=1, max_length=1024)] | None = None
+    """rows, or vectors as `{"embedding": ...}`: the answer says how similar each row is to each of these"""
+
+
+async def work(call: Call[Options]) -> Result:
+    """``{"model", "version", "predictions": [{"embedding", "comparisons"?: [{"similarity" | "distance", "same"?}]}]}``.
+
+    A stream has one event, its last.
+    """
+    if call.wants_picture:
+        raise InvalidInput("accept: image/png: vectors are no picture: ask for JSON")
+    options, facts = call.options, known(call.model.manifest.embedding)
+    others = options.compare or []
+    given = [_read_vector(other, i) for i, other in enumerate(others)]
+    _check_pairs(len(call.rows or ()), len(given))
+    found = await _embed(call, "inputs")
+    rows = [row for row, vector in zip(others, given, strict=True) if vector is None]
+    made = iter(await _embed(dataclasses.replace(call, rows=rows), "compare") if rows else ())
+    compared = [next(made) if vector is None else vector for vector in given]
+    _check_sizes(compared, len(found[0]), call.model.name)
+
+    def describe() -> list[dict[str, Any]]:
+        answers: list[dict[str, Any]] = [{"embedding": _encode(vector, options.encoding)} for vector in found]
+        if compared:
+            among = np.stack(compared)
+            for answer, vector in zip(answers, found, strict=True):
+                answer["comparisons"] = [_judge(value, facts) for value in _compare(vector, among, facts).tolist()]
+        return answers
+
+    size_bytes = sum(vector.nbytes for vector in found) * (1 + len(compared))
+    return call.answer(size_bytes > SLOW_BYTES, predictions=await run_in_thread(describe, size_bytes))
+
+
+async def _embed(call: Call[Options], field: str) -> list[np.ndarray]:
+    """The vector of each row of the call, which are those of a field of the request."""
+    manifest = call.model.manifest
+    facts = known(manifest.embedding)
+    groups = await decode_rows(call, field=field)
+    outputs = [await Infer(group.inputs) for group in groups]
+    return in_order(groups, [_make_vectors(of_group[facts.output], facts, manifest.name) for of_group in outputs])
+
+
+def _check_pairs(rows: int, others: int) -> None:
+    if rows * others > _MOST_PAIRS:
+        raise InvalidInput(f"compare: expected at most {_MOST_PAIRS} pairs of rows, got {rows} x {others}: send fewer")
+
+
+def _read_vector(other: Any, position: int) -> np.ndarray | None:
+    """A vector that the caller gives; None for a row. Raises InvalidInput."""
+    if not isinstance(other, dict) or other.keys() != {"embedding"}:
+        return None
+    where, value = f"compare[{position}].embedding", other["embedding"]
+    if isinstance(value, str):
+        content = decode_base64(value, where)
+        if len(content) % 4:
+            raise InvalidInput(f"{where}: expected float32 numbers of 4 bytes, got {len(content)} bytes")
+        vector = np.frombuffer(content, "<f4")
+    elif isinstance(value, list) and all(isinstance(number, int | float) for number in value):
+        vector = np.array(value, np.float32)
+    else:
+        raise InvalidInput(f"{where}: expected an array of numbers or a base64 text, got {value!r:.40}")
+    if not np.isfinite(vector).all():
+        raise InvalidInput(f"{where}: expected finite numbers")
+    return vector
+
+
+def _make_vectors(output: np.ndarray, facts: Embedding, model: str) -> np.ndarray:
+    """float32 [rows, size], of length 1 where the manifest says so. Raises ModelFailure."""
+    vectors = check_finite(model, facts.output, output).astype(np.float32)
+    if not facts.normalise:
+        return vectors
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not lengths.all():
+        raise ModelFailure(f"model {model!r} gave a vector of length 0, which has no direction")
+    directions: np.ndarray = vectors / lengths
+    return directions
+
+
+def _check_sizes(compared: Sequence[np.ndarray], size: int, model: str) -> None:
+    for i, vector in enumerate(compared):
+        if len(vector) != size:
+            raise InvalidInput(
+                f"compare[{i}].embedding: expected {size} numbers, as model {model!r} gives, got {len(vector)}"
+            )
+
+
+def _compare(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.ndarray:
+    """float64 [others]: the cosine of the angle between vectors, or their distance."""
+    one, two = vector.astype(np.float64), others.astype(np.float64)
+    if facts.metric == "euclidean":
+        distances: np.ndarray = np.linalg.norm(two - one, axis=1)
+        return distances
+    lengths = np.linalg.norm(one) * np.linalg.norm(two, axis=1)
+    cosines: np.ndarray = np.divide(two @ one, lengths, out=np.zeros(len(two)), where=lengths > 0).clip(-1, 1)
+    return cosines
+
+
+def _judge(value: float, facts: Embedding) -> dict[str, Any]:
+    is_distance = facts.metric == "euclidean"
+    answer: dict[str, Any] = {"distance" if is_distance else "similarity": value}
+    if facts.threshold is not None:
+        answer["same"] = value <= facts.threshold if is_distance else value >= facts.threshold
+    return answer
+
+
+def _encode(vector: np.ndarray, encoding: Literal["float", "base64"]) -> Any:
+    return vector.tolist() if encoding == "float" else base64.b64encode(vector.astype("<f4").tobytes()).decode()

@@ -1,0 +1,54 @@
+"""What tasks on pictures share: where the picture lies in its row, and the picture to draw on."""
+
+import numpy as np
+
+from model_store.pictures.geometry import Placement
+from model_store.tasks import Image
+from service.codecs.model_context import known
+from service.codecs.picture_reader import PictureFile, decode_base64, decode_pixels
+from service.codecs.picture_writer import to_pixels
+from service.codecs.rows import Group
+from service.errors import InvalidInput
+from service.tasks.request import TaskOptions
+from service.tasks.work import Call
+
+
+def check_one(call: Call[TaskOptions]) -> None:
+    """Raises InvalidInput where more than one picture is asked for as a drawing."""
+    if call.rows is not None and len(call.rows) > 1:
+        raise InvalidInput(f"accept: image/png shows one picture, got {len(call.rows)} rows: ask for JSON")
+
+
+def find_file(call: Call[TaskOptions]) -> bytes | None:
+    """The file of the first row, to draw on it; None for a row of numbers."""
+    row = call.rows[0] if call.rows else None
+    if isinstance(row, PictureFile):
+        return bytes(row.content)
+    if isinstance(row, dict) and isinstance(row.get("image"), str):
+        return decode_base64(row["image"], "inputs[0].image")
+    return None
+
+
+def read_background(file: bytes | None, group: Group, call: Call[TaskOptions]) -> np.ndarray:
+    """The picture of the first row as the caller sent it, uint8 [1 or 3, height, width]."""
+    image = known(call.model.manifest.image)
+    if file is not None:
+        return decode_pixels(file, Image(input="", channels=3), call.limits.max_pixels, "inputs[0]")[0]
+    row = to_pixels(group.inputs[image.input][0], image)
+    row = row.transpose(2, 0, 1) if image.layout == "NHWC" else row
+    return row[::-1] if image.order == "BGR" else row
+
+
+def size_of(group: Group, image: Image) -> tuple[int, int]:
+    """Height and width of the pictures that the graph takes."""
+    shape = group.inputs[image.input].shape
+    return (shape[1], shape[2]) if image.layout == "NHWC" else (shape[2], shape[3])
+
+
+def placement_of(group: Group, position: int, image: Image) -> Placement:
+    """Where the caller's picture lies in a row. A row of numbers is the picture."""
+    placement = group.placements[position] if group.placements else None
+    if placement is not None:
+        return placement
+    height, width = size_of(group, image)
+    return Placement(width, height, 1.0, 1.0, 0.0, 0.0)

@@ -1,0 +1,1 @@
+"""Rows to rows like them; large pictures in tiles."""

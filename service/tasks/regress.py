@@ -1,0 +1,39 @@
+"""regress: rows to numbers."""
+
+from typing import Any
+
+from service.codecs.model_context import known
+from service.codecs.rows import in_order
+from service.errors import InvalidInput
+from service.tasks.answer import check_finite
+from service.tasks.request import TaskOptions
+from service.tasks.work import Call, Infer, Result, decode_rows, run_in_thread
+
+NAME = "regress"
+
+
+class Options(TaskOptions):
+    """The fields of a request besides its rows."""
+
+
+async def work(call: Call[Options]) -> Result:
+    """``{"model", "version", "unit"?, "predictions": [{"value"} | {"values": {name: value}}]}``.
+
+    A stream has one event, its last.
+    """
+    if call.wants_picture:
+        raise InvalidInput("accept: image/png: numbers are no picture: ask for JSON")
+    facts = known(call.model.manifest.regression)
+    groups = await decode_rows(call)
+    outputs = [await Infer(group.inputs) for group in groups]
+
+    def describe() -> list[list[dict[str, Any]]]:
+        found = [check_finite(call.model.name, facts.output, of_group[facts.output]) for of_group in outputs]
+        rows = [array.reshape(len(array), -1).tolist() for array in found]
+        if facts.names:
+            return [[{"values": dict(zip(facts.names, row, strict=True))} for row in group] for group in rows]
+        return [[{"value": row[0]} for row in group] for group in rows]
+
+    answers = await run_in_thread(describe, sum(of_group[facts.output].nbytes for of_group in outputs))
+    unit: dict[str, Any] = {"unit": facts.unit} if facts.unit else {}
+    return call.answer(**unit, predictions=in_order(groups, answers))

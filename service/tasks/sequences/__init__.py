@@ -1,0 +1,1 @@
+"""Series to series, and texts to texts."""
