@@ -24,7 +24,7 @@ LEAST_MEAN_PRECISION = 0.90
 LABELS = tuple(str(digit) for digit in range(10))
 SIDE = 160
 STRIDE = 8
-STEPS = 1100
+STEPS = 1300
 BATCH_ROWS = 8
 TRAIN_SIDE = 128  # smaller than the pictures to be read, and full of digits: that saves half of the time
 TRAIN_DIGITS = 10
@@ -233,7 +233,7 @@ def _describe(model: DigitsDetector, data: scenes.Sources, threshold: float, see
         detection=facts,
         finite=("image",),
         samples={"image": samples},
-        golden_rows=2,
+        golden_rows=1,
         quality=lambda predict: measure_quality(predict, data.test, facts),
         data=(
             f"{scenes.SOURCE}: {len(data.train.digits.labels)} digits to train, {len(data.validation.digits.labels)} "

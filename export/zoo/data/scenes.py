@@ -191,11 +191,13 @@ def _find_place(
     left, top, right, bottom = inside
     if size > min(right - left, bottom - top):
         return None
-    for _ in range(_TRIES):
-        x, y = int(generator.integers(left, right - size + 1)), int(generator.integers(top, bottom - size + 1))
-        if all(x >= a + n or x + size <= a or y >= b + n or y + size <= b for a, b, n in taken):
-            return x, y, size
-    return None
+    x = generator.integers(left, right - size + 1, _TRIES)
+    y = generator.integers(top, bottom - size + 1, _TRIES)
+    free = np.ones(_TRIES, bool)
+    for other_x, other_y, side in taken:
+        free &= (x >= other_x + side) | (x + size <= other_x) | (y >= other_y + side) | (y + size <= other_y)
+    first = int(free.argmax())
+    return (int(x[first]), int(y[first]), size) if free[first] else None
 
 
 def _paste(image: np.ndarray, ink: np.ndarray, place: tuple[int, int, int], generator: np.random.Generator) -> bool:
