@@ -63,7 +63,7 @@ class DigitsDetector(nn.Module):
         self.head = nn.Sequential(*_block(CHANNELS, CHANNELS))
         self.classify = nn.Conv2d(CHANNELS, len(LABELS), 1)
         self.locate = nn.Conv2d(CHANNELS, 4, 1)
-        nn.init.constant_(self.classify.bias, float(np.log(_FIRST_SCORE / (1 - _FIRST_SCORE))))
+        nn.init.constant_(self.classify.get_parameter("bias"), float(np.log(_FIRST_SCORE / (1 - _FIRST_SCORE))))
 
     def propose(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits [batch, 10, rows, columns], and boxes [batch, 4, rows, columns] in pixels."""
@@ -184,10 +184,10 @@ def _measure_box_loss(proposed: torch.Tensor, wanted: torch.Tensor, heat: torch.
     """The generalised intersection over union of Rezatofighi et al., CVPR 2019, as a loss weighted by heat."""
     weight = heat.amax(dim=1)
     weight = weight * (weight > LEAST_HEAT)
-    starts, ends = zip(proposed.split(2, dim=1), wanted.split(2, dim=1), strict=True)
+    starts, ends = zip(proposed.chunk(2, dim=1), wanted.chunk(2, dim=1), strict=True)
     shared = _measure_area(torch.maximum(*starts), torch.minimum(*ends))
     around = _measure_area(torch.minimum(*starts), torch.maximum(*ends))
-    union = _measure_area(*proposed.split(2, dim=1)) + _measure_area(*wanted.split(2, dim=1)) - shared
+    union = _measure_area(*proposed.chunk(2, dim=1)) + _measure_area(*wanted.chunk(2, dim=1)) - shared
     loss = 2 - shared / union - union / around
     return (loss * weight).sum() / weight.sum().clamp(min=1)
 
