@@ -138,8 +138,8 @@ def _draw_photo(
         inside[axis], inside[axis + 2] = bar, side - bar
     height, width = inside[3] - inside[1], inside[2] - inside[0]
     zoom = min(generator.uniform(1, _LARGEST_ZOOM), photo.shape[0] / height, photo.shape[1] / width)
-    top = generator.uniform(0, photo.shape[0] - zoom * height)
-    left = generator.uniform(0, photo.shape[1] - zoom * width)
+    top = generator.uniform(0, max(0, photo.shape[0] - zoom * height))  # rounding may be below 0
+    left = generator.uniform(0, max(0, photo.shape[1] - zoom * width))
     crop = Image.fromarray(photo).resize(
         (width, height), Image.Resampling.BILINEAR, (left, top, left + zoom * width, top + zoom * height)
     )
