@@ -13,6 +13,7 @@ RECIPES: dict[str, str] = {
     "digits-detector": "export.zoo.digits_detector",
     "digits-diffusion": "export.zoo.digits_diffusion",
     "digits-gan": "export.zoo.digits_gan",
+    "digits-matcher": "export.zoo.digits_matcher",
     "digits-style": "export.zoo.digits_style",
     "digits-vae": "export.zoo.digits_vae",
     "elnino-forecaster": "export.zoo.elnino_forecaster",
