@@ -1,0 +1,155 @@
+"""The plan of an import: every fact with its origin, the changes of the graph, and the description that follows.
+
+It reads and writes nothing but files of labels. What is neither said nor measured is guessed and shown as a guess; what
+would be dangerous to guess, such as the scaling of pictures or the order of labels, is asked for in one error.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from export.errors import SpecError
+from export.importers.changes.change import Change
+from export.importers.changes.classes import AddProbabilities
+from export.importers.changes.shapes import FixDefaults
+from export.importers.facts import Fact, Facts, Ledger
+from export.importers.flags import show_flag
+from export.importers.labels import read_labels
+from export.importers.options import list_paths
+from export.importers.planning.boxes import plan_boxes
+from export.importers.planning.draft import Draft
+from export.importers.planning.pictures import plan_picture
+from export.importers.planning.rows import plan_classes, plan_masks, plan_numbers, plan_vectors
+from export.importers.sources.source import Found, OnnxModel
+from export.spec.description import ModelDescription
+from model_store.graph import MAIN, Graph, Tensor
+from model_store.manifest import Batching, Manifest, describe
+
+_TASKS = {
+    "classify": plan_classes,
+    "detect": plan_boxes,
+    "embed": plan_vectors,
+    "segment": plan_masks,
+    "regress": plan_numbers,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """What an import will do."""
+
+    kind: str
+    graph: Graph
+    """Its inputs and outputs before the changes."""
+    inputs: tuple[Tensor, ...]
+    """Its inputs after them."""
+    facts: Mapping[str, Fact]
+    """By path, in the order in which they are shown."""
+    changes: tuple[Change, ...]
+    """Of the graph, in order."""
+    description: ModelDescription
+    notes: tuple[str, ...]
+
+    def get(self, path: str) -> Any:
+        """The value of a fact; None if there is none."""
+        return self.facts[path].value if path in self.facts else None
+
+
+def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
+    """Plan the import of what a source gave. ``layers`` are what a person says, what counts most first.
+
+    Raises MissingFacts, which lists the options to give, and SpecError for facts that contradict the graph.
+    """
+    ledger = Ledger.merge([*layers, found.facts])
+    if ledger.get("name") is None:
+        raise SpecError(f"the model has no name: give {show_flag('name')}")
+    draft = Draft(ledger, found)
+    _plan_task(draft)
+    _fix_defaults(draft)
+    if isinstance(given := ledger.get("labels"), str):
+        ledger.replace("labels", read_labels(given))
+    plan_picture(draft)
+    task = ledger.get("task")
+    if task in _TASKS:
+        _TASKS[task](draft)
+    _refuse_changes(draft)
+    draft.drop_outputs()
+    ledger.check_complete(draft.name)
+    description = _describe(draft, found)
+    _check(draft, description)
+    return Plan(
+        kind=found.kind,
+        graph=found.model.graph,
+        inputs=tuple(draft.inputs),
+        facts={path: ledger.facts[path] for path in list_paths() if path in ledger.facts},
+        changes=(*found.changes, *draft.changes),
+        description=description,
+        notes=(*found.notes, *draft.notes),
+    )
+
+
+def _plan_task(draft: Draft) -> None:
+    ledger = draft.ledger
+    if ledger.get("task") is not None:
+        task = ledger.get("task")
+        if task not in (*_TASKS, "tensors") and not draft.found.more:
+            raise SpecError(
+                f"{draft.name}: task {task}: expected one of {', '.join(_TASKS)}, tensors: describe other tasks in an "
+                "OnnxSpec, and publish it by `sluice export`"
+            )
+    elif ledger.get("boxes.boxes") is not None:
+        ledger.guess("task", "detect", "an output with boxes is named")
+    elif ledger.get("labels") is not None:
+        ledger.guess("task", "classify", "labels are given")
+    else:
+        ledger.guess("task", "tensors", f"nothing says what the model is for; {show_flag('task')} says it")
+
+
+def _refuse_changes(draft: Draft) -> None:
+    """Raise SpecError for changes of a PyTorch model: its export gives the outputs that the manifest describes."""
+    if isinstance(draft.found.model, OnnxModel):
+        return
+    others = [str(change) for change in draft.changes if not isinstance(change, AddProbabilities)]
+    if others:
+        raise SpecError(
+            f"{draft.name}: options ask for a change that the export of a PyTorch model does not need ({others[0]}): "
+            "leave them out"
+        )
+
+
+def _fix_defaults(draft: Draft) -> None:
+    """Take defaults of inputs as constants: a caller of a task sends none of them."""
+    names = [tensor.name for tensor in draft.inputs if tensor.optional]
+    if names and draft.ledger.get("task") != "tensors" and isinstance(draft.found.model, OnnxModel):
+        draft.changes.append(FixDefaults(names))
+        draft.inputs = [tensor for tensor in draft.inputs if not tensor.optional]
+
+
+def _describe(draft: Draft, found: Found) -> ModelDescription:
+    ledger = draft.ledger
+    said = {field: ledger.get(field) for field in ("name", "task", "licence", "data")}
+    labels = ledger.get("labels") or ()
+    try:
+        batching = Batching(max_rows=ledger.get("max_rows"))
+    except ValidationError as error:
+        raise SpecError(f"{draft.name}: {describe(error)}") from None
+    fields = {"labels": labels, "description": ledger.get("description") or "", "batching": batching}
+    return ModelDescription(**{**said, **fields, **draft.fields, **found.more})
+
+
+def _check(draft: Draft, description: ModelDescription) -> None:
+    """Raise SpecError if the description does not fit the changed graph, whose rows are taken to be on axis 0."""
+    if description.task == "tensors":
+        return
+
+    def place(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(t.model_copy(update={"batch_axis": 0}) if t.shape else t for t in tensors)
+
+    kept = [tensor for tensor in draft.outputs if not draft.answers or tensor.name in draft.answers]
+    graph = Graph(file="main.onnx", inputs=place(draft.inputs), outputs=place(kept))
+    try:
+        Manifest(**description.in_manifest(), graphs={MAIN: graph})
+    except ValidationError as error:
+        raise SpecError(f"{draft.name}: the graph does not fit what is said of it: {describe(error)}") from None

@@ -1,0 +1,107 @@
+"""A plan while it is made."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from export.errors import SpecError
+from export.importers.changes.change import Change, apply_all
+from export.importers.changes.shapes import KeepOutputs
+from export.importers.facts import Ledger
+from export.importers.sources.onnx_file import describe_onnx, find_maker, has_operator
+from export.importers.sources.source import Found, OnnxModel
+from model_store.graph import Tensor
+from model_store.manifest import describe
+from model_store.strict_model import StrictModel
+
+FLOATS = ("FP16", "FP32", "FP64")
+
+
+@dataclass
+class Draft:
+    """The facts, and what follows from them so far."""
+
+    ledger: Ledger
+    found: Found
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Of the description."""
+    changes: list[Change] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    """The inputs and outputs after the changes so far."""
+    content: bytes = b""
+    """The graph after the changes of the source; empty for a PyTorch model."""
+    answers: set[str] = field(default_factory=set)
+    """The outputs that the task reads."""
+
+    def __post_init__(self) -> None:
+        model = self.found.model
+        graph = model.graph
+        if isinstance(model, OnnxModel):
+            self.content = model.content
+            if self.found.changes:
+                self.content = apply_all(model.content, self.found.changes)
+                graph = describe_onnx(self.name, self.content, model.external).graph
+        self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
+
+    @property
+    def name(self) -> str:
+        return str(self.ledger.get("name"))
+
+    def make(self, kind: Callable[..., StrictModel], field_name: str, **values: Any) -> Any:
+        """A part of the manifest from facts; None is left out. Raises SpecError."""
+        try:
+            return kind(**{name: value for name, value in values.items() if value is not None})
+        except ValidationError as error:
+            raise SpecError(f"{self.name}: {field_name}: {describe(error)}") from None
+
+    def find(self, name: str, path: str) -> Tensor:
+        """The output of this name, which the fact ``path`` names. Raises SpecError, which says who named it."""
+        found = next((tensor for tensor in self.outputs if tensor.name == name), None)
+        if found is None:
+            raise SpecError(
+                f"{self.name}: there is no output {name!r} ({self.ledger.origin(path)}), only {show(self.outputs)}"
+            )
+        return found
+
+    def change(self, change: Change, old: str, *made: Tensor) -> None:
+        """Add a change that puts other outputs in the place of ``old``."""
+        self.changes.append(change)
+        place = next(number for number, tensor in enumerate(self.outputs) if tensor.name == old)
+        self.outputs[place : place + 1] = made
+
+    def choose_name(self, wanted: str) -> str:
+        """``wanted``, or another name if the graph has an input or output of that name."""
+        graph = self.found.model.graph
+        taken = {tensor.name for tensor in (*graph.inputs, *graph.outputs, *self.outputs)}
+        while wanted in taken:
+            wanted += "_made"
+        return wanted
+
+    def maker(self, output: str) -> str:
+        """The operator that makes an output of the source; "" if unknown."""
+        return find_maker(self.content, output) if self.content else ""
+
+    def has_operator(self, *kinds: str) -> bool:
+        """Whether the graph of the source has one of these operators."""
+        return bool(self.content) and has_operator(self.content, kinds)
+
+    def drop_outputs(self) -> None:
+        """Leave out what the task does not read, so that it is neither computed nor copied."""
+        extra = [tensor.name for tensor in self.outputs if tensor.name not in self.answers]
+        if self.answers and extra and isinstance(self.found.model, OnnxModel):
+            self.changes.append(KeepOutputs([t.name for t in self.outputs if t.name in self.answers], extra))
+
+
+def show(tensors: Iterable[Tensor]) -> str:
+    """Tensors with their shapes, for messages."""
+    listed = [f"{t.name!r} {t.datatype} [{', '.join(map(str, t.shape))}]" for t in tensors]
+    return "; ".join(listed) or "none"
+
+
+def resize(tensor: Tensor, name: str, shape: Sequence[int | str], datatype: str | None = None) -> Tensor:
+    """A tensor of another name and shape."""
+    return Tensor(name=name, datatype=datatype or tensor.datatype, shape=tuple(shape))
