@@ -10,7 +10,7 @@ from export.errors import (
     SpecError,
     UnknownRecipe,
 )
-from export.importers.spec import OnnxSpec
+from export.onnx_files.spec import OnnxSpec
 from export.publish import publish, publish_each
 from export.spec import ExportSpec, GraphSpec
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from export import report
 from export.errors import NotPublished, QualityError, UnknownRecipe
-from export.importers.spec import OnnxSpec
+from export.onnx_files.spec import OnnxSpec
 from export.publish import publish_each
 from export.source import Misuse, load_spec
 from export.spec import ExportSpec, Precision, Progress
@@ -78,25 +78,26 @@ def _common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train(args: argparse.Namespace) -> int:
     """Run ``sluice train``: train, prove and publish reference models. A failure does not stop the others."""
-    return _guard(lambda: _train(args))
+    return guard(lambda: _train(args))
 
 
 def export_model(args: argparse.Namespace) -> int:
     """Run ``sluice export``: prove and publish the model that a Python file describes."""
-    return _guard(lambda: _export(args))
+    return guard(lambda: _export(args))
 
 
-def _guard(command: Callable[[], int], needed: Sequence[str] = _NEEDED) -> int:
+def guard(command: Callable[[], int], needed: Sequence[str] = _NEEDED) -> int:
+    """Run a command and return its exit code: wrong usage and missing packages are told in words."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not be able to show a tensor's name
     try:
         _require_packages(needed)
         return command()
     except Misuse as error:
-        report.print_error(_console(), str(error))
+        report.print_error(make_console(), str(error))
         return MISUSED
     except KeyboardInterrupt:
-        report.print_error(_console(), "interrupted: nothing of the unfinished model was published")
+        report.print_error(make_console(), "interrupted: nothing of the unfinished model was published")
         return FAILED
 
 
@@ -114,16 +115,16 @@ def _train(args: argparse.Namespace) -> int:
     outcomes = [
         _publish_one(name, store, partial(recipe.train, args.seed), args.precision) for name, recipe in recipes.items()
     ]
-    return _finish(outcomes, args.json)
+    return finish(outcomes, args.json)
 
 
 def _export(args: argparse.Namespace) -> int:
     try:
         spec = load_spec(args.source)
     except NotPublished as error:
-        return _finish([Outcome(args.source, error=str(error))], args.json)
+        return finish([Outcome(args.source, error=str(error))], args.json)
     store = Store(find_root(args.store, os.environ))
-    return _finish([_publish_one(spec.name, store, lambda _: spec, args.precision)], args.json)
+    return finish([_publish_one(spec.name, store, lambda _: spec, args.precision)], args.json)
 
 
 def _publish_one(
@@ -132,7 +133,7 @@ def _publish_one(
     began, versions = time.monotonic(), []
     error, missed = None, None
     try:
-        with report.show_progress(_console(), name) as progress:
+        with report.show_progress(make_console(), name) as progress:
             for version in publish_each(make(progress), store, progress, list(dict.fromkeys(precisions))):
                 versions.append((version, version.read_manifest()))  # noqa: PERF401  # kept even if a later one fails
     except (NotPublished, StoreError, OSError) as refusal:
@@ -140,10 +141,11 @@ def _publish_one(
     return Outcome(name, tuple(versions), error, missed, time.monotonic() - began)
 
 
-def _finish(outcomes: list[Outcome], as_json: bool) -> int:
+def finish(outcomes: list[Outcome], as_json: bool) -> int:
+    """Print the result of a command, and return its exit code."""
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     for outcome in failed:
-        report.print_error(_console(), f"{outcome.name} was not published{_part_of(outcome)}: {outcome.error}")
+        report.print_error(make_console(), f"{outcome.name} was not published{_part_of(outcome)}: {outcome.error}")
     if as_json:
         sys.stdout.write(json.dumps(as_record(outcomes), indent=1) + "\n")
     elif len(outcomes) > 1 or len(failed) < len(outcomes) or failed[0].missed:
@@ -167,7 +169,7 @@ def _require_packages(needed: Sequence[str]) -> None:
             ) from None
 
 
-def _console() -> Console:
+def make_console() -> Console:
     return Console(stderr=True)
 
 
@@ -198,7 +200,7 @@ def check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> int:
     """Run ``sluice check``: 0 if requests would share batches, 1 if not, 2 if the file cannot be read or loaded."""
-    return _guard(lambda: _check(args), ("onnx", "onnxruntime"))
+    return guard(lambda: _check(args), ("onnx", "onnxruntime"))
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.errors import DependentRows, ExportError, NotPublished, ParityError, QualityError, SpecError, list_missed
-from export.importers.spec import OnnxSpec
 from export.inputs import count_rows, in_chunks, make_random, real_samples, take_rows
+from export.onnx_files.spec import OnnxSpec
 from export.proof.statistics import summarise_all
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
 from model_store.golden import default_atol, measure_magnitude
@@ -56,7 +56,7 @@ def publish_each(
 ) -> Iterator[ModelVersion]:
     """As ``publish``, with any number of precisions. Each version is yielded when it is in the store."""
     if isinstance(spec, OnnxSpec):
-        from export.importers.publish import publish_file
+        from export.onnx_files.publish import publish_file
 
         if precisions:
             raise SpecError(

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from export.errors import NotPublished, SpecError
-from export.importers.spec import OnnxSpec
+from export.onnx_files.spec import OnnxSpec
 from export.spec import ExportSpec
 
 

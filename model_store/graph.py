@@ -155,8 +155,8 @@ class Graph(StrictModel):
     """Set by a Triton configuration: the most rows of a request, on the first axis of every tensor; 0: requests send
     whole shapes. None: no configuration says."""
     max_rows: Annotated[int, Field(ge=1)] | None = None
-    """Most rows of a batch, if more would take too much memory or the original takes no more. None: as for the
-    model."""
+    """Most rows of a batch, if more would take too much memory or the original takes no more. None: as for the model.
+    With 1, the rows need not be proved independent, because each is a run of its own."""
     rows: RowVerdict | None = None
     """Whether rows are independent. None in versions that were published before rows were analysed."""
     run_bytes: RunBytes | None = None

@@ -1,1 +1,1 @@
-"""Publishes ONNX files of any origin."""
+"""``sluice import``: files and folders of other tools become proved versions."""

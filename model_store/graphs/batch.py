@@ -1,4 +1,4 @@
-"""The batch axis of each tensor, from the row analysis. Only proved graphs get a batch."""
+"""The batch axis of each tensor, from the row analysis. Only proved graphs get one."""
 
 from collections.abc import Callable, Sequence
 
@@ -51,15 +51,36 @@ def without_batch(graph: Graph) -> Graph:
     return graph.model_copy(update={"inputs": alone(graph.inputs), "outputs": alone(graph.outputs)})
 
 
+def has_single_rows(graph: Graph) -> bool:
+    """Whether axis 0 of everything that it must be given and that it gives is fixed at 1."""
+    given = [tensor for tensor in (*graph.inputs, *graph.outputs) if not tensor.optional]
+    return bool(given) and all(tensor.shape and tensor.shape[0] == 1 for tensor in given)
+
+
+def take_single_rows(graph: Graph, found: Analysis) -> Graph | None:
+    """The graph with its rows on axis 0, each a run of its own, because they are not proved independent.
+
+    None if axis 0 is not fixed at 1 and the analysis did not find the rows on it either.
+    """
+    tensors = [tensor for tensor in (*graph.inputs, *graph.outputs) if not tensor.optional]
+    if not all(t.shape and (t.shape[0] == 1 or found.axes.get(t.name) == 0) for t in tensors):
+        return None
+
+    def place(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(t if t.optional else t.model_copy(update={"batch_axis": 0}) for t in tensors)
+
+    return graph.model_copy(update={"inputs": place(graph.inputs), "outputs": place(graph.outputs), "max_rows": 1})
+
+
 def settle_published(graph: Graph, has_parity: bool, read: Callable[[str], bytes]) -> Graph:
-    """The graph of a manifest, with the verdict on its rows. It keeps its batch only if that is proved.
+    """The graph of a manifest, with the verdict on its rows. It keeps its batch only if that is proved, or of one row.
 
     Manifests from before the row analysis have no verdict. If such a graph was compared with its original
     (``has_parity``), its rows are proved too; otherwise it is analysed now. ``read`` returns the content of a file of
     the version.
     """
     if graph.rows is not None:
-        return graph if graph.rows.verdict == "proved" else without_batch(graph)
+        return graph if graph.rows.verdict == "proved" or graph.max_rows == 1 else without_batch(graph)
     if not batches(graph):
         return graph.model_copy(update={"rows": NO_BATCH})
     if has_parity:

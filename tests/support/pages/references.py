@@ -30,7 +30,7 @@ PAGES = (
             ("export/spec/graph.py", ("GraphSpec",)),
             ("export/spec/description.py", ("ModelDescription",)),
             ("export/spec/model.py", ("ExportSpec",)),
-            ("export/importers/spec.py", ("OnnxSpec",)),
+            ("export/onnx_files/spec.py", ("OnnxSpec",)),
         ),
     ),
     Page(

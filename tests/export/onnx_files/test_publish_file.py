@@ -15,14 +15,14 @@ from PIL import Image as Pillow
 from export import ExportError, OnnxSpec, QualityError, SpecError, publish
 from model_store import Store
 from model_store.manifest import Quality
-from model_store.tasks import Classes, Image
+from model_store.tasks import Classes, Embedding, Image
 from service.codecs.picture_reader import PictureFile
 from service.models.loading import load_version
 from service.settings import Settings
 from service.tasks import classify
 from sluice import main
 from tests.support.driving import Driver, ask, body_of
-from tests.support.models.graphs import mixing
+from tests.support.models.graphs import one_at_a_time
 from tests.support.models.text import make_model
 
 REPOSITORY = Path(__file__).parents[3]
@@ -73,9 +73,9 @@ def test_scores_that_are_no_probabilities_are_refused(describe: Make, store: Sto
     [
         (b"no model", {}, "classifier.onnx is no ONNX file"),
         (
-            mixing(),
-            {"classes": None, "image": None, "labels": ()},
-            "needs rows that are proved independent, but they are",
+            one_at_a_time(),
+            {"task": "embed", "classes": None, "image": None, "labels": (), "embedding": Embedding(output="y")},
+            "needs inputs and outputs whose axis 0 is that of the rows, but its rows are unknown",
         ),
         (network(), {"labels": ("a", "b")}, "does not fit its description: .* there are 2 labels"),
         (network(), {"file": "absent.onnx"}, "absent.onnx"),
@@ -90,7 +90,7 @@ def test_scores_that_are_no_probabilities_are_refused(describe: Make, store: Sto
             "ONNX Runtime fails on samples of .*give samples that",
         ),
     ],
-    ids=["bytes", "mixing rows", "labels", "no file", "names of samples", "shapes of samples"],
+    ids=["bytes", "no rows", "labels", "no file", "names of samples", "shapes of samples"],
 )
 def test_what_does_not_fit_is_refused(
     describe: Make, store: Store, content: bytes, facts: dict[str, Any], complaint: str
@@ -128,6 +128,24 @@ def test_published_file_classifies_pictures(describe: Make, store: Store, batch:
     [prediction] = answer["predictions"]
     assert prediction["label"] == "cat"
     assert prediction["probability"] == pytest.approx(np.exp(9) / (np.exp(9) + 2), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        make_model("float[batch,2] x => float[batch,2] y", "m = ReduceMean<keepdims=1>(x, [0]) y = Sub(x, m)"),
+        make_model("float[1,2] x => float[1,2] y", "n = Reshape(x, [2]) m = Add(n, n) y = Reshape(m, [1, 2])"),
+    ],
+    ids=["mixing", "fixed"],
+)
+def test_rows_that_are_not_independent_are_runs_of_their_own(
+    describe: Callable[..., OnnxSpec], store: Store, content: bytes
+) -> None:
+    """A task speaks of rows also where a graph takes only one at a time: the server then runs each by itself."""
+    others = {"task": "embed", "classes": None, "image": None, "labels": (), "embedding": Embedding(output="y")}
+    loaded = load_version(publish(describe(content, **others), store), SETTINGS)
+    assert (loaded.max_rows, loaded.signature.batches, loaded.golden_error) == (1, True, 0)
+    assert loaded.signature.check({"x": np.ones((3, 2), np.float32)}).number == 3
 
 
 def encode(pixels: np.ndarray) -> bytes:

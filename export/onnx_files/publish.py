@@ -13,22 +13,24 @@ import numpy as np
 import onnx
 from pydantic import ValidationError
 
-from export.check import as_version, free_batch
+from export.check import free_batch
 from export.errors import ExportError, QualityError, SpecError, list_missed
-from export.importers.spec import OnnxSpec
 from export.onnx.probabilities import append_probabilities
+from export.onnx_files.reading import read_file
+from export.onnx_files.spec import OnnxSpec
 from export.proof.statistics import summarise_all
 from export.spec import Arrays, Progress
 from model_store.errors import StoreError, first_line
 from model_store.golden import GoldenSamples, default_atol, find_no_probability
-from model_store.graph import FILE_NAME, MAIN, Graph
+from model_store.graph import MAIN, Graph
 from model_store.graphs.analyst import analyst
-from model_store.graphs.batch import apply_analysis, batches, describe_verdict
+from model_store.graphs.batch import apply_analysis, batches, describe_verdict, has_single_rows, take_single_rows
 from model_store.graphs.bits import take_rows
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import make_samples, mark_any_shape
 from model_store.graphs.sessions import CpuSession, describe_session
-from model_store.manifest import Golden, Manifest, Provenance, Statistics, describe
+from model_store.manifest import Golden, Manifest, Parity, Provenance, Statistics, describe
+from model_store.rows import Analysis
 from model_store.store import ModelVersion, Store
 from model_store.tasks import Classes
 
@@ -45,13 +47,30 @@ def publish_file(spec: OnnxSpec, store: Store, progress: Progress = lambda step:
     """
     _check_quality(spec)
     progress("reading the file")
-    content, external = _read(spec)
-    content = _complete(spec, content)
+    content, external = read_file(spec.name, Path(spec.file))
+    return publish_content(spec, _complete(spec, content), external, store, progress)
+
+
+def publish_content(
+    spec: OnnxSpec,
+    content: bytes,
+    external: Mapping[str, bytes],
+    store: Store,
+    progress: Progress = lambda step: None,
+    parity: Parity | None = None,
+    made_up: Arrays | None = None,
+) -> ModelVersion:
+    """As ``publish_file``, of a graph that was changed since it was read.
+
+    ``parity`` is its comparison with the file. ``made_up`` are rows for golden samples, if the spec has no samples.
+    """
+    _check_quality(spec)
     try:
         content, graph, session, sizes = _analyse(spec, content, external, progress)
         progress("golden samples")
-        samples = _take_samples(spec, graph, sizes)
-        inputs = take_rows(samples, min(spec.golden_rows, _count_rows(graph, samples)), _axes(graph))
+        samples = made_up if spec.samples is None and made_up is not None else _take_samples(spec, graph, sizes)
+        rows = min(spec.golden_rows, _count_rows(graph, samples), graph.max_rows or spec.golden_rows)
+        inputs = take_rows(samples, rows, _axes(graph))
         golden = GoldenSamples(inputs, _run(spec, session, inputs))
         progress("reference statistics")
         statistics = tuple(_measure(spec, graph, session, samples))
@@ -63,7 +82,7 @@ def publish_file(spec: OnnxSpec, store: Store, progress: Progress = lambda step:
         atol=default_atol(golden.outputs) if spec.golden_atol is None else spec.golden_atol,
         rtol=spec.golden_rtol,
     )
-    manifest = _describe(spec, graph, facts, statistics, _origin(spec, content))
+    manifest = _describe(spec, graph, facts, statistics, _origin(spec, content)).model_copy(update={"parity": parity})
     progress("publishing")
     return store.publish(manifest, {_FILE: content, _GOLDEN_FILE: golden.to_bytes(), **external})
 
@@ -74,26 +93,6 @@ def _check_quality(spec: OnnxSpec) -> None:
     missed = list_missed(spec.quality.metrics, spec.quality.bar) if spec.quality else []
     if missed:
         raise QualityError(f"{spec.name}: below the bar: {'; '.join(missed)}", spec.quality)
-
-
-def _read(spec: OnnxSpec) -> tuple[bytes, Mapping[str, bytes]]:
-    """The file, and the weight files that it names."""
-    path = Path(spec.file).absolute()
-    try:
-        path.stat()
-        plain = as_version(path).read_plain()
-        onnx.load_model_from_string(plain.content)
-    except (OSError, StoreError) as error:
-        raise ExportError(f"{spec.name}: {error}") from error
-    except Exception as error:  # each implementation of protobuf has its own type
-        raise ExportError(f"{spec.name}: {path} is no ONNX file ({first_line(error)})") from error
-    wrong = next((name for name in plain.external if not FILE_NAME.fullmatch(name)), None)
-    if wrong is not None:
-        raise ExportError(
-            f"{spec.name}: {path} has weights in {wrong!r}: save all of them in one file beside it, for example with "
-            "onnx.save_model(model, path, save_as_external_data=True, location='weights.bin')"
-        )
-    return plain.content, plain.external
 
 
 def _complete(spec: OnnxSpec, content: bytes) -> bytes:
@@ -116,32 +115,42 @@ _Analysed = tuple[bytes, Graph, CpuSession, Mapping[str, int] | None]
 
 def _analyse(spec: OnnxSpec, content: bytes, external: Mapping[str, bytes], progress: Progress) -> _Analysed:
     progress("row analysis")
-    content, graph, session, sizes = _analyse_once(content, external)
-    given = [tensor for tensor in (*graph.inputs, *graph.outputs) if not tensor.optional]
-    if spec.task != "tensors" and not batches(graph) and all(t.shape and t.shape[0] == 1 for t in given):
-        progress("note: its axis 0 was fixed at 1; it is free in the published version")
-        content, graph, session, sizes = _analyse_once(free_batch(content, external), external)
+    analysed, found = _analyse_once(content, external)
+    needs_rows = spec.task != "tensors"
+    why = ""
+    if needs_rows and not batches(analysed[1]) and has_single_rows(analysed[1]):
+        try:
+            analysed, found = _analyse_once(free_batch(content, external), external)
+            progress("note: its axis 0 was fixed at 1; it is free in the published version")
+        except ExportError as error:
+            why = str(error)
+    content, graph, session, sizes = analysed
     texts = [tensor.name for tensor in (*graph.inputs, *graph.outputs) if tensor.datatype == "BYTES"]
     if texts:
         raise ExportError(
             f"{spec.name}: {texts[0]!r} holds texts, which golden samples cannot hold: put the file into the store as "
             f"{spec.name}/1/model.onnx instead"
         )
-    if spec.task != "tensors" and not batches(graph) and graph.rows is not None:
-        raise ExportError(
-            f"{spec.name}: task {spec.task} needs rows that are proved independent, but they are "
-            f"{describe_verdict(graph.rows)}: export it with a free axis 0, or publish it with the task tensors"
-        )
+    if needs_rows and not batches(graph) and graph.rows is not None:
+        alone = None if spec.loop is not None else take_single_rows(graph, found)
+        why = why or f"its rows are {describe_verdict(graph.rows)}"
+        if alone is None:
+            raise ExportError(
+                f"{spec.name}: task {spec.task} needs inputs and outputs whose axis 0 is that of the rows, but {why}: "
+                "export it with a free axis 0, or publish it with the task tensors"
+            )
+        progress(f"note: each row is a run of its own: {why}")
+        graph = alone
     return content, graph, session, sizes
 
 
-def _analyse_once(content: bytes, external: Mapping[str, bytes]) -> _Analysed:
+def _analyse_once(content: bytes, external: Mapping[str, bytes]) -> tuple[_Analysed, Analysis]:
     session = CpuSession(with_available_locale(content), external)
     declared = mark_any_shape(describe_session(session.raw, _FILE), content)
     with analyst.hold():
         found = analyst.analyse(content, external, {})
     graph = apply_analysis(declared, found).model_copy(update={"external_data": tuple(external)})
-    return content, graph, session, found.sizes
+    return (content, graph, session, found.sizes), found
 
 
 def _axes(graph: Graph) -> dict[str, int | None]:
@@ -190,9 +199,9 @@ def _measure(spec: OnnxSpec, graph: Graph, session: CpuSession, samples: Arrays)
     """The distribution of every input and output over the real samples, if there are any."""
     if spec.samples is None:
         return
-    rows = _count_rows(graph, samples)
-    starts = range(0, rows, _CHUNK_ROWS)
-    chunks = (take_rows(samples, min(_CHUNK_ROWS, rows - start), _axes(graph), start) for start in starts)
+    rows, step = _count_rows(graph, samples), graph.max_rows or _CHUNK_ROWS
+    starts = range(0, rows, step)
+    chunks = (take_rows(samples, min(step, rows - start), _axes(graph), start) for start in starts)
     yield from summarise_all(({**chunk, **_run(spec, session, chunk)} for chunk in chunks), rows)
 
 

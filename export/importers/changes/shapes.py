@@ -1,0 +1,169 @@
+"""Changes of shape: vectors without axes of size 1, one vector of many, a batch axis, fewer outputs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx
+
+from export.errors import ExportError
+from export.importers.changes.change import (
+    Arrays,
+    add_constant,
+    dims_of,
+    find_output,
+    free_name,
+    opset_of,
+    replace_output,
+)
+
+
+@dataclass(frozen=True)
+class FlattenRows:
+    """[batch, size, 1, 1] becomes [batch, size]."""
+
+    output: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.new!r}: {self.output!r} without its axes of size 1"
+
+    def apply(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        size = prod(axis for axis in dims_of(find_output(graph, self.output))[1:] if isinstance(axis, int))
+        shape = add_constant(graph, f"{self.new}_shape", np.array([-1, size]))
+        graph.node.append(onnx.helper.make_node("Reshape", [self.output, shape], [self.new]))
+        rows = dims_of(find_output(graph, self.output))[0]
+        replace_output(graph, self.output, self.new, [rows, size])
+
+    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
+        kept = dict(outputs)
+        rows = kept.pop(self.output)
+        return {**kept, self.new: rows.reshape(len(rows), -1)}
+
+
+@dataclass(frozen=True)
+class PoolPlaces:
+    """[batch, places, size] becomes [batch, size]: the first place, or the mean of all places."""
+
+    output: str
+    new: str
+    takes_mean: bool
+
+    def __str__(self) -> str:
+        return f"{self.new!r}: the {'mean of all places' if self.takes_mean else 'first place'} of {self.output!r}"
+
+    def apply(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        rows, _, size = dims_of(find_output(graph, self.output))
+        if self.takes_mean:
+            add_reduction(model, "ReduceMean", self.output, self.new, 1)
+        else:
+            first = add_constant(graph, f"{self.new}_first", np.array(0))
+            graph.node.append(onnx.helper.make_node("Gather", [self.output, first], [self.new], axis=1))
+        replace_output(graph, self.output, self.new, [rows, size])
+
+    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
+        kept = dict(outputs)
+        rows = kept.pop(self.output)
+        pooled = rows.astype(np.float64).mean(1).astype(rows.dtype) if self.takes_mean else rows[:, 0]
+        return {**kept, self.new: pooled}
+
+
+def add_reduction(model: onnx.ModelProto, kind: str, given: str, output: str, axis: int) -> None:
+    """Add a reduction over one axis, without keeping it; since opset 18 the axis is an input."""
+    graph = model.graph
+    if opset_of(model) >= 18:
+        axes = add_constant(graph, f"{output}_axes", np.array([axis]))
+        graph.node.append(onnx.helper.make_node(kind, [given, axes], [output], keepdims=0))
+    else:
+        graph.node.append(onnx.helper.make_node(kind, [given], [output], axes=[axis], keepdims=0))
+
+
+@dataclass(frozen=True)
+class AddBatchAxis:
+    """The outputs of a graph that takes one row get the batch axis that they lack: [n, 4] becomes [1, n, 4]."""
+
+    outputs: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"a batch axis of one row in front of {', '.join(map(repr, self.outputs))}"
+
+    def apply(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        for name in self.outputs:
+            axes = dims_of(find_output(graph, name))
+            inner = _hide(graph, name)
+            if opset_of(model) >= 13:
+                front = add_constant(graph, f"{name}_axes", np.array([0]))
+                graph.node.append(onnx.helper.make_node("Unsqueeze", [inner, front], [name]))
+            else:
+                graph.node.append(onnx.helper.make_node("Unsqueeze", [inner], [name], axes=[0]))
+            replace_output(graph, name, name, [1, *axes])
+
+    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
+        return {name: array[None] if name in self.outputs else array for name, array in outputs.items()}
+
+
+def _hide(graph: onnx.GraphProto, name: str) -> str:
+    """Rename what a node makes, so that another node can make an output of that name. Returns the new name."""
+    if name in {value.name for value in (*graph.input, *graph.initializer)}:
+        raise ExportError(f"output {name!r} is an input or a constant itself: expected an output that a node makes")
+    inner = free_name(graph, f"{name}_inner")
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for place, one in enumerate(names):
+                if one == name:
+                    names[place] = inner
+    return inner
+
+
+@dataclass(frozen=True)
+class KeepOutputs:
+    """Only these outputs remain. What only the others need is no longer computed."""
+
+    outputs: Sequence[str]
+    removed: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"without the outputs {', '.join(map(repr, self.removed))}, which the task does not need"
+
+    def apply(self, model: onnx.ModelProto) -> None:
+        for name in self.removed:
+            model.graph.output.remove(find_output(model.graph, name))
+
+    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
+        return {name: outputs[name] for name in outputs if name not in self.removed}
+
+
+@dataclass(frozen=True)
+class FreeSizes:
+    """Declared sizes of the inputs become free: the batch, and the sides of pictures. No operator changes."""
+
+    axes: Sequence[tuple[str, int, str]]
+    """Inputs, axes, and the names that the axes get."""
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"axis {axis} of {name!r} ({called})" for name, axis, called in self.axes)
+        return f"free sizes: {shown}"
+
+    def apply(self, model: onnx.ModelProto) -> None:
+        inputs = {value.name: value for value in model.graph.input}
+        for name, axis, called in self.axes:
+            dimension = inputs[name].type.tensor_type.shape.dim[axis]
+            dimension.Clear()
+            dimension.dim_param = called
+        frees_rows = any(axis == 0 for _, axis, _ in self.axes)
+        for output in model.graph.output:  # what follows from the sizes of the inputs is no longer declared
+            for axis, dimension in enumerate(output.type.tensor_type.shape.dim):
+                if axis == 0 and frees_rows:
+                    dimension.Clear()
+                    dimension.dim_param = "batch"
+                elif axis >= 2:
+                    dimension.Clear()
+                    dimension.dim_param = f"{output.name}_{axis}"
+        del model.graph.value_info[:]
+
+    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
+        return dict(outputs)

@@ -1,0 +1,171 @@
+"""The command ``sluice import``: arguments, the plan as a table, progress, result.
+
+Exit codes: 0 published, or planned with --dry-run; 1 refused, and nothing is in the store; 2 wrong usage.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from export import report
+from export.cli import find_root, finish, guard, make_console
+from export.errors import NotPublished, QualityError
+from export.importers.facts import Fact
+from export.importers.flags import FLAGS, show_flag
+from export.importers.importing import plan_import, publish_import
+from export.importers.options import check
+from export.importers.plan import Plan
+from export.importers.sources.source import Found, OnnxModel
+from export.source import Misuse
+from export.summary import Outcome
+from model_store import Store, StoreError
+from model_store.graphs.batch import has_single_rows
+from model_store.manifest import reword
+
+_MOST_SHOWN = 60
+
+
+def import_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``sluice import``."""
+    parser.description = (
+        "Publish a model of another tool: an ONNX file, a Triton model folder, or a local Hugging Face folder. What "
+        "the source does not say is said by options, or by a model.toml beside the file. See docs/import.md."
+    )
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="a file or a folder")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, and where each fact is from; no writing")
+    for path, flag in FLAGS.items():
+        if flag.kind in ("yes", "no"):
+            value = flag.kind == "yes"
+            parser.add_argument(flag.name, dest=path, action="store_const", const=value, help=flag.help)
+        elif path == "bar":
+            parser.add_argument(flag.name, dest=path, action="append", metavar=flag.metavar, help=flag.help)
+        else:
+            kind = int if flag.kind == "whole" else str
+            parser.add_argument(flag.name, dest=path, type=kind, metavar=flag.metavar, help=flag.help)
+    parser.add_argument("--store", type=Path, default=None, help="where to publish (default: $SLUICE_STORE)")
+    parser.add_argument("--json", action="store_true", help="print the plan or the result as JSON")
+
+
+def import_model(args: argparse.Namespace) -> int:
+    """Run ``sluice import``."""
+    return guard(lambda: _import(args), ("onnx", "onnxruntime"))
+
+
+def read_flags(args: Mapping[str, Any]) -> dict[str, Fact]:
+    """What the options say. Raises Misuse, which names the option."""
+    said = {path: args[path] for path in FLAGS if args.get(path) is not None}
+    if "bar" in said:
+        said["bar"] = dict(_read_bar(text) for text in said["bar"])
+    try:
+        checked = check(said)
+    except ValidationError as error:
+        raise Misuse("; ".join(_describe(item) for item in error.errors()[:3])) from None
+    return {path: Fact(value, show_flag(path)) for path, value in checked.items()}
+
+
+def _read_bar(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise Misuse(f"--bar {text}: expected METRIC=VALUE, such as accuracy=0.8") from None
+
+
+def _describe(item: Any) -> str:
+    parts = [str(part) for part in item["loc"]]
+    path = next((".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in FLAGS), "")
+    return f"{show_flag(path) if path else '.'.join(parts)}: {reword(item['msg'])} (got {item['input']!r:.60})"
+
+
+def _import(args: argparse.Namespace) -> int:
+    said = read_flags(vars(args))
+    try:
+        found, plan = plan_import(args.source, said)
+    except (NotPublished, StoreError, OSError) as error:
+        return finish([Outcome(str(args.source), error=str(error))], args.json)
+    changes = [str(change) for change in plan.changes]
+    if isinstance(found.model, OnnxModel) and plan.description.task != "tensors" and has_single_rows(found.model.graph):
+        changes.append("a free batch: axis 0 is fixed at 1, and is freed if that changes no answer")
+    if args.dry_run and args.json:
+        sys.stdout.write(json.dumps(_as_record(plan, changes), indent=1, default=str) + "\n")
+        return 0
+    if not args.json:
+        print_plan(Console() if args.dry_run else make_console(), plan, changes)
+    if args.dry_run:
+        return 0
+    return finish([_publish(args, found, plan)], args.json)
+
+
+def _publish(args: argparse.Namespace, found: Found, plan: Plan) -> Outcome:
+    name, began, versions = plan.description.name, time.monotonic(), []
+    text, missed = None, None
+    store = Store(find_root(args.store, os.environ))
+    try:
+        with report.show_progress(make_console(), name) as progress:
+            for version in publish_import(args.source, found, plan, store, progress):
+                versions.append((version, version.read_manifest()))  # noqa: PERF401  # kept even if a later one fails
+    except (NotPublished, StoreError, OSError) as refusal:
+        text, missed = str(refusal), refusal.quality if isinstance(refusal, QualityError) else None
+    return Outcome(name, tuple(versions), text, missed, time.monotonic() - began)
+
+
+def print_plan(console: Console, plan: Plan, changes: list[str]) -> None:
+    """Print the facts with their origins, and the changes of the graph. Guesses are marked."""
+    table = Table(
+        Column("fact", no_wrap=True),
+        Column("value", overflow="fold"),
+        Column("origin", overflow="fold"),
+        box=box.HORIZONTALS,
+        show_edge=False,
+        pad_edge=False,
+    )
+    for path, fact in plan.facts.items():
+        origin = f"[yellow]guess:[/] {escape(fact.origin)}" if fact.is_guess else escape(fact.origin)
+        table.add_row(path, escape(show_value(fact.value)), origin)
+    console.print(f"{plan.kind}, to be published as:", highlight=False, markup=False)
+    console.print(table)
+    for change in changes:
+        console.print(f"change of the graph: {change}", highlight=False, markup=False, soft_wrap=True)
+    if not changes:
+        console.print("the graph stays as it is", highlight=False)
+    for note in plan.notes:
+        console.print(f"[yellow]![/] {escape(note)}", highlight=False, soft_wrap=True)
+
+
+def show_value(value: Any) -> str:
+    """A value of a fact, for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, tuple) and value and isinstance(value[0], str):
+        listed = ", ".join(value)
+        return f"{len(value)}: {listed if len(listed) <= _MOST_SHOWN else listed[: _MOST_SHOWN - 4] + ' ...'}"
+    if isinstance(value, tuple):
+        return ", ".join(show_value(one) for one in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} >= {show_value(one)}" for key, one in value.items())
+    return str(value)
+
+
+def _as_record(plan: Plan, changes: list[str]) -> dict[str, Any]:
+    return {
+        "kind": plan.kind,
+        "facts": [
+            {"fact": path, "value": fact.value, "origin": fact.origin, "guess": fact.is_guess}
+            for path, fact in plan.facts.items()
+        ],
+        "changes": changes,
+        "notes": list(plan.notes),
+    }

@@ -1,0 +1,74 @@
+"""What is known about a model to import, and who says it.
+
+Facts come in layers: the options of the command, ``model.toml``, the source itself. The first layer that says something
+counts. What none of them says is measured on the graph, or guessed, or asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from export.errors import SpecError
+
+
+class Fact(NamedTuple):
+    """A value and its origin in words, such as ``config.json: id2label``."""
+
+    value: Any
+    origin: str
+    is_guess: bool = False
+
+
+Facts = Mapping[str, Fact]
+"""Facts by the path of their field in ``options.Options``, such as ``picture.mean``."""
+
+
+class MissingFacts(SpecError):
+    """Facts that nobody says and that are too dangerous to guess; the text names the options that say them."""
+
+
+@dataclass
+class Ledger:
+    """The facts of one import, while they are gathered."""
+
+    facts: dict[str, Fact]
+    missing: list[str] = field(default_factory=list)
+
+    @classmethod
+    def merge(cls, layers: Sequence[Facts]) -> "Ledger":
+        """The facts of all layers; the first layer counts most."""
+        merged: dict[str, Fact] = {}
+        for layer in reversed(layers):
+            merged.update(layer)
+        return cls(merged)
+
+    def get(self, path: str) -> Any:
+        """The value of a fact; None if nobody says it."""
+        return self.facts[path].value if path in self.facts else None
+
+    def origin(self, path: str) -> str:
+        return self.facts[path].origin
+
+    def add(self, path: str, value: Any, origin: str) -> Any:
+        """Use a fact that follows from the graph, unless somebody says it. Returns the value that counts."""
+        return self.facts.setdefault(path, Fact(value, origin)).value
+
+    def replace(self, path: str, value: Any) -> Any:
+        """Write a fact otherwise: a file name becomes what the file says."""
+        self.facts[path] = self.facts[path]._replace(value=value)
+        return value
+
+    def guess(self, path: str, value: Any, why: str) -> Any:
+        """Use a guess, unless somebody says it. Returns the value that counts."""
+        return self.facts.setdefault(path, Fact(value, why, True)).value
+
+    def ask(self, text: str) -> None:
+        """Note that something must be said; ``text`` says what is not known and which option says it."""
+        self.missing.append(text)
+
+    def check_complete(self, name: str) -> None:
+        """Raise MissingFacts if something must be said."""
+        if len(self.missing) == 1:
+            raise MissingFacts(f"{name}: {self.missing[0]}")
+        if self.missing:
+            raise MissingFacts(f"{name}: {len(self.missing)} things are not known:\n- " + "\n- ".join(self.missing))

@@ -1,0 +1,72 @@
+"""The options of ``sluice import``, one for each fact, and the words in which errors speak of them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Flag(NamedTuple):
+    """An option: ``kind`` is "text", "whole" (a number), "yes" (no value) or "no" (no value, means false)."""
+
+    name: str
+    help: str
+    metavar: str = ""
+    kind: str = "text"
+
+
+FLAGS: dict[str, Flag] = {
+    "name": Flag("--name", "the model's name in the store", "NAME"),
+    "task": Flag("--task", "what the model does for callers; tensors: only the tensor routes", "TASK"),
+    "labels": Flag("--labels", "the labels in order: a,b,c, or a file with one a line, or of JSON", "LABELS"),
+    "description": Flag("--description", "what the model is, for people", "TEXT"),
+    "licence": Flag("--licence", "the licence of the weights", "TEXT"),
+    "data": Flag("--data", "the training data, for the record", "TEXT"),
+    "rows": Flag("--rows", "what callers send: pictures, or numbers as they are", "KIND"),
+    "output": Flag("--output", "the output that answers: scores, vectors, masks or numbers", "NAME"),
+    "activation": Flag("--activation", "what makes probabilities of the scores: softmax, sigmoid or none", "KIND"),
+    "multi_label": Flag("--multi-label", "a row may have several labels", kind="yes"),
+    "threshold": Flag("--threshold", "the least score of a label or box; of vectors, what still is the same", "NUMBER"),
+    "ignored": Flag("--ignored", "the label of a mask that is nothing, such as background", "LABEL"),
+    "max_rows": Flag("--max-rows", "most rows of a batch", "N", "whole"),
+    "free_sizes": Flag("--free-sizes", "free the batch and picture size that the graph declares", kind="yes"),
+    "picture.input": Flag("--input", "the input that takes the picture", "NAME"),
+    "picture.size": Flag("--size", "the picture's side, or HEIGHTxWIDTH", "SIZE"),
+    "picture.resize": Flag("--resize", "stretch; fit and pad; or crop the centre", "KIND"),
+    "picture.shortest": Flag("--shortest", "the shortest side after resizing, before a crop", "N", "whole"),
+    "picture.longest": Flag("--longest", "the longest side after resizing, for free sizes", "N", "whole"),
+    "picture.multiple": Flag("--multiple", "both sides become multiples of this, for free sizes", "N", "whole"),
+    "picture.enlarge": Flag("--no-enlarge", "never make a picture larger", kind="no"),
+    "picture.interpolation": Flag("--interpolation", "nearest, bilinear, bicubic, box or lanczos", "KIND"),
+    "picture.antialias": Flag("--no-antialias", "read only the nearest pixels, as OpenCV does", kind="no"),
+    "picture.padding": Flag("--padding", "the level of the padding, 0 to 255", "LEVEL", "whole"),
+    "picture.padded": Flag("--padded", "where a padded picture lies: centre, or end (at the left and top)", "PLACE"),
+    "picture.scale": Flag("--scale", "values are (level * scale - mean) / std: 1/255, or 1", "NUMBERS"),
+    "picture.mean": Flag("--mean", "one number, or three in the order of the channels", "NUMBERS"),
+    "picture.std": Flag("--std", "one number, or three in the order of the channels", "NUMBERS"),
+    "picture.order": Flag("--order", "the order of the channels: RGB, or BGR as OpenCV reads", "ORDER"),
+    "picture.layout": Flag("--layout", "NCHW or NHWC", "LAYOUT"),
+    "picture.channels": Flag("--channels", "1 for grey, 3 for colours", "N", "whole"),
+    "boxes.boxes": Flag("--boxes", "the output with boxes", "NAME"),
+    "boxes.scores": Flag("--scores", "the output with their scores", "NAME"),
+    "boxes.classes": Flag("--classes", "the output with the labels of boxes, if scores have no axis for them", "NAME"),
+    "boxes.format": Flag("--box-format", "ltrb, cxcywh or ltwh (left, top, width, height)", "FORM"),
+    "boxes.units": Flag("--box-units", "pixels of the model's picture, or fractions of its sides", "UNITS"),
+    "boxes.background": Flag("--background", "the score that means nothing: first, last or none", "PLACE"),
+    "boxes.overlap": Flag("--overlap", "the overlap at which one of two boxes goes; none: the graph does it", "SHARE"),
+    "boxes.across_labels": Flag("--across-labels", "boxes of different labels exclude each other too", kind="yes"),
+    "boxes.max_detections": Flag("--max-detections", "most boxes of an answer", "N", "whole"),
+    "vectors.pooling": Flag("--pooling", "one vector of many: first, mean or none", "KIND"),
+    "vectors.normalise": Flag("--no-normalise", "leave vectors at their length", kind="no"),
+    "vectors.metric": Flag("--metric", "how vectors are compared: cosine or euclidean", "METRIC"),
+    "samples": Flag("--samples", "real rows: a folder of pictures, an .npz by input, a Parquet or CSV file", "PATH"),
+    "evaluate": Flag("--evaluate", "labelled rows: a folder with a sub-folder for each label, or a table", "PATH"),
+    "bar": Flag("--bar", "what the evaluation must reach, such as accuracy=0.8; may be given again", "METRIC=VALUE"),
+}
+"""By the path of the fact in ``options.Options``."""
+
+
+def show_flag(path: str) -> str:
+    """The option that says a fact, for messages."""
+    return FLAGS[path].name
+
+
+CONVERTERS: dict[str, Callable[[str], Any]] = {"text": str, "whole": int}

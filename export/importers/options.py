@@ -1,0 +1,202 @@
+"""What people say about a model to import: options of the command, and ``model.toml`` beside the file."""
+
+import json
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from export.errors import SpecError
+from export.importers.facts import Fact, Facts
+from model_store.manifest import ModelName, Task, describe
+from model_store.strict_model import Count, Finite, StrictModel
+from model_store.tasks.detection import Share
+from model_store.tasks.picture import Level
+
+FILE = "model.toml"
+
+
+def read_number(value: Any) -> Any:
+    """The number of a text such as ``1/255``; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    above, _, below = value.partition("/")
+    try:
+        number = float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"expected a number, or a fraction such as 1/255, got {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, got {value!r}")
+    return number
+
+
+def read_numbers(value: Any) -> Any:
+    """One number, or three: ``1/255`` and ``0.485,0.456,0.406``."""
+    if isinstance(value, str) and "," in value:
+        return tuple(read_number(part) for part in value.split(","))
+    if isinstance(value, list | tuple):
+        return tuple(read_number(part) for part in value)
+    return read_number(value)
+
+
+def read_size(value: Any) -> Any:
+    """A side, or height and width: ``224`` and ``480x640``."""
+    if isinstance(value, str):
+        parts = value.lower().split("x")
+        if not all(part.strip().isdigit() for part in parts) or len(parts) > 2:
+            raise ValueError(f"expected a side such as 224, or HEIGHTxWIDTH such as 480x640, got {value!r}")
+        value = [int(part) for part in parts]
+    if isinstance(value, list | tuple):
+        return value[0] if len(value) == 1 else tuple(value)
+    return value
+
+
+def read_overlap(value: Any) -> Any:
+    return value if value == "none" else read_number(value)
+
+
+Number = Annotated[Finite, BeforeValidator(read_number)]
+Numbers = Annotated[Finite | tuple[Finite, Finite, Finite], BeforeValidator(read_numbers)]
+Size = Annotated[Count | tuple[Count, Count], BeforeValidator(read_size)]
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
+class PictureOptions(StrictModel):
+    """How a picture becomes the input: ``(level * scale - mean) / std`` for levels from 0 to 255."""
+
+    input: str | None = None
+    size: Size | None = None
+    """A side, or height and width."""
+    resize: Literal["stretch", "fit", "crop"] | None = None
+    shortest: Count | None = None
+    longest: Count | None = None
+    multiple: Count | None = None
+    enlarge: bool | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "box", "lanczos"] | None = None
+    antialias: bool | None = None
+    padding: Level | None = None
+    padded: Literal["centre", "end"] | None = None
+    scale: Numbers | None = None
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    order: Literal["RGB", "BGR"] | None = None
+    layout: Literal["NCHW", "NHWC"] | None = None
+    channels: Literal[1, 3] | None = None
+
+
+class BoxOptions(StrictModel):
+    """The outputs with boxes and scores, and their form."""
+
+    boxes: str | None = None
+    scores: str | None = None
+    classes: str | None = None
+    format: Literal["ltrb", "cxcywh", "ltwh"] | None = None
+    """Left, top, right, bottom; or centre, width and height; or left, top, width, height."""
+    units: Literal["pixels", "fractions"] | None = None
+    """Pixels of the picture that the graph takes, or fractions of its sides."""
+    background: Literal["first", "last", "none"] | None = None
+    """Which score means that there is nothing."""
+    overlap: Annotated[Share | Literal["none"], BeforeValidator(read_overlap)] | None = None
+    across_labels: bool | None = None
+    max_detections: Count | None = None
+
+
+class VectorOptions(StrictModel):
+    pooling: Literal["first", "mean", "none"] | None = None
+    """How vectors [batch, places, size] become one: the first one, or their mean."""
+    normalise: bool | None = None
+    metric: Literal["cosine", "euclidean"] | None = None
+
+
+class Options(StrictModel):
+    """Everything that a person may say. None: not said."""
+
+    name: ModelName | None = None
+    task: Task | None = None
+    labels: tuple[str, ...] | str | None = None
+    """The labels in order, or a file that has them."""
+    description: str | None = None
+    licence: str | None = None
+    data: str | None = None
+    rows: Literal["pictures", "numbers"] | None = None
+    """What callers send."""
+    output: str | None = None
+    """The output that answers the task."""
+    activation: Activation | None = None
+    """What makes probabilities of the output's scores."""
+    multi_label: bool | None = None
+    threshold: Annotated[Number, Field()] | None = None
+    ignored: str | None = None
+    """The label of what is nothing, in masks."""
+    max_rows: Count | None = None
+    free_sizes: bool | None = None
+    """Whether the sizes of the picture that the graph declares become free."""
+    samples: str | None = None
+    evaluate: str | None = None
+    bar: Mapping[str, Finite] | None = None
+    picture: PictureOptions = PictureOptions()
+    boxes: BoxOptions = BoxOptions()
+    vectors: VectorOptions = VectorOptions()
+
+
+def list_paths(model: type[BaseModel] = Options, prefix: str = "") -> Iterator[str]:
+    """The paths of all fields, such as ``picture.mean``, in the order of a plan."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from list_paths(inner, f"{name}.")
+        else:
+            yield prefix + name
+
+
+def list_choices(path: str) -> tuple[str, ...]:
+    """The texts that a field may be; none if it is no choice."""
+    model: type[BaseModel] = Options
+    *groups, name = path.split(".")
+    for group in groups:
+        model = type(model.model_fields[group].default)
+    kinds = get_args(model.model_fields[name].annotation)
+    found = next((get_args(kind) for kind in kinds if get_args(kind)), ())
+    return tuple(str(value) for value in found) if all(isinstance(v, str | int) for v in found) else ()
+
+
+def flatten(options: Options) -> dict[str, Any]:
+    """What is said, by path."""
+    said: dict[str, Any] = {}
+    for path in list_paths():
+        value: Any = options
+        for name in path.split("."):
+            value = getattr(value, name)
+        if value is not None:
+            said[path] = value
+    return said
+
+
+def check(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by path, checked. Raises ValidationError."""
+    nested: dict[str, Any] = {}
+    for path, value in said.items():
+        group, _, name = path.rpartition(".")
+        (nested.setdefault(group, {}) if group else nested)[name] = value
+    return flatten(Options.model_validate(nested))
+
+
+def read_file(path: Path) -> Facts:
+    """What a ``model.toml`` says. Raises SpecError, which names the field; an unknown one is an error."""
+    try:
+        said = tomllib.loads(path.read_text("utf-8"))
+        options = Options.model_validate_json(json.dumps(said, default=str))
+    except ValidationError as error:
+        raise SpecError(f"{path}: {describe(error)}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SpecError(f"{path}: {error}") from None
+    found = flatten(options)
+    for field in ("samples", "evaluate"):  # a folder or a file, seen from the file that names it
+        if field in found:
+            found[field] = str(path.parent / found[field])
+    if isinstance(found.get("labels"), str) and "," not in found["labels"]:
+        found["labels"] = str(path.parent / found["labels"])
+    return {field: Fact(value, f"{path.name}: {field}") for field, value in found.items()}

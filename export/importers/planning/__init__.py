@@ -1,0 +1,1 @@
+"""The parts of a plan, by what they are about: pictures, boxes, and rows with one answer."""

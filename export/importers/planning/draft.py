@@ -1,0 +1,95 @@
+"""A plan while it is made."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from export.errors import SpecError
+from export.importers.changes.change import Change
+from export.importers.changes.shapes import KeepOutputs
+from export.importers.facts import Ledger
+from export.importers.sources.onnx_file import find_maker
+from export.importers.sources.source import Found, OnnxModel
+from model_store.graph import Graph, Tensor
+from model_store.manifest import describe
+from model_store.strict_model import StrictModel
+
+FLOATS = ("FP16", "FP32", "FP64")
+
+
+@dataclass
+class Draft:
+    """The facts, and what follows from them so far."""
+
+    ledger: Ledger
+    found: Found
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Of the description."""
+    changes: list[Change] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    """The outputs after the changes so far."""
+    answers: set[str] = field(default_factory=set)
+    """The outputs that the task reads."""
+
+    def __post_init__(self) -> None:
+        self.outputs = list(self.found.model.graph.outputs)
+
+    @property
+    def name(self) -> str:
+        return str(self.ledger.get("name"))
+
+    @property
+    def graph(self) -> Graph:
+        return self.found.model.graph
+
+    def make(self, kind: Callable[..., StrictModel], field_name: str, **values: Any) -> Any:
+        """A part of the manifest from facts; None is left out. Raises SpecError."""
+        try:
+            return kind(**{name: value for name, value in values.items() if value is not None})
+        except ValidationError as error:
+            raise SpecError(f"{self.name}: {field_name}: {describe(error)}") from None
+
+    def find(self, name: str, flag: str) -> Tensor:
+        """The output of this name. Raises SpecError, which names the option that asked for it."""
+        found = next((tensor for tensor in self.outputs if tensor.name == name), None)
+        if found is None:
+            raise SpecError(f"{self.name}: {flag} {name}: there is no such output, only {show(self.outputs)}")
+        return found
+
+    def change(self, change: Change, old: str, *made: Tensor) -> None:
+        """Add a change that puts other outputs in the place of ``old``."""
+        self.changes.append(change)
+        place = next(number for number, tensor in enumerate(self.outputs) if tensor.name == old)
+        self.outputs[place : place + 1] = made
+
+    def choose_name(self, wanted: str) -> str:
+        """``wanted``, or another name if the graph has an input or output of that name."""
+        taken = {tensor.name for tensor in (*self.graph.inputs, *self.graph.outputs, *self.outputs)}
+        while wanted in taken:
+            wanted += "_made"
+        return wanted
+
+    def maker(self, output: str) -> str:
+        """The operator that makes an output of the source; "" if unknown."""
+        model = self.found.model
+        return find_maker(model.content, output) if isinstance(model, OnnxModel) and not self.found.changes else ""
+
+    def drop_outputs(self) -> None:
+        """Leave out what the task does not read, so that it is neither computed nor copied."""
+        extra = [tensor.name for tensor in self.outputs if tensor.name not in self.answers]
+        if self.answers and extra and isinstance(self.found.model, OnnxModel):
+            self.changes.append(KeepOutputs([t.name for t in self.outputs if t.name in self.answers], extra))
+
+
+def show(tensors: Iterable[Tensor]) -> str:
+    """Tensors with their shapes, for messages."""
+    listed = [f"{t.name!r} {t.datatype} [{', '.join(map(str, t.shape))}]" for t in tensors]
+    return "; ".join(listed) or "none"
+
+
+def resize(tensor: Tensor, name: str, shape: Sequence[int | str], datatype: str | None = None) -> Tensor:
+    """A tensor of another name and shape."""
+    return Tensor(name=name, datatype=datatype or tensor.datatype, shape=tuple(shape))

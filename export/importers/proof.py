@@ -1,0 +1,141 @@
+"""Runs a graph row by row, and proves a changed one: it must give what the original and NumPy give."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from export.errors import ExportError, ParityError
+from export.importers.changes.change import Arrays, Change
+from export.importers.sources.source import OnnxModel
+from model_store.errors import StoreError, first_line
+from model_store.graph import Graph
+from model_store.graphs.locales import with_available_locale
+from model_store.graphs.plain import make_samples
+from model_store.graphs.sessions import CpuSession, describe_session
+from model_store.manifest import Parity, ParityCase
+from model_store.tasks import Image
+
+_LIMITS = {np.dtype(np.float16): 1e-2, np.dtype(np.float64): 1e-6}
+_LIMIT = 1e-4
+"""A difference above this share of an output's largest magnitude is no rounding."""
+_ROWS = 8
+_SIDES = (64, 96)
+"""Height and width of made-up pictures, if any are taken."""
+
+
+class RowRunner:
+    """A graph on ONNX Runtime, one row a run. A batch that is fixed at more is filled with the same row.
+
+    Raises ExportError if ONNX Runtime cannot load the graph.
+    """
+
+    def __init__(self, name: str, content: bytes, external: Mapping[str, bytes]) -> None:
+        self.name = name
+        try:
+            self._session = CpuSession(with_available_locale(content), external)
+            self.graph: Graph = describe_session(self._session.raw, "model.onnx")
+        except StoreError as error:
+            raise ExportError(f"{name}: the changed graph does not load: {error}") from error
+
+    def run(self, inputs: Arrays, row: int) -> dict[str, np.ndarray]:
+        """The outputs for one row of the inputs. Raises ExportError if the graph fails on it."""
+        fixed = {t.name: t.shape[0] for t in self.graph.inputs if t.shape and isinstance(t.shape[0], int)}
+        one = {name: np.repeat(array[row : row + 1], fixed.get(name, 1), 0) for name, array in inputs.items()}
+        try:
+            outputs = dict(zip(self._session.output_names, self._session.run(one), strict=True))
+        except Exception as error:  # ONNX Runtime raises many types
+            shapes = {name: array.shape for name, array in one.items()}
+            raise ExportError(
+                f"{self.name}: ONNX Runtime fails on a row of {shapes} ({first_line(error)}): give --samples that the "
+                "model accepts"
+            ) from error
+        size = max(fixed.values(), default=1)
+        return {name: array[:1] if size > 1 and len(array) == size else array for name, array in outputs.items()}
+
+
+def count_rows(inputs: Arrays) -> int:
+    return min(len(array) for array in inputs.values())
+
+
+def prove_changes(
+    name: str, model: OnnxModel, changed: bytes, changes: Iterable[Change], inputs: Arrays, origin: str
+) -> Parity:
+    """Compare the changed graph with the original, in which NumPy makes the changes, on up to eight rows.
+
+    ``origin`` says where the rows come from. Raises ParityError, which names the output and the difference.
+    """
+    after = RowRunner(name, changed, model.external)
+    before = None if model.original is not None else RowRunner(name, model.content, model.external)
+    cases = []
+    for row in range(min(_ROWS, count_rows(inputs))):
+        one = {key: array[row : row + 1] for key, array in inputs.items()}
+        expected = dict(before.run(inputs, row) if before is not None else model.original(one))  # type: ignore[misc]
+        for change in changes:
+            expected = change.expect(one, expected)
+        worst = _compare(name, expected, after.run(inputs, row), row)
+        cases.append(ParityCase(rows=1, seed=0, inputs=origin, max_abs_error=worst[0], max_rel_error=worst[1]))
+    return Parity(atol=0.0, rtol=0.0, scale_tol=_LIMIT, rungs=tuple(cases))
+
+
+def _compare(name: str, expected: Arrays, got: Arrays, row: int) -> tuple[float, float]:
+    """The largest difference over all outputs, absolute and relative. Raises ParityError."""
+    largest, relative = 0.0, 0.0
+    for output, wanted in expected.items():
+        if output not in got:
+            raise ParityError(f"{name}: the changed graph has no output {output!r}", f"row {row}")
+        found = got[output]
+        where = f"{name}: output {output!r} of the changed graph, row {row} of the samples"
+        if found.shape != wanted.shape:
+            raise ParityError(f"{where}: expected the shape {wanted.shape}, got {found.shape}", f"row {row}")
+        if wanted.dtype.kind not in "fc":
+            if not np.array_equal(found, wanted):
+                raise ParityError(f"{where}: expected {_first(wanted, found)}", f"row {row}")
+            continue
+        error, share = _differ(wanted.astype(np.float64), found.astype(np.float64))
+        limit = _LIMITS.get(wanted.dtype, _LIMIT)
+        if not share <= limit:
+            raise ParityError(
+                f"{where}: differs from the original by {error:.3g}, {share:.2g} of its largest magnitude: expected at "
+                f"most {limit:g}",
+                f"row {row}",
+            )
+        largest, relative = max(largest, error), max(relative, share)
+    return largest, relative
+
+
+def _differ(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+    same = (wanted == found) | (np.isnan(wanted) & np.isnan(found))
+    with np.errstate(invalid="ignore"):
+        error = float(np.where(same, 0.0, np.abs(wanted - found)).max(initial=0.0))
+    finite = np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)
+    return error, 0.0 if error == 0 else error / max(float(finite), 1e-30)
+
+
+def _first(wanted: np.ndarray, found: np.ndarray) -> str:
+    at = tuple(int(i) for i in np.argwhere(wanted != found)[0])
+    return f"{wanted[at]} at {list(at)}, got {found[at]}"
+
+
+def make_rows(graph: Graph, image: Image | None, rows: int = _ROWS) -> dict[str, np.ndarray]:
+    """Made-up rows: noise over the levels of a picture, or numbers over several decades."""
+    placed = graph.model_copy(
+        update={"inputs": tuple(t.model_copy(update={"batch_axis": 0 if t.shape else None}) for t in graph.inputs)}
+    )
+    made = dict(make_samples(placed, {}, rows))
+    if image is None or image.input not in made:
+        return made
+    draw = np.random.default_rng(0)
+    height, width = (
+        image.height or _make_multiple(_SIDES[0], image.multiple),
+        image.width or _make_multiple(_SIDES[1], image.multiple),
+    )
+    shape = (image.channels, height, width) if image.layout == "NCHW" else (height, width, image.channels)
+    levels = draw.integers(0, 256, (rows, *shape))
+    # Also pictures with less contrast, because noise alone has one mean.
+    dimmed = (levels * np.linspace(0.2, 1, rows).reshape(-1, 1, 1, 1)).round()
+    values = dimmed * image.spread(image.scale) + image.spread(image.offset)
+    return {**made, image.input: values.astype(made[image.input].dtype)}
+
+
+def _make_multiple(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple

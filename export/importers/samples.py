@@ -1,0 +1,189 @@
+"""Real rows: a folder of pictures, an ``.npz`` file by input, or a table."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.errors import ExportError, SpecError
+from model_store.datatypes import DATATYPES
+from model_store.errors import PictureTooLarge, StoreError, UnreadablePicture
+from model_store.graph import Graph
+from model_store.pictures.reading import read_picture
+from model_store.tasks import Image
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
+_TABLES = (".csv", ".parquet")
+_FILE_COLUMNS = ("file", "path", "picture", "image")
+"""Names of a column with pictures, the first that is there."""
+LABEL_COLUMN = "label"
+_MOST_PIXELS = 1 << 28
+MOST_SAMPLES = 256
+"""Rows of samples that are read: enough for statistics."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads rows as the model takes them: pictures if ``image`` is given, else numbers."""
+
+    name: str
+    graph: Graph
+    image: Image | None
+
+    def read_samples(self, path: Path) -> dict[str, np.ndarray]:
+        """Rows by input, at most 256. Raises SpecError, ExportError."""
+        if path.suffix.lower() == ".npz":
+            return self._read_arrays(path)
+        if path.is_dir():
+            files = list_pictures(path)
+            if not files:
+                raise SpecError(f"samples {path}: expected pictures ({', '.join(PICTURES)}), the folder has none")
+            return self._read_pictures(spread(files, MOST_SAMPLES))
+        if path.suffix.lower() in _TABLES:
+            return self.read_table(path, MOST_SAMPLES)[0]
+        raise SpecError(f"samples {path}: expected a folder of pictures, or a file .npz, .parquet or .csv")
+
+    def read_labelled(self, path: Path) -> tuple["Rows", list[str]]:
+        """Rows that are read when they are needed, and the label of each. Raises SpecError, ExportError."""
+        if path.is_dir():
+            files = [(file, folder.name) for folder in list_folders(path) for file in list_pictures(folder)]
+            if not files:
+                raise SpecError(f"evaluate {path}: expected a sub-folder of pictures for each label, got none")
+            return Rows(self, files=[file for file, _ in files]), [label for _, label in files]
+        if path.suffix.lower() in _TABLES:
+            arrays, labels = self.read_table(path, None)
+            if labels is None:
+                raise SpecError(f"evaluate {path}: expected a column {LABEL_COLUMN!r} with the labels")
+            return Rows(self, arrays=arrays), labels
+        raise SpecError(f"evaluate {path}: expected a folder with a sub-folder for each label, or a .parquet or .csv")
+
+    def read_pictures(self, files: Sequence[Path]) -> dict[str, np.ndarray]:
+        """The rows of pictures of one size. Raises ExportError, which names the file."""
+        image = self._expect_image()
+        rows = [self._read_one(file, image) for file in files]
+        shapes = {row.shape for row in rows}
+        if len(shapes) > 1:
+            raise ExportError(f"{self.name}: expected pictures of one size, because the model takes any: got {shapes}")
+        return {image.input: np.stack(rows)}
+
+    def _read_pictures(self, files: Sequence[Path]) -> dict[str, np.ndarray]:
+        """As many pictures as have the size of the first one."""
+        image = self._expect_image()
+        rows = [self._read_one(file, image) for file in files]
+        return {image.input: np.stack([row for row in rows if row.shape == rows[0].shape])}
+
+    def _expect_image(self) -> Image:
+        if self.image is None:
+            raise SpecError(f"{self.name}: the model takes no pictures: give samples as .npz, .parquet or .csv")
+        return self.image
+
+    def _read_one(self, file: Path, image: Image) -> np.ndarray:
+        try:
+            return read_picture(file.read_bytes(), image, _MOST_PIXELS, str(file), dtype=self._dtype_of(image.input))[0]
+        except (OSError, StoreError, UnreadablePicture, PictureTooLarge) as error:
+            raise ExportError(f"{self.name}: {error}") from None
+
+    def _dtype_of(self, name: str) -> np.dtype:
+        """The datatype of an input."""
+        return next(DATATYPES[tensor.datatype].dtype for tensor in self.graph.inputs if tensor.name == name)
+
+    def _read_arrays(self, path: Path) -> dict[str, np.ndarray]:
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError) as error:
+            raise SpecError(f"samples {path}: expected NumPy's .npz: {error}") from None
+        return {name: self._cast(name, array, path) for name, array in found.items()}
+
+    def _cast(self, name: str, array: np.ndarray, path: Path) -> np.ndarray:
+        tensor = next((one for one in self.graph.inputs if one.name == name), None)
+        if tensor is None:
+            known = ", ".join(one.name for one in self.graph.inputs)
+            raise SpecError(f"{path}: {name!r} is no input: expected {known}")
+        return array.astype(DATATYPES[tensor.datatype].dtype)
+
+    def read_table(self, path: Path, most: int | None) -> tuple[dict[str, np.ndarray], list[str] | None]:
+        """Rows of a table and their labels, if it has any. Raises SpecError, ExportError."""
+        columns = read_columns(path)
+        labels = columns.pop(LABEL_COLUMN, None)
+        shown = None if labels is None else [str(label) for label in labels[:most]]
+        files = next((columns[name] for name in _FILE_COLUMNS if name in columns), None)
+        if self.image is not None and files is not None:
+            return self.read_pictures([path.parent / str(file) for file in files[:most]]), shown
+        return self._fill(columns, path, most), shown
+
+    def _fill(self, columns: Mapping[str, Sequence[Any]], path: Path, most: int | None) -> dict[str, np.ndarray]:
+        """Inputs from columns of their names, or the only input from all columns in their order."""
+        inputs = [tensor for tensor in self.graph.inputs if not tensor.optional]
+        if all(tensor.name in columns for tensor in inputs):
+            return {t.name: self._column(t.name, columns[t.name][:most], path) for t in inputs}
+        if len(inputs) == 1 and inputs[0].shape[1:] == (len(columns),):
+            rows = np.stack([np.asarray(values[:most]) for values in columns.values()], 1)
+            return {inputs[0].name: self._cast(inputs[0].name, rows, path)}
+        wanted = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
+        raise SpecError(f"{path}: expected a column for each input ({wanted}), got {', '.join(columns)}")
+
+    def _column(self, name: str, values: Sequence[Any], path: Path) -> np.ndarray:
+        shape = next(tensor.shape for tensor in self.graph.inputs if tensor.name == name)
+        array = self._cast(name, np.stack([np.asarray(value) for value in values]), path)
+        return array[:, None] if array.ndim == 1 and len(shape) == 2 else array
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows for an evaluation. Pictures are read when they are needed, so that any number fits into the memory."""
+
+    reader: Reader
+    files: Sequence[Path] = ()
+    arrays: Mapping[str, np.ndarray] | None = None
+
+    def chunks(self, size: int) -> Iterator[dict[str, np.ndarray]]:
+        """The rows, so many at a time."""
+        if self.arrays is None:
+            for start in range(0, len(self.files), size):
+                yield self.reader.read_pictures(self.files[start : start + size])
+            return
+        count = len(next(iter(self.arrays.values())))
+        for start in range(0, count, size):
+            yield {name: array[start : start + size] for name, array in self.arrays.items()}
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder and of the folders in it, by name."""
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
+
+
+def list_folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def spread(files: Sequence[Path], most: int) -> list[Path]:
+    """At most so many of the files, from all parts of the list."""
+    if len(files) <= most:
+        return list(files)
+    return [files[place] for place in np.linspace(0, len(files) - 1, most).astype(int)]
+
+
+def read_columns(path: Path) -> dict[str, list[Any]]:
+    """The columns of a table by name. Raises SpecError, which says what to install."""
+    if not path.is_file():
+        raise SpecError(f"{path}: there is no such file")
+    try:
+        if path.suffix.lower() == ".parquet":
+            try:
+                import pyarrow.parquet
+
+                return dict(pyarrow.parquet.read_table(path).to_pydict())
+            except ImportError:
+                pass
+        import pandas
+
+        table = pandas.read_parquet(path) if path.suffix.lower() == ".parquet" else pandas.read_csv(path)
+        return {str(name): table[name].tolist() for name in table.columns}
+    except ImportError as error:
+        needed = "pyarrow" if path.suffix.lower() == ".parquet" else "pandas"
+        raise SpecError(f"{path}: reading it needs {needed} ({error}): pip install {needed}") from None
+    except Exception as error:  # noqa: BLE001  # the parsers raise many types
+        raise SpecError(f"{path}: it cannot be read: {error}") from None

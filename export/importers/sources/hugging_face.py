@@ -1,0 +1,193 @@
+"""A local folder of Hugging Face: ``config.json``, ``preprocessor_config.json``, and an ONNX file or safetensors."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from export.errors import ExportError
+from export.importers.facts import Fact, Facts
+from export.importers.labels import order_labels
+from export.importers.sources.hugging_face_pictures import read_processor
+from export.importers.sources.onnx_file import name_of, read_onnx
+from export.importers.sources.source import Found, OnnxModel, TorchModel
+from model_store.plain import is_onnx
+
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_PICTURE_TASKS = {
+    "ForImageClassification": "classify",
+    "ForImageClassificationWithTeacher": "classify",
+    "ForObjectDetection": "detect",
+    "ForSemanticSegmentation": "segment",
+    "VisionModelWithProjection": "embed",
+    "Model": "embed",
+    "Backbone": "embed",
+}
+"""Tasks by the end of the architecture's name; the last two only with a processor of pictures."""
+_SOFTMAX = ("detr", "yolos", "table-transformer")
+_SIGMOID = ("conditional_detr", "deformable_detr", "dab-detr", "rt_detr", "rt_detr_v2", "d_fine", "rf_detr")
+"""Detectors by what makes probabilities of their logits: transformers' post_process_object_detection."""
+_THRESHOLD = 0.5
+
+
+class HuggingFace:
+    """A folder, or an ONNX file in it: ``folder/onnx/model_quantized.onnx``."""
+
+    kind = f"a Hugging Face folder ({CONFIG}, and an ONNX file or model.safetensors)"
+
+    def claims(self, path: Path) -> bool:
+        return _find_folder(path) is not None
+
+    def read(self, path: Path, said: Facts) -> Found:
+        folder = _find_folder(path)
+        assert folder is not None  # noqa: S101  # it was claimed
+        config = read_json(folder / CONFIG)
+        facts, notes = read_facts(folder, config)
+        task = said["task"].value if "task" in said else facts["task"].value if "task" in facts else None
+        file = path if path.is_file() else _find_onnx(folder)
+        model: OnnxModel | TorchModel
+        if file is not None:
+            model, kind = read_onnx(file), f"a Hugging Face folder, its {file.relative_to(folder)}"
+        else:
+            model, more = _read_torch(folder, config, {**facts, **said}, task)
+            kind, facts = "a Hugging Face folder, its safetensors through transformers", {**facts, **more}
+        return Found(kind=kind, facts=facts, model=model, notes=tuple(notes))
+
+
+def _find_folder(path: Path) -> Path | None:
+    """The folder with the configuration, for the folder itself or an ONNX file in it; None if there is none."""
+    if path.is_dir():
+        folders = [path]
+    elif path.is_file() and is_onnx(path.name):
+        folders = [path.absolute().parent, path.absolute().parent.parent]
+    else:
+        return None
+    return next((folder for folder in folders if _is_config(folder / CONFIG)), None)
+
+
+def _is_config(path: Path) -> bool:
+    try:
+        return path.is_file() and bool({"model_type", "architectures"} & json.loads(path.read_text("utf-8")).keys())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """An object of JSON. Raises ExportError."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path}: expected JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ExportError(f"{path}: expected an object, got {type(found).__name__}")
+    return found
+
+
+def _find_onnx(folder: Path) -> Path | None:
+    """The ONNX file to import: ``model.onnx``, or the only one. Raises ExportError if there are several others."""
+    files = sorted(file for place in (folder, folder / "onnx") if place.is_dir() for file in place.iterdir())
+    files = [file for file in files if file.is_file() and is_onnx(file.name)]
+    named = [file for file in files if file.name == "model.onnx"]
+    if len(named or files) > 1:
+        names = ", ".join(str(file.relative_to(folder)) for file in files)
+        raise ExportError(f"{folder}: expected one ONNX file, got {names}: import one of them by its path")
+    return next(iter(named or files), None)
+
+
+def read_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Fact], list[str]]:
+    """What the configurations say, and remarks. Raises ExportError for models of part 2."""
+    facts: dict[str, Fact] = dict(name_of(folder))
+    architecture = next(iter(config.get("architectures") or ()), "")
+    has_pictures = (folder / PROCESSOR).is_file()
+    task = _find_task(architecture, has_pictures)
+    if task is None:
+        raise ExportError(_refuse(folder, architecture, has_pictures))
+    facts["task"] = Fact(task, f"{CONFIG}: architectures {architecture}")
+    if task in ("classify", "detect", "segment") and (labels := config.get("id2label")):
+        facts["labels"] = Fact(order_labels(labels, f"{CONFIG}: id2label"), f"{CONFIG}: id2label")
+    if task == "classify":
+        facts |= _read_classes(config)
+    if task == "detect":
+        facts |= _read_boxes(str(config.get("model_type")))
+    notes: list[str] = []
+    if has_pictures:
+        picture, notes = read_processor(read_json(folder / PROCESSOR), PROCESSOR)
+        facts |= picture
+    if licence := _read_licence(folder):
+        facts["licence"] = licence
+    return facts, notes
+
+
+def _find_task(architecture: str, has_pictures: bool) -> str | None:
+    ends = [end for end in _PICTURE_TASKS if architecture.endswith(end)]
+    if not ends or (max(ends, key=len) in ("Model", "Backbone") and not has_pictures):
+        return None
+    return _PICTURE_TASKS[max(ends, key=len)]
+
+
+def _refuse(folder: Path, architecture: str, has_pictures: bool) -> str:
+    what = f"{folder}: {CONFIG} names the architecture {architecture or 'none'}"
+    if not has_pictures and (folder / "tokenizer.json").is_file():
+        return f"{what}: models of texts are not imported yet, only those of pictures: publish it by `sluice export`"
+    return (
+        f"{what}: expected a model of pictures, whose name ends in {', '.join(_PICTURE_TASKS)}, with {PROCESSOR}: "
+        "models of sound and of texts are not imported yet: publish it by `sluice export`"
+    )
+
+
+def _read_classes(config: Mapping[str, Any]) -> dict[str, Fact]:
+    facts = {"output": Fact("logits", "transformers: the scores of a classifier")}
+    if config.get("problem_type") == "multi_label_classification":
+        origin = f"{CONFIG}: problem_type multi_label_classification"
+        return facts | {"activation": Fact("sigmoid", origin), "multi_label": Fact(True, origin)}
+    return facts | {"activation": Fact("softmax", "transformers: classifiers give scores of any size")}
+
+
+def _read_boxes(model_type: str) -> dict[str, Fact]:
+    """What transformers' post-processing does with the outputs of this type of model."""
+    if model_type not in (*_SOFTMAX, *_SIGMOID):
+        return {}
+    origin = f"transformers: post-processing of {model_type}"
+    is_softmax = model_type in _SOFTMAX
+    values = {
+        "boxes.boxes": "pred_boxes",
+        "boxes.scores": "logits",
+        "boxes.format": "cxcywh",
+        "boxes.units": "fractions",
+        "boxes.background": "last" if is_softmax else "none",
+        "activation": "softmax" if is_softmax else "sigmoid",
+        "boxes.overlap": "none",
+        "threshold": _THRESHOLD,
+    }
+    return {path: Fact(value, origin) for path, value in values.items()}
+
+
+def _read_licence(folder: Path) -> Fact | None:
+    """The licence of the model card's header."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    head = card.read_text("utf-8", "replace").partition("---")[2].partition("\n---")[0]
+    found = [line.partition(":")[2].strip() for line in head.splitlines() if line.startswith("license:")]
+    return Fact(found[0], "README.md: license") if found and found[0] else None
+
+
+def _read_torch(
+    folder: Path, config: Mapping[str, Any], facts: Facts, task: str | None
+) -> tuple[TorchModel, dict[str, Fact]]:
+    """The model through transformers. Raises ExportError if it is not there, or the folder has no safetensors."""
+    if not any((folder / name).is_file() for name in _WEIGHTS):
+        has_pickle = (folder / "pytorch_model.bin").is_file()
+        why = "pytorch_model.bin is not read, because loading it may run code" if has_pickle else "it has neither"
+        raise ExportError(f"{folder}: expected an ONNX file or model.safetensors: {why}: save it as safetensors")
+    try:
+        import transformers  # noqa: F401
+    except ImportError:
+        raise ExportError(
+            f"{folder}: its safetensors need transformers: pip install transformers, or put an ONNX file into the "
+            "folder"
+        ) from None
+    from export.importers.sources.hugging_face_torch import read_torch
+
+    return read_torch(folder, config, facts, task)

@@ -1,0 +1,1 @@
+"""Publishes ONNX files of any origin."""
