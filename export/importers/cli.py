@@ -26,6 +26,7 @@ from export.importers.flags import FLAGS, show_flag
 from export.importers.importing import plan_import, publish_import
 from export.importers.options import check
 from export.importers.plan import Plan
+from export.importers.planning.draft import show
 from export.importers.sources.source import Found, OnnxModel
 from export.source import Misuse
 from export.summary import Outcome
@@ -134,6 +135,9 @@ def print_plan(console: Console, plan: Plan, changes: list[str]) -> None:
         origin = f"[yellow]guess:[/] {escape(fact.origin)}" if fact.is_guess else escape(fact.origin)
         table.add_row(path, escape(show_value(fact.value)), origin)
     console.print(f"{plan.kind}, to be published as:", highlight=False, markup=False)
+    given = [tensor for tensor in plan.graph.inputs if not tensor.optional]
+    console.print(f"inputs: {show(given)}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"outputs: {show(plan.graph.outputs)}", highlight=False, markup=False, soft_wrap=True)
     console.print(table)
     for change in changes:
         console.print(f"change of the graph: {change}", highlight=False, markup=False, soft_wrap=True)

@@ -53,7 +53,8 @@ def evaluate(
         )
     truths = np.array([places[label] for label in labels])
     output = description.classes.probabilities
-    found = np.concatenate([predict(chunk)[output] for chunk in rows.chunks(_CHUNK_ROWS)])
+    any_size = description.image is not None and description.image.height is None
+    found = np.concatenate([predict(chunk)[output] for chunk in rows.chunks(1 if any_size else _CHUNK_ROWS)])
     metrics = {"accuracy": float((found.argmax(1) == truths).mean())}
     if len(places) > _TOP:
         best = np.argsort(-found, axis=1, kind="stable")[:, :_TOP]

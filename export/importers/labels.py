@@ -8,21 +8,21 @@ from export.errors import SpecError
 
 
 def read_labels(given: str | Path) -> tuple[str, ...]:
-    """The labels in order. ``given`` is names such as ``cat,dog`` or ``cat,``, or a file. Raises SpecError.
+    """The labels in order. ``given`` is names such as ``cat,dog``, one name, or a file. Raises SpecError.
 
     A file of JSON has a list of names, or names by position: ``{"0": "cat"}`` or ``{"cat": 0}``. Any other file has one
     name a line; empty lines at its end do not count.
     """
     if isinstance(given, str) and "," in given:
-        return _check(tuple(name.strip() for name in given.removesuffix(",").split(",")), "labels")
+        return _check(tuple(name.strip() for name in given.split(",")), "labels")
     path = Path(given)
+    if isinstance(given, str) and not path.suffix and "/" not in given and not path.exists():
+        return (given,)
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise SpecError(
-            f"labels {str(given)!r}: expected names such as cat,dog (of one label: cat,), or a file of them: {reason}"
-        ) from None
+        raise SpecError(f"labels {str(given)!r}: expected names such as cat,dog, or a file of them: {reason}") from None
     if path.suffix.lower() == ".json":
         try:
             return _check(order_labels(json.loads(text), path.name), path.name)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from export.errors import SpecError
 from export.importers.changes.change import Change
+from export.importers.changes.shapes import FixDefaults
 from export.importers.facts import Fact, Facts, Ledger
 from export.importers.flags import show_flag
 from export.importers.labels import read_labels
@@ -20,9 +21,10 @@ from export.importers.planning.detection import plan_detection
 from export.importers.planning.draft import Draft
 from export.importers.planning.pictures import plan_picture
 from export.importers.planning.rows import plan_classes, plan_masks, plan_numbers, plan_vectors
-from export.importers.sources.source import Found
+from export.importers.sources.source import Found, OnnxModel
 from export.spec.description import ModelDescription
-from model_store.manifest import Batching, describe
+from model_store.graph import MAIN, Graph, Tensor
+from model_store.manifest import Batching, Manifest, describe
 
 _TASKS = {
     "classify": plan_classes,
@@ -38,6 +40,8 @@ class Plan:
     """What an import will do."""
 
     kind: str
+    graph: Graph
+    """Its inputs and outputs before the changes."""
     facts: Mapping[str, Fact]
     """By path, in the order in which they are shown."""
     changes: tuple[Change, ...]
@@ -60,6 +64,7 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
         raise SpecError(f"the model has no name: give {show_flag('name')}")
     draft = Draft(ledger, found)
     _plan_task(draft)
+    _fix_defaults(draft)
     if isinstance(given := ledger.get("labels"), str):
         ledger.replace("labels", read_labels(given))
     plan_picture(draft)
@@ -68,11 +73,14 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
         _TASKS[task](draft)
     draft.drop_outputs()
     ledger.check_complete(draft.name)
+    description = _describe(draft, found)
+    _check(draft, description)
     return Plan(
         kind=found.kind,
+        graph=found.model.graph,
         facts={path: ledger.facts[path] for path in list_paths() if path in ledger.facts},
         changes=(*found.changes, *draft.changes),
-        description=_describe(draft, found),
+        description=description,
         notes=(*found.notes, *draft.notes),
     )
 
@@ -94,6 +102,14 @@ def _plan_task(draft: Draft) -> None:
         ledger.guess("task", "tensors", f"nothing says what the model is for; {show_flag('task')} says it")
 
 
+def _fix_defaults(draft: Draft) -> None:
+    """Take defaults of inputs as constants: a caller of a task sends none of them."""
+    names = [tensor.name for tensor in draft.inputs if tensor.optional]
+    if names and draft.ledger.get("task") != "tensors" and isinstance(draft.found.model, OnnxModel):
+        draft.changes.append(FixDefaults(names))
+        draft.inputs = [tensor for tensor in draft.inputs if not tensor.optional]
+
+
 def _describe(draft: Draft, found: Found) -> ModelDescription:
     ledger = draft.ledger
     said = {field: ledger.get(field) for field in ("name", "task", "licence", "data")}
@@ -104,3 +120,19 @@ def _describe(draft: Draft, found: Found) -> ModelDescription:
         raise SpecError(f"{draft.name}: {describe(error)}") from None
     fields = {"labels": labels, "description": ledger.get("description") or "", "batching": batching}
     return ModelDescription(**{**said, **fields, **draft.fields, **found.more})
+
+
+def _check(draft: Draft, description: ModelDescription) -> None:
+    """Raise SpecError if the description does not fit the changed graph, whose rows are taken to be on axis 0."""
+    if description.task == "tensors":
+        return
+
+    def place(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(t.model_copy(update={"batch_axis": 0}) if t.shape else t for t in tensors)
+
+    kept = [tensor for tensor in draft.outputs if not draft.answers or tensor.name in draft.answers]
+    graph = Graph(file="main.onnx", inputs=place(draft.inputs), outputs=place(kept))
+    try:
+        Manifest(**description.in_manifest(), graphs={MAIN: graph})
+    except ValidationError as error:
+        raise SpecError(f"{draft.name}: the graph does not fit what is said of it: {describe(error)}") from None

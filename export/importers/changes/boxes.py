@@ -180,7 +180,8 @@ class WholeClasses:
 
     def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
         kept = dict(outputs)
-        return {**kept, self.new: kept.pop(self.classes).astype(np.int64)}
+        classes = kept.pop(self.classes)
+        return {**kept, self.new: classes.astype(np.int64)}
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,29 @@ class KeepOutputs:
 
 
 @dataclass(frozen=True)
+class FixDefaults:
+    """Inputs that have a default value, such as the weights in old files, are no longer inputs."""
+
+    names: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"{len(self.names)} inputs with a default value, such as {self.names[0]!r}, keep it: they are weights"
+
+    def apply(self, model: onnx.ModelProto) -> None:
+        kept = [value for value in model.graph.input if value.name not in self.names]
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+        model.ir_version = max(model.ir_version, _FIRST_WITH_CONSTANTS)
+
+    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
+        return dict(outputs)
+
+
+_FIRST_WITH_CONSTANTS = 4
+"""The first version of the format in which weights need not be inputs."""
+
+
+@dataclass(frozen=True)
 class FreeSizes:
     """Declared sizes of the inputs become free: the batch, and the sides of pictures. No operator changes."""
 

@@ -31,12 +31,14 @@ class Draft:
     """Of the description."""
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
-    """The outputs after the changes so far."""
+    """The inputs and outputs after the changes so far."""
     answers: set[str] = field(default_factory=set)
     """The outputs that the task reads."""
 
     def __post_init__(self) -> None:
+        self.inputs = list(self.found.model.graph.inputs)
         self.outputs = list(self.found.model.graph.outputs)
 
     @cached_property

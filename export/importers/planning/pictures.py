@@ -22,6 +22,8 @@ _KNOWN = (
 def plan_picture(draft: Draft) -> None:
     """Set ``image``, if the task takes pictures. Raises SpecError."""
     ledger, task = draft.ledger, draft.ledger.get("task")
+    if task == "tensors" and ledger.get("free_sizes"):
+        _free_tensor(draft)
     if task not in (*_NEED, *_MAY) or (ledger.get("rows") == "numbers" and task in _MAY):
         return
     tensor = _find_input(draft)
@@ -73,6 +75,14 @@ _SAME = (
     "padded",
 )
 """The facts that the manifest has by the same name."""
+
+
+def _free_tensor(draft: Draft) -> None:
+    """Free the sizes of an input that looks like a picture, for callers of the tensor routes."""
+    tensor = _find_input(draft)
+    layout = _find_layout(draft, tensor)[0] if tensor is not None else None
+    if tensor is not None and layout is not None:
+        _free_sizes(draft, tensor, (2, 3) if layout == "NCHW" else (1, 2))
 
 
 def _shape(tensor: Tensor) -> str:
@@ -153,7 +163,9 @@ def _free_sizes(draft: Draft, tensor: Tensor, sides: Sequence[int]) -> Tensor:
     for number, output in enumerate(draft.outputs):
         free = [f"{output.name}_{a}" if a == 0 or a >= 2 else size for a, size in enumerate(output.shape)]
         draft.outputs[number] = output.model_copy(update={"shape": tuple(free)})
-    return tensor.model_copy(update={"shape": tuple(shape)})
+    freed = tensor.model_copy(update={"shape": tuple(shape)})
+    draft.inputs = [freed if one.name == tensor.name else one for one in draft.inputs]
+    return freed
 
 
 def _find_size(draft: Draft, declared: Sequence[int | str], asked: list[str]) -> tuple[int, int] | None:

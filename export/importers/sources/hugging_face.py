@@ -111,9 +111,11 @@ def read_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Fact]
     if task == "detect":
         facts |= _read_boxes(str(config.get("model_type")))
     notes: list[str] = []
+    if "labels" in facts and facts["labels"].value[0] == "LABEL_0":
+        notes.append(f"the labels of {CONFIG} are placeholders: --labels gives them names")
     if has_pictures:
-        picture, notes = read_processor(read_json(folder / PROCESSOR), PROCESSOR)
-        facts |= picture
+        picture, remarks = read_processor(read_json(folder / PROCESSOR), PROCESSOR)
+        facts, notes = facts | picture, notes + remarks
     if licence := _read_licence(folder):
         facts["licence"] = licence
     return facts, notes

@@ -69,6 +69,7 @@ def _load(folder: Path, config: Mapping[str, Any]) -> torch.nn.Module:
             f"{folder}: transformers {transformers.__version__} has no {architecture}: install a newer one, or put an "
             "ONNX file into the folder"
         )
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         module: torch.nn.Module = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except Exception as error:  # transformers raises many types

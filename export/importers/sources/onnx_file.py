@@ -31,6 +31,7 @@ class OnnxFile:
 
 def name_of(path: Path) -> dict[str, Fact]:
     """The name of a file or folder as a model's name, if it can be one."""
+    path = path.absolute()
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem if path.is_file() else path.name).strip("-._")
     return {"name": Fact(name, f"the name of {path.name}")} if name else {}
 

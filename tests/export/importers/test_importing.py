@@ -1,0 +1,287 @@
+"""`sluice import` reads, plans, changes, proves and publishes; what it publishes loads and answers."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image as Pillow
+
+from export.errors import ExportError, ParityError
+from export.importers.changes.change import Arrays
+from export.importers.changes.classes import AddProbabilities
+from export.importers.proof import make_rows, prove_changes
+from export.importers.sources.onnx_file import describe_onnx
+from model_store import Store
+from service.models.loading import LoadedVersion, load_version
+from service.settings import Settings
+from sluice import main
+from tests.support.models.text import make_model
+
+SETTINGS = Settings(provider="cpu", max_rows=8)
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+CLASSIFIER = (
+    "float[{batch},3,8,8] x => float[{batch},3] y",
+    "m = ReduceMean<keepdims=0>(x, [2, 3]) y = MatMul(m, weights)",
+)
+SAID = ["--labels", "red,green,blue", "--scale", "1/255", "--order", "RGB", "--resize", "stretch"]
+
+
+def write_classifier(folder: Path, batch: int | str = "batch") -> Path:
+    """Three colours by the mean of each channel."""
+    path = folder / "colours.onnx"
+    signature = CLASSIFIER[0].format(batch=batch)
+    path.write_bytes(make_model(signature, CLASSIFIER[1], weights=9 * np.eye(3, dtype=np.float32)))
+    return path
+
+
+def write_pictures(folder: Path, each: int = 2) -> Path:
+    """A sub-folder for each colour, with pictures in it."""
+    for name, colour in COLOURS.items():
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            picture = Pillow.new("RGB", (10 + number, 12), tuple(level * (9 - number) // 9 for level in colour))
+            picture.save(folder / name / f"{number}.png")
+    return folder
+
+
+def load(store: Path, name: str) -> LoadedVersion:
+    return load_version(Store(store).find(name), SETTINGS)
+
+
+def run(*arguments: object) -> int:
+    return main(["import", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("batch", ["batch", 1, 4])
+def test_classifier_is_imported(tmp_path: Path, batch: int | str) -> None:
+    """A file with scores becomes a version that classifies pictures, also where its batch is fixed."""
+    more = ["--free-sizes", "--size", "8"] if batch == 4 else []
+    code = run(
+        write_classifier(tmp_path, batch), *SAID, *more, "--store", tmp_path / "store", "--description", "Colours"
+    )
+    loaded = load(tmp_path / "store", "colours")
+    assert code == 0
+    assert (loaded.rows.verdict, loaded.max_rows, loaded.golden_error) == ("proved", 8, 0)
+    manifest = loaded.manifest
+    assert (manifest.task, manifest.labels, manifest.description) == ("classify", tuple(COLOURS), "Colours")
+    assert manifest.parity is not None
+    assert len(manifest.parity.rungs) == 8
+    assert manifest.golden is not None
+    assert manifest.golden.rows == 8
+    assert manifest.image is not None
+    assert manifest.image.height == 8
+
+
+def test_samples_and_evaluation_are_stored(tmp_path: Path) -> None:
+    """Pictures give golden samples and statistics, and labelled ones the quality."""
+    pictures = write_pictures(tmp_path / "pictures")
+    given = ["--samples", pictures, "--evaluate", pictures, "--bar", "accuracy=1"]
+    assert run(write_classifier(tmp_path), *SAID, *given, "--store", tmp_path / "store") == 0
+    manifest = load(tmp_path / "store", "colours").manifest
+    assert manifest.quality is not None
+    assert (manifest.quality.rows, dict(manifest.quality.bar)) == (6, {"accuracy": 1.0})
+    assert manifest.quality.metrics["accuracy"] == 1
+    assert 0.9 < manifest.quality.metrics["calibration"] <= 1
+    assert {one.tensor for one in manifest.statistics} == {"x", "y", "probabilities"}
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (["--bar", "accuracy=0.5"], "--bar: expected --evaluate too"),
+        (["--bar", "speed=1", "--evaluate", "pictures"], "--bar speed: expected one of accuracy, top5_accuracy"),
+        (["--evaluate", "absent"], "expected a folder with a sub-folder for each label"),
+        (["--evaluate", "others"], "1 labels are not those of the model, such as 'pink': expected names like red"),
+        (["--samples", "empty"], "expected pictures .* the folder has none"),
+        (["--samples", "samples.npz"], "'z' is no input: expected x"),
+        (["--evaluate", "wrong"], "below the bar: accuracy: expected at least 1"),
+    ],
+    ids=["no rows", "metric", "absent", "labels", "empty", "names", "bar"],
+)
+def test_samples_that_do_not_fit_are_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    given: list[str],
+    complaint: str,
+) -> None:
+    """The error says what was expected, and nothing is published."""
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tmp_path / "pictures")
+    write_pictures(tmp_path / "others")
+    (tmp_path / "others" / "red").rename(tmp_path / "others" / "pink")
+    write_pictures(tmp_path / "wrong")
+    for old, new in (("red", "x"), ("blue", "red"), ("x", "blue")):
+        (tmp_path / "wrong" / old).rename(tmp_path / "wrong" / new)
+    (tmp_path / "empty").mkdir()
+    np.savez(tmp_path / "samples.npz", z=np.zeros((2, 3, 8, 8)))
+    bar = ["--bar", "accuracy=1"] if "wrong" in given else []
+    assert run(write_classifier(tmp_path), *SAID, *given, *bar, "--store", "store") == 1
+    error = capfd.readouterr().err
+    assert re.search(complaint, error.replace("\n", " ")), error
+    assert not (tmp_path / "store").exists()
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints every fact with its origin, and the changes of the graph."""
+    arguments = [write_classifier(tmp_path, 1), *SAID, "--store", tmp_path / "store", "--dry-run"]
+    assert run(*arguments) == 0
+    shown = capsys.readouterr().out
+    for part in (
+        "3: red, green, blue",
+        "--labels",
+        "guess",
+        "softmax of 'y'",
+        "axis 0 is fixed at 1",
+        "'x' FP32 [1, 3",
+    ):
+        assert part in shown
+    assert run(*arguments, "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert {"fact": "picture.order", "value": "RGB", "origin": "--order", "guess": False} in record["facts"]
+    assert len(record["changes"]) == 2
+    assert not (tmp_path / "store").exists()
+
+
+def test_file_beside_the_model_says_what_it_does_not(tmp_path: Path) -> None:
+    """A model.toml has the same facts as the options, which win over it."""
+    path = write_classifier(tmp_path)
+    (tmp_path / "names.txt").write_text("red\ngreen\nblue\n")
+    (tmp_path / "model.toml").write_text(
+        'name = "by-file"\nlabels = "names.txt"\nlicence = "MIT"\n'
+        '[picture]\nscale = "1/255"\nmean = [0.5, 0.5, 0.5]\norder = "BGR"\nresize = "crop"\n'
+    )
+    assert run(path, "--order", "RGB", "--store", tmp_path / "store") == 0
+    manifest = load(tmp_path / "store", "by-file").manifest
+    assert manifest.image is not None
+    assert (manifest.image.order, manifest.image.resize, manifest.image.offset) == ("RGB", "crop", -0.5)
+    assert (manifest.labels, manifest.licence) == (tuple(COLOURS), "MIT")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("lables = ['a']", "model.toml: lables: unknown field"),
+        ("[picture]\nscale = 'x'", "picture.scale: expected a number, or a fraction such as 1/255, got 'x'"),
+        ("task = ", "model.toml: Invalid value"),
+    ],
+)
+def test_file_beside_the_model_is_checked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, complaint: str
+) -> None:
+    """An unknown field, a wrong value and broken TOML are errors that name the place."""
+    (tmp_path / "model.toml").write_text(text)
+    assert run(write_classifier(tmp_path), "--store", tmp_path / "store") == 1
+    assert complaint in " ".join(capfd.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (["--mean", "a"], "--mean: expected a number"),
+        (["--size", "3x"], "--size: expected a side such as 224"),
+        (["--bar", "x"], "--bar x: expected METRIC=VALUE"),
+        (["--task", "see"], "--task: expected 'classify'"),
+    ],
+)
+def test_options_are_checked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], given: list[str], complaint: str
+) -> None:
+    """A wrong value is wrong usage, and the message names the option."""
+    assert run(tmp_path / "x.onnx", *given) == 2
+    assert complaint in capfd.readouterr().err
+
+
+def test_what_is_no_source_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The error lists what can be imported."""
+    assert run(tmp_path / "absent") == 1
+    assert "there is no such file or folder: expected one of: a Hugging Face folder" in capfd.readouterr().err
+    (tmp_path / "readme.txt").touch()
+    assert run(tmp_path) == 1
+    assert "the folder holds readme.txt" in capfd.readouterr().err
+
+
+def test_weights_in_other_files_are_imported(tmp_path: Path) -> None:
+    """They are read from beside the file, and published with it."""
+    path = write_classifier(tmp_path)
+    model = onnx.load(path)
+    onnx.save_model(model, path, save_as_external_data=True, location="weights.bin", size_threshold=60)  # not the axes
+    assert run(path, *SAID, "--store", tmp_path / "store") == 0
+    assert "weights.bin" in load(tmp_path / "store", "colours").manifest.files
+
+
+def test_graph_with_suppression_inside_serves_row_by_row(tmp_path: Path) -> None:
+    """As many boxes as it finds for one picture become a fixed number, and each picture is a run of its own."""
+    path = tmp_path / "detector.onnx"
+    path.write_bytes(
+        make_model(
+            "float[1,3,8,8] x => float[n,4] boxes, float[n] scores",
+            """
+            flat = Reshape(x, [1, -1, 4])
+            low = Slice(flat, [0], [2], [2]) width = Slice(flat, [2], [4], [2]) high = Add(low, width)
+            b = Concat<axis=2>(low, high)
+            all = Sigmoid(flat) s = ReduceMax<keepdims=1>(all, [2]) t = Transpose<perm=[0,2,1]>(s)
+            found = NonMaxSuppression(b, t, most, limit, limit)
+            at = Slice(found, [2], [3], [1]) places = Reshape(at, [-1])
+            rows = Reshape(b, [-1, 4]) boxes = Gather(rows, places)
+            one = Reshape(s, [-1]) scores = Gather(one, places)
+            """,
+            most=np.array([100]),
+            limit=np.array([0.5], np.float32),
+        )
+    )
+    said = ["--task", "detect", "--labels", "thing", *SAID[2:], "--box-format", "ltrb", "--box-units", "pixels"]
+    more = ["--activation", "none", "--overlap", "none", "--max-detections", "20"]
+    assert run(path, *said, *more, "--store", tmp_path / "store") == 0
+    loaded = load(tmp_path / "store", "detector")
+    assert (loaded.max_rows, loaded.signature.batches) == (1, True)
+    assert [output.shape for output in loaded.signature.graph.outputs] == [(1, 20, 4), (1, 20)]
+    assert loaded.manifest.detection is not None
+    assert loaded.manifest.detection.overlap is None
+
+
+class Wrong(AddProbabilities):
+    """A change whose operators do not do what it says."""
+
+    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
+        return {name: 1.001 * array for name, array in super().expect(inputs, outputs).items()}
+
+
+def test_change_that_does_something_else_is_found() -> None:
+    """The proof names the output and the difference."""
+    content = make_model(CLASSIFIER[0].format(batch="n"), CLASSIFIER[1], weights=np.eye(3, dtype=np.float32))
+    model = describe_onnx("m", content, {})
+    changed = onnx.load_model_from_string(content)
+    AddProbabilities("y", "p", "softmax").apply(changed)
+    rows = make_rows(model.graph, None)
+    with pytest.raises(
+        ParityError, match=r"output 'y' of the changed graph, row 0 .*: differs .* by [\d.e-]+, 0\.001 of"
+    ):
+        prove_changes("m", model, changed.SerializeToString(), [Wrong("y", "p", "softmax")], rows, "")
+
+
+def test_rows_on_which_the_graph_fails_are_named() -> None:
+    """The error says which shapes were tried and what to give."""
+    content = make_model("float[n,k] x => float[n,2] y", "y = MatMul(x, w[3,2])")
+    model = describe_onnx("m", content, {})
+    with pytest.raises(ExportError, match=r"ONNX Runtime fails on a row of .*\(1, 8\).*: give --samples"):
+        prove_changes("m", model, content, [], make_rows(model.graph, None), "")
+
+
+def test_converted_graph_is_proved_against_what_it_was_made_of() -> None:
+    """A source may bring the original: the graph must then give what that gives."""
+    content = make_model("float[n,3] x => float[n,3] y", "y = Relu(x)")
+    rows: dict[str, Any] = {"x": np.array([[1, -1, 2]], np.float32)}
+    model = describe_onnx("m", content, {})
+
+    def with_original(factor: float) -> Any:
+        return dataclasses.replace(model, original=lambda given: {"y": np.maximum(given["x"], 0) * np.float32(factor)})
+
+    assert prove_changes("m", with_original(1), content, [], rows, "samples").rungs[0].max_abs_error == 0
+    with pytest.raises(ParityError, match="output 'y'"):
+        prove_changes("m", with_original(2), content, [], rows, "samples")
