@@ -1,7 +1,7 @@
 """Boxes as left, top, right, bottom in pixels; scores of labels; a fixed number of candidates."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import onnx
@@ -195,6 +195,7 @@ class FixCandidates:
     scores: str
     classes: str | None
     count: int
+    sorts: ClassVar = True
 
     def __str__(self) -> str:
         return f"the {self.count} best candidates, best first, filled up with candidates of score 0"

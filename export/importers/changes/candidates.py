@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -59,6 +60,7 @@ class BestCandidates:
     stop: int
     factor: int | None
     count: int
+    sorts: ClassVar = True
 
     def __str__(self) -> str:
         return f"{self.new!r}: of {self.output!r} the {self.count} candidates with the highest scores, best first"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import onnx
@@ -42,6 +42,7 @@ class ReadHeatMap:
     peaks: bool
     """Whether only places count that no neighbour exceeds: the maximum over 3 x 3 cells of a label."""
     count: int
+    sorts: ClassVar = True
 
     def __str__(self) -> str:
         what = "peaks" if self.peaks else "places"
