@@ -7,8 +7,9 @@ from export.importers.sources.hugging_face import HuggingFace
 from export.importers.sources.onnx_file import OnnxFile
 from export.importers.sources.source import Source
 from export.importers.sources.triton_folder import TritonFolder
+from export.importers.sources.ultralytics import Ultralytics
 
-SOURCES: tuple[Source, ...] = (HuggingFace(), TritonFolder(), OnnxFile())
+SOURCES: tuple[Source, ...] = (HuggingFace(), TritonFolder(), Ultralytics(), OnnxFile())
 """The first one that claims a path reads it."""
 
 
