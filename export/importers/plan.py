@@ -72,7 +72,7 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     if task in _TASKS:
         _TASKS[task](draft)
     draft.drop_outputs()
-    ledger.check_complete(draft.name)
+    ledger.check_complete(draft.name, (*found.notes, *draft.notes))
     description = _describe(draft, found)
     _check(draft, description)
     return Plan(
