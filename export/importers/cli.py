@@ -35,25 +35,35 @@ from model_store.graphs.batch import has_single_rows
 from model_store.manifest import reword
 
 _MOST_SHOWN = 60
+_GROUPS = {
+    "": "the model, its samples and quality",
+    "picture": "how a picture becomes its input",
+    "boxes": "outputs with boxes",
+    "vectors": "outputs with vectors",
+}
+"""Titles of the options, by the first part of their facts' paths."""
 
 
 def import_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``sluice import``."""
     parser.description = (
-        "Publish a model of another tool: an ONNX file, a Triton model folder, or a local Hugging Face folder. What "
-        "the source does not say is said by options, or by a model.toml beside the file. See docs/import.md."
+        "Publish a model of another tool: an ONNX file (also of Ultralytics), a Triton model folder, or a local folder "
+        "of Hugging Face or timm. What the source does not say is said by options, or by a model.toml beside the file. "
+        "See docs/import.md."
     )
     parser.add_argument("source", metavar="SOURCE", type=Path, help="a file or a folder")
     parser.add_argument("--dry-run", action="store_true", help="show the plan, and where each fact is from; no writing")
+    groups = {name: parser.add_argument_group(title) for name, title in _GROUPS.items()}
     for path, flag in FLAGS.items():
+        group = groups[path.rpartition(".")[0]]
         if flag.kind in ("yes", "no"):
             value = flag.kind == "yes"
-            parser.add_argument(flag.name, dest=path, action="store_const", const=value, help=flag.help)
+            group.add_argument(flag.name, dest=path, action="store_const", const=value, help=flag.help)
         elif path == "bar":
-            parser.add_argument(flag.name, dest=path, action="append", metavar=flag.metavar, help=flag.help)
+            group.add_argument(flag.name, dest=path, action="append", metavar=flag.metavar, help=flag.help)
         else:
             kind = int if flag.kind == "whole" else str
-            parser.add_argument(flag.name, dest=path, type=kind, metavar=flag.metavar, help=flag.help)
+            group.add_argument(flag.name, dest=path, type=kind, metavar=flag.metavar, help=flag.help)
     parser.add_argument("--store", type=Path, default=None, help="where to publish (default: $SLUICE_STORE)")
     parser.add_argument("--json", action="store_true", help="print the plan or the result as JSON")
 

@@ -1,6 +1,6 @@
-"""The quality of a classifier on labelled rows: accuracy, accuracy of the five best, calibration."""
+"""The quality on labelled rows: accuracy and calibration of labels, and how well vectors tell same from different."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +11,33 @@ from export.importers.samples import Reader
 from export.spec.description import ModelDescription
 from export.zoo.quality.calibration import measure_calibration_error
 from model_store.manifest import Quality
+from model_store.tasks import Embedding
 
 _CHUNK_ROWS = 16
 _TOP = 5
-METRICS = ("accuracy", "top5_accuracy", "calibration")
+METRICS = {
+    "classify": ("accuracy", "top5_accuracy", "calibration"),
+    "embed": ("auroc", "balanced_accuracy", "best_threshold"),
+}
+"""What is measured, by task. ``calibration`` is 1 minus the expected calibration error."""
+_MOST_VECTORS = 2000
+"""All pairs of so many vectors are compared."""
 
 
 def check_evaluation(description: ModelDescription, bar: Mapping[str, float], has_data: bool) -> None:
     """Raise SpecError if there is nothing to evaluate by, or the bar names what is not measured."""
-    unknown = sorted(set(bar) - set(METRICS))
-    if unknown:
-        raise SpecError(f"{description.name}: --bar {unknown[0]}: expected one of {', '.join(METRICS)}")
+    metrics = METRICS.get(description.task, ())
+    unknown = sorted(set(bar) - set(metrics))
+    if unknown and metrics:
+        raise SpecError(f"{description.name}: --bar {unknown[0]}: expected one of {', '.join(metrics)}")
     if bar and not has_data:
         raise SpecError(f"{description.name}: --bar: expected --evaluate too, which names the labelled rows")
-    if has_data and (description.task != "classify" or description.classes is None or description.classes.multi_label):
+    several = description.classes is not None and description.classes.multi_label
+    if has_data and (not metrics or several):
+        task = f"{description.task} with several labels for a row" if several else description.task
         raise SpecError(
-            f"{description.name}: --evaluate: expected the task classify with one label for each row, got "
-            f"{description.task}: measure others in a spec, and publish it by `sluice export`"
+            f"{description.name}: --evaluate: expected the task {' or '.join(METRICS)}, with one label for each row, "
+            f"got {task}: measure others in a spec, and publish it by `sluice export`"
         )
 
 
@@ -38,26 +48,72 @@ def evaluate(
     bar: Mapping[str, float],
     predict: Callable[[Arrays], Mapping[str, np.ndarray]],
 ) -> Quality:
-    """Measure on the labelled rows of ``path``. ``calibration`` is 1 minus the expected calibration error.
-
-    Raises SpecError for labels that the model does not have.
-    """
-    assert description.classes is not None  # noqa: S101  # it was checked
+    """Measure on the labelled rows of ``path``. Raises SpecError for labels that do not fit."""
     rows, labels = reader.read_labelled(path)
-    places = {label: place for place, label in enumerate(description.labels)}
+    any_size = description.image is not None and description.image.height is None
+    chunks = rows.chunks(1 if any_size else _CHUNK_ROWS)
+    if description.embedding is not None:
+        found = np.concatenate([predict(chunk)[description.embedding.output] for chunk in chunks])
+        metrics = dict(_measure_vectors(found, labels, description.embedding, path))
+    else:
+        assert description.classes is not None  # noqa: S101  # it was checked
+        truths = _find_places(description.labels, labels, path)
+        found = np.concatenate([predict(chunk)[description.classes.probabilities] for chunk in chunks])
+        metrics = dict(_measure_labels(found, truths))
+    return Quality(data=str(path), rows=len(labels), metrics=metrics, bar=dict(bar))
+
+
+def _find_places(known: Sequence[str], labels: Sequence[str], path: Path) -> np.ndarray:
+    """The positions of labels. Raises SpecError for one that the model does not have."""
+    places = {label: place for place, label in enumerate(known)}
     unknown = sorted(set(labels) - set(places))
     if unknown:
         raise SpecError(
             f"{path}: {len(unknown)} labels are not those of the model, such as {unknown[0]!r}: expected names like "
-            f"{', '.join(description.labels[:5])}"
+            f"{', '.join(known[:5])}"
         )
-    truths = np.array([places[label] for label in labels])
-    output = description.classes.probabilities
-    any_size = description.image is not None and description.image.height is None
-    found = np.concatenate([predict(chunk)[output] for chunk in rows.chunks(1 if any_size else _CHUNK_ROWS)])
-    metrics = {"accuracy": float((found.argmax(1) == truths).mean())}
-    if len(places) > _TOP:
+    return np.array([places[label] for label in labels])
+
+
+def _measure_labels(found: np.ndarray, truths: np.ndarray) -> Iterator[tuple[str, float]]:
+    yield "accuracy", float((found.argmax(1) == truths).mean())
+    if found.shape[1] > _TOP:
         best = np.argsort(-found, axis=1, kind="stable")[:, :_TOP]
-        metrics["top5_accuracy"] = float((best == truths[:, None]).any(1).mean())
-    metrics["calibration"] = 1 - measure_calibration_error(found, truths)
-    return Quality(data=str(path), rows=len(truths), metrics=metrics, bar=dict(bar))
+        yield "top5_accuracy", float((best == truths[:, None]).any(1).mean())
+    yield "calibration", 1 - measure_calibration_error(found, truths)
+
+
+def _measure_vectors(
+    found: np.ndarray, labels: Sequence[str], facts: Embedding, path: Path
+) -> Iterator[tuple[str, float]]:
+    """How well the similarity of a pair tells whether its labels are equal, over all pairs.
+
+    ``auroc`` is the share of pairs of pairs, one of equal and one of different labels, in which the former is more
+    similar. ``best_threshold`` is the cosine or distance with the best ``balanced_accuracy``: the mean of the shares
+    that are right among equal and among different ones.
+    """
+    step = -(-len(found) // _MOST_VECTORS)
+    vectors, truths = found[::step].astype(np.float64), np.array(labels[::step])
+    if facts.normalise:
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    pairs = np.triu_indices(len(vectors), 1)
+    if facts.metric == "cosine":
+        lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)
+        scores = ((vectors @ vectors.T) / np.outer(lengths, lengths))[pairs]
+    else:
+        squares = (vectors**2).sum(1)
+        distances = squares[:, None] + squares[None] - 2 * vectors @ vectors.T
+        scores = -np.sqrt(np.maximum(distances, 0))[pairs]
+    equal = (truths[:, None] == truths[None])[pairs]
+    same, different = np.sort(scores[equal]), np.sort(scores[~equal])
+    if not len(same) or not len(different):
+        raise SpecError(f"{path}: expected at least two labels, and two rows of one of them, to compare vectors")
+    below = np.searchsorted(different, same, "left")
+    ties = np.searchsorted(different, same, "right") - below
+    yield "auroc", float((below + ties / 2).mean() / len(different))
+    limits = np.unique(scores)
+    limits = np.concatenate([limits[:1], (limits[1:] + limits[:-1]) / 2])
+    right = 1 - np.searchsorted(same, limits, "left") / len(same) + np.searchsorted(different, limits) / len(different)
+    yield "balanced_accuracy", float(right.max() / 2)
+    best = float(limits[right.argmax()])
+    yield "best_threshold", best if facts.metric == "cosine" else -best

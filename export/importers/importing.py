@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.importers.changes.change import Arrays, apply_all
+from export.importers.changes.shapes import FreeSizes
 from export.importers.evaluation import check_evaluation, evaluate
 from export.importers.facts import Facts
 from export.importers.options import FILE, read_file
@@ -81,13 +82,15 @@ def _publish_onnx(
     content, parity = model.content, None
     made_up = None
     if samples is None and description.image is not None:
-        made_up = make_rows(model.graph, description.image)
+        made_up = _make_rows(model, plan)
     if plan.changes or model.original is not None:
         progress("changing the graph")
         content = apply_all(content, plan.changes)
         progress("proof against the original")
-        rows = samples or made_up or make_rows(model.graph, None)
-        origin = "samples" if samples is not None else "made-up rows"
+        # An original of fixed size runs at that size only, which need not be that of the samples.
+        frees = any(isinstance(change, FreeSizes) for change in plan.changes)
+        rows = samples if samples is not None and not frees else made_up or _make_rows(model, plan)
+        origin = "made-up rows" if rows is not samples else "samples"
         parity = prove_changes(description.name, model, content, plan.changes, rows, origin)
     quality = None
     if (measure := _measurer(plan, reader)) is not None:
@@ -96,6 +99,13 @@ def _publish_onnx(
     own: dict[str, Any] = {f.name: getattr(description, f.name) for f in fields(ModelDescription)}
     spec = OnnxSpec(**own, file=path, samples=samples, quality=quality, golden_rows=GOLDEN_ROWS)
     return publish_content(spec, content, model.external, store, progress, parity, made_up)
+
+
+def _make_rows(model: OnnxModel, plan: Plan) -> Mapping[str, np.ndarray]:
+    """Made-up rows of the sizes that the original takes, for the inputs that remain."""
+    kept = {tensor.name for tensor in plan.inputs}
+    made = make_rows(model.graph, plan.description.image)
+    return {name: array for name, array in made.items() if name in kept}
 
 
 def _predictor(name: str, content: bytes, external: Mapping[str, bytes]) -> Callable[[Arrays], Arrays]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from export.errors import SpecError
 from export.importers.changes.change import Change
+from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FixDefaults
 from export.importers.facts import Fact, Facts, Ledger
 from export.importers.flags import show_flag
@@ -42,6 +43,8 @@ class Plan:
     kind: str
     graph: Graph
     """Its inputs and outputs before the changes."""
+    inputs: tuple[Tensor, ...]
+    """Its inputs after them."""
     facts: Mapping[str, Fact]
     """By path, in the order in which they are shown."""
     changes: tuple[Change, ...]
@@ -71,6 +74,7 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     task = ledger.get("task")
     if task in _TASKS:
         _TASKS[task](draft)
+    _refuse_changes(draft)
     draft.drop_outputs()
     ledger.check_complete(draft.name, (*found.notes, *draft.notes))
     description = _describe(draft, found)
@@ -78,6 +82,7 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     return Plan(
         kind=found.kind,
         graph=found.model.graph,
+        inputs=tuple(draft.inputs),
         facts={path: ledger.facts[path] for path in list_paths() if path in ledger.facts},
         changes=(*found.changes, *draft.changes),
         description=description,
@@ -100,6 +105,18 @@ def _plan_task(draft: Draft) -> None:
         ledger.guess("task", "classify", "labels are given")
     else:
         ledger.guess("task", "tensors", f"nothing says what the model is for; {show_flag('task')} says it")
+
+
+def _refuse_changes(draft: Draft) -> None:
+    """Raise SpecError for changes of a PyTorch model: its export gives the outputs that the manifest describes."""
+    if isinstance(draft.found.model, OnnxModel):
+        return
+    others = [str(change) for change in draft.changes if not isinstance(change, AddProbabilities)]
+    if others:
+        raise SpecError(
+            f"{draft.name}: options ask for a change that the export of a PyTorch model does not need ({others[0]}): "
+            "leave them out"
+        )
 
 
 def _fix_defaults(draft: Draft) -> None:

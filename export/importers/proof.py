@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from export.errors import ExportError, ParityError
-from export.importers.changes.change import Arrays, Change, apply_all, sorts
+from export.importers.changes.change import Arrays, Change, InputChange, apply_all, sorts
 from export.importers.changes.shapes import FreeSizes
 from export.importers.sources.source import OnnxModel
 from model_store.errors import StoreError, first_line
@@ -81,16 +81,26 @@ def prove_changes(
     cases = []
     for row in range(min(_ROWS, count_rows(inputs))):
         one = {key: array[row : row + 1] for key, array in inputs.items()}
-        expected = dict(before.run(inputs, row) if before is not None else model.original(one))  # type: ignore[misc]
+        given = _restore(one, changes)
+        expected = dict(before.run(given, 0) if before is not None else model.original(given))  # type: ignore[misc]
         worst = [0.0, 0.0]
+        done = 0
         for runner, made in steps:
             for change in made:
                 expected = change.expect(one, expected)
-            got = runner.run(inputs, row)
+            done += len(made)
+            got = runner.run(_restore(one, changes[done:]), 0)
             worst = np.maximum(worst, _compare(name, expected, got, row)).tolist()
             expected = got
         cases.append(ParityCase(rows=1, seed=0, inputs=origin, max_abs_error=worst[0], max_rel_error=worst[1]))
     return Parity(atol=0.0, rtol=0.0, scale_tol=_LIMIT, rungs=tuple(cases))
+
+
+def _restore(inputs: Arrays, changes: Sequence[Change]) -> Arrays:
+    """The inputs before these changes, from those after them."""
+    for change in changes:
+        inputs = change.restore(inputs) if isinstance(change, InputChange) else inputs
+    return inputs
 
 
 def _compare(name: str, expected: Arrays, got: Arrays, row: int) -> tuple[float, float]:
@@ -141,12 +151,14 @@ def make_rows(graph: Graph, image: Image | None, rows: int = _ROWS) -> dict[str,
     if image is None or image.input not in made:
         return made
     draw = np.random.default_rng(0)
+    shape = next(tensor.shape for tensor in graph.inputs if tensor.name == image.input)
+    declared = shape[2:] if image.layout == "NCHW" else shape[1:3]
     height, width = (
-        image.height or _make_multiple(_SIDES[0], image.multiple),
-        image.width or _make_multiple(_SIDES[1], image.multiple),
+        side if isinstance(side, int) else said or _make_multiple(usual, image.multiple)
+        for side, said, usual in zip(declared, (image.height, image.width), _SIDES, strict=True)
     )
-    shape = (image.channels, height, width) if image.layout == "NCHW" else (height, width, image.channels)
-    levels = draw.integers(0, 256, (rows, *shape))
+    size = (image.channels, height, width) if image.layout == "NCHW" else (height, width, image.channels)
+    levels = draw.integers(0, 256, (rows, *size))
     # Also pictures with less contrast, because noise alone has one mean.
     dimmed = (levels * np.linspace(0.2, 1, rows).reshape(-1, 1, 1, 1)).round()
     values = dimmed * image.spread(image.scale) + image.spread(image.offset)

@@ -8,6 +8,7 @@ from export.spec import ExportSpec, Progress
 
 RECIPES: dict[str, str] = {
     "date-translator": "export.zoo.date_translator",
+    "diabetes-regressor": "export.zoo.diabetes_regressor",
     "digits-classifier": "export.zoo.digits_classifier",
     "digits-denoiser": "export.zoo.digits_denoiser",
     "digits-diffusion": "export.zoo.digits_diffusion",

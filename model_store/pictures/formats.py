@@ -18,6 +18,9 @@ from model_store.pictures.tiff import Unsupported, take_first_picture
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff", "image/bmp")
 NAMES = "JPEG, PNG, WebP, GIF, TIFF or BMP"
 
+_EXIF_TEXT = "Raw profile type exif"
+"""Where ImageMagick stores EXIF in a PNG: three lines, and then hexadecimal digits."""
+
 CheckSize = Callable[[int, int], None]
 """Raises if a picture of this width and height must not be decoded."""
 
@@ -50,15 +53,15 @@ def open_picture(content: bytes, check: CheckSize) -> Opened | None:
 
 
 def orientation_of(file: ImageFile) -> int:
-    """1 to 8. A PNG may say it after its pixels."""
-    exif = file.info.get("exif")
-    if exif is None:
-        lines = file.info.get("Raw profile type exif", "").split("\n")[3:]  # as ImageMagick stores it in a PNG
-        try:
-            exif = bytes.fromhex("".join(lines))
-        except ValueError:
-            return 1
-    return containers.read_orientation(exif)
+    """1 to 8, as far as the file is read."""
+    if isinstance(exif := file.info.get("exif"), bytes):
+        return containers.read_orientation(exif)
+    if not isinstance(text := file.info.get(_EXIF_TEXT), str):
+        return 1
+    try:
+        return containers.read_orientation(bytes.fromhex("".join(text.split("\n")[3:])))
+    except ValueError:
+        return 1
 
 
 def _open_jpeg(content: bytes, check: CheckSize) -> Opened:

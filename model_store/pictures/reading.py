@@ -116,8 +116,7 @@ def _decode(opened: Opened, facts: Image, max_pixels: int, where: str, check: Ch
         wanted = its_plan.resized if orientation < 5 else its_plan.resized[::-1]
         file.draft(mode, wanted)
     file.load()
-    if orientation == 1 and file.format == "PNG":
-        orientation = orientation_of(file)
+    if orientation == 1 and (orientation := orientation_of(file)) != 1:  # a PNG may say it after its pixels
         its_plan = _plan(size, orientation, facts)
     picture = convert(file, mode)
     turn = _UPRIGHT.get(orientation)

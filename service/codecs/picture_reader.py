@@ -12,15 +12,14 @@ from model_store.pictures.reading import CheckPlan, read_pixels, scale_pixels
 from model_store.tasks import Image
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
-MEDIA_TYPES = ("image/png", "image/jpeg")
-__all__ = ["MEDIA_TYPES", "CheckRow", "PictureFile", "decode_base64", "decode_pixels", "scale_pixels"]
+__all__ = ["CheckRow", "PictureFile", "decode_base64", "decode_pixels", "scale_pixels"]
 
 CheckRow = Callable[[int], None]
 """Raises if a row of this many elements is too large."""
 
 
 class PictureFile(NamedTuple):
-    """A row that came as a PNG or JPEG file. ``where`` names it in messages."""
+    """A row that came as a file. ``where`` names it in messages."""
 
     content: bytes | memoryview
     where: str

@@ -34,17 +34,28 @@ def to_pixels(array: np.ndarray, picture: Picture) -> np.ndarray:
     return pixels
 
 
+def to_picture(array: np.ndarray, picture: Picture) -> np.ndarray:
+    """Pixel values as people see them, uint8 [..., channels, height, width], grey or RGB, of rows as a tensor has them.
+
+    Rows that are pixels already, uint8, are in the order and layout of the tensor too.
+    """
+    pixels = to_pixels(array, picture)
+    if picture.layout == "NHWC":
+        pixels = np.moveaxis(pixels, -1, -3)
+    return pixels[..., ::-1, :, :] if picture.order == "BGR" else pixels
+
+
 def encode_png(array: np.ndarray, picture: Picture) -> bytes:
-    """One row [channels, height, width], with 1 or 3 channels, as a PNG of height x width."""
-    return _save(to_pixels(array, picture).transpose(1, 2, 0))
+    """One row, with 1 or 3 channels, as a PNG of height x width."""
+    return _save(to_picture(array, picture).transpose(1, 2, 0))
 
 
 def encode_grid(rows: np.ndarray, picture: Picture) -> bytes:
-    """Rows [n, channels, height, width], n >= 1, as one PNG, from the left, then from the top.
+    """Rows [n, ...], n >= 1, as one PNG, from the left, then from the top.
 
     There are ceil(sqrt(n)) columns, with a thin grey gap between the cells. Small rows are enlarged by a whole factor.
     """
-    pixels = to_pixels(rows, picture).transpose(0, 2, 3, 1)
+    pixels = to_picture(rows, picture).transpose(0, 2, 3, 1)
     count, height, width, channels = pixels.shape
     columns = math.isqrt(count - 1) + 1
     lines = -(-count // columns)
@@ -60,7 +71,7 @@ def encode_grid(rows: np.ndarray, picture: Picture) -> bytes:
 def encode_heat(values: np.ndarray, over: np.ndarray | None = None) -> bytes:
     """A map [height, width] as a PNG: orange where it is positive, blue where it is negative, clear at 0.
 
-    It lies over the luminance of ``over``, uint8 [channels, height, width] (see `to_pixels`), or over black. A colour
+    It lies over the luminance of ``over``, uint8 [channels, height, width] (see `to_picture`), or over black. A colour
     is strongest at the largest magnitude. What is not finite counts as 0. Small maps are enlarged as in a grid.
     """
     values = np.asarray(values)

@@ -77,10 +77,16 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until a signal. Returns the exit code: 0, or 1 or 2 if the workers could not serve."""
         loop = asyncio.get_running_loop()
+
+        def handle(number: int, _: object) -> None:
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_IGN)  # a flood of them would nest handlers
+            loop.call_soon_threadsafe(self._on_signal, number)
+
         # Handlers of the loop would be removed when it ends, and one more signal would then kill this process.
         for number in STOP_SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
-                signal.signal(number, lambda got, _: loop.call_soon_threadsafe(self._on_signal, got))
+                signal.signal(number, handle)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         places = [asyncio.create_task(self._keep(number)) for number in range(1, self._settings.workers + 1)]
         for place in places:

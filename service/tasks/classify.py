@@ -9,7 +9,7 @@ from pydantic import Field
 from model_store.manifest import Manifest
 from service.codecs.model_context import known
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
-from service.codecs.picture_writer import encode_heat, to_pixels
+from service.codecs.picture_writer import encode_heat, to_picture
 from service.codecs.rows import Group, in_order, shown_input
 from service.errors import InvalidInput
 from service.tasks.answer import Form, as_image, check_answer, check_finite
@@ -45,7 +45,7 @@ async def work(call: Call[Options]) -> Result:
     options, manifest = call.options, call.model.manifest
     if options.threshold is not None and not known(manifest.classes).multi_label:
         raise InvalidInput(f"threshold: a row has one label with model {manifest.name!r}: ask without it")
-    method = choose_method(options.explain, manifest)
+    method = choose_method(options.explain, manifest) if options.explain else None
     as_picture = call.wants_picture or options.explanation_format == "picture"
     if as_picture:
         _check_picture(call, method)
@@ -130,7 +130,7 @@ async def _draw(maps: Maps, group: Group, manifest: Manifest) -> list[bytes]:
     rows = group.inputs[known(shown_input(manifest)).name]
 
     def draw() -> list[bytes]:
-        under = [to_pixels(row, image) for row in rows] if image else [None] * len(rows)
+        under = [to_picture(row, image) for row in rows] if image else [None] * len(rows)
         return [encode_heat(values, over) for values, over in zip(maps.values, under, strict=True)]
 
     return await run_in_thread(draw, rows.size)

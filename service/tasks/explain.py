@@ -54,18 +54,16 @@ class Maps:
     stride: Sequence[int] | None = None
 
 
-def choose_method(asked: bool | Method, manifest: Manifest) -> Method | None:
+def choose_method(asked: bool | Method, manifest: Manifest) -> Method:
     """The method to use. True stands for saliency where the model has gradients, else for occlusion.
 
     Raises InvalidInput where the model cannot be explained that way; the text says which way it can.
     """
-    if asked is False:
-        return None
     tensor = shown_input(manifest)
     if tensor is None or DATATYPES[tensor.datatype].kind not in "iuf":
         raise InvalidInput(f"explain: expected a classifier of one input of numbers, model {manifest.name!r} is none")
     has_gradients = _has_gradients(manifest, tensor)
-    if asked is True:
+    if isinstance(asked, bool):
         return "saliency" if has_gradients else "occlusion"
     if asked != "occlusion" and not has_gradients:
         raise InvalidInput(
@@ -88,8 +86,15 @@ async def explain_rows(
         found = await _differentiate(rows, indices, _INTEGRATED, manifest)
     else:
         found = await _integrate(rows, indices, manifest)
+    found = _channels_first(found, manifest)
     channels = tuple(range(1, found.ndim - 2))
     return Maps(np.abs(found).max(axis=channels) if method == "saliency" else found.sum(axis=channels))
+
+
+def _channels_first(array: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """A view of rows whose last two axes are the height and the width of the picture, where they are pictures."""
+    image = manifest.image
+    return array if image is None or image.layout == "NCHW" else np.moveaxis(array, -1, -3)
 
 
 async def _differentiate(rows: np.ndarray, indices: np.ndarray, output: str, manifest: Manifest) -> np.ndarray:
@@ -143,7 +148,8 @@ async def _hide(inputs: Arrays, name: str, indices: np.ndarray, probabilities: n
     """Occlusion: each window of each row is replaced by the baseline."""
     output = known(manifest.classes).probabilities
     rows = inputs[name]
-    places = rows.shape[1:][-2:]
+    places = _channels_first(rows, manifest).shape[1:][-2:]
+    nothing = np.broadcast_to(_baseline(manifest), rows[:1].shape)
     window = [max(1, size // (_SHARE if len(places) == 2 else _SERIES_SHARE)) for size in places]
     stride = [max(1, size // 2) for size in window]
     windows = list(itertools.product(*(_cover(*sizes) for sizes in zip(places, window, stride, strict=True))))
@@ -155,7 +161,8 @@ async def _hide(inputs: Arrays, name: str, indices: np.ndarray, probabilities: n
         chosen = [row for row, _ in chunk]
         covered = {key: array[chosen] for key, array in inputs.items()}
         for i, (_, part) in enumerate(chunk):
-            covered[name][(i, ..., *part)] = _baseline(manifest)
+            view = _channels_first(covered[name], manifest)
+            view[(i, ..., *part)] = _channels_first(nothing, manifest)[(0, ..., *part)]
         outputs = await Infer(covered)
         left = check_finite(manifest.name, output, outputs[output])
         fall = probabilities[chosen, indices[chosen]] - left[np.arange(len(chunk)), indices[chosen]]

@@ -6,7 +6,7 @@ from model_store.pictures.geometry import Placement
 from model_store.tasks import Image
 from service.codecs.model_context import known
 from service.codecs.picture_reader import PictureFile, decode_base64, decode_pixels
-from service.codecs.picture_writer import to_pixels
+from service.codecs.picture_writer import to_picture
 from service.codecs.rows import Group
 from service.errors import InvalidInput
 from service.tasks.request import TaskOptions
@@ -34,9 +34,7 @@ def read_background(file: bytes | None, group: Group, call: Call[TaskOptions]) -
     image = known(call.model.manifest.image)
     if file is not None:
         return decode_pixels(file, Image(input="", channels=3), call.limits.max_pixels, "inputs[0]")[0]
-    row = to_pixels(group.inputs[image.input][0], image)
-    row = row.transpose(2, 0, 1) if image.layout == "NHWC" else row
-    return row[::-1] if image.order == "BGR" else row
+    return to_picture(group.inputs[image.input][0], image)
 
 
 def size_of(group: Group, image: Image) -> tuple[int, int]:

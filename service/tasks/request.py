@@ -7,17 +7,16 @@ from urllib.parse import parse_qsl
 from pydantic import BeforeValidator, ValidationError, ValidationInfo
 
 from model_store.manifest import describe
-from service.codecs.picture_reader import MEDIA_TYPES, PictureFile
-from service.errors import InvalidInput, UnsupportedMedia
+from model_store.pictures.formats import is_picture
+from service.codecs.picture_reader import PictureFile
+from service.errors import InvalidInput
 from service.protocol.json import parse_json, type_name
 from service.protocol.large_json import parse_object
 from service.protocol.multipart import MEDIA_TYPE as FORM
-from service.protocol.multipart import File, parse_multipart
+from service.protocol.multipart import parse_multipart
 from service.protocol.request_model import RequestModel
 
 MAX_FIELDS = 100
-_UNTOLD = "application/octet-stream"
-"""The media type of a file that says nothing: the content shows what it is."""
 
 
 class TaskRequest(NamedTuple):
@@ -73,22 +72,24 @@ FromText = BeforeValidator(_read_text)
 
 
 def read_request(body: bytes | memoryview, content_type: str, query: bytes, accept: str) -> TaskRequest:
-    """A JSON object with the rows as ``inputs``, a PNG or JPEG picture, or a form whose files are the rows.
+    """A JSON object with the rows as ``inputs``, a picture, or a form whose files are the rows.
 
-    Each may have more fields in the query string; a field that comes twice is refused. An unknown content type is read
-    as JSON, for `curl -d` always names a form. Raises InvalidInput, UnsupportedMedia.
+    Each may have more fields in the query string; a field that comes twice is refused. Whether a body is a picture is
+    decided by its first bytes, or by its content type. All else is read as JSON, for `curl -d` always names a form.
+    Raises InvalidInput.
     """
     texts = _read_query(query)
     wants_picture = prefers_picture(accept)
     media_type = content_type.partition(";")[0].strip().lower()
-    if media_type in MEDIA_TYPES:
-        return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, wants_picture)
-    if media_type.startswith("image/"):
-        raise UnsupportedMedia(f"content-type {media_type:.120}: expected {' or '.join(MEDIA_TYPES)}")
     if media_type == FORM:
         form = parse_multipart(body, content_type)
-        rows: list[Any] = [_read_file(file, i) for i, file in enumerate(form.files)]
+        rows: list[Any] = [
+            PictureFile(file.content, f"file {i} ({file.filename or file.name:.60})")
+            for i, file in enumerate(form.files)
+        ]
         return TaskRequest(_join(form.fields.items(), texts), rows or None, True, wants_picture)
+    if media_type.startswith("image/") or is_picture(body):
+        return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, wants_picture)
     fields = parse_object(body)
     inputs = fields.pop("inputs", None)
     if inputs is not None and not isinstance(inputs, list):
@@ -121,13 +122,6 @@ def _join(fields: Iterable[tuple[str, Any]], texts: Iterable[tuple[str, str]]) -
     if "inputs" in joined:
         raise InvalidInput("inputs: expected them in a JSON body, or pictures as files, got them as a text")
     return joined
-
-
-def _read_file(file: File, number: int) -> PictureFile:
-    where = f"file {number} ({file.filename or file.name:.60})"
-    if file.media_type not in (*MEDIA_TYPES, _UNTOLD):
-        raise UnsupportedMedia(f"{where}: expected {' or '.join(MEDIA_TYPES)}, got {file.media_type:.60}")
-    return PictureFile(file.content, where)
 
 
 def prefers_picture(accept: str) -> bool:

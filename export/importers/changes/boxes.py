@@ -144,6 +144,7 @@ class BestLabels:
     scores: str
     new: str
     classes: str
+    sorts: ClassVar = True
 
     def __str__(self) -> str:
         return f"{self.new!r} and {self.classes!r}: the best of {self.scores!r} for each box, and its label"

@@ -1,7 +1,7 @@
 """What a change is: operators that are added to a graph, and the same in NumPy."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -17,15 +17,24 @@ class Change(Protocol):
     ``str(change)`` says in words what it does. ``apply`` adds the operators to the model, in place, and raises
     ExportError if it does not fit. ``expect`` computes by NumPy what the changed graph must give: from the inputs and
     from the outputs before the change, the outputs after it. The import runs both and compares them, so ``expect`` must
-    not share code with ``apply``. One that orders candidates by their scores has ``sorts = True``.
+    not share code with ``apply``. One that orders or picks by scores has ``sorts = True``.
     """
 
     def apply(self, model: onnx.ModelProto) -> None: ...
     def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]: ...
 
 
+@runtime_checkable
+class InputChange(Change, Protocol):
+    """A change after which the graph takes fewer inputs."""
+
+    def restore(self, inputs: Arrays) -> Arrays:
+        """The inputs of the graph before the change, from those after it."""
+        ...
+
+
 def sorts(change: Change) -> bool:
-    """Whether a change orders candidates by their scores, so that rounding may exchange two of them."""
+    """Whether a change orders or picks by scores, so that rounding may exchange two of them."""
     return bool(getattr(change, "sorts", False))
 
 

@@ -138,6 +138,48 @@ class KeepOutputs:
 
 
 @dataclass(frozen=True)
+class FillMask:
+    """A mask [batch, height, width] that tells pictures from padding is no longer an input: all is picture.
+
+    It has the size that the graph declares, or that of the picture ``image``, [batch, channels, height, width].
+    """
+
+    mask: str
+    image: str
+    size: tuple[int, int] | None
+    dtype: str = "int64"
+
+    def __str__(self) -> str:
+        return f"the input {self.mask!r} is 1 everywhere, because pictures have no padding that the graph must know of"
+
+    def apply(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        graph.input.remove(next(value for value in graph.input if value.name == self.mask))
+        taken = add_constant(graph, "mask_axes", np.array([0] if self.size else [0, 2, 3]))
+        nodes = [
+            onnx.helper.make_node("Shape", [self.image], ["mask_picture"]),
+            onnx.helper.make_node("Gather", ["mask_picture", taken], ["mask_shape"], axis=0),
+        ]
+        shape = "mask_shape"
+        if self.size:
+            sides = add_constant(graph, "mask_sides", np.array(self.size))
+            nodes.append(onnx.helper.make_node("Concat", [shape, sides], ["mask_whole"], axis=0))
+            shape = "mask_whole"
+        one = onnx.numpy_helper.from_array(np.ones(1, self.dtype), "one")
+        nodes.append(onnx.helper.make_node("ConstantOfShape", [shape], [self.mask], value=one))
+        before = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*nodes, *before])
+
+    def restore(self, inputs: Arrays) -> Arrays:
+        rows, _, height, width = inputs[self.image].shape
+        return {**inputs, self.mask: np.ones((rows, *(self.size or (height, width))), self.dtype)}
+
+    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
+        return dict(outputs)
+
+
+@dataclass(frozen=True)
 class FixDefaults:
     """Inputs that have a default value, such as the weights in old files, are no longer inputs."""
 
@@ -162,7 +204,10 @@ _FIRST_WITH_CONSTANTS = 4
 
 @dataclass(frozen=True)
 class FreeSizes:
-    """Declared sizes of the inputs become free: the batch, and the sides of pictures. No operator changes."""
+    """Declared sizes of the inputs become free: the batch, and the sides of pictures. No operator changes.
+
+    Sizes of outputs are then what ONNX Runtime infers.
+    """
 
     axes: Sequence[tuple[str, int, str]]
     """Inputs, axes, and the names that the axes get."""
@@ -178,14 +223,12 @@ class FreeSizes:
             dimension.Clear()
             dimension.dim_param = called
         frees_rows = any(axis == 0 for _, axis, _ in self.axes)
-        for output in model.graph.output:  # what follows from the sizes of the inputs is no longer declared
+        for output in model.graph.output:
             for axis, dimension in enumerate(output.type.tensor_type.shape.dim):
+                if axis or frees_rows:
+                    dimension.Clear()
                 if axis == 0 and frees_rows:
-                    dimension.Clear()
                     dimension.dim_param = "batch"
-                elif axis >= 2:
-                    dimension.Clear()
-                    dimension.dim_param = f"{output.name}_{axis}"
         del model.graph.value_info[:]
 
     def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:

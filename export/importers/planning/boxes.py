@@ -40,7 +40,7 @@ def plan_boxes(draft: Draft) -> None:
     boxes = _plan_form(draft, boxes)
     if ledger.missing:
         return
-    if isinstance(boxes.shape[1], str) and boxes.shape[0] == 1:
+    if _counts_by_content(draft, boxes):
         scores, classes = _fix_count(draft, boxes, scores, classes)
     draft.answers |= {tensor.name for tensor in (boxes, scores, classes) if tensor is not None}
     describe_boxes(draft, boxes=boxes.name, scores=scores.name, classes=classes.name if classes else None)
@@ -67,7 +67,7 @@ def _find(draft: Draft, path: str, usual: Sequence[str], required: bool = True) 
     ledger = draft.ledger
     said = ledger.get(path)
     if said is not None:
-        return draft.find(said, show_flag(path))
+        return draft.find(said, path)
     found = [tensor for tensor in draft.outputs if tensor.name.lower() in usual]
     if len(found) == 1:
         ledger.guess(path, found[0].name, "its name")
@@ -133,6 +133,8 @@ def _plan_scores(draft: Draft, scores: Tensor, classes: Tensor | None) -> tuple[
         labels = resize(scores, draft.choose_name("classes"), scores.shape[:2], "INT64")
         draft.change(BestLabels(scores.name, best.name, labels.name), scores.name, best, labels)
         return best, labels
+    if count == 1:
+        return scores, None
     if classes is not None and classes.datatype != "INT64":
         whole = resize(classes, draft.choose_name("classes"), classes.shape, "INT64")
         draft.change(WholeClasses(classes.name, whole.name), classes.name, whole)
@@ -179,13 +181,21 @@ def _plan_form(draft: Draft, boxes: Tensor) -> Tensor:
     return made
 
 
+def _counts_by_content(draft: Draft, boxes: Tensor) -> bool:
+    """Whether the number of candidates depends on what a picture shows, and not on its size alone."""
+    if not isinstance(boxes.shape[1], str) or boxes.shape[0] != 1:
+        return False
+    image = draft.fields.get("image")
+    return (image is not None and image.height is not None) or draft.has_operator("NonMaxSuppression", "NonZero")
+
+
 def _fix_count(draft: Draft, boxes: Tensor, scores: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """A fixed number of candidates, for a graph that gives as many as it finds."""
     if len(scores.shape) == 3:
         best = resize(scores, draft.choose_name("best_scores"), scores.shape[:2])
         labels = resize(scores, draft.choose_name("classes"), scores.shape[:2], "INT64")
         draft.change(BestLabels(scores.name, best.name, labels.name), scores.name, best, labels)
-        scores, classes = best, labels
+        scores, classes = best, labels if len(draft.ledger.get("labels")) > 1 else None
     most = draft.ledger.get("boxes.max_detections") or _MOST_FOUND
     draft.changes.append(FixCandidates(boxes.name, scores.name, classes.name if classes else None, most))
     return scores, classes

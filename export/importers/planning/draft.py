@@ -9,12 +9,12 @@ import onnx
 from pydantic import ValidationError
 
 from export.errors import SpecError
-from export.importers.changes.change import Change
+from export.importers.changes.change import Change, apply_all
 from export.importers.changes.shapes import KeepOutputs
 from export.importers.facts import Ledger
-from export.importers.sources.onnx_file import find_maker
+from export.importers.sources.onnx_file import describe_onnx, find_maker, has_operator
 from export.importers.sources.source import Found, OnnxModel
-from model_store.graph import Graph, Tensor
+from model_store.graph import Tensor
 from model_store.manifest import describe
 from model_store.strict_model import StrictModel
 
@@ -34,28 +34,32 @@ class Draft:
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     """The inputs and outputs after the changes so far."""
+    content: bytes = b""
+    """The graph after the changes of the source; empty for a PyTorch model."""
     answers: set[str] = field(default_factory=set)
     """The outputs that the task reads."""
 
     def __post_init__(self) -> None:
-        self.inputs = list(self.found.model.graph.inputs)
-        self.outputs = list(self.found.model.graph.outputs)
+        model = self.found.model
+        graph = model.graph
+        if isinstance(model, OnnxModel):
+            self.content = model.content
+            if self.found.changes:
+                self.content = apply_all(model.content, self.found.changes)
+                graph = describe_onnx(self.name, self.content, model.external).graph
+        self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
 
     @cached_property
     def _taken(self) -> set[str]:
         """The names of the graph's tensors."""
         if not isinstance(self.found.model, OnnxModel):
-            return {tensor.name for tensor in self.graph.outputs}
-        graph = onnx.load_model_from_string(self.found.model.content).graph
+            return {tensor.name for tensor in self.found.model.graph.outputs}
+        graph = onnx.load_model_from_string(self.content).graph
         return {name for node in graph.node for name in node.output} | {value.name for value in graph.initializer}
 
     @property
     def name(self) -> str:
         return str(self.ledger.get("name"))
-
-    @property
-    def graph(self) -> Graph:
-        return self.found.model.graph
 
     def make(self, kind: Callable[..., StrictModel], field_name: str, **values: Any) -> Any:
         """A part of the manifest from facts; None is left out. Raises SpecError."""
@@ -64,11 +68,13 @@ class Draft:
         except ValidationError as error:
             raise SpecError(f"{self.name}: {field_name}: {describe(error)}") from None
 
-    def find(self, name: str, flag: str) -> Tensor:
-        """The output of this name. Raises SpecError, which names the option that asked for it."""
+    def find(self, name: str, path: str) -> Tensor:
+        """The output of this name, which the fact ``path`` names. Raises SpecError, which says who named it."""
         found = next((tensor for tensor in self.outputs if tensor.name == name), None)
         if found is None:
-            raise SpecError(f"{self.name}: {flag} {name}: there is no such output, only {show(self.outputs)}")
+            raise SpecError(
+                f"{self.name}: there is no output {name!r} ({self.ledger.origin(path)}), only {show(self.outputs)}"
+            )
         return found
 
     def change(self, change: Change, old: str, *made: Tensor) -> None:
@@ -79,15 +85,18 @@ class Draft:
 
     def choose_name(self, wanted: str) -> str:
         """``wanted``, or another name if the graph has a tensor of that name, inner ones included."""
-        taken = {tensor.name for tensor in (*self.graph.inputs, *self.outputs)} | self._taken
+        taken = {tensor.name for tensor in (*self.found.model.graph.inputs, *self.outputs)} | self._taken
         while wanted in taken:
             wanted += "_made"
         return wanted
 
     def maker(self, output: str) -> str:
         """The operator that makes an output of the source; "" if unknown."""
-        model = self.found.model
-        return find_maker(model.content, output) if isinstance(model, OnnxModel) and not self.found.changes else ""
+        return find_maker(self.content, output) if self.content else ""
+
+    def has_operator(self, *kinds: str) -> bool:
+        """Whether the graph of the source has one of these operators."""
+        return bool(self.content) and has_operator(self.content, kinds)
 
     def drop_outputs(self) -> None:
         """Leave out what the task does not read, so that it is neither computed nor copied."""

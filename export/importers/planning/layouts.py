@@ -23,7 +23,6 @@ from export.importers.changes.opset import RaiseOpset
 from export.importers.flags import show_flag
 from export.importers.planning.boxes import describe_boxes
 from export.importers.planning.draft import FLOATS, Draft, resize, show
-from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
 
 CANDIDATES = 1000
@@ -106,8 +105,7 @@ def add_defaults(draft: Draft, overlap: float | str, max_detections: int, origin
 
 def require_opset(draft: Draft) -> None:
     """Bring an old graph to the operators that the layouts need."""
-    model = draft.found.model
-    if isinstance(model, OnnxModel) and opset_of(onnx.load_model_from_string(model.content)) < OPSET:
+    if draft.content and opset_of(onnx.load_model_from_string(draft.content)) < OPSET:
         draft.changes.append(RaiseOpset(OPSET))
 
 

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from export.errors import SpecError
+from export.importers.changes.change import apply_all
 from export.importers.changes.shapes import FreeSizes
 from export.importers.flags import show_flag
 from export.importers.planning.draft import FLOATS, Draft, show
+from export.importers.sources.onnx_file import describe_onnx
+from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
 from model_store.tasks import Image
 
@@ -92,7 +95,7 @@ def _shape(tensor: Tensor) -> str:
 def _find_input(draft: Draft) -> Tensor | None:
     """The input that takes the picture; None if there is none, or it must be asked for."""
     ledger, task = draft.ledger, draft.ledger.get("task")
-    inputs = [tensor for tensor in draft.graph.inputs if not tensor.optional]
+    inputs = [tensor for tensor in draft.inputs if not tensor.optional]
     said = ledger.get("picture.input")
     if said is not None:
         found = [tensor for tensor in inputs if tensor.name == said]
@@ -151,21 +154,19 @@ def _find_layout(draft: Draft, tensor: Tensor) -> tuple[str | None, int]:
 
 
 def _free_sizes(draft: Draft, tensor: Tensor, sides: Sequence[int]) -> Tensor:
-    """The input with free axes, if that is asked for."""
-    if not draft.ledger.get("free_sizes"):
+    """The input with free axes, if that is asked for. A batch of 1 is freed later, with its own proof."""
+    model = draft.found.model
+    if not draft.ledger.get("free_sizes") or not isinstance(model, OnnxModel):
         return tensor
     names = {0: "batch", sides[0]: "height", sides[1]: "width"}
-    fixed = [axis for axis in names if isinstance(tensor.shape[axis], int)]
+    fixed = [axis for axis in names if isinstance(tensor.shape[axis], int) and (axis or tensor.shape[0] != 1)]
     if not fixed:
         return tensor
     draft.changes.append(FreeSizes([(tensor.name, axis, names[axis]) for axis in fixed]))
-    shape = [names[axis] if axis in fixed else size for axis, size in enumerate(tensor.shape)]
-    for number, output in enumerate(draft.outputs):
-        free = [f"{output.name}_{a}" if a == 0 or a >= 2 else size for a, size in enumerate(output.shape)]
-        draft.outputs[number] = output.model_copy(update={"shape": tuple(free)})
-    freed = tensor.model_copy(update={"shape": tuple(shape)})
-    draft.inputs = [freed if one.name == tensor.name else one for one in draft.inputs]
-    return freed
+    changed = apply_all(draft.content, draft.changes)
+    graph = describe_onnx(draft.name, changed, model.external).graph
+    draft.inputs, draft.outputs = list(graph.inputs), list(graph.outputs)
+    return next(one for one in graph.inputs if one.name == tensor.name)
 
 
 def _find_size(draft: Draft, declared: Sequence[int | str], asked: list[str]) -> tuple[int, int] | None:

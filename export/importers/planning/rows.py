@@ -77,7 +77,7 @@ def _choose(draft: Draft, what: str, fits: Callable[[Tensor], bool]) -> Tensor |
     ledger = draft.ledger
     said = ledger.get("output")
     if said is not None:
-        return draft.find(said, show_flag("output"))
+        return draft.find(said, "output")
     able = [tensor for tensor in draft.outputs if fits(tensor)]
     if len(able) == 1:
         ledger.add("output", able[0].name, f"the graph: the only output that can be {what}")

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import ExportError
+from export.importers.changes.shapes import FillMask
 from export.importers.facts import Fact, Facts
 from export.importers.labels import order_labels
 from export.importers.sources.hugging_face_pictures import read_processor
 from export.importers.sources.onnx_file import name_of, read_onnx
 from export.importers.sources.source import Found, OnnxModel, TorchModel
+from model_store.datatypes import DATATYPES
 from model_store.plain import is_onnx
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
@@ -48,11 +50,30 @@ class HuggingFace:
         file = path if path.is_file() else _find_onnx(folder)
         model: OnnxModel | TorchModel
         if file is not None:
-            model, kind = read_onnx(file), f"a Hugging Face folder, its {file.relative_to(folder)}"
+            model, kind = (
+                read_onnx(file),
+                f"a Hugging Face folder, its {file.absolute().relative_to(folder.absolute())}",
+            )
+            if any((folder / name).is_file() for name in _WEIGHTS):
+                notes.append(
+                    "its safetensors are not read, because it has an ONNX file: without that, the import "
+                    "exports them and compares the graph with PyTorch"
+                )
         else:
             model, more = _read_torch(folder, config, {**facts, **said}, task)
             kind, facts = "a Hugging Face folder, its safetensors through transformers", {**facts, **more}
-        return Found(kind=kind, facts=facts, model=model, notes=tuple(notes))
+        return Found(kind=kind, facts=facts, model=model, changes=_fill_mask(model), notes=tuple(notes))
+
+
+def _fill_mask(model: OnnxModel | TorchModel) -> tuple[FillMask, ...]:
+    """DETR takes a mask of the padding of a batch. Here pictures of one batch have one size."""
+    inputs = {tensor.name: tensor for tensor in model.graph.inputs}
+    mask = inputs.get("pixel_mask")
+    if not isinstance(model, OnnxModel) or mask is None or "pixel_values" not in inputs or len(mask.shape) != 3:
+        return ()
+    height, width = mask.shape[1:]
+    size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    return (FillMask("pixel_mask", "pixel_values", size, str(DATATYPES[mask.datatype].dtype)),)
 
 
 def _find_folder(path: Path) -> Path | None:

@@ -61,6 +61,11 @@ def _read_sizes(config: Mapping[str, Any], name: str, file: str) -> tuple[dict[s
     """Sizes and resizing, and a remark if the manifest cannot describe them."""
     if not config.get("do_resize", True):
         return {}, f"{file}: do_resize is false: callers must send pictures of the right size, or options must say how"
+    if config.get("do_pad") and config.get("pad_size"):
+        return (
+            {},
+            f"{file}: pad_size: the manifest cannot say this padding; the nearest is --resize fit with --size",
+        )
     facts: dict[str, Any] = {}
     if (filter_name := _FILTERS.get(config.get("resample", 2))) is not None:
         facts["interpolation"] = filter_name

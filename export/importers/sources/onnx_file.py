@@ -1,7 +1,7 @@
 """An ONNX file, with its weights in other files beside it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import onnx
@@ -60,3 +60,8 @@ def find_maker(content: bytes, output: str) -> str:
     while node is not None and node.op_type in ("Identity", "Cast", "Dropout") and node.input:
         node = made_by.get(node.input[0])
     return str(node.op_type) if node is not None else ""
+
+
+def has_operator(content: bytes, kinds: Collection[str]) -> bool:
+    """Whether the main graph has one of these operators."""
+    return any(node.op_type in kinds for node in onnx.load_model_from_string(content).graph.node)

@@ -11,7 +11,8 @@ add it to ``SOURCES`` in ``kinds.py``. The rest of the import does not change:
    graph, guessed, or asked for; a source does not guess. What a person says counts more, so a source says all it knows.
 4. ``Found.model`` is the graph: an ``OnnxModel``, or a ``TorchModel``, which the export proves against PyTorch.
 5. ``Found.changes`` are changes of the graph that only this kind of source needs, such as another layout of boxes; they
-   come before those of the plan. Each has its own proof: see ``changes/change.py``.
+   come before those of the plan, and the facts speak of the outputs after them. Each has its own proof: see
+   ``changes/change.py``.
 6. ``Found.more`` has fields of the manifest that no option says, such as ``table``.
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from export.errors import ExportError
 from export.importers.facts import Fact, Facts
-from export.importers.labels import order_labels
+from export.importers.labels import order_labels, read_labels
 from export.importers.sources.onnx_file import name_of, read_onnx
 from export.importers.sources.onnx_metadata import read_metadata
 from export.importers.sources.source import Found, OnnxModel
@@ -141,18 +141,27 @@ def _whole(value: Any, other: int) -> int:
 def _read_boxes(path: Path, metadata: Mapping[str, Any], graph: Graph, said: Facts) -> Iterator[tuple[str, Fact]]:
     task = metadata.get("task")
     yield "task", Fact("detect", f"metadata: task {task}" if task else "the graph: an output with three axes")
-    points = metadata.get("kpt_shape")
     if task == "pose":
-        if not isinstance(points, list | tuple) or len(points) != 2 or points[1] not in (2, 3):
-            raise ExportError(f"{path}: task pose: expected kpt_shape (points, 2 or 3) in its metadata, got {points}")
-        yield "boxes.point_size", Fact(points[1], "metadata: kpt_shape")
-        names = _name_points(metadata.get("kpt_names"), points[0])
+        points, size = _read_points(path, metadata)
+        extra = points * size
+        yield "boxes.point_size", Fact(size, "metadata: kpt_shape")
+        names = _name_points(metadata.get("kpt_names"), points)
         if names is not None:
             yield "boxes.point_names", Fact(names, "metadata: kpt_names")
+    else:
+        extra = _count_coefficients(graph)
     if "boxes.layout" not in said:
         labels = said["labels"].value if "labels" in said else metadata["names"]
-        extra = points[0] * points[1] if task == "pose" else _count_coefficients(graph)
-        yield "boxes.layout", _find_layout(path, metadata, graph, len(labels), extra)
+        count = len(read_labels(labels) if isinstance(labels, str) else labels)
+        yield "boxes.layout", _find_layout(path, metadata, graph, count, extra)
+
+
+def _read_points(path: Path, metadata: Mapping[str, Any]) -> tuple[int, int]:
+    """The number of points, and the numbers of each. Raises ExportError."""
+    found = metadata.get("kpt_shape")
+    if isinstance(found, list | tuple) and len(found) == 2 and isinstance(found[0], int) and found[1] in (2, 3):
+        return found[0], found[1]
+    raise ExportError(f"{path}: task pose: expected kpt_shape (points, 2 or 3) in its metadata, got {found}")
 
 
 def _name_points(found: Any, count: int) -> tuple[str, ...] | None:

@@ -47,8 +47,10 @@ def describe_model(model: Model, model_entry: ModelEntry, one: bool) -> dict[str
 
 
 def describe_tensor(tensor: Tensor) -> dict[str, Any]:
-    """A tensor that takes any shape has the shape [-1]."""
+    """A tensor that takes any shape has the shape [-1]. Requests have any number of rows, even if a run has one."""
     shape = [-1] if tensor.any_shape else describe_sizes(tensor.shape)
+    if tensor.batch_axis is not None:
+        shape[tensor.batch_axis] = -1
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": shape}
 
 

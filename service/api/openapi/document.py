@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
+from model_store.pictures.formats import MEDIA_TYPES, NAMES
 from service.api.openapi import task_types as types
 from service.api.openapi.examples import EXAMPLES
 from service.api.openapi.operations import (
@@ -19,7 +20,6 @@ from service.api.openapi.operations import (
     list_operations,
     ref,
 )
-from service.codecs.picture_reader import MEDIA_TYPES
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.tasks import classify, detect, embed, generate, regress, segment
@@ -27,6 +27,8 @@ from service.tasks.reconstruction import reconstruct
 from service.tasks.sequences import sequence
 
 _NOT_OF_TASKS = (403, 501)
+_ONCE = "An option goes into the body or into the query string, not into both."
+_BY_CONTENT = f" A body that begins as {NAMES} files do is a picture, whatever its content type."
 _INFORMATION: Mapping[str, str] = {
     "/models": "Cards: name, versions, labels, quality, parity, provider, ready or the reason why not",
     "/livez": "Whether the server runs",
@@ -119,7 +121,7 @@ def _describe(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "operationId": route.task.NAME,
         "summary": route.summary,
-        "description": "An option goes into the body or into the query string, not into both.",
+        "description": _ONCE + (_BY_CONTENT if route.rows is types.Row else ""),
         "tags": ["tasks"],
         "parameters": [_parameter(name, schema) for name, schema in fields.items()],
         "requestBody": {"required": True, "content": _bodies(route, fields)},
@@ -147,7 +149,7 @@ def _bodies(route: Route, fields: Mapping[str, Any]) -> dict[str, Any]:
     bodies: dict[str, Any] = {JSON: request}
     if route.rows is types.Row:
         bodies |= {kind: {"schema": binary("one row")} for kind in MEDIA_TYPES}
-        files = {"type": "array", "items": binary("one row"), "description": "PNG or JPEG files, under any names"}
+        files = {"type": "array", "items": binary("one row"), "description": f"{NAMES} files, under any names"}
         form = {"type": "object", "properties": {"files": files, **fields}}
         bodies[FORM] = {"schema": form, "encoding": {"files": {"contentType": ", ".join(MEDIA_TYPES)}}}
     return bodies

@@ -32,6 +32,20 @@ _SEA_CELSIUS = [
 ]
 """Monthly means off Peru, 2008 and 2009. NOAA, public domain."""
 
+_MEASUREMENTS = {
+    "age": 59,
+    "sex": 2,
+    "body_mass_index": 32.1,
+    "blood_pressure": 101,
+    "cholesterol": 157,
+    "ldl": 93.2,
+    "hdl": 38,
+    "cholesterol_per_hdl": 4,
+    "log_triglycerides": 4.86,
+    "glucose": 87,
+}
+"""The first row of the data (Efron et al. 2004)."""
+
 DIGITS = "digits-classifier"
 _YEARS = {"model": "sunspots-forecaster", "inputs": [_SUNSPOTS]}
 _INTERVALS = {"horizon": 5, "quantiles": [0.1, 0.9], "seed": 7}
@@ -44,6 +58,12 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
         "why": (
             "The three most probable labels of a picture, and why the first was chosen",
             {"model": DIGITS, "inputs": [_ZERO_PNG], "top_k": 3, "explain": "integrated_gradients"},
+        ),
+    },
+    "regress": {
+        "progression": (
+            "How much diabetes will progress, from ten measurements by name",
+            {"model": "diabetes-regressor", "inputs": [_MEASUREMENTS]},
         ),
     },
     "predict_sequence": {

@@ -18,7 +18,7 @@ Numbers = TypeAliasType("Numbers", "float | list[Numbers]")
 
 
 class EncodedPicture(Exact):
-    """A PNG or JPEG file in JSON."""
+    """A JPEG, PNG, WebP, GIF, TIFF or BMP file in JSON."""
 
     image: Annotated[str, Field(description="the file, in base64")]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from service.codecs.picture_reader import CheckRow
-from service.codecs.picture_writer import encode_heat, to_pixels
+from service.codecs.picture_writer import encode_heat, to_picture
 from service.codecs.rows import Group, in_order, shown_input
 from service.engine.tensors import Arrays, are_finite
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
@@ -180,4 +180,4 @@ def _show_maps(plan: Plan, found: _Found) -> list[Any]:
     if picture is None:
         return [show_row(values, None) for values in found.maps]
     pairs = zip(found.maps, found.outputs, strict=True)
-    return [as_image(encode_heat(values, to_pixels(row, picture))) for values, row in pairs]
+    return [as_image(encode_heat(values, to_picture(row, picture))) for values, row in pairs]

@@ -77,6 +77,18 @@ def test_classifier_is_imported(tmp_path: Path, batch: int | str) -> None:
     assert manifest.image.height == 8
 
 
+def test_levels_in_other_layouts_are_imported(tmp_path: Path) -> None:
+    """A graph that takes UINT8 [batch, height, width, 3] needs neither a scale nor another layout."""
+    path = tmp_path / "levels.onnx"
+    signature = "uint8[batch,8,8,3] x => float[batch,3] y"
+    path.write_bytes(make_model(signature, "f = Cast<to=1>(x) m = ReduceMean<keepdims=0>(f, [1, 2]) y = Mul(m, 0.03)"))
+    labels = ["--labels", "red,green,blue", "--activation", "softmax"]
+    assert run(path, *labels, "--order", "RGB", "--resize", "fit", "--padding", 114, "--store", tmp_path / "store") == 0
+    image = load(tmp_path / "store", "levels").manifest.image
+    assert image is not None
+    assert (image.layout, image.scale, image.offset, image.padding) == ("NHWC", 1, 0, 114)
+
+
 def test_samples_and_evaluation_are_stored(tmp_path: Path) -> None:
     """Pictures give golden samples and statistics, and labelled ones the quality."""
     pictures = write_pictures(tmp_path / "pictures")
@@ -88,6 +100,18 @@ def test_samples_and_evaluation_are_stored(tmp_path: Path) -> None:
     assert manifest.quality.metrics["accuracy"] == 1
     assert 0.9 < manifest.quality.metrics["calibration"] <= 1
     assert {one.tensor for one in manifest.statistics} == {"x", "y", "probabilities"}
+
+
+@pytest.mark.parametrize(("metric", "threshold"), [("cosine", (0.5, 0.99)), ("euclidean", (0, 0.9))])
+def test_vectors_are_judged_by_pairs(tmp_path: Path, metric: str, threshold: tuple[float, float]) -> None:
+    """Pictures of one colour are closer than those of two, and a threshold tells them apart."""
+    given = ["--evaluate", write_pictures(tmp_path / "p", 3), "--bar", "auroc=1", "--store", tmp_path / "store"]
+    path = write_classifier(tmp_path)
+    assert run(path, "--task", "embed", "--metric", metric, *SAID[2:], *given) == 0
+    quality = load(tmp_path / "store", "colours").manifest.quality
+    assert quality is not None
+    assert (quality.metrics["auroc"], quality.metrics["balanced_accuracy"]) == (1, 1)
+    assert threshold[0] - 0.01 < quality.metrics["best_threshold"] < threshold[1]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +267,28 @@ def test_graph_with_suppression_inside_serves_row_by_row(tmp_path: Path) -> None
     assert [output.shape for output in loaded.signature.graph.outputs] == [(1, 20, 4), (1, 20)]
     assert loaded.manifest.detection is not None
     assert loaded.manifest.detection.overlap is None
+
+
+def test_declared_size_of_pictures_becomes_free(tmp_path: Path) -> None:
+    """A detector that was exported for one size takes others, and its boxes follow the size of the picture."""
+    path = tmp_path / "detector.onnx"
+    path.write_bytes(
+        make_model(
+            "float[1,3,8,8] x => float[1,48,4] boxes, float[1,48,1] scores",
+            """
+            flat = Reshape(x, [1, -1, 4]) boxes = Sigmoid(flat)
+            best = ReduceMax<keepdims=1>(flat, [2]) scores = Sigmoid(best)
+            """,
+        )
+    )
+    said = ["--task", "detect", "--labels", "thing", *SAID[2:], "--box-format", "cxcywh", "--box-units", "fractions"]
+    free = ["--free-sizes", "--longest", "64", "--multiple", "4", "--store", tmp_path / "store"]
+    assert run(path, *said, *free) == 0
+    loaded = load(tmp_path / "store", "detector")
+    assert (loaded.rows.verdict, loaded.max_rows) == ("proved", 8)
+    outputs = loaded.session.run({"x": np.zeros((2, 3, 20, 12), np.float32)})
+    names = [output.name for output in loaded.signature.graph.outputs]
+    np.testing.assert_allclose(outputs[names.index("corners")][1, 0], [3, 5, 9, 15])
 
 
 class Wrong(AddProbabilities):

@@ -106,7 +106,7 @@ def test_scores_of_unknown_kind_are_asked_about() -> None:
     [
         ({"labels": ("a", "b", "c")}, r"has 2 scores, but there are 3 labels \(--labels\): name each"),
         ({"labels": ("a",)}, "one of them may mean 'none of these'"),
-        ({"labels": ("a", "b"), "output": "z"}, "--output z: there is no such output, only 'y' FP32"),
+        ({"labels": ("a", "b"), "output": "z"}, r"there is no output 'z' \(--output\), only 'y' FP32"),
         ({"labels": ("a", "b"), "picture.size": 9}, r"is 9 x 9 \(--picture.size\), but the graph takes 8 x 8: leave"),
         ({"labels": ("a", "b"), "picture.longest": 9}, "longest.*expected no longest|no longest"),
         ({"labels": ("a", "b"), "picture.std": 0.0}, "scale and std: expected numbers other than 0"),

@@ -16,6 +16,7 @@ from export import ExportError, OnnxSpec, QualityError, SpecError, publish
 from model_store import Store
 from model_store.manifest import Quality
 from model_store.tasks import Classes, Embedding, Image
+from service.api.info.metadata import describe_tensor
 from service.codecs.picture_reader import PictureFile
 from service.models.loading import load_version
 from service.settings import Settings
@@ -138,14 +139,13 @@ def test_published_file_classifies_pictures(describe: Make, store: Store, batch:
     ],
     ids=["mixing", "fixed"],
 )
-def test_rows_that_are_not_independent_are_runs_of_their_own(
-    describe: Callable[..., OnnxSpec], store: Store, content: bytes
-) -> None:
+def test_rows_that_are_not_independent_are_runs_of_their_own(describe: Make, store: Store, content: bytes) -> None:
     """A task speaks of rows also where a graph takes only one at a time: the server then runs each by itself."""
     others = {"task": "embed", "classes": None, "image": None, "labels": (), "embedding": Embedding(output="y")}
     loaded = load_version(publish(describe(content, **others), store), SETTINGS)
     assert (loaded.max_rows, loaded.signature.batches, loaded.golden_error) == (1, True, 0)
     assert loaded.signature.check({"x": np.ones((3, 2), np.float32)}).number == 3
+    assert describe_tensor(loaded.signature.graph.inputs[0])["shape"] == [-1, 2]
 
 
 def encode(pixels: np.ndarray) -> bytes:

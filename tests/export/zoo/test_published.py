@@ -16,6 +16,7 @@ LARGEST_BYTES |= {"digits-classifier": 1_000_000, "sunspots-forecaster": 100_000
 
 
 MEASURED: dict[str, tuple[float, dict[str, float], Callable[[Mapping[str, float]], bool]]] = {
+    "diabetes-regressor": (0.001, {"r2": 0.4}, lambda m: m["mae"] < 0.7 * m["mae_of_mean"]),
     "digits-classifier": (1 / 450, {"accuracy": 0.99}, lambda m: m["ece"] <= 0.02),
     "digits-denoiser": (
         3 / 450,
@@ -58,6 +59,7 @@ def test_published_model_reaches_its_bar(name):
     pytest.importorskip("torch")
     recipe, model = load_recipe(name), Reference(name)
     given = {
+        "diabetes-regressor": lambda: (recipe.load_parts()[1],),
         "digits-vae": lambda: (load_digits().test, model.manifest.reconstruction.threshold),
         "elnino-forecaster": lambda: (recipe.load_parts(),),
         "sunspots-forecaster": lambda: (recipe.load_parts(),),

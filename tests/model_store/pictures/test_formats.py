@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 from PIL import ImageOps
+from PIL.PngImagePlugin import PngInfo
 from sklearn.datasets import load_sample_image
 
 from model_store.errors import UnreadablePicture
@@ -134,6 +135,31 @@ def test_picture_is_made_upright_in_every_format(kind: str, options: dict[str, A
     row, placement = read_picture(content, FACTS, 10_000, "it")
     assert np.abs(row - np.asarray(upright)).max() <= 0
     assert placement[:2] == upright.size
+
+
+def test_orientation_in_a_text_of_a_png_counts() -> None:
+    """ImageMagick stores EXIF as digits. Digits that are none, and other types than a short number, are ignored."""
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    for digits, turned in ((exif.tobytes().hex(), True), ("no digits", False), ("", False), ("49492a00", False)):
+        text = PngInfo()
+        text.add_text("Raw profile type exif", f"\nexif\n{len(digits) // 2:8}\n{digits}\n")
+        placement = read_picture(encode(PHOTOGRAPH, "PNG", pnginfo=text), FACTS, 10_000, "it")[1]
+        assert placement[:2] == (PHOTOGRAPH.size[::-1] if turned else PHOTOGRAPH.size)
+
+
+def test_orientation_behind_the_pixels_of_a_png_counts() -> None:
+    """Its chunk may come last, when the size is planned already."""
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    content = encode(PHOTOGRAPH, "PNG", exif=exif)
+    begin = content.index(b"eXIf") - 4
+    end = begin + 12 + int.from_bytes(content[begin : begin + 4], "big")
+    moved = content[:begin] + content[end:-12] + content[begin:end] + content[-12:]
+    facts = FACTS.model_copy(update={"width": 30, "height": 20})
+    (expected, where), (row, placement) = (read_picture(each, facts, 10_000, "it") for each in (content, moved))
+    np.testing.assert_array_equal(row, expected)
+    assert placement == where == (42, 61, 30 / 42, 20 / 61, 0, 0)
 
 
 def test_model_of_one_channel_gets_luminance_from_each_format() -> None:

@@ -25,7 +25,7 @@ def test_run_that_asks_for_more_memory_than_there_is_fails_like_any_other() -> N
     case = independent(
         "graph", "float[N,1] x => uint8[N,1] y", body, "", constants={**huge, "b": np.uint8(1)}, opset=18
     )
-    with pytest.raises(Exception, match="requested bytes"):
+    with pytest.raises(Exception, match=r"requested b(ytes|uffer)"):
         Meter(case.model, {}).run({"x": np.zeros((1, 1), np.float32)}, 1)
     found = analyse(case.model.SerializeToString())
     assert (found.rows, found.sizes) == ("unknown", None)

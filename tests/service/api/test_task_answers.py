@@ -62,6 +62,23 @@ def test_photograph_is_restored_in_three_ways(reference: httpx.Client):
     assert 0 < np.abs(restored - given.astype(float)).mean() < 10  # it has changed, and is still that photograph
 
 
+def test_six_formats_are_read_without_a_content_type(reference: httpx.Client):
+    """The first bytes say what a body is, also where the content type is missing, says nothing or is wrong."""
+    digit = Image.open(io.BytesIO(ZERO_PNG)).convert("L")
+    expected = reference.post("/classify", content=ZERO_PNG).json()
+    for kind, media_type in (
+        *(("PNG", None), ("WEBP", None), ("GIF", "application/octet-stream"), ("TIFF", "image/png")),
+        *(("BMP", "text/plain"), ("JPEG", "application/json")),
+    ):
+        buffer = io.BytesIO()
+        digit.save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {"quality": 100}))
+        headers = {} if media_type is None else {"content-type": media_type}
+        answer = reference.post("/classify", content=buffer.getvalue(), headers=headers).json()
+        assert answer["predictions"][0]["label"] == expected["predictions"][0]["label"], kind
+        if kind != "JPEG":
+            assert answer == expected, kind
+
+
 def test_options_travel_in_query_and_form(reference: httpx.Client):
     """Numbers, booleans, lists and objects are taken from the texts of a query string, with the answer of JSON."""
     between = {"model": "digits-vae", "count": 3, "labels": ["8"], "interpolate": {"seeds": [1, 2]}}

@@ -51,7 +51,6 @@ COMMON: dict[str, tuple[dict[str, Any], int, str]] = {
     "unknown model": ({"json": {"model": "nobody"}}, 404, "no model 'nobody': there are broken, classifier"),
     "unknown version": ({"json": {"version": 9}}, 404, "no version '9' of"),
     "unknown alias": ({"json": {"version": "beta"}}, 404, "no alias 'beta' of"),
-    "GIF": ({"content": b"GIF89a", "headers": {"content-type": "image/gif"}}, 415, "image/gif"),
     "broken model": ({"json": {"model": "broken"}}, 503, "manifest.json"),
 }
 

@@ -27,13 +27,16 @@ def read(content: bytes) -> np.ndarray:
 
 @st.composite
 def pictures(draw: st.DrawFn) -> tuple[np.ndarray, Picture]:
-    """Pixel values [channels, height, width], and how a model has them."""
+    """Pixel values of a row, and how a model has them."""
     channels: Literal[1, 3] = draw(st.sampled_from([1, 3]))
-    shape = (channels, draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+    layout: Literal["NCHW", "NHWC"] = draw(st.sampled_from(["NCHW", "NHWC"]))
+    order: Literal["RGB", "BGR"] = draw(st.sampled_from(["RGB", "BGR"]))
+    sides = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    shape = (channels, *sides) if layout == "NCHW" else (*sides, channels)
     scale = draw(st.sampled_from([1.0, 1 / 255, 16 / 255, -2 / 255, 1 / 255 / 0.225]))
     offset = draw(st.sampled_from([0.0, -1.0, 1.0, -0.485 / 0.225, 128.0]))
     pixels = draw(arrays.arrays(np.uint8, shape))
-    return pixels, Picture(channels=channels, scale=scale, offset=offset)
+    return pixels, Picture(channels=channels, scale=scale, offset=offset, order=order, layout=layout)
 
 
 @settings(deadline=None, max_examples=50)

@@ -84,6 +84,11 @@ def explanations(model: Driver, rows: Any, **fields: Any) -> list[dict[str, Any]
     return [answer["explanation"] for answer in body_of(ask(model, rows, **fields))["predictions"]]
 
 
+def of_pictures(layout: str, shape: list[int | str]) -> Driver:
+    image = {"input": "x", "channels": 3, "height": 9, "width": 16, "layout": layout, "offset": (0.0, 1.0, 2.0)}
+    return make_model(main=linear(shape), labels=("up", "down"), image=image)
+
+
 def of_texts() -> Driver:
     main = build(
         [helper.make_node("Equal", ["x", "words"], ["found"]), helper.make_node("Cast", ["found"], ["p"], to=FLOAT)],
@@ -224,3 +229,16 @@ def test_reference_model_is_explained(method: str) -> None:
     assert answer["label"] == "1"
     assert values.shape == (8, 8)
     assert values[:, 2:6].mean() > values[:, [0, 1, 6, 7]].mean()
+
+
+def test_map_lies_over_the_picture_in_either_layout() -> None:
+    """Windows hide parts of the height and of the width, whichever axes these are, with the black of each channel."""
+    row = np.random.default_rng(0).normal(size=(3, 9, 16)) / 100
+    first, last = of_pictures("NCHW", [3, 9, 16]), of_pictures("NHWC", [9, 16, 3])
+    [expected] = explanations(first, [row.tolist()], explain="occlusion")
+    [found] = explanations(last, [row.transpose(1, 2, 0).tolist()], explain="occlusion")
+    assert np.shape(found["values"]) == (9, 16)
+    assert (found["window"], found["stride"]) == (expected["window"], expected["stride"])
+    np.testing.assert_allclose(found["values"], expected["values"], atol=1e-6)
+    drawn = ask(last, [row.transpose(1, 2, 0).tolist()], explain="occlusion", wants_picture=True).body
+    assert Pillow.open(io.BytesIO(drawn)).format == "PNG"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codecs.picture_reader import PictureFile
-from service.errors import InvalidInput, UnsupportedMedia
+from service.errors import InvalidInput
 from service.tasks.request import FromText, TaskOptions, TaskRequest, prefers_picture, read_request
 
 PNG = b"\x89PNG not looked into here"
@@ -64,13 +64,22 @@ def test_malformed_request_is_refused(body: bytes, content_type: str, query: byt
         read(body, content_type, query)
 
 
-@pytest.mark.parametrize("media_type", ["image/gif", "image/webp", "image/svg+xml", "image/*", "IMAGE/TIFF; q=1"])
-def test_picture_of_another_format_is_unsupported(media_type: str) -> None:
-    """Only PNG and JPEG are pictures here, as a body and as a file of a form, which is named by number and name."""
-    with pytest.raises(UnsupportedMedia, match="expected image/png or image/jpeg"):
-        read(PNG, media_type)
-    with pytest.raises(UnsupportedMedia, match=r"file 1 \(b\.png\): expected image/png or image/jpeg, got image/"):
-        read(*form(file("a", "image/png"), file("b", media_type)))
+@pytest.mark.parametrize("media_type", ["", "application/octet-stream", "application/json", "text/plain", "image/webp"])
+@pytest.mark.parametrize(
+    "start",
+    [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF\0\0\0\0WEBP", b"II*\0", b"MM\0*", b"BM"],
+)
+def test_first_bytes_say_that_a_body_is_a_picture(start: bytes, media_type: str) -> None:
+    """The content type may be missing or wrong; no JSON begins like a picture."""
+    assert read(start, media_type) == TaskRequest({}, [PictureFile(start, "body")], True, False)
+
+
+@pytest.mark.parametrize("media_type", ["image/gif", "image/svg+xml", "image/*", "IMAGE/TIFF; q=1"])
+def test_content_type_says_that_a_body_is_meant_as_a_picture(media_type: str) -> None:
+    """Whatever it holds is a row, and so is each file of a form, which is named by number and name."""
+    assert read(b"{}", media_type).rows == [PictureFile(b"{}", "body")]
+    request = read(*form(file("a", "image/png"), file("b", "text/plain", b"{}")))
+    assert request.rows == [PictureFile(PNG, "file 0 (a.png)"), PictureFile(b"{}", "file 1 (b.png)")]
 
 
 def test_json_object_is_fields_and_rows() -> None:

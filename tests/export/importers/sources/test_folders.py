@@ -45,6 +45,7 @@ PROCESSOR = {
     "image_std": [0.5, 0.5, 0.5],
 }
 CONFIG = {"architectures": ["ViTForImageClassification"], "model_type": "vit", "id2label": {"1": "dog", "0": "cat"}}
+DETR = {"architectures": ["DetrForObjectDetection"], "model_type": "detr", "id2label": {"0": "a", "1": "b", "2": "c"}}
 TRITON = """
 backend: "onnxruntime" max_batch_size: 4
 input [{ name: "pixel_values" data_type: TYPE_FP32 dims: [3, 8, 8] }]
@@ -115,13 +116,8 @@ def test_classifier_of_hugging_face_is_imported(tmp_path: Path) -> None:
 
 def test_detector_of_hugging_face_gives_boxes_in_pixels(tmp_path: Path) -> None:
     """Fractions of the sides become pixels of a picture of any size, and the last score means nothing."""
-    config = {
-        "architectures": ["DetrForObjectDetection"],
-        "model_type": "detr",
-        "id2label": {"0": "a", "1": "b", "2": "c"},
-    }
     sizes = {"image_processor_type": "DetrImageProcessor", "size": {"shortest_edge": 80, "longest_edge": 133}}
-    files = {"config.json": config, "preprocessor_config.json": {**PROCESSOR, **sizes}, "onnx/model.onnx": DETECTOR}
+    files = {"config.json": DETR, "preprocessor_config.json": {**PROCESSOR, **sizes}, "onnx/model.onnx": DETECTOR}
     folder = write(tmp_path / "pets", files)
     assert main(["import", str(folder), "--store", str(tmp_path / "store")]) == 0
     loaded = load_version(Store(tmp_path / "store").find("pets"), Settings(provider="cpu"))
@@ -135,6 +131,27 @@ def test_detector_of_hugging_face_gives_boxes_in_pixels(tmp_path: Path) -> None:
     named = dict(zip((output.name for output in loaded.signature.graph.outputs), outputs, strict=True))
     np.testing.assert_allclose(named["corners"][0, 0], [30, 20, 90, 60])
     np.testing.assert_allclose(named["best_scores"][0, 0], 0.25)
+
+
+@pytest.mark.parametrize("size", ["height,width", "6,6"])
+def test_mask_of_padding_is_filled(tmp_path: Path, size: str) -> None:
+    """A detector that takes a mask of its padding gets one without padding, in the graph itself."""
+    masked = make_model(
+        f"float[batch,3,height,width] pixel_values, int64[batch,{size}] pixel_mask => float[batch,n,4] logits, "
+        "float[batch,n,4] pred_boxes",
+        """
+        means = GlobalAveragePool(pixel_values) flat = Reshape(means, [0, 3, 1]) boxes = Tile(flat, [1, 2, 4])
+        whole = Cast<to=1>(pixel_mask) share = ReduceMean<keepdims=1>(whole, [1, 2])
+        logits = Mul(boxes, share) pred_boxes = Sigmoid(boxes)
+        """,
+    )
+    sizes = {"image_processor_type": "DetrImageProcessor", "size": {"shortest_edge": 80, "longest_edge": 133}}
+    files = {"config.json": DETR, "preprocessor_config.json": {**PROCESSOR, **sizes}, "model.onnx": masked}
+    folder = write(tmp_path / "pets", files)
+    assert main(["import", str(folder), "--store", str(tmp_path / "store")]) == 0
+    loaded = load_version(Store(tmp_path / "store").find("pets"), Settings(provider="cpu", max_rows=4))
+    assert [tensor.name for tensor in loaded.signature.graph.inputs] == ["pixel_values"]
+    assert (loaded.rows.verdict, loaded.max_rows) == ("proved", 4)
 
 
 @pytest.mark.parametrize(
