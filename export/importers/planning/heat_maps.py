@@ -41,14 +41,16 @@ def plan_heat_maps(draft: Draft) -> None:
     scores, classes = _read(draft, heat, maps, layout, cells)
     outer = scores.shape
     boxes = resize(heat, draft.choose_name("boxes"), (*outer, 4))
-    first, *places = [at_places(one.name) for one in maps]
+    names = [at_places(one.name) for one in maps]
     points = None
     if kind == "centerface":
         points = resize(heat, draft.choose_name("points"), (*outer, len(_POINTS), 2))
-        draft.changes.append(FacesToBoxes(cells, first, *places, boxes.name, points.name))
+        scale, offset, landmarks = names
+        draft.changes.append(FacesToBoxes(cells, scale, offset, landmarks, boxes.name, points.name))
         draft.ledger.add("boxes.point_names", _POINTS, "CenterFace: its five points")
     else:
-        draft.changes.append(DistancesToBoxes(cells, first, boxes.name))
+        [distances] = names
+        draft.changes.append(DistancesToBoxes(cells, distances, boxes.name))
     given = {heat.name, *(one.name for one in maps)}
     others = [tensor for tensor in draft.outputs if tensor.name not in given]
     several = [classes] if len(labels) > 1 else []
