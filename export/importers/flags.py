@@ -46,7 +46,7 @@ FLAGS: dict[str, Flag] = {
     "picture.layout": Flag("--layout", "NCHW or NHWC", "LAYOUT"),
     "picture.channels": Flag("--channels", "1 for grey, 3 for colours", "N", "whole"),
     "boxes.layout": Flag(
-        "--box-layout", "how raw outputs hold boxes: yolov5, yolov8, end2end, centerface, centernet", "KIND"
+        "--box-layout", "how raw outputs hold boxes: yolov5, yolov8, rtdetr, end2end, centerface, centernet", "KIND"
     ),
     "boxes.boxes": Flag("--boxes", "the output with boxes", "NAME"),
     "boxes.scores": Flag("--scores", "the output with their scores", "NAME"),

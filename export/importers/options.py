@@ -67,7 +67,7 @@ Number = Annotated[Finite, BeforeValidator(read_number)]
 Numbers = Annotated[Finite | tuple[Finite, Finite, Finite], BeforeValidator(read_numbers)]
 Size = Annotated[Count | tuple[Count, Count], BeforeValidator(read_size)]
 Activation = Literal["softmax", "sigmoid", "none"]
-Layout = Literal["yolov5", "yolov8", "end2end", "centerface", "centernet"]
+Layout = Literal["yolov5", "yolov8", "rtdetr", "end2end", "centerface", "centernet"]
 """How raw outputs hold boxes: see ``planning/layouts.py``."""
 
 

@@ -8,6 +8,7 @@ from export.importers.planning.layouts import plan_rows
 _PLANS = {
     "yolov5": plan_rows,
     "yolov8": plan_rows,
+    "rtdetr": plan_rows,
     "end2end": plan_rows,
     "centerface": plan_heat_maps,
     "centernet": plan_heat_maps,

@@ -4,6 +4,8 @@
   label, which the objectness multiplies. Masks have their coefficients behind that.
 - ``yolov8`` [batch, 4 + labels, candidates], YOLOv8 and newer: the same without objectness, a column for each
   candidate. Behind that come the coefficients of masks, or points.
+- ``rtdetr`` [batch, candidates, 4 + labels]: centre, width and height as fractions of the sides, and scores. They are
+  final, because each of RT-DETR's candidates looks for an object of its own.
 - ``end2end`` [batch, candidates, 6]: left, top, right, bottom in pixels, score, label. They are final. Coefficients or
   points come behind that.
 
@@ -45,6 +47,7 @@ class Layout:
 _LAYOUTS = {
     "yolov5": Layout(5, 4, 0.45, 1000, "YOLOv5: the defaults of detect.py"),
     "yolov8": Layout(4, None, 0.7, 300, "Ultralytics: the defaults of predict"),
+    "rtdetr": Layout(4, None, "none", 300, "Ultralytics: the defaults of predict for RT-DETR"),
     "end2end": Layout(4, None, "none", 300, "the layout: the graph gives final boxes"),
 }
 
@@ -75,7 +78,8 @@ def plan_rows(draft: Draft) -> None:
         rows = _order(draft, output, layout, len(labels))
         boxes, scores, classes = _split(draft, rows, layout, parts, len(labels))
         corners = resize(boxes, draft.choose_name("boxes"), boxes.shape)
-        draft.change(ToCorners(boxes.name, corners.name, "cxcywh", False, image.input, sides), boxes.name, corners)
+        change = ToCorners(boxes.name, corners.name, "cxcywh", kind == "rtdetr", image.input, sides)
+        draft.change(change, boxes.name, corners)
         boxes = corners
     made = {
         "boxes": boxes.name,
@@ -129,6 +133,7 @@ def _misfit(draft: Draft, output: Tensor, labels: int) -> str:
     forms = {
         "yolov5": f"[batch, candidates, 5 + {labels} labels]",
         "yolov8": f"[batch, 4 + {labels} labels, candidates]",
+        "rtdetr": f"[batch, candidates, 4 + {labels} labels]",
         "end2end": "[batch, candidates, 6]",
     }
     return (

@@ -106,6 +106,12 @@ def _read_classifier(metadata: Mapping[str, Any], model: OnnxModel) -> Iterator[
 
 def _read_letterbox(metadata: Mapping[str, Any], graph: Graph) -> Iterator[tuple[str, Fact]]:
     origin = "Ultralytics: LetterBox"
+    if _is_rtdetr(metadata):
+        origin = "Ultralytics: LetterBox of RT-DETR, which stretches"
+        yield "picture.resize", Fact("stretch", origin)
+        yield "picture.interpolation", Fact("bilinear", origin)
+        yield "picture.antialias", Fact(False, f"{origin} by OpenCV")
+        return
     yield "picture.resize", Fact("fit", origin)
     yield "picture.padding", Fact(_PADDING, origin)
     yield "picture.padded", Fact("centre", origin)
@@ -114,6 +120,11 @@ def _read_letterbox(metadata: Mapping[str, Any], graph: Graph) -> Iterator[tuple
     if all(isinstance(side, str) for side in _picture_of(graph).shape[2:]):
         yield "picture.longest", Fact(max(_find_sides(metadata)), "metadata: imgsz")
         yield "picture.multiple", Fact(_whole(metadata["stride"], 32), "metadata: stride")
+
+
+def _is_rtdetr(metadata: Mapping[str, Any]) -> bool:
+    """Whether the file is of RT-DETR, whose output of two labels looks like final boxes."""
+    return "rtdetr" in f"{metadata.get('description')} {metadata.get('head')}".lower()
 
 
 def _picture_of(graph: Graph) -> Tensor:
@@ -185,6 +196,8 @@ def _find_layout(path: Path, metadata: Mapping[str, Any], graph: Graph, labels: 
     arguments = metadata.get("args")
     final = bool(metadata.get("end2end")) or (isinstance(arguments, dict) and bool(arguments.get("nms")))
     shown = f"the output [{', '.join(map(str, shape))}]"
+    if _is_rtdetr(metadata) and shape[2] == 4 + labels:
+        return Fact("rtdetr", f"metadata: the description names RT-DETR, and {shown}")
     if shape[2] == 6 + extra and (final or shape[1] != 4 + labels + extra):
         return Fact("end2end", f"metadata: end2end or nms, and {shown}" if final else shown)
     if shape[1] == 4 + labels + extra:

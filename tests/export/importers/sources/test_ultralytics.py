@@ -150,6 +150,27 @@ def test_final_boxes_stay_as_they_are(
         np.testing.assert_array_equal(got[facts.points], raw[..., 6:].reshape(2, 300, 5, 3))
 
 
+def test_rtdetr_is_told_from_final_boxes(tmp_path: Path, store: Store) -> None:
+    """Two labels make its output as wide as final boxes; its boxes are fractions of a picture that is stretched."""
+    content = make_model(
+        f"float[batch,3,{SIDE},{SIDE}] images => float[batch,64,6] output0",
+        "f = Conv<strides=[8, 8]>(images, w[6,3,8,8]) c = Reshape(f, [0, 6, -1]) "
+        "s = Sigmoid(c) output0 = Transpose<perm=[0, 2, 1]>(s)",
+    )
+    metadata = {**METADATA, "description": "Ultralytics rtdetr-l model", "names": {0: "ant", 1: "bee"}}
+    plan, version = publish(write(tmp_path / "model.onnx", content, metadata), store)
+    facts, image = version.read_manifest().detection, plan.description.image
+    assert facts is not None
+    assert image is not None
+    assert (image.resize, facts.overlap, facts.classes) == ("stretch", None, "classes")
+    pictures = np.random.default_rng(1).random((2, 3, SIDE, SIDE), np.float32)
+    got, raw = run((version.folder / "main.onnx").read_bytes(), pictures), run(content, pictures)["output0"]
+    x, y, width, height = np.moveaxis(raw[..., :4] * SIDE, -1, 0)
+    corners = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], -1)
+    np.testing.assert_allclose(got[facts.boxes], corners, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(got["classes"], raw[..., 4:].argmax(-1))
+
+
 def test_only_the_best_candidates_leave_the_graph(tmp_path: Path, store: Store) -> None:
     """Of a picture with more than 1,000 candidates, as many leave, and rows stay proved independent."""
     content = make_yolo("yolov8", free=True)
