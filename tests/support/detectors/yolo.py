@@ -27,7 +27,7 @@ def make_yolo(
     rows = f"{batch},{cells},{count}" if form == "yolov5" else f"{batch},{count},{cells}"
     outputs = f"float[{rows}] output0"
     body = (
-        f"centred = Sub(images, 0.5) features = Conv<strides=[{STRIDE}, {STRIDE}]>(centred, w[{count},3,{STRIDE},{STRIDE}]) "
+        f"centred = Sub(images, 0.5) features = Conv<strides=[{STRIDE}, {STRIDE}]>(centred, w[{count},3,8,8]) "
         f"columns = Reshape(features, [0, {count}, -1]) "
         f"raw_boxes, raw_scores, others = Split<axis=1>(columns, {[4, first - 4 + labels, count - first - labels]}) "
         f"shares = Sigmoid(raw_boxes) pixels = Mul(shares, {float(SIDE)}) probable = Sigmoid(raw_scores) "
@@ -51,6 +51,23 @@ def make_final(columns: int = 6, candidates: int = 300, batch: str | int = "batc
     return make_model(
         f"float[{batch},3,{SIDE},{SIDE}] images => float[{batch},{candidates},{columns}] output0", body, rows=rows
     )
+
+
+def make_with_nms(labels: int = 3, most: int = 300) -> bytes:
+    """As an export with ``nms=True``: one picture, the boxes that remain, and rows of zeros up to ``most``."""
+    body = (
+        f"centred = Sub(images, 0.5) features = Conv<strides=[{STRIDE}, {STRIDE}]>(centred, w[{4 + labels},3,8,8]) "
+        f"columns = Reshape(features, [1, {4 + labels}, -1]) all = Sigmoid(columns) "
+        f"shares, scores = Split<axis=1>(all, [4, {labels}]) turned = Transpose<perm=[0, 2, 1]>(shares) "
+        f"pixels = Mul(turned, {float(SIDE // 2)}) low, size = Split<axis=2>(pixels, [2, 2]) high = Add(low, size) "
+        f"boxes = Concat<axis=2>(low, high) places = NonMaxSuppression(boxes, scores, {most}, 0.7, 0.25) "
+        "label = Slice(places, [1], [2], [1]) at = Slice(places, [2], [3], [1]) both = Slice(places, [1], [3], [1]) "
+        "one_boxes = Squeeze(boxes, [0]) one_scores = Squeeze(scores, [0]) kept = GatherND(one_boxes, at) "
+        "kept_scores = GatherND(one_scores, both) column = Unsqueeze(kept_scores, [1]) floats = Cast<to=1>(label) "
+        f"rows = Concat<axis=1>(kept, column, floats) filled = Pad(rows, [0, 0, {most}, 0]) "
+        f"first = Slice(filled, [0], [{most}], [0]) output0 = Unsqueeze(first, [0])"
+    )
+    return make_model(f"float[1,3,{SIDE},{SIDE}] images => float[1,{most},6] output0", body)
 
 
 def with_metadata(content: bytes, metadata: Mapping[str, object]) -> bytes:

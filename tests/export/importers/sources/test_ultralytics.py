@@ -17,7 +17,7 @@ from export.importers.sources.onnx_metadata import read_metadata
 from model_store import Store
 from model_store.store import ModelVersion
 from model_store.tasks.boxes import measure_overlap, select_boxes
-from tests.support.detectors.yolo import SIDE, make_final, make_yolo, with_metadata
+from tests.support.detectors.yolo import SIDE, make_final, make_with_nms, make_yolo, with_metadata
 from tests.support.models.text import make_model
 
 NAMES = {0: "ant", 1: "bee", 2: "cat"}
@@ -148,6 +148,24 @@ def test_final_boxes_stay_as_they_are(
     if columns > 6:
         assert facts.points is not None
         np.testing.assert_array_equal(got[facts.points], raw[..., 6:].reshape(2, 300, 5, 3))
+
+
+def test_export_with_nms_is_served_one_picture_a_run(tmp_path: Path, store: Store) -> None:
+    """Its boxes are final, its padding has the score 0, and its rows are runs of their own."""
+    content = make_with_nms()
+    metadata = {**METADATA, "args": {"nms": True}}
+    _, version = publish(write(tmp_path / "model.onnx", content, metadata), store)
+    facts = version.read_manifest().detection
+    assert facts is not None
+    assert facts.overlap is None
+    pictures = np.random.default_rng(1).random((1, 3, SIDE, SIDE), np.float32)
+    got, [raw] = run((version.folder / "main.onnx").read_bytes(), pictures), run(content, pictures)["output0"]
+    boxes = select_boxes({name: array[0] for name, array in got.items()}, facts)
+    best = raw[np.argsort(-raw[:, 4], kind="stable")]
+    best = best[best[:, 4] >= facts.threshold]
+    assert len(best) > 3
+    np.testing.assert_array_equal(boxes.boxes, best[:, :4])
+    np.testing.assert_array_equal(boxes.labels, best[:, 5])
 
 
 def test_rtdetr_is_told_from_final_boxes(tmp_path: Path, store: Store) -> None:
