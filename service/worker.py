@@ -121,7 +121,7 @@ class Worker:
 
     async def start(self) -> None:
         logger.info("the path of requests is %s", "compiled" if is_compiled() else "interpreted, which is slower")
-        await self.administration.open()
+        await self.administration.workers.open()
         if self.forwarder is not None:
             await self.forwarder.open()
         if self.listens_at_start:
@@ -169,7 +169,7 @@ class Worker:
     async def stop(self) -> None:
         """Finish the accepted requests. Threads go on: one may be in a native call that never returns."""
         self.begin_stop()
-        await self.administration.close()
+        await self.administration.workers.close()
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
         try:

@@ -1,7 +1,7 @@
 """What the manifest says about a model for the task routes, one class for each way of working."""
 
 from model_store.tasks.classes import Classes
-from model_store.tasks.detection import Detection, Embedding, Segmentation
+from model_store.tasks.detection import Detection, Embedding, Regions, Segmentation
 from model_store.tasks.generation import Diffusion, Generation
 from model_store.tasks.loop import Carry, Loop
 from model_store.tasks.picture import Image, Picture
@@ -22,6 +22,7 @@ __all__ = [
     "Loop",
     "Picture",
     "Reconstruction",
+    "Regions",
     "Regression",
     "Segmentation",
     "Span",

@@ -88,6 +88,11 @@ def _check_detection(manifest: Described, facts: Detection) -> None:
     _expect_picture(manifest, "detection")
     if not manifest.labels:
         raise ValueError("task detect needs labels")
+    if facts.regions is not None:
+        expect(manifest, "detection.regions", Place(MAIN, "output", facts.regions.output), FLOATS, (1, None, None))
+        if len(manifest.labels) != 1 or facts.points or facts.classes or facts.coefficients:
+            raise ValueError("detection.regions: expected one label, and neither points, classes nor masks")
+        return
     expect(manifest, "detection.boxes", Place(MAIN, "output", facts.boxes), FLOATS, (None, 4))
     scores = expect(manifest, "detection.scores", Place(MAIN, "output", facts.scores), FLOATS, None)
     each = (None,) if len(scores.row_shape) == 1 else (None, len(manifest.labels))

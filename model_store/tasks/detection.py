@@ -9,6 +9,22 @@ from model_store.strict_model import Count, Finite, StrictModel
 Share = Annotated[Finite, Field(gt=0, lt=1)]
 
 
+class Regions(StrictModel):
+    """An output of ``main`` that is a map of scores; each connected area of high scores is a box.
+
+    For lines of text, for example, as DBNet finds them (Liao et al. 2020).
+    """
+
+    output: str
+    """Scores from 0 to 1, [batch, 1, height, width], over the whole picture that the graph takes."""
+    threshold: Share = 0.3
+    """Pixels with a higher score belong to an area."""
+    growth: Annotated[Finite, Field(ge=0)] = 0.0
+    """A box grows on each side by so many times its area over its outline: areas may be smaller than objects."""
+    least_side: Count = 3
+    """Areas with a shorter side, in pixels of the map, are left out."""
+
+
 class Detection(StrictModel):
     """The outputs of ``main`` with candidate boxes, [batch, candidates, ...], in pixels of the picture that it takes.
 
@@ -28,6 +44,8 @@ class Detection(StrictModel):
     """[batch, candidates, n]. The mask of a box is the sigmoid of its coefficients times ``prototypes``."""
     prototypes: str | None = None
     """[batch, n, height, width], over the whole picture that the graph takes."""
+    regions: Regions | None = None
+    """A map of scores in place of candidates. There is one label, and ``boxes`` and ``scores`` name no output."""
     threshold: Share = 0.25
     """The least score of an answer by default."""
     overlap: Share | None = 0.45

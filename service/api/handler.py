@@ -352,7 +352,6 @@ class RequestHandler(Handler):
 
 
 def _match_model(path: str) -> Endpoint | None:
-    """The endpoint of a path that names a model."""
     if found := _V2_PATH.fullmatch(path):
         return Endpoint(f"/v2/models/{{model}}/{found[3]}", found[1], found[2])
     found = _V1_PATH.fullmatch(path)

@@ -14,6 +14,7 @@ from typing import Any
 from service.api import generate as generate_routes
 from service.api import kserve
 from service.api.handler import Responder, Start
+from service.api.openapi.document import ROUTES as TASK_ROUTES
 from service.api.task_plan import Planner, TaskPlan, context_of
 from service.codecs.rows import check_count
 from service.engine.batching.queue import Answer
@@ -23,16 +24,12 @@ from service.models.entry import Model
 from service.models.registry import Registry
 from service.protocol.json import render_json
 from service.protocol.large_json import LARGE_BYTES
-from service.tasks import classify, detect, embed, generate, regress, segment
-from service.tasks.reconstruction import reconstruct
 from service.tasks.request import read_request
-from service.tasks.sequences import sequence
 from service.tasks.work import Admit, Call, Infer, Limits, Result, RunInThread, Wanted, Work
 from service.transport import sse
 from service.transport.request import JSON, Reply, Request
 
-_TASKS = (classify, detect, segment, embed, regress, sequence, reconstruct, generate)
-ROUTES: Mapping[str, Any] = {f"/{task.NAME}": task for task in _TASKS}
+ROUTES: Mapping[str, Any] = {f"/{route.task.NAME}": route.task for route in TASK_ROUTES}
 """Route -> the module of its task, with ``NAME``, ``Options`` and ``work``."""
 
 
@@ -126,7 +123,6 @@ class TaskRun:
             self.model.graphs[wanted.graph].check_time(wanted.rows, left_s)
 
     def _took(self, outcome: Answer | LoopResult | ServiceError) -> None:
-        """The engine has answered."""
         self._release = None  # it refers to what has just called this
         if isinstance(outcome, ServiceError):
             self._fail(outcome)

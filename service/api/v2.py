@@ -241,9 +241,8 @@ class InferHandler:
     @staticmethod
     def _render(model: Model, header: InferHeader, answer: Answer) -> Reply:
         outputs = _classified(model, header, answer.outputs) if header.classes else answer.outputs
-        infer = render_infer(model.name, model.version, header, outputs)
-        size = infer.header_bytes
-        return Reply(200, infer.chunks, (JSON,) if size is None else _binary_headers(size))
+        chunks, header_bytes = render_infer(model.name, model.version, header, outputs)
+        return Reply(200, chunks, (JSON,) if header_bytes is None else _binary_headers(header_bytes))
 
     def _submit(
         self,
@@ -269,7 +268,8 @@ class InferHandler:
                 responder.fail(outcome)
                 return
             try:
-                if not header.is_all_binary and header.sequence is None and _is_long(outcome.outputs):
+                in_json = not header.is_all_binary and header.sequence is None
+                if in_json and any(array.size > PIECE_NUMBERS for array in outcome.outputs.values()):  # it takes long
                     responder.run_in_thread(
                         functools.partial(render, model, header, outcome),
                         lambda reply: responder.finish(reply, outcome),
@@ -298,11 +298,6 @@ def _schedule(model: Model, header: InferHeader) -> Schedule:
     if model.loaded.schedule_policy is None:
         return Schedule(header.timeout_s, math.inf, header.priority)
     return model.schedule(header.timeout_s, header.level)
-
-
-def _is_long(outputs: Arrays) -> bool:
-    """Whether the outputs take long to write as JSON."""
-    return any(array.size > PIECE_NUMBERS for array in outputs.values())
 
 
 def _classified(model: Model, header: InferHeader, outputs: Arrays) -> Arrays:

@@ -12,7 +12,7 @@ from pathlib import Path
 from service.metrics.definitions import ALL, BATCHES, DEFINITIONS, REQUEST_FIELDS, REQUESTS, Definition
 from service.metrics.storage import Histogram, Labels, Numbers, Series, Storage, is_in_use, read_storage
 from service.metrics.times import Tally, Times
-from service.metrics.tracing import DEFAULTS, Sampler
+from service.metrics.tracing import Sampler, Tracer
 
 _FAIL, _LAST = REQUEST_FIELDS.index("fail"), REQUEST_FIELDS.index("last")
 
@@ -26,7 +26,7 @@ class ModelMeter:
     def __init__(self, metrics: "Metrics", model: str, version: str, sampler: Sampler | None = None) -> None:
         labels = (model, version)
         self._metrics, self._labels = metrics, labels
-        self._sampler = sampler or Sampler({}, DEFAULTS)
+        self._sampler = sampler or Tracer().sampler(model)
         self._requests = metrics.numbers(REQUESTS, labels)
         self._batches: dict[int, Numbers] = {}
         self._queue = metrics.histogram("sluice_queue_seconds", labels)

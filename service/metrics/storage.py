@@ -75,10 +75,8 @@ def is_in_use(series_path: Path) -> bool:
     try:
         with series_path.with_suffix(".storage").open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
     return False
 
 

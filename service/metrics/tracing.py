@@ -6,49 +6,33 @@ is that of Triton's trace settings.
 
 import json
 import logging
+from collections import ChainMap
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any
 
 from service.metrics.times import Times
 
 logger = logging.getLogger("sluice.trace")
 
-
-class TraceSettings(TypedDict, total=False):
-    """``level``: OFF or TIMESTAMPS. ``rate`` 3: every third request is traced. ``count``: so many are left, -1: no end.
-
-    ``log_frequency`` has no effect: each line is written at once.
-    """
-
-    level: str
-    rate: int
-    count: int
-    log_frequency: int
-
-
-DEFAULTS = TraceSettings(level="OFF", rate=1000, count=-1, log_frequency=0)
+DEFAULTS: dict[str, Any] = {"level": "OFF", "rate": 1000, "count": -1, "log_frequency": 0}
+"""``level``: OFF or TIMESTAMPS. ``rate`` 3: every third request is traced. ``count``: so many are left, -1: no end.
+``log_frequency`` has no effect: each line is written at once."""
 
 
 class Sampler:
-    """Chooses the requests of one model that are traced."""
+    """Chooses the requests of one model that are traced. ``shared`` has the settings of the server."""
 
-    def __init__(self, own: TraceSettings, shared: TraceSettings) -> None:
-        self.own = own
-        self._shared = shared
+    def __init__(self, shared: ChainMap[str, Any]) -> None:
+        self.settings = shared.new_child()
         self._seen = 0
         self._traced = 0
         self.on = False
         self.renew()
 
-    @property
-    def settings(self) -> TraceSettings:
-        return {**self._shared, **self.own}
-
     def renew(self) -> None:
         """The settings have changed."""
-        now = self.settings
-        self._rate = now["rate"]
-        self.on = now["level"] != "OFF" and now["count"] != 0
+        self._rate = self.settings["rate"]
+        self.on = self.settings["level"] != "OFF" and self.settings["count"] != 0
 
     def see(self, model: str, version: str, times: Times) -> None:
         """A request was answered. Log it if it is to be traced."""
@@ -61,8 +45,8 @@ class Sampler:
 
     def _take(self) -> bool:
         """Whether one more trace may be made. Counts it."""
-        counted = self.own if "count" in self.own else self._shared
-        left = counted["count"]
+        counted = next(settings for settings in self.settings.maps if "count" in settings)
+        left: int = counted["count"]
         if left > 0:
             counted["count"] -= 1
         if counted["count"] == 0:  # this was the last one, or another model made it
@@ -87,24 +71,24 @@ class Tracer:
     """The settings of the server and the samplers of its models."""
 
     def __init__(self) -> None:
-        self._shared: TraceSettings = {**DEFAULTS}
+        self._shared: ChainMap[str, Any] = ChainMap({}, DEFAULTS)
         self._samplers: dict[str, Sampler] = {}
 
     def sampler(self, model: str) -> Sampler:
-        return self._samplers.setdefault(model, Sampler({}, self._shared))
+        return self._samplers.setdefault(model, Sampler(self._shared))
 
-    def settings(self, model: str | None = None) -> TraceSettings:
+    def settings(self, model: str | None = None) -> ChainMap[str, Any]:
         """The settings of a model, or of the server."""
         return self._shared if model is None else self.sampler(model).settings
 
     def change(self, model: str | None, changes: Mapping[str, str | int | None]) -> None:
         """Change settings. None resets one: of a model to the server's, of the server to the default."""
-        target = self._shared if model is None else self.sampler(model).own
+        settings = self.settings(model)
         for name, value in changes.items():
-            if value is None and model is not None:
-                target.pop(name, None)  # type: ignore[misc]
-            else:  # the caller has checked them
-                target[name] = DEFAULTS[name] if value is None else value  # type: ignore[literal-required]
+            if value is None:
+                settings.maps[0].pop(name, None)
+            else:
+                settings[name] = value
         for sampler in self._samplers.values():
             sampler.renew()
         # Traces are written whatever the level of other logs.

@@ -14,13 +14,9 @@ _FIRST, _FIRST_BYTE, _FIRST_SURROGATE = 0x10FF80, 0x80, 0xDC80
 """The character, the byte, and the surrogate of Python's "surrogateescape" for k = 0."""
 
 
-def _escape(content: bytes) -> str:
-    return "".join(chr(_FIRST - _FIRST_BYTE + byte) for byte in content)
-
-
 _ESCAPES: dict[int, str] = {
     **{_FIRST_SURROGATE + k: chr(_FIRST + k) for k in range(128)},
-    **{_FIRST + k: _escape(chr(_FIRST + k).encode()) for k in range(128)},
+    **{_FIRST + k: "".join(chr(_FIRST - _FIRST_BYTE + byte) for byte in chr(_FIRST + k).encode()) for k in range(128)},
 }
 _SURROGATES: dict[int, str] = {_FIRST + k: chr(_FIRST_SURROGATE + k) for k in range(128)}
 

@@ -18,16 +18,13 @@ _COPY_BELOW_BYTES: Final = 16 << 10
 _CACHED_TEXTS: Final = 256
 
 
-class InferAnswer:
-    """An encoded answer. ``header_bytes`` is the length of its JSON part, None where there is no binary one."""
+def render_infer(
+    model: str, version: str, header: InferHeader, outputs: Mapping[str, np.ndarray]
+) -> tuple[Sequence[bytes | memoryview], int | None]:
+    """The wanted outputs as chunks, and the length of the JSON part, None where there is no binary one.
 
-    def __init__(self, chunks: Sequence[bytes | memoryview], header_bytes: int | None) -> None:
-        self.chunks = chunks
-        self.header_bytes = header_bytes
-
-
-def render_infer(model: str, version: str, header: InferHeader, outputs: Mapping[str, np.ndarray]) -> InferAnswer:
-    """Encode the wanted outputs. Raises InvalidInput for one that cannot be sent as JSON (FP16, or no UTF-8)."""
+    Raises InvalidInput for an output that cannot be sent as JSON (FP16, or no UTF-8).
+    """
     wanted = header.outputs
     arrays = outputs if wanted is None else {name: outputs[name] for name in wanted}
     # Names and types are part of the key, because the file of a version may be replaced.
@@ -37,12 +34,12 @@ def render_infer(model: str, version: str, header: InferHeader, outputs: Mapping
         known: list[bytes | memoryview] = [text]
         for array in arrays.values():
             known.append(write_tensor(array))  # noqa: PERF401  # compiled, a call without a look-up
-        return InferAnswer(known, len(text))
+        return known, len(text)
     text, chunks = _render_text(model, version, header, arrays)
     is_kept = header.is_all_binary and len(header.texts) < _CACHED_TEXTS
     if is_kept and not any(array.dtype.hasobject for array in arrays.values()):  # their length is in the JSON part
         header.texts[key] = text
-    return InferAnswer([text, *chunks], len(text) if chunks else None)
+    return [text, *chunks], len(text) if chunks else None
 
 
 def _render_text(

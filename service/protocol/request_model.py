@@ -15,9 +15,9 @@ class RequestModel(StrictModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     @classmethod
-    def read(cls, fields: Any) -> Self:
-        """Raises InvalidInput, which names the field, what was expected and what came."""
+    def read(cls, fields: Any, **how: Any) -> Self:
+        """``how`` is for ``model_validate``. Raises InvalidInput, which names the field, what was expected and came."""
         try:
-            return cls.model_validate(fields)
+            return cls.model_validate(fields, **how)
         except ValidationError as error:
             raise InvalidInput(describe(error)) from None

@@ -16,8 +16,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import InvalidInput, NotOffered, QueueFull
 from service.protocol.infer_request import SequenceStep
@@ -166,11 +164,8 @@ class Sequences:
 
 
 def _size(state: Arrays | None) -> int:
-    return sum(map(_size_of, state.values())) if state else 0
-
-
-def _size_of(array: np.ndarray) -> int:
-    return array.nbytes + sum(map(len, array.ravel())) if array.dtype.hasobject else array.nbytes
+    arrays = state.values() if state else ()
+    return sum(array.nbytes + (sum(map(len, array.flat)) if array.dtype.hasobject else 0) for array in arrays)
 
 
 def _unknown(step: SequenceStep) -> InvalidInput:

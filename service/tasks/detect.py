@@ -3,12 +3,14 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from model_store.manifest import Manifest
 from model_store.pictures.geometry import Placement
-from model_store.tasks import Detection
+from model_store.tasks import Detection, Regions
 from model_store.tasks.boxes import select_boxes
+from model_store.tasks.regions import find_regions
 from service.codecs.boxes import Found, describe_box, place_boxes
 from service.codecs.drawing import draw_boxes
 from service.codecs.model_context import known
@@ -76,13 +78,16 @@ def _detect(
     """Where each picture of the group lies, and its boxes. Raises ModelFailure for boxes that are no numbers."""
     options, manifest = call.options, call.model.manifest
     facts, image = known(manifest.detection), known(manifest.image)
-    for name in (facts.boxes, facts.scores, facts.points, facts.coefficients, facts.prototypes):
+    names = (facts.boxes, facts.scores, facts.points, facts.coefficients, facts.prototypes)
+    for name in names if facts.regions is None else (facts.regions.output,):
         if name is not None:
             check_finite(call.model.name, name, outputs[name])
     _check_labels(outputs, facts, manifest)
     size = size_of(group, image)
     for i in range(len(group.places)):
         of_row = {name: array[i] for name, array in outputs.items()}
+        if facts.regions is not None:
+            of_row |= _find_candidates(of_row, facts.regions, facts, size)
         selected = select_boxes(of_row, facts, options.threshold, options.max_detections, wanted)
         placement = placement_of(group, i, image)
         yield placement, place_boxes(of_row, selected, facts, placement, size, options.masks)
@@ -92,6 +97,15 @@ def _describe(placement: Placement, found: Sequence[Found], manifest: Manifest) 
     facts = known(manifest.detection)
     detections = [describe_box(one, facts, manifest.labels) for one in found]
     return {"width": placement.width, "height": placement.height, "detections": detections}
+
+
+def _find_candidates(outputs: Arrays, regions: Regions, facts: Detection, size: tuple[int, int]) -> Arrays:
+    """The regions of a map as boxes, in pixels of the picture that the graph took."""
+    scores = outputs[regions.output][0]
+    found = find_regions(scores, regions)
+    down, across = size[0] / scores.shape[0], size[1] / scores.shape[1]
+    scale = np.array([across, down, across, down], np.float32)
+    return {facts.boxes: found.boxes * scale, facts.scores: found.scores}
 
 
 def _check_labels(outputs: Arrays, facts: Detection, manifest: Manifest) -> None:

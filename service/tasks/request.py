@@ -4,16 +4,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl
 
-from pydantic import BeforeValidator, ValidationError, ValidationInfo
+from pydantic import BeforeValidator, ValidationInfo
 
-from model_store.manifest import describe
 from model_store.pictures.formats import is_picture
 from service.codecs.picture_reader import PictureFile
 from service.errors import InvalidInput
 from service.protocol.json import parse_json, type_name
 from service.protocol.large_json import parse_object
 from service.protocol.multipart import MEDIA_TYPE as FORM
-from service.protocol.multipart import parse_multipart
+from service.protocol.multipart import Form, parse_multipart
 from service.protocol.request_model import RequestModel
 
 MAX_FIELDS = 100
@@ -45,10 +44,7 @@ class TaskOptions(RequestModel):
         Raises InvalidInput, which names the field, what was expected and what came.
         """
         fields = {name: value for name, value in fields.items() if value is not None or name not in cls.model_fields}
-        try:
-            return cls.model_validate(fields, strict=not loose, context={"loose": loose})
-        except ValidationError as error:
-            raise InvalidInput(describe(error)) from None
+        return cls.read(fields, strict=not loose, context={"loose": loose})
 
     @classmethod
     def own(cls) -> list[str]:
@@ -83,11 +79,9 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == FORM:
         form = parse_multipart(body, content_type)
-        rows: list[Any] = [
-            PictureFile(file.content, f"file {i} ({file.filename or file.name:.60})")
-            for i, file in enumerate(form.files)
-        ]
-        return TaskRequest(_join(form.fields.items(), texts), rows or None, True, wants_picture)
+        rows, compared = _sort_files(form)
+        named = [("compare", compared)] if compared else []
+        return TaskRequest(_join(form.fields.items(), [*texts, *named]), rows or None, True, wants_picture)
     if media_type.startswith("image/") or is_picture(body):
         return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, wants_picture)
     fields = parse_object(body)
@@ -104,6 +98,16 @@ def refuse(options: TaskOptions, fields: Iterable[str], reason: str) -> None:
             raise InvalidInput(f"{field}: {reason}")
 
 
+def _sort_files(form: Form) -> tuple[list[Any], list[Any]]:
+    """The files that are rows, and those called ``compare``, which rows are compared with."""
+    rows: list[Any] = []
+    compared: list[Any] = []
+    for i, file in enumerate(form.files):
+        where = f"file {i} ({file.filename or file.name:.60})"
+        (compared if file.name == "compare" else rows).append(PictureFile(file.content, where))
+    return rows, compared
+
+
 def _read_query(query: bytes) -> list[tuple[str, str]]:
     if not query:
         return []
@@ -113,7 +117,7 @@ def _read_query(query: bytes) -> list[tuple[str, str]]:
         raise InvalidInput(f"query: expected at most {MAX_FIELDS} fields of UTF-8 text, got else ({error})") from None
 
 
-def _join(fields: Iterable[tuple[str, Any]], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def _join(fields: Iterable[tuple[str, Any]], texts: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     joined = dict(fields)
     for name, text in texts:
         if name in joined:

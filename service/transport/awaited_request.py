@@ -7,8 +7,6 @@ from starlette.types import Receive, Send
 
 from service.transport.request import MAX_UNREAD_BYTES, Endpoint, HeaderField, Reply, Request
 
-_CONGESTED_BYTES = 64 << 10
-
 
 class AwaitedRequest(Request):
     """``answer`` is the reply, or the head of a stream that has been sent.
@@ -63,10 +61,6 @@ class AwaitedRequest(Request):
         if self._sending is not None:
             self._sending.cancel()
 
-    @property
-    def congested(self) -> bool:
-        return self._unread_bytes > _CONGESTED_BYTES
-
     async def wait(self, receive: Receive) -> None:
         """Wait for the reply or the end of the stream. If the caller goes before, ``answer`` is cancelled."""
         if self.answer.done() and not self.answer.cancelled():
@@ -86,7 +80,6 @@ class AwaitedRequest(Request):
             self.work.cancel()
 
     async def _forward(self, send: Send) -> None:
-        """Send the pieces as they come."""
         head = self._head
         try:
             await send({"type": "http.response.start", "status": head.status, "headers": head.headers})

@@ -122,11 +122,6 @@ class Request(abc.ABC):
     def abort(self) -> None:
         """End the connection so that the caller sees that the body is not complete."""
 
-    @property
-    @abc.abstractmethod
-    def congested(self) -> bool:
-        """Whether the caller reads too slowly. Pieces that it does not need are then left out."""
-
 
 def request_id_of(headers: dict[bytes, bytes]) -> str:
     """The caller's ``X-Request-Id`` if it is usable, else a new id, unique over processes."""

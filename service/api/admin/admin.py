@@ -1,5 +1,6 @@
 """The routes that show and change a running server: the model repository, traces, logs."""
 
+import functools
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -32,20 +33,14 @@ class Administration:
         self._logs = Logs()
         self._is_allowed = settings.control
         self._is_alone = settings.metrics_dir is None and settings.workers > 1
-        self._workers = Workers(settings.metrics_dir if settings.control else None, self._apply)
-
-    async def open(self) -> None:
-        await self._workers.open()
-
-    async def close(self) -> None:
-        await self._workers.close()
+        self.workers = Workers(settings.metrics_dir if settings.control else None, self._apply)
 
     def routes(self) -> Routes:
         trace = {"GET": self.trace, "POST": self.change_trace}
         return {
             "/v2/repository/index": {"POST": self.index},
-            "/v2/repository/models/{model}/load": {"POST": self.load},
-            "/v2/repository/models/{model}/unload": {"POST": self.unload},
+            "/v2/repository/models/{model}/load": {"POST": functools.partial(self._change_model, "load")},
+            "/v2/repository/models/{model}/unload": {"POST": functools.partial(self._change_model, "unload")},
             "/v2/trace/setting": trace,
             "/v2/models/{model}/trace/setting": trace,
             "/v2/logging": {"GET": self.logging, "POST": self.change_logging},
@@ -56,15 +51,8 @@ class Administration:
         entries = [each for each in await self._registry.index() if each.state is State.READY or not only_ready]
         return JSONResponse([{name: text for name, text in each._asdict().items() if text} for each in entries])
 
-    async def load(self, request: Request) -> Response:
-        """Answered when the version serves, in all workers."""
-        return await self._change_model(request, "load")
-
-    async def unload(self, request: Request) -> Response:
-        """Answered when the model takes no new requests; requests that it has taken are finished afterwards."""
-        return await self._change_model(request, "unload")
-
-    async def _change_model(self, request: Request, do: str) -> Response:
+    async def _change_model(self, do: str, request: Request) -> Response:
+        """Answered when the version serves, or takes no new requests, in all workers."""
         self._check(request)
         model = request.path_params["model"]
         version = LoadRequest.read(await _read_object(request)).version
@@ -106,7 +94,7 @@ class Administration:
         Raises as ``Registry.load`` and ``unload`` do; NotReady where another worker could not make the change.
         """
         await self._make(command)
-        complaints = await self._workers.tell(command)
+        complaints = await self.workers.tell(command)
         if complaints:
             raise NotReady(f"some workers could not make the change: {'; '.join(complaints)}")
 

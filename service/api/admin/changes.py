@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from service.errors import NotOffered
 from service.protocol.request_model import RequestModel
@@ -13,6 +13,17 @@ Level = Literal["OFF", "TIMESTAMPS"]
 OneLevel = Annotated[list[Level], Field(min_length=1, max_length=1)]
 Digits = Annotated[str, Field(pattern="^-?[0-9]{1,10}$")]
 _LARGEST = 2**31 - 1
+_TRACES = "traces go to the log as JSON lines, and nowhere else"
+_LOGS = "file and format of the log are chosen where the server is started"
+
+
+def _only(allowed: str, reason: str) -> AfterValidator:
+    def check(value: str | None, info: ValidationInfo) -> str | None:
+        if value not in (None, allowed):
+            raise NotOffered(f"{info.field_name}: {reason}")
+        return value
+
+    return AfterValidator(check)
 
 
 class IndexRequest(RequestModel):
@@ -72,34 +83,20 @@ class TraceChanges(RequestModel):
     trace_rate: Annotated[int | None, Field(ge=1, le=_LARGEST), _NumberReader] = None
     trace_count: Annotated[int | None, Field(ge=-1, le=_LARGEST, description="-1: no end"), _NumberReader] = None
     log_frequency: Annotated[int | None, Field(ge=0, le=_LARGEST), _NumberReader] = None
-    trace_file: Annotated[str | None, Field(exclude=True)] = None
-    trace_mode: Annotated[str | None, Field(exclude=True)] = None
-
-    @field_validator("trace_file", "trace_mode")
-    @classmethod
-    def _check_destination(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value not in (None, "" if info.field_name == "trace_file" else "triton"):
-            raise NotOffered(f"{info.field_name}: traces go to the log as JSON lines, and nowhere else")
-        return value
+    trace_file: Annotated[str | None, Field(exclude=True), _only("", _TRACES)] = None
+    trace_mode: Annotated[str | None, Field(exclude=True), _only("triton", _TRACES)] = None
 
     def changes(self) -> dict[str, str | int | None]:
-        """What was sent, by the names of ``TraceSettings``."""
+        """What was sent, by the names of ``tracing.DEFAULTS``."""
         return {name.removeprefix("trace_"): value for name, value in self.model_dump(exclude_unset=True).items()}
 
 
 class LogChanges(RequestModel):
     """The settings to change; null changes nothing."""
 
-    log_file: Annotated[str | None, Field(exclude=True)] = None
+    log_file: Annotated[str | None, Field(exclude=True), _only("", _LOGS)] = None
     log_info: bool | None = None
     log_warning: bool | None = None
     log_error: bool | None = None
     log_verbose_level: Annotated[int | None, Field(ge=0, le=_LARGEST)] = None
-    log_format: Annotated[Literal["default", "ISO8601"] | None, Field(exclude=True)] = None
-
-    @field_validator("log_file", "log_format")
-    @classmethod
-    def _check_destination(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value not in (None, "" if info.field_name == "log_file" else "default"):
-            raise NotOffered(f"{info.field_name}: file and format of the log are chosen where the server is started")
-        return value
+    log_format: Annotated[Literal["default", "ISO8601"] | None, Field(exclude=True), _only("default", _LOGS)] = None

@@ -1,10 +1,8 @@
 """Trace and log settings in the form that the protocol has."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from service.metrics.tracing import TraceSettings
 
 LOGS = "sluice"
 TRACES = "sluice.trace"
@@ -13,7 +11,7 @@ _closed: set[int] = set()
 _LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
 
 
-def render_trace(settings: TraceSettings) -> dict[str, Any]:
+def render_trace(settings: Mapping[str, Any]) -> dict[str, Any]:
     """All settings; numbers are strings in this part of the protocol."""
     return {
         "trace_level": [settings["level"]],
@@ -45,18 +43,12 @@ class Logs:
         shown = [level for name, level in _LEVELS.items() if now[name]]
         self._level = logging.DEBUG if self._verbose else min(shown, default=logging.CRITICAL)
         logging.getLogger(LOGS).setLevel(self._level)
-        for logger in _loggers():
-            logger.addFilter(_is_shown)
+        for name, logger in list(logging.root.manager.loggerDict.items()):
+            is_ours = name == LOGS or name.startswith(LOGS + ".")
+            if is_ours and name != TRACES and isinstance(logger, logging.Logger):  # traces have settings of their own
+                logger.addFilter(_is_shown)
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
     """A filter for single levels. A logger's own level lets through every level above it."""
     return record.levelno not in _closed
-
-
-def _loggers() -> Iterator[logging.Logger]:
-    """Our loggers except the one of traces, which has settings of its own."""
-    for name, logger in list(logging.root.manager.loggerDict.items()):
-        is_ours = name == LOGS or name.startswith(LOGS + ".")
-        if is_ours and name != TRACES and isinstance(logger, logging.Logger):
-            yield logger

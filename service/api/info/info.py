@@ -35,7 +35,6 @@ class Information:
         self._metrics = metrics
         self._administration = administration
         self._lanes = lanes
-        self.base_path = registry.settings.base_path
         self.is_draining = False
 
     def application(self) -> Starlette:

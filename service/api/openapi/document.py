@@ -29,12 +29,6 @@ from service.tasks.sequences import sequence
 _NOT_OF_TASKS = (403, 501)
 _ONCE = "An option goes into the body or into the query string, not into both."
 _BY_CONTENT = f" A body that begins as {NAMES} files do is a picture, whatever its content type."
-_INFORMATION: Mapping[str, str] = {
-    "/models": "Cards: name, versions, labels, quality, parity, provider, ready or the reason why not",
-    "/livez": "Whether the server runs",
-    "/readyz": "Whether a model serves",
-    "/metrics": "Metrics for Prometheus",
-}
 
 
 class Route(NamedTuple):
@@ -84,7 +78,8 @@ def make_document(release: str) -> dict[str, Any]:
         kinds[f"{route.name}Answer"] = route.answer
         if route.events is not None:
             kinds[f"{route.name}Event"] = route.events
-    kinds |= {kind: kind for operation in list_operations() for kind in operation.kinds}
+    for operation in list_operations():
+        kinds |= {kind: kind for kind in (operation.answer, operation.request, operation.error) if kind is not None}
     adapters = [(key, "validation", TypeAdapter(kind)) for key, kind in kinds.items()]
     template = "#/components/schemas/{model}"
     found, shared = TypeAdapter.json_schemas(adapters, ref_template=template)  # type: ignore[arg-type]  # a literal
@@ -92,7 +87,6 @@ def make_document(release: str) -> dict[str, Any]:
     schema_of = {key: schema for (key, _), schema in found.items()}
     schemas |= {key: schema for key, schema in schema_of.items() if isinstance(key, str) and key not in schemas}
     paths: dict[str, Any] = {f"/{route.task.NAME}": {"post": _describe(route, schemas)} for route in ROUTES}
-    paths |= {path: {"get": _inform(path, text)} for path, text in _INFORMATION.items()}
     for operation in list_operations():
         described = describe_operation(operation, schema_of)
         paths.setdefault(operation.path, {})[operation.method] = described
@@ -115,7 +109,6 @@ def make_document(release: str) -> dict[str, Any]:
 
 
 def _describe(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
-    """The operation of a task route."""
     properties = schemas[f"{route.name}Request"]["properties"]
     fields = {name: schema for name, schema in properties.items() if name != "inputs"}
     return {
@@ -171,11 +164,3 @@ def _answers(route: Route) -> dict[str, Any]:
         "content": content,
         "headers": {"X-Request-Id": REQUEST_ID, "Server-Timing": timing},
     }
-
-
-def _inform(path: str, text: str) -> dict[str, Any]:
-    media_type = "text/plain" if path == "/metrics" else JSON
-    responses = {"200": {"description": text, "content": {media_type: {}}}}
-    if path == "/readyz":
-        responses["503"] = describe_error(503)
-    return {"operationId": path.strip("/"), "summary": text, "tags": ["information"], "responses": responses}

@@ -60,6 +60,19 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
             {"model": DIGITS, "inputs": [_ZERO_PNG], "top_k": 3, "explain": "integrated_gradients"},
         ),
     },
+    "detect": {
+        "digits": (
+            "Digits in a picture, with boxes in its pixels",
+            {"model": "digits-detector", "inputs": [_ZERO_PNG], "threshold": 0.3, "max_detections": 10},
+        ),
+    },
+    "segment": {},
+    "embed": {
+        "same": (
+            "Are two pictures the same digit?",
+            {"model": "digits-matcher", "inputs": [_ZERO_PNG], "compare": [_ZERO], "encoding": "base64"},
+        ),
+    },
     "regress": {
         "progression": (
             "How much diabetes will progress, from ten measurements by name",

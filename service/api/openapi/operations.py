@@ -1,8 +1,8 @@
-"""The routes of the Open Inference Protocol and of KServe, as operations of the OpenAPI document."""
+"""All routes but those of tasks, as operations of the OpenAPI document."""
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, TraceChanges
@@ -56,18 +56,14 @@ class Operation(NamedTuple):
     error: Any = None
 
     @property
-    def kinds(self) -> Sequence[Any]:
-        return [kind for kind in (self.answer, self.request, self.error) if kind is not None]
-
-    @property
     def name(self) -> str:
-        return self.method + re.sub(r"\W+", "_", self.path).rstrip("_")
+        return self.path[1:] if self.tag == "information" else self.method + re.sub(r"\W+", "_", self.path).rstrip("_")
 
     @property
     def tag(self) -> str:
         if self.errors[: len(_CHANGE)] == _CHANGE:
             return "administration"
-        return "protocol" if self.path.startswith("/v2") else "kserve"
+        return {"/v2": "protocol", "/v1": "kserve", "/": "kserve"}.get(self.path[:3], "information")
 
 
 _get = functools.partial(Operation, "get")
@@ -101,6 +97,14 @@ _OTHERS = (
     _post(f"{_MODEL}/trace/setting", "Change traces of a model", types.TraceSettings, _CHANGE_OF_MODEL, TraceChanges),
     _get("/v2/logging", "What is logged", types.LogSettings),
     _post("/v2/logging", "Change what is logged", types.LogSettings, _CHANGE, LogChanges),
+    _get(
+        "/models",
+        "Cards: name, versions, labels, quality, parity, provider, ready or the reason why not",
+        dict[str, Any],
+    ),
+    _get("/livez", "Whether the server runs", types.Live),
+    _get("/readyz", "Whether a model serves", types.Ready, (503,)),
+    _get("/metrics", "Metrics for Prometheus", str),
     _get("/", "Whether the server runs; browsers get a page", types.Alive),
     _get("/v1/models", "Names of all models", types.Names),
     _get("/v1/models/{model}", "Whether a model serves", types.ModelReady, _OF_MODEL),
@@ -184,7 +188,7 @@ def _body(about: str, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _answer(operation: Operation, about: str, answer: Mapping[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {JSON: {"schema": answer}}
+    content: dict[str, Any] = {"text/plain" if about == "/metrics" else JSON: {"schema": answer}}
     if about == GENERATE_STREAM:
         text = "the `data` of each event is an answer of generate; if a step fails, the last event is an Error"
         content = {EVENTS: {"schema": {"description": text}}}

@@ -33,10 +33,14 @@ class Exact(TypedDict):
     """Base of types without other fields."""
 
 
-def _exact(name: str, /, **fields: Any) -> Any:
-    """A small answer. All of its fields are required."""
+def exact(name: str, about: str | None = None, /, **fields: Any) -> Any:
+    """The type of an object of these fields, all of them required, and no others."""
     required: dict[str, Any] = {field: (kind, ...) for field, kind in fields.items()}
-    return create_model(name, __config__=ConfigDict(extra="forbid"), **required)
+    return create_model(name, __config__=ConfigDict(extra="forbid"), __doc__=about, **required)
+
+
+def _array_of(kind: Any) -> Any:
+    return list[kind]
 
 
 @_open_to_values
@@ -129,14 +133,14 @@ class FlatAnswer(TypedDict):
     model_version: str
 
 
-Live = _exact("Live", live=Literal[True])
-Ready = _exact("Ready", live=Literal[True], ready=Literal[True])
-Alive = _exact("Alive", status=Literal["alive"])
-ServerMetadata = _exact("ServerMetadata", name=str, version=str, extensions=list[str])
-Names = _exact("Names", models=list[str])
-ModelReady = _exact("ModelReady", name=str, ready=Literal[True])
-Loaded = _exact("Loaded", name=str, load=Literal[True])
-Unloaded = _exact("Unloaded", name=str, unload=Literal[True])
+Live = exact("Live", live=Literal[True])
+Ready = exact("Ready", live=Literal[True], ready=Literal[True])
+Alive = exact("Alive", status=Literal["alive"])
+ServerMetadata = exact("ServerMetadata", name=str, version=str, extensions=list[str])
+Names = exact("Names", models=list[str])
+ModelReady = exact("ModelReady", name=str, ready=Literal[True])
+Loaded = exact("Loaded", name=str, load=Literal[True])
+Unloaded = exact("Unloaded", name=str, unload=Literal[True])
 
 
 class TensorMetadata(Exact):
@@ -158,48 +162,25 @@ class ModelMetadata(Exact):
     bits: Annotated[str, Field(description="how a row's bits depend on the other rows of its batch, on this provider")]
 
 
-class Duration(Exact):
-    count: Count
-    ns: Count
-
-
-class InferStatistics(Exact):
-    """Sums over requests."""
-
-    success: Duration
-    fail: Duration
-    queue: Duration
-    compute_input: Duration
-    compute_infer: Duration
-    compute_output: Duration
-    cache_hit: Duration
-    cache_miss: Duration
-
-
-class BatchStatistics(Exact):
-    """Sums over the batches of one size."""
-
-    batch_size: Count
-    compute_input: Duration
-    compute_infer: Duration
-    compute_output: Duration
-
-
-class VersionStatistics(Exact):
-    """Since the server started, over all its workers."""
-
-    name: str
-    version: str
-    last_inference: Annotated[int, Field(ge=0, description="milliseconds since 1970; 0: none")]
-    inference_count: Annotated[int, Field(ge=0, description="rows")]
-    execution_count: Annotated[int, Field(ge=0, description="runs")]
-    inference_stats: InferStatistics
-    response_stats: dict[str, Any]
-    batch_stats: list[BatchStatistics]
-    memory_usage: list[Any]
-
-
-Statistics = _exact("Statistics", model_stats=list[VersionStatistics])
+_Duration = exact("Duration", count=Count, ns=Count)
+_RUN = dict.fromkeys(("compute_input", "compute_infer", "compute_output"), _Duration)
+_REQUEST = dict.fromkeys(("success", "fail", "queue", "cache_hit", "cache_miss"), _Duration)
+_InferStatistics = exact("InferStatistics", "Sums over requests.", **_REQUEST, **_RUN)
+_BatchStatistics = exact("BatchStatistics", "Sums over the batches of one size.", batch_size=Count, **_RUN)
+_VersionStatistics = exact(
+    "VersionStatistics",
+    "Since the server started, over all its workers.",
+    name=str,
+    version=str,
+    last_inference=Annotated[int, Field(ge=0, description="milliseconds since 1970; 0: none")],
+    inference_count=Annotated[int, Field(ge=0, description="rows")],
+    execution_count=Annotated[int, Field(ge=0, description="runs")],
+    inference_stats=_InferStatistics,
+    response_stats=dict[str, Any],
+    batch_stats=_array_of(_BatchStatistics),
+    memory_usage=list[Any],
+)
+Statistics = exact("Statistics", model_stats=_array_of(_VersionStatistics))
 
 
 class IndexEntry(Exact):
@@ -211,24 +192,21 @@ class IndexEntry(Exact):
     reason: NotRequired[str]
 
 
-class TraceSettings(Exact):
-    """Traces go to the log. Numbers are strings."""
-
-    trace_level: OneLevel
-    trace_rate: Digits
-    trace_count: Digits
-    log_frequency: Digits
-    trace_file: Literal[""]
-    trace_mode: Literal["triton"]
-
-
-class LogSettings(Exact):
-    log_file: Literal[""]
-    log_info: bool
-    log_warning: bool
-    log_error: bool
-    log_verbose_level: Count
-    log_format: Literal["default"]
+TraceSettings = exact(
+    "TraceSettings",
+    "Traces go to the log. Numbers are strings.",
+    trace_level=OneLevel,
+    **dict.fromkeys(("trace_rate", "trace_count", "log_frequency"), Digits),
+    trace_file=Literal[""],
+    trace_mode=Literal["triton"],
+)
+LogSettings = exact(
+    "LogSettings",
+    **dict.fromkeys(("log_info", "log_warning", "log_error"), bool),
+    log_file=Literal[""],
+    log_verbose_level=Count,
+    log_format=Literal["default"],
+)
 
 
 class Instances(Exact):
@@ -242,43 +220,29 @@ class Instances(Exact):
 
 _Prediction = Annotated[Any, Field(description="a row of the only output, or an object of all outputs")]
 _Explanation = Annotated[dict[str, Any], Field(description="a prediction of `/classify`, with `explain`")]
-Predictions = _exact("Predictions", predictions=list[_Prediction])
-Explanations = _exact("Explanations", explanations=list[_Explanation])
+Predictions = exact("Predictions", predictions=list[_Prediction])
+Explanations = exact("Explanations", explanations=list[_Explanation])
 
 
-class ForecastContent(Exact):
-    """The forecast of one series; `start_timestamp` is the time of its first value."""
-
-    type: Literal["univariate_time_series"]
-    name: str
-    mean_forecast: list[float]
-    frequency: str
-    start_timestamp: str | None
-    quantiles: dict[str, list[float]] | None
-
-
-class ForecastOutput(Exact):
-    type: Literal["time_series_forecast"]
-    id: str
-    status: Literal["completed"]
-    error: None
-    content: list[ForecastContent]
-
-
-class ForecastAnswer(Exact):
-    id: str
-    created_at: Annotated[int, Field(description="seconds since 1970")]
-    status: Literal["completed"]
-    error: None
-    model: str
-    outputs: list[ForecastOutput]
-
-
-class ForecastFault(Exact):
-    code: Annotated[str, Field(description="the status")]
-    message: str
-    type: str
-    param: Annotated[str, Field(description="the wrong field, or an empty text")]
-
-
-ForecastError = _exact("ForecastError", error=ForecastFault, request_id=str)
+_ForecastContent = exact(
+    "ForecastContent",
+    "The forecast of one series; `start_timestamp` is the time of its first value.",
+    type=Literal["univariate_time_series"],
+    name=str,
+    mean_forecast=list[float],
+    frequency=str,
+    start_timestamp=str | None,
+    quantiles=dict[str, list[float]] | None,
+)
+_COMPLETED: dict[str, Any] = {"id": str, "status": Literal["completed"], "error": None}
+_ForecastOutput = exact(
+    "ForecastOutput", type=Literal["time_series_forecast"], **_COMPLETED, content=_array_of(_ForecastContent)
+)
+_CREATED = Annotated[int, Field(description="seconds since 1970")]
+ForecastAnswer = exact(
+    "ForecastAnswer", **_COMPLETED, created_at=_CREATED, model=str, outputs=_array_of(_ForecastOutput)
+)
+_CODE = Annotated[str, Field(description="the status")]
+_PARAM = Annotated[str, Field(description="the wrong field, or an empty text")]
+_ForecastFault = exact("ForecastFault", code=_CODE, message=str, type=str, param=_PARAM)
+ForecastError = exact("ForecastError", error=_ForecastFault, request_id=str)

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, create_model, with_config
 from pydantic.fields import FieldInfo
 from typing_extensions import TypeAliasType, TypedDict  # those of typing suffice for pydantic from Python 3.12 on
 
-from service.api.openapi.protocol_types import Exact
+from service.api.openapi.protocol_types import Exact, exact
 from service.tasks.explain import Method
 from service.tasks.request import TaskOptions
 
@@ -72,10 +72,6 @@ class Classification(Score):
     explanation: NotRequired[Explanation]
 
 
-class ClassifyAnswer(Answer):
-    predictions: list[Classification]
-
-
 class Number(Exact):
     """One number, or several by name."""
 
@@ -122,10 +118,6 @@ class DetectPrediction(Exact):
     detections: list[Detected]
 
 
-class DetectAnswer(Answer):
-    predictions: list[DetectPrediction]
-
-
 class Area(Exact):
     label: str
     index: Annotated[int, Field(description="position of the label, from 0")]
@@ -144,10 +136,6 @@ class SegmentPrediction(Exact):
     ]
 
 
-class SegmentAnswer(Answer):
-    predictions: list[SegmentPrediction]
-
-
 class Comparison(Exact):
     """How much two rows have in common, in the metric of the model. ``same``: the verdict, if it has a threshold."""
 
@@ -159,10 +147,6 @@ class Comparison(Exact):
 class EmbedPrediction(Exact):
     embedding: Annotated[list[float] | str, Field(description="the vector, as numbers or in base64")]
     comparisons: NotRequired[Annotated[list[Comparison], Field(description="one for each element of `compare`")]]
-
-
-class EmbedAnswer(Answer):
-    predictions: list[EmbedPrediction]
 
 
 class ForecastPrediction(Exact):
@@ -177,10 +161,6 @@ class TextPrediction(Exact):
     complete: NotRequired[Annotated[bool, Field(description="false: the text had not ended at the last step")]]
 
 
-class SequenceAnswer(Answer):
-    predictions: list[ForecastPrediction | TextPrediction]
-
-
 class ReconstructPrediction(Exact):
     output: Shown
     error: Annotated[float, Field(description="the difference of output and row")]
@@ -190,10 +170,6 @@ class ReconstructPrediction(Exact):
     error_map: NotRequired[Shown]
 
 
-class ReconstructAnswer(Answer):
-    predictions: list[ReconstructPrediction]
-
-
 class GenerateAnswer(Answer):
     seed: NotRequired[Annotated[int, Field(description="the same seed gives the same rows again")]]
     seeds: NotRequired[Annotated[list[int], Field(description="the two ends of an interpolation")]]
@@ -201,27 +177,19 @@ class GenerateAnswer(Answer):
     outputs: list[Shown]
 
 
-class ForecastEvent(Exact):
-    row: int
-    step: int
-    value: float
+_VERSION = {"model": str, "version": str}
+ClassifyAnswer = exact("ClassifyAnswer", **_VERSION, predictions=list[Classification])
+DetectAnswer = exact("DetectAnswer", **_VERSION, predictions=list[DetectPrediction])
+SegmentAnswer = exact("SegmentAnswer", **_VERSION, predictions=list[SegmentPrediction])
+EmbedAnswer = exact("EmbedAnswer", **_VERSION, predictions=list[EmbedPrediction])
+SequenceAnswer = exact("SequenceAnswer", **_VERSION, predictions=list[ForecastPrediction | TextPrediction])
+ReconstructAnswer = exact("ReconstructAnswer", **_VERSION, predictions=list[ReconstructPrediction])
 
-
-class TextEvent(Exact):
-    """``text`` is the whole text up to this step."""
-
-    row: int
-    step: int
-    text: str
-
-
-class GenerateEvent(Exact):
-    """``preview`` is the row as the model expects it to end."""
-
-    row: int
-    step: int
-    steps: int
-    preview: Shown
+_EVENT = {"row": int, "step": int}
+ForecastEvent = exact("ForecastEvent", **_EVENT, value=float)
+TextEvent = exact("TextEvent", "`text` is the whole text up to this step.", **_EVENT, text=str)
+_PREVIEW = "`preview` is the row as the model expects it to end."
+GenerateEvent = exact("GenerateEvent", _PREVIEW, **_EVENT, steps=int, preview=Shown)
 
 
 class Error(Exact):

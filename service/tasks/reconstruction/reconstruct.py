@@ -143,7 +143,6 @@ def _examine(plan: Plan, group: Group, outputs: Arrays) -> _Found:
 
 
 def _subtract(plan: Plan, group: Group, found: np.ndarray) -> np.ndarray:
-    """The outputs minus the rows."""
     rows = None if plan.row is None else group.inputs[plan.row.name]
     if rows is None or rows.shape != found.shape:
         raise ModelFailure(
@@ -157,7 +156,6 @@ def _subtract(plan: Plan, group: Group, found: np.ndarray) -> np.ndarray:
 
 
 async def _describe(plan: Plan, found: _Found) -> list[dict[str, Any]]:
-    """The answers of a group's rows."""
     facts = plan.facts
     shown = await show_rows(found.outputs, plan.picture)
     answers: list[dict[str, Any]] = []

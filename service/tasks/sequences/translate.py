@@ -67,7 +67,6 @@ def _predict(sentence: Sentence, steps: int, facts: Text, model: str) -> dict[st
 
 
 def _watch(emit: Emit, facts: Text, positions: Sequence[int]) -> Watch:
-    """Sends each text after each step."""
     texts = [""] * len(positions)
 
     def watch(row: int, step: int, shown: Mapping[str, np.ndarray]) -> None:

@@ -128,10 +128,6 @@ class FastRequest(Request):
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
         transport.abort()  # the next turn of the loop calls ``connection_lost``, which cancels the request
 
-    @property
-    def congested(self) -> bool:
-        return self.connection.flow.write_paused
-
     def _is_lost(self) -> bool:
         """Whether the connection or the answer has ended, so that nothing can be written."""
         return self.response_complete or self.disconnected or self.connection.transport.is_closing()
@@ -335,7 +331,6 @@ def _write(
     chunks: Iterable[bytes | memoryview],
     size_bytes: int,
 ) -> None:
-    """Write ``head`` and ``chunks``, of ``size_bytes`` in all."""
     if size_bytes <= _JOIN_BELOW_BYTES:
         head += chunks
         transport.write(b"".join(head))

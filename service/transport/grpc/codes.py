@@ -4,7 +4,7 @@ Errors get their HTTP status in `service/transport/status.py`, and from that the
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from grpc import StatusCode
@@ -12,14 +12,11 @@ from grpc import StatusCode
 from service.transport.request import Reply
 
 CODES: Mapping[int, StatusCode] = {
-    200: StatusCode.OK,
     400: StatusCode.INVALID_ARGUMENT,
-    401: StatusCode.UNAUTHENTICATED,
     403: StatusCode.PERMISSION_DENIED,
     404: StatusCode.NOT_FOUND,
     405: StatusCode.UNIMPLEMENTED,
     408: StatusCode.DEADLINE_EXCEEDED,
-    409: StatusCode.FAILED_PRECONDITION,
     413: StatusCode.RESOURCE_EXHAUSTED,
     415: StatusCode.INVALID_ARGUMENT,
     429: StatusCode.RESOURCE_EXHAUSTED,
@@ -36,20 +33,12 @@ _METADATA = (b"retry-after", b"server-timing", b"x-request-id")
 Metadata = Sequence[tuple[str, str]]
 
 
-class Refusal(NamedTuple):
-    """An error of gRPC."""
-
-    code: StatusCode
-    text: str
-    metadata: Metadata
-
-
 def metadata_of(reply: Reply) -> Metadata:
     """The headers of an answer that callers over gRPC get, as trailing metadata."""
     return tuple((name.decode(), value.decode("latin-1")) for name, value in reply.headers if name in _METADATA)
 
 
-def refusal_of(reply: Reply) -> Refusal:
-    """The error of a reply with another status than 200."""
+def refusal_of(reply: Reply) -> tuple[StatusCode, str, Metadata]:
+    """The error of a reply with another status than 200: its code, text and metadata."""
     content: Any = orjson.loads(b"".join(reply.chunks))
-    return Refusal(CODES.get(reply.status, StatusCode.UNKNOWN), content["error"], metadata_of(reply))
+    return CODES.get(reply.status, StatusCode.UNKNOWN), content["error"], metadata_of(reply)

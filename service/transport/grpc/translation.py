@@ -174,7 +174,6 @@ def read_parameters(parameters: Mapping[str, Any], where: str) -> dict[str, Any]
 
 
 def _write_contents(inputs: Any, max_bytes: int) -> list[bytes]:
-    """The typed contents of all inputs, in binary."""
     tensors: list[bytes] = []
     for item in inputs:
         tensors.append(_write_tensor(item, max_bytes))
@@ -239,10 +238,10 @@ def write_streamed(reply: Reply, request_id: str) -> bytes:
     if reply.status == 200:
         answer = write_answer(reply, is_streamed=True)
         return _prefix(_INFER_RESPONSE, len(answer)) + answer
-    refusal = refusal_of(reply)
-    streamed = _Streamed(error_message=refusal.text or refusal.code.name)
+    code, text, metadata = refusal_of(reply)
+    streamed = _Streamed(error_message=text or code.name)
     streamed.infer_response.id = request_id
-    _set_parameters(streamed.infer_response.parameters, {**dict(refusal.metadata), _FINAL: True})
+    _set_parameters(streamed.infer_response.parameters, {**dict(metadata), _FINAL: True})
     return bytes(streamed.SerializeToString())
 
 

@@ -92,5 +92,5 @@ def test_onnx_runtime_passes_them_through_a_graph(contents: list[bytes]) -> None
     node = helper.make_node("Identity", ["x"], ["y"])
     graph = graphs.build([node], *([(name, TensorProto.STRING, ["n"])] for name in "xy"))
     [y] = Session(graph).run(inputs)
-    chunks = render_infer("m", "1", header, {"y": y}).chunks
+    chunks, _ = render_infer("m", "1", header, {"y": y})
     assert b"".join(chunks[1:]) == b"".join(len(e).to_bytes(4, "little") + e for e in contents)

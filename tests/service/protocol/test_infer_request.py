@@ -238,9 +238,9 @@ def test_example_of_the_reference() -> None:
     request = parse_infer(header + bytes.fromhex("0000803f00000040" + "020000006f6b"), 234)
     np.testing.assert_array_equal(request.inputs["x"], np.array([[1, 2]], np.float32))
     assert request.inputs["tag"].tolist() == ["ok"]
-    answer = render_infer("echo", "1", request.header, {"y": request.inputs["x"]})
-    body = b"".join(answer.chunks)
-    assert (answer.header_bytes, len(body)) == (134, 142)
+    chunks, header_bytes = render_infer("echo", "1", request.header, {"y": request.inputs["x"]})
+    body = b"".join(chunks)
+    assert (header_bytes, len(body)) == (134, 142)
     y = {"name": "y", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
     assert json.loads(body[:134]) == {"model_name": "echo", "model_version": "1", "outputs": [y]}
     assert body[134:].hex() == "0000803f00000040"

@@ -25,10 +25,10 @@ X: Json = {"name": "x", "shape": [2], "datatype": "FP32", "data": [1, 2]}
 def render(arrays_given: Mapping[str, np.ndarray], /, **fields: Any) -> tuple[Json, bytes, int | None]:
     """The answer to a request with these fields: its JSON part, the rest of the body, the length of the JSON part."""
     body = json.dumps({"inputs": [X], **fields}).encode()
-    answer = render_infer("m", "3", parse_infer(body, None).header, arrays_given)
-    body = b"".join(answer.chunks)
-    end = len(body) if answer.header_bytes is None else answer.header_bytes
-    return json.loads(body[:end]), body[end:], answer.header_bytes
+    chunks, header_bytes = render_infer("m", "3", parse_infer(body, None).header, arrays_given)
+    body = b"".join(chunks)
+    end = len(body) if header_bytes is None else header_bytes
+    return json.loads(body[:end]), body[end:], header_bytes
 
 
 def test_answer_of_a_model_that_has_changed_describes_what_it_has() -> None:
@@ -162,11 +162,11 @@ def test_binary_tensors_survive_the_round_trip(name: str, data: st.DataObject) -
     request = parse_infer(text + sent, len(text))
     got = request.inputs["x"]
     assert (datatype_of(got).name, got.shape) == (name, array.shape)
-    answer = render_infer("m", "1", request.header, {"x": got})
-    body = b"".join(answer.chunks)
-    assert answer.header_bytes is not None
-    assert body[answer.header_bytes :] == sent
-    assert json.loads(body[: answer.header_bytes])["outputs"] == [item]
+    chunks, header_bytes = render_infer("m", "1", request.header, {"x": got})
+    body = b"".join(chunks)
+    assert header_bytes is not None
+    assert body[header_bytes:] == sent
+    assert json.loads(body[:header_bytes])["outputs"] == [item]
 
 
 @pytest.mark.parametrize("name", [name for name in DATATYPES if name not in ("FP16", "BF16", "UINT64")])
@@ -178,7 +178,7 @@ def test_json_tensors_survive_the_round_trip(name: str, data: st.DataObject) -> 
     given_item = {"name": "x", "shape": array.shape, "datatype": name, "data": array.ravel().tolist()}
     request = parse_infer(json.dumps({"inputs": [given_item]}).encode(), None)
     np.testing.assert_array_equal(request.inputs["x"], array)
-    [item] = json.loads(b"".join(render_infer("m", "1", request.header, request.inputs).chunks))["outputs"]
+    [item] = json.loads(b"".join(render_infer("m", "1", request.header, request.inputs)[0]))["outputs"]
     assert (item["datatype"], tuple(item["shape"])) == (name, array.shape)
     again = np.array(item["data"], array.dtype).reshape(array.shape)
     np.testing.assert_array_equal(again, array)

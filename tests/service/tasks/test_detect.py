@@ -177,3 +177,20 @@ def test_drawing_shows_one_picture() -> None:
     """Several rows have no common picture."""
     with pytest.raises(InvalidInput, match="shows one picture, got 2 rows"):
         ask(MODEL, [picture(), picture()], wants_picture=True)
+
+
+def test_areas_of_a_map_are_boxes() -> None:
+    """A map of half the resolution, with one area; its score is the mean of the area."""
+    scores = np.zeros((16, 16), np.float32)
+    scores[5:8, 2:8] = 0.75
+    content = make_model(
+        "float[batch,3,32,32] x => float[batch,1,16,16] map",
+        "rows = Shape<start=0, end=1>(x) shape = Concat<axis=0>(rows, ones) map = Expand(same, shape)",
+        ones=np.array([1, 1, 1], np.int64),
+        same=scores,
+    )
+    model = make(
+        {"main": content}, task="detect", labels=("text",), image=IMAGE, detection={"regions": {"output": "map"}}
+    )
+    assert [(one["box"], one["label"], one["score"]) for one in find(model)] == [([8, 4, 32, 16], "text", 0.75)]
+    assert find(model, threshold=0.8) == []

@@ -95,6 +95,15 @@ def test_unknown_content_type_is_read_as_json(content_type: str) -> None:
     assert read(b'{"inputs": [1]}', content_type).rows == [1]
 
 
+def test_files_called_compare_are_what_rows_are_compared_with() -> None:
+    """They are an option, like the array of that name in JSON."""
+    found = read(*form(file("a", "image/png"), file("compare", "image/png", b"1"), file("compare", "image/png", b"2")))
+    assert [row.content for row in found.rows or ()] == [PNG]
+    assert [row.content for row in found.fields["compare"]] == [b"1", b"2"]
+    with pytest.raises(InvalidInput, match="compare: expected once, got it twice"):
+        read(*form(file("compare", "image/png")), query=b"compare=[1]")
+
+
 def test_files_of_a_form_are_rows_in_order() -> None:
     """A picture as the body, and files of a form in their order, are rows; query and other fields are the options."""
     body, content_type = form(

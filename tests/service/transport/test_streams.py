@@ -144,26 +144,6 @@ def test_caller_that_does_not_read_is_cut_off(stage: Stage, server: Serving):
         assert not wire.read_rest().endswith(b"0\r\n\r\n")
 
 
-def test_producer_that_heeds_congestion_is_not_cut_off(stage: Stage, wire: ChunkedWire):
-    """A task that skips pieces while its caller does not read is not cut off, and its last piece arrives."""
-    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-    wire.send(OPEN)
-    call = stage.begin()
-    assert not stage.do(lambda: call.request.congested)
-    total = 200  # 50 MB
-    for number in range(total):
-        stage.do(lambda n=number: None if call.request.congested else call.request.send(b"%08d" % n + bytes(1 << 18)))
-    assert stage.do(lambda: call.request.congested)
-    stage.send(call, b"last")
-    stage.end(call)
-    *chunks, last = wire.read_stream()
-    numbers = [int(chunk[:8]) for chunk in chunks]
-    assert last == b"last"
-    assert numbers == sorted(numbers)
-    assert 0 < len(numbers) < total
-    assert stage.cancelled.empty()
-
-
 def test_long_stream_to_a_caller_that_reads_is_not_cut_off(stage: Stage, wire: ChunkedWire):
     """A long stream to a caller that reads is not cut off."""
     wire.send(OPEN)

@@ -25,7 +25,7 @@ INTENDED = {
 def test_every_status_has_its_code() -> None:
     """Each status has the code intended here; the text is that of the reply, and metadata say when to come back."""
     assert {status: CODES[status].name for status in STATUS.values()} == INTENDED
-    refusal = refusal_of(error_reply(QueueFull("the queue is full", 2.0), "id-1"))
-    assert refusal.text == "the queue is full"
-    assert dict(refusal.metadata) == {"retry-after": "2"}
-    assert not refusal_of(error_reply(InvalidInput("no"), "id-1")).metadata
+    _, text, metadata = refusal_of(error_reply(QueueFull("the queue is full", 2.0), "id-1"))
+    assert text == "the queue is full"
+    assert dict(metadata) == {"retry-after": "2"}
+    assert refusal_of(error_reply(InvalidInput("no"), "id-1"))[2] == ()
