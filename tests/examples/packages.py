@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,15 @@ def run_example(name: str, *arguments: Path, paths: Path | None = None) -> None:
     _run_checked([sys.executable, str(REPOSITORY / "examples" / name), *map(str, arguments)], paths)
 
 
-def run_sluice(*arguments: str) -> None:
-    _run_checked([sys.executable, str(REPOSITORY / "sluice.py"), *arguments], None)
+def run_sluice(*arguments: str, paths: Path | None = None, **variables: str) -> None:
+    _run_checked([sys.executable, str(REPOSITORY / "sluice.py"), *arguments], paths, variables)
 
 
-def _run_checked(command: list[str], paths: Path | None) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, filter(None, (REPOSITORY, paths))))}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+def _run_checked(command: list[str], paths: Path | None, variables: Mapping[str, str] = {}) -> None:
+    environment = {
+        **os.environ,
+        **variables,
+        "PYTHONPATH": os.pathsep.join(map(str, filter(None, (REPOSITORY, paths)))),
+    }
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
