@@ -30,7 +30,7 @@ def test_mask_is_laid_over_its_place() -> None:
     inside = np.zeros((10, 10), bool)
     inside[:, :5] = True
     drawn = read(draw_boxes(BLUE, [Found((40, 30, 50, 40), 1, 0.5, (), Mask(40, 30, inside))], ["a", "b"]))
-    mixed = ([*np.array(colour_of(1)), 0, 0, 255]) / 2
+    mixed = (np.array(colour_of(1)) + np.array([0, 0, 255])) / 2
     assert np.abs(drawn[35, 43] - mixed).max() <= 1
     assert drawn[35, 47].tolist() == [0, 0, 255]
 
