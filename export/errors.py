@@ -2,6 +2,7 @@
 
 NotPublished
 ├── SpecError             the description of the model contradicts itself
+│   └── MissingFacts      nobody says what an import must know, and a guess would be dangerous
 ├── ExportError           the module cannot become an ONNX graph, or not one that can be served in batches
 ├── ParityError           the graph does not compute what its PyTorch original computes
 │   └── DependentRows     a row's answer changes with the rows that share its batch
@@ -21,6 +22,10 @@ class NotPublished(Exception):
 
 class SpecError(NotPublished):
     pass
+
+
+class MissingFacts(SpecError):
+    """The text names the options that say it."""
 
 
 class ExportError(NotPublished):

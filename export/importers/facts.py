@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from export.errors import SpecError
+from export.errors import MissingFacts
 
 
 class Fact(NamedTuple):
@@ -21,10 +21,6 @@ class Fact(NamedTuple):
 
 Facts = Mapping[str, Fact]
 """Facts by the path of their field in ``options.Options``, such as ``picture.mean``."""
-
-
-class MissingFacts(SpecError):
-    """Facts that nobody says and that are too dangerous to guess; the text names the options that say them."""
 
 
 @dataclass

@@ -51,7 +51,7 @@ def source(tmp_path) -> Path:
 def test_unknown_model_is_a_usage_error_that_says_what_there_is(tmp_path, capsys):
     """``sluice train nope`` ends with 2, names the models that exist, and makes no store."""
     assert run("train", "nope", "--store", tmp_path / "s") == 2
-    assert "no reference model 'nope': there are date-translator, digits-classifier" in " ".join(
+    assert "no reference model 'nope': there are date-translator, diabetes-regressor" in " ".join(
         capsys.readouterr().err.split()
     )
     assert not (tmp_path / "s").exists()

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from export.errors import SpecError
-from export.importers.facts import Fact, MissingFacts
+from export.errors import MissingFacts, SpecError
+from export.importers.facts import Fact
 from export.importers.plan import Plan, make_plan
 from export.importers.sources.onnx_file import describe_onnx
 from export.importers.sources.source import Found

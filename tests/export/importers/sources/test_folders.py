@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.errors import ExportError
-from export.importers.facts import MissingFacts
+from export.errors import ExportError, MissingFacts
 from export.importers.importing import plan_import
 from export.importers.plan import Plan
 from export.importers.sources.hugging_face_pictures import read_processor

@@ -94,9 +94,9 @@ async def test_cancelled_request_frees_its_slots_between_steps() -> None:
 async def test_late_request_is_answered_so_and_leaves() -> None:
     """When the deadline passes between steps, the caller is told and the rows make no more steps."""
     bench = Bench(walk(), WALK)
-    answer = bench.ask(walking(1, 50), timeout_s=5.0)
     clock = itertools.count(0, 1)
     bench.device.clock = lambda: float(next(clock))
+    answer = bench.ask(walking(1, 50), timeout_s=5.0)
     with pytest.raises(DeadlinePassed):
         await answer
     await bench.batcher.drain()  # it was told at its deadline; the step that it was in ends later
