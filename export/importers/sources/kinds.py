@@ -5,10 +5,11 @@ from pathlib import Path
 from export.errors import ExportError
 from export.importers.sources.hugging_face import HuggingFace
 from export.importers.sources.onnx_file import OnnxFile
+from export.importers.sources.scikit_learn import ScikitLearn
 from export.importers.sources.source import Source
 from export.importers.sources.triton_folder import TritonFolder
 
-SOURCES: tuple[Source, ...] = (HuggingFace(), TritonFolder(), OnnxFile())
+SOURCES: tuple[Source, ...] = (HuggingFace(), TritonFolder(), ScikitLearn(), OnnxFile())
 """The first one that claims a path reads it."""
 
 
