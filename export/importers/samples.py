@@ -104,7 +104,8 @@ class Reader:
     def read_table(self, path: Path, most: int | None) -> tuple[dict[str, np.ndarray], list[str] | None]:
         """Rows of a table and their labels, if it has any. Raises SpecError, ExportError."""
         columns = read_columns(path)
-        labels = columns.pop(LABEL_COLUMN, None)
+        is_column = self.table is not None and LABEL_COLUMN in {column.name for column in self.table.columns}
+        labels = None if is_column else columns.pop(LABEL_COLUMN, None)
         shown = None if labels is None else [str(label) for label in labels[:most]]
         files = next((columns[name] for name in _FILE_COLUMNS if name in columns), None)
         if self.image is not None and files is not None:

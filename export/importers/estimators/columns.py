@@ -119,7 +119,8 @@ def _as_float(value: Any) -> float:
 
 def find_features(estimator: Any, samples: Columns | None, path: Path) -> Features:
     """The columns of a fitted estimator. Raises ExportError, which says what to give."""
-    given = {} if samples is None else {name: values for name, values in samples.items() if name != _LABEL}
+    named = {str(name) for name in getattr(estimator, "feature_names_in_", ())}
+    given = {name: values for name, values in (samples or {}).items() if name != _LABEL or name in named}
     if _takes_texts(estimator):
         name = next(iter(given), _TEXT)
         if len(given) > 1:

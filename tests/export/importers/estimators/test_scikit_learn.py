@@ -218,3 +218,15 @@ def test_published_version_holds_texts_and_gaps(tmp_path: Path) -> None:
     assert manifest.parity is not None
     loaded = load_version(version, Settings(provider="cpu", max_rows=4))
     assert (loaded.rows.verdict, loaded.max_rows, loaded.golden_error) == ("proved", 4, 0)
+
+
+def test_column_may_be_called_label(tmp_path: Path) -> None:
+    """In other samples, a column of this name has the labels for an evaluation."""
+    rows = X.rename(columns={"a": "label"})
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(linear_model.LinearRegression().fit(rows, X["b"])))
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    said = {"trust": Fact(True, "test"), "samples": Fact(str(tmp_path / "rows.csv"), "test")}
+    found, planned = plan_import(tmp_path / "m.pkl", said)
+    [version] = publish_import(tmp_path / "m.pkl", found, planned, Store(tmp_path / "models"))
+    assert list(columns_of(planned)) == ["label", "b", "score"]
+    assert version.read_manifest().golden is not None
