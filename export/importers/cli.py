@@ -47,8 +47,9 @@ _GROUPS = {
 def import_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``sluice import``."""
     parser.description = (
-        "Publish a model of another tool: an ONNX file, a Triton model folder, or a local Hugging Face folder. What "
-        "the source does not say is said by options, or by a model.toml beside the file. See docs/import.md."
+        "Publish a model of another tool: an ONNX file (also of Ultralytics), a Triton model folder, or a local folder "
+        "of Hugging Face or timm. What the source does not say is said by options, or by a model.toml beside the file. "
+        "See docs/import.md."
     )
     parser.add_argument("source", metavar="SOURCE", type=Path, help="a file or a folder")
     parser.add_argument("--dry-run", action="store_true", help="show the plan, and where each fact is from; no writing")

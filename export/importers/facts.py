@@ -66,9 +66,11 @@ class Ledger:
         """Note that something must be said; ``text`` says what is not known and which option says it."""
         self.missing.append(text)
 
-    def check_complete(self, name: str) -> None:
-        """Raise MissingFacts if something must be said."""
+    def check_complete(self, name: str, notes: Sequence[str] = ()) -> None:
+        """Raise MissingFacts if something must be said. ``notes`` are remarks that may explain why."""
+        remarks = "".join(f"\nnote: {note}" for note in notes)
         if len(self.missing) == 1:
-            raise MissingFacts(f"{name}: {self.missing[0]}")
+            raise MissingFacts(f"{name}: {self.missing[0]}{remarks}")
         if self.missing:
-            raise MissingFacts(f"{name}: {len(self.missing)} things are not known:\n- " + "\n- ".join(self.missing))
+            listed = "\n- ".join(self.missing)
+            raise MissingFacts(f"{name}: {len(self.missing)} things are not known:\n- {listed}{remarks}")

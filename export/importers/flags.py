@@ -45,6 +45,9 @@ FLAGS: dict[str, Flag] = {
     "picture.order": Flag("--order", "the order of the channels: RGB, or BGR as OpenCV reads", "ORDER"),
     "picture.layout": Flag("--layout", "NCHW or NHWC", "LAYOUT"),
     "picture.channels": Flag("--channels", "1 for grey, 3 for colours", "N", "whole"),
+    "boxes.layout": Flag(
+        "--box-layout", "how raw outputs hold boxes: yolov5, yolov8, rtdetr, end2end, centerface, centernet", "KIND"
+    ),
     "boxes.boxes": Flag("--boxes", "the output with boxes", "NAME"),
     "boxes.scores": Flag("--scores", "the output with their scores", "NAME"),
     "boxes.classes": Flag("--classes", "the output with the labels of boxes, if scores have no axis for them", "NAME"),
@@ -54,6 +57,8 @@ FLAGS: dict[str, Flag] = {
     "boxes.overlap": Flag("--overlap", "the overlap at which one of two boxes goes; none: the graph does it", "SHARE"),
     "boxes.across_labels": Flag("--across-labels", "boxes of different labels exclude each other too", kind="yes"),
     "boxes.max_detections": Flag("--max-detections", "most boxes of an answer", "N", "whole"),
+    "boxes.point_size": Flag("--point-size", "numbers of each point of a box: 2, or 3 with a score", "N", "whole"),
+    "boxes.point_names": Flag("--point-names", "the names of the points of a box: a,b,c", "NAMES"),
     "vectors.pooling": Flag("--pooling", "one vector of many: first, mean or none", "KIND"),
     "vectors.normalise": Flag("--no-normalise", "leave vectors at their length", kind="no"),
     "vectors.metric": Flag("--metric", "how vectors are compared: cosine or euclidean", "METRIC"),

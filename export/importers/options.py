@@ -54,6 +54,11 @@ def read_size(value: Any) -> Any:
     return value
 
 
+def read_names(value: Any) -> Any:
+    """Names in a text, with commas between them."""
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+
 def read_overlap(value: Any) -> Any:
     return value if value == "none" else read_number(value)
 
@@ -62,6 +67,8 @@ Number = Annotated[Finite, BeforeValidator(read_number)]
 Numbers = Annotated[Finite | tuple[Finite, Finite, Finite], BeforeValidator(read_numbers)]
 Size = Annotated[Count | tuple[Count, Count], BeforeValidator(read_size)]
 Activation = Literal["softmax", "sigmoid", "none"]
+Layout = Literal["yolov5", "yolov8", "rtdetr", "end2end", "centerface", "centernet"]
+"""How raw outputs hold boxes: see ``planning/layouts.py``."""
 
 
 class PictureOptions(StrictModel):
@@ -90,6 +97,8 @@ class PictureOptions(StrictModel):
 class BoxOptions(StrictModel):
     """The outputs with boxes and scores, and their form."""
 
+    layout: Layout | None = None
+    """Of a graph whose raw outputs are decoded. Boxes, scores and classes then need no names."""
     boxes: str | None = None
     scores: str | None = None
     classes: str | None = None
@@ -102,6 +111,9 @@ class BoxOptions(StrictModel):
     overlap: Annotated[Share | Literal["none"], BeforeValidator(read_overlap)] | None = None
     across_labels: bool | None = None
     max_detections: Count | None = None
+    point_size: Literal[2, 3] | None = None
+    """The numbers of each point of a box: x, y and maybe a score."""
+    point_names: Annotated[tuple[str, ...], BeforeValidator(read_names)] | None = None
 
 
 class VectorOptions(StrictModel):

@@ -18,7 +18,7 @@ from export.importers.facts import Fact, Facts, Ledger
 from export.importers.flags import show_flag
 from export.importers.labels import read_labels
 from export.importers.options import list_paths
-from export.importers.planning.boxes import plan_boxes
+from export.importers.planning.detection import plan_detection
 from export.importers.planning.draft import Draft
 from export.importers.planning.pictures import plan_picture
 from export.importers.planning.rows import plan_classes, plan_masks, plan_numbers, plan_vectors
@@ -29,7 +29,7 @@ from model_store.manifest import Batching, Manifest, describe
 
 _TASKS = {
     "classify": plan_classes,
-    "detect": plan_boxes,
+    "detect": plan_detection,
     "embed": plan_vectors,
     "segment": plan_masks,
     "regress": plan_numbers,
@@ -76,7 +76,7 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
         _TASKS[task](draft)
     _refuse_changes(draft)
     draft.drop_outputs()
-    ledger.check_complete(draft.name)
+    ledger.check_complete(draft.name, (*found.notes, *draft.notes))
     description = _describe(draft, found)
     _check(draft, description)
     return Plan(
@@ -99,8 +99,8 @@ def _plan_task(draft: Draft) -> None:
                 f"{draft.name}: task {task}: expected one of {', '.join(_TASKS)}, tensors: describe other tasks in an "
                 "OnnxSpec, and publish it by `sluice export`"
             )
-    elif ledger.get("boxes.boxes") is not None:
-        ledger.guess("task", "detect", "an output with boxes is named")
+    elif ledger.get("boxes.boxes") is not None or ledger.get("boxes.layout") is not None:
+        ledger.guess("task", "detect", "an output with boxes, or their layout, is named")
     elif ledger.get("labels") is not None:
         ledger.guess("task", "classify", "labels are given")
     else:

@@ -65,8 +65,9 @@ def _write(
     colour: tuple[int, int, int],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
-    """Write above the box, or inside where there is no room above."""
+    """Write above the box, or inside where there is no room above, and wholly in the picture if it is wide enough."""
     _, _, width, height = pen.textbbox((0, 0), text, font=font)
     top = box[1] - height - 2 if box[1] >= height + 2 else box[1]
-    pen.rectangle((box[0], top, box[0] + width + 2, top + height + 2), fill=colour)
-    pen.text((box[0] + 1, top), text, fill=(0, 0, 0), font=font)
+    left = max(0.0, min(box[0], pen.im.size[0] - width - 3))
+    pen.rectangle((left, top, left + width + 2, top + height + 2), fill=colour)
+    pen.text((left + 1, top), text, fill=(0, 0, 0), font=font)

@@ -15,6 +15,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from service.api.openapi.examples import EXAMPLES
+from service.api.tasks import ROUTES
 from tests.service.models.asking import X
 from tests.support.connections.certificates import Authority
 from tests.support.models import graphs
@@ -80,7 +81,7 @@ def test_bentoml_client_calls_all_tasks(served: Served):
     examples = [(task, body) for task, examples in EXAMPLES.items() for _, body in examples.values()]
     requests = [(task, body) for task, body in examples if not body.get("stream")]  # a call has one answer
     answers = json.loads(run(CLIENT, served.url, content=json.dumps(requests)))
-    assert {task for task, _ in requests} == {"classify", "predict_sequence", "reconstruct", "generate"}
+    assert {f"/{task}" for task, _ in requests} == set(ROUTES)
     assert answers == [served.post(f"/{task}", body).json() for task, body in requests]
 
 

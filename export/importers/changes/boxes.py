@@ -1,7 +1,7 @@
 """Boxes as left, top, right, bottom in pixels; scores of labels; a fixed number of candidates."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import onnx
@@ -144,6 +144,7 @@ class BestLabels:
     scores: str
     new: str
     classes: str
+    sorts: ClassVar = True
 
     def __str__(self) -> str:
         return f"{self.new!r} and {self.classes!r}: the best of {self.scores!r} for each box, and its label"
@@ -195,6 +196,7 @@ class FixCandidates:
     scores: str
     classes: str | None
     count: int
+    sorts: ClassVar = True
 
     def __str__(self) -> str:
         return f"the {self.count} best candidates, best first, filled up with candidates of score 0"

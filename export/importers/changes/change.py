@@ -17,7 +17,7 @@ class Change(Protocol):
     ``str(change)`` says in words what it does. ``apply`` adds the operators to the model, in place, and raises
     ExportError if it does not fit. ``expect`` computes by NumPy what the changed graph must give: from the inputs and
     from the outputs before the change, the outputs after it. The import runs both and compares them, so ``expect`` must
-    not share code with ``apply``.
+    not share code with ``apply``. One that orders or picks by scores has ``sorts = True``.
     """
 
     def apply(self, model: onnx.ModelProto) -> None: ...
@@ -31,6 +31,11 @@ class InputChange(Change, Protocol):
     def restore(self, inputs: Arrays) -> Arrays:
         """The inputs of the graph before the change, from those after it."""
         ...
+
+
+def sorts(change: Change) -> bool:
+    """Whether a change orders or picks by scores, so that rounding may exchange two of them."""
+    return bool(getattr(change, "sorts", False))
 
 
 def apply_all(content: bytes, changes: Iterable[Change]) -> bytes:

@@ -1,7 +1,7 @@
 """Boxes, their scores and their labels."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from export.errors import SpecError
 from export.importers.changes.boxes import Background, BestLabels, FixCandidates, LabelScores, ToCorners, WholeClasses
@@ -43,18 +43,17 @@ def plan_boxes(draft: Draft) -> None:
     if _counts_by_content(draft, boxes):
         scores, classes = _fix_count(draft, boxes, scores, classes)
     draft.answers |= {tensor.name for tensor in (boxes, scores, classes) if tensor is not None}
-    _describe(draft, boxes, scores, classes)
+    describe_boxes(draft, boxes=boxes.name, scores=scores.name, classes=classes.name if classes else None)
 
 
-def _describe(draft: Draft, boxes: Tensor, scores: Tensor, classes: Tensor | None) -> None:
+def describe_boxes(draft: Draft, **outputs: Any) -> None:
+    """Set ``detection``. ``outputs`` are its fields that name outputs."""
     ledger = draft.ledger
     overlap = ledger.guess("boxes.overlap", 0.45, "the usual limit; none if the graph gives final boxes")
     facts = draft.make(
         Detection,
         "boxes",
-        boxes=boxes.name,
-        scores=scores.name,
-        classes=classes.name if classes else None,
+        **outputs,
         threshold=ledger.get("threshold"),
         across_labels=ledger.get("boxes.across_labels"),
         max_detections=ledger.get("boxes.max_detections"),

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import onnx
 from pydantic import ValidationError
 
 from export.errors import SpecError
@@ -47,6 +49,14 @@ class Draft:
                 graph = describe_onnx(self.name, self.content, model.external).graph
         self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
 
+    @cached_property
+    def _taken(self) -> set[str]:
+        """The names of the graph's tensors."""
+        if not isinstance(self.found.model, OnnxModel):
+            return {tensor.name for tensor in self.found.model.graph.outputs}
+        graph = onnx.load_model_from_string(self.content).graph
+        return {name for node in graph.node for name in node.output} | {value.name for value in graph.initializer}
+
     @property
     def name(self) -> str:
         return str(self.ledger.get("name"))
@@ -74,9 +84,8 @@ class Draft:
         self.outputs[place : place + 1] = made
 
     def choose_name(self, wanted: str) -> str:
-        """``wanted``, or another name if the graph has an input or output of that name."""
-        graph = self.found.model.graph
-        taken = {tensor.name for tensor in (*graph.inputs, *graph.outputs, *self.outputs)}
+        """``wanted``, or another name if the graph has a tensor of that name, inner ones included."""
+        taken = {tensor.name for tensor in (*self.found.model.graph.inputs, *self.outputs)} | self._taken
         while wanted in taken:
             wanted += "_made"
         return wanted

@@ -175,7 +175,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
     ),
     "top_k": changed("classify", "digit", top_k=0),
     "no rows": changed("classify", "digit", inputs=[]),
-    "no image": changed("classify", "digit", inputs=[{"picture": "AAAA"}]),
+    "no image": changed("classify", "digit", inputs=[{"picture": {"data": "AAAA"}}]),
     "horizon": changed("predict_sequence", "intervals", horizon=0),
     "quantile": changed("predict_sequence", "intervals", quantiles=[1]),
     "one seed": changed("generate", "interpolate", interpolate={"seeds": [1]}),
