@@ -149,7 +149,7 @@ def finish(outcomes: list[Outcome], as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(as_record(outcomes), indent=1) + "\n")
     elif len(outcomes) > 1 or len(failed) < len(outcomes) or failed[0].missed:
-        print_table(Console(), outcomes)
+        print_table(Console(emoji=False), outcomes)
     return FAILED if failed else 0
 
 
@@ -170,7 +170,7 @@ def _require_packages(needed: Sequence[str]) -> None:
 
 
 def make_console() -> Console:
-    return Console(stderr=True)
+    return Console(stderr=True, emoji=False)
 
 
 def find_root(argument: Path | None, environment: Mapping[str, str]) -> Path:
@@ -217,5 +217,5 @@ def _check(args: argparse.Namespace) -> int:
             f"{args.file}: the check itself failed ({type(error).__name__}: {first_line(error)}): please report this "
             "with the file"
         ) from error
-    report.print_verdict(Console(), verdict, args.json)
+    report.print_verdict(Console(emoji=False), verdict, args.json)
     return 0 if verdict.found.serves == "batches" else FAILED

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,22 +22,32 @@ def load_spec(source: str) -> ExportSpec | OnnxSpec:
 
     Raises Misuse if the text names no such thing, and SpecError with the line if the file itself fails.
     """
+    found = load_object(
+        source,
+        lambda found: isinstance(found, ExportSpec | OnnxSpec),
+        "an ExportSpec, an OnnxSpec, or a function without arguments that returns one",
+    )
+    assert isinstance(found, ExportSpec | OnnxSpec)  # noqa: S101  # it was checked
+    return found
+
+
+def load_object(source: str, is_wanted: Callable[[Any], bool], wanted: str) -> Any:
+    """What ``source`` names, or what the function of this name returns. ``wanted`` says in words what that must be.
+
+    Raises Misuse if the text names no such thing, and SpecError with the line if the file itself fails.
+    """
     path, separator, name = source.rpartition(":")
     file = Path(path)
     if not separator or not name.isidentifier() or not file.is_file():
         raise Misuse(f"{source!r}: expected an existing Python file and a name in it, such as model.py:spec")
     module = _import_file(file)
     if not hasattr(module, name):
-        raise Misuse(
-            f"{file} defines no {name!r}: name an ExportSpec, or a function without arguments that returns one"
-        )
+        raise Misuse(f"{file} defines no {name!r}: name {wanted}")
     found = getattr(module, name)
-    spec = _call(file, found) if callable(found) and not isinstance(found, ExportSpec | OnnxSpec) else found
-    if not isinstance(spec, ExportSpec | OnnxSpec):
-        raise Misuse(
-            f"{source}: expected an ExportSpec, an OnnxSpec, or a function that returns one, got {type(spec).__name__}"
-        )
-    return spec
+    made = _call(file, found) if callable(found) and not is_wanted(found) else found
+    if not is_wanted(made):
+        raise Misuse(f"{source}: expected {wanted}, got {type(made).__name__}")
+    return made
 
 
 def _import_file(file: Path) -> ModuleType:

@@ -2,7 +2,7 @@
 
 A tolerance must be less than half of an output's largest magnitude in the samples. Otherwise zeros, or the output with
 the opposite sign, would pass. An output that is zero throughout counts as having magnitude 1. The exporter's own
-tolerances are far smaller: 1e-3 for float32, a tenth for weights of eight bits.
+tolerances are far smaller: 1e-3 for float32, a tenth for weights of eight bits. Texts must be equal.
 """
 
 import io
@@ -32,7 +32,9 @@ class GoldenSamples:
     outputs: Mapping[str, np.ndarray]
 
     def to_bytes(self) -> bytes:
+        """The content of a file. Raises BadManifest for a text that it cannot hold."""
         arrays = {f"in.{k}": v for k, v in self.inputs.items()} | {f"out.{k}": v for k, v in self.outputs.items()}
+        arrays = {name: _as_stored(name, array) for name, array in arrays.items()}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]  # NumPy's stub takes the arrays for allow_pickle
         return buffer.getvalue()
@@ -42,7 +44,7 @@ class GoldenSamples:
         """Read stored samples. Raises IntegrityError if the content is not a file of arrays."""
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                named = {name: _as_bf16(arrays[name]) for name in arrays.files}
+                named = {name: _as_served(arrays[name]) for name in arrays.files}
         except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
             raise IntegrityError(f"golden samples: expected NumPy's .npz: {first_line(error)}") from None
         return cls(
@@ -110,7 +112,23 @@ def measure_magnitude(array: np.ndarray) -> float:
     return magnitude if math.isfinite(magnitude) else 0.0
 
 
-def _as_bf16(array: np.ndarray) -> np.ndarray:
-    """The array as BF16. NumPy's file format stores BF16 as two bytes without a type; no other datatype is stored
-    so."""
+def _as_stored(name: str, array: np.ndarray) -> np.ndarray:
+    """Texts as Unicode of fixed width, because objects would be pickled. NumPy drops NUL at the end of such a text."""
+    if datatype_of(array).name != "BYTES":
+        return array
+    try:
+        texts = [text.decode() if isinstance(text, bytes) else str(text) for text in array.ravel().tolist()]
+    except UnicodeDecodeError as error:
+        raise BadManifest(f"golden samples: {name}: expected texts in UTF-8: {error}") from None
+    ends = next((text for text in texts if text.endswith("\0")), None)
+    if ends is not None:
+        raise BadManifest(f"golden samples: {name}: {ends!r:.60} ends with NUL, which NumPy's .npz cannot hold")
+    return np.array(texts, np.str_).reshape(array.shape)
+
+
+def _as_served(array: np.ndarray) -> np.ndarray:
+    """The array as the server has it. NumPy's file format stores BF16 as two bytes without a type; no other datatype is
+    stored so."""
+    if array.dtype.kind == "U":
+        return array.astype(object)
     return array.view(DATATYPES["BF16"].dtype) if array.dtype == "V2" else array

@@ -112,7 +112,7 @@ def _import(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(_as_record(plan, changes), indent=1, default=str) + "\n")
         return 0
     if not args.json:
-        print_plan(Console() if args.dry_run else make_console(), plan, changes)
+        print_plan(Console(emoji=False) if args.dry_run else make_console(), plan, changes)
     if args.dry_run:
         return 0
     return finish([_publish(args, found, plan)], args.json)

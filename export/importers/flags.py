@@ -62,6 +62,7 @@ FLAGS: dict[str, Flag] = {
     "vectors.pooling": Flag("--pooling", "one vector of many: first, mean or none", "KIND"),
     "vectors.normalise": Flag("--no-normalise", "leave vectors at their length", kind="no"),
     "vectors.metric": Flag("--metric", "how vectors are compared: cosine or euclidean", "METRIC"),
+    "trust": Flag("--trust", "read a pickle, which runs the code in it: only if you know who made it", kind="yes"),
     "samples": Flag("--samples", "real rows: a folder of pictures, an .npz by input, a Parquet or CSV file", "PATH"),
     "evaluate": Flag("--evaluate", "labelled rows: a folder with a sub-folder for each label, or a table", "PATH"),
     "bar": Flag("--bar", "what the evaluation must reach, such as accuracy=0.8; may be given again", "METRIC=VALUE"),

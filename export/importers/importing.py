@@ -46,7 +46,7 @@ def publish_import(
     description = plan.description
     for note in plan.notes:
         progress(f"note: {note}")
-    reader = Reader(description.name, found.model.graph, description.image)
+    reader = Reader(description.name, found.model.graph, description.image, description.table)
     check_evaluation(description, plan.get("bar") or {}, plan.get("evaluate") is not None)
     samples = None
     if plan.get("samples") is not None:

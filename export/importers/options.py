@@ -146,6 +146,8 @@ class Options(StrictModel):
     max_rows: Count | None = None
     free_sizes: bool | None = None
     """Whether the sizes of the picture that the graph declares become free."""
+    trust: bool | None = None
+    """Whether code in the source may run, such as that of a pickle."""
     samples: str | None = None
     evaluate: str | None = None
     bar: Mapping[str, Finite] | None = None
@@ -206,6 +208,10 @@ def read_file(path: Path) -> Facts:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SpecError(f"{path}: {error}") from None
     found = flatten(options)
+    if "trust" in found:
+        raise SpecError(
+            f"{path}: trust: give --trust to the command: a file that comes with a model cannot vouch for it"
+        )
     for field in ("samples", "evaluate"):  # a folder or a file, seen from the file that names it
         if field in found:
             found[field] = str(path.parent / found[field])

@@ -90,7 +90,7 @@ def prove_changes(
                 expected = change.expect(one, expected)
             done += len(made)
             got = runner.run(_restore(one, changes[done:]), 0)
-            worst = np.maximum(worst, _compare(name, expected, got, row)).tolist()
+            worst = np.maximum(worst, _compare(name, expected, got, row, model.scales)).tolist()
             expected = got
         cases.append(ParityCase(rows=1, seed=0, inputs=origin, max_abs_error=worst[0], max_rel_error=worst[1]))
     return Parity(atol=0.0, rtol=0.0, scale_tol=_LIMIT, rungs=tuple(cases))
@@ -103,7 +103,7 @@ def _restore(inputs: Arrays, changes: Sequence[Change]) -> Arrays:
     return inputs
 
 
-def _compare(name: str, expected: Arrays, got: Arrays, row: int) -> tuple[float, float]:
+def _compare(name: str, expected: Arrays, got: Arrays, row: int, scales: Mapping[str, float]) -> tuple[float, float]:
     """The largest difference over all outputs, absolute and relative. Raises ParityError."""
     largest, relative = 0.0, 0.0
     for output, wanted in expected.items():
@@ -117,7 +117,7 @@ def _compare(name: str, expected: Arrays, got: Arrays, row: int) -> tuple[float,
             if not np.array_equal(found, wanted):
                 raise ParityError(f"{where}: expected {_first(wanted, found)}", f"row {row}")
             continue
-        error, share = _differ(wanted.astype(np.float64), found.astype(np.float64))
+        error, share = _differ(wanted.astype(np.float64), found.astype(np.float64), scales.get(output, 0.0))
         limit = _LIMITS.get(wanted.dtype, _LIMIT)
         if not share <= limit:
             raise ParityError(
@@ -129,12 +129,12 @@ def _compare(name: str, expected: Arrays, got: Arrays, row: int) -> tuple[float,
     return largest, relative
 
 
-def _differ(wanted: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+def _differ(wanted: np.ndarray, found: np.ndarray, scale: float) -> tuple[float, float]:
     same = (wanted == found) | (np.isnan(wanted) & np.isnan(found))
     with np.errstate(invalid="ignore"):
         error = float(np.where(same, 0.0, np.abs(wanted - found)).max(initial=0.0))
     finite = np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)
-    return error, 0.0 if error == 0 else error / max(float(finite), 1e-30)
+    return error, 0.0 if error == 0 else error / max(float(finite), scale, 1e-30)
 
 
 def _first(wanted: np.ndarray, found: np.ndarray) -> str:

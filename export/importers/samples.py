@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from export.errors import ExportError, SpecError
+from export.importers.tables import fill_inputs
 from model_store.datatypes import DATATYPES
 from model_store.errors import PictureTooLarge, StoreError, UnreadablePicture
 from model_store.graph import Graph
 from model_store.pictures.reading import read_picture
-from model_store.tasks import Image
+from model_store.tasks import Image, Table
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
 _TABLES = (".csv", ".parquet")
@@ -31,11 +32,12 @@ class Reader:
     name: str
     graph: Graph
     image: Image | None
+    table: Table | None = None
 
     def read_samples(self, path: Path) -> dict[str, np.ndarray]:
         """Rows by input, at most 256. Raises SpecError, ExportError."""
         if path.suffix.lower() == ".npz":
-            return self._read_arrays(path)
+            return self._read_arrays(path) if self.table is None else self._fill(read_named(path), path, MOST_SAMPLES)
         if path.is_dir():
             files = list_pictures(path)
             if not files:
@@ -90,12 +92,7 @@ class Reader:
         return next(DATATYPES[tensor.datatype].dtype for tensor in self.graph.inputs if tensor.name == name)
 
     def _read_arrays(self, path: Path) -> dict[str, np.ndarray]:
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError) as error:
-            raise SpecError(f"samples {path}: expected NumPy's .npz: {error}") from None
-        return {name: self._cast(name, array, path) for name, array in found.items()}
+        return {name: self._cast(name, array, path) for name, array in _read_npz(path).items()}
 
     def _cast(self, name: str, array: np.ndarray, path: Path) -> np.ndarray:
         tensor = next((one for one in self.graph.inputs if one.name == name), None)
@@ -107,7 +104,8 @@ class Reader:
     def read_table(self, path: Path, most: int | None) -> tuple[dict[str, np.ndarray], list[str] | None]:
         """Rows of a table and their labels, if it has any. Raises SpecError, ExportError."""
         columns = read_columns(path)
-        labels = columns.pop(LABEL_COLUMN, None)
+        is_column = self.table is not None and LABEL_COLUMN in {column.name for column in self.table.columns}
+        labels = None if is_column else columns.pop(LABEL_COLUMN, None)
         shown = None if labels is None else [str(label) for label in labels[:most]]
         files = next((columns[name] for name in _FILE_COLUMNS if name in columns), None)
         if self.image is not None and files is not None:
@@ -115,7 +113,10 @@ class Reader:
         return self._fill(columns, path, most), shown
 
     def _fill(self, columns: Mapping[str, Sequence[Any]], path: Path, most: int | None) -> dict[str, np.ndarray]:
-        """Inputs from columns of their names, or the only input from all columns in their order."""
+        """Inputs as the table says, or from columns of their names, or the only input from all columns in order."""
+        if self.table is not None:
+            cut = {name: values[:most] for name, values in columns.items()}
+            return fill_inputs(cut, self.table, self.graph.inputs, path)
         inputs = [tensor for tensor in self.graph.inputs if not tensor.optional]
         if all(tensor.name in columns for tensor in inputs):
             return {t.name: self._column(t.name, columns[t.name][:most], path) for t in inputs}
@@ -164,6 +165,29 @@ def spread(files: Sequence[Path], most: int) -> list[Path]:
     if len(files) <= most:
         return list(files)
     return [files[place] for place in np.linspace(0, len(files) - 1, most).astype(int)]
+
+
+def read_named(path: Path) -> dict[str, list[Any]]:
+    """The columns of a table by name, or the arrays of an .npz. Raises SpecError."""
+    if path.suffix.lower() in _TABLES:
+        return read_columns(path)
+    if path.suffix.lower() != ".npz":
+        raise SpecError(f"samples {path}: expected a table, .parquet or .csv, or an .npz with an array for each column")
+    named: dict[str, list[Any]] = {}
+    for name, array in _read_npz(path).items():
+        if array.ndim > 1 and array.shape[1:] != (1,):
+            named |= {f"{name}{place}": array[:, place].tolist() for place in range(array.shape[1])}
+        else:
+            named[name] = array.ravel().tolist()
+    return named
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError) as error:
+        raise SpecError(f"samples {path}: expected NumPy's .npz: {error}") from None
 
 
 def read_columns(path: Path) -> dict[str, list[Any]]:

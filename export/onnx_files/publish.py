@@ -125,12 +125,6 @@ def _analyse(spec: OnnxSpec, content: bytes, external: Mapping[str, bytes], prog
         except ExportError as error:
             why = str(error)
     content, graph, session, sizes = analysed
-    texts = [tensor.name for tensor in (*graph.inputs, *graph.outputs) if tensor.datatype == "BYTES"]
-    if texts:
-        raise ExportError(
-            f"{spec.name}: {texts[0]!r} holds texts, which golden samples cannot hold: put the file into the store as "
-            f"{spec.name}/1/model.onnx instead"
-        )
     if needs_rows and not batches(graph) and graph.rows is not None:
         alone = None if spec.loop is not None else take_single_rows(graph, found)
         why = why or f"its rows are {describe_verdict(graph.rows)}"
@@ -148,7 +142,7 @@ def _analyse_once(content: bytes, external: Mapping[str, bytes]) -> tuple[_Analy
     session = CpuSession(with_available_locale(content), external)
     declared = mark_any_shape(describe_session(session.raw, _FILE), content)
     with analyst.hold():
-        found = analyst.analyse(content, external, {})
+        found = analyst.analyse(with_available_locale(content), external, {})
     graph = apply_analysis(declared, found).model_copy(update={"external_data": tuple(external)})
     return (content, graph, session, found.sizes), found
 

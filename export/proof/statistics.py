@@ -10,19 +10,22 @@ _BINS = 32
 
 
 def summarise_all(chunks: Iterable[Mapping[str, np.ndarray]], rows: int) -> Iterator[Statistics]:
-    """Statistics of each numeric tensor over ``rows`` rows, which come in chunks. Empty tensors are skipped."""
+    """Statistics of each numeric tensor over ``rows`` rows, which come in chunks. Tensors without finite values are
+    skipped."""
     parts: dict[str, list[np.ndarray]] = {}
     for chunk in chunks:
         for name, array in chunk.items():
             parts.setdefault(name, []).append(array)
     for name, arrays in parts.items():
-        if arrays[0].dtype.kind in "fiub" and any(array.size for array in arrays):
+        if arrays[0].dtype.kind in "fiub" and any(np.isfinite(array.astype(np.float64)).any() for array in arrays):
             yield summarise(name, arrays, rows)
 
 
 def summarise(name: str, parts: list[np.ndarray], rows: int) -> Statistics:
-    """Mean, spread, range and histogram over all elements of a tensor, given in parts. Booleans count as 0 and 1."""
+    """Mean, spread, range and histogram over the finite elements of a tensor, given in parts. Booleans count as 0 and
+    1; NaN is a missing value of a table."""
     values = np.concatenate([part.astype(np.float64).ravel() for part in parts])
+    values = values[np.isfinite(values)]
     counts, edges = np.histogram(values, bins=_BINS)
     return Statistics(
         tensor=name,

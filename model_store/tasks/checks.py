@@ -73,6 +73,11 @@ def _check_classes(manifest: Described, classes: Classes | None) -> None:
     if any(t.batch_axis != 0 for t in (*main.inputs, *main.outputs)):
         raise ValueError("task classify needs a batch axis, the first, in every tensor of the graph 'main'")
     outputs = {t.name: t for t in main.outputs}
+    if classes.score is not None:
+        score = outputs.get(classes.score)
+        if score is None or score.datatype not in FLOATS or score.row_shape not in ((), (1,)):
+            shown = "none" if score is None else f"{score.datatype} {list(score.shape)}"
+            raise ValueError(f"classes.score {classes.score!r}: expected an output of floats, [batch], got {shown}")
     for name in (classes.probabilities, classes.logits):
         if name is None:
             continue
@@ -143,6 +148,12 @@ def _check_table(manifest: Described, table: Table) -> None:
         if column.input not in inputs:
             raise ValueError(
                 f"table: column {column.name!r}: {column.input!r} is not an input, only {', '.join(inputs)}"
+            )
+        texts = inputs[column.input].datatype == "BYTES"
+        if any(isinstance(value, str) != texts for value in column.values):
+            kind = "texts" if texts else "numbers"
+            raise ValueError(
+                f"table: column {column.name!r}: values: expected {kind}, as its input {column.input!r} has"
             )
     expected = {(name, place) for name, tensor in inputs.items() for place in range(_count_places(tensor))}
     if wrong := sorted(places ^ expected):

@@ -17,6 +17,8 @@ class Classes(StrictModel):
     """The output with probabilities. If the module has only ``logits``, the export adds it: softmax, or sigmoid."""
     logits: str | None = None
     """The output with scores before softmax or sigmoid. Explanations use its gradients, if given."""
+    score: str | None = None
+    """An output with one number for each row, which is answered beside the label: how much a row is an outlier."""
     multi_label: bool = False
     """True: a row may have any number of labels, so the probabilities need not sum to one."""
     threshold: Annotated[Finite, Field(gt=0, lt=1)] | None = None

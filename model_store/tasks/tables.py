@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from model_store.strict_model import Index, StrictModel
+from model_store.strict_model import Finite, Index, StrictModel
 
 
 class Column(StrictModel):
@@ -16,6 +16,8 @@ class Column(StrictModel):
     """The place in the rows of the input."""
     missing: bool = False
     """Whether a value may be missing: null, or absent. It becomes NaN, or an empty text."""
+    values: tuple[str | Finite, ...] = ()
+    """The texts or numbers that it may have. None: any."""
 
 
 class Table(StrictModel):

@@ -37,7 +37,8 @@ class Options(TaskOptions):
 
 
 async def work(call: Call[Options]) -> Result:
-    """``{"model", "version", "predictions": [{"label", "index", "probability", "top", "explanation"?}]}``.
+    """``{"model", "version", "predictions": [{"label", "index", "probability", "top", "score"?, "labels"?,
+    "explanation"?}]}``.
 
     With Accept: image/png it is one PNG, of the explanation over the row. A stream has one event, its last.
     """
@@ -94,6 +95,10 @@ def predictions(
         top = [{"label": manifest.labels[i], "index": i, "probability": p} for i, p in pairs]
         answers.append({**top[0], "top": top})
     facts = known(manifest.classes)
+    if facts.score is not None:
+        scores = check_finite(manifest.name, facts.score, outputs[facts.score])
+        for answer, score in zip(answers, scores.ravel().tolist(), strict=True):
+            answer["score"] = score
     if facts.multi_label:
         least = threshold if threshold is not None else facts.threshold or _THRESHOLD
         for answer, row in zip(answers, probabilities, strict=True):

@@ -35,6 +35,26 @@ def test_what_is_no_file_of_arrays_is_an_integrity_error(content: bytes) -> None
         GoldenSamples.from_bytes(content)
 
 
+TEXTS = np.array([["", "día"], ["a longer text", "\U0001f600"]], object)
+
+
+def test_texts_are_stored_without_pickle() -> None:
+    """Texts come back as objects, as ONNX Runtime takes them, whatever their lengths and characters."""
+    found = GoldenSamples.from_bytes(GoldenSamples({"x": TEXTS}, {"y": TEXTS.astype(np.str_)}).to_bytes())
+    for array in (found.inputs["x"], found.outputs["y"]):
+        assert array.dtype == object
+        assert array.tolist() == TEXTS.tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"), [("a\0", r"in\.x: 'a\\x00' ends with NUL"), (b"\xff", r"in\.x: expected texts in UTF-8")]
+)
+def test_text_that_the_file_cannot_hold_is_refused(text: str | bytes, complaint: str) -> None:
+    """It would come back as another text, so it is no sample."""
+    with pytest.raises(BadManifest, match=complaint):
+        GoldenSamples({"x": np.array([text], object)}, {}).to_bytes()
+
+
 @pytest.mark.parametrize(
     ("output", "atol", "rtol", "is_proof"),
     [

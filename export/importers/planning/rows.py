@@ -30,6 +30,8 @@ RAW = (
 
 def plan_classes(draft: Draft) -> None:
     """Which output has the probabilities of the labels, or the scores that become them."""
+    if "classes" in draft.found.more:
+        return
     ledger = draft.ledger
     labels = ledger.get("labels")
     output = _choose(draft, "its scores", lambda tensor: _width(tensor) is not None)

@@ -5,12 +5,20 @@ from pathlib import Path
 from export.errors import ExportError
 from export.importers.sources.hugging_face import HuggingFace
 from export.importers.sources.onnx_file import OnnxFile
+from export.importers.sources.scikit_learn import ScikitLearn
 from export.importers.sources.source import Source
 from export.importers.sources.timm_folder import TimmFolder
 from export.importers.sources.triton_folder import TritonFolder
 from export.importers.sources.ultralytics import Ultralytics
 
-SOURCES: tuple[Source, ...] = (HuggingFace(), TimmFolder(), TritonFolder(), Ultralytics(), OnnxFile())
+SOURCES: tuple[Source, ...] = (
+    HuggingFace(),
+    TimmFolder(),
+    TritonFolder(),
+    Ultralytics(),
+    ScikitLearn(),
+    OnnxFile(),
+)
 """The first one that claims a path reads it."""
 
 

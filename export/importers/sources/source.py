@@ -41,6 +41,8 @@ class OnnxModel:
     original: Callable[[Arrays], Arrays] | None = None
     """Runs what the graph was converted from: inputs by name to outputs by name. The graph is then proved against it.
     None: there is nothing but the file, which is the original itself."""
+    scales: Mapping[str, float] = field(default_factory=dict)
+    """The largest magnitude of an output, by which its differences are measured. Absent: that of each row."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -118,11 +118,12 @@ _ESTIMATORS = (
 
 
 def _tokenize(step: Step) -> list[Fact | None]:
-    """Tokenizer: one text per row, split into parts."""
+    """Tokenizer: one text per row, [batch] or [batch, 1], split into parts."""
     rows, filler = step.rows(0), step.attribute("pad_value")
     if (
         rows is None
-        or step.fact(0).rank != 1
+        or rows.axis != 0
+        or step.fact(0).dims[1:] not in ((), (ONE,))
         or (rows.outer, rows.inner) != (ONE, ONE)
         or not isinstance(filler, bytes)
     ):

@@ -69,6 +69,7 @@ class Classification(Score):
 
     top: list[Score]
     labels: NotRequired[Annotated[list[Score], Field(description="all that count, if a row may have several")]]
+    score: NotRequired[Annotated[float, Field(description="a number beside the label, if the model has one")]]
     explanation: NotRequired[Explanation]
 
 

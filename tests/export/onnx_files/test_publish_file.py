@@ -168,3 +168,16 @@ def test_example_of_the_documentation_is_published(tmp_path: Path, monkeypatch: 
     assert main(command[1].split()) == 0
     manifest = Store(tmp_path / "models").find("my-classifier").verify()
     assert (manifest.task, manifest.labels) == ("classify", ("ant", "bee", "cat"))
+
+
+def test_published_file_of_texts_has_golden_samples(describe: Make, store: Store) -> None:
+    """Texts are stored with the version, and its load compares them."""
+    content = make_model("string[batch,2] x => string[batch,2] y", "y = StringConcat(x, x)")
+    samples = {"x": np.array([["a", ""], ["día", "b\nc"]])}
+    facts = {"task": "tensors", "classes": None, "image": None, "labels": (), "samples": samples}
+    version = publish(describe(content, **facts), store)
+    golden = version.read_golden(version.read_manifest())
+    assert golden is not None
+    assert golden.outputs["y"].tolist() == [["aa", ""], ["díadía", "b\ncb\nc"]]
+    loaded = load_version(version, SETTINGS)
+    assert (loaded.golden_error, loaded.rows.verdict, loaded.max_rows) == (0, "proved", 8)

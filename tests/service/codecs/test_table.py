@@ -40,11 +40,19 @@ def read(*rows: Any) -> dict[str, np.ndarray]:
             {"age": 30, "job": "clerk", "height": 1.7},
             r"inputs\[1\]: expected a value for the column 'visits', got none",
         ),
-        ({**ANN, "visits": None}, r"inputs\[1\].visits"),
-        ({**ANN, "visits": 1.5}, r"inputs\[1\].visits"),
-        ({**ANN, "height": "tall"}, r"inputs\[1\].height"),
+        (
+            {**ANN, "visits": None},
+            r"inputs\[1\].visits: expected a number, got null: the model takes no missing values",
+        ),
+        ({**ANN, "visits": 1.5}, r"inputs\[1\].visits: expected INT64, got 1.5"),
+        ({**ANN, "height": "tall"}, r"inputs\[1\].height: expected a number, got 'tall'"),
+        ({**ANN, "height": True}, r"inputs\[1\].height: expected a number, got a boolean"),
+        (
+            {**ANN, "height": "NaN"},
+            r"inputs\[1\].height: expected a number, got NaN: the model takes no missing values",
+        ),
         ({**ANN, "height": [1.7]}, r"inputs\[1\].height: expected one value, got an array"),
-        ({**ANN, "job": 5}, r"inputs\[1\].job: expected BYTES as strings"),
+        ({**ANN, "job": 5}, r"inputs\[1\].job: expected a text, got a number"),
         ([30, "clerk", 1.7], r"inputs\[1\]: expected a value for each of 4 columns, got 3"),
     ],
 )
@@ -68,6 +76,23 @@ def test_row_may_be_an_array_in_the_order_of_the_columns() -> None:
     assert {name: array.tolist() for name, array in read(list(ANN.values())).items()} == {
         name: array.tolist() for name, array in read(ANN).items()
     }
+
+
+def test_value_that_a_column_does_not_have_is_refused() -> None:
+    """As encoders of scikit-learn do. What is missing is no value."""
+    columns = (
+        Column(name="job", input="job", missing=True, values=("clerk", "cook")),
+        Column(name="visits", input="visits", values=(1.0, 2.0)),
+    )
+
+    def read_known(*rows: Any) -> dict[str, np.ndarray]:
+        return read_table(rows, Table(columns=columns), TENSORS[1:], "inputs")
+
+    assert read_known({"job": None, "visits": 2})["job"].tolist() == [[""]]
+    with pytest.raises(InvalidInput, match=r"inputs\[1\]\.job: expected one of clerk, cook, got 'Cook'"):
+        read_known({"job": "cook", "visits": 1}, {"job": "Cook", "visits": 1})
+    with pytest.raises(InvalidInput, match=r"inputs\[0\]\.visits: expected one of 1\.0, 2\.0, got 3"):
+        read_known({"job": "cook", "visits": 3})
 
 
 @pytest.mark.parametrize("row", [{**ANN, "age": None, "job": None}, {"height": 1.7, "visits": 2}])

@@ -131,6 +131,15 @@ def test_row_of_several_labels_has_those_above_the_threshold() -> None:
     assert "labels" not in classify(row)[0]
 
 
+def test_score_beside_the_label_is_answered_as_it_is() -> None:
+    """It may have any size and sign, and an axis of one."""
+    facts = Classes(probabilities="p", score="s")
+    outputs = {"p": np.array([[0, 1, 0, 0]], np.float32), "s": np.array([[-0.25]], np.float32)}
+    [answer] = predictions(MANIFEST.model_copy(update={"classes": facts}), outputs, 1)
+    assert (answer["label"], answer["score"]) == ("bee", -0.25)
+    assert "score" not in classify([0, 1, 0, 0])[0]
+
+
 def test_threshold_is_for_rows_of_several_labels() -> None:
     """A row of one label always has it."""
     with pytest.raises(InvalidInput, match="threshold: a row has one label with model 'm'"):

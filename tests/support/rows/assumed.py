@@ -13,6 +13,7 @@ _WORDS = (
     't = com.microsoft.Tokenizer<mark=0, mincharnum=1, pad_value="#", tokenexp="[a-zA-Z]+">(f) '
     "g = Flatten(t) y = TfIdfVectorizer"
 )
+_COLUMN = _WORDS.replace("f = Reshape(x, [-1]) ", "").replace("(f)", "(x)")
 
 _INDEPENDENT = """
 flags_of_two_batches_by_halves: a batch of zeros and one of ones, read as they lie
@@ -22,6 +23,10 @@ flags_of_two_batches_by_halves: a batch of zeros and one of ones, read as they l
 words_counted: texts with fewer words are filled up, and no filler is counted
     string[N,1] x => float[N,3] y
     $WORDS <mode="TF", min_gram_length=1, max_gram_length=1, max_skip_count=0, ngram_counts=[0], ngram_indexes=[0,1,2],
+    pool_strings=["a","the","cat"]>(g)
+words_of_a_column_counted: as above, but the words are cut out of a column as it is
+    string[N,1] x => float[N,3] y
+    $COLUMN <mode="TF", min_gram_length=1, max_gram_length=1, max_skip_count=0, ngram_counts=[0], ngram_indexes=[0,1,2],
     pool_strings=["a","the","cat"]>(g)
 axes_from_the_rank (opset 18): the last axis, computed from how many axes there are
     float[N,2,4] x => float[N,2,4] y
@@ -108,6 +113,14 @@ fillers_counted: how many fillers a text gets depends on the longest of the batc
     string[N,1] x => float[N,3] y
     $WORDS <mode="TF", min_gram_length=1, max_gram_length=1, max_skip_count=0, ngram_counts=[0], ngram_indexes=[0,1,2],
     pool_strings=["a","#","cat"]>(g)
+fillers_of_a_column_counted: how many fillers a text gets depends on the longest of the column
+    string[N,1] x => float[N,3] y
+    $COLUMN <mode="TF", min_gram_length=1, max_gram_length=1, max_skip_count=0, ngram_counts=[0], ngram_indexes=[0,1,2],
+    pool_strings=["a","#","cat"]>(g)
+words_of_the_whole_batch (axes y=None; seen shape): all texts are one row of a table, so words are counted together
+    string[N,1] x => float[1,3] y
+    f = Reshape(x, [1,-1]) y = TfIdfVectorizer<mode="TF", min_gram_length=1, max_gram_length=1, max_skip_count=0,
+    ngram_counts=[0], ngram_indexes=[0,1,2], pool_strings=["a","the","cat"]>(f)
 branch_at_one_length_mixes (lengths T=777,777): at a single length rows are summed up
     float[N,T] x => float[N,T] y
     $LENGTH c = Equal(t, 777)
@@ -156,7 +169,7 @@ branch_in_a_later_turn (constants yes): the fourth turn takes the branch that mi
     else_branch = e () => (float[N,4] q) { q = Neg(a) }>(c) }>(5, yes, x)
 """
 
-_SHORTHANDS = {"LATE": _LATE, "LENGTH": _LENGTH, "ROWS": _ROWS, "WORDS": _WORDS}
+_SHORTHANDS = {"COLUMN": _COLUMN, "LATE": _LATE, "LENGTH": _LENGTH, "ROWS": _ROWS, "WORDS": _WORDS}
 _CONSTANTS = {"yes": True, "ks": np.array([1, 1, 0])}
 CASES = [
     *read_cases("independent", _INDEPENDENT, _SHORTHANDS, _CONSTANTS),

@@ -1,0 +1,190 @@
+"""Compares the graph with the estimator on the samples, and finds out which values may be missing.
+
+A graph computes in float32, scikit-learn mostly in float64. That is rounding, except where a number lies beside the
+threshold of a tree: there the row takes another path. So graphs of several number formats are tried, and the first
+that agrees on all samples is taken.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.errors import ExportError
+from export.importers.changes.change import Arrays
+from export.importers.estimators.answers import PROBABILITIES, Answers
+from export.importers.estimators.columns import Features, find_whole
+from export.importers.estimators.conversion import convert
+from export.importers.tables import Columns
+from model_store.errors import StoreError, first_line
+from model_store.graphs.locales import with_available_locale
+from model_store.graphs.sessions import CpuSession
+
+LIMIT = 1e-4
+"""A difference above this share of an output's largest magnitude is no rounding."""
+_FORMATS = {"FP32": "float32", "FP64": "float64"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Converted:
+    """A graph, and how far it is from the estimator on the samples."""
+
+    content: bytes
+    features: Features
+    run: Callable[[Arrays], dict[str, np.ndarray]]
+    error: float = 0.0
+    """The largest difference, as a share of the output's largest magnitude in the samples."""
+    apart: list[int] = field(default_factory=list)
+    """The rows that differ by more than rounding."""
+    scales: Mapping[str, float] = field(default_factory=dict)
+    """The largest magnitude of each output in the samples."""
+
+
+def convert_best(estimator: Any, features: Features, answers: Answers, samples: Columns, path: Path) -> Converted:
+    """The first graph that agrees with the estimator on all samples.
+
+    Raises ExportError if none can be made, or none agrees; the text says what differs.
+    """
+    expected = answers.ask(estimator, features.make_rows(samples))
+    found: list[Converted] = []
+    failure: ExportError | None = None
+    for variant in _list_variants(features, samples):
+        try:
+            graph = _compare(_open(estimator, variant, answers, path), samples, expected, path)
+        except ExportError as error:
+            failure = failure or error
+            continue
+        if not graph.apart:
+            return graph
+        found.append(graph)
+    if not found:
+        raise failure or ExportError(f"{path}: it has no columns")
+    best = min(found, key=lambda graph: (len(graph.apart), graph.error))
+    count = len(next(iter(expected.values())))
+    raise ExportError(
+        f"{path}: the graph of skl2onnx differs from {type(estimator).__name__} on {len(best.apart)} of {count} rows "
+        f"of the samples, such as row {best.apart[0]}, by up to {best.error:.2g} of the largest value, more than "
+        f"rounding ({LIMIT:g}). Either its converter computes something else (such as n-grams with stop words): "
+        "change that step. Or a value lies beside a threshold, or neighbours are equally far: leave such rows out if "
+        "they are rare"
+    )
+
+
+def _list_variants(features: Features, samples: Columns) -> Iterator[Features]:
+    yield features
+    yield dataclasses.replace(features, datatype="FP64")
+    whole = find_whole(features, samples) if features.are_apart else frozenset()
+    if whole:
+        yield dataclasses.replace(features, whole=whole)
+
+
+def _open(estimator: Any, features: Features, answers: Answers, path: Path) -> Converted:
+    content = convert(estimator, features, answers, path)
+    try:
+        session = CpuSession(with_available_locale(content), {})
+    except StoreError as error:
+        raise ExportError(f"{path}: ONNX Runtime does not load the graph that skl2onnx made: {error}") from error
+
+    def run(inputs: Arrays) -> dict[str, np.ndarray]:
+        return dict(zip(session.output_names, session.run(inputs), strict=True))
+
+    return Converted(content=content, features=features, run=run)
+
+
+def _compare(graph: Converted, samples: Columns, expected: Arrays, path: Path) -> Converted:
+    try:
+        got = graph.run(graph.features.fill(samples))
+    except Exception as failure:  # ONNX Runtime raises many types
+        raise ExportError(f"{path}: ONNX Runtime fails on the samples: {first_line(failure)}") from failure
+    scales = {name: float(np.abs(v[np.isfinite(v)]).max(initial=0.0)) for name, v in expected.items()}
+    error, apart = measure_difference(expected, got, scales)
+    return dataclasses.replace(graph, error=error, apart=apart, scales=scales)
+
+
+def measure_difference(expected: Arrays, got: Arrays, scales: Mapping[str, float]) -> tuple[float, list[int]]:
+    """The largest difference as a share of an output's largest magnitude, and the rows that differ by more than
+    rounding."""
+    worst = 0.0
+    apart: set[int] = set()
+    for name, wanted in expected.items():
+        found = got[name]
+        if found.shape != wanted.shape:
+            return np.inf, list(range(len(wanted)))
+        scale = max(scales[name], 1e-30)
+        same = (wanted == found) | (np.isnan(wanted) & np.isnan(found))
+        with np.errstate(invalid="ignore"):
+            share = np.where(same, 0.0, np.abs(wanted.astype(np.float64) - found) / scale)
+        share = share.reshape(len(wanted), -1).max(1)
+        apart |= set(np.flatnonzero(~(share <= LIMIT)).tolist())
+        worst = max(worst, float(share.max(initial=0.0)))
+    return worst, sorted(apart)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Original:
+    """The estimator as a function of the graph's inputs. Rows of the samples go to it as they are there, before they
+    are rounded to the numbers of the graph."""
+
+    estimator: Any
+    features: Features
+    answers: Answers
+    samples: Columns
+
+    def __post_init__(self) -> None:
+        filled = self.features.fill(self.samples)
+        count = len(next(iter(filled.values())))
+        places = {_name_row(filled, row): row for row in reversed(range(count))}
+        object.__setattr__(self, "_places", places)
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The answers for one row."""
+        place = self._places.get(_name_row(inputs, 0))  # type: ignore[attr-defined]
+        columns: Columns = self.features.read_inputs(inputs)
+        if place is not None:
+            columns = {name: [self.samples[name][place]] for name in self.features.names}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.answers.ask(self.estimator, self.features.make_rows(columns))
+
+
+def _name_row(inputs: Arrays, row: int) -> str:
+    """A row as a text that no other row has."""
+    return repr([inputs[name][row].tolist() for name in sorted(inputs)])
+
+
+def describe_comparison(estimator: Any, graph: Converted, answers: Answers, samples: Columns) -> Iterator[str]:
+    """What the comparison found, for people."""
+    rows = graph.features.make_rows(samples)
+    count = len(next(iter(samples.values())))
+    method = "predict_proba" if hasattr(estimator, "predict_proba") else "predict"
+    what = f"{type(estimator).__name__}.{method}"
+    yield (
+        f"on {count} rows the graph, in {_FORMATS[graph.features.datatype]}, gives what {what} gives, within "
+        f"{graph.error:.1e} of the largest value"
+    )
+    if answers.kind != "probabilities":
+        return
+    chosen = np.array(answers.classes)[answers.ask(estimator, rows)[PROBABILITIES].argmax(1)]
+    differs = int((chosen != np.asarray(estimator.predict(rows)).ravel()).sum())
+    if differs:
+        yield (
+            f"{type(estimator).__name__}.predict gives another label than the most probable one on {differs} of "
+            f"{count} rows: /classify answers with the most probable one"
+        )
+
+
+def make_up(features: Features, rows: int = 32) -> Mapping[str, list[Any]]:
+    """Rows where there are no samples: numbers over several decades, and a few words."""
+    draw = np.random.default_rng(0)
+    words = ("the", "a", "good", "new", "one", "day")
+    made: dict[str, list[Any]] = {}
+    for name in features.names:
+        if name in features.texts:
+            made[name] = [" ".join(draw.choice(words, draw.integers(1, 6))) for _ in range(rows)]
+        else:
+            made[name] = (draw.standard_normal(rows) * np.logspace(-1, 1, rows)).round(3).tolist()
+    return made
