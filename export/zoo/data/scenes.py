@@ -36,7 +36,7 @@ _SHARPEST = 3.0  # how much steeper the edges of ink may become than those of an
 _LEAST_OPACITY = 0.8
 _LEAST_CONTRAST = 50  # levels of luminance between ink and photograph ...
 _CLEAR_SHARE = 0.9  # ... in this share of the pixels with ink
-_INK = 0.3  # a pixel with more ink than this belongs to the box of a digit
+_INK = 0.3  # a pixel with more ink than this belongs to a digit
 _TRIES = 20
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
@@ -62,12 +62,14 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """``image`` uint8 [side, side, 3], ``boxes`` float32 [digits, 4] and ``labels`` int64 [digits].
+    """``image`` uint8 [side, side, 3], ``ink`` bool [side, side], ``boxes`` float32 [digits, 4], ``labels`` int64
+    [digits].
 
-    A box is left, top, right, bottom in pixels. It encloses the ink.
+    ``ink`` is whether a pixel belongs to a digit. A box is left, top, right, bottom in pixels. It encloses the ink.
     """
 
     image: np.ndarray
+    ink: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
 
@@ -102,6 +104,7 @@ def draw_scenes(source: Source, count: int, side: int, seed: int) -> list[Scene]
 def draw_scene(source: Source, side: int, most_digits: int, generator: np.random.Generator) -> Scene:
     """A square scene with as many digits as find room beside each other, at most ``most_digits``."""
     image, inside = _draw_photo(source, side, generator)
+    inked = np.zeros((side, side), bool)
     taken: list[tuple[int, int, int]] = []
     boxes: list[np.ndarray] = []
     labels: list[int] = []
@@ -114,12 +117,18 @@ def draw_scene(source: Source, side: int, most_digits: int, generator: np.random
         ink = _draw_ink(source.digits.images[row, 0], height, place[2], generator)
         if _paste(image, ink, place, generator):
             taken.append(place)
+            x, y, size = place
+            inked[y : y + size, x : x + size] = ink > _INK
             rows, columns = (np.flatnonzero((ink > _INK).any(axis=axis)) for axis in (1, 0))
-            box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-            boxes.append(np.array(box) + np.tile(place[:2], 2))
+            boxes.append(np.add((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1), (x, y, x, y)))
             labels.append(int(source.digits.labels[row]))
     pixels = np.round(image).astype(np.uint8)
-    return Scene(pixels, np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64))
+    return Scene(pixels, inked, np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64))
+
+
+def stack_images(drawn: Sequence[Scene]) -> np.ndarray:
+    """The pictures as rows of a graph, float32 [rows, 3, side, side]."""
+    return np.ascontiguousarray(np.stack([scene.image for scene in drawn]).transpose(0, 3, 1, 2), np.float32)
 
 
 def _draw_photo(

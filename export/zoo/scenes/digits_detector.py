@@ -15,6 +15,7 @@ from export.original import limit_threads
 from export.spec import ExportSpec, Predict, Progress
 from export.zoo.data import scenes
 from export.zoo.quality.precision import TrueBoxes, choose_threshold, measure_answers, measure_mean_precision
+from export.zoo.scenes.blocks import Residual, make_block
 from model_store.manifest import Quality
 from model_store.tasks import Detection, Image
 from model_store.tasks.boxes import Boxes, select_boxes
@@ -56,11 +57,14 @@ class DigitsDetector(nn.Module):
         super().__init__()
         narrow = CHANNELS // 2
         self.stem = nn.Sequential(
-            *_block(3, narrow // 2, 2), *_block(narrow // 2, narrow, 2), Residual(narrow), *_block(narrow, CHANNELS, 2)
+            *make_block(3, narrow // 2, 2),
+            *make_block(narrow // 2, narrow, 2),
+            Residual(narrow),
+            *make_block(narrow, CHANNELS, 2),
         )
         self.near = nn.Sequential(Residual(CHANNELS), Residual(CHANNELS))
-        self.far = nn.Sequential(*_block(CHANNELS, CHANNELS, 2), Residual(CHANNELS), nn.Upsample(scale_factor=2))
-        self.head = nn.Sequential(*_block(CHANNELS, CHANNELS))
+        self.far = nn.Sequential(*make_block(CHANNELS, CHANNELS, 2), Residual(CHANNELS), nn.Upsample(scale_factor=2))
+        self.head = nn.Sequential(*make_block(CHANNELS, CHANNELS))
         self.classify = nn.Conv2d(CHANNELS, len(LABELS), 1)
         self.locate = nn.Conv2d(CHANNELS, 4, 1)
         nn.init.constant_(self.classify.get_parameter("bias"), float(np.log(_FIRST_SCORE / (1 - _FIRST_SCORE))))
@@ -78,23 +82,6 @@ class DigitsDetector(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits, boxes = self.propose(image)
         return boxes.flatten(2).transpose(1, 2), logits.flatten(2).transpose(1, 2).sigmoid()
-
-
-class Residual(nn.Module):
-    """Two convolutions added to the identity."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        first, second = (nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
-        self.layers = nn.Sequential(first, nn.BatchNorm2d(channels), nn.ReLU(), second, nn.BatchNorm2d(channels))
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return torch.relu(features + self.layers(features))
-
-
-def _block(channels_in: int, channels_out: int, stride: int = 1) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)  # BatchNorm has the bias
-    return convolution, nn.BatchNorm2d(channels_out), nn.ReLU()
 
 
 def train(seed: int, progress: Progress) -> ExportSpec:
@@ -120,7 +107,7 @@ def _fit(model: DigitsDetector, source: scenes.Source, generator: np.random.Gene
         )
         drawn = [scenes.draw_scene(source, TRAIN_SIDE, int(count), generator) for count in counts]
         heat, boxes = _aim(drawn, TRAIN_SIDE // STRIDE)
-        logits, proposed = model.propose(torch.from_numpy(_stack(drawn)))
+        logits, proposed = model.propose(torch.from_numpy(scenes.stack_images(drawn)))
         loss = (
             _measure_heat_loss(logits, heat)
             + LABEL_WEIGHT * _measure_label_loss(logits, heat)
@@ -136,11 +123,6 @@ def _fit(model: DigitsDetector, source: scenes.Source, generator: np.random.Gene
             progress(f"training: step {step} of {STEPS}, loss {total / 50:.3f}")
             total = 0.0
     model.eval()
-
-
-def _stack(drawn: Sequence[scenes.Scene]) -> np.ndarray:
-    """The pictures as rows of the graph, float32 [rows, 3, side, side]."""
-    return np.ascontiguousarray(np.stack([scene.image for scene in drawn]).transpose(0, 3, 1, 2), np.float32)
 
 
 def _aim(drawn: Sequence[scenes.Scene], cells: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -201,7 +183,7 @@ def _validate(model: DigitsDetector, source: scenes.Source, progress: Progress) 
     """The least score of an answer that is best on the validation scenes."""
     drawn = scenes.draw_scenes(source, VALIDATION_ROWS, SIDE, _VALIDATION_SEED)
     with torch.no_grad():
-        boxes, scores = model(torch.from_numpy(_stack(drawn)))
+        boxes, scores = model(torch.from_numpy(scenes.stack_images(drawn)))
     found = _select({"boxes": boxes.numpy(), "scores": scores.numpy()})
     true = _list_boxes(drawn)
     progress(f"validation: mean average precision {measure_mean_precision(found, true):.3f}")
@@ -219,7 +201,9 @@ def _list_boxes(drawn: Sequence[scenes.Scene]) -> list[TrueBoxes]:
 
 
 def _describe(model: DigitsDetector, data: scenes.Sources, threshold: float, seed: int) -> ExportSpec:
-    samples = torch.from_numpy(_stack(scenes.draw_scenes(data.validation, SAMPLE_ROWS, SIDE, _VALIDATION_SEED)))
+    samples = torch.from_numpy(
+        scenes.stack_images(scenes.draw_scenes(data.validation, SAMPLE_ROWS, SIDE, _VALIDATION_SEED))
+    )
     facts = CANDIDATES.model_copy(update={"threshold": threshold})
     return ExportSpec(
         name=NAME,
@@ -264,7 +248,7 @@ def measure_quality(predict: Predict, source: scenes.Source, facts: Detection) -
     ``precision`` and ``recall`` are those of the answers above the threshold.
     """
     drawn = scenes.draw_scenes(source, TEST_ROWS, SIDE, _TEST_SEED)
-    outputs, true = predict({"image": _stack(drawn)}), _list_boxes(drawn)
+    outputs, true = predict({"image": scenes.stack_images(drawn)}), _list_boxes(drawn)
     found = _select(outputs)
     precision, recall = measure_answers(_select(outputs, facts), true)
     return Quality(

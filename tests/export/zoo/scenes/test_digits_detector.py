@@ -15,7 +15,7 @@ def data():
 @pytest.fixture(scope="module")
 def recipe():
     pytest.importorskip("torch")
-    from export.zoo import digits_detector
+    from export.zoo.scenes import digits_detector
 
     return digits_detector
 
@@ -45,7 +45,9 @@ def test_scenes_are_those_of_their_seed():
     source = make_source()
     first, again, other = (scenes.draw_scenes(source, 5, 96, seed) for seed in (3, 3, 4))
     for one, two in zip(first, again, strict=True):
-        assert all(np.array_equal(getattr(one, name), getattr(two, name)) for name in ("image", "boxes", "labels"))
+        assert all(
+            np.array_equal(getattr(one, name), getattr(two, name)) for name in ("image", "ink", "boxes", "labels")
+        )
     assert not all(np.array_equal(one.image, two.image) for one, two in zip(first, other, strict=True))
 
 
@@ -63,6 +65,18 @@ def test_boxes_enclose_what_was_pasted():
             box = inked[top:bottom, left:right]
             assert box.any(axis=0).all()
             assert box.any(axis=1).all()
+
+
+def test_ink_is_what_the_boxes_enclose():
+    """There is ink in each box up to its four sides, and none outside of all boxes."""
+    for scene in scenes.draw_scenes(make_source(), 20, 128, 2):
+        assert (scene.ink.shape, scene.ink.dtype) == ((128, 128), bool)
+        outside = scene.ink.copy()
+        for left, top, right, bottom in scene.boxes.astype(int):
+            box = scene.ink[top:bottom, left:right]
+            assert all(side.any() for side in (box[0], box[-1], box[:, 0], box[:, -1]))
+            outside[top:bottom, left:right] = False
+        assert not outside.any()
 
 
 def test_boxes_do_not_overlap_and_lie_inside():
@@ -85,9 +99,8 @@ def test_some_scenes_are_empty_and_some_are_full():
 
 def test_heat_is_one_where_digits_have_their_centres(recipe):
     """The cell of a centre has the heat 1 for its label, and cells around know the box."""
-    scene = scenes.Scene(
-        np.zeros((64, 64, 3), np.uint8), np.array([[10, 20, 30, 44]], np.float32), np.array([7], np.int64)
-    )
+    box, label = np.array([[10, 20, 30, 44]], np.float32), np.array([7], np.int64)
+    scene = scenes.Scene(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), bool), box, label)
     heat, boxes = recipe._aim([scene], 8)
     assert (heat == 1).nonzero().tolist() == [[0, 7, 4, 2]]
     assert boxes[0, :, 4, 2].tolist() == boxes[0, :, 4, 3].tolist() == [10, 20, 30, 44]
@@ -121,7 +134,7 @@ def test_published_detector_reaches_its_bar(recipe, published, data):
 def test_published_detector_gives_boxes_in_pixels_and_scores(recipe, published):
     """A digit on an even ground is found where it is, and nothing else."""
     scene = next(s for s in scenes.draw_scenes(make_source(40), 20, recipe.SIDE, 5) if len(s.labels) == 1)
-    outputs = published.predict({"image": recipe._stack([scene])})
+    outputs = published.predict({"image": scenes.stack_images([scene])})
     assert outputs["boxes"].shape == (1, 400, 4)
     assert outputs["scores"].shape == (1, 400, 10)
     assert 0 <= outputs["scores"].min() <= outputs["scores"].max() <= 1

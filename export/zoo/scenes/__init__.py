@@ -1,0 +1,1 @@
+"""The reference models of digits in photographs."""
