@@ -137,7 +137,7 @@ $(VENV)/.serve-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 
 # Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
 $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
-	$(PIP) -e '.[$(DEVICE),export,grpc,loadtest,dev]'
+	$(PIP) -e '.[$(DEVICE),export,grpc,loadtest,tables,dev]'
 	touch $@ $(VENV)/.serve-$(DEVICE)
 
 clean: plain
