@@ -23,6 +23,12 @@ _ZERO_PNG = {
 }
 """The same zero."""
 
+_ZERO_ON_PAPER_PNG = {
+    "image": "iVBORw0KGgoAAAANSUhEUgAAABgAAAAYCAAAAADFHGIkAAAAUElEQVR42mNgGHbA/3w/P1aJ8+/nv/eH81jgLH0Fg4cCBhthXCa4"
+    "hMCFhwwXEPqRJA4wMAhgk/hgwMBv8AGL3fL3/efvx+qq+PPzh18cMAAATIwR62xQD2oAAAAASUVORK5CYII="
+}
+"""The same zero, 8 x 8, in the middle of 24 x 24 pixels."""
+
 _SUNSPOTS = [8.6, 21.5, 64.3, 93.3, 119.6, 111.0, 104.0, 63.7, 40.4, 29.8, 15.2, 7.5, 2.9]
 """Yearly means, 1996 to 2008. NOAA, public domain."""
 
@@ -66,7 +72,12 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
             {"model": "digits-detector", "inputs": [_ZERO_PNG], "threshold": 0.3, "max_detections": 10},
         ),
     },
-    "segment": {},
+    "segment": {
+        "ink": (
+            "Which pixels are ink? A mask as a picture, and its share",
+            {"model": "digits-segmenter", "inputs": [_ZERO_ON_PAPER_PNG]},
+        ),
+    },
     "embed": {
         "same": (
             "Are two pictures the same digit?",
