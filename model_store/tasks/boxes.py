@@ -30,19 +30,22 @@ def select_boxes(
     threshold: float | None = None,
     max_detections: int | None = None,
     labels: Collection[int] | None = None,
+    within: tuple[float, float, float, float] | None = None,
 ) -> Boxes:
     """``outputs`` are those of the graph for one picture, without the batch axis.
 
-    ``labels`` are the positions of the labels that are wanted. None: what ``facts`` say, and every label.
+    ``labels`` are the positions of the labels that are wanted, ``within`` is the part of the graph's picture that the
+    caller's one covers. None: what ``facts`` say, every label, the whole plane. Boxes without area there do not count.
     """
     scores, best = _best_labels(outputs, facts)
     wanted = scores >= (facts.threshold if threshold is None else threshold)
+    boxes = outputs[facts.boxes].astype(np.float32, copy=False)  # the area of a large box is no float16
+    wanted &= _have_area(boxes, within)
     if labels is not None:
         wanted &= np.isin(best, list(labels))
     found = np.flatnonzero(wanted)
     found = found[np.argsort(-scores[found], kind="stable")][:_MOST_CANDIDATES]
     count = facts.max_detections if max_detections is None else max_detections
-    boxes = outputs[facts.boxes]
     if facts.overlap is not None:
         found = _suppress(boxes, None if facts.across_labels else best, found, facts.overlap, count)
     kept = found[:count]
@@ -56,6 +59,15 @@ def measure_overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     union = _area(box[None]) + _area(others) - common
     shares: np.ndarray = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
     return shares
+
+
+def _have_area(boxes: np.ndarray, within: tuple[float, float, float, float] | None) -> np.ndarray:
+    """Which boxes have an area, in a part of the plane."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    if within is not None:
+        low, high = np.maximum(low, np.array(within[:2])), np.minimum(high, np.array(within[2:]))
+    have: np.ndarray = np.all(high > low, axis=1)
+    return have
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:

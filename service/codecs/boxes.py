@@ -1,7 +1,8 @@
 """Boxes, points and masks of a picture for an answer, in pixels of the caller's picture."""
 
 import base64
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +12,12 @@ from model_store.pictures.geometry import Placement
 from model_store.tasks import Detection
 from model_store.tasks.boxes import Boxes
 from service.codecs.picture_writer import encode_mask
+from service.errors import InvalidInput
 
 _DIGITS = 2
 """After the point, of coordinates."""
+_MOST_MASK_PIXELS = 1 << 26
+"""They take about two seconds."""
 
 
 class Mask(NamedTuple):
@@ -58,31 +62,53 @@ def describe_box(found: Found, facts: Detection, labels: Sequence[str]) -> dict[
     return answer
 
 
+class MaskBudget:
+    """Limits the pixels of all masks of a request: a small file may be a large picture with many boxes."""
+
+    def __init__(self) -> None:
+        self._left_pixels = _MOST_MASK_PIXELS
+
+    def take(self, pixels: int) -> None:
+        """Raises InvalidInput where too little is left."""
+        self._left_pixels -= pixels
+        if self._left_pixels < 0:
+            raise InvalidInput(
+                f"masks: expected at most {_MOST_MASK_PIXELS} pixels in the masks of all boxes, got more: ask for "
+                "fewer boxes (threshold, max_detections, classes) or for no masks (masks: false), or send a smaller "
+                "picture"
+            )
+
+
+def visible_part(placement: Placement) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of the caller's picture in the graph's."""
+    right = placement.offset_x + placement.width * placement.scale_x
+    return placement.offset_x, placement.offset_y, right, placement.offset_y + placement.height * placement.scale_y
+
+
 def place_boxes(
     outputs: Mapping[str, np.ndarray],
     selected: Boxes,
     facts: Detection,
     placement: Placement,
     size: tuple[int, int],
-    with_masks: bool,
-) -> list[Found]:
-    """The selected boxes in the caller's picture, which bounds them. Those wholly in its padding are left out.
+    masks: MaskBudget | None,
+) -> Iterator[Found]:
+    """The selected boxes in the caller's picture, which bounds them. ``masks`` None: without masks.
 
     ``outputs`` are those of the graph for one picture. ``size`` is the height and width of the picture that it took.
     """
     boxes = _to_caller(selected.boxes.reshape(-1, 2, 2), placement).reshape(-1, 4)
     points = [] if facts.points is None else _place_points(outputs[facts.points][selected.candidates], placement)
-    found = []
     for i, (left, top, right, bottom) in enumerate(boxes.tolist()):
-        if right <= left or bottom <= top:
+        if right <= left or bottom <= top:  # by rounding
             continue
         mask = None
-        if with_masks and facts.coefficients is not None and facts.prototypes is not None:
+        if masks is not None and facts.coefficients is not None and facts.prototypes is not None:
+            masks.take(math.ceil(right - left) * math.ceil(bottom - top))
             coefficients = outputs[facts.coefficients][selected.candidates[i]]
             mask = _make_mask(coefficients, outputs[facts.prototypes], boxes[i], placement, size)
         label, score = int(selected.labels[i]), float(selected.scores[i])
-        found.append(Found((left, top, right, bottom), label, score, points[i] if points else (), mask))
-    return found
+        yield Found((left, top, right, bottom), label, score, points[i] if points else (), mask)
 
 
 def _to_caller(places: np.ndarray, placement: Placement) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Draws boxes, points and masks over pictures."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image as Pillow
@@ -21,16 +21,18 @@ def colour_of(label: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_boxes(pixels: np.ndarray, found: Sequence[Found], labels: Sequence[str]) -> bytes:
+def draw_boxes(pixels: np.ndarray, found: Iterable[Found], labels: Sequence[str]) -> bytes:
     """A PNG of the picture, uint8 [1 or 3, height, width], with the boxes, best last, so that it lies on top."""
     picture = _as_colours(pixels)
+    boxes = []
     for one in found:
         if one.mask is not None:
             _lay_over(picture, one.mask.inside, (one.mask.left, one.mask.top), colour_of(one.label))
+        boxes.append(one._replace(mask=None))  # one mask at a time: each may be as large as the picture
     pen = ImageDraw.Draw(picture)
     line = max(1, round(max(picture.size) / 400))
     font = ImageFont.load_default(max(_LEAST_TEXT, round(max(picture.size) / 45)))
-    for one in reversed(found):
+    for one in reversed(boxes):
         colour = colour_of(one.label)
         pen.rectangle(tuple(one.box), outline=colour, width=line)
         for x, y, *_ in one.points:

@@ -1,6 +1,7 @@
 """detect: pictures to boxes with labels, in pixels of the caller's picture."""
 
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from model_store.pictures.geometry import Placement
 from model_store.tasks import Detection, Regions
 from model_store.tasks.boxes import select_boxes
 from model_store.tasks.regions import find_regions
-from service.codecs.boxes import Found, describe_box, place_boxes
+from service.codecs.boxes import Found, MaskBudget, describe_box, place_boxes, visible_part
 from service.codecs.drawing import draw_boxes
 from service.codecs.model_context import known
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
@@ -24,6 +25,7 @@ from service.tasks.request import FromText, TaskOptions
 from service.tasks.work import Call, Infer, Result, RunInThread, decode_rows, run_in_thread
 
 NAME = "detect"
+_POSITION = re.compile(r"[0-9]{1,9}")
 
 
 class Options(TaskOptions):
@@ -31,7 +33,7 @@ class Options(TaskOptions):
 
     threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     """least score of a box; default: that of the model"""
-    max_detections: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    max_detections: Annotated[int, Field(ge=1, le=1000)] | None = None
     """the most boxes of a picture, the best ones; default: that of the model"""
     classes: Annotated[list[str | int], FromText, Field(min_length=1)] | None = None
     """the labels, or their positions from 0, of the boxes that are wanted; default: all"""
@@ -74,8 +76,11 @@ async def work(call: Call[Options]) -> Result:
 
 def _detect(
     call: Call[Options], wanted: Collection[int] | None, group: Group, outputs: Arrays
-) -> Iterator[tuple[Placement, list[Found]]]:
-    """Where each picture of the group lies, and its boxes. Raises ModelFailure for boxes that are no numbers."""
+) -> Iterator[tuple[Placement, Iterator[Found]]]:
+    """Where each picture of the group lies, and its boxes, each made when it is asked for, because masks are large.
+
+    Raises ModelFailure for boxes that are no numbers, InvalidInput for too many pixels of masks.
+    """
     options, manifest = call.options, call.model.manifest
     facts, image = known(manifest.detection), known(manifest.image)
     names = (facts.boxes, facts.scores, facts.points, facts.coefficients, facts.prototypes)
@@ -84,16 +89,18 @@ def _detect(
             check_finite(call.model.name, name, outputs[name])
     _check_labels(outputs, facts, manifest)
     size = size_of(group, image)
+    budget = MaskBudget()
     for i in range(len(group.places)):
         of_row = {name: array[i] for name, array in outputs.items()}
         if facts.regions is not None:
             of_row |= _find_candidates(of_row, facts.regions, facts, size)
-        selected = select_boxes(of_row, facts, options.threshold, options.max_detections, wanted)
         placement = placement_of(group, i, image)
-        yield placement, place_boxes(of_row, selected, facts, placement, size, options.masks)
+        most, within = options.max_detections, visible_part(placement)
+        selected = select_boxes(of_row, facts, options.threshold, most, wanted, within)
+        yield placement, place_boxes(of_row, selected, facts, placement, size, budget if options.masks else None)
 
 
-def _describe(placement: Placement, found: Sequence[Found], manifest: Manifest) -> dict[str, Any]:
+def _describe(placement: Placement, found: Iterable[Found], manifest: Manifest) -> dict[str, Any]:
     facts = known(manifest.detection)
     detections = [describe_box(one, facts, manifest.labels) for one in found]
     return {"width": placement.width, "height": placement.height, "detections": detections}
@@ -126,7 +133,7 @@ def find_labels(wanted: Sequence[str | int] | None, manifest: Manifest) -> Colle
     positions = {label: i for i, label in enumerate(labels)}
     found = []
     for name in wanted:
-        if isinstance(name, str) and name not in positions and name.isdecimal():
+        if isinstance(name, str) and name not in positions and _POSITION.fullmatch(name):
             name = int(name)
         position = positions.get(name, -1) if isinstance(name, str) else name
         if not 0 <= position < len(labels):

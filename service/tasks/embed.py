@@ -83,8 +83,9 @@ def _read_vector(other: Any, position: int) -> np.ndarray | None:
         if len(content) % 4:
             raise InvalidInput(f"{where}: expected float32 numbers of 4 bytes, got {len(content)} bytes")
         vector = np.frombuffer(content, "<f4")
-    elif isinstance(value, list) and all(isinstance(number, int | float) for number in value):
-        vector = np.array(value, np.float32)
+    elif isinstance(value, list) and all(type(number) in (int, float) for number in value):
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+            vector = np.array(value, np.float64).astype(np.float32)
     else:
         raise InvalidInput(f"{where}: expected an array of numbers or a base64 text, got {value!r:.40}")
     if not np.isfinite(vector).all():

@@ -58,6 +58,20 @@ def test_caller_chooses_threshold_labels_and_number() -> None:
     assert select(boxes, scores, max_detections=1).scores.tolist() == [0.5]
 
 
+def test_large_boxes_of_half_precision_overlap() -> None:
+    """Their area is more than a float16 holds."""
+    boxes = np.array([(0, 0, 600, 600), (1, 0, 601, 600), (0, 1, 600, 601)], np.float16)
+    outputs = {"boxes": boxes, "scores": np.array([[0.9], [0.8], [0.7]], np.float16)}
+    assert select_boxes(outputs, FACTS).candidates.tolist() == [0]
+
+
+def test_boxes_without_area_do_not_count() -> None:
+    """Reversed, empty, or wholly outside the caller's picture: they take no place of others."""
+    boxes = [(9, 9, 2, 2), (5, 5, 5, 9), (40, 0, 50, 10), SQUARE]
+    found = select(boxes, [[0.9], [0.8], [0.7], [0.6]], max_detections=1, within=(0, 0, 30, 30))
+    assert found.candidates.tolist() == [3]
+
+
 def test_labels_may_come_from_an_output_of_their_own() -> None:
     """Graphs with NMS inside give one score and one class for each box."""
     outputs = {

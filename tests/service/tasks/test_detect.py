@@ -85,6 +85,8 @@ def find(model: Driver = MODEL, rows: Any = None, **fields: Any) -> list[dict[st
         ({"classes": []}, "classes"),
         ({"classes": ["horse"]}, r"classes: expected labels of model 'm' \(cat, dog, cup\), got 'horse'"),
         ({"classes": [3]}, "classes: expected labels of model 'm' .*, got 3"),
+        ({"classes": ["9" * 5000]}, "classes: expected labels of model 'm' .*, got '999"),
+        ({"classes": ["\u0661"]}, "classes: expected labels of model 'm'"),
         ({"clases": ["cat"]}, "clases: unknown field"),
     ],
 )
@@ -160,6 +162,17 @@ def test_masks_lie_in_their_boxes() -> None:
     assert inside[:, :15].all()
     assert not inside[:, 17:].any()
     assert "mask" not in find(model, masks=False)[0]
+
+
+def test_masks_of_a_request_have_a_limit() -> None:
+    """A file of a few bytes may be a picture of many pixels, with a mask of its size for each box."""
+    whole = [(x, 8, 32 - x, 24) for x in np.arange(80) / 100]
+    model = detector(whole, [(0.9, 0, 0)] * 80, masks=True, overlap=None)
+    large = [picture(1400, 700)]
+    with pytest.raises(InvalidInput, match="masks: expected at most 67108864 pixels in the masks of all boxes"):
+        find(model, large)
+    assert len(find(model, large, masks=False)) == 80
+    assert len(find(model, large, max_detections=3)) == 3
 
 
 def test_drawing_shows_boxes_over_the_callers_picture() -> None:
