@@ -149,6 +149,12 @@ def test_promises(figure: str, measured: tuple[Cell, ...] | Figures, holds: obje
         ("/detect, a JPEG, 64", (detected("sluice", 200), *theirs(detected, 100)), True, ..., ""),
         ("/detect, a JPEG, 16", (detected("sluice", 200), *theirs(detected, 100)), None, ..., ""),
         ("/detect, a JPEG, 64", (detected("sluice", 200, wrong_status=1), *theirs(detected, 10)), None, ..., ""),
+        # One that answers with errors is no peer; the other one is.
+        (
+            "/detect, a JPEG, 64",
+            (detected("sluice", 200), *theirs(detected, 50), detected(PHOTOGRAPH_PEERS[1], 150, wrong_status=1)),
+            *(True, ..., "4.00×"),
+        ),
     ],
 )
 def test_promises_of_tasks(
