@@ -1,6 +1,6 @@
 """Measures ``/classify`` and ``/detect`` of pictures, against BentoML with Python code around the model."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from loadtests.bench.comparison import Comparison, Schedule
 from loadtests.bench.models.classifier import CLASSIFIER
@@ -47,6 +47,6 @@ def measure_pictures(comparison: Comparison, names: Collection[str], is_quick: b
     return cells
 
 
-def _choose(peers: dict[str, tuple[Peer, ...]], names: Collection[str]) -> list[Peer]:
+def _choose(peers: Mapping[str, tuple[Peer, ...]], names: Collection[str]) -> list[Peer]:
     """Without Sluice there is nothing to compare."""
     return [peer for name in peers if name in names for peer in peers[name]] if "sluice" in names else []

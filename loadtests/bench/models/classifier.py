@@ -48,7 +48,7 @@ def prepare(picture: Image.Image) -> np.ndarray:
     picture = picture.resize([int(side * factor) for side in picture.size], Image.Resampling.BILINEAR)
     left, top = (round((side - SIDE) / 2) for side in picture.size)
     levels = np.asarray(picture.crop((left, top, left + SIDE, top + SIDE)), np.float32) / np.float32(255)
-    rows = (levels - np.float32(MEAN)) / np.float32(STD)
+    rows = (levels - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     return np.ascontiguousarray(rows.transpose(2, 0, 1)[None])
 
 

@@ -35,8 +35,8 @@ class PhotographDetector(PhotographModel):
         boxes, scores = (output[0] for output in open_session(self.build()).run([BOXES, SCORES], {INPUT: row}))
         found = suppress(boxes, scores)
         height, width = rows.shape[1:3]
-        found[:, :4] = (found[:, :4] - np.float32((left, top) * 2)) / scale
-        found[:, :4] = found[:, :4].clip(0, np.float32((width, height) * 2))
+        found[:, :4] = (found[:, :4] - np.array((left, top) * 2, np.float32)) / scale
+        found[:, :4] = found[:, :4].clip(0, np.array((width, height) * 2, np.float32))
         return found
 
     def agrees(self, got: np.ndarray, expected: np.ndarray) -> bool:
@@ -88,7 +88,9 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 def _grow(graph: Graph) -> None:
     layers = grow_mobilenet(graph, INPUT, WIDTH)
-    grids = [_add_grid(graph, *layers[layer], stride, np.float32(anchors)) for layer, stride, anchors in GRIDS]
+    grids = [
+        _add_grid(graph, *layers[layer], stride, np.array(anchors, np.float32)) for layer, stride, anchors in GRIDS
+    ]
     boxes, scores = zip(*grids, strict=True)
     graph.add("Concat", *boxes, axis=1, output=BOXES)
     graph.add("Concat", *scores, axis=1, output=SCORES)

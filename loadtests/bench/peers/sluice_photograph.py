@@ -4,7 +4,9 @@ import dataclasses
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -87,9 +89,9 @@ def _request(model: BenchModel, encoding: str, rows: np.ndarray) -> Request:
 
 
 def _read_scores(answer: Answer) -> np.ndarray:
-    def read() -> list[dict[str, object]]:
+    def read() -> list[Mapping[str, Any]]:
         (prediction,) = json.loads(answer.body)["predictions"]
-        found: list[dict[str, object]] = prediction["detections"] if "detections" in prediction else prediction["top"]
+        found: list[Mapping[str, Any]] = prediction["detections"] if "detections" in prediction else prediction["top"]
         return found
 
     return read_found(read)
