@@ -132,10 +132,10 @@ def _photographs(cells: Cells) -> Iterator[Row]:
     for route, model in PHOTOGRAPHS.items():
         for clients in (16, 64):
             ours, *theirs = (cells.get((model, JPEG, clients, peer)) for peer in (SELF, *PHOTOGRAPH_PEERS))
-            able = (cell for cell in theirs if cell and not cell.errors)
-            best = max(able, key=lambda cell: cell.rows_per_s, default=None)
+            found = [_ratio(ours, cell) for cell in theirs if not _has_failed(cell)]
+            least = min(filter(None, found), key=lambda ratio: ratio.middle, default=None)
             name = f"{route}, a JPEG, {clients} clients: against the faster BentoML API that takes PIL.Image"
-            yield ratio_row(name, 2.0, 2.0, None if _has_failed(ours) else _ratio(ours, best))
+            yield ratio_row(name, 2.0, 2.0, None if _has_failed(ours) else least)
 
 
 def _has_failed(cell: Cell | None) -> bool:
