@@ -23,16 +23,16 @@ from loadtests.bench.load.ceiling import Ceiling, measure_ceiling
 from loadtests.bench.machine import Machine, count_cores, describe_machine
 from loadtests.bench.measurement import measure_figures
 from loadtests.bench.models.model import MODELS
-from loadtests.bench.models.picture import PNG, make_classifier
+from loadtests.bench.models.picture import make_classifier
 from loadtests.bench.network import NoPrivateNetwork, private_network
 from loadtests.bench.peer import ENCODINGS, Peer
 from loadtests.bench.peers import PEERS
-from loadtests.bench.peers.bentoml_picture import PEER as BENTOML_PICTURE
 from loadtests.bench.peers.sluice import STORE, TASKS_PEER, make_before_peer
+from loadtests.bench.pictures import measure_pictures, picture_peers
 from loadtests.bench.results.chart import can_draw, draw_chart
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.report import write_json, write_markdown
-from loadtests.bench.results.result import Cell, Result
+from loadtests.bench.results.result import PICTURES, TASKS, Result
 from loadtests.bench.results.task_figures import TaskFigures
 from loadtests.bench.results.verdict import SELF
 from loadtests.bench.tasks import QUICK, Effort, measure_tasks
@@ -43,8 +43,6 @@ MEASURED, INCOMPLETE, USAGE = 0, 1, 2
 FULL_CLIENTS, QUICK_CLIENTS = (1, 16, 64), (1, 16)
 BEFORE_ROUNDS = 30
 """Many short rounds side by side show a change of 1 to 3 % although the machine's own speed varies by 20 %."""
-TASKS = "tasks"
-PICTURE_CLIENTS, QUICK_PICTURE_CLIENTS = (16, 64), (16,)
 FULL_CEILING_S, QUICK_CEILING_S = 1.0, 0.2
 
 
@@ -60,7 +58,9 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--clients", default=None, type=_counts, metavar="N,N", help="connections at once (1,16,64)")
     parser.add_argument("--gpu", action="store_true", help="measure the engine on a GPU instead, without HTTP")
-    parser.add_argument("--only", choices=(TASKS,), help="measure only the task routes and the loop")
+    parser.add_argument(
+        "--only", choices=(TASKS, PICTURES), default="", help="measure only the task routes and the loop, or pictures"
+    )
     parser.add_argument(
         "--before",
         type=_checkout,
@@ -128,49 +128,31 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
     peers = _choose_peers(args)
     cores = count_cores()
     comparison = Comparison(folder, cache_root(os.environ), cores, say)
-    comparison.install(list(dict.fromkeys([*peers, *_picture_peers(args)])))
+    asks_tasks = SELF in args.peers and not (args.no_tasks or args.before)
+    comparison.install([*peers, *(picture_peers(args.peers) if asks_tasks else ())])
     with ExitStack() as stack:
         try:
             stack.enter_context(private_network())
         except NoPrivateNetwork as failure:
             comparison.no_private_network = str(failure)
         machine = describe_machine()
-        tasks, pictures = _measure_tasks(args, comparison)
-        if args.only == TASKS:
-            result = Result(machine, {}, comparison.versions, (), (), (), tasks=tasks, only_tasks=True)
+        pictures = measure_pictures(comparison, args.peers, args.quick) if asks_tasks else []
+        tasks = TaskFigures()
+        if asks_tasks and args.only != PICTURES:
+            effort = QUICK if args.quick else Effort()
+            tasks = measure_tasks(comparison, TASKS_PEER, make_classifier(STORE), effort)
+        if args.only:
+            result = Result(machine, {}, comparison.versions, (), (), (), only=args.only)
         else:
-            result = replace(_measure_all(args, comparison, peers, cores, machine), tasks=tasks)
-        return replace(result, cells=(*result.cells, *pictures), absences=tuple(comparison.absences))
+            result = _measure_all(args, comparison, peers, cores, machine)
+        cells = (*result.cells, *pictures)
+        return replace(result, cells=cells, tasks=tasks, absences=tuple(comparison.absences))
 
 
 def _choose_peers(args: argparse.Namespace) -> list[Peer]:
-    if args.only == TASKS:
+    if args.only:
         return []
     return [PEERS[SELF], args.before] if args.before else [PEERS[name] for name in args.peers]
-
-
-def _picture_peers(args: argparse.Namespace) -> list[Peer]:
-    """The chosen servers that classify pictures. The tasks are measured on Sluice alone."""
-    if args.no_tasks or args.before:
-        return []
-    peers = {SELF: TASKS_PEER, "bentoml": BENTOML_PICTURE}
-    return [peer for name, peer in peers.items() if name in args.peers] if SELF in args.peers else []
-
-
-def _measure_tasks(args: argparse.Namespace, comparison: Comparison) -> tuple[TaskFigures, list[Cell]]:
-    peers = _picture_peers(args)
-    if not peers:
-        return TaskFigures(), []
-    model = make_classifier(STORE)
-    schedule = Schedule(
-        encodings=(PNG,),
-        clients=QUICK_PICTURE_CLIENTS if args.quick else PICTURE_CLIENTS,
-        rounds=1 if args.quick else 5,
-        round_s=1 if args.quick else 2,
-        warm_up_s=1,
-    )
-    cells = comparison.measure(model, peers, schedule)
-    return measure_tasks(comparison, TASKS_PEER, model, QUICK if args.quick else Effort()), cells
 
 
 def _measure_all(

@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from loadtests.bench.environment import NotInstalled, prepare_python, read_versions
 from loadtests.bench.load.ceiling import Ceiling, Yardstick
 from loadtests.bench.load.openloop import Outcome, Plan, generate
@@ -26,7 +24,6 @@ from loadtests.http_client import Request, Unreachable, exchange
 from loadtests.wire import WrongAnswer
 
 ROWS_PER_REQUEST = 1
-RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-3, 1e-4
 JSON_SLACK_BYTES_PER_NUMBER = 16
 """Other rows in a batch may change a float's last digits, and so the length of a JSON answer."""
 
@@ -142,6 +139,7 @@ class Comparison:
         spare_ports = (free_port(), free_port())
         site = Site(python, free_port(), model, folder / "repository", source, self.threads, spare_ports)
         log = folder / "server.log"
+        peer.prepare(site)
         with ExitStack() as own:
             environment = dict(peer.environment(site))
             pid = own.enter_context(run_server(peer.command(site), environment, log, site.address, peer.ready_path))
@@ -227,7 +225,7 @@ def check_answer(peer: Peer, site: Site, encoding: str) -> Shot:
         raise WrongAnswer(f"{encoding}: {request.path} answered {answer.status} instead of 200: {text}")
     expected = site.model.score(rows)
     got = peer.read_scores(answer)
-    if got.shape != expected.shape or not np.allclose(got, expected, RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE):
+    if not site.model.agrees(got, expected):
         raise WrongAnswer(f"{encoding}: expected the scores {expected.round(4).tolist()}, got {got.tolist()}")
     slack = expected.size * JSON_SLACK_BYTES_PER_NUMBER if encoding != BINARY else 0
     return Shot(request, len(answer.body) - slack, len(answer.body) + slack)

@@ -35,7 +35,7 @@ def prepare_python(peer: Peer, root: Path) -> Path:
         return Path(sys.executable)
     versions = {name: version(name) for name in ("onnxruntime", "numpy", "pillow")}
     requirements = fill_requirements(peer.requirements, versions)
-    folder = root / peer.name
+    folder = root / (peer.environment_of or peer.name)
     python = folder / "bin" / "python"
     stamp = folder / "requirements.sha256"
     digest = digest_requirements(requirements)

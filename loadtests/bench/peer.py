@@ -38,18 +38,24 @@ class Site:
         return f"http://127.0.0.1:{self.port}"
 
 
+def _prepare_nothing(_: Site) -> None:
+    """Most peers serve the file as it is."""
+
+
 @dataclass(frozen=True)
 class Peer:
     """A server in the comparison.
 
     requirements   what pip installs into the peer's own environment; None for the environment that runs us. A
                    requirement may name ``{onnxruntime}``, ``{numpy}`` or ``{pillow}`` to get the versions here
+    environment_of the peer in whose environment it runs, which has the same requirements; empty for its own
     distributions  distributions whose versions are written into the result
     source         Python text of the server, written to ``Site.source`` before the start; may be empty
     command        how to start it, in the foreground; ``environment`` is added to ours
     ready_path     a GET on it answers 200 when the server is ready
     request        a request with these rows in one of the ``encodings``
     read_scores    the scores (rows x classes) in an answer to such a request; raises WrongAnswer
+    prepare        what is done once before the start; raises ServerFailed
     facts          other facts that decide its speed, written into the result beside its versions
     is_busy_when_idle       it polls, so it is paused while others are measured
     needs_private_network   it opens ports that others could reach, so it runs only in a private network
@@ -65,6 +71,8 @@ class Peer:
     ready_path: str
     request: Callable[[BenchModel, str, np.ndarray], Request]
     read_scores: Callable[[Answer], np.ndarray]
+    environment_of: str = ""
+    prepare: Callable[[Site], None] = _prepare_nothing
     facts: Callable[[], Mapping[str, str]] = dict
     needs_private_network: bool = False
     is_busy_when_idle: bool = False

@@ -63,7 +63,8 @@ def _resize(picture: Pillow.Image, size: Size, window: Window, facts: Image) -> 
 
 
 def _resize_smoothly(picture: Pillow.Image, size: Size, window: Window, resampling: Pillow.Resampling) -> Pillow.Image:
-    if math.prod(size) <= _MOST_WHOLE or window == (0, 0, *size):
+    is_exact = resampling == Pillow.Resampling.BILINEAR  # a part of the others may differ by more than one level
+    if window == (0, 0, *size) or (not is_exact and math.prod(size) <= _MOST_WHOLE):
         whole = picture.resize(size, resampling)
         return whole if window == (0, 0, *size) else whole.crop(window)
     (left, right, before), (top, bottom, above) = (_widen(*sides) for sides in _sides(picture, size, window))
@@ -81,6 +82,8 @@ def _widen(given: int, side: int, begin: int, end: int) -> tuple[int, int, int]:
 
 def _interpolate(picture: Pillow.Image, size: Size, window: Window) -> Pillow.Image:
     """Of the four nearest pixels, as OpenCV's INTER_LINEAR."""
+    if picture.size == (2 * size.width, 2 * size.height):
+        return picture.reduce(2).crop(window)  # the same four pixels, in a tenth of the time
     left, top, right, bottom = window
     x, y = picture.width / size.width, picture.height / size.height
     matrix = (x, 0, left * x, 0, y, top * y)

@@ -20,6 +20,7 @@ OPSET = 17
 IR_VERSION = 9  # the newest that every recent ONNX Runtime reads
 SEED = 7
 TABLE_ROWS = 4
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-3, 1e-4
 
 
 @dataclass
@@ -45,6 +46,14 @@ class Graph:
         scale = math.sqrt(2.0 / math.prod(shape[1:])) if len(shape) > 1 else 0.0
         values = self.rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
         self.weights.append(numpy_helper.from_array(values, name))
+        return name
+
+    def add_constant(self, values: Any) -> str:
+        """An array as it is."""
+        from onnx import numpy_helper
+
+        name = f"weight_{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
     def add_convolution(self, x: str, channels_in: int, channels_out: int, stride: int = 1) -> str:
@@ -99,6 +108,11 @@ class BenchModel:
     max_rows: int
     grow: Callable[[Graph], None]
 
+    @property
+    def output_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of a row of each output."""
+        return {OUTPUT: (CLASSES,)}
+
     def build(self) -> bytes:
         """The model as ONNX, with a dynamic batch axis; the same bytes every time."""
         from onnx import TensorProto, checker, helper
@@ -106,7 +120,10 @@ class BenchModel:
         graph = Graph(np.random.default_rng(SEED))
         self.grow(graph)
         inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *self.row_shape])]
-        outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", CLASSES])]
+        outputs = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+            for name, shape in self.output_shapes.items()
+        ]
         model = helper.make_model(
             helper.make_graph(graph.nodes, self.name, inputs, outputs, graph.weights),
             opset_imports=[helper.make_opsetid("", OPSET)],
@@ -126,6 +143,10 @@ class BenchModel:
         """Example rows in [0, 1) with two decimals, as long in JSON as real pictures and measurements."""
         values = np.random.default_rng(SEED).random((rows, *self.row_shape))
         return np.round(values, 2).astype(np.float32)
+
+    def agrees(self, got: np.ndarray, expected: np.ndarray) -> bool:
+        """Whether a server's scores are those of ``score``."""
+        return got.shape == expected.shape and np.allclose(got, expected, RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE)
 
     def score(self, rows: np.ndarray) -> np.ndarray:
         """The expected scores of these rows, from ONNX Runtime in this process."""

@@ -21,12 +21,12 @@ STORE = SOURCE_ROOT / "model_store" / "models"
 """The reference models."""
 
 
-def _serve(site: Site, *more: str) -> list[str]:
+def serve(site: Site, *more: str) -> list[str]:
     return [str(site.python), "-m", "sluice", "serve", "--host", "127.0.0.1", "--port", str(site.port), *more]
 
 
 def _command(site: Site) -> list[str]:
-    return _serve(site, "--store", str(site.repository))
+    return serve(site, "--store", str(site.repository))
 
 
 def _environment(_: Site, root: Path = SOURCE_ROOT) -> Mapping[str, str]:
@@ -92,7 +92,7 @@ def make_before_peer(root: Path) -> Peer:
 
 
 def _command_tasks(site: Site) -> list[str]:
-    return _serve(site, "--store", str(STORE))
+    return serve(site, "--store", str(STORE))
 
 
 def _request_picture(model: BenchModel, encoding: str, rows: np.ndarray) -> Request:

@@ -11,6 +11,7 @@ from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.promise import Ratio, compare_rounds
 from loadtests.bench.results.task_figures import TaskFigures
 
+TASKS, PICTURES = "tasks", "pictures"
 IN_PROCESS = "onnxruntime"
 """The name of the ceiling, ONNX Runtime in process, among the peers."""
 
@@ -67,7 +68,8 @@ class Result:
     absences: tuple[Absence, ...]
     figures: Figures = field(default_factory=Figures)
     tasks: TaskFigures = field(default_factory=TaskFigures)
-    only_tasks: bool = False
+    only: str = ""
+    """``TASKS`` or ``PICTURES``, if nothing else was to be measured."""
 
     @property
     def peers(self) -> list[str]:

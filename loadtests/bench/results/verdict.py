@@ -5,15 +5,18 @@ A promise about several cells holds if it holds in the worst of them. An unmeasu
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from loadtests.bench.models.photograph import JPEG
 from loadtests.bench.models.picture import PNG
 from loadtests.bench.peer import BINARY, JSON
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.promise import NOT_MEASURED, Ratio, Row, ratio_row, write_ratio
-from loadtests.bench.results.result import IN_PROCESS, Cell, Result, compare
+from loadtests.bench.results.result import IN_PROCESS, PICTURES, TASKS, Cell, Result, compare
 from loadtests.bench.results.task_verdict import judge_tasks
 
 SELF, ASGI = "sluice", "sluice-asgi"
 CLASSIFIER = "digits-classifier"
+PHOTOGRAPHS = {"/classify": "photograph-classifier", "/detect": "photograph-detector"}
+PHOTOGRAPH_PEERS = ("bentoml-photograph", "bentoml-photograph-batched")
 PYTHON_PEERS = ("litserve", "mlserver", "ray", "fastapi")
 BEST_ENCODING_PEERS = ("mosec", "triton")
 
@@ -30,8 +33,11 @@ CEILING_SHARES = ((16, 0.72, 0.80), (64, 0.80, 0.90))
 
 def judge(result: Result) -> list[Row]:
     cells = {(cell.model, cell.encoding, cell.clients, cell.peer): cell for cell in result.cells}
-    tasks = [*judge_tasks(result.tasks), *_pictures(cells)]
-    if result.only_tasks:
+    pictures = [*_pictures(cells), *_photographs(cells)]
+    if result.only == PICTURES:
+        return pictures
+    tasks = [*judge_tasks(result.tasks), *pictures]
+    if result.only == TASKS:
         return tasks
     return [
         *_against_bentoml(cells),
@@ -119,6 +125,17 @@ def _pictures(cells: Cells) -> Iterator[Row]:
         ours, theirs = (cells.get((CLASSIFIER, PNG, clients, peer)) for peer in (SELF, "bentoml-picture"))
         name = f"/classify, a PNG, {clients} clients: against a BentoML API that takes a PIL.Image"
         yield ratio_row(name, 4.0, 4.0, None if _has_failed(ours) or _has_failed(theirs) else _ratio(ours, theirs))
+
+
+def _photographs(cells: Cells) -> Iterator[Row]:
+    """Against the faster of two ways to write the same service: each picture alone, or adaptive batching."""
+    for route, model in PHOTOGRAPHS.items():
+        for clients in (16, 64):
+            ours, *theirs = (cells.get((model, JPEG, clients, peer)) for peer in (SELF, *PHOTOGRAPH_PEERS))
+            found = [_ratio(ours, cell) for cell in theirs if not _has_failed(cell)]
+            least = min(filter(None, found), key=lambda ratio: ratio.middle, default=None)
+            name = f"{route}, a JPEG, {clients} clients: against the faster BentoML API that takes PIL.Image"
+            yield ratio_row(name, 2.0, 2.0, None if _has_failed(ours) else least)
 
 
 def _has_failed(cell: Cell | None) -> bool:

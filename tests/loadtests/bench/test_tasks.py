@@ -21,7 +21,7 @@ from loadtests.bench.models.picture import PNG, encode_png, make_classifier
 from loadtests.bench.peers.bentoml_picture import PEER as BENTOML_PICTURE
 from loadtests.bench.peers.sluice import STORE, TASKS_PEER
 from loadtests.bench.results.report import write_json, write_markdown
-from loadtests.bench.results.result import Result
+from loadtests.bench.results.result import TASKS, Result
 from loadtests.bench.results.task_figures import (
     Contest,
     FirstStep,
@@ -53,7 +53,7 @@ def reply(body: bytes = b'{"outputs":[1]}', status: int = 200, asked_s: float = 
 
 
 def result(figures: TaskFigures) -> Result:
-    return Result(MACHINE, {}, {}, (), (), (), tasks=figures, only_tasks=True)
+    return Result(MACHINE, {}, {}, (), (), (), tasks=figures, only=TASKS)
 
 
 def test_pace_counts_right_answers_and_no_time_between_runs() -> None:
@@ -196,7 +196,7 @@ def test_only_the_tasks(
     monkeypatch.setattr(Comparison, "measure", lambda self, model, peers, schedule: [])
     monkeypatch.setattr(command, "measure_tasks", lambda *_: figures)
     document = bench(code, "--only", "tasks")
-    assert len(document["verdict"]) == 9
+    assert len(document["verdict"]) == 13
     assert document["tasks"]["contests"][AT_ONCE]["ratio"]["middle"] == 4.0
 
 

@@ -220,9 +220,32 @@ def test_part_of_a_large_result_is_that_of_the_whole(
     places = np.arange(size[0] * size[1] * 3).reshape(size[1], size[0], 3)
     pixels = (128 + 60 * np.sin(places)).astype(np.uint8)  # no filter leaves 0 to 255, where the order of steps counts
     facts = {"width": 40, "height": 50, "resize": "crop", "interpolation": interpolation}
-    whole = read(pixels, **facts)
     monkeypatch.setattr(resizing, "_MOST_WHOLE", 1)
-    assert np.abs(read(pixels, **facts) - whole).max() <= 2
+    part = read(pixels, **facts)
+    monkeypatch.setattr(resizing, "_widen", lambda given, side, begin, end: (0, side, begin))
+    whole = read(pixels, **facts)
+    assert np.abs(part - whole).max() <= 2
+
+
+@pytest.mark.parametrize("size", [(640, 480), (333, 777), (200, 150), (61, 60)])
+def test_centre_is_cut_out_before_the_rest_is_resized(size: tuple[int, int]) -> None:
+    """Bilinear pixels of a centre are within one level of those of Pillow's whole result, at any size."""
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    found = read(pixels, width=224, height=224, resize="crop", shortest=256)
+    width, height = (256 * side // min(size) for side in size)
+    left, top = round((width - 224) / 2), round((height - 224) / 2)
+    whole = Pillow.fromarray(pixels).resize((width, height), Pillow.Resampling.BILINEAR)
+    expected = np.asarray(whole.crop((left, top, left + 224, top + 224)), np.float32)
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_half_of_a_picture_is_the_average_of_four_pixels() -> None:
+    """Without antialias half the size is what OpenCV gives: the same four pixels, rounded half up."""
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    found = read(pixels, width=32, height=32, resize="fit", antialias=False, padding=114)
+    sums = pixels.astype(int).reshape(24, 2, 32, 2, 3).sum((1, 3))
+    np.testing.assert_array_equal(found[4:28], (sums + 2) // 4)
+    assert (found[:4] == 114).all()
 
 
 def test_crop_of_a_line_takes_no_memory_of_its_size() -> None:

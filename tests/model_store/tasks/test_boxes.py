@@ -92,15 +92,18 @@ def test_overlap_is_intersection_over_union(other, share) -> None:
     )
 
 
-def test_suppression_equals_the_slow_definition() -> None:
-    """On random boxes the answer is that of comparing every pair of boxes in order of score."""
+@pytest.mark.parametrize("count", [1, 200, 700])
+def test_suppression_equals_the_slow_definition(count: int) -> None:
+    """On random boxes, few or many, the answer is that of comparing every pair of boxes in order of score."""
     random = np.random.default_rng(0)
-    corners = random.uniform(0, 80, (200, 2))
-    boxes = np.concatenate([corners, corners + random.uniform(5, 40, (200, 2))], axis=1).astype(np.float32)
-    scores = random.random((200, 3)).astype(np.float32)
+    corners = random.uniform(0, 80, (count, 2))
+    boxes = np.concatenate([corners, corners + random.uniform(5, 40, (count, 2))], axis=1).astype(np.float32)
+    scores = random.random((count, 3)).astype(np.float32)
     best, kept = scores.argmax(axis=1), []
-    for i in sorted(range(200), key=lambda i: -scores[i].max()):
+    for i in sorted(range(count), key=lambda i: -scores[i].max()):
         better = [j for j in kept if best[j] == best[i]]
         if scores[i].max() >= FACTS.threshold and not (measure_overlap(boxes[i], boxes[better]) > FACTS.overlap).any():
             kept.append(i)
-    assert select(boxes, scores).candidates.tolist() == kept
+    outputs = {"boxes": boxes, "scores": scores}
+    for most in (3, 300, count):
+        assert select_boxes(outputs, FACTS, max_detections=most).candidates.tolist() == kept[:most]

@@ -1,22 +1,28 @@
 """What holds and what does not: the promises against cells and figures that are made up."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
+from loadtests.bench.models.classifier import CLASSIFIER as PHOTOGRAPH_CLASSIFIER
+from loadtests.bench.models.detector import DETECTOR
+from loadtests.bench.models.photograph import JPEG
 from loadtests.bench.models.picture import PNG, make_classifier
 from loadtests.bench.peers.sluice import STORE
 from loadtests.bench.results.figures import Figures, Latency, Overload, OverloadRound, Poisoning
-from loadtests.bench.results.result import Cell, Result
+from loadtests.bench.results.result import PICTURES, TASKS, Cell, Result
 from loadtests.bench.results.task_figures import Contest, FirstStep, Pace, Sameness, TaskFigures
 from loadtests.bench.results.task_verdict import AGAIN, ARRIVING, AT_ONCE, FIRST_STEP, FORECASTS, SAMENESS
-from loadtests.bench.results.verdict import judge
+from loadtests.bench.results.verdict import PHOTOGRAPH_PEERS, judge
 from tests.loadtests.bench.results.made_up import MACHINE, make_cell
 
 CLASSIFIER = make_classifier(STORE).name
 binary = partial(make_cell, encoding="binary")
 residual = partial(binary, model="residual")
 picture = partial(make_cell, model=CLASSIFIER, encoding=PNG)
+jpeg = partial(make_cell, encoding=JPEG)
+classified, detected = (partial(jpeg, model=model.name) for model in (PHOTOGRAPH_CLASSIFIER, DETECTOR))
 
 
 def overload(*rounds: tuple[float, float | None]) -> Figures:
@@ -36,6 +42,11 @@ def first_step(idle_s: float, busy_s: float, failed: int = 0) -> TaskFigures:
     return TaskFigures(first_step=FirstStep((idle_s,) * 3, (busy_s,) * 3, 40, failed))
 
 
+def theirs(make: Callable[..., Cell], *answers: int) -> list[Cell]:
+    """BentoML's cells: each picture alone, and in batches."""
+    return [make(peer, count) for peer, count in zip(PHOTOGRAPH_PEERS, answers, strict=False)]
+
+
 def check(result: Result, figure: str, holds: object, aim: object, text: str) -> None:
     """Whether a promise holds and reaches its aim, and what is shown as measured; ... is not looked at."""
     (row,) = (row for row in judge(result) if figure in row.figure)
@@ -47,7 +58,7 @@ def check(result: Result, figure: str, holds: object, aim: object, text: str) ->
 def test_nothing_measured_neither_holds_nor_fails() -> None:
     """Without a measurement a promise is open, and says so."""
     rows = judge(Result(MACHINE, {}, {}, (), (), ()))
-    assert len(rows) == 27
+    assert len(rows) == 31
     assert {(row.measured, row.holds, row.reaches_aim) for row in rows} == {("not measured", None, None)}
 
 
@@ -128,10 +139,22 @@ def test_promises(figure: str, measured: tuple[Cell, ...] | Figures, holds: obje
         (FIRST_STEP, first_step(0.001, 0.0049), True, ..., ""),
         (FIRST_STEP, first_step(0.001, 0.005), False, ..., ""),
         # Both numbers of clients have a row; with errors on either side the ratio says nothing.
-        ("64 clients", (picture("sluice", 400), picture("bentoml-picture", 100)), True, ..., ""),
-        ("64 clients", (picture("sluice", 399), picture("bentoml-picture", 100)), False, ..., ""),
-        ("64 clients", (picture("sluice", 900), picture("bentoml-picture", 100, wrong_status=9)), None, ..., ""),
-        ("16 clients", (picture("sluice", 400), picture("bentoml-picture", 100)), None, ..., ""),
+        ("PNG, 64 clients", (picture("sluice", 400), picture("bentoml-picture", 100)), True, ..., ""),
+        ("PNG, 64 clients", (picture("sluice", 399), picture("bentoml-picture", 100)), False, ..., ""),
+        ("PNG, 64 clients", (picture("sluice", 900), picture("bentoml-picture", 100, wrong_status=9)), None, ..., ""),
+        ("PNG, 16 clients", (picture("sluice", 400), picture("bentoml-picture", 100)), None, ..., ""),
+        # A service for photographs is written in two ways, and the faster one counts.
+        ("/classify, a JPEG, 64", (classified("sluice", 200), *theirs(classified, 90, 100)), True, True, "2.00×"),
+        ("/classify, a JPEG, 64", (classified("sluice", 199), *theirs(classified, 100, 90)), False, False, "1.99×"),
+        ("/detect, a JPEG, 64", (detected("sluice", 200), *theirs(detected, 100)), True, ..., ""),
+        ("/detect, a JPEG, 16", (detected("sluice", 200), *theirs(detected, 100)), None, ..., ""),
+        ("/detect, a JPEG, 64", (detected("sluice", 200, wrong_status=1), *theirs(detected, 10)), None, ..., ""),
+        # One that answers with errors is no peer; the other one is.
+        (
+            "/detect, a JPEG, 64",
+            (detected("sluice", 200), *theirs(detected, 50), detected(PHOTOGRAPH_PEERS[1], 150, wrong_status=1)),
+            *(True, ..., "4.00×"),
+        ),
     ],
 )
 def test_promises_of_tasks(
@@ -139,4 +162,11 @@ def test_promises_of_tasks(
 ) -> None:
     """Of diffusion, of forecasts and of pictures."""
     cells, tasks = ((), measured) if isinstance(measured, TaskFigures) else (measured, TaskFigures())
-    check(Result(MACHINE, {}, {}, (), cells, (), tasks=tasks, only_tasks=True), figure, holds, aim, text)
+    check(Result(MACHINE, {}, {}, (), cells, (), tasks=tasks, only=TASKS), figure, holds, aim, text)
+
+
+def test_only_pictures_have_rows() -> None:
+    """Where nothing else was to be measured, nothing else is said to be missing."""
+    rows = judge(Result(MACHINE, {}, {}, (), (), (), only=PICTURES))
+    assert len(rows) == 6
+    assert all(row.figure.startswith(("/classify", "/detect")) for row in rows)

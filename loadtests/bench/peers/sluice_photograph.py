@@ -1,0 +1,103 @@
+"""Sluice for photographs: both models are imported by the command line, and asked by their tasks."""
+
+import dataclasses
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loadtests.bench.models.classifier import CLASSIFIER, LABELS, MEAN, SHORTEST, STD, TOP
+from loadtests.bench.models.detector import DETECTOR, MOST, OVERLAP, PADDING, THRESHOLD
+from loadtests.bench.models.detector import LABELS as BOX_LABELS
+from loadtests.bench.models.model import BenchModel
+from loadtests.bench.models.photograph import JPEG, encode_jpeg
+from loadtests.bench.peer import Site
+from loadtests.bench.peers.bentoml_photograph import read_found
+from loadtests.bench.peers.sluice import PEER, serve
+from loadtests.bench.server import NO_TELEMETRY, ServerFailed
+from loadtests.http_client import Answer, Request
+
+IMPORT_LIMIT_S = 300
+
+PICTURE = {"scale": "1/255", "order": "RGB"}
+OPTIONS = {
+    CLASSIFIER.name: {
+        "task": "classify",
+        "activation": "softmax",
+        "resize": "crop",
+        "shortest": SHORTEST,
+        "mean": ",".join(map(str, MEAN)),
+        "std": ",".join(map(str, STD)),
+    },
+    DETECTOR.name: {
+        "task": "detect",
+        "activation": "none",
+        "resize": "fit",
+        "padding": PADDING,
+        "no-antialias": None,
+        "box-format": "cxcywh",
+        "box-units": "pixels",
+        "background": "none",
+        "threshold": THRESHOLD,
+        "overlap": OVERLAP,
+        "max-detections": MOST,
+    },
+}
+"""What ``sluice import`` is told about each model."""
+
+
+def write_import(site: Site, labels: Path) -> list[str]:
+    """The command that publishes the site's model. ``labels`` is the file with the names of its labels."""
+    name = site.model.name
+    facts = {"name": name, "max-rows": site.model.max_rows, "labels": labels, **PICTURE, **OPTIONS[name]}
+    words = [word for key, value in facts.items() for word in (f"--{key}", value) if word is not None]
+    command = [site.python, "-m", "sluice", "import", site.model_file, *words, "--store", _store(site)]
+    return [str(word) for word in command]
+
+
+def _store(site: Site) -> Path:
+    return site.repository.parent / "store"
+
+
+def _prepare(site: Site) -> None:
+    """Import the model, unless it is there. Raises ServerFailed."""
+    if _store(site).exists():
+        return
+    count = LABELS if site.model == CLASSIFIER else BOX_LABELS
+    labels = site.repository.parent / "labels.txt"
+    labels.write_text("".join(f"label {i}\n" for i in range(count)))
+    environment = {**os.environ, **NO_TELEMETRY, **PEER.environment(site)}
+    command = write_import(site, labels)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=IMPORT_LIMIT_S)
+    if done.returncode != 0:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise ServerFailed(f"{' '.join(command)}\nended with code {done.returncode}:\n{tail}")
+
+
+def _command(site: Site) -> list[str]:
+    return serve(site, "--store", str(_store(site)))
+
+
+def _request(model: BenchModel, encoding: str, rows: np.ndarray) -> Request:
+    assert encoding == JPEG  # noqa: S101 - the only one in PHOTOGRAPH_PEER.encodings
+    path = f"/classify?model={model.name}&top_k={TOP}" if model == CLASSIFIER else f"/detect?model={model.name}"
+    return Request(path, "POST", {"Content-Type": "image/jpeg"}, encode_jpeg(rows))
+
+
+def _read_scores(answer: Answer) -> np.ndarray:
+    def read() -> list[Mapping[str, Any]]:
+        (prediction,) = json.loads(answer.body)["predictions"]
+        found: list[Mapping[str, Any]] = prediction["detections"] if "detections" in prediction else prediction["top"]
+        return found
+
+    return read_found(read)
+
+
+PHOTOGRAPH_PEER = dataclasses.replace(
+    PEER, encodings=(JPEG,), prepare=_prepare, command=_command, request=_request, read_scores=_read_scores
+)
+"""Serves one imported model."""
