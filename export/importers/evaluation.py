@@ -22,6 +22,10 @@ METRICS = {
 """What is measured, by task. ``calibration`` is 1 minus the expected calibration error."""
 _MOST_VECTORS = 2000
 """All pairs of so many vectors are compared."""
+_WHOLE = 20
+"""Labels of so many rows are drawn whole."""
+_SEED = 0
+"""Draws the labels that are compared where there are more vectors."""
 
 
 def check_evaluation(description: ModelDescription, bar: Mapping[str, float], has_data: bool) -> None:
@@ -83,6 +87,25 @@ def _measure_labels(found: np.ndarray, truths: np.ndarray) -> Iterator[tuple[str
     yield "calibration", 1 - measure_calibration_error(found, truths)
 
 
+def draw_rows(labels: Sequence[str], most: int) -> np.ndarray:
+    """At most so many positions, in order: rows of labels drawn at random, whole labels so that pairs stay together.
+
+    A large label gives an equal share of the rows or 20, whichever is more, so that others are compared too. Each run
+    draws the same.
+    """
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    generator = np.random.default_rng(_SEED)
+    _, codes = np.unique(np.array(labels), return_inverse=True)
+    by_label = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+    limit = min(max(most // len(by_label), _WHOLE), most // 2)
+    drawn: list[int] = []
+    for place in generator.permutation(len(by_label)):
+        share = min(limit, most - len(drawn))
+        drawn += generator.permutation(by_label[place])[:share].tolist()
+    return np.sort(np.array(drawn))
+
+
 def _measure_vectors(
     found: np.ndarray, labels: Sequence[str], facts: Embedding, path: Path
 ) -> Iterator[tuple[str, float]]:
@@ -92,8 +115,8 @@ def _measure_vectors(
     similar. ``best_threshold`` is the cosine or distance with the best ``balanced_accuracy``: the mean of the shares
     that are right among equal and among different ones.
     """
-    step = -(-len(found) // _MOST_VECTORS)
-    vectors, truths = found[::step].astype(np.float64), np.array(labels[::step])
+    drawn = draw_rows(labels, _MOST_VECTORS)
+    vectors, truths = found[drawn].astype(np.float64), np.array(labels)[drawn]
     if facts.normalise:
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     pairs = np.triu_indices(len(vectors), 1)

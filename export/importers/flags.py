@@ -35,6 +35,7 @@ FLAGS: dict[str, Flag] = {
     "picture.longest": Flag("--longest", "the longest side after resizing, for free sizes", "N", "whole"),
     "picture.multiple": Flag("--multiple", "both sides become multiples of this, for free sizes", "N", "whole"),
     "picture.enlarge": Flag("--no-enlarge", "never make a picture larger", kind="no"),
+    "picture.rounding": Flag("--rounding", "half a pixel of a crop or padding: nearest or down", "KIND"),
     "picture.interpolation": Flag("--interpolation", "nearest, bilinear, bicubic, box or lanczos", "KIND"),
     "picture.antialias": Flag("--no-antialias", "read only the nearest pixels, as OpenCV does", kind="no"),
     "picture.padding": Flag("--padding", "the level of the padding, 0 to 255", "LEVEL", "whole"),

@@ -82,6 +82,7 @@ class PictureOptions(StrictModel):
     longest: Count | None = None
     multiple: Count | None = None
     enlarge: bool | None = None
+    rounding: Literal["nearest", "down"] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "box", "lanczos"] | None = None
     antialias: bool | None = None
     padding: Level | None = None

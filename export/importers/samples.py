@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import ExportError, SpecError
+from export.importers.cells import convert, read_cells
 from export.importers.tables import fill_inputs
 from model_store.datatypes import DATATYPES
 from model_store.errors import PictureTooLarge, StoreError, UnreadablePicture
@@ -99,7 +100,7 @@ class Reader:
         if tensor is None:
             known = ", ".join(one.name for one in self.graph.inputs)
             raise SpecError(f"{path}: {name!r} is no input: expected {known}")
-        return array.astype(DATATYPES[tensor.datatype].dtype)
+        return convert(array, tensor.datatype, f"{path}: input {name!r}")
 
     def read_table(self, path: Path, most: int | None) -> tuple[dict[str, np.ndarray], list[str] | None]:
         """Rows of a table and their labels, if it has any. Raises SpecError, ExportError."""
@@ -121,15 +122,16 @@ class Reader:
         if all(tensor.name in columns for tensor in inputs):
             return {t.name: self._column(t.name, columns[t.name][:most], path) for t in inputs}
         if len(inputs) == 1 and inputs[0].shape[1:] == (len(columns),):
-            rows = np.stack([np.asarray(values[:most]) for values in columns.values()], 1)
-            return {inputs[0].name: self._cast(inputs[0].name, rows, path)}
+            cut = {name: values[:most] for name, values in columns.items()}
+            own = [read_cells(values, inputs[0].datatype, f"{path}: column {name!r}") for name, values in cut.items()]
+            return {inputs[0].name: np.stack(own, 1)}
         wanted = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
         raise SpecError(f"{path}: expected a column for each input ({wanted}), got {', '.join(columns)}")
 
     def _column(self, name: str, values: Sequence[Any], path: Path) -> np.ndarray:
-        shape = next(tensor.shape for tensor in self.graph.inputs if tensor.name == name)
-        array = self._cast(name, np.stack([np.asarray(value) for value in values]), path)
-        return array[:, None] if array.ndim == 1 and len(shape) == 2 else array
+        tensor = next(tensor for tensor in self.graph.inputs if tensor.name == name)
+        array = read_cells(values, tensor.datatype, f"{path}: column {name!r}")
+        return array[:, None] if array.ndim == 1 and len(tensor.shape) == 2 else array
 
 
 @dataclass(frozen=True)

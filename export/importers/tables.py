@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import SpecError
+from export.importers.cells import convert
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.tasks import Column, Table
@@ -52,4 +53,6 @@ def _read_column(values: Sequence[Any], column: Column, datatype: str, where: Pa
             raise SpecError(f"{place}: expected a {'text' if texts else 'number'}, got {value!r:.40}")
         else:
             cells.append(value)
-    return np.array(cells, DATATYPES[datatype].dtype)
+    if texts:
+        return np.array(cells, DATATYPES[datatype].dtype)
+    return convert(np.asarray(cells), datatype, f"{where}: column {column.name!r}")

@@ -7,6 +7,8 @@ import numpy as np
 from model_store.manifest import Statistics
 
 _BINS = 32
+_LARGE = 1e100
+"""Larger numbers are scaled down on the way, because their squares and ranges are not finite."""
 
 
 def summarise_all(chunks: Iterable[Mapping[str, np.ndarray]], rows: int) -> Iterator[Statistics]:
@@ -26,14 +28,20 @@ def summarise(name: str, parts: list[np.ndarray], rows: int) -> Statistics:
     1; NaN is a missing value of a table."""
     values = np.concatenate([part.astype(np.float64).ravel() for part in parts])
     values = values[np.isfinite(values)]
-    counts, edges = np.histogram(values, bins=_BINS)
+    scale = max(1.0, float(np.abs(values).max()) / _LARGE)
+    values = values / scale
+    low, high = values.min(), values.max()
+    least = 8 * _BINS * np.spacing(max(abs(low), abs(high)))
+    if high - low < least and (high > low or least > 1):  # else the edges would be equal; NumPy widens small constants
+        low, high = low - least, high + least
+    counts, edges = np.histogram(values, bins=_BINS, range=(low, high))
     return Statistics(
         tensor=name,
         rows=rows,
-        mean=float(values.mean()),
-        std=float(values.std()),
-        minimum=float(values.min()),
-        maximum=float(values.max()),
-        histogram_edges=tuple(float(edge) for edge in edges),
+        mean=float(values.mean()) * scale,
+        std=float(values.std()) * scale,
+        minimum=float(values.min()) * scale,
+        maximum=float(values.max()) * scale,
+        histogram_edges=tuple(float(edge) * scale for edge in edges),
         histogram_counts=tuple(int(count) for count in counts),
     )

@@ -103,6 +103,8 @@ class LabelScores:
     new: str
     how: Literal["softmax", "sigmoid", "none"]
     background: Background
+    count: int | None = None
+    """The labels without the background, where the graph does not declare n."""
 
     def __str__(self) -> str:
         what = f"{self.how} of {self.scores!r}" if self.how != "none" else f"{self.scores!r}"
@@ -113,6 +115,8 @@ class LabelScores:
         graph = model.graph
         output = find_output(graph, self.scores)
         *outer, size = dims_of(output)
+        if not isinstance(size, int) and self.count is not None:
+            size = self.count + (self.background != "none")
         made = self.scores
         if self.how != "none":
             kind = {"softmax": "Softmax", "sigmoid": "Sigmoid"}[self.how]
@@ -134,6 +138,12 @@ class LabelScores:
         raw = kept.pop(self.scores)
         every = softmax(raw) if self.how == "softmax" else sigmoid(raw) if self.how == "sigmoid" else raw
         labels = {"first": every[..., 1:], "last": every[..., :-1], "none": every}[self.background]
+        if self.count is not None and labels.shape[-1] != self.count:
+            raise ExportError(
+                f"output {self.scores!r} has {raw.shape[-1]} scores for each box, as a run shows, but there are "
+                f"{self.count} labels (background: {self.background}): name each label, or say which score is the "
+                "background"
+            )
         return {**kept, self.new: labels.astype(raw.dtype)}
 
 

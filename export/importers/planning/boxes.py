@@ -121,11 +121,12 @@ def _plan_scores(draft: Draft, scores: Tensor, classes: Tensor | None) -> tuple[
     background = _find_background(draft, scores, count)
     if background is None:
         return scores, classes
-    if ledger.get("activation") != "none" or background != "none":
-        *outer, size = scores.shape
-        width = size - 1 if background != "none" and isinstance(size, int) else size
+    *outer, size = scores.shape
+    is_open = len(scores.shape) == 3 and not isinstance(size, int)  # then the change declares and checks it
+    if ledger.get("activation") != "none" or background != "none" or is_open:
+        width = count if is_open else size - 1 if background != "none" and isinstance(size, int) else size
         made = resize(scores, draft.choose_name("scores"), [*outer, width])
-        change = LabelScores(scores.name, made.name, ledger.get("activation"), background)
+        change = LabelScores(scores.name, made.name, ledger.get("activation"), background, count if is_open else None)
         draft.change(change, scores.name, made)
         scores = made
     if len(scores.shape) == 3 and ledger.get("activation") == "softmax" and count > 1:
@@ -158,7 +159,7 @@ def _find_background(draft: Draft, scores: Tensor, count: int) -> Background | N
         )
         return None
     background = cast(Background, ledger.get("boxes.background") or "none")
-    if width != count + (background != "none"):
+    if isinstance(width, int) and width != count + (background != "none"):
         raise SpecError(
             f"{draft.name}: output {scores.name!r} has {width} scores for each box, but there are {count} labels "
             f"({ledger.origin('labels')}): name each of them"

@@ -72,6 +72,7 @@ _SAME = (
     "longest",
     "multiple",
     "enlarge",
+    "rounding",
     "interpolation",
     "antialias",
     "padding",

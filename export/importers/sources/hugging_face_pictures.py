@@ -36,6 +36,7 @@ def read_processor(config: Mapping[str, Any], file: str) -> tuple[dict[str, Fact
         why = f"{', '.join(unusual)}" if unusual else f"image_processor_type {kind or 'missing'}"
         return {}, [f"{file}: {why}: how it makes an input of a picture is not known here, so options must say it"]
     facts = dict(_read_levels(config, file))
+    facts["picture.rounding"] = Fact("down", "transformers: image processors round half a pixel of a crop down")
     sizes, note = _read_sizes(config, name, file)
     return facts | sizes, [note] if note else []
 

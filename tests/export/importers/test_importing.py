@@ -331,3 +331,32 @@ def test_converted_graph_is_proved_against_what_it_was_made_of() -> None:
     assert prove_changes("m", with_original(1), content, [], rows, "samples").rungs[0].max_abs_error == 0
     with pytest.raises(ParityError, match="output 'y'"):
         prove_changes("m", with_original(2), content, [], rows, "samples")
+
+
+@pytest.mark.parametrize(
+    ("labels", "background", "complaint"),
+    [
+        ("a,b,c", "none", ""),
+        ("a,b", "last", ""),
+        ("a,b", "none", "has 3 scores for each box, as a run shows, but there are 2 labels"),
+        ("a,b,c", "last", "has 3 scores for each box, as a run shows, but there are 3 labels"),
+    ],
+)
+def test_number_of_scores_that_the_graph_leaves_open_is_checked_by_a_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], labels: str, background: str, complaint: str
+) -> None:
+    """A name such as Clipscores_dim_2 is no number of labels: what a run gives must be as many as there are."""
+    path = tmp_path / "detector.onnx"
+    signature = "float[batch,3,8,8] x => float[batch,n,4] boxes, float[batch,n,Clipscores_dim_2] scores"
+    body = """
+    f = Reshape(x, [0, -1, 4]) boxes = Relu(f) places = NonZero(ones) shape = Shape(places) end = Slice(shape, [1], [2])
+    part = Slice(f, [0], end, [2]) scores = Sigmoid(part)
+    """
+    path.write_bytes(make_model(signature, body, ones=np.ones(3, np.float32)))
+    form = ["--box-format", "ltrb", "--box-units", "pixels", "--activation", "none", "--background", background]
+    code = run(path, "--task", "detect", "--labels", labels, *SAID[2:], *form, "--store", tmp_path / "store")
+    assert code == bool(complaint)
+    if complaint:
+        assert complaint in re.sub(r"\s+", " ", capfd.readouterr().err)
+    else:
+        assert load(tmp_path / "store", "detector").manifest.labels == tuple(labels.split(","))

@@ -89,6 +89,44 @@ def test_samples_that_cannot_be_read_are_named(tmp_path: Path, name: str, conten
         NUMBERS.read_samples(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("cells", "complaint"),
+    [
+        ("a,b\n1,2\n,3\n", r"t\.csv: column 'a', row 1: expected a number \(FP32\) in each row.*, got nan"),
+        ("a,b\n1,2\n1,foo\n", r"t\.csv: column 'b', row 1: expected numbers \(FP32\), got 'foo'"),
+        ("a,b\n1e300,2\n", r"t\.csv: column 'a', row 0: expected numbers that FP32 can hold, got 1e\+300"),
+        ("a,b\n", r"t\.csv: column 'a': expected at least one row, got none"),
+    ],
+    ids=["missing", "text", "large", "none"],
+)
+def test_cell_that_is_no_number_is_named(tmp_path: Path, cells: str, complaint: str) -> None:
+    """The error names the file, the column, the row and what was expected."""
+    pytest.importorskip("pandas")
+    (tmp_path / "t.csv").write_text(cells)
+    with pytest.raises(SpecError, match=complaint):
+        NUMBERS.read_samples(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("reader", "name", "value", "expected"),
+    [
+        (NUMBERS, "x", 1e300, "numbers that FP32 can hold"),
+        (NUMBERS, "x", "foo", r"numbers \(FP32\)"),
+        (COLUMNS, "b", 1.5, "whole numbers that INT64 can hold"),
+        (COLUMNS, "b", np.nan, "whole numbers that INT64 can hold"),
+    ],
+)
+def test_element_that_an_input_cannot_hold_is_named(
+    tmp_path: Path, reader: Reader, name: str, value: Any, expected: str
+) -> None:
+    """The error names the file, the input and the row of an .npz; NaN is a number for inputs of floats."""
+    np.savez(tmp_path / "s.npz", **{name: np.array([1, value])[:, None]})
+    with pytest.raises(SpecError, match=rf"s\.npz: input '{name}', row (0|1): expected {expected}, got "):
+        reader.read_samples(tmp_path / "s.npz")
+    np.savez(tmp_path / "s.npz", x=np.array([[1, np.nan]]))
+    assert np.isnan(NUMBERS.read_samples(tmp_path / "s.npz")["x"][0, 1])
+
+
 def test_damaged_picture_is_named(tmp_path: Path) -> None:
     """The error names the file."""
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")

@@ -13,6 +13,7 @@ from export.importers.importing import plan_import
 from export.importers.plan import Plan
 from export.importers.sources.hugging_face_pictures import read_processor
 from model_store import Store
+from model_store.pictures.geometry import plan as plan_pixels
 from model_store.tasks import Classes, Detection
 from service.models.loading import load_version
 from service.settings import Settings
@@ -221,6 +222,22 @@ def test_sizes_are_read_as_each_processor_reads_them(
         name: wanted.get(name) for name in ("resize", "size", "shortest", "longest", "order")
     }
     assert bool(notes) == (kind == "DeiT")
+
+
+@pytest.mark.parametrize("kind", ["ConvNext", "Bit"])
+def test_half_a_pixel_of_a_crop_is_rounded_down(tmp_path: Path, kind: str) -> None:
+    """Hugging Face's processors begin a crop one pixel earlier than torchvision if an odd number is cut off."""
+    sizes = {"size": {"shortest_edge": 9}, "crop_size": 8, "do_center_crop": True}
+    if kind == "ConvNext":
+        sizes = {"size": {"shortest_edge": 8}, "crop_pct": 8 / 9}
+    processor = {**PROCESSOR, "image_processor_type": f"{kind}ImageProcessor", **sizes}
+    files = {"config.json": CONFIG, "preprocessor_config.json": processor, "model.onnx": CLASSIFIER}
+    image = plan(write(tmp_path / "pets", files)).description.image
+    assert image is not None
+    assert (image.rounding, image.resize, image.shortest, image.height) == ("down", "crop", 9, 8)
+    wide = image.model_copy(update={"height": 64, "width": 64, "shortest": 73})
+    down, nearest = (plan_pixels(132, 101, wide.model_copy(update={"rounding": r})) for r in ("down", "nearest"))
+    assert (down.left, nearest.left) == (-15, -16)
 
 
 def test_configuration_that_is_no_json_is_named(tmp_path: Path) -> None:
