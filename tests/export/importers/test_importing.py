@@ -228,6 +228,9 @@ def test_file_beside_the_model_is_checked(
     [
         (["--mean", "a"], "--mean: expected a number"),
         (["--size", "3x"], "--size: expected a side such as 224"),
+        (["--size", "0"], "--size: expected sides of at least 1 pixel (got '0')"),
+        (["--std", "0.1,0.2"], "--std: expected one number, or three, one for each channel, got 2"),
+        (["--name", "a b"], "--name: expected letters, digits"),
         (["--bar", "x"], "--bar x: expected METRIC=VALUE"),
         (["--task", "see"], "--task: expected 'classify'"),
     ],
