@@ -23,6 +23,11 @@ _ATOL = 1e-3
 _SUM_TOL = 1e-3
 """How far the probabilities of a row may sum from 1; ten times as much for 16-bit ones, which are rounded more."""
 
+_SCORES = (
+    "if these are scores, say so by Classes(logits=...), or by --activation softmax of an import, and probabilities "
+    "are added"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class GoldenSamples:
@@ -88,10 +93,9 @@ def find_no_probability(classes: Classes, outputs: Mapping[str, np.ndarray], ato
     outside = ~((values >= -allowed) & (values <= 1 + allowed))  # negated, so that NaN is outside too
     if outside.any():
         at = np.argwhere(outside)[0]
-        return (
-            f"{where}, is {values[tuple(at)]:.6g} in row {at[0]} of the samples: expected 0 to 1; if these are scores, "
-            "name them as Classes(logits=...), and the export adds probabilities"
-        )
+        value = values[tuple(at)]
+        advice = _SCORES if math.isfinite(value) else "look for what makes it in the model, or give other samples"
+        return f"{where}, is {value:.6g} in row {at[0]} of the samples: expected 0 to 1; {advice}"
     if classes.multi_label or values.ndim < 2:
         return ""
     sums = values.sum(axis=-1)
@@ -100,8 +104,7 @@ def find_no_probability(classes: Classes, outputs: Mapping[str, np.ndarray], ato
         return ""
     return (
         f"{where}, sums to {sums[place]:.6g} in row {place[0]} of the samples: expected 1, within {allowed:g}: set "
-        "Classes(multi_label=True) if a row may have several labels; if these are scores, name them as "
-        "Classes(logits=...), and the export adds probabilities"
+        f"Classes(multi_label=True), or --multi-label of an import, if a row may have several labels; {_SCORES}"
     )
 
 

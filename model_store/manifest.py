@@ -4,6 +4,7 @@ It is strict and versioned: an unknown field or schema version is an error. Fact
 the machine are in the service's settings.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -34,7 +35,8 @@ GOLDEN_FILE = "golden.npz"
 Task = Literal[
     "classify", "detect", "segment", "embed", "regress", "predict_sequence", "reconstruct", "generate", "tensors"
 ]
-ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+_NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
+ModelName = Annotated[str, StringConstraints(pattern=_NAME, max_length=100)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -241,11 +243,24 @@ _REWORDED = (
     ("Value error, ", ""),
     ("Input should be ", "expected "),
     ("Extra inputs are not permitted", "unknown field"),
+    ("Field required", "expected a value, got none"),
+    (
+        f"String should match pattern '{_NAME}'",
+        "expected letters, digits, '.', '_' and '-', the first a letter or digit",
+    ),
+    ("String should match pattern", "expected a text that matches"),
+    ("expected a valid tuple", "expected a list"),
 )
+_COUNTS = re.compile(r"\b\w+ should have at (least|most) (\d+) (items?|characters?)(?: after validation, not (\d+))?")
 
 
 def reword(message: str) -> str:
     """A message of pydantic in the words of our other errors."""
     for theirs, ours in _REWORDED:
         message = message.replace(theirs, ours)
-    return message
+    return _COUNTS.sub(_reword_count, message)
+
+
+def _reword_count(found: re.Match[str]) -> str:
+    limit, count, things, got = found.groups()
+    return f"expected at {limit} {count} {things}" + (f", got {got}" if got is not None else "")

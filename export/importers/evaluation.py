@@ -19,7 +19,8 @@ METRICS = {
     "classify": ("accuracy", "top5_accuracy", "calibration"),
     "embed": ("auroc", "balanced_accuracy", "best_threshold"),
 }
-"""What is measured, by task. ``calibration`` is 1 minus the expected calibration error."""
+"""What is measured, by task. ``calibration`` is 1 minus the expected calibration error; ``top5_accuracy`` needs
+more than five labels."""
 _MOST_VECTORS = 2000
 """All pairs of so many vectors are compared."""
 _WHOLE = 20
@@ -29,20 +30,26 @@ _SEED = 0
 
 
 def check_evaluation(description: ModelDescription, bar: Mapping[str, float], has_data: bool) -> None:
-    """Raise SpecError if there is nothing to evaluate by, or the bar names what is not measured."""
-    metrics = METRICS.get(description.task, ())
-    unknown = sorted(set(bar) - set(metrics))
-    if unknown and metrics:
-        raise SpecError(f"{description.name}: --bar {unknown[0]}: expected one of {', '.join(metrics)}")
-    if bar and not has_data:
-        raise SpecError(f"{description.name}: --bar: expected --evaluate too, which names the labelled rows")
+    """Raise SpecError if there is nothing to evaluate by, or the bar names what is not measured. It runs no model."""
+    if not bar and not has_data:
+        return
+    metrics = list(METRICS.get(description.task, ()))
     several = description.classes is not None and description.classes.multi_label
-    if has_data and (not metrics or several):
+    if not metrics or several:
+        flag = "--evaluate" if has_data else "--bar"
         task = f"{description.task} with several labels for a row" if several else description.task
         raise SpecError(
-            f"{description.name}: --evaluate: expected the task {' or '.join(METRICS)}, with one label for each row, "
+            f"{description.name}: {flag}: expected the task {' or '.join(METRICS)}, with one label for each row, "
             f"got {task}: measure others in a spec, and publish it by `sluice export`"
         )
+    few = description.task == "classify" and len(description.labels) <= _TOP
+    if few:
+        metrics.remove("top5_accuracy")
+    if unknown := sorted(set(bar) - set(metrics)):
+        why = f" for {len(description.labels)} labels" if few else ""
+        raise SpecError(f"{description.name}: --bar {unknown[0]}: expected one of {', '.join(metrics)}{why}")
+    if bar and not has_data:
+        raise SpecError(f"{description.name}: --bar: expected --evaluate too, which names the labelled rows")
 
 
 def evaluate(
@@ -73,8 +80,8 @@ def _find_places(known: Sequence[str], labels: Sequence[str], path: Path) -> np.
     unknown = sorted(set(labels) - set(places))
     if unknown:
         raise SpecError(
-            f"{path}: {len(unknown)} labels are not those of the model, such as {unknown[0]!r}: expected names like "
-            f"{', '.join(known[:5])}"
+            f"{path}: the model does not have {len(unknown)} of the labels, such as {unknown[0]!r}: expected names "
+            f"like {', '.join(known[:5])}"
         )
     return np.array([places[label] for label in labels])
 

@@ -1,7 +1,6 @@
 """The options of ``sluice import``, one for each fact, and the words in which errors speak of them."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Flag(NamedTuple):
@@ -74,6 +73,3 @@ FLAGS: dict[str, Flag] = {
 def show_flag(path: str) -> str:
     """The option that says a fact, for messages."""
     return FLAGS[path].name
-
-
-CONVERTERS: dict[str, Callable[[str], Any]] = {"text": str, "whole": int}

@@ -36,7 +36,9 @@ def plan_import(path: Path, said: Facts) -> tuple[Found, Plan]:
     beside = (path if path.is_dir() else path.absolute().parent) / FILE
     in_file: Facts = read_file(beside) if beside.is_file() else {}
     found = choose_source(path).read(path, {**in_file, **said})
-    return found, make_plan(found, (said, in_file))
+    plan = make_plan(found, (said, in_file))
+    check_evaluation(plan.description, plan.get("bar") or {}, plan.get("evaluate") is not None)
+    return found, plan
 
 
 def publish_import(
@@ -47,7 +49,6 @@ def publish_import(
     for note in plan.notes:
         progress(f"note: {note}")
     reader = Reader(description.name, found.model.graph, description.image, description.table)
-    check_evaluation(description, plan.get("bar") or {}, plan.get("evaluate") is not None)
     samples = None
     if plan.get("samples") is not None:
         progress("samples")

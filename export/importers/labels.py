@@ -1,6 +1,8 @@
 """Reads labels: a list of names, or a file with one name a line, or of JSON."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,11 @@ def order_labels(found: Any, where: str) -> tuple[str, ...]:
         if sorted(by_place) == list(range(len(found))):
             return tuple(by_place[place] for place in range(len(by_place)))
     raise SpecError(f"{where}: expected labels as a list of names, or by position from 0 without gaps")
+
+
+def find_twice(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels that occur more than once, in order."""
+    return tuple(label for label, count in Counter(labels).items() if count > 1)
 
 
 def _name(found: Any) -> str:

@@ -17,6 +17,7 @@ from model_store.tasks.detection import Share
 from model_store.tasks.picture import Level
 
 FILE = "model.toml"
+_CHANNELS = 3
 
 
 def read_number(value: Any) -> Any:
@@ -36,10 +37,12 @@ def read_number(value: Any) -> Any:
 def read_numbers(value: Any) -> Any:
     """One number, or three: ``1/255`` and ``0.485,0.456,0.406``."""
     if isinstance(value, str) and "," in value:
-        return tuple(read_number(part) for part in value.split(","))
-    if isinstance(value, list | tuple):
-        return tuple(read_number(part) for part in value)
-    return read_number(value)
+        value = value.split(",")
+    if not isinstance(value, list | tuple):
+        return read_number(value)
+    if len(value) != _CHANNELS:
+        raise ValueError(f"expected one number, or three, one for each channel, got {len(value)}")
+    return tuple(read_number(part) for part in value)
 
 
 def read_size(value: Any) -> Any:
@@ -49,6 +52,8 @@ def read_size(value: Any) -> Any:
         if not all(part.strip().isdigit() for part in parts) or len(parts) > 2:
             raise ValueError(f"expected a side such as 224, or HEIGHTxWIDTH such as 480x640, got {value!r}")
         value = [int(part) for part in parts]
+        if 0 in value:
+            raise ValueError("expected sides of at least 1 pixel")
     if isinstance(value, list | tuple):
         return value[0] if len(value) == 1 else tuple(value)
     return value

@@ -16,12 +16,13 @@ from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FixDefaults
 from export.importers.facts import Fact, Facts, Ledger
 from export.importers.flags import show_flag
-from export.importers.labels import read_labels
+from export.importers.labels import find_twice, read_labels
 from export.importers.options import list_paths
 from export.importers.planning.detection import plan_detection
 from export.importers.planning.draft import Draft
 from export.importers.planning.pictures import plan_picture
 from export.importers.planning.rows import plan_classes, plan_masks, plan_numbers, plan_vectors
+from export.importers.planning.unused import refuse_other_tasks, refuse_unused
 from export.importers.sources.source import Found, OnnxModel
 from export.spec.description import ModelDescription
 from model_store.graph import MAIN, Graph, Tensor
@@ -60,16 +61,18 @@ class Plan:
 def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     """Plan the import of what a source gave. ``layers`` are what a person says, what counts most first.
 
-    Raises MissingFacts, which lists the options to give, and SpecError for facts that contradict the graph.
+    Raises MissingFacts, which lists the options to give, and SpecError for facts that contradict the graph, and for
+    options that would do nothing.
     """
     ledger = Ledger.merge([*layers, found.facts])
     if ledger.get("name") is None:
         raise SpecError(f"the model has no name: give {show_flag('name')}")
     draft = Draft(ledger, found)
+    said = {path for layer in layers for path in layer}
     _plan_task(draft)
+    refuse_other_tasks(draft, said)
     _fix_defaults(draft)
-    if isinstance(given := ledger.get("labels"), str):
-        ledger.replace("labels", read_labels(given))
+    _read_labels(draft, "labels" in said)
     plan_picture(draft)
     task = ledger.get("task")
     if task in _TASKS:
@@ -77,6 +80,7 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     _refuse_changes(draft)
     draft.drop_outputs()
     ledger.check_complete(draft.name, (*found.notes, *draft.notes))
+    refuse_unused(draft, said)
     description = _describe(draft, found)
     _check(draft, description)
     return Plan(
@@ -105,6 +109,20 @@ def _plan_task(draft: Draft) -> None:
         ledger.guess("task", "classify", "labels are given")
     else:
         ledger.guess("task", "tensors", f"nothing says what the model is for; {show_flag('task')} says it")
+
+
+def _read_labels(draft: Draft, are_said: bool) -> None:
+    """Read a file of labels. Labels that occur twice are an error of a person; of a source they are noted."""
+    ledger = draft.ledger
+    if isinstance(given := ledger.get("labels"), str):
+        ledger.replace("labels", read_labels(given))
+    twice = find_twice(ledger.get("labels") or ())
+    if not twice:
+        return
+    where = f"{ledger.origin('labels')}: the label {twice[0]!r} occurs more than once"
+    if are_said:
+        raise SpecError(f"{draft.name}: {where}: expected a name of its own for each label, so that callers can tell")
+    draft.notes.append(f"{where}: callers cannot tell which is meant; {show_flag('labels')} gives other names")
 
 
 def _refuse_changes(draft: Draft) -> None:

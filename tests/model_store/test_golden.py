@@ -1,14 +1,16 @@
 """Golden samples: which files are read, and which tolerances prove something."""
 
 import io
+import re
 
 import numpy as np
 import pytest
 
 from model_store import BadManifest, GoldenSamples, IntegrityError, Store
 from model_store.datatypes import DATATYPES
-from model_store.golden import check_tolerance
+from model_store.golden import check_tolerance, find_no_probability
 from model_store.manifest import Golden
+from model_store.tasks import Classes
 from tests.support.models.manifests import describe
 
 
@@ -129,3 +131,13 @@ def test_golden_samples_survive_writing_and_reading() -> None:
         for name, array in before.items():
             assert after[name].dtype == array.dtype
             np.testing.assert_array_equal(after[name], array)
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [(float("nan"), "is nan in row 0 .* look for what makes it in the model"), (7.0, "is 7 in row 0 .*--activation")],
+)
+def test_what_is_no_probability_has_advice(value: float, advice: str) -> None:
+    """Scores get the ways to say so; NaN is no score, so its cause is to be found."""
+    found = find_no_probability(Classes(probabilities="p"), {"p": np.array([[value, 0.0]], np.float32)}, 0.0)
+    assert re.search(advice, found), found

@@ -8,6 +8,7 @@ from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FlattenRows, PoolPlaces
 from export.importers.flags import show_flag
 from export.importers.planning.draft import FLOATS, Draft, resize, show
+from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
 from model_store.tasks import Classes, Embedding, Regression, Segmentation
 
@@ -149,6 +150,11 @@ def plan_vectors(draft: Draft) -> None:
         output = vector
     elif _width(output) is None:
         raise SpecError(f"{draft.name}: output {show([output])}: expected a vector, floats [batch, size]")
+    elif isinstance(draft.found.model, OnnxModel) and ledger.get("vectors.pooling") in ("first", "mean"):
+        raise SpecError(
+            f"{draft.name}: {ledger.origin('vectors.pooling')}: output {show([output])} has one vector for each row "
+            "already: leave it out, or name another output"
+        )
     elif len(output.shape) > 2:
         output = _flatten(draft, output)
     draft.answers.add(output.name)

@@ -118,9 +118,9 @@ def test_vectors_are_judged_by_pairs(tmp_path: Path, metric: str, threshold: tup
     ("given", "complaint"),
     [
         (["--bar", "accuracy=0.5"], "--bar: expected --evaluate too"),
-        (["--bar", "speed=1", "--evaluate", "pictures"], "--bar speed: expected one of accuracy, top5_accuracy"),
+        (["--bar", "speed=1", "--evaluate", "pictures"], "--bar speed: expected one of accuracy, calibration"),
         (["--evaluate", "absent"], "expected a folder with a sub-folder for each label"),
-        (["--evaluate", "others"], "1 labels are not those of the model, such as 'pink': expected names like red"),
+        (["--evaluate", "others"], "the model does not have 1 of the labels, such as 'pink': expected names like red"),
         (["--samples", "empty"], "expected pictures .* the folder has none"),
         (["--samples", "samples.npz"], "'z' is no input: expected x"),
         (["--evaluate", "wrong"], "below the bar: accuracy: expected at least 1"),
@@ -172,6 +172,25 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (
+            ["--labels", "a,b,c", "--task", "regress", "--bar", "accuracy=0.9", "--evaluate", "x"],
+            "--evaluate: expected",
+        ),
+        (["--labels", "a,b,c", "--task", "regress", "--bar", "accuracy=0.9"], "--bar: expected the task classify"),
+        (["--bar", "top5_accuracy=1", "--evaluate", "x"], "expected one of accuracy, calibration for 3 labels"),
+    ],
+)
+def test_dry_run_checks_the_bar(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], given: list[str], complaint: str
+) -> None:
+    """A bar that the task or the number of labels cannot have is refused without a run of the model."""
+    assert run(write_classifier(tmp_path), *SAID, *given, "--dry-run") == 1
+    assert complaint in " ".join(capfd.readouterr().err.split())
+
+
 def test_file_beside_the_model_says_what_it_does_not(tmp_path: Path) -> None:
     """A model.toml has the same facts as the options, which win over it."""
     path = write_classifier(tmp_path)
@@ -209,6 +228,9 @@ def test_file_beside_the_model_is_checked(
     [
         (["--mean", "a"], "--mean: expected a number"),
         (["--size", "3x"], "--size: expected a side such as 224"),
+        (["--size", "0"], "--size: expected sides of at least 1 pixel (got '0')"),
+        (["--std", "0.1,0.2"], "--std: expected one number, or three, one for each channel, got 2"),
+        (["--name", "a b"], "--name: expected letters, digits"),
         (["--bar", "x"], "--bar x: expected METRIC=VALUE"),
         (["--task", "see"], "--task: expected 'classify'"),
     ],

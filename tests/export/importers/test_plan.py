@@ -120,6 +120,32 @@ def test_facts_that_contradict_the_graph_are_refused(said: dict[str, Any], compl
         plan(SCORES, {**NUMBERS, **said})
 
 
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (
+            {"labels": ("a", "b"), "threshold": 0.3},
+            "--threshold: a model of one label .*: leave it out, or give --multi-l",
+        ),
+        ({"labels": ("a", "b"), "boxes.overlap": 0.3}, "--boxes.overlap: the task classify .*or give --task detect"),
+        ({"labels": ("a", "b"), "vectors.pooling": "mean"}, "the task classify has no use for it.*--task embed"),
+        ({"task": "embed", "vectors.pooling": "mean"}, "one vector for each row already: leave it out"),
+        (
+            {"task": "regress", "labels": ("a", "b"), "activation": "none"},
+            "regress has no use for it.*classify or detect",
+        ),
+        ({"task": "tensors"}, "picture.order: the task tensors has no use for it"),
+        ({"labels": ("a", "b"), "rows": "numbers"}, "picture.order: the model's rows are numbers"),
+        ({"labels": ("a", "b"), "boxes.layout": "yolov8", "boxes.units": "pixels"}, "layout yolov8 .* says it already"),
+        ({"labels": ("a", "a")}, "--labels: the label 'a' occurs more than once: expected a name of its own"),
+    ],
+)
+def test_options_that_do_nothing_are_refused(said: dict[str, Any], complaint: str) -> None:
+    """The error names the option, why it has no effect, and what to do."""
+    with pytest.raises(SpecError, match=complaint):
+        plan(SCORES, {**NUMBERS, **said})
+
+
 def test_scaling_is_that_of_mean_and_deviation() -> None:
     """(level * scale - mean) / std becomes one factor and one summand for each channel."""
     numbers = {"picture.scale": 1 / 255, "picture.mean": (0.5, 0.4, 0.3), "picture.std": (0.5, 0.25, 0.2)}

@@ -132,7 +132,7 @@ FEW_STEPS = Limits(max_pixels=1, max_steps=3)
         (ONE_RUN, {"steps": 3}, "steps: only a model with a diffusion takes it, and 'm' makes its rows in one run"),
         (ONE_RUN, {"guidance": 1.0}, "guidance: only a model with a diffusion takes it"),
         (ONE_RUN, {"eta": 0}, "eta: only a model with a diffusion takes it"),
-        (ONE_RUN, {"interpolate": {"seeds": [1]}, "count": 2}, "interpolate.seeds: List should have at least 2 items"),
+        (ONE_RUN, {"interpolate": {"seeds": [1]}, "count": 2}, "interpolate.seeds: expected at least 2 items, got 1"),
         (ONE_RUN, {"interpolate": [1, 2], "count": 2}, "interpolate: expected .*Between"),
         (ONE_RUN, {"interpolate": ENDS}, "count: expected 2 or more with interpolate, which has two ends, got 1"),
         (ONE_RUN, {"interpolate": ENDS, "count": 2, "seed": 3}, "seed: expected none beside interpolate"),

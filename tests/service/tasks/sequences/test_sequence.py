@@ -41,7 +41,7 @@ def refuse(model: Model, rows: Any, **fields: Any) -> str:
         ({"quantiles": [1.0]}, r"quantiles.0: expected less than 1 \(got 1.0\)"),
         ({"quantiles": [float("nan")]}, "quantiles.0"),
         ({"quantiles": ["0.5"]}, "quantiles.0: expected a valid number"),
-        ({"quantiles": [0.5] * 100}, "quantiles: List should have at most 99 items"),
+        ({"quantiles": [0.5] * 100}, "quantiles: expected at most 99 items, got 100"),
         ({"seed": -1}, "seed: expected greater than or equal to 0"),
         ({"seed": 2**63}, "seed"),
         ({"paths": 0}, "paths: expected greater than or equal to 1"),
