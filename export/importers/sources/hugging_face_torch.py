@@ -1,5 +1,6 @@
 """Loads a Hugging Face folder by transformers, and gives it the outputs that the manifest describes."""
 
+import importlib
 import math
 from collections.abc import Mapping
 from dataclasses import fields
@@ -60,8 +61,7 @@ def read_torch(
 
 
 def _load(folder: Path, config: Mapping[str, Any]) -> torch.nn.Module:
-    import transformers
-
+    transformers: Any = importlib.import_module("transformers")  # not installed everywhere, so without its types
     architecture = next(iter(config.get("architectures") or ()), "")
     kind = getattr(transformers, architecture, None)
     if kind is None:
@@ -69,7 +69,7 @@ def _load(folder: Path, config: Mapping[str, Any]) -> torch.nn.Module:
             f"{folder}: transformers {transformers.__version__} has no {architecture}: install a newer one, or put an "
             "ONNX file into the folder"
         )
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()
     try:
         module: torch.nn.Module = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     except Exception as error:  # transformers raises many types
