@@ -20,7 +20,7 @@ from service.codecs.rows import Group, in_order
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_answer, check_finite
-from service.tasks.pictures import check_one, find_file, placement_of, read_background, size_of
+from service.tasks.pictures import find_background, placement_of, read_background, size_of
 from service.tasks.request import FromText, TaskOptions
 from service.tasks.work import Call, Infer, Result, RunInThread, decode_rows, run_in_thread
 
@@ -49,10 +49,7 @@ async def work(call: Call[Options]) -> Result:
     """
     check_answer(call)
     wanted = find_labels(call.options.classes, call.model.manifest)
-    file = None
-    if call.wants_picture:
-        check_one(call)
-        file = find_file(call)
+    file = find_background(call)
     groups = await decode_rows(call)
     outputs = [await Infer(group.inputs) for group in groups]
     if call.wants_picture:

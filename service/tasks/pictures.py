@@ -13,15 +13,16 @@ from service.tasks.request import TaskOptions
 from service.tasks.work import Call
 
 
-def check_one(call: Call[TaskOptions]) -> None:
-    """Raises InvalidInput where more than one picture is asked for as a drawing."""
-    if call.rows is not None and len(call.rows) > 1:
+def find_background(call: Call[TaskOptions]) -> bytes | None:
+    """The file of the only row, where the answer is drawn on it; None for a row of numbers, and for JSON.
+
+    Raises InvalidInput where several rows are asked for as a drawing.
+    """
+    if not call.wants_picture or not call.rows:
+        return None
+    if len(call.rows) > 1:
         raise InvalidInput(f"accept: image/png shows one picture, got {len(call.rows)} rows: ask for JSON")
-
-
-def find_file(call: Call[TaskOptions]) -> bytes | None:
-    """The file of the first row, to draw on it; None for a row of numbers."""
-    row = call.rows[0] if call.rows else None
+    row = call.rows[0]
     if isinstance(row, PictureFile):
         return bytes(row.content)
     if isinstance(row, dict) and isinstance(row.get("image"), str):

@@ -16,7 +16,7 @@ from service.codecs.rows import Group, in_order
 from service.engine.tensors import Arrays
 from service.errors import ModelFailure
 from service.tasks.answer import as_image, check_answer, check_finite
-from service.tasks.pictures import check_one, find_file, placement_of, read_background, size_of
+from service.tasks.pictures import find_background, placement_of, read_background, size_of
 from service.tasks.request import TaskOptions
 from service.tasks.work import Call, Infer, Result, RunInThread, decode_rows
 
@@ -40,10 +40,7 @@ async def work(call: Call[Options]) -> Result:
     check_answer(call)
     manifest = call.model.manifest
     image, facts = known(manifest.image), known(manifest.segmentation)
-    file = None
-    if call.wants_picture:
-        check_one(call)
-        file = find_file(call)
+    file = find_background(call)
     with call.limits.room.open() as take:
         groups = await decode_rows(call)
         places = [placement_of(group, i, image) for group in groups for i in range(len(group.places))]
