@@ -50,29 +50,38 @@ async def work(call: Call[Options]) -> Result:
     check_answer(call)
     wanted = find_labels(call.options.classes, call.model.manifest)
     file = find_background(call)
+    budget = MaskBudget() if call.options.masks and known(call.model.manifest.detection).prototypes else None
     groups = await decode_rows(call)
     outputs = [await Infer(group.inputs) for group in groups]
     if call.wants_picture:
 
         def draw() -> bytes:
-            _, found = next(_detect(call, wanted, groups[0], outputs[0]))
+            _, found = next(_detect(call, wanted, budget, groups[0], outputs[0]))
             return draw_boxes(read_background(file, groups[0], call), found, call.model.manifest.labels)
 
         return Result(await RunInThread(draw), PNG)
 
     def describe() -> list[list[dict[str, Any]]]:
         return [
-            [_describe(placement, found, call.model.manifest) for placement, found in _detect(call, wanted, *each)]
+            [
+                _describe(placement, found, call.model.manifest)
+                for placement, found in _detect(call, wanted, budget, *each)
+            ]
             for each in zip(groups, outputs, strict=True)
         ]
 
     size_bytes = sum(array.nbytes for of_group in outputs for array in of_group.values())
-    answers = await run_in_thread(describe, size_bytes)
+    # Masks are as large as the boxes in the caller's picture, however small the outputs are.
+    answers = await (run_in_thread(describe, size_bytes) if budget is None else RunInThread(describe))
     return call.answer(predictions=in_order(groups, answers))
 
 
 def _detect(
-    call: Call[Options], wanted: Collection[int] | None, group: Group, outputs: Arrays
+    call: Call[Options],
+    wanted: Collection[int] | None,
+    masks: MaskBudget | None,
+    group: Group,
+    outputs: Arrays,
 ) -> Iterator[tuple[Placement, Iterator[Found]]]:
     """Where each picture of the group lies, and its boxes, each made when it is asked for, because masks are large.
 
@@ -86,7 +95,6 @@ def _detect(
             check_finite(call.model.name, name, outputs[name])
     _check_labels(outputs, facts, manifest)
     size = size_of(group, image)
-    budget = MaskBudget()
     for i in range(len(group.places)):
         of_row = {name: array[i] for name, array in outputs.items()}
         if facts.regions is not None:
@@ -94,7 +102,7 @@ def _detect(
         placement = placement_of(group, i, image)
         most, within = options.max_detections, visible_part(placement)
         selected = select_boxes(of_row, facts, options.threshold, most, wanted, within)
-        yield placement, place_boxes(of_row, selected, facts, placement, size, budget if options.masks else None)
+        yield placement, place_boxes(of_row, selected, facts, placement, size, masks)
 
 
 def _describe(placement: Placement, found: Iterable[Found], manifest: Manifest) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 
 from service.errors import InvalidInput, ModelFailure, UnsupportedMedia
 from service.tasks import detect
+from service.tasks.work import Limits
 from tests.support import driving
 from tests.support.driving import Driver, body_of, make
 from tests.support.models.text import make_model
@@ -23,15 +24,20 @@ CAT_OF_CALLER, DOG_OF_CALLER = [8, 4, 24, 24], [40, 8, 60, 28]
 
 
 def detector(
-    boxes: Any = (CAT, DOG), scores: Any = ((0.9, 0, 0), (0, 0.5, 0)), masks: bool = False, **facts: Any
+    boxes: Any = (CAT, DOG),
+    scores: Any = ((0.9, 0, 0), (0, 0.5, 0)),
+    masks: bool = False,
+    image: Any = IMAGE,
+    **facts: Any,
 ) -> Driver:
     """Sees the same in every picture. Two points for each box; a mask whose left half is inside."""
+    sides = "32,32" if "height" in image else "height,width"
     boxes, scores = np.array(boxes, np.float32), np.array(scores, np.float32)
     points = np.array([[[4, 10, 0.5], [-4, 60, 1.0]]] * len(boxes), np.float32)
     left = np.where(np.arange(8) < 4, 9.0, -9.0).astype(np.float32)
     content = make_model(
         f"""
-        float[batch,3,32,32] x => float[batch,{len(boxes)},4] boxes, float[batch,{len(boxes)},3] scores,
+        float[batch,3,{sides}] x => float[batch,{len(boxes)},4] boxes, float[batch,{len(boxes)},3] scores,
         float[batch,{len(boxes)},2,3] points, float[batch,{len(boxes)},1] coefficients,
         float[batch,1,8,8] prototypes
         """,
@@ -55,7 +61,7 @@ def detector(
     )
     if masks:
         facts |= {"coefficients": "coefficients", "prototypes": "prototypes"}
-    return make({"main": content}, task="detect", labels=LABELS, image=IMAGE, detection=facts)
+    return make({"main": content}, task="detect", labels=LABELS, image=image, detection=facts)
 
 
 def picture(width: int = 64, height: int = 32) -> dict[str, str]:
@@ -207,3 +213,23 @@ def test_areas_of_a_map_are_boxes() -> None:
     )
     assert [(one["box"], one["label"], one["score"]) for one in find(model)] == [([8, 4, 32, 16], "text", 0.75)]
     assert find(model, threshold=0.8) == []
+
+
+def test_masks_of_all_pictures_share_the_limit() -> None:
+    """Also where the pictures differ in size, so that they are rows of several groups."""
+    whole = [(x, 0, 1400, 700) for x in range(40)]
+    free = {"input": "x", "channels": 3}
+    model = detector(whole, [(0.9, 0, 0)] * 40, masks=True, image=free, overlap=None)
+    limits = Limits(max_pixels=4_000_000)
+    assert len(find(model, [picture(1400, 700)], limits=limits)) == 40
+    with pytest.raises(InvalidInput, match="masks: expected at most 67108864 pixels"):
+        find(model, [picture(1400, 700), picture(1408, 700)], limits=limits)
+
+
+def test_masks_are_made_in_a_thread() -> None:
+    """Small outputs may give masks as large as the caller's picture, which would hold up other requests."""
+    model = detector(masks=True)
+    find(model, masks=False)
+    assert model.threads_asked == 0
+    find(model)
+    assert model.threads_asked == 1
