@@ -1,6 +1,5 @@
 """Boxes, points and masks of a picture for an answer, in pixels of the caller's picture."""
 
-import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from PIL import Image as Pillow
 from model_store.pictures.geometry import Placement
 from model_store.tasks import Detection
 from model_store.tasks.boxes import Boxes
-from service.codecs.picture_writer import encode_mask
+from service.codecs.picture_writer import as_image, encode_mask
 from service.errors import InvalidInput
 
 _DIGITS = 2
@@ -57,8 +56,8 @@ def describe_box(found: Found, facts: Detection, labels: Sequence[str]) -> dict[
             for i, point in enumerate(found.points)
         ]
     if found.mask is not None:
-        image = base64.b64encode(encode_mask(found.mask.inside)).decode()
-        answer["mask"] = {"left": found.mask.left, "top": found.mask.top, "image": image}
+        picture = as_image(encode_mask(found.mask.inside))
+        answer["mask"] = {"left": found.mask.left, "top": found.mask.top, **picture}
     return answer
 
 

@@ -1,6 +1,5 @@
 """Rows of an answer: as nested numbers, as pictures within JSON, or as one PNG."""
 
-import base64
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -9,7 +8,7 @@ import numpy as np
 from model_store.datatypes import datatype_of
 from model_store.tasks import Picture
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
-from service.codecs.picture_writer import encode_grid, encode_png
+from service.codecs.picture_writer import as_image, encode_grid, encode_png
 from service.engine.tensors import are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.infer_response import to_nested
@@ -50,11 +49,6 @@ def choose_picture(call: Call[PictureOptions], graph: str, output: str, picture:
         field = "accept: image/png" if call.wants_picture else "output_format"
         raise InvalidInput(f"{field}: the rows of model {call.model.name!r} are not pictures: ask for numbers")
     return picture
-
-
-def as_image(content: bytes) -> dict[str, str]:
-    """A PNG as a value of JSON, in the form that rows of requests have too."""
-    return {"image": base64.b64encode(content).decode()}
 
 
 def show_row(row: np.ndarray, picture: Picture | None) -> Any:

@@ -9,10 +9,10 @@ from pydantic import Field
 from model_store.manifest import Manifest
 from service.codecs.model_context import known
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
-from service.codecs.picture_writer import encode_heat, to_picture
+from service.codecs.picture_writer import as_image, encode_heat, to_picture
 from service.codecs.rows import Group, in_order, shown_input
 from service.errors import InvalidInput
-from service.tasks.answer import Form, as_image, check_answer, check_finite
+from service.tasks.answer import Form, check_answer, check_finite
 from service.tasks.explain import Maps, Method, choose_method, explain_rows
 from service.tasks.request import TaskOptions
 from service.tasks.work import Call, Infer, Result, decode_rows, run_in_thread

@@ -11,11 +11,11 @@ from service.codecs.drawing import colour_of, draw_labels
 from service.codecs.masks import label_pixels
 from service.codecs.model_context import known
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
-from service.codecs.picture_writer import encode_labels
+from service.codecs.picture_writer import as_image, encode_labels
 from service.codecs.rows import Group, in_order
 from service.engine.tensors import Arrays
 from service.errors import ModelFailure
-from service.tasks.answer import as_image, check_answer, check_finite
+from service.tasks.answer import check_answer, check_finite
 from service.tasks.pictures import find_background, placement_of, read_background, size_of
 from service.tasks.request import TaskOptions
 from service.tasks.work import Call, Infer, Result, RunInThread, decode_rows

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 
 from service.codecs.picture_reader import CheckRow
-from service.codecs.picture_writer import encode_heat, to_picture
+from service.codecs.picture_writer import as_image, encode_heat, to_picture
 from service.codecs.rows import Group, in_order, shown_input
 from service.engine.tensors import Arrays, are_finite
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
 from service.tasks.answer import (
     PictureOptions,
     Rows,
-    as_image,
     check_finite,
     choose_picture,
     show_row,
