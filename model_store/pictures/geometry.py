@@ -28,6 +28,12 @@ class Placement(NamedTuple):
     offset_x: float
     offset_y: float
 
+    @property
+    def covered(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of what the picture covers of the model's."""
+        right = self.offset_x + self.width * self.scale_x
+        return self.offset_x, self.offset_y, right, self.offset_y + self.height * self.scale_y
+
 
 class Plan(NamedTuple):
     """A picture is resized to ``resized`` and laid on one of ``size``, with its left top corner at (left, top).

@@ -78,12 +78,6 @@ class MaskBudget:
             )
 
 
-def visible_part(placement: Placement) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of the caller's picture in the graph's."""
-    right = placement.offset_x + placement.width * placement.scale_x
-    return placement.offset_x, placement.offset_y, right, placement.offset_y + placement.height * placement.scale_y
-
-
 def place_boxes(
     outputs: Mapping[str, np.ndarray],
     selected: Boxes,
@@ -132,17 +126,10 @@ def _make_mask(
     left, top = (int(edge) for edge in np.floor(box[:2]))
     right, bottom = (int(edge) for edge in np.ceil(box[2:]))
     height, width = prototypes.shape[1:]
-    across, down = width / size[1], height / size[0]
-    part = (
-        _within((left * placement.scale_x + placement.offset_x) * across, width - 1),
-        _within((top * placement.scale_y + placement.offset_y) * down, height - 1),
-        max(1.0, min((right * placement.scale_x + placement.offset_x) * across, float(width))),
-        max(1.0, min((bottom * placement.scale_y + placement.offset_y) * down, float(height))),
-    )
+    scale, offset = (placement.scale_x, placement.scale_y), (placement.offset_x, placement.offset_y)
+    corners = (np.array([(left, top), (right, bottom)]) * scale + offset) * (width / size[1], height / size[0])
+    # Of the prototypes, at least a pixel: a box may lie at the edge, or be rounded beyond it.
+    part = (*corners[0].clip(0, (width - 1, height - 1)).tolist(), *corners[1].clip(1, (width, height)).tolist())
     logits = np.tensordot(coefficients, prototypes, 1).astype(np.float32)
     shown = Pillow.fromarray(logits).resize((right - left, bottom - top), Pillow.Resampling.BILINEAR, part)
     return Mask(left, top, np.asarray(shown) > 0)
-
-
-def _within(value: float, largest: float) -> float:
-    return max(0.0, min(value, largest))

@@ -14,13 +14,9 @@ def label_pixels(output: np.ndarray, facts: Segmentation, placement: Placement, 
     interpolated before the best one is chosen. ``size`` is the height and width of the picture that the graph took.
     """
     height, width = output.shape[-2:]
-    across, down = width / size[1], height / size[0]
-    part = (
-        max(0.0, placement.offset_x * across),
-        max(0.0, placement.offset_y * down),
-        min((placement.offset_x + placement.width * placement.scale_x) * across, float(width)),
-        min((placement.offset_y + placement.height * placement.scale_y) * down, float(height)),
-    )
+    scales = (width / size[1], height / size[0]) * 2
+    left, top, right, bottom = (edge * scale for edge, scale in zip(placement.covered, scales, strict=True))
+    part = (max(0.0, left), max(0.0, top), min(right, float(width)), min(bottom, float(height)))
     wanted = (placement.width, placement.height)
     if output.ndim == 2:
         positions = Pillow.fromarray(output.astype(np.int32)).resize(wanted, Pillow.Resampling.NEAREST, part)

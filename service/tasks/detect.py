@@ -12,7 +12,7 @@ from model_store.pictures.geometry import Placement
 from model_store.tasks import Detection, Regions
 from model_store.tasks.boxes import select_boxes
 from model_store.tasks.regions import find_regions
-from service.codecs.boxes import Found, MaskBudget, describe_box, place_boxes, visible_part
+from service.codecs.boxes import Found, MaskBudget, describe_box, place_boxes
 from service.codecs.drawing import draw_boxes
 from service.codecs.model_context import known
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
@@ -100,8 +100,8 @@ def _detect(
         if facts.regions is not None:
             of_row |= _find_candidates(of_row, facts.regions, facts, size)
         placement = placement_of(group, i, image)
-        most, within = options.max_detections, visible_part(placement)
-        selected = select_boxes(of_row, facts, options.threshold, most, wanted, within)
+        most = options.max_detections
+        selected = select_boxes(of_row, facts, options.threshold, most, wanted, placement.covered)
         yield placement, place_boxes(of_row, selected, facts, placement, size, masks)
 
 
