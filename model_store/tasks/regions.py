@@ -7,7 +7,7 @@ import numpy as np
 from model_store.tasks.detection import Regions
 
 
-class Found(NamedTuple):
+class RegionBoxes(NamedTuple):
     """Regions of one map, in its pixels, highest score first."""
 
     boxes: np.ndarray
@@ -16,14 +16,14 @@ class Found(NamedTuple):
     """float32 [n]: the mean of the map inside the region."""
 
 
-def find_regions(scores: np.ndarray, facts: Regions) -> Found:
+def find_regions(scores: np.ndarray, facts: Regions) -> RegionBoxes:
     """The connected areas of a map [height, width] that are above the threshold, grown as ``facts`` say.
 
     Two pixels are connected if they touch, at a corner too.
     """
     lines, begins, ends = _find_runs(scores > facts.threshold)
     if not len(lines):
-        return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+        return RegionBoxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
     region = _join_runs(lines, begins, ends)
     count = int(region.max()) + 1
     left, top = np.full(count, scores.shape[1]), np.full(count, scores.shape[0])
@@ -41,7 +41,7 @@ def find_regions(scores: np.ndarray, facts: Regions) -> Found:
     means = (total / area).astype(np.float32)
     kept = np.flatnonzero(np.minimum(width, height) >= facts.least_side)
     kept = kept[np.argsort(-means[kept], kind="stable")]
-    return Found(boxes[kept], means[kept])
+    return RegionBoxes(boxes[kept], means[kept])
 
 
 def _find_runs(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ class Mask(NamedTuple):
     inside: np.ndarray
 
 
-class Found(NamedTuple):
+class PlacedBox(NamedTuple):
     """One box of an answer. Coordinates are pixels of the caller's picture."""
 
     box: Sequence[float]
@@ -39,7 +39,7 @@ class Found(NamedTuple):
     mask: Mask | None = None
 
 
-def describe_box(found: Found, facts: Detection, labels: Sequence[str]) -> dict[str, Any]:
+def describe_box(found: PlacedBox, facts: Detection, labels: Sequence[str]) -> dict[str, Any]:
     """A box as a value of JSON."""
     answer: dict[str, Any] = {
         "box": list(found.box),
@@ -85,7 +85,7 @@ def place_boxes(
     placement: Placement,
     size: tuple[int, int],
     masks: MaskBudget | None,
-) -> Iterator[Found]:
+) -> Iterator[PlacedBox]:
     """The selected boxes in the caller's picture, which bounds them. ``masks`` None: without masks.
 
     ``outputs`` are those of the graph for one picture. ``size`` is the height and width of the picture that it took.
@@ -101,7 +101,7 @@ def place_boxes(
             coefficients = outputs[facts.coefficients][selected.candidates[i]]
             mask = _make_mask(coefficients, outputs[facts.prototypes], boxes[i], placement, size)
         label, score = int(selected.labels[i]), float(selected.scores[i])
-        yield Found((left, top, right, bottom), label, score, points[i] if points else (), mask)
+        yield PlacedBox((left, top, right, bottom), label, score, points[i] if points else (), mask)
 
 
 def _to_caller(places: np.ndarray, placement: Placement) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from service.codecs.boxes import Found
+from service.codecs.boxes import PlacedBox
 from service.codecs.picture_writer import write_png
 
 _OPACITY = 0.5
@@ -21,7 +21,7 @@ def colour_of(label: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_boxes(pixels: np.ndarray, found: Iterable[Found], labels: Sequence[str]) -> bytes:
+def draw_boxes(pixels: np.ndarray, found: Iterable[PlacedBox], labels: Sequence[str]) -> bytes:
     """A PNG of the picture, uint8 [1 or 3, height, width], with the boxes, best last, so that it lies on top."""
     picture = _as_colours(pixels)
     boxes = []

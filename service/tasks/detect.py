@@ -12,7 +12,7 @@ from model_store.pictures.geometry import Placement
 from model_store.tasks import Detection, Regions
 from model_store.tasks.boxes import select_boxes
 from model_store.tasks.regions import find_regions
-from service.codecs.boxes import Found, MaskBudget, describe_box, place_boxes
+from service.codecs.boxes import MaskBudget, PlacedBox, describe_box, place_boxes
 from service.codecs.drawing import draw_boxes
 from service.codecs.model_context import known
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
@@ -82,7 +82,7 @@ def _detect(
     masks: MaskBudget | None,
     group: Group,
     outputs: Arrays,
-) -> Iterator[tuple[Placement, Iterator[Found]]]:
+) -> Iterator[tuple[Placement, Iterator[PlacedBox]]]:
     """Where each picture of the group lies, and its boxes, each made when it is asked for, because masks are large.
 
     Raises ModelFailure for boxes that are no numbers, InvalidInput for too many pixels of masks.
@@ -105,7 +105,7 @@ def _detect(
         yield placement, place_boxes(of_row, selected, facts, placement, size, masks)
 
 
-def _describe(placement: Placement, found: Iterable[Found], manifest: Manifest) -> dict[str, Any]:
+def _describe(placement: Placement, found: Iterable[PlacedBox], manifest: Manifest) -> dict[str, Any]:
     facts = known(manifest.detection)
     detections = [describe_box(one, facts, manifest.labels) for one in found]
     return {"width": placement.width, "height": placement.height, "detections": detections}
