@@ -50,7 +50,7 @@ async def work(call: Call[Options]) -> Result:
     def describe() -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = [{"embedding": _encode(vector, options.encoding)} for vector in found]
         if compared:
-            among = np.stack(compared)
+            among = np.stack(compared).astype(np.float64)
             for answer, vector in zip(answers, found, strict=True):
                 answer["comparisons"] = [_judge(value, facts) for value in _compare(vector, among, facts).tolist()]
         return answers
@@ -114,13 +114,13 @@ def _check_sizes(compared: Sequence[np.ndarray], size: int, model: str) -> None:
 
 
 def _compare(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.ndarray:
-    """float64 [others]: the cosine of the angle between vectors, or their distance."""
-    one, two = vector.astype(np.float64), others.astype(np.float64)
+    """The cosine of the angle between a vector and each of others, or their distance: float64 [others], as they are."""
+    one = vector.astype(np.float64)
     if facts.metric == "euclidean":
-        distances: np.ndarray = np.linalg.norm(two - one, axis=1)
+        distances: np.ndarray = np.linalg.norm(others - one, axis=1)
         return distances
-    lengths = np.linalg.norm(one) * np.linalg.norm(two, axis=1)
-    cosines: np.ndarray = np.divide(two @ one, lengths, out=np.zeros(len(two)), where=lengths > 0).clip(-1, 1)
+    lengths = np.linalg.norm(one) * np.linalg.norm(others, axis=1)
+    cosines: np.ndarray = np.divide(others @ one, lengths, out=np.zeros(len(others)), where=lengths > 0).clip(-1, 1)
     return cosines
 
 
