@@ -1,6 +1,6 @@
 """classify: rows to labels with probabilities, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -91,8 +91,7 @@ def predictions(
     chosen = np.take_along_axis(probabilities, best, axis=1)
     answers = []
     for indices, values in zip(best.tolist(), chosen.tolist(), strict=True):
-        pairs = zip(indices, values, strict=True)
-        top = [{"label": manifest.labels[i], "index": i, "probability": p} for i, p in pairs]
+        top = _describe(manifest, indices, values)
         answers.append({**top[0], "top": top})
     facts = known(manifest.classes)
     if facts.score is not None:
@@ -102,18 +101,16 @@ def predictions(
     if facts.multi_label:
         least = threshold if threshold is not None else facts.threshold or _THRESHOLD
         for answer, row in zip(answers, probabilities, strict=True):
-            answer["labels"] = _list_labels(manifest, row, least)
+            order = np.argsort(-row, kind="stable")
+            counted = order[row[order] >= np.float32(least)]
+            answer["labels"] = _describe(manifest, counted.tolist(), row[counted].tolist())
     return answers
 
 
-def _list_labels(manifest: Manifest, probabilities: np.ndarray, least: float) -> list[dict[str, Any]]:
-    """The labels of one row that may have several."""
-    order = np.argsort(-probabilities, kind="stable")
-    chosen = order[probabilities[order] >= np.float32(least)]
-    values = probabilities[chosen].tolist()
+def _describe(manifest: Manifest, indices: Sequence[int], probabilities: Sequence[float]) -> list[dict[str, Any]]:
+    """Labels by their positions, with their probabilities."""
     return [
-        {"label": manifest.labels[i], "index": i, "probability": p}
-        for i, p in zip(chosen.tolist(), values, strict=True)
+        {"label": manifest.labels[i], "index": i, "probability": p} for i, p in zip(indices, probabilities, strict=True)
     ]
 
 
