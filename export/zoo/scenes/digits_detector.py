@@ -16,6 +16,7 @@ from export.spec import ExportSpec, Predict, Progress
 from export.zoo.data import scenes
 from export.zoo.quality.precision import TrueBoxes, choose_threshold, measure_answers, measure_mean_precision
 from export.zoo.scenes.blocks import Residual, make_block
+from export.zoo.scenes.training import fit
 from model_store.manifest import Quality
 from model_store.tasks import Detection, Image
 from model_store.tasks.boxes import Boxes, select_boxes
@@ -97,32 +98,27 @@ def train(seed: int, progress: Progress) -> ExportSpec:
 
 
 def _fit(model: DigitsDetector, source: scenes.Source, generator: np.random.Generator, progress: Progress) -> None:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
-    model.train()
-    total = 0.0
-    for step in range(1, STEPS + 1):
+    def draw_loss() -> torch.Tensor:
         counts = np.where(
             generator.random(BATCH_ROWS) < SPARSE_SHARE, generator.integers(3, size=BATCH_ROWS), TRAIN_DIGITS
         )
         drawn = [scenes.draw_scene(source, TRAIN_SIDE, int(count), generator) for count in counts]
         heat, boxes = _aim(drawn, TRAIN_SIDE // STRIDE)
         logits, proposed = model.propose(torch.from_numpy(scenes.stack_images(drawn)))
-        loss = (
+        return (
             _measure_heat_loss(logits, heat)
             + LABEL_WEIGHT * _measure_label_loss(logits, heat)
             + BOX_WEIGHT * _measure_box_loss(proposed, boxes, heat)
         )
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), LARGEST_GRADIENT)
-        optimiser.step()
-        schedule.step()
-        total += loss.item()
-        if step % 50 == 0:
-            progress(f"training: step {step} of {STEPS}, loss {total / 50:.3f}")
-            total = 0.0
-    model.eval()
+
+    fit(
+        model,
+        draw_loss,
+        steps=STEPS,
+        learning_rate=LEARNING_RATE,
+        largest_gradient=LARGEST_GRADIENT,
+        progress=progress,
+    )
 
 
 def _aim(drawn: Sequence[scenes.Scene], cells: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,6 +15,7 @@ from export.original import limit_threads
 from export.spec import ExportSpec, Predict, Progress
 from export.zoo.data import scenes
 from export.zoo.scenes.blocks import Residual, make_block
+from export.zoo.scenes.training import fit
 from model_store.manifest import Quality
 from model_store.tasks import Image, Segmentation
 
@@ -81,26 +82,21 @@ def train(seed: int, progress: Progress) -> ExportSpec:
 
 
 def _fit(model: DigitsSegmenter, source: scenes.Source, generator: np.random.Generator, progress: Progress) -> None:
-    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
-    model.train()
-    total = 0.0
-    for step in range(1, STEPS + 1):
+    def draw_loss() -> torch.Tensor:
         counts = generator.integers(TRAIN_DIGITS + 1, size=BATCH_ROWS)
         drawn = [scenes.draw_scene(source, TRAIN_SIDE, int(count), generator) for count in counts]
-        loss = _measure_loss(
+        return _measure_loss(
             model.measure(torch.from_numpy(scenes.stack_images(drawn))), torch.from_numpy(_stack_ink(drawn)).float()
         )
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), LARGEST_GRADIENT)
-        optimiser.step()
-        schedule.step()
-        total += loss.item()
-        if step % 50 == 0:
-            progress(f"training: step {step} of {STEPS}, loss {total / 50:.3f}")
-            total = 0.0
-    model.eval()
+
+    fit(
+        model,
+        draw_loss,
+        steps=STEPS,
+        learning_rate=LEARNING_RATE,
+        largest_gradient=LARGEST_GRADIENT,
+        progress=progress,
+    )
 
 
 def _stack_ink(drawn: Sequence[scenes.Scene]) -> np.ndarray:
