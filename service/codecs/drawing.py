@@ -37,7 +37,7 @@ def draw_boxes(pixels: np.ndarray, found: Iterable[PlacedBox], labels: Sequence[
         pen.rectangle(tuple(one.box), outline=colour, width=line)
         for x, y, *_ in one.points:
             pen.ellipse((x - line, y - line, x + line, y + line), fill=colour)
-        _write(pen, f"{labels[one.label]} {one.score:.2f}", one.box, colour, font)
+        _write(pen, f"{labels[one.label]}: {one.score:.2f}", one.box, colour, font)
     return write_png(picture)
 
 
