@@ -185,10 +185,8 @@ class Registry:
         try:
             loaded = await self._loads.load(version, note_overdue, is_asked_for=again)
         except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not affect the others
-            entry.state, entry.reason = (
-                State.UNAVAILABLE,
-                describe_failure(error, f"loading {labels[0]} version {number}"),
-            )
+            entry.state = State.UNAVAILABLE
+            entry.reason = describe_failure(error, f"loading {labels[0]} version {number}")
             if not serves:
                 self._metrics.numbers("sluice_model_ready", labels).set(0)
             logger.error("%s version %s is unavailable: %s", *labels, entry.reason)
