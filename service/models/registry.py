@@ -313,18 +313,18 @@ class Registry:
         served = name in self.entries and self.entries[name].serving is not None
         async with self.lock(name):
             found = await self._reader.read_again(name, self.entries[name].why if name in self.entries else "")
-            newest = choose_version(name, version, found)
+            wanted = choose_version(name, version, found)
             model_entry = self.entries.setdefault(name, ModelEntry())
             is_new = not served and model_entry.serving is not None  # somebody loaded it while this waited
-            entry = await self._load_entry(model_entry, newest, again=not is_new)
+            entry = await self._load_entry(model_entry, wanted, again=not is_new)
             if entry.model is None:
-                raise NotReady(f"version {newest.version} of {name!r} cannot serve: {entry.reason}")
+                raise NotReady(f"version {wanted.version} of {name!r} cannot serve: {entry.reason}")
             model_entry.aliases, model_entry.reason = found.aliases, ""
             model_entry.unusable = found.contents.unusable
             stay = {*found.aliases.values(), *((found.chosen or ()) if version is None else ())}
             self._serve(name, model_entry, entry.model, stay)
             for other in found.versions:
-                if other.version in stay and other is not newest:
+                if other.version in stay and other is not wanted:
                     await self._load_entry(model_entry, other)
 
     async def unload(self, name: str, version: str | None = None) -> None:
