@@ -74,7 +74,8 @@ class Loads:
         crash = self._notes.find(version.name, version.version)
         if crash is not None and crash.is_certain and not is_asked_for:
             raise NotReady(crash.reason)
-        places = await self._take_places(1 if crash is None else self._number_of_places)
+        places = 1 if crash is None else self._number_of_places
+        await self._take_places(places)
         load = self._begin(version, on_overdue, places)
         reason = f"it had not loaded after {limit_s:g} s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
         load.timers.append(asyncio.get_running_loop().call_later(limit_s, self._stop, load, reason))
@@ -117,8 +118,8 @@ class Loads:
                 logger.error("%s: what it does cannot be stopped", thread.name)
         return not any(thread.is_alive() for thread in self._threads)
 
-    async def _take_places(self, count: int) -> int:
-        """Wait for so many places; returns ``count``."""
+    async def _take_places(self, count: int) -> None:
+        """Wait for so many places."""
         taken = 0
         try:
             async with self._taking:  # two that hold some places each would wait for ever
@@ -128,7 +129,6 @@ class Loads:
         except asyncio.CancelledError:
             self._release(taken)
             raise
-        return taken
 
     def _release(self, places: int) -> None:
         for _ in range(places):

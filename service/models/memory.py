@@ -96,6 +96,6 @@ def _grow(graph: Graph, samples: Arrays) -> Iterator[Arrays]:
         grown = {}
         for tensor in graph.inputs:
             if tensor.name in row:
-                free = (isinstance(n, str) and axis != tensor.batch_axis for axis, n in enumerate(tensor.shape))
-                grown[tensor.name] = np.tile(row[tensor.name], [factor if is_free else 1 for is_free in free])
+                is_free = [isinstance(n, str) and axis != tensor.batch_axis for axis, n in enumerate(tensor.shape)]
+                grown[tensor.name] = np.tile(row[tensor.name], np.where(is_free, factor, 1))
         yield grown

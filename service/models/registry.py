@@ -185,10 +185,8 @@ class Registry:
         try:
             loaded = await self._loads.load(version, note_overdue, is_asked_for=again)
         except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not affect the others
-            entry.state, entry.reason = (
-                State.UNAVAILABLE,
-                describe_failure(error, f"loading {labels[0]} version {number}"),
-            )
+            entry.state = State.UNAVAILABLE
+            entry.reason = describe_failure(error, f"loading {labels[0]} version {number}")
             if not serves:
                 self._metrics.numbers("sluice_model_ready", labels).set(0)
             logger.error("%s version %s is unavailable: %s", *labels, entry.reason)
@@ -315,18 +313,18 @@ class Registry:
         served = name in self.entries and self.entries[name].serving is not None
         async with self.lock(name):
             found = await self._reader.read_again(name, self.entries[name].why if name in self.entries else "")
-            newest = choose_version(name, version, found)
+            wanted = choose_version(name, version, found)
             model_entry = self.entries.setdefault(name, ModelEntry())
             is_new = not served and model_entry.serving is not None  # somebody loaded it while this waited
-            entry = await self._load_entry(model_entry, newest, again=not is_new)
+            entry = await self._load_entry(model_entry, wanted, again=not is_new)
             if entry.model is None:
-                raise NotReady(f"version {newest.version} of {name!r} cannot serve: {entry.reason}")
+                raise NotReady(f"version {wanted.version} of {name!r} cannot serve: {entry.reason}")
             model_entry.aliases, model_entry.reason = found.aliases, ""
             model_entry.unusable = found.contents.unusable
             stay = {*found.aliases.values(), *((found.chosen or ()) if version is None else ())}
             self._serve(name, model_entry, entry.model, stay)
             for other in found.versions:
-                if other.version in stay and other is not newest:
+                if other.version in stay and other is not wanted:
                     await self._load_entry(model_entry, other)
 
     async def unload(self, name: str, version: str | None = None) -> None:

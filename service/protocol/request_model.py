@@ -16,7 +16,10 @@ class RequestModel(StrictModel):
 
     @classmethod
     def read(cls, fields: Any, **how: Any) -> Self:
-        """``how`` is for ``model_validate``. Raises InvalidInput, which names the field, what was expected and came."""
+        """``how`` is for ``model_validate``.
+
+        Raises InvalidInput, which names the field, what was expected and what came.
+        """
         try:
             return cls.model_validate(fields, **how)
         except ValidationError as error:

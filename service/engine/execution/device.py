@@ -19,7 +19,7 @@ from service.engine.batching.cost import CostModel, FairShare, may_try
 from service.engine.batching.policy import INLINE_S, STUCK_S
 from service.engine.batching.queue import Batch
 from service.engine.execution.lane import NEVER, Lane, Stop, lane_thread
-from service.engine.execution.observer import Observer
+from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import AllCores
 from service.engine.tensors import BatchBuffer
 from service.errors import Draining, ServiceError, TooLate
@@ -68,10 +68,10 @@ class LaneUser(abc.ABC):
     is on the event loop.
     """
 
-    def __init__(self, device: "Device", cost: CostModel | None, observer: Observer, may_inline: bool) -> None:
+    def __init__(self, device: "Device", cost: CostModel | None, observer: Observer | None, may_inline: bool) -> None:
         self.running = 0
         self.cost = cost or CostModel()
-        self.observer = observer
+        self.observer = observer or NullObserver()
         self._device = device
         self._needs_lane = not may_inline
         self._draining: asyncio.Future[None] | None = None

@@ -20,7 +20,7 @@ from service.engine.batching import policy
 from service.engine.batching.cost import CostModel, RunMemory, SizedCosts
 from service.engine.batching.queue import Answer, Batch, BatchQueue, Done, QueuedRequest
 from service.engine.execution.device import BatchRun, Device, LaneUser
-from service.engine.execution.observer import NullObserver, Observer
+from service.engine.execution.observer import Observer
 from service.engine.execution.runner import AllCores, Runner
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
 from service.errors import DeadlinePassed, ModelFailure, QueueFull, ServiceError
@@ -55,7 +55,7 @@ class Dispatcher(LaneUser):
         memory: RunMemory | None = None,
         least_s: float = 0.0,
     ) -> None:
-        super().__init__(device, cost, observer or NullObserver(), may_inline)
+        super().__init__(device, cost, observer, may_inline)
         self.runner = runner
         self.signature = signature
         self.queue = queue

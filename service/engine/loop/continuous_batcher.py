@@ -23,7 +23,7 @@ from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel, RunMemory
 from service.engine.batching.policy import RUN_MARGIN
 from service.engine.execution.device import Device, LaneUser
-from service.engine.execution.observer import NullObserver, Observer
+from service.engine.execution.observer import Observer
 from service.engine.execution.runner import StepRunner
 from service.engine.loop.decoding import Beams, Greedy
 from service.engine.loop.request import LoopRequest
@@ -59,7 +59,7 @@ class ContinuousBatcher(LaneUser):
         may_inline: bool = True,
         memory: RunMemory | None = None,
     ) -> None:
-        super().__init__(device, cost, observer or NullObserver(), may_inline)
+        super().__init__(device, cost, observer, may_inline)
         self.table = table
         self._graph = StepGraph(runner, signature, carries, pad)
         self._carried = [c.input for c in carries]

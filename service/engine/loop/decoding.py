@@ -21,13 +21,12 @@ class Greedy:
     log_probability: float = 0.0
     has_ended: bool = False
 
-    def take(self, token: int, log_probability: float) -> bool:
-        """Add a symbol; True if it is the end."""
+    def take(self, token: int, log_probability: float) -> None:
+        """Add a symbol; then ``has_ended`` says whether it was the end."""
         self.log_probability += log_probability
         self.has_ended = token == self.end
         if not self.has_ended:
             self.tokens.append(token)
-        return self.has_ended
 
     def best(self) -> Sentence:
         return Sentence(self.tokens, self.log_probability, self.has_ended)

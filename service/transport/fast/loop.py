@@ -38,6 +38,6 @@ def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractE
 
 
 def choose_protocol() -> None:
-    """Have uvicorn use our protocol and loop in all servers of this process. BentoML, which makes them, cannot."""
+    """Have uvicorn use our protocol and loop in all servers of this process. BentoML has no option for them."""
     HTTP_PROTOCOLS["auto"] = "service.transport.fast.protocol:FastProtocol"
     LOOP_FACTORIES["auto"] = "service.transport.fast.loop:loop_factory"
