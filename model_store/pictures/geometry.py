@@ -80,10 +80,10 @@ def _resize_to(given: Size, size: Size, facts: Image) -> Size:
 def _take_any_size(given: Size, facts: Image) -> tuple[Size, Size]:
     """The size that the picture is resized to, and that with padding."""
     resized = given
-    if facts.shortest is not None:
+    if facts.shortest is not None and facts.longest is not None:
+        resized = _shorten_within(given, facts.shortest, facts.longest)
+    elif facts.shortest is not None:
         resized = _shorten(given, facts.shortest)
-        if facts.longest is not None:
-            resized = _shorten_within(given, facts.shortest, facts.longest)
     elif facts.longest is not None:
         resized = _fit(given, Size(facts.longest, facts.longest), facts)
     resized = _unless_larger(resized, given, facts)
@@ -94,9 +94,8 @@ def _take_any_size(given: Size, facts: Image) -> tuple[Size, Size]:
 def _fit(given: Size, size: Size, facts: Image) -> Size:
     """The largest size of the same proportions within ``size``."""
     scale = min(size.height / given.height, size.width / given.width)
-    if facts.rounding == "down":
-        return Size(max(1, int(given.width * scale)), max(1, int(given.height * scale)))
-    return Size(max(1, round(given.width * scale)), max(1, round(given.height * scale)))
+    whole = int if facts.rounding == "down" else round
+    return Size(max(1, whole(given.width * scale)), max(1, whole(given.height * scale)))
 
 
 def _shorten(given: Size, shortest: int) -> Size:
