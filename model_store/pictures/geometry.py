@@ -128,7 +128,7 @@ def _next_multiple(side: int, multiple: int) -> int:
 
 
 def _begin(space: int, facts: Image) -> int:
-    """Where a side begins that has this much less space than there is, or, if negative, that much more."""
+    """Where the resized side begins on the model's, of which it leaves ``space``: less than 0 if it is longer."""
     if space >= 0 and facts.resize != "crop":
         return space // 2 if facts.padded == "centre" else 0
     if facts.rounding == "down":
