@@ -26,7 +26,7 @@ from loadtests.bench.results.task_figures import TaskFigures
 from loadtests.bench.server import ServerFailed
 from loadtests.http_client import Answer
 from loadtests.wire import WrongAnswer
-from tests.loadtests.bench.test_tasks import read_form
+from tests.loadtests.bench.forms import read_form
 
 LABEL = {"label": "label 7", "index": 7, "probability": 0.5}
 BOX = {"box": [1.0, 2.0, 3.0, 4.0], "label": "label 7", "index": 7, "score": 0.5}

@@ -57,7 +57,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
-def test_what_is_no_png_or_jpeg_is_refused(content: bytes) -> None:
+def test_what_is_no_picture_is_refused(content: bytes) -> None:
     """Other formats, text and damaged or truncated files are an unsupported medium, and the place is named."""
     with pytest.raises(
         UnreadablePicture, match=r"^inputs\[0\]\.image: expected a JPEG, PNG, WebP, GIF, TIFF or BMP picture, got "
