@@ -40,6 +40,7 @@ class Detection(StrictModel):
     points: str | None = None
     """[batch, candidates, points, 2 or 3]: x, y and, if there is a third, a score from 0 to 1."""
     point_names: tuple[str, ...] = ()
+    """In the order of ``points``. Empty: they have no names."""
     coefficients: str | None = None
     """[batch, candidates, n]. The mask of a box is the sigmoid of its coefficients times ``prototypes``."""
     prototypes: str | None = None
