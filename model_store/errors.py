@@ -48,7 +48,7 @@ class IntegrityError(StoreError):
 
 
 class PictureError(Exception):
-    """A picture that cannot become a row; the text says why, for the one who sent it."""
+    """A picture that cannot become a row; the text tells its sender why."""
 
 
 class UnreadablePicture(PictureError):

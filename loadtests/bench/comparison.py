@@ -94,8 +94,11 @@ class Comparison:
         self._pythons: dict[str, Path | NotInstalled] = {}
 
     def install(self, peers: list[Peer]) -> None:
-        """Create the peers' environments, which needs the package index. A failure becomes an absence later."""
-        for peer in peers:
+        """Create the peers' environments, which needs the package index. A failure becomes an absence later.
+
+        Peers of one name share an environment and its versions.
+        """
+        for peer in {peer.name: peer for peer in peers}.values():
             self.say(f"installing {peer.name}, if it is not yet")
             try:
                 self._pythons[peer.name] = python = prepare_python(peer, self.cache)

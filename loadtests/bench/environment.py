@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from loadtests.bench.peer import Peer
+from loadtests.bench.server import ServerFailed, run_to_end
 
 INSTALL_LIMIT_S = 1200
 
@@ -70,9 +71,6 @@ def read_versions(python: Path, distributions: Sequence[str]) -> dict[str, str]:
 
 def _run(command: Sequence[str]) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        raise NotInstalled(f"{' '.join(command)}\ntook more than {INSTALL_LIMIT_S} s") from None
-    if done.returncode != 0:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise NotInstalled(f"{' '.join(command)}\nended with code {done.returncode}:\n{tail}")
+        run_to_end(command, {}, INSTALL_LIMIT_S)
+    except ServerFailed as failure:
+        raise NotInstalled(str(failure)) from None

@@ -24,7 +24,7 @@ NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
 
 
 class ServerFailed(Exception):
-    """A server ended or was not ready in time; the text has the end of its log."""
+    """A server, or what prepares it, failed or took too long; the text has the end of its log."""
 
 
 def free_port() -> int:
@@ -32,6 +32,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def run_to_end(command: Sequence[str], environment: Mapping[str, str], limit_s: float) -> None:
+    """A command that prepares a server. Raises ServerFailed, with the end of its output."""
+    environment = {**os.environ, **NO_TELEMETRY, **environment}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        raise ServerFailed(f"{' '.join(command)}\ntook more than {limit_s} s") from None
+    if done.returncode != 0:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise ServerFailed(f"{' '.join(command)}\nended with code {done.returncode}:\n{tail}")
 
 
 @contextmanager

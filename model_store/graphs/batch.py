@@ -1,4 +1,4 @@
-"""The batch axis of each tensor, from the row analysis. Only proved graphs get one."""
+"""The batch axis of each tensor, from the row analysis. Only proved graphs and single rows get one."""
 
 from collections.abc import Callable, Sequence
 
@@ -52,9 +52,9 @@ def without_batch(graph: Graph) -> Graph:
 
 
 def has_single_rows(graph: Graph) -> bool:
-    """Whether axis 0 of everything that it must be given and that it gives is fixed at 1."""
-    given = [tensor for tensor in (*graph.inputs, *graph.outputs) if not tensor.optional]
-    return bool(given) and all(tensor.shape and tensor.shape[0] == 1 for tensor in given)
+    """Whether axis 0 of every tensor is fixed at 1, but for optional inputs."""
+    tensors = _find_required(graph)
+    return bool(tensors) and all(tensor.shape and tensor.shape[0] == 1 for tensor in tensors)
 
 
 def take_single_rows(graph: Graph, found: Analysis) -> Graph | None:
@@ -62,14 +62,18 @@ def take_single_rows(graph: Graph, found: Analysis) -> Graph | None:
 
     None if axis 0 is not fixed at 1 and the analysis did not find the rows on it either.
     """
-    tensors = [tensor for tensor in (*graph.inputs, *graph.outputs) if not tensor.optional]
-    if not all(t.shape and (t.shape[0] == 1 or found.axes.get(t.name) == 0) for t in tensors):
+    required = _find_required(graph)
+    if not all(t.shape and (t.shape[0] == 1 or found.axes.get(t.name) == 0) for t in required):
         return None
 
     def place(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(t if t.optional else t.model_copy(update={"batch_axis": 0}) for t in tensors)
 
     return graph.model_copy(update={"inputs": place(graph.inputs), "outputs": place(graph.outputs), "max_rows": 1})
+
+
+def _find_required(graph: Graph) -> list[Tensor]:
+    return [tensor for tensor in (*graph.inputs, *graph.outputs) if not tensor.optional]
 
 
 def settle_published(graph: Graph, has_parity: bool, read: Callable[[str], bytes]) -> Graph:

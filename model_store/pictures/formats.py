@@ -26,7 +26,7 @@ CheckSize = Callable[[int, int], None]
 
 
 class Opened(NamedTuple):
-    """A file whose head is read. ``orientation`` is that of EXIF, 1 to 8."""
+    """A file whose header is read. ``orientation`` is that of EXIF, 1 to 8."""
 
     file: ImageFile
     orientation: int

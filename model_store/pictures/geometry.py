@@ -86,10 +86,10 @@ def _resize_to(given: Size, size: Size, facts: Image) -> Size:
 def _take_any_size(given: Size, facts: Image) -> tuple[Size, Size]:
     """The size that the picture is resized to, and that with padding."""
     resized = given
-    if facts.shortest is not None:
+    if facts.shortest is not None and facts.longest is not None:
+        resized = _shorten_within(given, facts.shortest, facts.longest)
+    elif facts.shortest is not None:
         resized = _shorten(given, facts.shortest)
-        if facts.longest is not None:
-            resized = _shorten_within(given, facts.shortest, facts.longest)
     elif facts.longest is not None:
         resized = _fit(given, Size(facts.longest, facts.longest), facts)
     resized = _unless_larger(resized, given, facts)
@@ -100,9 +100,8 @@ def _take_any_size(given: Size, facts: Image) -> tuple[Size, Size]:
 def _fit(given: Size, size: Size, facts: Image) -> Size:
     """The largest size of the same proportions within ``size``."""
     scale = min(size.height / given.height, size.width / given.width)
-    if facts.rounding == "down":
-        return Size(max(1, int(given.width * scale)), max(1, int(given.height * scale)))
-    return Size(max(1, round(given.width * scale)), max(1, round(given.height * scale)))
+    whole = int if facts.rounding == "down" else round
+    return Size(max(1, whole(given.width * scale)), max(1, whole(given.height * scale)))
 
 
 def _shorten(given: Size, shortest: int) -> Size:
@@ -135,7 +134,7 @@ def _next_multiple(side: int, multiple: int) -> int:
 
 
 def _begin(space: int, facts: Image) -> int:
-    """Where a side begins that has this much less space than there is, or, if negative, that much more."""
+    """Where the resized side begins on the model's, of which it leaves ``space``: less than 0 if it is longer."""
     if space >= 0 and facts.resize != "crop":
         return space // 2 if facts.padded == "centre" else 0
     if facts.rounding == "down":

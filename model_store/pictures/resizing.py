@@ -1,6 +1,7 @@
 """Pixels to the pixels that a model takes: resized, cropped, padded."""
 
 import math
+from typing import NamedTuple, Self
 
 import numpy as np
 from PIL import Image as Pillow
@@ -32,7 +33,7 @@ def resize(picture: Pillow.Image, plan: Plan, facts: Image) -> np.ndarray:
     part = _resize(picture, plan.resized, plan.window, facts)
     pixels = np.asarray(part)
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
-    return pixels if plan.resized == plan.size else _lay(pixels, plan, facts)
+    return _lay(pixels, plan, facts)
 
 
 def _lay(pixels: np.ndarray, plan: Plan, facts: Image) -> np.ndarray:
@@ -58,8 +59,12 @@ def _resize(picture: Pillow.Image, size: Size, window: Window, facts: Image) -> 
         return _resize_smoothly(picture, size, window, _FILTERS[facts.interpolation])
     if facts.interpolation == "bilinear":
         return _interpolate(picture, size, window)
-    x, y = (Taps.of(*sides, facts.interpolation) for sides in _sides(picture, size, window))
-    return _gather(np.asarray(picture), x, y)
+    pixels = np.asarray(picture)
+    if facts.interpolation == "nearest":
+        x, y = (_find_nearest(*sides) for sides in _sides(picture, size, window))
+        nearest: np.ndarray = pixels[y][:, x]
+        return nearest
+    return _weigh(pixels, *(_Taps.of(*sides) for sides in _sides(picture, size, window)))
 
 
 def _resize_smoothly(picture: Pillow.Image, size: Size, window: Window, resampling: Pillow.Resampling) -> Pillow.Image:
@@ -97,20 +102,22 @@ def _sides(picture: Pillow.Image, size: Size, window: Window) -> tuple[tuple[int
     return (picture.width, size.width, left, right), (picture.height, size.height, top, bottom)
 
 
-class Taps:
-    """Which pixels of a line are read for each new one, [pixels, taps], and their weights."""
+def _find_nearest(given: int, side: int, begin: int, end: int) -> np.ndarray:
+    """Which pixel of a line is read for each new one: at its left, as OpenCV's INTER_NEAREST."""
+    places: np.ndarray = (np.arange(begin, end) * (given / side)).astype(int).clip(0, given - 1)
+    return places
 
-    def __init__(self, places: np.ndarray, weights: np.ndarray | None) -> None:
-        self.places = places
-        self.weights = weights
+
+class _Taps(NamedTuple):
+    """Which four pixels of a line are read for each new one, [pixels, 4], and their weights."""
+
+    places: np.ndarray
+    weights: np.ndarray
 
     @classmethod
-    def of(cls, given: int, side: int, begin: int, end: int, interpolation: str) -> "Taps":
-        """As OpenCV's INTER_NEAREST, which reads at the left of a pixel, or INTER_CUBIC, around its centre."""
-        at = np.arange(begin, end)
-        if interpolation == "nearest":
-            return cls((at * (given / side)).astype(int).clip(0, given - 1)[:, None], None)
-        centres = (at + 0.5) * (given / side) - 0.5
+    def of(cls, given: int, side: int, begin: int, end: int) -> Self:
+        """Around its centre, as OpenCV's INTER_CUBIC."""
+        centres = (np.arange(begin, end) + 0.5) * (given / side) - 0.5
         first = np.floor(centres).astype(int)
         beyond = (centres - first).astype(np.float32)
         near, far = _near(beyond), _far(beyond + 1)
@@ -131,10 +138,7 @@ def _far(distance: np.ndarray) -> np.ndarray:
     return weight
 
 
-def _gather(pixels: np.ndarray, x: Taps, y: Taps) -> np.ndarray:
-    if x.weights is None or y.weights is None:
-        nearest: np.ndarray = pixels[y.places[:, 0]][:, x.places[:, 0]]
-        return nearest
+def _weigh(pixels: np.ndarray, x: _Taps, y: _Taps) -> np.ndarray:
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     found = np.empty((len(y.places), len(x.places), pixels.shape[2]), np.uint8)
     at_once = max(1, _LINE_PIXELS // pixels.shape[1])

@@ -1,5 +1,7 @@
 """Checks of pictures, labels, boxes, vectors and tables against the graph. Raises ValueError, which names the field."""
 
+from collections.abc import Sequence
+
 from model_store.graph import MAIN, Tensor
 from model_store.tasks.classes import Classes
 from model_store.tasks.described import FLOATS, Described, Place, expect, find
@@ -27,7 +29,7 @@ def check_tasks(manifest: Described) -> None:
     if manifest.segmentation:
         _check_segmentation(manifest, manifest.segmentation)
     if manifest.embedding:
-        expect(manifest, "embedding.output", Place(MAIN, "output", manifest.embedding.output), FLOATS, (None,))
+        _expect_floats(manifest, "embedding.output", manifest.embedding.output, (None,))
     if manifest.table:
         _check_table(manifest, manifest.table)
     if manifest.regression:
@@ -35,19 +37,19 @@ def check_tasks(manifest: Described) -> None:
 
 
 def _check_image(manifest: Described, image: Image) -> None:
-    row_shape = next((t.row_shape for t in manifest.graphs[MAIN].inputs if t.name == image.input), None)
-    if row_shape is None:
+    tensor = next((t for t in manifest.graphs[MAIN].inputs if t.name == image.input), None)
+    if tensor is None:
         raise ValueError(f"image.input {image.input!r} is not an input of the graph 'main'")
     if (image.height is None) != (image.width is None):
         raise ValueError("image: expected both height and width, or neither")
     _check_sizes(image)
     sides = (image.height, image.width)
     picture = (image.channels, *sides) if image.layout == "NCHW" else (*sides, image.channels)
+    row_shape = tensor.row_shape
     fits = len(row_shape) == 3 and all(isinstance(w, str) or w == g for w, g in zip(row_shape, picture, strict=True))
     if not fits:
         raise ValueError(f"image: {image.input!r} has rows of {row_shape}, the picture would be {picture}")
-    datatype = find(manifest, "image.input", Place(MAIN, "input", image.input)).datatype
-    if datatype == "UINT8" and (image.scale != 1 or image.offset != 0):
+    if tensor.datatype == "UINT8" and (image.scale != 1 or image.offset != 0):
         raise ValueError("image: expected scale 1 and offset 0, because the input takes pixel values, UINT8")
 
 
@@ -94,20 +96,20 @@ def _check_detection(manifest: Described, facts: Detection) -> None:
     if not manifest.labels:
         raise ValueError("task detect needs labels")
     if facts.regions is not None:
-        expect(manifest, "detection.regions", Place(MAIN, "output", facts.regions.output), FLOATS, (1, None, None))
+        _expect_floats(manifest, "detection.regions", facts.regions.output, (1, None, None))
         if len(manifest.labels) != 1 or facts.points or facts.classes or facts.coefficients:
             raise ValueError("detection.regions: expected one label, and neither points, classes nor masks")
         return
-    expect(manifest, "detection.boxes", Place(MAIN, "output", facts.boxes), FLOATS, (None, 4))
-    scores = expect(manifest, "detection.scores", Place(MAIN, "output", facts.scores), FLOATS, None)
+    _expect_floats(manifest, "detection.boxes", facts.boxes, (None, 4))
+    scores = find(manifest, "detection.scores", Place(MAIN, "output", facts.scores))
     each = (None,) if len(scores.row_shape) == 1 else (None, len(manifest.labels))
-    expect(manifest, "detection.scores", Place(MAIN, "output", facts.scores), FLOATS, each)
+    _expect_floats(manifest, "detection.scores", facts.scores, each)
     if facts.classes is not None:
         expect(manifest, "detection.classes", Place(MAIN, "output", facts.classes), ("INT64",), (None,))
     if (facts.classes is not None) != (len(each) == 1 and len(manifest.labels) > 1):
         raise ValueError("detection.classes: expected it where scores are [batch, candidates] of several labels")
     if facts.points is not None:
-        points = expect(manifest, "detection.points", Place(MAIN, "output", facts.points), FLOATS, (None, None, None))
+        points = _expect_floats(manifest, "detection.points", facts.points, (None, None, None))
         if points.row_shape[2] not in (2, 3):
             raise ValueError(f"detection.points: expected 2 or 3 numbers a point, got rows of {points.row_shape}")
         if facts.point_names and points.row_shape[1] != len(facts.point_names):
@@ -115,10 +117,8 @@ def _check_detection(manifest: Described, facts: Detection) -> None:
     if (facts.coefficients is None) != (facts.prototypes is None):
         raise ValueError("detection: expected both coefficients and prototypes, or neither")
     if facts.coefficients is not None and facts.prototypes is not None:
-        names = (facts.coefficients, facts.prototypes)
-        coefficients, prototypes = (Place(MAIN, "output", name) for name in names)
-        size = expect(manifest, "detection.coefficients", coefficients, FLOATS, (None, None)).row_shape[1]
-        expect(manifest, "detection.prototypes", prototypes, FLOATS, (size, None, None))
+        coefficients = _expect_floats(manifest, "detection.coefficients", facts.coefficients, (None, None))
+        _expect_floats(manifest, "detection.prototypes", facts.prototypes, (coefficients.row_shape[1], None, None))
 
 
 def _check_segmentation(manifest: Described, facts: Segmentation) -> None:
@@ -131,7 +131,7 @@ def _check_segmentation(manifest: Described, facts: Segmentation) -> None:
         expect(manifest, "segmentation.output", place, ("UINT8", "INT32", "INT64"), (None, None))
         return
     channels = 1 if facts.threshold is not None else len(manifest.labels)
-    expect(manifest, "segmentation.output", place, FLOATS, (channels, None, None))
+    _expect_floats(manifest, "segmentation.output", facts.output, (channels, None, None))
     if channels == 1 and len(manifest.labels) != 2:
         raise ValueError(f"segmentation.threshold: expected two labels, got {len(manifest.labels)}")
 
@@ -139,6 +139,11 @@ def _check_segmentation(manifest: Described, facts: Segmentation) -> None:
 def _expect_picture(manifest: Described, field: str) -> None:
     if manifest.image is None:
         raise ValueError(f"{field}: expected the field image, which says how a picture becomes a row")
+
+
+def _expect_floats(manifest: Described, field: str, name: str, axes: Sequence[int | str | None]) -> Tensor:
+    """An output of ``main``, as ``expect``."""
+    return expect(manifest, field, Place(MAIN, "output", name), FLOATS, axes)
 
 
 def _check_table(manifest: Described, table: Table) -> None:
@@ -171,9 +176,8 @@ def _count_places(tensor: Tensor) -> int:
 
 
 def _check_regression(manifest: Described, facts: Regression) -> None:
-    place = Place(MAIN, "output", facts.output)
-    values = find(manifest, "regression.output", place)
-    expect(manifest, "regression.output", place, FLOATS, (None,) if values.row_shape else ())
+    values = find(manifest, "regression.output", Place(MAIN, "output", facts.output))
+    _expect_floats(manifest, "regression.output", facts.output, (None,) if values.row_shape else ())
     size = values.row_shape[0] if values.row_shape else 1
     if isinstance(size, str) or size != max(1, len(facts.names)):
         raise ValueError(f"regression.names: expected a name for each of {size} values, got {len(facts.names)}")

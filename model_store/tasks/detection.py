@@ -20,7 +20,7 @@ class Regions(StrictModel):
     threshold: Share = 0.3
     """Pixels with a higher score belong to an area."""
     growth: Annotated[Finite, Field(ge=0)] = 0.0
-    """A box grows on each side by so many times its area over its outline: areas may be smaller than objects."""
+    """A box grows on each side by this times its area over its perimeter, because areas may be smaller than objects."""
     least_side: Count = 3
     """Areas with a shorter side, in pixels of the map, are left out."""
 
@@ -40,6 +40,7 @@ class Detection(StrictModel):
     points: str | None = None
     """[batch, candidates, points, 2 or 3]: x, y and, if there is a third, a score from 0 to 1."""
     point_names: tuple[str, ...] = ()
+    """In the order of ``points``. Empty: they have no names."""
     coefficients: str | None = None
     """[batch, candidates, n]. The mask of a box is the sigmoid of its coefficients times ``prototypes``."""
     prototypes: str | None = None
@@ -65,7 +66,7 @@ class Segmentation(StrictModel):
     threshold: Finite | None = None
     """Only for scores [batch, 1, height, width] and two labels: the second one counts from this score on."""
     ignored: Annotated[int, Field(ge=0)] | None = None
-    """The label of what is nothing, such as background: it is left out of drawings and lists."""
+    """The label that stands for nothing, such as background: it is left out of drawings and lists."""
 
 
 class Embedding(StrictModel):

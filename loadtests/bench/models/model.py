@@ -40,13 +40,9 @@ class Graph:
 
     def add_weight(self, *shape: int) -> str:
         """Random weights, scaled by the fan-in so that values keep their size through the layers."""
-        from onnx import numpy_helper
-
-        name = f"weight_{len(self.weights)}"
         scale = math.sqrt(2.0 / math.prod(shape[1:])) if len(shape) > 1 else 0.0
         values = self.rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
-        self.weights.append(numpy_helper.from_array(values, name))
-        return name
+        return self.add_constant(values)
 
     def add_constant(self, values: Any) -> str:
         """An array as it is."""

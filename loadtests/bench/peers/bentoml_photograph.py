@@ -17,8 +17,8 @@ from loadtests.bench.models.model import BenchModel
 from loadtests.bench.models.photograph import JPEG, encode_jpeg
 from loadtests.bench.peer import Peer, Site
 from loadtests.bench.peers.bentoml import PEER as BENTOML
-from loadtests.bench.peers.bentoml_picture import BOUNDARY
 from loadtests.bench.peers.bentoml_picture import PEER as BENTOML_PICTURE
+from loadtests.bench.peers.bentoml_picture import fill_form
 from loadtests.http_client import Answer, Request
 from loadtests.wire import WrongAnswer
 
@@ -143,10 +143,7 @@ def _command(site: Site) -> list[str]:
 
 def _request(field: str, path: str, _: BenchModel, encoding: str, rows: np.ndarray) -> Request:
     assert encoding == JPEG  # noqa: S101 - the only one in PEER.encodings
-    head = f'Content-Disposition: form-data; name="{field}"; filename="image.jpg"\r\nContent-Type: image/jpeg'
-    start, end = f"--{BOUNDARY}\r\n{head}\r\n\r\n", f"\r\n--{BOUNDARY}--\r\n"
-    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-    return Request(path, "POST", headers, start.encode() + encode_jpeg(rows) + end.encode())
+    return fill_form(path, field, JPEG, encode_jpeg(rows))
 
 
 def _read_one(answer: Answer) -> np.ndarray:

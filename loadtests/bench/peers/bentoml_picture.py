@@ -60,13 +60,16 @@ def _environment(site: Site) -> Mapping[str, str]:
 
 def _request(_: BenchModel, encoding: str, rows: np.ndarray) -> Request:
     assert encoding == PNG  # noqa: S101 - the only one in PEER.encodings
-    return Request("/classify", "POST", {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}, _fill_form(rows))
+    return fill_form("/classify", "image", PNG, encode_png(rows))
 
 
-def _fill_form(rows: np.ndarray) -> bytes:
-    head = 'Content-Disposition: form-data; name="image"; filename="image.png"\r\nContent-Type: image/png'
+def fill_form(path: str, field: str, encoding: str, content: bytes) -> Request:
+    """A multipart form with one picture."""
+    disposition = f'form-data; name="{field}"; filename="image.{encoding}"'
+    head = f"Content-Disposition: {disposition}\r\nContent-Type: image/{encoding}"
     start, end = f"--{BOUNDARY}\r\n{head}\r\n\r\n", f"\r\n--{BOUNDARY}--\r\n"
-    return start.encode() + encode_png(rows) + end.encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    return Request(path, "POST", headers, start.encode() + content + end.encode())
 
 
 def _read_scores(answer: Answer) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from loadtests.bench.models.photograph import JPEG, encode_jpeg
 from loadtests.bench.peer import Site
 from loadtests.bench.peers.bentoml_photograph import read_found
 from loadtests.bench.peers.sluice import PEER, serve
-from loadtests.bench.server import NO_TELEMETRY, ServerFailed
+from loadtests.bench.server import run_to_end
 from loadtests.http_client import Answer, Request
 
 IMPORT_LIMIT_S = 300
@@ -70,12 +68,7 @@ def _prepare(site: Site) -> None:
     count = LABELS if site.model == CLASSIFIER else BOX_LABELS
     labels = site.repository.parent / "labels.txt"
     labels.write_text("".join(f"label {i}\n" for i in range(count)))
-    environment = {**os.environ, **NO_TELEMETRY, **PEER.environment(site)}
-    command = write_import(site, labels)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=IMPORT_LIMIT_S)
-    if done.returncode != 0:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise ServerFailed(f"{' '.join(command)}\nended with code {done.returncode}:\n{tail}")
+    run_to_end(write_import(site, labels), PEER.environment(site), IMPORT_LIMIT_S)
 
 
 def _command(site: Site) -> list[str]:

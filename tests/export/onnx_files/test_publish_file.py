@@ -1,6 +1,5 @@
 """An ONNX file becomes a version with a task, labels, preprocessing and golden samples."""
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from sluice import main
 from tests.support.driving import Driver, ask, body_of
 from tests.support.models.graphs import one_at_a_time
 from tests.support.models.text import make_model
+from tests.support.pictures.encoding import encode
 
 REPOSITORY = Path(__file__).parents[3]
 SETTINGS = Settings(provider="cpu", max_rows=8)
@@ -125,7 +125,7 @@ def test_published_file_classifies_pictures(describe: Make, store: Store, batch:
     model = Driver(manifest, {"main": files["main.onnx"]})
     red = np.zeros((64, 64, 3), np.uint8)
     red[..., 2] = 255
-    answer = body_of(ask(classify, model, [PictureFile(encode(red), "the picture")]))
+    answer = body_of(ask(classify, model, [PictureFile(encode(Pillow.fromarray(red)), "the picture")]))
     [prediction] = answer["predictions"]
     assert prediction["label"] == "cat"
     assert prediction["probability"] == pytest.approx(np.exp(9) / (np.exp(9) + 2), abs=1e-4)
@@ -146,12 +146,6 @@ def test_rows_that_are_not_independent_are_runs_of_their_own(describe: Make, sto
     assert (loaded.max_rows, loaded.signature.batches, loaded.golden_error) == (1, True, 0)
     assert loaded.signature.check({"x": np.ones((3, 2), np.float32)}).number == 3
     assert describe_tensor(loaded.signature.graph.inputs[0])["shape"] == [-1, 2]
-
-
-def encode(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Pillow.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_example_of_the_documentation_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

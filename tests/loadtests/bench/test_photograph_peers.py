@@ -19,13 +19,14 @@ from loadtests.bench.models.detector import DETECTOR
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.models.photograph import JPEG
 from loadtests.bench.peer import Peer, Site
+from loadtests.bench.peers import sluice_photograph
 from loadtests.bench.peers.bentoml_photograph import BATCHED_PEER, PEER
 from loadtests.bench.peers.sluice_photograph import PHOTOGRAPH_PEER, write_import
 from loadtests.bench.results.task_figures import TaskFigures
 from loadtests.bench.server import ServerFailed
 from loadtests.http_client import Answer
 from loadtests.wire import WrongAnswer
-from tests.loadtests.bench.test_tasks import read_form
+from tests.loadtests.bench.forms import read_form
 
 LABEL = {"label": "label 7", "index": 7, "probability": 0.5}
 BOX = {"box": [1.0, 2.0, 3.0, 4.0], "label": "label 7", "index": 7, "score": 0.5}
@@ -89,6 +90,13 @@ def test_failed_import_tells_why(tmp_path: Path) -> None:
     site = make_site(tmp_path, DETECTOR)
     with pytest.raises(ServerFailed, match="ended with code"):
         PHOTOGRAPH_PEER.prepare(site)
+
+
+def test_import_that_takes_too_long_is_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a server that failed, as one that cannot be started is."""
+    monkeypatch.setattr(sluice_photograph, "IMPORT_LIMIT_S", 0)
+    with pytest.raises(ServerFailed, match="took more than 0 s"):
+        PHOTOGRAPH_PEER.prepare(make_site(tmp_path, DETECTOR))
 
 
 def test_both_bentoml_servers_share_an_environment() -> None:

@@ -1,7 +1,6 @@
 """The figures of the tasks: what counts as failed or differing, and what is asked of a server."""
 
 import dataclasses
-import email
 import io
 import json
 import sys
@@ -37,6 +36,7 @@ from loadtests.bench.results.verdict import judge
 from loadtests.bench.tasks import Effort, Trials, answer_alone, answer_in_company, measure_tasks
 from loadtests.http_client import Answer
 from loadtests.wire import WrongAnswer
+from tests.loadtests.bench.forms import read_form
 from tests.loadtests.bench.results.made_up import MACHINE
 
 ADDRESS = "http://127.0.0.1:1"
@@ -149,13 +149,6 @@ def test_server_that_does_not_start_is_a_missing_figure(tmp_path: Path) -> None:
     assert "ended with code 3" in figures.missing[0]
     assert [row.holds for row in judge(result(figures)) if SAMENESS in row.figure] == [None]
     assert f"**A figure was not measured**: {figures.missing[0]}" in write_markdown(result(figures))
-
-
-def read_form(body: bytes, content_type: str) -> tuple[str, str, bytes]:
-    """Name, type and content of the only part, read by the standard library's parser of messages."""
-    message = email.message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
-    [part] = message.get_payload()
-    return part.get_param("name", header="content-disposition"), part.get_content_type(), part.get_payload(decode=True)
 
 
 @pytest.mark.parametrize("peer", [TASKS_PEER, BENTOML_PICTURE], ids=["sluice", "bentoml"])

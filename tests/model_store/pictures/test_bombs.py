@@ -1,10 +1,8 @@
 """Files that claim or cost much more than they have are refused before Pillow spends memory or time on them."""
 
-import io
 import struct
 import tracemalloc
 import warnings
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +13,10 @@ from PIL import Image as Pillow
 from model_store.errors import PictureError, PictureTooLarge, UnreadablePicture
 from model_store.pictures.reading import read_picture
 from model_store.tasks import Image
+from tests.support.pictures.encoding import encode
 
 FACTS = Image(input="x", channels=3, height=4, width=5)
 NOISE = Pillow.frombytes("RGB", (24, 20), np.random.default_rng(0).bytes(1440))
-
-
-def encode(picture: Pillow.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def read(content: bytes, max_pixels: int = 10_000, facts: Image = FACTS) -> np.ndarray:

@@ -14,6 +14,7 @@ from model_store.errors import UnreadablePicture
 from model_store.pictures.formats import is_picture
 from model_store.pictures.reading import read_picture
 from model_store.tasks import Image
+from tests.support.pictures.encoding import encode
 
 FACTS = Image(input="x", channels=3, layout="NHWC")
 PHOTOGRAPH = Pillow.fromarray(load_sample_image("flower.jpg")).resize((61, 42))
@@ -22,12 +23,6 @@ DEEP = Pillow.fromarray(np.asarray(GREY).astype(np.uint16) * 257)
 CMYK = PHOTOGRAPH.convert("CMYK")
 HALF = Pillow.merge("RGBA", (*PHOTOGRAPH.split(), Pillow.linear_gradient("L").resize(PHOTOGRAPH.size)))
 HALF_GREY = Pillow.merge("LA", (GREY, HALF.getchannel("A")))
-
-
-def encode(picture: Pillow.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def read(content: bytes, facts: Image = FACTS) -> np.ndarray:

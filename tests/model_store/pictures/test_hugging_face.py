@@ -1,6 +1,5 @@
 """Pictures become what Hugging Face's image processors make of them, and a model gives the same scores."""
 
-import io
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.datasets import load_sample_image
 
 from model_store.pictures.reading import read_picture
 from model_store.tasks import Image
+from tests.support.pictures.encoding import encode
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.slow
@@ -28,12 +28,6 @@ def photographs() -> list[Pillow.Image]:
 
 
 PICTURES = [*(draw(*size) for size in SIZES), *photographs(), photographs()[0].rotate(90, expand=True)]
-
-
-def encode(picture: Pillow.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def facts(**more: Any) -> Image:

@@ -1,6 +1,5 @@
 """Pictures to rows: what is refused before anything is decoded, and what comes out of each kind."""
 
-import io
 import struct
 import warnings
 import zlib
@@ -18,16 +17,11 @@ from model_store.pictures import colours
 from model_store.pictures.geometry import Plan
 from model_store.pictures.reading import read_picture
 from model_store.tasks import Image
+from tests.support.pictures.encoding import claim, encode, png
 
 MAX_PIXELS = 10_000
 GREY = Image(input="image", channels=1, height=2, width=3)
 COLOUR = Image(input="image", channels=3, height=2, width=3)
-
-
-def encode(picture: Pillow.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def plain(mode: str, colour: Any, size: tuple[int, int] = (3, 2)) -> Pillow.Image:
@@ -38,24 +32,9 @@ def decode(content: bytes, facts: Image = COLOUR, max_pixels: int = MAX_PIXELS) 
     return read_picture(content, facts, max_pixels, "inputs[0].image")[0]
 
 
-def png(width: int, height: int, depth: int, colours: int, lines: bytes, *extra: tuple[bytes, bytes]) -> bytes:
-    """A PNG by hand (PNG specification, section 11): for what Pillow reads but does not write."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)
-    chunks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
-    )
-
-
 def deep(colours: int, *samples: int, extra: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
     """A PNG of 3 x 2 pixels of one colour with 16 bits a channel."""
     return png(3, 2, 16, colours, (b"\0" + struct.pack(f">{len(samples)}H", *samples) * 3) * 2, *extra)
-
-
-def claim(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims any size: what it takes to decode it is not there."""
-    return png(width, height, 8, 0, bytes(8))
 
 
 NOISE = Pillow.frombytes("RGB", (8, 8), np.random.default_rng(0).bytes(192))
@@ -78,7 +57,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
-def test_what_is_no_png_or_jpeg_is_refused(content: bytes) -> None:
+def test_what_is_no_picture_is_refused(content: bytes) -> None:
     """Other formats, text and damaged or truncated files are an unsupported medium, and the place is named."""
     with pytest.raises(
         UnreadablePicture, match=r"^inputs\[0\]\.image: expected a JPEG, PNG, WebP, GIF, TIFF or BMP picture, got "

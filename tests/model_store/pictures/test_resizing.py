@@ -1,6 +1,5 @@
 """Resized pixels are those of Pillow's filters (torchvision), of OpenCV and of Ultralytics, within one level of 255."""
 
-import io
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from sklearn.datasets import load_sample_image
 from model_store.pictures import resizing
 from model_store.pictures.reading import read_picture, read_pixels
 from model_store.tasks import Image
+from tests.support.pictures.encoding import encode
 
 SIZES = [(1, 1), (1, 60), (60, 1), (2, 90), (300, 2), (37, 53), (53, 37), (64, 64), (99, 100)]
 PICTURES = [
@@ -22,16 +22,10 @@ PICTURES = [
 ]
 
 
-def encode(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Pillow.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
 def read(pixels: np.ndarray, **more: Any) -> np.ndarray:
     """Pixel values [height, width, channels] as integers, so that they can be subtracted."""
     facts = Image(input="x", channels=1 if pixels.ndim == 2 else 3, layout="NHWC", **more)
-    return read_pixels(encode(pixels), facts, 10**6, "it")[0].astype(int)
+    return read_pixels(encode(Pillow.fromarray(pixels), compress_level=1), facts, 10**6, "it")[0].astype(int)
 
 
 def triangle(x: np.ndarray) -> np.ndarray:
@@ -266,10 +260,11 @@ def test_lines_are_interpolated_some_at_a_time(at_once: int, monkeypatch: pytest
 
 
 COLOURS = np.array([[[10, 20, 30], [40, 50, 60]], [[70, 80, 90], [100, 110, 120]]], np.uint8)
+COLOURS_FILE = encode(Pillow.fromarray(COLOURS))
 
 
 def row_of(dtype: Any = np.float32, **more: Any) -> np.ndarray:
-    return read_picture(encode(COLOURS), Image(input="x", channels=3, **more), 100, "it", dtype=dtype)[0]
+    return read_picture(COLOURS_FILE, Image(input="x", channels=3, **more), 100, "it", dtype=dtype)[0]
 
 
 def test_channels_have_the_order_and_layout_of_the_tensor() -> None:
@@ -299,7 +294,7 @@ def test_row_has_the_datatype_of_the_tensor(dtype: Any, order: Any, layout: Any)
 def test_grey_comes_from_colours() -> None:
     """A model of one channel gets one, in either layout."""
     facts = Image(input="x", channels=1, width=5, height=4)
-    row, placement = read_picture(encode(COLOURS), facts, 100, "it")
+    row, placement = read_picture(COLOURS_FILE, facts, 100, "it")
     assert row.shape == (1, 4, 5)
     assert placement == (2, 2, 2.5, 2.0, 0, 0)
-    assert read_picture(encode(COLOURS), facts.model_copy(update={"layout": "NHWC"}), 100, "it")[0].shape == (4, 5, 1)
+    assert read_picture(COLOURS_FILE, facts.model_copy(update={"layout": "NHWC"}), 100, "it")[0].shape == (4, 5, 1)

@@ -17,6 +17,7 @@ from model_store import DEFAULT_ROOT
 from service.api.openapi.examples import EXAMPLES
 from tests.support.answers import read_events
 from tests.support.models import failing
+from tests.support.pictures.encoding import encode
 from tests.support.servers import FAST, Serving, settings_for
 
 PHOTO = {"model": "photo-restorer"}
@@ -44,9 +45,7 @@ def test_photograph_is_restored_in_three_ways(reference: httpx.Client):
     """A 640 x 427 photograph as base64, as the body and as a file of a form comes back, the same picture each time."""
     smooth = np.linspace((255, 0, 128), (0, 255, 64), 640) + np.zeros((427, 1, 1))
     given = (smooth + np.random.default_rng(0).normal(0, 6, smooth.shape)).clip(0, 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(given).save(buffer, "JPEG", quality=90)
-    photograph = buffer.getvalue()
+    photograph = encode(Image.fromarray(given), "JPEG", quality=90)
     wanted = {"accept": "image/png"}
     jpeg = {**wanted, "content-type": "image/jpeg"}
     row = {"image": base64.b64encode(photograph).decode()}
@@ -70,10 +69,9 @@ def test_six_formats_are_read_without_a_content_type(reference: httpx.Client):
         *(("PNG", None), ("WEBP", None), ("GIF", "application/octet-stream"), ("TIFF", "image/png")),
         *(("BMP", "text/plain"), ("JPEG", "application/json")),
     ):
-        buffer = io.BytesIO()
-        digit.save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {"quality": 100}))
+        content = encode(digit, kind, **({"lossless": True} if kind == "WEBP" else {"quality": 100}))
         headers = {} if media_type is None else {"content-type": media_type}
-        answer = reference.post("/classify", content=buffer.getvalue(), headers=headers).json()
+        answer = reference.post("/classify", content=content, headers=headers).json()
         assert answer["predictions"][0]["label"] == expected["predictions"][0]["label"], kind
         if kind != "JPEG":
             assert answer == expected, kind

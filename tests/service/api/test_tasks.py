@@ -13,9 +13,9 @@ import pytest
 from model_store.tasks import Picture
 from service.api.openapi.examples import EXAMPLES
 from service.codecs.picture_writer import encode_png
-from tests.model_store.pictures.test_reading import claim
 from tests.support.answers import assert_error
 from tests.support.models import failing
+from tests.support.pictures.encoding import claim
 from tests.support.servers import FAST, Serving, settings_for
 
 ROUTES = tuple(failing.GOOD)

@@ -19,7 +19,7 @@ from service.codecs.rows import Group, in_order, read_groups
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from service.tasks.request import TaskOptions
 from service.tasks.work import Call, Limits, decode_rows
-from tests.model_store.pictures.test_reading import encode
+from tests.support.pictures.encoding import encode
 
 
 def describe(shape: tuple[int | str, ...], datatype: str = "FP32", image: Image | None = None) -> Manifest:

@@ -15,6 +15,7 @@ from service.tasks.work import Limits
 from tests.support import driving
 from tests.support.driving import Driver, body_of, make
 from tests.support.models.text import make_model
+from tests.support.pictures.encoding import encode
 
 LABELS = ("cat", "dog", "cup")
 IMAGE = {"input": "x", "channels": 3, "height": 32, "width": 32, "resize": "fit", "padding": 114}
@@ -65,9 +66,8 @@ def detector(
 
 
 def picture(width: int = 64, height: int = 32) -> dict[str, str]:
-    buffer = io.BytesIO()
-    Pillow.new("RGB", (width, height), (0, 0, 255)).save(buffer, "PNG")
-    return {"image": base64.b64encode(buffer.getvalue()).decode()}
+    content = encode(Pillow.new("RGB", (width, height), (0, 0, 255)))
+    return {"image": base64.b64encode(content).decode()}
 
 
 ask = functools.partial(driving.ask, detect)

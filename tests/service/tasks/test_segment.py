@@ -14,6 +14,7 @@ from service.tasks import segment
 from tests.support import driving
 from tests.support.driving import Driver, body_of, make
 from tests.support.models.text import make_model
+from tests.support.pictures.encoding import encode
 
 LABELS = ("nothing", "road", "sky")
 IMAGE = {"input": "x", "channels": 3, "height": 8, "width": 8, "resize": "fit"}
@@ -40,9 +41,8 @@ def scores_of(labels: np.ndarray) -> np.ndarray:
 
 
 def picture(width: int = 16, height: int = 8) -> dict[str, str]:
-    buffer = io.BytesIO()
-    Pillow.new("RGB", (width, height), (9, 9, 9)).save(buffer, "PNG")
-    return {"image": base64.b64encode(buffer.getvalue()).decode()}
+    content = encode(Pillow.new("RGB", (width, height), (9, 9, 9)))
+    return {"image": base64.b64encode(content).decode()}
 
 
 ask = functools.partial(driving.ask, segment)

@@ -13,7 +13,7 @@ from model_store import DEFAULT_ROOT
 from service.protocol.large_json import MOST_ARRAYS, MOST_OBJECTS
 from service.settings import Settings
 from service.transport.grpc.messages import FULL_NAME
-from tests.model_store.pictures.test_reading import claim
+from tests.support.pictures.encoding import claim
 from tests.support.processes import Served, free_port
 
 BODY = Settings().max_body_bytes

@@ -20,6 +20,7 @@ from service.tasks.work import Limits
 from tests.support import driving
 from tests.support.driving import Driver, body_of, make
 from tests.support.models.graphs import build
+from tests.support.pictures.encoding import encode
 
 FLOAT = TensorProto.FLOAT
 SHAPE = ["batch", 1, "height", "width"]
@@ -61,9 +62,7 @@ def predict(model: Driver, rows: Any, **fields: Any) -> list[dict[str, Any]]:
 
 
 def png(pixels: Any) -> bytes:
-    buffer = io.BytesIO()
-    Pillow.fromarray(np.asarray(pixels, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode(Pillow.fromarray(np.asarray(pixels, np.uint8)))
 
 
 def two_inputs() -> bytes:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from service.tasks.work import Infer, RunInThread
 from tests.support import driving
 from tests.support.driving import LIMITS, Driver, body_of, load, make
 from tests.support.models.graphs import build
+from tests.support.pictures.encoding import encode
 
 FLOAT = TensorProto.FLOAT
 TILES = {"size": 32, "overlap": 4, "stride": 2, "error": "mean_square"}
@@ -76,9 +76,7 @@ def png(mode: str = "RGB", height: int = HEIGHT, width: int = WIDTH) -> bytes:
     draw = np.random.default_rng(1)
     shape = (height, width) if mode in ("L", "I;16") else (height, width, len(mode))
     kind = np.uint16 if mode == "I;16" else np.uint8
-    buffer = io.BytesIO()
-    Pillow.fromarray(draw.integers(0, np.iinfo(kind).max, shape, kind, True)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode(Pillow.fromarray(draw.integers(0, np.iinfo(kind).max, shape, kind, True)))
 
 
 begin = functools.partial(driving.begin, reconstruct)
