@@ -50,7 +50,8 @@ def serve(args: argparse.Namespace) -> int:
             return 2
         scheme = "https" if settings.tls_certificate else "http"
         print(f"sluice serve: listening on {scheme}://{join_address(settings.host, settings.port)}", flush=True)
-        return supervise(settings, listener, worker_environ(settings, os.environ, count_cores()))
+        code = supervise(settings, listener, worker_environ(settings, os.environ, count_cores()))
+    os._exit(code)  # Python's own way out gives signals their usual effect again, and one more would kill this process
 
 
 health_arguments = serve_arguments

@@ -44,6 +44,10 @@ _LAST_WORDS_S = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+def _pass(_number: int, _frame: object) -> None:
+    """Handle a signal that changes nothing. (SIG_IGN makes Python complain of signals that it has received already.)"""
+
+
 @dataclass(eq=False, kw_only=True)
 class _WorkerProcess(WorkerState):
     """A worker process and our end of its channel."""
@@ -80,7 +84,7 @@ class Supervisor:
 
         def handle(number: int, _: object) -> None:
             if number != signal.SIGINT:
-                signal.signal(number, signal.SIG_IGN)  # a flood of them would nest handlers
+                signal.signal(number, _pass)  # a flood of them would nest handlers
             loop.call_soon_threadsafe(self._on_signal, number)
 
         # Handlers of the loop would be removed when it ends, and one more signal would then kill this process.
@@ -101,7 +105,7 @@ class Supervisor:
             self._signal_workers(signal.SIGKILL)
             await asyncio.wait(places)
         for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, _pass)
         for place in places:
             place.result()
         return self._code
