@@ -118,7 +118,7 @@ def find_rows(draft: Draft) -> tuple[Tensor | None, Tensor | None]:
     said = draft.ledger.get("boxes.boxes")
     flag = show_flag("boxes.boxes")
     able = [t for t in draft.outputs if len(t.shape) == 3 and t.datatype in FLOATS]
-    found = [draft.find(said, flag)] if said is not None else able
+    found = [draft.find(said, "boxes.boxes")] if said is not None else able
     if len(found) != 1:
         draft.ledger.ask(f"which output [batch, ..., ...] has the candidates: {show(draft.outputs)}: give {flag}")
         return None, None
