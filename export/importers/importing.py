@@ -1,9 +1,7 @@
 """``sluice import``: read the source, plan, change the graph, prove it, and publish."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +19,6 @@ from export.onnx_files.publish import publish_content
 from export.onnx_files.spec import OnnxSpec
 from export.publish import publish_each
 from export.spec import Progress
-from export.spec.description import ModelDescription
 from model_store.manifest import Quality
 from model_store.store import ModelVersion, Store
 
@@ -97,8 +94,8 @@ def _publish_onnx(
     if (measure := _measurer(plan, reader)) is not None:
         progress("quality")
         quality = measure(_predictor(description.name, content, model.external))
-    own: dict[str, Any] = {f.name: getattr(description, f.name) for f in fields(ModelDescription)}
-    spec = OnnxSpec(**own, file=path, samples=samples, quality=quality, golden_rows=GOLDEN_ROWS)
+    fields = description.as_fields()
+    spec = OnnxSpec(**fields, file=path, samples=samples, quality=quality, golden_rows=GOLDEN_ROWS)
     return publish_content(spec, content, model.external, store, progress, parity, made_up)
 
 

@@ -3,7 +3,6 @@
 import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ import torch
 
 from export.errors import ExportError
 from export.importers.facts import Fact, Facts
-from export.importers.sources.source import Publication, TorchModel
-from export.spec import ExportSpec
-from export.spec.description import ModelDescription
+from export.importers.sources.source import TorchModel
+from export.importers.sources.torch_model import make_example, make_torch_model
 from model_store.errors import first_line
-from model_store.graph import Graph, Tensor
 
 INPUT = "pixel_values"
 _VECTORS = ("image_embeds", "pooler_output", "last_hidden_state")
@@ -30,34 +27,11 @@ def read_torch(
     module = _load(folder, config)
     channels = int(config.get("num_channels") or 3)
     sides, is_free = _find_sides(config, facts)
-    example = torch.rand(2, channels, *sides, generator=torch.Generator().manual_seed(0))
+    example = make_example(2, channels, *sides)
     wrapped, more = _wrap(module, facts, task, example, folder)
     with torch.no_grad():
         outputs = wrapped(example)
-    free = _AXES if is_free else {0: "batch"}
-    shape = tuple(free.get(axis, size) for axis, size in enumerate(example.shape))
-    tensors = [_describe(name, value) for name, value in outputs.items()]
-    graph = Graph(
-        file="main.onnx",
-        inputs=(Tensor(name=INPUT, datatype="FP32", shape=shape),),
-        outputs=tuple(tensors),
-    )
-
-    def make_spec(publication: Publication) -> ExportSpec:
-        samples = publication.samples
-        own = {f.name: getattr(publication.description, f.name) for f in fields(ModelDescription)}
-        return ExportSpec(
-            **own,
-            module=wrapped,
-            inputs={INPUT: example},
-            outputs=tuple(outputs),
-            dynamic={INPUT: dict(free)},
-            samples=None if samples is None else {name: torch.from_numpy(array) for name, array in samples.items()},
-            quality=publication.quality,
-            golden_rows=publication.golden_rows,
-        )
-
-    return TorchModel(graph=graph, make_spec=make_spec), more
+    return make_torch_model(wrapped, INPUT, example, outputs, _AXES if is_free else {0: "batch"}), more
 
 
 def _load(folder: Path, config: Mapping[str, Any]) -> torch.nn.Module:
@@ -94,11 +68,6 @@ def _find_sides(config: Mapping[str, Any], facts: Facts) -> tuple[tuple[int, int
     if isinstance(size, list | tuple) and len(size) == 2:
         return (int(size[0]), int(size[1])), False
     raise ExportError("neither preprocessor_config.json nor config.json says the size of pictures: give --size")
-
-
-def _describe(name: str, value: torch.Tensor) -> Tensor:
-    datatype = {torch.float32: "FP32", torch.int64: "INT64"}[value.dtype]
-    return Tensor(name=name, datatype=datatype, shape=("batch", *value.shape[1:]))
 
 
 class _Named(torch.nn.Module):
