@@ -12,7 +12,7 @@ from export.errors import SpecError
 from export.importers.changes.change import Change, apply_all
 from export.importers.changes.shapes import KeepOutputs
 from export.importers.facts import Ledger
-from export.importers.sources.onnx_file import describe_onnx, find_maker, has_operator
+from export.importers.sources.onnx_file import describe_onnx
 from export.importers.sources.source import Found, OnnxModel
 from model_store.graph import Tensor
 from model_store.manifest import describe
@@ -50,12 +50,14 @@ class Draft:
         self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
 
     @cached_property
-    def _taken(self) -> set[str]:
-        """The names of the graph's tensors."""
-        if not isinstance(self.found.model, OnnxModel):
-            return {tensor.name for tensor in self.found.model.graph.outputs}
-        graph = onnx.load_model_from_string(self.content).graph
-        return {name for node in graph.node for name in node.output} | {value.name for value in graph.initializer}
+    def proto(self) -> onnx.ModelProto:
+        """``content``, read once. It is not changed; a PyTorch model has no node here."""
+        return onnx.load_model_from_string(self.content)
+
+    @cached_property
+    def _makers(self) -> dict[str, onnx.NodeProto]:
+        """The node that makes each tensor."""
+        return {name: node for node in self.proto.graph.node for name in node.output}
 
     @property
     def name(self) -> str:
@@ -85,18 +87,22 @@ class Draft:
 
     def choose_name(self, wanted: str) -> str:
         """``wanted``, or another name if the graph has a tensor of that name, inner ones included."""
-        taken = {tensor.name for tensor in (*self.found.model.graph.inputs, *self.outputs)} | self._taken
+        values = (*self.found.model.graph.inputs, *self.outputs, *self.proto.graph.initializer)
+        taken = {value.name for value in values} | self._makers.keys()
         while wanted in taken:
             wanted += "_made"
         return wanted
 
     def maker(self, output: str) -> str:
-        """The operator that makes an output of the source; "" if unknown."""
-        return find_maker(self.content, output) if self.content else ""
+        """The operator that makes an output, such as ``Softmax``, behind identities and casts; "" if unknown."""
+        node = self._makers.get(output)
+        while node is not None and node.op_type in ("Identity", "Cast", "Dropout") and node.input:
+            node = self._makers.get(node.input[0])
+        return str(node.op_type) if node is not None else ""
 
     def has_operator(self, *kinds: str) -> bool:
-        """Whether the graph of the source has one of these operators."""
-        return bool(self.content) and has_operator(self.content, kinds)
+        """Whether the main graph has one of these operators."""
+        return any(node.op_type in kinds for node in self.proto.graph.node)
 
     def drop_outputs(self) -> None:
         """Leave out what the task does not read, so that it is neither computed nor copied."""

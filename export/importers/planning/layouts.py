@@ -15,8 +15,6 @@ Masks have a second output [batch, n, height, width], the prototypes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import onnx
-
 from export.errors import SpecError
 from export.importers.changes.boxes import BestLabels, ToCorners
 from export.importers.changes.candidates import OPSET, BestCandidates, ColumnsLast, Part, SplitColumns
@@ -109,7 +107,7 @@ def add_defaults(draft: Draft, overlap: float | str, max_detections: int, origin
 
 def require_opset(draft: Draft) -> None:
     """Bring an old graph to the operators that the layouts need."""
-    if draft.content and opset_of(onnx.load_model_from_string(draft.content)) < OPSET:
+    if draft.content and opset_of(draft.proto) < OPSET:
         draft.changes.append(RaiseOpset(OPSET))
 
 
