@@ -7,7 +7,7 @@ from export.errors import SpecError
 from export.importers.changes.boxes import Background, BestLabels, FixCandidates, LabelScores, ToCorners, WholeClasses
 from export.importers.changes.shapes import AddBatchAxis
 from export.importers.flags import show_flag
-from export.importers.planning.draft import FLOATS, Draft, resize, show
+from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
 from export.importers.planning.rows import PROBABLE
 from model_store.graph import Tensor
 from model_store.tasks import Detection
@@ -22,8 +22,7 @@ _MOST_FOUND = 300
 def plan_boxes(draft: Draft) -> None:
     """Which outputs have boxes, scores and labels, and how they become those of the manifest."""
     ledger = draft.ledger
-    if ledger.get("labels") is None:
-        ledger.ask(f"the labels of its boxes, in their order: give {show_flag('labels')} a,b,c or a file")
+    ask_labels(draft, "boxes")
     boxes = _find(draft, "boxes.boxes", _BOXES)
     scores = _find(draft, "boxes.scores", _SCORES)
     classes = _find(draft, "boxes.classes", _CLASSES, required=False)
@@ -44,6 +43,14 @@ def plan_boxes(draft: Draft) -> None:
         scores, classes = _fix_count(draft, boxes, scores, classes)
     draft.answers |= {tensor.name for tensor in (boxes, scores, classes) if tensor is not None}
     describe_boxes(draft, boxes=boxes.name, scores=scores.name, classes=classes.name if classes else None)
+
+
+def pick_labels(draft: Draft, scores: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """The best score of each candidate, an output that is called ``name`` if that is free, and its label."""
+    best = resize(scores, draft.choose_name(name), scores.shape[:2])
+    labels = resize(scores, draft.choose_name("classes"), scores.shape[:2], "INT64")
+    draft.change(BestLabels(scores.name, best.name, labels.name), scores.name, best, labels)
+    return best, labels
 
 
 def describe_boxes(draft: Draft, **outputs: Any) -> None:
@@ -130,10 +137,7 @@ def _plan_scores(draft: Draft, scores: Tensor, classes: Tensor | None) -> tuple[
         draft.change(change, scores.name, made)
         scores = made
     if len(scores.shape) == 3 and ledger.get("activation") == "softmax" and count > 1:
-        best = resize(scores, draft.choose_name("best_scores"), scores.shape[:2])
-        labels = resize(scores, draft.choose_name("classes"), scores.shape[:2], "INT64")
-        draft.change(BestLabels(scores.name, best.name, labels.name), scores.name, best, labels)
-        return best, labels
+        return pick_labels(draft, scores, "best_scores")
     if count == 1:
         return scores, None
     if classes is not None and classes.datatype != "INT64":
@@ -193,10 +197,8 @@ def _counts_by_content(draft: Draft, boxes: Tensor) -> bool:
 def _fix_count(draft: Draft, boxes: Tensor, scores: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """A fixed number of candidates, for a graph that gives as many as it finds."""
     if len(scores.shape) == 3:
-        best = resize(scores, draft.choose_name("best_scores"), scores.shape[:2])
-        labels = resize(scores, draft.choose_name("classes"), scores.shape[:2], "INT64")
-        draft.change(BestLabels(scores.name, best.name, labels.name), scores.name, best, labels)
-        scores, classes = best, labels if len(draft.ledger.get("labels")) > 1 else None
+        scores, labels = pick_labels(draft, scores, "best_scores")
+        classes = labels if len(draft.ledger.get("labels")) > 1 else None
     most = draft.ledger.get("boxes.max_detections") or _MOST_FOUND
     draft.changes.append(FixCandidates(boxes.name, scores.name, classes.name if classes else None, most))
     return scores, classes

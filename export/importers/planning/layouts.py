@@ -12,17 +12,16 @@
 Masks have a second output [batch, n, height, width], the prototypes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from export.errors import SpecError
-from export.importers.changes.boxes import BestLabels, ToCorners
+from export.importers.changes.boxes import ToCorners
 from export.importers.changes.candidates import OPSET, BestCandidates, ColumnsLast, Part, SplitColumns
 from export.importers.changes.change import opset_of
 from export.importers.changes.opset import RaiseOpset
 from export.importers.flags import show_flag
-from export.importers.planning.boxes import describe_boxes
-from export.importers.planning.draft import FLOATS, Draft, resize, show
+from export.importers.planning.boxes import describe_boxes, pick_labels
+from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
 from model_store.graph import Tensor
 
 CANDIDATES = 1000
@@ -55,7 +54,7 @@ def plan_rows(draft: Draft) -> None:
     ledger = draft.ledger
     kind = ledger.get("boxes.layout")
     layout = _LAYOUTS[kind]
-    labels = ask_labels(draft)
+    labels = ask_labels(draft, "boxes")
     output, prototypes = find_rows(draft)
     if output is None or labels is None:
         return
@@ -89,13 +88,6 @@ def plan_rows(draft: Draft) -> None:
     }
     draft.answers |= {name for name in made.values() if name is not None}
     describe_boxes(draft, **made, point_names=ledger.get("boxes.point_names") if points else None)
-
-
-def ask_labels(draft: Draft) -> Sequence[str] | None:
-    labels: Sequence[str] | None = draft.ledger.get("labels")
-    if labels is None:
-        draft.ledger.ask(f"the labels of its boxes, in their order: give {show_flag('labels')} a,b,c or a file")
-    return labels
 
 
 def add_defaults(draft: Draft, overlap: float | str, max_detections: int, origin: str, threshold: float = 0.25) -> None:
@@ -203,9 +195,7 @@ def _split(
     _change(draft, rows, [*columns, *parts], boxes, scores)
     if labels == 1:
         return boxes, scores, None
-    best = resize(scores, draft.choose_name("scores"), outer)
-    classes = resize(scores, draft.choose_name("classes"), outer, "INT64")
-    draft.change(BestLabels(scores.name, best.name, classes.name), scores.name, best, classes)
+    best, classes = pick_labels(draft, scores, "scores")
     return boxes, best, classes
 
 

@@ -1,13 +1,13 @@
 """Tasks with one answer for a row: labels, vectors, masks, numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import prod
 
 from export.errors import SpecError
 from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FlattenRows, PoolPlaces
 from export.importers.flags import show_flag
-from export.importers.planning.draft import FLOATS, Draft, resize, show
+from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
 from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
 from model_store.tasks import Classes, Embedding, Regression, Segmentation
@@ -34,14 +34,11 @@ def plan_classes(draft: Draft) -> None:
     if "classes" in draft.found.more:
         return
     ledger = draft.ledger
-    labels = ledger.get("labels")
     output = _choose(draft, "its scores", lambda tensor: _width(tensor) is not None)
-    if labels is None:
-        count = f"{_width(output)} " if output else ""
-        ledger.ask(f"the labels of its {count}scores, in their order: give {show_flag('labels')} a,b,c or a file")
+    width = None if output is None else _width(output)
+    labels = ask_labels(draft, "scores" if width is None else f"{width} scores")
     if output is None or labels is None:
         return
-    width = _width(output)
     if width != len(labels):
         raise SpecError(_differ(draft, output, len(labels)))
     maker = draft.maker(output.name)
@@ -176,9 +173,7 @@ def plan_masks(draft: Draft) -> None:
     """Which output has a label for each pixel."""
     ledger = draft.ledger
     output = _choose(draft, "the mask", lambda tensor: len(tensor.shape) in (3, 4))
-    labels: Sequence[str] | None = ledger.get("labels")
-    if labels is None:
-        ledger.ask(f"the labels of its pixels, in their order: give {show_flag('labels')} a,b,c or a file")
+    labels = ask_labels(draft, "pixels")
     if output is None or labels is None:
         return
     ignored = ledger.get("ignored")
