@@ -15,7 +15,6 @@ from export.importers.changes.change import Change
 from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FixDefaults
 from export.importers.facts import Fact, Facts, Ledger
-from export.importers.flags import show_flag
 from export.importers.labels import find_twice, read_labels
 from export.importers.options import list_paths
 from export.importers.planning.detection import plan_detection
@@ -66,7 +65,7 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     """
     ledger = Ledger.merge([*layers, found.facts])
     if ledger.get("name") is None:
-        raise SpecError(f"the model has no name: give {show_flag('name')}")
+        raise SpecError("the model has no name: give --name")
     draft = Draft(ledger, found)
     said = {path for layer in layers for path in layer}
     _plan_task(draft)
@@ -108,7 +107,7 @@ def _plan_task(draft: Draft) -> None:
     elif ledger.get("labels") is not None:
         ledger.guess("task", "classify", "labels are given")
     else:
-        ledger.guess("task", "tensors", f"nothing says what the model is for; {show_flag('task')} says it")
+        ledger.guess("task", "tensors", "nothing says what the model is for; --task says it")
 
 
 def _read_labels(draft: Draft, are_said: bool) -> None:
@@ -122,7 +121,7 @@ def _read_labels(draft: Draft, are_said: bool) -> None:
     where = f"{ledger.origin('labels')}: the label {twice[0]!r} occurs more than once"
     if are_said:
         raise SpecError(f"{draft.name}: {where}: expected a name of its own for each label, so that callers can tell")
-    draft.notes.append(f"{where}: callers cannot tell which is meant; {show_flag('labels')} gives other names")
+    draft.notes.append(f"{where}: callers cannot tell which is meant; --labels gives other names")
 
 
 def _refuse_changes(draft: Draft) -> None:

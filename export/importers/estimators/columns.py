@@ -9,7 +9,6 @@ import numpy as np
 
 from export.errors import ExportError
 from export.importers.changes.change import Arrays
-from export.importers.flags import show_flag
 from export.importers.tables import Columns, is_missing, is_text
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
@@ -139,7 +138,7 @@ def find_features(estimator: Any, samples: Columns | None, path: Path) -> Featur
         if _splits_columns(estimator):
             raise ExportError(
                 f"{path}: nothing says which of its columns {', '.join(names)} are texts: give "
-                f"{show_flag('samples')} with a table of some rows, .csv or .parquet"
+                "--samples with a table of some rows, .csv or .parquet"
             )
         return Features(names=names, form=form)
     absent = [name for name in names if name not in given]

@@ -121,8 +121,8 @@ def _plan_scores(draft: Draft, scores: Tensor, classes: Tensor | None) -> tuple[
             ledger.add("activation", "none", f"the graph: {maker} makes {scores.name!r}")
         else:
             ledger.ask(
-                f"whether {scores.name!r} has scores from 0 to 1: give {show_flag('activation')} none, or softmax or "
-                "sigmoid to have them made"
+                f"whether {scores.name!r} has scores from 0 to 1: give --activation none, or softmax or sigmoid "
+                "to have them made"
             )
             return scores, classes
     background = _find_background(draft, scores, count)
@@ -159,7 +159,7 @@ def _find_background(draft: Draft, scores: Tensor, count: int) -> Background | N
     elif width == count + 1 and ledger.get("boxes.background") is None:
         ledger.ask(
             f"which of the {width} scores of {scores.name!r} means that there is nothing, since there are {count} "
-            f"labels: give {show_flag('boxes.background')} first or last"
+            "labels: give --background first or last"
         )
         return None
     background = cast(Background, ledger.get("boxes.background") or "none")

@@ -12,7 +12,6 @@ from export.errors import SpecError
 from export.importers.changes.change import Change, apply_all
 from export.importers.changes.shapes import KeepOutputs
 from export.importers.facts import Ledger
-from export.importers.flags import show_flag
 from export.importers.sources.onnx_file import describe_onnx
 from export.importers.sources.source import Found, OnnxModel
 from model_store.graph import Tensor
@@ -116,7 +115,7 @@ def ask_labels(draft: Draft, what: str) -> Sequence[str] | None:
     """The labels of the model's scores or boxes; None if they are asked for."""
     labels: Sequence[str] | None = draft.ledger.get("labels")
     if labels is None:
-        draft.ledger.ask(f"the labels of its {what}, in their order: give {show_flag('labels')} a,b,c or a file")
+        draft.ledger.ask(f"the labels of its {what}, in their order: give --labels a,b,c or a file")
     return labels
 
 

@@ -19,7 +19,6 @@ from export.importers.changes.boxes import ToCorners
 from export.importers.changes.candidates import OPSET, BestCandidates, ColumnsLast, Part, SplitColumns
 from export.importers.changes.change import opset_of
 from export.importers.changes.opset import RaiseOpset
-from export.importers.flags import show_flag
 from export.importers.planning.boxes import describe_boxes, pick_labels
 from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
 from model_store.graph import Tensor
@@ -106,14 +105,13 @@ def require_opset(draft: Draft) -> None:
 def find_rows(draft: Draft) -> tuple[Tensor | None, Tensor | None]:
     """The output with the candidates, and that with the prototypes of masks; the first is None if it is asked for."""
     said = draft.ledger.get("boxes.boxes")
-    flag = show_flag("boxes.boxes")
     able = [t for t in draft.outputs if len(t.shape) == 3 and t.datatype in FLOATS]
     found = [draft.find(said, "boxes.boxes")] if said is not None else able
     if len(found) != 1:
-        draft.ledger.ask(f"which output [batch, ..., ...] has the candidates: {show(draft.outputs)}: give {flag}")
+        draft.ledger.ask(f"which output [batch, ..., ...] has the candidates: {show(draft.outputs)}: give --boxes")
         return None, None
     if len(found[0].shape) != 3:
-        raise SpecError(f"{draft.name}: {flag} {said}: expected an output with three axes, got {show(found)}")
+        raise SpecError(f"{draft.name}: --boxes {said}: expected an output with three axes, got {show(found)}")
     masks = [t for t in draft.outputs if len(t.shape) == 4 and t.datatype in FLOATS and isinstance(t.shape[1], int)]
     return found[0], masks[0] if len(masks) == 1 else None
 
@@ -128,8 +126,8 @@ def _misfit(draft: Draft, output: Tensor, labels: int) -> str:
     }
     return (
         f"{draft.name}: layout {kind} ({draft.ledger.origin('boxes.layout')}): expected {forms[kind]}, with points or "
-        f"coefficients of masks behind that, got {show([output])}: expected another {show_flag('boxes.layout')}, or as "
-        f"many {show_flag('labels')} as the graph has"
+        f"coefficients of masks behind that, got {show([output])}: expected another --box-layout, or as many "
+        "--labels as the graph has"
     )
 
 
@@ -149,8 +147,7 @@ def _plan_rest(
         names = ledger.get("boxes.point_names")
         if names is None or rest % len(names) or rest // len(names) not in (2, 3):
             raise SpecError(
-                f"{_misfit(draft, output, labels)}: {rest} more numbers are there: give "
-                f"{show_flag('boxes.point_size')} if they are points"
+                f"{_misfit(draft, output, labels)}: {rest} more numbers are there: give --point-size if they are points"
             )
         each = ledger.add("boxes.point_size", rest // len(names), "the graph, and the number of names")
     if rest % each:

@@ -6,7 +6,6 @@ from math import prod
 from export.errors import SpecError
 from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FlattenRows, PoolPlaces
-from export.importers.flags import show_flag
 from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
 from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
@@ -82,7 +81,7 @@ def _choose(draft: Draft, what: str, fits: Callable[[Tensor], bool]) -> Tensor |
     if len(able) == 1:
         ledger.add("output", able[0].name, f"the graph: the only output that can be {what}")
         return able[0]
-    ledger.ask(f"which output has {what}: {show(draft.outputs)}: give {show_flag('output')}")
+    ledger.ask(f"which output has {what}: {show(draft.outputs)}: give --output")
     return None
 
 
@@ -118,8 +117,8 @@ def _find_activation(draft: Draft, name: str, maker: str) -> str | None:
         else:
             by = f", which {maker} makes" if maker else ""
             ledger.ask(
-                f"whether {name!r}{by}, has probabilities: give {show_flag('activation')} none, or softmax or sigmoid "
-                "to have them made"
+                f"whether {name!r}{by}, has probabilities: give --activation none, or softmax or sigmoid to "
+                "have them made"
             )
             return None
     activation = str(ledger.get("activation"))
@@ -139,7 +138,7 @@ def plan_vectors(draft: Draft) -> None:
         if pooling not in ("first", "mean"):
             ledger.ask(
                 f"how {output.name!r} [{', '.join(map(str, output.shape))}], a vector for each place, becomes one "
-                f"vector: give {show_flag('vectors.pooling')} first (such as a class token) or mean, or another output"
+                "vector: give --pooling first (such as a class token) or mean, or another output"
             )
             return
         vector = resize(output, draft.choose_name("vector"), [output.shape[0], output.shape[2]])
@@ -178,9 +177,7 @@ def plan_masks(draft: Draft) -> None:
         return
     ignored = ledger.get("ignored")
     if ignored is not None and ignored not in labels:
-        raise SpecError(
-            f"{draft.name}: {show_flag('ignored')} {ignored}: expected one of the labels {', '.join(labels)}"
-        )
+        raise SpecError(f"{draft.name}: --ignored {ignored}: expected one of the labels {', '.join(labels)}")
     draft.answers.add(output.name)
     draft.fields["segmentation"] = draft.make(
         Segmentation,
@@ -202,7 +199,7 @@ def plan_numbers(draft: Draft) -> None:
     size = output.shape[1] if len(output.shape) > 1 else 1
     names = draft.ledger.get("labels") or ()
     if isinstance(size, int) and size > 1 and not names:
-        draft.ledger.ask(f"what the {size} numbers are, in their order: give {show_flag('labels')} a,b,c or a file")
+        draft.ledger.ask(f"what the {size} numbers are, in their order: give --labels a,b,c or a file")
         return
     draft.fields["regression"] = draft.make(Regression, "numbers", output=output.name, names=tuple(names))
     draft.ledger.facts.pop("labels", None)

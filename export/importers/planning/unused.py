@@ -3,7 +3,6 @@
 from collections.abc import Set
 
 from export.errors import SpecError
-from export.importers.flags import show_flag
 from export.importers.planning.draft import Draft
 
 _PICTURES = ("classify", "detect", "embed", "segment", "regress")
@@ -35,7 +34,7 @@ def refuse_other_tasks(draft: Draft, said: Set[str]) -> None:
         if task not in _PICTURES and path in _TO_FREE_SIZES and ledger.get("free_sizes"):
             continue
         if tasks and task not in tasks:
-            advice = f"leave it out, or give {show_flag('task')} {' or '.join(tasks)}"
+            advice = f"leave it out, or give --task {' or '.join(tasks)}"
             _refuse(draft, path, f"the task {task} has no use for it", advice)
     if "rows" in said and (task, ledger.get("rows")) in (
         ("detect", "numbers"),
@@ -54,7 +53,7 @@ def refuse_unused(draft: Draft, said: Set[str]) -> None:
     classes, detection = draft.fields.get("classes"), draft.fields.get("detection")
     for path in sorted(said):
         if path == "threshold" and classes is not None and not classes.multi_label:
-            advice = f"leave it out, or give {show_flag('multi_label')} if a row may have several labels"
+            advice = "leave it out, or give --multi-label if a row may have several labels"
             _refuse(draft, path, "a model of one label for each row has no threshold", advice)
         if path in _SCORES and "classes" in draft.found.more:
             _refuse(draft, path, f"{draft.found.kind} says it already", "leave it out")
