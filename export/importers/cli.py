@@ -124,6 +124,8 @@ def _publish(args: argparse.Namespace, found: Found, plan: Plan) -> Outcome:
     store = Store(find_root(args.store, os.environ))
     try:
         with report.show_progress(make_console(), name) as progress:
+            for note in plan.notes if args.json else ():  # else the plan, which was printed, has them
+                progress(f"{report.NOTE}: {note}")
             for version in publish_import(args.source, found, plan, store, progress):
                 versions.append((version, version.read_manifest()))  # noqa: PERF401  # kept even if a later one fails
     except (NotPublished, StoreError, OSError) as refusal:

@@ -43,8 +43,6 @@ def publish_import(
 ) -> Iterator[ModelVersion]:
     """Prove and publish what was planned. Raises NotPublished, and what ``Store.publish`` raises."""
     description = plan.description
-    for note in plan.notes:
-        progress(f"note: {note}")
     reader = Reader(description.name, found.model.graph, description.image, description.table)
     samples = None
     if plan.get("samples") is not None:
