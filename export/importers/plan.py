@@ -14,7 +14,7 @@ from export.errors import SpecError
 from export.importers.changes.change import Change
 from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FixDefaults
-from export.importers.facts import Fact, Facts, Ledger
+from export.importers.facts import Fact, Facts, Ledger, value_of
 from export.importers.labels import find_twice, read_labels
 from export.importers.options import list_paths
 from export.importers.planning.detection import plan_detection
@@ -54,7 +54,7 @@ class Plan:
 
     def get(self, path: str) -> Any:
         """The value of a fact; None if there is none."""
-        return self.facts[path].value if path in self.facts else None
+        return value_of(self.facts, path)
 
 
 def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
