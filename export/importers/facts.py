@@ -54,10 +54,9 @@ class Ledger:
         """Use a fact that follows from the graph, unless somebody says it. Returns the value that counts."""
         return self.facts.setdefault(path, Fact(value, origin)).value
 
-    def replace(self, path: str, value: Any) -> Any:
+    def replace(self, path: str, value: Any) -> None:
         """Write a fact otherwise: a file name becomes what the file says."""
         self.facts[path] = self.facts[path]._replace(value=value)
-        return value
 
     def guess(self, path: str, value: Any, why: str) -> Any:
         """Use a guess, unless somebody says it. Returns the value that counts."""

@@ -80,7 +80,7 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     draft.drop_outputs()
     ledger.check_complete(draft.name, (*found.notes, *draft.notes))
     refuse_unused(draft, said)
-    description = _describe(draft, found)
+    description = _describe(draft)
     _check(draft, description)
     return Plan(
         kind=found.kind,
@@ -144,16 +144,19 @@ def _fix_defaults(draft: Draft) -> None:
         draft.inputs = [tensor for tensor in draft.inputs if not tensor.optional]
 
 
-def _describe(draft: Draft, found: Found) -> ModelDescription:
+def _describe(draft: Draft) -> ModelDescription:
     ledger = draft.ledger
-    said = {field: ledger.get(field) for field in ("name", "task", "licence", "data")}
-    labels = ledger.get("labels") or ()
-    try:
-        batching = Batching(max_rows=ledger.get("max_rows"))
-    except ValidationError as error:
-        raise SpecError(f"{draft.name}: {describe(error)}") from None
-    fields = {"labels": labels, "description": ledger.get("description") or "", "batching": batching}
-    return ModelDescription(**{**said, **fields, **draft.fields, **found.more})
+    return ModelDescription(
+        name=draft.name,
+        task=ledger.get("task"),
+        labels=ledger.get("labels") or (),
+        batching=draft.make(Batching, "batching", max_rows=ledger.get("max_rows")),
+        licence=ledger.get("licence"),
+        description=ledger.get("description") or "",
+        data=ledger.get("data"),
+        **draft.fields,
+        **draft.found.more,
+    )
 
 
 def _check(draft: Draft, description: ModelDescription) -> None:
