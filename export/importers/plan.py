@@ -66,12 +66,11 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     ledger = Ledger.merge([*layers, found.facts])
     if ledger.get("name") is None:
         raise SpecError("the model has no name: give --name")
-    draft = Draft(ledger, found)
-    said = {path for layer in layers for path in layer}
+    draft = Draft(ledger, found, frozenset(path for layer in layers for path in layer))
     _plan_task(draft)
-    refuse_other_tasks(draft, said)
+    refuse_other_tasks(draft)
     _fix_defaults(draft)
-    _read_labels(draft, "labels" in said)
+    _read_labels(draft)
     plan_picture(draft)
     task = ledger.get("task")
     if task in _TASKS:
@@ -79,7 +78,7 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     _refuse_changes(draft)
     draft.drop_outputs()
     ledger.check_complete(draft.name, (*found.notes, *draft.notes))
-    refuse_unused(draft, said)
+    refuse_unused(draft)
     description = _describe(draft)
     _check(draft, description)
     return Plan(
@@ -110,7 +109,7 @@ def _plan_task(draft: Draft) -> None:
         ledger.guess("task", "tensors", "nothing says what the model is for; --task says it")
 
 
-def _read_labels(draft: Draft, are_said: bool) -> None:
+def _read_labels(draft: Draft) -> None:
     """Read a file of labels. Labels that occur twice are an error of a person; of a source they are noted."""
     ledger = draft.ledger
     if isinstance(given := ledger.get("labels"), str):
@@ -119,7 +118,7 @@ def _read_labels(draft: Draft, are_said: bool) -> None:
     if not twice:
         return
     where = f"{ledger.origin('labels')}: the label {twice[0]!r} occurs more than once"
-    if are_said:
+    if "labels" in draft.said:
         raise SpecError(f"{draft.name}: {where}: expected a name of its own for each label, so that callers can tell")
     draft.notes.append(f"{where}: callers cannot tell which is meant; --labels gives other names")
 

@@ -27,6 +27,8 @@ class Draft:
 
     ledger: Ledger
     found: Found
+    said: frozenset[str]
+    """The paths of the facts that a person gives."""
     fields: dict[str, Any] = field(default_factory=dict)
     """Of the description."""
     changes: list[Change] = field(default_factory=list)

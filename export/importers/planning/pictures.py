@@ -193,13 +193,12 @@ def _find_size(draft: Draft, declared: Sequence[int | str], asked: list[str]) ->
 
 def _drop_limits(draft: Draft) -> None:
     """Forget limits of the source that are for pictures of any size. Those that a person gives are an error later."""
-    facts = draft.ledger.facts
     limits = ["picture.longest", "picture.multiple"]
     if draft.ledger.get("picture.resize") != "crop":
         limits.append("picture.shortest")
     for path in limits:
-        if path in facts and not facts[path].origin.startswith("--"):
-            del facts[path]
+        if path not in draft.said:
+            draft.ledger.facts.pop(path, None)
 
 
 def _find_numbers(draft: Draft, tensor: Tensor, asked: list[str]) -> tuple[Any, Any]:
