@@ -89,13 +89,10 @@ def _ask_form(draft: Draft, boxes: Tensor | None) -> None:
     ledger = draft.ledger
     if boxes is None:
         return
-    missing = [path for path in ("boxes.format", "boxes.units") if ledger.get(path) is None]
+    flags = {"boxes.format": "--box-format ltrb, cxcywh or ltwh", "boxes.units": "--box-units pixels or fractions"}
+    missing = [flag for path, flag in flags.items() if ledger.get(path) is None]
     if missing:
-        flags = {
-            "boxes.format": "--box-format ltrb, cxcywh or ltwh",
-            "boxes.units": "--box-units pixels or fractions",
-        }
-        ledger.ask(f"what the numbers of {boxes.name!r} are: give {', '.join(flags[path] for path in missing)}")
+        ledger.ask(f"what the numbers of {boxes.name!r} are: give {', '.join(missing)}")
 
 
 def _add_batch(
@@ -128,15 +125,15 @@ def _plan_scores(draft: Draft, scores: Tensor, classes: Tensor | None) -> tuple[
     background = _find_background(draft, scores, count)
     if background is None:
         return scores, classes
-    *outer, size = scores.shape
-    is_open = len(scores.shape) == 3 and not isinstance(size, int)  # then the change declares and checks it
+    has_labels = len(scores.shape) == 3
+    is_open = has_labels and not isinstance(scores.shape[2], int)  # then the change declares and checks it
     if ledger.get("activation") != "none" or background != "none" or is_open:
-        width = count if is_open else size - 1 if background != "none" and isinstance(size, int) else size
-        made = resize(scores, draft.choose_name("scores"), [*outer, width])
+        shape = [*scores.shape[:2], count] if has_labels else scores.shape
+        made = resize(scores, draft.choose_name("scores"), shape)
         change = LabelScores(scores.name, made.name, ledger.get("activation"), background, count if is_open else None)
         draft.change(change, scores.name, made)
         scores = made
-    if len(scores.shape) == 3 and ledger.get("activation") == "softmax" and count > 1:
+    if has_labels and ledger.get("activation") == "softmax" and count > 1:
         return pick_labels(draft, scores, "best_scores")
     if count == 1:
         return scores, None
