@@ -4,10 +4,18 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from export.errors import SpecError
-from export.importers.changes.boxes import Background, BestLabels, FixCandidates, LabelScores, ToCorners, WholeClasses
+from export.importers.changes.boxes import (
+    Background,
+    BestLabels,
+    FixCandidates,
+    Form,
+    LabelScores,
+    ToCorners,
+    WholeClasses,
+)
 from export.importers.changes.shapes import AddBatchAxis
 from export.importers.flags import show_flag
-from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
+from export.importers.planning.draft import FLOATS, SIDES, Draft, ask_labels, resize, show
 from export.importers.planning.rows import PROBABLE
 from model_store.graph import Tensor
 from model_store.tasks import Detection
@@ -171,14 +179,18 @@ def _find_background(draft: Draft, scores: Tensor, count: int) -> Background | N
 def _plan_form(draft: Draft, boxes: Tensor) -> Tensor:
     ledger = draft.ledger
     form, units = ledger.get("boxes.format"), ledger.get("boxes.units")
-    image = draft.fields.get("image")
-    if (form, units) == ("ltrb", "pixels") or image is None:
+    if (form, units) == ("ltrb", "pixels") or "image" not in draft.fields:
         return boxes
     if boxes.datatype not in FLOATS:
         raise SpecError(f"{draft.name}: output {show([boxes])}: expected floats")
-    made = resize(boxes, draft.choose_name("corners"), boxes.shape)
-    sides = (2, 3) if image.layout == "NCHW" else (1, 2)
-    change = ToCorners(boxes.name, made.name, form, units == "fractions", image.input, sides)
+    return make_corners(draft, boxes, "corners", form, units == "fractions")
+
+
+def make_corners(draft: Draft, boxes: Tensor, name: str, form: Form, fractions: bool) -> Tensor:
+    """Left, top, right and bottom in pixels, an output that is called ``name`` if that is free."""
+    image = draft.fields["image"]
+    made = resize(boxes, draft.choose_name(name), boxes.shape)
+    change = ToCorners(boxes.name, made.name, form, fractions, image.input, SIDES[image.layout])
     draft.change(change, boxes.name, made)
     return made
 

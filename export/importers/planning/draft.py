@@ -19,6 +19,8 @@ from model_store.manifest import describe
 from model_store.strict_model import StrictModel
 
 FLOATS = ("FP16", "FP32", "FP64")
+SIDES = {"NCHW": (2, 3), "NHWC": (1, 2)}
+"""The axes of height and width, by the layout of pictures."""
 
 
 @dataclass
@@ -123,8 +125,11 @@ def ask_labels(draft: Draft, what: str) -> Sequence[str] | None:
 
 def show(tensors: Iterable[Tensor]) -> str:
     """Tensors with their shapes, for messages."""
-    listed = [f"{t.name!r} {t.datatype} [{', '.join(map(str, t.shape))}]" for t in tensors]
-    return "; ".join(listed) or "none"
+    return "; ".join(f"{t.name!r} {t.datatype} {show_shape(t)}" for t in tensors) or "none"
+
+
+def show_shape(tensor: Tensor) -> str:
+    return f"[{', '.join(map(str, tensor.shape))}]"
 
 
 def resize(tensor: Tensor, name: str, shape: Sequence[int | str], datatype: str | None = None) -> Tensor:

@@ -15,11 +15,10 @@ Masks have a second output [batch, n, height, width], the prototypes.
 from dataclasses import dataclass
 
 from export.errors import SpecError
-from export.importers.changes.boxes import ToCorners
 from export.importers.changes.candidates import OPSET, BestCandidates, ColumnsLast, Part, SplitColumns
 from export.importers.changes.change import opset_of
 from export.importers.changes.opset import RaiseOpset
-from export.importers.planning.boxes import describe_boxes, pick_labels
+from export.importers.planning.boxes import describe_boxes, make_corners, pick_labels
 from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
 from model_store.graph import Tensor
 
@@ -62,21 +61,16 @@ def plan_rows(draft: Draft) -> None:
         raise SpecError(_misfit(draft, output, len(labels)))
     first = 6 if kind == "end2end" else layout.scores + len(labels)
     parts, points, coefficients = _plan_rest(draft, output, prototypes, first, size, len(labels))
-    image = draft.fields.get("image")
-    if ledger.missing or image is None:
+    if ledger.missing or "image" not in draft.fields:
         return
     add_defaults(draft, layout.overlap, layout.max_detections, layout.origin)
     require_opset(draft)
     if kind == "end2end":
         boxes, scores, classes = _split_final(draft, output, parts, len(labels))
     else:
-        sides = (2, 3) if image.layout == "NCHW" else (1, 2)
         rows = _order(draft, output, layout, len(labels))
         boxes, scores, classes = _split(draft, rows, layout, parts, len(labels))
-        corners = resize(boxes, draft.choose_name("boxes"), boxes.shape)
-        change = ToCorners(boxes.name, corners.name, "cxcywh", kind == "rtdetr", image.input, sides)
-        draft.change(change, boxes.name, corners)
-        boxes = corners
+        boxes = make_corners(draft, boxes, "boxes", "cxcywh", kind == "rtdetr")
     made = {
         "boxes": boxes.name,
         "scores": scores.name,

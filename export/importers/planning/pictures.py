@@ -6,7 +6,7 @@ from typing import Any
 from export.errors import SpecError
 from export.importers.changes.change import apply_all
 from export.importers.changes.shapes import FreeSizes
-from export.importers.planning.draft import FLOATS, Draft, show
+from export.importers.planning.draft import FLOATS, SIDES, Draft, show, show_shape
 from export.importers.sources.onnx_file import describe_onnx
 from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
@@ -31,12 +31,12 @@ def plan_picture(draft: Draft) -> None:
     tensor = _find_input(draft)
     if tensor is None:
         return
-    ledger.add("rows", "pictures", f"the graph: input {tensor.name!r} is {_shape(tensor)}")
+    ledger.add("rows", "pictures", f"the graph: input {tensor.name!r} is {show_shape(tensor)}")
     ledger.add("picture.input", tensor.name, "the graph: its only input that can be a picture")
     layout, channels = _find_layout(draft, tensor)
     if layout is None:
         return
-    sides = (2, 3) if layout == "NCHW" else (1, 2)
+    sides = SIDES[layout]
     tensor = _free_sizes(draft, tensor, sides)
     asked: list[str] = []
     size = _find_size(draft, [tensor.shape[axis] for axis in sides], asked)
@@ -44,8 +44,8 @@ def plan_picture(draft: Draft) -> None:
     order = _find_order(draft, channels, asked)
     if asked:
         ledger.ask(
-            f"nothing says how a picture becomes the input {tensor.name!r} {_shape(tensor)}: give {', '.join(asked)}, "
-            f"as in training ({_KNOWN}); or --rows numbers if callers send no pictures"
+            f"nothing says how a picture becomes the input {tensor.name!r} {show_shape(tensor)}: "
+            f"give {', '.join(asked)}, as in training ({_KNOWN}); or --rows numbers if callers send no pictures"
         )
         return
     ledger.guess("picture.interpolation", "bilinear", "most models are trained so")
@@ -85,11 +85,7 @@ def _free_tensor(draft: Draft) -> None:
     tensor = _find_input(draft)
     layout = _find_layout(draft, tensor)[0] if tensor is not None else None
     if tensor is not None and layout is not None:
-        _free_sizes(draft, tensor, (2, 3) if layout == "NCHW" else (1, 2))
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"[{', '.join(map(str, tensor.shape))}]"
+        _free_sizes(draft, tensor, SIDES[layout])
 
 
 def _find_input(draft: Draft) -> Tensor | None:
@@ -124,12 +120,12 @@ def _find_layout(draft: Draft, tensor: Tensor) -> tuple[str | None, int]:
     """Layout and channels; None if they must be asked for."""
     ledger = draft.ledger
     first, last = tensor.shape[1] in (1, 3), tensor.shape[3] in (1, 3)
-    origin = f"the graph: input {tensor.name!r} is {_shape(tensor)}"
+    origin = f"the graph: input {tensor.name!r} is {show_shape(tensor)}"
     if first != last:
         ledger.add("picture.layout", "NCHW" if first else "NHWC", origin)
     layout = ledger.get("picture.layout")
     if layout is None:
-        ledger.ask(f"which axis of {tensor.name!r} {_shape(tensor)} has the channels: give --layout and --channels")
+        ledger.ask(f"which axis of {tensor.name!r} {show_shape(tensor)} has the channels: give --layout and --channels")
         return None, 0
     declared = tensor.shape[1 if layout == "NCHW" else 3]
     if isinstance(declared, int):

@@ -6,7 +6,7 @@ from math import prod
 from export.errors import SpecError
 from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FlattenRows, PoolPlaces
-from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
+from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show, show_shape
 from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
 from model_store.tasks import Classes, Embedding, Regression, Segmentation
@@ -87,7 +87,7 @@ def _choose(draft: Draft, what: str, fits: Callable[[Tensor], bool]) -> Tensor |
 
 def _differ(draft: Draft, output: Tensor, count: int) -> str:
     width = _width(output)
-    where = f"{draft.name}: output {output.name!r} [{', '.join(map(str, output.shape))}]"
+    where = f"{draft.name}: output {output.name!r} {show_shape(output)}"
     if width is None:
         return f"{where}: expected [batch, {count}], a score for each of the {count} labels"
     advice = "name each of them"
@@ -137,7 +137,7 @@ def plan_vectors(draft: Draft) -> None:
         pooling = ledger.get("vectors.pooling")
         if pooling not in ("first", "mean"):
             ledger.ask(
-                f"how {output.name!r} [{', '.join(map(str, output.shape))}], a vector for each place, becomes one "
+                f"how {output.name!r} {show_shape(output)}, a vector for each place, becomes one "
                 "vector: give --pooling first (such as a class token) or mean, or another output"
             )
             return
