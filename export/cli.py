@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -27,6 +27,7 @@ from export.summary import Outcome, as_record, print_table
 from export.zoo import RECIPES, load_recipe
 from model_store import DEFAULT_ROOT, Store, StoreError
 from model_store.errors import first_line
+from model_store.store import ModelVersion
 
 STORE_VARIABLE = "SLUICE_STORE"
 FAILED, MISUSED = 1, 2
@@ -130,11 +131,17 @@ def _export(args: argparse.Namespace) -> int:
 def _publish_one(
     name: str, store: Store, make: Callable[[Progress], ExportSpec | OnnxSpec], precisions: Sequence[Precision]
 ) -> Outcome:
+    once = list(dict.fromkeys(precisions))
+    return show_publication(name, lambda progress: publish_each(make(progress), store, progress, once))
+
+
+def show_publication(name: str, publish: Callable[[Progress], Iterator[ModelVersion]]) -> Outcome:
+    """Publish one model and show its progress. What it is refused for is a part of the outcome."""
     began, versions = time.monotonic(), []
     error, missed = None, None
     try:
         with report.show_progress(make_console(), name) as progress:
-            for version in publish_each(make(progress), store, progress, list(dict.fromkeys(precisions))):
+            for version in publish(progress):
                 versions.append((version, version.read_manifest()))  # noqa: PERF401  # kept even if a later one fails
     except (NotPublished, StoreError, OSError) as refusal:
         error, missed = str(refusal), refusal.quality if isinstance(refusal, QualityError) else None

@@ -7,8 +7,7 @@ import argparse
 import json
 import os
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from export import report
-from export.cli import find_root, finish, guard, make_console
-from export.errors import NotPublished, QualityError
+from export.cli import find_root, finish, guard, make_console, show_publication
+from export.errors import NotPublished
 from export.importers.facts import Fact
 from export.importers.flags import FLAGS, show_flag
 from export.importers.importing import plan_import, publish_import
@@ -28,11 +26,14 @@ from export.importers.options import check
 from export.importers.plan import Plan
 from export.importers.planning.draft import show
 from export.importers.sources.source import Found, OnnxModel
+from export.report import NOTE
 from export.source import Misuse
+from export.spec import Progress
 from export.summary import Outcome
 from model_store import Store, StoreError
 from model_store.graphs.batch import has_single_rows
 from model_store.manifest import reword
+from model_store.store import ModelVersion
 
 _MOST_SHOWN = 60
 _GROUPS = {
@@ -47,11 +48,11 @@ _GROUPS = {
 def import_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``sluice import``."""
     parser.description = (
-        "Publish a model of another tool: an ONNX file (also of Ultralytics), a Triton model folder, or a local folder "
-        "of Hugging Face or timm. What the source does not say is said by options, or by a model.toml beside the file. "
-        "See docs/import.md."
+        "Publish a model of another tool: an ONNX file (also of Ultralytics), a Triton model folder, a local folder of "
+        "Hugging Face or timm, or a fitted estimator of scikit-learn. What the source does not say is said by options, "
+        "or by a model.toml beside the file. See docs/import.md."
     )
-    parser.add_argument("source", metavar="SOURCE", type=Path, help="a file or a folder")
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="a file or a folder, or FILE.py:NAME")
     parser.add_argument("--dry-run", action="store_true", help="show the plan, and where each fact is from; no writing")
     groups = {name: parser.add_argument_group(title) for name, title in _GROUPS.items()}
     for path, flag in FLAGS.items():
@@ -119,16 +120,14 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _publish(args: argparse.Namespace, found: Found, plan: Plan) -> Outcome:
-    name, began, versions = plan.description.name, time.monotonic(), []
-    text, missed = None, None
     store = Store(find_root(args.store, os.environ))
-    try:
-        with report.show_progress(make_console(), name) as progress:
-            for version in publish_import(args.source, found, plan, store, progress):
-                versions.append((version, version.read_manifest()))  # noqa: PERF401  # kept even if a later one fails
-    except (NotPublished, StoreError, OSError) as refusal:
-        text, missed = str(refusal), refusal.quality if isinstance(refusal, QualityError) else None
-    return Outcome(name, tuple(versions), text, missed, time.monotonic() - began)
+
+    def publish(progress: Progress) -> Iterator[ModelVersion]:
+        for note in plan.notes if args.json else ():  # else the plan, which was printed, has them
+            progress(f"{NOTE}: {note}")
+        yield from publish_import(args.source, found, plan, store, progress)
+
+    return show_publication(plan.description.name, publish)
 
 
 def print_plan(console: Console, plan: Plan, changes: list[str]) -> None:

@@ -23,6 +23,11 @@ Facts = Mapping[str, Fact]
 """Facts by the path of their field in ``options.Options``, such as ``picture.mean``."""
 
 
+def value_of(facts: Facts, path: str) -> Any:
+    """The value of a fact; None if nobody says it."""
+    return facts[path].value if path in facts else None
+
+
 @dataclass
 class Ledger:
     """The facts of one import, while they are gathered."""
@@ -40,7 +45,7 @@ class Ledger:
 
     def get(self, path: str) -> Any:
         """The value of a fact; None if nobody says it."""
-        return self.facts[path].value if path in self.facts else None
+        return value_of(self.facts, path)
 
     def origin(self, path: str) -> str:
         return self.facts[path].origin
@@ -49,10 +54,9 @@ class Ledger:
         """Use a fact that follows from the graph, unless somebody says it. Returns the value that counts."""
         return self.facts.setdefault(path, Fact(value, origin)).value
 
-    def replace(self, path: str, value: Any) -> Any:
+    def replace(self, path: str, value: Any) -> None:
         """Write a fact otherwise: a file name becomes what the file says."""
         self.facts[path] = self.facts[path]._replace(value=value)
-        return value
 
     def guess(self, path: str, value: Any, why: str) -> Any:
         """Use a guess, unless somebody says it. Returns the value that counts."""

@@ -1,9 +1,7 @@
 """``sluice import``: read the source, plan, change the graph, prove it, and publish."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,8 +19,7 @@ from export.onnx_files.publish import publish_content
 from export.onnx_files.spec import OnnxSpec
 from export.publish import publish_each
 from export.spec import Progress
-from export.spec.description import ModelDescription
-from model_store.manifest import Quality
+from model_store.manifest import Parity, Quality
 from model_store.store import ModelVersion, Store
 
 GOLDEN_ROWS = 8
@@ -46,19 +43,17 @@ def publish_import(
 ) -> Iterator[ModelVersion]:
     """Prove and publish what was planned. Raises NotPublished, and what ``Store.publish`` raises."""
     description = plan.description
-    for note in plan.notes:
-        progress(f"note: {note}")
     reader = Reader(description.name, found.model.graph, description.image, description.table)
     samples = None
     if plan.get("samples") is not None:
         progress("samples")
         samples = reader.read_samples(Path(plan.get("samples")))
+    measure = _measurer(plan, reader)
     if isinstance(found.model, TorchModel):
-        measure = _measurer(plan, reader)
         publication = Publication(description=description, samples=samples, quality=measure, golden_rows=GOLDEN_ROWS)
         yield from publish_each(found.model.make_spec(publication), store, progress)
-        return
-    yield _publish_onnx(path, found.model, plan, reader, samples, store, progress)
+    else:
+        yield _publish_onnx(path, found.model, plan, samples, measure, store, progress)
 
 
 def _measurer(plan: Plan, reader: Reader) -> Callable[..., Quality] | None:
@@ -74,35 +69,35 @@ def _publish_onnx(
     path: Path,
     model: OnnxModel,
     plan: Plan,
-    reader: Reader,
-    samples: Mapping[str, np.ndarray] | None,
+    samples: Arrays | None,
+    measure: Callable[..., Quality] | None,
     store: Store,
     progress: Progress,
 ) -> ModelVersion:
     description = plan.description
-    content, parity = model.content, None
-    made_up = None
-    if samples is None and description.image is not None:
-        made_up = _make_rows(model, plan)
+    content, parity, quality = model.content, None, None
     if plan.changes or model.original is not None:
         progress("changing the graph")
         content = apply_all(content, plan.changes)
         progress("proof against the original")
-        # An original of fixed size runs at that size only, which need not be that of the samples.
-        frees = any(isinstance(change, FreeSizes) for change in plan.changes)
-        rows = samples if samples is not None and not frees else made_up or _make_rows(model, plan)
-        origin = "made-up rows" if rows is not samples else "samples"
-        parity = prove_changes(description.name, model, content, plan.changes, rows, origin)
-    quality = None
-    if (measure := _measurer(plan, reader)) is not None:
+        parity = _prove(model, plan, content, samples)
+    if measure is not None:
         progress("quality")
         quality = measure(_predictor(description.name, content, model.external))
-    own: dict[str, Any] = {f.name: getattr(description, f.name) for f in fields(ModelDescription)}
-    spec = OnnxSpec(**own, file=path, samples=samples, quality=quality, golden_rows=GOLDEN_ROWS)
+    spec = OnnxSpec(**description.as_fields(), file=path, samples=samples, quality=quality, golden_rows=GOLDEN_ROWS)
+    made_up = _make_rows(model, plan) if samples is None and description.image is not None else None
     return publish_content(spec, content, model.external, store, progress, parity, made_up)
 
 
-def _make_rows(model: OnnxModel, plan: Plan) -> Mapping[str, np.ndarray]:
+def _prove(model: OnnxModel, plan: Plan, content: bytes, samples: Arrays | None) -> Parity:
+    rows, origin = samples, "samples"
+    # An original of fixed size runs at that size only, which need not be that of the samples.
+    if rows is None or any(isinstance(change, FreeSizes) for change in plan.changes):
+        rows, origin = _make_rows(model, plan), "made-up rows"
+    return prove_changes(plan.description.name, model, content, plan.changes, rows, origin)
+
+
+def _make_rows(model: OnnxModel, plan: Plan) -> Arrays:
     """Made-up rows of the sizes that the original takes, for the inputs that remain."""
     kept = {tensor.name for tensor in plan.inputs}
     made = make_rows(model.graph, plan.description.image)

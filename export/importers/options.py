@@ -5,9 +5,9 @@ import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from export.errors import SpecError
 from export.importers.facts import Fact, Facts
@@ -146,7 +146,7 @@ class Options(StrictModel):
     activation: Activation | None = None
     """What makes probabilities of the output's scores."""
     multi_label: bool | None = None
-    threshold: Annotated[Number, Field()] | None = None
+    threshold: Number | None = None
     ignored: str | None = None
     """The label of what is nothing, in masks."""
     max_rows: Count | None = None
@@ -170,17 +170,6 @@ def list_paths(model: type[BaseModel] = Options, prefix: str = "") -> Iterator[s
             yield from list_paths(inner, f"{name}.")
         else:
             yield prefix + name
-
-
-def list_choices(path: str) -> tuple[str, ...]:
-    """The texts that a field may be; none if it is no choice."""
-    model: type[BaseModel] = Options
-    *groups, name = path.split(".")
-    for group in groups:
-        model = type(model.model_fields[group].default)
-    kinds = get_args(model.model_fields[name].annotation)
-    found = next((get_args(kind) for kind in kinds if get_args(kind)), ())
-    return tuple(str(value) for value in found) if all(isinstance(v, str | int) for v in found) else ()
 
 
 def flatten(options: Options) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from export.errors import SpecError
 from export.importers.changes.change import Change
 from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FixDefaults
-from export.importers.facts import Fact, Facts, Ledger
-from export.importers.flags import show_flag
+from export.importers.facts import Fact, Facts, Ledger, value_of
 from export.importers.labels import find_twice, read_labels
 from export.importers.options import list_paths
 from export.importers.planning.detection import plan_detection
@@ -55,7 +54,7 @@ class Plan:
 
     def get(self, path: str) -> Any:
         """The value of a fact; None if there is none."""
-        return self.facts[path].value if path in self.facts else None
+        return value_of(self.facts, path)
 
 
 def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
@@ -66,13 +65,12 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     """
     ledger = Ledger.merge([*layers, found.facts])
     if ledger.get("name") is None:
-        raise SpecError(f"the model has no name: give {show_flag('name')}")
-    draft = Draft(ledger, found)
-    said = {path for layer in layers for path in layer}
+        raise SpecError("the model has no name: give --name")
+    draft = Draft(ledger, found, frozenset(path for layer in layers for path in layer))
     _plan_task(draft)
-    refuse_other_tasks(draft, said)
+    refuse_other_tasks(draft)
     _fix_defaults(draft)
-    _read_labels(draft, "labels" in said)
+    _read_labels(draft)
     plan_picture(draft)
     task = ledger.get("task")
     if task in _TASKS:
@@ -80,8 +78,8 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     _refuse_changes(draft)
     draft.drop_outputs()
     ledger.check_complete(draft.name, (*found.notes, *draft.notes))
-    refuse_unused(draft, said)
-    description = _describe(draft, found)
+    refuse_unused(draft)
+    description = _describe(draft)
     _check(draft, description)
     return Plan(
         kind=found.kind,
@@ -108,10 +106,10 @@ def _plan_task(draft: Draft) -> None:
     elif ledger.get("labels") is not None:
         ledger.guess("task", "classify", "labels are given")
     else:
-        ledger.guess("task", "tensors", f"nothing says what the model is for; {show_flag('task')} says it")
+        ledger.guess("task", "tensors", "nothing says what the model is for; --task says it")
 
 
-def _read_labels(draft: Draft, are_said: bool) -> None:
+def _read_labels(draft: Draft) -> None:
     """Read a file of labels. Labels that occur twice are an error of a person; of a source they are noted."""
     ledger = draft.ledger
     if isinstance(given := ledger.get("labels"), str):
@@ -120,9 +118,9 @@ def _read_labels(draft: Draft, are_said: bool) -> None:
     if not twice:
         return
     where = f"{ledger.origin('labels')}: the label {twice[0]!r} occurs more than once"
-    if are_said:
+    if "labels" in draft.said:
         raise SpecError(f"{draft.name}: {where}: expected a name of its own for each label, so that callers can tell")
-    draft.notes.append(f"{where}: callers cannot tell which is meant; {show_flag('labels')} gives other names")
+    draft.notes.append(f"{where}: callers cannot tell which is meant; --labels gives other names")
 
 
 def _refuse_changes(draft: Draft) -> None:
@@ -145,16 +143,19 @@ def _fix_defaults(draft: Draft) -> None:
         draft.inputs = [tensor for tensor in draft.inputs if not tensor.optional]
 
 
-def _describe(draft: Draft, found: Found) -> ModelDescription:
+def _describe(draft: Draft) -> ModelDescription:
     ledger = draft.ledger
-    said = {field: ledger.get(field) for field in ("name", "task", "licence", "data")}
-    labels = ledger.get("labels") or ()
-    try:
-        batching = Batching(max_rows=ledger.get("max_rows"))
-    except ValidationError as error:
-        raise SpecError(f"{draft.name}: {describe(error)}") from None
-    fields = {"labels": labels, "description": ledger.get("description") or "", "batching": batching}
-    return ModelDescription(**{**said, **fields, **draft.fields, **found.more})
+    return ModelDescription(
+        name=draft.name,
+        task=ledger.get("task"),
+        labels=ledger.get("labels") or (),
+        batching=draft.make(Batching, "batching", max_rows=ledger.get("max_rows")),
+        licence=ledger.get("licence"),
+        description=ledger.get("description") or "",
+        data=ledger.get("data"),
+        **draft.fields,
+        **draft.found.more,
+    )
 
 
 def _check(draft: Draft, description: ModelDescription) -> None:

@@ -12,7 +12,7 @@ from export.importers.cells import convert, read_cells
 from export.importers.tables import fill_inputs
 from model_store.datatypes import DATATYPES
 from model_store.errors import PictureTooLarge, StoreError, UnreadablePicture
-from model_store.graph import Graph
+from model_store.graph import Graph, Tensor
 from model_store.pictures.reading import read_picture
 from model_store.tasks import Image, Table
 
@@ -43,7 +43,7 @@ class Reader:
             files = list_pictures(path)
             if not files:
                 raise SpecError(f"samples {path}: expected pictures ({', '.join(PICTURES)}), the folder has none")
-            return self._read_pictures(spread(files, MOST_SAMPLES))
+            return self._read_first_size(spread(files, MOST_SAMPLES))
         if path.suffix.lower() in _TABLES:
             return self.read_table(path, MOST_SAMPLES)[0]
         raise SpecError(f"samples {path}: expected a folder of pictures, or a file .npz, .parquet or .csv")
@@ -64,33 +64,30 @@ class Reader:
 
     def read_pictures(self, files: Sequence[Path]) -> dict[str, np.ndarray]:
         """The rows of pictures of one size. Raises ExportError, which names the file."""
-        image = self._expect_image()
-        rows = [self._read_one(file, image) for file in files]
+        name, rows = self._read_files(files)
         shapes = {row.shape for row in rows}
         if len(shapes) > 1:
             raise ExportError(f"{self.name}: expected pictures of one size, because the model takes any: got {shapes}")
-        return {image.input: np.stack(rows)}
+        return {name: np.stack(rows)}
 
-    def _read_pictures(self, files: Sequence[Path]) -> dict[str, np.ndarray]:
+    def _read_first_size(self, files: Sequence[Path]) -> dict[str, np.ndarray]:
         """As many pictures as have the size of the first one."""
-        image = self._expect_image()
-        rows = [self._read_one(file, image) for file in files]
-        return {image.input: np.stack([row for row in rows if row.shape == rows[0].shape])}
+        name, rows = self._read_files(files)
+        return {name: np.stack([row for row in rows if row.shape == rows[0].shape])}
 
-    def _expect_image(self) -> Image:
+    def _read_files(self, files: Sequence[Path]) -> tuple[str, list[np.ndarray]]:
+        """The input that takes pictures, and a row for each file."""
         if self.image is None:
             raise SpecError(f"{self.name}: the model takes no pictures: give samples as .npz, .parquet or .csv")
-        return self.image
-
-    def _read_one(self, file: Path, image: Image) -> np.ndarray:
+        name = self.image.input
+        dtype = next(DATATYPES[tensor.datatype].dtype for tensor in self.graph.inputs if tensor.name == name)
         try:
-            return read_picture(file.read_bytes(), image, _MOST_PIXELS, str(file), dtype=self._dtype_of(image.input))[0]
+            rows = [
+                read_picture(file.read_bytes(), self.image, _MOST_PIXELS, str(file), dtype=dtype)[0] for file in files
+            ]
         except (OSError, StoreError, UnreadablePicture, PictureTooLarge) as error:
             raise ExportError(f"{self.name}: {error}") from None
-
-    def _dtype_of(self, name: str) -> np.dtype:
-        """The datatype of an input."""
-        return next(DATATYPES[tensor.datatype].dtype for tensor in self.graph.inputs if tensor.name == name)
+        return name, rows
 
     def _read_arrays(self, path: Path) -> dict[str, np.ndarray]:
         return {name: self._cast(name, array, path) for name, array in _read_npz(path).items()}
@@ -115,23 +112,17 @@ class Reader:
 
     def _fill(self, columns: Mapping[str, Sequence[Any]], path: Path, most: int | None) -> dict[str, np.ndarray]:
         """Inputs as the table says, or from columns of their names, or the only input from all columns in order."""
+        cut = {name: values[:most] for name, values in columns.items()}
         if self.table is not None:
-            cut = {name: values[:most] for name, values in columns.items()}
             return fill_inputs(cut, self.table, self.graph.inputs, path)
         inputs = [tensor for tensor in self.graph.inputs if not tensor.optional]
         if all(tensor.name in columns for tensor in inputs):
-            return {t.name: self._column(t.name, columns[t.name][:most], path) for t in inputs}
+            return {tensor.name: _read_column(cut[tensor.name], tensor, path) for tensor in inputs}
         if len(inputs) == 1 and inputs[0].shape[1:] == (len(columns),):
-            cut = {name: values[:most] for name, values in columns.items()}
             own = [read_cells(values, inputs[0].datatype, f"{path}: column {name!r}") for name, values in cut.items()]
             return {inputs[0].name: np.stack(own, 1)}
         wanted = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in inputs)
         raise SpecError(f"{path}: expected a column for each input ({wanted}), got {', '.join(columns)}")
-
-    def _column(self, name: str, values: Sequence[Any], path: Path) -> np.ndarray:
-        tensor = next(tensor for tensor in self.graph.inputs if tensor.name == name)
-        array = read_cells(values, tensor.datatype, f"{path}: column {name!r}")
-        return array[:, None] if array.ndim == 1 and len(tensor.shape) == 2 else array
 
 
 @dataclass(frozen=True)
@@ -151,6 +142,11 @@ class Rows:
         count = len(next(iter(self.arrays.values())))
         for start in range(0, count, size):
             yield {name: array[start : start + size] for name, array in self.arrays.items()}
+
+
+def _read_column(values: Sequence[Any], tensor: Tensor, path: Path) -> np.ndarray:
+    array = read_cells(values, tensor.datatype, f"{path}: column {tensor.name!r}")
+    return array[:, None] if array.ndim == 1 and len(tensor.shape) == 2 else array
 
 
 def list_pictures(folder: Path) -> list[Path]:

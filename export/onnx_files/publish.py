@@ -68,7 +68,7 @@ def publish_content(
     try:
         content, graph, session, sizes = _analyse(spec, content, external, progress)
         progress("golden samples")
-        samples = made_up if spec.samples is None and made_up is not None else _take_samples(spec, graph, sizes)
+        samples = _take_samples(spec, graph, sizes, made_up)
         rows = min(spec.golden_rows, _count_rows(graph, samples), graph.max_rows or spec.golden_rows)
         inputs = take_rows(samples, rows, _axes(graph))
         golden = GoldenSamples(inputs, _run(spec, session, inputs))
@@ -151,8 +151,10 @@ def _axes(graph: Graph) -> dict[str, int | None]:
     return {tensor.name: tensor.batch_axis for tensor in graph.inputs}
 
 
-def _take_samples(spec: OnnxSpec, graph: Graph, sizes: Mapping[str, int] | None) -> Arrays:
+def _take_samples(spec: OnnxSpec, graph: Graph, sizes: Mapping[str, int] | None, made_up: Arrays | None) -> Arrays:
     """The real samples, or made-up rows."""
+    if spec.samples is None and made_up is not None:
+        return made_up
     if spec.samples is None:
         if sizes is None:
             raise ExportError(f"{spec.name}: it ran on none of the made-up inputs: give samples")

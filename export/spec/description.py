@@ -69,7 +69,11 @@ class ModelDescription:
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     """The parameters of the training, for the record."""
 
+    def as_fields(self) -> dict[str, Any]:
+        """The fields of the description by name, for a spec that extends it."""
+        return {f.name: getattr(self, f.name) for f in fields(ModelDescription)}
+
     def in_manifest(self) -> dict[str, Any]:
         """The fields of a manifest that are those of the description."""
         recorded = ("data", "parameters")
-        return {f.name: getattr(self, f.name) for f in fields(ModelDescription) if f.name not in recorded}
+        return {name: value for name, value in self.as_fields().items() if name not in recorded}

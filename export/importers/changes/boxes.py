@@ -18,6 +18,7 @@ from export.importers.changes.change import (
     find_output,
     free_name,
     opset_of,
+    rename_tensor,
     replace_output,
 )
 from export.importers.changes.classes import sigmoid, softmax
@@ -227,8 +228,8 @@ class FixCandidates:
         for name in (self.boxes, self.classes):
             if name is not None:
                 self._reorder(graph, name, flat)
-        replace_output(graph, self.scores, best, [1, self.count])
-        _rename(graph, best, self.scores)
+        rename_tensor(graph, best, self.scores)
+        replace_output(graph, self.scores, self.scores, [1, self.count])
 
     def _pad(self, graph: onnx.GraphProto, name: str, rank: int, kind: int) -> str:
         """The tensor with ``count`` zeros behind its candidates, on axis 1."""
@@ -240,8 +241,8 @@ class FixCandidates:
         output = find_output(graph, name)
         axes, kind = dims_of(output), output.type.tensor_type.elem_type
         taken = add_node(graph, "Gather", [self._pad(graph, name, len(axes), kind), order], f"{name}_taken", axis=1)
-        replace_output(graph, name, taken, [1, self.count, *axes[2:]])
-        _rename(graph, taken, name)
+        rename_tensor(graph, taken, name)
+        replace_output(graph, name, name, [1, self.count, *axes[2:]])
 
     def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
         kept = dict(outputs)
@@ -252,16 +253,3 @@ class FixCandidates:
             kept[name] = np.zeros((1, self.count, *array.shape[2:]), array.dtype)
             kept[name][0, : len(order)] = array[0, order]
         return kept
-
-
-def _rename(graph: onnx.GraphProto, now: str, wanted: str) -> None:
-    """Give the output ``now`` the name ``wanted``, and what had that name another one."""
-    inner = free_name(graph, f"{wanted}_raw")
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for place, one in enumerate(names):
-                if one in (now, wanted):
-                    names[place] = wanted if one == now else inner
-    for output in graph.output:
-        if output.name == now:
-            output.name = wanted

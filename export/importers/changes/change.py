@@ -90,6 +90,17 @@ def free_name(graph: onnx.GraphProto, wanted: str) -> str:
     return name
 
 
+def rename_tensor(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Let the nodes call a tensor ``new``. What had that name gets another one; inputs and outputs stay as declared."""
+    if old == new:
+        return
+    names = {old: new, new: free_name(graph, f"{new}_inner")}
+    for node in graph.node:
+        for used in (node.input, node.output):
+            for place, name in enumerate(used):
+                used[place] = names.get(name, name)
+
+
 def add_constant(graph: onnx.GraphProto, name: str, value: np.ndarray) -> str:
     """Add a constant and return its name, which begins with ``name``."""
     called = free_name(graph, name)

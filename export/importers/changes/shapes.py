@@ -15,6 +15,7 @@ from export.importers.changes.change import (
     find_output,
     free_name,
     opset_of,
+    rename_tensor,
     replace_output,
 )
 
@@ -94,7 +95,12 @@ class AddBatchAxis:
         graph = model.graph
         for name in self.outputs:
             axes = dims_of(find_output(graph, name))
-            inner = _hide(graph, name)
+            if name in {value.name for value in (*graph.input, *graph.initializer)}:
+                raise ExportError(
+                    f"output {name!r} is an input or a constant itself: expected an output that a node makes"
+                )
+            inner = free_name(graph, f"{name}_inner")
+            rename_tensor(graph, name, inner)
             if opset_of(model) >= 13:
                 front = add_constant(graph, f"{name}_axes", np.array([0]))
                 graph.node.append(onnx.helper.make_node("Unsqueeze", [inner, front], [name]))
@@ -104,19 +110,6 @@ class AddBatchAxis:
 
     def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
         return {name: array[None] if name in self.outputs else array for name, array in outputs.items()}
-
-
-def _hide(graph: onnx.GraphProto, name: str) -> str:
-    """Rename what a node makes, so that another node can make an output of that name. Returns the new name."""
-    if name in {value.name for value in (*graph.input, *graph.initializer)}:
-        raise ExportError(f"output {name!r} is an input or a constant itself: expected an output that a node makes")
-    inner = free_name(graph, f"{name}_inner")
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for place, one in enumerate(names):
-                if one == name:
-                    names[place] = inner
-    return inner
 
 
 @dataclass(frozen=True)

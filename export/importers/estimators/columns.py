@@ -9,17 +9,17 @@ import numpy as np
 
 from export.errors import ExportError
 from export.importers.changes.change import Arrays
-from export.importers.flags import show_flag
+from export.importers.estimators.answers import PROBABILITIES, SCORE, VALUES
+from export.importers.samples import LABEL_COLUMN
 from export.importers.tables import Columns, is_missing, is_text
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.tasks import Column, Table
 
 _INPUT = "x"
-_TAKEN = ("probabilities", "score", "values")
+_TAKEN = (PROBABILITIES, SCORE, VALUES)
 """Names of outputs, which no input may have."""
 _TEXT = "text"
-_LABEL = "label"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,14 +119,13 @@ def _as_float(value: Any) -> float:
 
 def find_features(estimator: Any, samples: Columns | None, path: Path) -> Features:
     """The columns of a fitted estimator. Raises ExportError, which says what to give."""
-    named = {str(name) for name in getattr(estimator, "feature_names_in_", ())}
-    given = {name: values for name, values in (samples or {}).items() if name != _LABEL or name in named}
-    if _takes_texts(estimator):
-        name = next(iter(given), _TEXT)
-        if len(given) > 1:
-            name = _TEXT if _TEXT in given else _ask_for_one(path, given)
-        return Features(names=(name,), texts=frozenset([name]), are_apart=True, form="texts")
     names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
+    given = {name: values for name, values in (samples or {}).items() if name != LABEL_COLUMN or name in names}
+    if _takes_texts(estimator):
+        if len(given) > 1 and _TEXT not in given:
+            raise ExportError(f"{path}: expected samples with one column, {_TEXT}, got {', '.join(given)}")
+        name = next(iter(given)) if len(given) == 1 else _TEXT
+        return Features(names=(name,), texts=frozenset([name]), are_apart=True, form="texts")
     count = getattr(estimator, "n_features_in_", len(names) or None)
     if count is None:
         raise ExportError(f"{path}: {type(estimator).__name__} is not fitted: expected n_features_in_: call fit first")
@@ -139,7 +138,7 @@ def find_features(estimator: Any, samples: Columns | None, path: Path) -> Featur
         if _splits_columns(estimator):
             raise ExportError(
                 f"{path}: nothing says which of its columns {', '.join(names)} are texts: give "
-                f"{show_flag('samples')} with a table of some rows, .csv or .parquet"
+                "--samples with a table of some rows, .csv or .parquet"
             )
         return Features(names=names, form=form)
     absent = [name for name in names if name not in given]
@@ -155,10 +154,6 @@ def find_whole(features: Features, samples: Columns) -> frozenset[str]:
     """The columns that hold whole numbers in all samples."""
     numbers = [name for name in features.names if name not in features.texts]
     return frozenset(n for n in numbers if all(isinstance(value, int) for value in samples[n]))
-
-
-def _ask_for_one(path: Path, given: Mapping[str, Any]) -> str:
-    raise ExportError(f"{path}: expected samples with one column, {_TEXT}, got {', '.join(given)}")
 
 
 def _holds_texts(name: str, values: Any, path: Path) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from export.errors import ExportError
-from export.importers.changes.change import add_constant, add_node
+from export.importers.changes.change import add_constant, add_node, rename_tensor
 from export.importers.estimators.answers import PROBABILITIES, SCORE, VALUES, Answers
 from export.importers.estimators.columns import Features, walk
 from export.importers.tables import is_missing
@@ -43,7 +43,7 @@ def convert(estimator: Any, features: Features, answers: Answers, path: Path) ->
             warnings.simplefilter("ignore")
             model = _to_onnx(skl2onnx.to_onnx, _prepare(estimator), initial, answers)
         for given, tensor in zip(model.graph.input, features.list_inputs(), strict=True):
-            _rename(model.graph, given.name, tensor.name)
+            rename_tensor(model.graph, given.name, tensor.name)
             given.name = tensor.name
         _shape_outputs(model, answers, path)
     except ExportError:
@@ -125,7 +125,7 @@ def _shape_outputs(model: onnx.ModelProto, answers: Answers, path: Path) -> None
         made = {PROBABILITIES: (_mark(graph, given[0], list(answers.classes)), answers.width)}
     del graph.output[:]
     for name, (tensor, width) in made.items():
-        _rename(graph, tensor, name)
+        rename_tensor(graph, tensor, name)
         shape: list[str | int | None] = ["batch"] if width is None else ["batch", width]
         graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
     for given_input in graph.input:
@@ -191,17 +191,6 @@ def _reshape(graph: onnx.GraphProto, name: str, shape: list[int]) -> str:
 
 def _cast(graph: onnx.GraphProto, name: str) -> str:
     return add_node(graph, "Cast", [name], f"{name}_float", to=onnx.TensorProto.FLOAT)
-
-
-def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Give a tensor the name of an output. A tensor that has the name already gets another one."""
-    if old == new:
-        return
-    spare = f"{new}_inner"
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for place, name in enumerate(names):
-                names[place] = {old: new, new: spare}.get(name, name)
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:

@@ -4,10 +4,18 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from export.errors import SpecError
-from export.importers.changes.boxes import Background, BestLabels, FixCandidates, LabelScores, ToCorners, WholeClasses
+from export.importers.changes.boxes import (
+    Background,
+    BestLabels,
+    FixCandidates,
+    Form,
+    LabelScores,
+    ToCorners,
+    WholeClasses,
+)
 from export.importers.changes.shapes import AddBatchAxis
 from export.importers.flags import show_flag
-from export.importers.planning.draft import FLOATS, Draft, resize, show
+from export.importers.planning.draft import FLOATS, SIDES, Draft, ask_labels, resize, show
 from export.importers.planning.rows import PROBABLE
 from model_store.graph import Tensor
 from model_store.tasks import Detection
@@ -22,8 +30,7 @@ _MOST_FOUND = 300
 def plan_boxes(draft: Draft) -> None:
     """Which outputs have boxes, scores and labels, and how they become those of the manifest."""
     ledger = draft.ledger
-    if ledger.get("labels") is None:
-        ledger.ask(f"the labels of its boxes, in their order: give {show_flag('labels')} a,b,c or a file")
+    ask_labels(draft, "boxes")
     boxes = _find(draft, "boxes.boxes", _BOXES)
     scores = _find(draft, "boxes.scores", _SCORES)
     classes = _find(draft, "boxes.classes", _CLASSES, required=False)
@@ -44,6 +51,14 @@ def plan_boxes(draft: Draft) -> None:
         scores, classes = _fix_count(draft, boxes, scores, classes)
     draft.answers |= {tensor.name for tensor in (boxes, scores, classes) if tensor is not None}
     describe_boxes(draft, boxes=boxes.name, scores=scores.name, classes=classes.name if classes else None)
+
+
+def pick_labels(draft: Draft, scores: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """The best score of each candidate, an output that is called ``name`` if that is free, and its label."""
+    best = resize(scores, draft.choose_name(name), scores.shape[:2])
+    labels = resize(scores, draft.choose_name("classes"), scores.shape[:2], "INT64")
+    draft.change(BestLabels(scores.name, best.name, labels.name), scores.name, best, labels)
+    return best, labels
 
 
 def describe_boxes(draft: Draft, **outputs: Any) -> None:
@@ -82,13 +97,10 @@ def _ask_form(draft: Draft, boxes: Tensor | None) -> None:
     ledger = draft.ledger
     if boxes is None:
         return
-    missing = [path for path in ("boxes.format", "boxes.units") if ledger.get(path) is None]
+    flags = {"boxes.format": "--box-format ltrb, cxcywh or ltwh", "boxes.units": "--box-units pixels or fractions"}
+    missing = [flag for path, flag in flags.items() if ledger.get(path) is None]
     if missing:
-        flags = {
-            "boxes.format": "--box-format ltrb, cxcywh or ltwh",
-            "boxes.units": "--box-units pixels or fractions",
-        }
-        ledger.ask(f"what the numbers of {boxes.name!r} are: give {', '.join(flags[path] for path in missing)}")
+        ledger.ask(f"what the numbers of {boxes.name!r} are: give {', '.join(missing)}")
 
 
 def _add_batch(
@@ -114,26 +126,23 @@ def _plan_scores(draft: Draft, scores: Tensor, classes: Tensor | None) -> tuple[
             ledger.add("activation", "none", f"the graph: {maker} makes {scores.name!r}")
         else:
             ledger.ask(
-                f"whether {scores.name!r} has scores from 0 to 1: give {show_flag('activation')} none, or softmax or "
-                "sigmoid to have them made"
+                f"whether {scores.name!r} has scores from 0 to 1: give --activation none, or softmax or sigmoid "
+                "to have them made"
             )
             return scores, classes
     background = _find_background(draft, scores, count)
     if background is None:
         return scores, classes
-    *outer, size = scores.shape
-    is_open = len(scores.shape) == 3 and not isinstance(size, int)  # then the change declares and checks it
+    has_labels = len(scores.shape) == 3
+    is_open = has_labels and not isinstance(scores.shape[2], int)  # then the change declares and checks it
     if ledger.get("activation") != "none" or background != "none" or is_open:
-        width = count if is_open else size - 1 if background != "none" and isinstance(size, int) else size
-        made = resize(scores, draft.choose_name("scores"), [*outer, width])
+        shape = [*scores.shape[:2], count] if has_labels else scores.shape
+        made = resize(scores, draft.choose_name("scores"), shape)
         change = LabelScores(scores.name, made.name, ledger.get("activation"), background, count if is_open else None)
         draft.change(change, scores.name, made)
         scores = made
-    if len(scores.shape) == 3 and ledger.get("activation") == "softmax" and count > 1:
-        best = resize(scores, draft.choose_name("best_scores"), scores.shape[:2])
-        labels = resize(scores, draft.choose_name("classes"), scores.shape[:2], "INT64")
-        draft.change(BestLabels(scores.name, best.name, labels.name), scores.name, best, labels)
-        return best, labels
+    if has_labels and ledger.get("activation") == "softmax" and count > 1:
+        return pick_labels(draft, scores, "best_scores")
     if count == 1:
         return scores, None
     if classes is not None and classes.datatype != "INT64":
@@ -155,7 +164,7 @@ def _find_background(draft: Draft, scores: Tensor, count: int) -> Background | N
     elif width == count + 1 and ledger.get("boxes.background") is None:
         ledger.ask(
             f"which of the {width} scores of {scores.name!r} means that there is nothing, since there are {count} "
-            f"labels: give {show_flag('boxes.background')} first or last"
+            "labels: give --background first or last"
         )
         return None
     background = cast(Background, ledger.get("boxes.background") or "none")
@@ -170,14 +179,18 @@ def _find_background(draft: Draft, scores: Tensor, count: int) -> Background | N
 def _plan_form(draft: Draft, boxes: Tensor) -> Tensor:
     ledger = draft.ledger
     form, units = ledger.get("boxes.format"), ledger.get("boxes.units")
-    image = draft.fields.get("image")
-    if (form, units) == ("ltrb", "pixels") or image is None:
+    if (form, units) == ("ltrb", "pixels") or "image" not in draft.fields:
         return boxes
     if boxes.datatype not in FLOATS:
         raise SpecError(f"{draft.name}: output {show([boxes])}: expected floats")
-    made = resize(boxes, draft.choose_name("corners"), boxes.shape)
-    sides = (2, 3) if image.layout == "NCHW" else (1, 2)
-    change = ToCorners(boxes.name, made.name, form, units == "fractions", image.input, sides)
+    return make_corners(draft, boxes, "corners", form, units == "fractions")
+
+
+def make_corners(draft: Draft, boxes: Tensor, name: str, form: Form, fractions: bool) -> Tensor:
+    """Left, top, right and bottom in pixels, an output that is called ``name`` if that is free."""
+    image = draft.fields["image"]
+    made = resize(boxes, draft.choose_name(name), boxes.shape)
+    change = ToCorners(boxes.name, made.name, form, fractions, image.input, SIDES[image.layout])
     draft.change(change, boxes.name, made)
     return made
 
@@ -193,10 +206,8 @@ def _counts_by_content(draft: Draft, boxes: Tensor) -> bool:
 def _fix_count(draft: Draft, boxes: Tensor, scores: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """A fixed number of candidates, for a graph that gives as many as it finds."""
     if len(scores.shape) == 3:
-        best = resize(scores, draft.choose_name("best_scores"), scores.shape[:2])
-        labels = resize(scores, draft.choose_name("classes"), scores.shape[:2], "INT64")
-        draft.change(BestLabels(scores.name, best.name, labels.name), scores.name, best, labels)
-        scores, classes = best, labels if len(draft.ledger.get("labels")) > 1 else None
+        scores, labels = pick_labels(draft, scores, "best_scores")
+        classes = labels if len(draft.ledger.get("labels")) > 1 else None
     most = draft.ledger.get("boxes.max_detections") or _MOST_FOUND
     draft.changes.append(FixCandidates(boxes.name, scores.name, classes.name if classes else None, most))
     return scores, classes

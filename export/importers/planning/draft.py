@@ -12,13 +12,15 @@ from export.errors import SpecError
 from export.importers.changes.change import Change, apply_all
 from export.importers.changes.shapes import KeepOutputs
 from export.importers.facts import Ledger
-from export.importers.sources.onnx_file import describe_onnx, find_maker, has_operator
+from export.importers.sources.onnx_file import describe_onnx
 from export.importers.sources.source import Found, OnnxModel
 from model_store.graph import Tensor
 from model_store.manifest import describe
 from model_store.strict_model import StrictModel
 
 FLOATS = ("FP16", "FP32", "FP64")
+SIDES = {"NCHW": (2, 3), "NHWC": (1, 2)}
+"""The axes of height and width, by the layout of pictures."""
 
 
 @dataclass
@@ -27,6 +29,8 @@ class Draft:
 
     ledger: Ledger
     found: Found
+    said: frozenset[str]
+    """The paths of the facts that a person gives."""
     fields: dict[str, Any] = field(default_factory=dict)
     """Of the description."""
     changes: list[Change] = field(default_factory=list)
@@ -50,12 +54,14 @@ class Draft:
         self.inputs, self.outputs = list(graph.inputs), list(graph.outputs)
 
     @cached_property
-    def _taken(self) -> set[str]:
-        """The names of the graph's tensors."""
-        if not isinstance(self.found.model, OnnxModel):
-            return {tensor.name for tensor in self.found.model.graph.outputs}
-        graph = onnx.load_model_from_string(self.content).graph
-        return {name for node in graph.node for name in node.output} | {value.name for value in graph.initializer}
+    def proto(self) -> onnx.ModelProto:
+        """``content``, read once. It is not changed; a PyTorch model has no node here."""
+        return onnx.load_model_from_string(self.content)
+
+    @cached_property
+    def _makers(self) -> dict[str, onnx.NodeProto]:
+        """The node that makes each tensor."""
+        return {name: node for node in self.proto.graph.node for name in node.output}
 
     @property
     def name(self) -> str:
@@ -85,18 +91,22 @@ class Draft:
 
     def choose_name(self, wanted: str) -> str:
         """``wanted``, or another name if the graph has a tensor of that name, inner ones included."""
-        taken = {tensor.name for tensor in (*self.found.model.graph.inputs, *self.outputs)} | self._taken
+        values = (*self.found.model.graph.inputs, *self.outputs, *self.proto.graph.initializer)
+        taken = {value.name for value in values} | self._makers.keys()
         while wanted in taken:
             wanted += "_made"
         return wanted
 
     def maker(self, output: str) -> str:
-        """The operator that makes an output of the source; "" if unknown."""
-        return find_maker(self.content, output) if self.content else ""
+        """The operator that makes an output, such as ``Softmax``, behind identities and casts; "" if unknown."""
+        node = self._makers.get(output)
+        while node is not None and node.op_type in ("Identity", "Cast", "Dropout") and node.input:
+            node = self._makers.get(node.input[0])
+        return str(node.op_type) if node is not None else ""
 
     def has_operator(self, *kinds: str) -> bool:
-        """Whether the graph of the source has one of these operators."""
-        return bool(self.content) and has_operator(self.content, kinds)
+        """Whether the main graph has one of these operators."""
+        return any(node.op_type in kinds for node in self.proto.graph.node)
 
     def drop_outputs(self) -> None:
         """Leave out what the task does not read, so that it is neither computed nor copied."""
@@ -105,10 +115,21 @@ class Draft:
             self.changes.append(KeepOutputs([t.name for t in self.outputs if t.name in self.answers], extra))
 
 
+def ask_labels(draft: Draft, what: str) -> Sequence[str] | None:
+    """The labels of the model's scores or boxes; None if they are asked for."""
+    labels: Sequence[str] | None = draft.ledger.get("labels")
+    if labels is None:
+        draft.ledger.ask(f"the labels of its {what}, in their order: give --labels a,b,c or a file")
+    return labels
+
+
 def show(tensors: Iterable[Tensor]) -> str:
     """Tensors with their shapes, for messages."""
-    listed = [f"{t.name!r} {t.datatype} [{', '.join(map(str, t.shape))}]" for t in tensors]
-    return "; ".join(listed) or "none"
+    return "; ".join(f"{t.name!r} {t.datatype} {show_shape(t)}" for t in tensors) or "none"
+
+
+def show_shape(tensor: Tensor) -> str:
+    return f"[{', '.join(map(str, tensor.shape))}]"
 
 
 def resize(tensor: Tensor, name: str, shape: Sequence[int | str], datatype: str | None = None) -> Tensor:

@@ -12,8 +12,8 @@ from typing import Literal
 from export.errors import SpecError
 from export.importers.changes.heat_maps import DistancesToBoxes, FacesToBoxes, ReadHeatMap, at_places
 from export.importers.planning.boxes import describe_boxes
-from export.importers.planning.draft import FLOATS, Draft, resize, show
-from export.importers.planning.layouts import add_defaults, ask_labels, require_opset
+from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
+from export.importers.planning.layouts import add_defaults, require_opset
 from model_store.graph import Tensor
 
 _CANDIDATES = {"centerface": 1000, "centernet": 100}
@@ -25,7 +25,7 @@ _POINTS = ("right eye", "left eye", "nose", "right mouth corner", "left mouth co
 def plan_heat_maps(draft: Draft) -> None:
     """Decode one of these layouts. Raises SpecError for outputs that do not fit."""
     kind = draft.ledger.get("boxes.layout")
-    labels = ask_labels(draft)
+    labels = ask_labels(draft, "boxes")
     if labels is None:
         return
     if kind == "centerface":

@@ -12,19 +12,14 @@
 Masks have a second output [batch, n, height, width], the prototypes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import onnx
-
 from export.errors import SpecError
-from export.importers.changes.boxes import BestLabels, ToCorners
 from export.importers.changes.candidates import OPSET, BestCandidates, ColumnsLast, Part, SplitColumns
 from export.importers.changes.change import opset_of
 from export.importers.changes.opset import RaiseOpset
-from export.importers.flags import show_flag
-from export.importers.planning.boxes import describe_boxes
-from export.importers.planning.draft import FLOATS, Draft, resize, show
+from export.importers.planning.boxes import describe_boxes, make_corners, pick_labels
+from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
 from model_store.graph import Tensor
 
 CANDIDATES = 1000
@@ -57,7 +52,7 @@ def plan_rows(draft: Draft) -> None:
     ledger = draft.ledger
     kind = ledger.get("boxes.layout")
     layout = _LAYOUTS[kind]
-    labels = ask_labels(draft)
+    labels = ask_labels(draft, "boxes")
     output, prototypes = find_rows(draft)
     if output is None or labels is None:
         return
@@ -66,21 +61,16 @@ def plan_rows(draft: Draft) -> None:
         raise SpecError(_misfit(draft, output, len(labels)))
     first = 6 if kind == "end2end" else layout.scores + len(labels)
     parts, points, coefficients = _plan_rest(draft, output, prototypes, first, size, len(labels))
-    image = draft.fields.get("image")
-    if ledger.missing or image is None:
+    if ledger.missing or "image" not in draft.fields:
         return
     add_defaults(draft, layout.overlap, layout.max_detections, layout.origin)
     require_opset(draft)
     if kind == "end2end":
         boxes, scores, classes = _split_final(draft, output, parts, len(labels))
     else:
-        sides = (2, 3) if image.layout == "NCHW" else (1, 2)
         rows = _order(draft, output, layout, len(labels))
         boxes, scores, classes = _split(draft, rows, layout, parts, len(labels))
-        corners = resize(boxes, draft.choose_name("boxes"), boxes.shape)
-        change = ToCorners(boxes.name, corners.name, "cxcywh", kind == "rtdetr", image.input, sides)
-        draft.change(change, boxes.name, corners)
-        boxes = corners
+        boxes = make_corners(draft, boxes, "boxes", "cxcywh", kind == "rtdetr")
     made = {
         "boxes": boxes.name,
         "scores": scores.name,
@@ -93,13 +83,6 @@ def plan_rows(draft: Draft) -> None:
     describe_boxes(draft, **made, point_names=ledger.get("boxes.point_names") if points else None)
 
 
-def ask_labels(draft: Draft) -> Sequence[str] | None:
-    labels: Sequence[str] | None = draft.ledger.get("labels")
-    if labels is None:
-        draft.ledger.ask(f"the labels of its boxes, in their order: give {show_flag('labels')} a,b,c or a file")
-    return labels
-
-
 def add_defaults(draft: Draft, overlap: float | str, max_detections: int, origin: str, threshold: float = 0.25) -> None:
     """What counts unless somebody says it."""
     draft.ledger.add("threshold", threshold, origin)
@@ -109,21 +92,20 @@ def add_defaults(draft: Draft, overlap: float | str, max_detections: int, origin
 
 def require_opset(draft: Draft) -> None:
     """Bring an old graph to the operators that the layouts need."""
-    if draft.content and opset_of(onnx.load_model_from_string(draft.content)) < OPSET:
+    if draft.content and opset_of(draft.proto) < OPSET:
         draft.changes.append(RaiseOpset(OPSET))
 
 
 def find_rows(draft: Draft) -> tuple[Tensor | None, Tensor | None]:
     """The output with the candidates, and that with the prototypes of masks; the first is None if it is asked for."""
     said = draft.ledger.get("boxes.boxes")
-    flag = show_flag("boxes.boxes")
     able = [t for t in draft.outputs if len(t.shape) == 3 and t.datatype in FLOATS]
-    found = [draft.find(said, flag)] if said is not None else able
+    found = [draft.find(said, "boxes.boxes")] if said is not None else able
     if len(found) != 1:
-        draft.ledger.ask(f"which output [batch, ..., ...] has the candidates: {show(draft.outputs)}: give {flag}")
+        draft.ledger.ask(f"which output [batch, ..., ...] has the candidates: {show(draft.outputs)}: give --boxes")
         return None, None
     if len(found[0].shape) != 3:
-        raise SpecError(f"{draft.name}: {flag} {said}: expected an output with three axes, got {show(found)}")
+        raise SpecError(f"{draft.name}: --boxes {said}: expected an output with three axes, got {show(found)}")
     masks = [t for t in draft.outputs if len(t.shape) == 4 and t.datatype in FLOATS and isinstance(t.shape[1], int)]
     return found[0], masks[0] if len(masks) == 1 else None
 
@@ -138,8 +120,8 @@ def _misfit(draft: Draft, output: Tensor, labels: int) -> str:
     }
     return (
         f"{draft.name}: layout {kind} ({draft.ledger.origin('boxes.layout')}): expected {forms[kind]}, with points or "
-        f"coefficients of masks behind that, got {show([output])}: expected another {show_flag('boxes.layout')}, or as "
-        f"many {show_flag('labels')} as the graph has"
+        f"coefficients of masks behind that, got {show([output])}: expected another --box-layout, or as many "
+        "--labels as the graph has"
     )
 
 
@@ -159,8 +141,7 @@ def _plan_rest(
         names = ledger.get("boxes.point_names")
         if names is None or rest % len(names) or rest // len(names) not in (2, 3):
             raise SpecError(
-                f"{_misfit(draft, output, labels)}: {rest} more numbers are there: give "
-                f"{show_flag('boxes.point_size')} if they are points"
+                f"{_misfit(draft, output, labels)}: {rest} more numbers are there: give --point-size if they are points"
             )
         each = ledger.add("boxes.point_size", rest // len(names), "the graph, and the number of names")
     if rest % each:
@@ -205,9 +186,7 @@ def _split(
     _change(draft, rows, [*columns, *parts], boxes, scores)
     if labels == 1:
         return boxes, scores, None
-    best = resize(scores, draft.choose_name("scores"), outer)
-    classes = resize(scores, draft.choose_name("classes"), outer, "INT64")
-    draft.change(BestLabels(scores.name, best.name, classes.name), scores.name, best, classes)
+    best, classes = pick_labels(draft, scores, "scores")
     return boxes, best, classes
 
 

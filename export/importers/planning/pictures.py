@@ -6,8 +6,7 @@ from typing import Any
 from export.errors import SpecError
 from export.importers.changes.change import apply_all
 from export.importers.changes.shapes import FreeSizes
-from export.importers.flags import show_flag
-from export.importers.planning.draft import FLOATS, Draft, show
+from export.importers.planning.draft import FLOATS, SIDES, Draft, show, show_shape
 from export.importers.sources.onnx_file import describe_onnx
 from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
@@ -32,12 +31,12 @@ def plan_picture(draft: Draft) -> None:
     tensor = _find_input(draft)
     if tensor is None:
         return
-    ledger.add("rows", "pictures", f"the graph: input {tensor.name!r} is {_shape(tensor)}")
+    ledger.add("rows", "pictures", f"the graph: input {tensor.name!r} is {show_shape(tensor)}")
     ledger.add("picture.input", tensor.name, "the graph: its only input that can be a picture")
     layout, channels = _find_layout(draft, tensor)
     if layout is None:
         return
-    sides = (2, 3) if layout == "NCHW" else (1, 2)
+    sides = SIDES[layout]
     tensor = _free_sizes(draft, tensor, sides)
     asked: list[str] = []
     size = _find_size(draft, [tensor.shape[axis] for axis in sides], asked)
@@ -45,8 +44,8 @@ def plan_picture(draft: Draft) -> None:
     order = _find_order(draft, channels, asked)
     if asked:
         ledger.ask(
-            f"nothing says how a picture becomes the input {tensor.name!r} {_shape(tensor)}: give {', '.join(asked)}, "
-            f"as in training ({_KNOWN}); or {show_flag('rows')} numbers if callers send no pictures"
+            f"nothing says how a picture becomes the input {tensor.name!r} {show_shape(tensor)}: "
+            f"give {', '.join(asked)}, as in training ({_KNOWN}); or --rows numbers if callers send no pictures"
         )
         return
     ledger.guess("picture.interpolation", "bilinear", "most models are trained so")
@@ -86,11 +85,7 @@ def _free_tensor(draft: Draft) -> None:
     tensor = _find_input(draft)
     layout = _find_layout(draft, tensor)[0] if tensor is not None else None
     if tensor is not None and layout is not None:
-        _free_sizes(draft, tensor, (2, 3) if layout == "NCHW" else (1, 2))
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"[{', '.join(map(str, tensor.shape))}]"
+        _free_sizes(draft, tensor, SIDES[layout])
 
 
 def _find_input(draft: Draft) -> Tensor | None:
@@ -101,16 +96,15 @@ def _find_input(draft: Draft) -> Tensor | None:
     if said is not None:
         found = [tensor for tensor in inputs if tensor.name == said]
         if not found or len(found[0].shape) != 4:
-            flag = f"{show_flag('picture.input')} {said}"
-            raise SpecError(f"{draft.name}: {flag}: expected an input with four axes, got {show(inputs)}")
+            raise SpecError(f"{draft.name}: --input {said}: expected an input with four axes, got {show(inputs)}")
         return found[0]
     able = [t for t in inputs if len(t.shape) == 4 and t.datatype in (*FLOATS, "UINT8")]
     if len(inputs) == 1 and len(able) == 1:
         return able[0]
     if able and len(inputs) > 1:
         ledger.ask(
-            f"which input takes the picture: {show(inputs)}: the server fills one input only; say "
-            f"{show_flag('rows')} numbers, or export the model with its other inputs fixed"
+            f"which input takes the picture: {show(inputs)}: the server fills one input only; say --rows "
+            "numbers, or export the model with its other inputs fixed"
         )
     elif task in _NEED or ledger.get("rows") == "pictures":
         raise SpecError(
@@ -126,15 +120,12 @@ def _find_layout(draft: Draft, tensor: Tensor) -> tuple[str | None, int]:
     """Layout and channels; None if they must be asked for."""
     ledger = draft.ledger
     first, last = tensor.shape[1] in (1, 3), tensor.shape[3] in (1, 3)
-    origin = f"the graph: input {tensor.name!r} is {_shape(tensor)}"
+    origin = f"the graph: input {tensor.name!r} is {show_shape(tensor)}"
     if first != last:
         ledger.add("picture.layout", "NCHW" if first else "NHWC", origin)
     layout = ledger.get("picture.layout")
     if layout is None:
-        ledger.ask(
-            f"which axis of {tensor.name!r} {_shape(tensor)} has the channels: give {show_flag('picture.layout')} and "
-            f"{show_flag('picture.channels')}"
-        )
+        ledger.ask(f"which axis of {tensor.name!r} {show_shape(tensor)} has the channels: give --layout and --channels")
         return None, 0
     declared = tensor.shape[1 if layout == "NCHW" else 3]
     if isinstance(declared, int):
@@ -144,12 +135,12 @@ def _find_layout(draft: Draft, tensor: Tensor) -> tuple[str | None, int]:
     channels = ledger.get("picture.channels")
     if isinstance(declared, int) and channels != declared:
         raise SpecError(
-            f"{draft.name}: expected pictures of {declared} channels, which {origin[:9]} takes, got {channels}"
+            f"{draft.name}: expected pictures of {declared} channels, which the graph takes, got {channels}"
         )
     if channels not in (1, 3):
         raise SpecError(
             f"{draft.name}: input {tensor.name!r} has {channels} channels, expected 1 or 3 of a picture: give "
-            f"{show_flag('rows')} numbers if callers send tensors"
+            "--rows numbers if callers send tensors"
         )
     return layout, channels
 
@@ -179,9 +170,7 @@ def _find_size(draft: Draft, declared: Sequence[int | str], asked: list[str]) ->
     said = ledger.get("picture.size")
     if said is None:
         if ledger.get("picture.longest") is None and ledger.get("picture.shortest") is None:
-            asked.append(
-                f"{show_flag('picture.size')}, or {show_flag('picture.longest')} to keep the picture's own size"
-            )
+            asked.append("--size, or --longest to keep the picture's own size")
         ledger.guess("picture.resize", "stretch", "sides are only made multiples")
         return None
     size = (said, said) if isinstance(said, int) else tuple(said)
@@ -189,24 +178,23 @@ def _find_size(draft: Draft, declared: Sequence[int | str], asked: list[str]) ->
         if isinstance(side, int) and side != given:
             raise SpecError(
                 f"{draft.name}: the picture is {size[0]} x {size[1]} ({ledger.origin('picture.size')}), but the graph "
-                f"takes {declared[0]} x {declared[1]}: leave out the size, or give {show_flag('free_sizes')} if the "
-                "graph can take others"
+                f"takes {declared[0]} x {declared[1]}: leave out the size, or give --free-sizes if the graph "
+                "can take others"
             )
     if ledger.get("picture.resize") is None:
-        asked.append(show_flag("picture.resize"))
+        asked.append("--resize")
     _drop_limits(draft)
     return size[0], size[1]
 
 
 def _drop_limits(draft: Draft) -> None:
     """Forget limits of the source that are for pictures of any size. Those that a person gives are an error later."""
-    facts = draft.ledger.facts
     limits = ["picture.longest", "picture.multiple"]
     if draft.ledger.get("picture.resize") != "crop":
         limits.append("picture.shortest")
     for path in limits:
-        if path in facts and not facts[path].origin.startswith("--"):
-            del facts[path]
+        if path not in draft.said:
+            draft.ledger.facts.pop(path, None)
 
 
 def _find_numbers(draft: Draft, tensor: Tensor, asked: list[str]) -> tuple[Any, Any]:
@@ -217,7 +205,7 @@ def _find_numbers(draft: Draft, tensor: Tensor, asked: list[str]) -> tuple[Any, 
         ledger.add("picture.scale", 1.0, f"the graph: input {tensor.name!r} takes levels, UINT8")
     if ledger.get("picture.scale") is None:
         has_others = any(ledger.get(f"picture.{name}") is not None for name in names)
-        asked.append(show_flag("picture.scale") + ("" if has_others else ", --mean, --std"))
+        asked.append("--scale" + ("" if has_others else ", --mean, --std"))
         return None, None
     scale, mean, std = (ledger.get(f"picture.{name}") for name in names)
     mean, std = (0.0 if mean is None else mean), (1.0 if std is None else std)
@@ -239,5 +227,5 @@ def _find_order(draft: Draft, channels: int, asked: list[str]) -> str | None:
         return None
     order = draft.ledger.get("picture.order")
     if order is None:
-        asked.append(show_flag("picture.order"))
+        asked.append("--order")
     return str(order) if order is not None else None

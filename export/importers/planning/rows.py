@@ -1,13 +1,12 @@
 """Tasks with one answer for a row: labels, vectors, masks, numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import prod
 
 from export.errors import SpecError
 from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FlattenRows, PoolPlaces
-from export.importers.flags import show_flag
-from export.importers.planning.draft import FLOATS, Draft, resize, show
+from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show, show_shape
 from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
 from model_store.tasks import Classes, Embedding, Regression, Segmentation
@@ -34,14 +33,11 @@ def plan_classes(draft: Draft) -> None:
     if "classes" in draft.found.more:
         return
     ledger = draft.ledger
-    labels = ledger.get("labels")
     output = _choose(draft, "its scores", lambda tensor: _width(tensor) is not None)
-    if labels is None:
-        count = f"{_width(output)} " if output else ""
-        ledger.ask(f"the labels of its {count}scores, in their order: give {show_flag('labels')} a,b,c or a file")
+    width = None if output is None else _width(output)
+    labels = ask_labels(draft, "scores" if width is None else f"{width} scores")
     if output is None or labels is None:
         return
-    width = _width(output)
     if width != len(labels):
         raise SpecError(_differ(draft, output, len(labels)))
     maker = draft.maker(output.name)
@@ -85,13 +81,13 @@ def _choose(draft: Draft, what: str, fits: Callable[[Tensor], bool]) -> Tensor |
     if len(able) == 1:
         ledger.add("output", able[0].name, f"the graph: the only output that can be {what}")
         return able[0]
-    ledger.ask(f"which output has {what}: {show(draft.outputs)}: give {show_flag('output')}")
+    ledger.ask(f"which output has {what}: {show(draft.outputs)}: give --output")
     return None
 
 
 def _differ(draft: Draft, output: Tensor, count: int) -> str:
     width = _width(output)
-    where = f"{draft.name}: output {output.name!r} [{', '.join(map(str, output.shape))}]"
+    where = f"{draft.name}: output {output.name!r} {show_shape(output)}"
     if width is None:
         return f"{where}: expected [batch, {count}], a score for each of the {count} labels"
     advice = "name each of them"
@@ -121,8 +117,8 @@ def _find_activation(draft: Draft, name: str, maker: str) -> str | None:
         else:
             by = f", which {maker} makes" if maker else ""
             ledger.ask(
-                f"whether {name!r}{by}, has probabilities: give {show_flag('activation')} none, or softmax or sigmoid "
-                "to have them made"
+                f"whether {name!r}{by}, has probabilities: give --activation none, or softmax or sigmoid to "
+                "have them made"
             )
             return None
     activation = str(ledger.get("activation"))
@@ -141,8 +137,8 @@ def plan_vectors(draft: Draft) -> None:
         pooling = ledger.get("vectors.pooling")
         if pooling not in ("first", "mean"):
             ledger.ask(
-                f"how {output.name!r} [{', '.join(map(str, output.shape))}], a vector for each place, becomes one "
-                f"vector: give {show_flag('vectors.pooling')} first (such as a class token) or mean, or another output"
+                f"how {output.name!r} {show_shape(output)}, a vector for each place, becomes one "
+                "vector: give --pooling first (such as a class token) or mean, or another output"
             )
             return
         vector = resize(output, draft.choose_name("vector"), [output.shape[0], output.shape[2]])
@@ -176,16 +172,12 @@ def plan_masks(draft: Draft) -> None:
     """Which output has a label for each pixel."""
     ledger = draft.ledger
     output = _choose(draft, "the mask", lambda tensor: len(tensor.shape) in (3, 4))
-    labels: Sequence[str] | None = ledger.get("labels")
-    if labels is None:
-        ledger.ask(f"the labels of its pixels, in their order: give {show_flag('labels')} a,b,c or a file")
+    labels = ask_labels(draft, "pixels")
     if output is None or labels is None:
         return
     ignored = ledger.get("ignored")
     if ignored is not None and ignored not in labels:
-        raise SpecError(
-            f"{draft.name}: {show_flag('ignored')} {ignored}: expected one of the labels {', '.join(labels)}"
-        )
+        raise SpecError(f"{draft.name}: --ignored {ignored}: expected one of the labels {', '.join(labels)}")
     draft.answers.add(output.name)
     draft.fields["segmentation"] = draft.make(
         Segmentation,
@@ -207,7 +199,7 @@ def plan_numbers(draft: Draft) -> None:
     size = output.shape[1] if len(output.shape) > 1 else 1
     names = draft.ledger.get("labels") or ()
     if isinstance(size, int) and size > 1 and not names:
-        draft.ledger.ask(f"what the {size} numbers are, in their order: give {show_flag('labels')} a,b,c or a file")
+        draft.ledger.ask(f"what the {size} numbers are, in their order: give --labels a,b,c or a file")
         return
     draft.fields["regression"] = draft.make(Regression, "numbers", output=output.name, names=tuple(names))
     draft.ledger.facts.pop("labels", None)

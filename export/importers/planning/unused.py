@@ -1,9 +1,6 @@
 """Options that would do nothing: a person who gives one expects that it does something, so it is refused."""
 
-from collections.abc import Set
-
 from export.errors import SpecError
-from export.importers.flags import show_flag
 from export.importers.planning.draft import Draft
 
 _PICTURES = ("classify", "detect", "embed", "segment", "regress")
@@ -26,35 +23,35 @@ _POINTS = ("boxes.point_size", "boxes.point_names")
 _SCORES = ("output", "activation", "multi_label", "threshold")
 
 
-def refuse_other_tasks(draft: Draft, said: Set[str]) -> None:
-    """Raise SpecError for a fact that the task has no use for. ``said`` are the paths that a person says."""
+def refuse_other_tasks(draft: Draft) -> None:
+    """Raise SpecError for what a person says and the task has no use for."""
     ledger = draft.ledger
     task = ledger.get("task")
-    for path in sorted(said):
+    for path in sorted(draft.said):
         tasks = _USED_BY.get(path, _USED_BY.get(path.partition(".")[0], ()))
         if task not in _PICTURES and path in _TO_FREE_SIZES and ledger.get("free_sizes"):
             continue
         if tasks and task not in tasks:
-            advice = f"leave it out, or give {show_flag('task')} {' or '.join(tasks)}"
+            advice = f"leave it out, or give --task {' or '.join(tasks)}"
             _refuse(draft, path, f"the task {task} has no use for it", advice)
-    if "rows" in said and (task, ledger.get("rows")) in (
+    if "rows" in draft.said and (task, ledger.get("rows")) in (
         ("detect", "numbers"),
         ("segment", "numbers"),
         ("tensors", "pictures"),
     ):
         _refuse(draft, "rows", f"the task {task} has no rows of {ledger.get('rows')}", "leave it out")
     if ledger.get("boxes.layout") is not None:
-        for path in sorted(said & set(_DECODED)):
+        for path in sorted(draft.said & set(_DECODED)):
             why = f"the layout {ledger.get('boxes.layout')} ({ledger.origin('boxes.layout')}) says it already"
             _refuse(draft, path, why, "leave it out")
 
 
-def refuse_unused(draft: Draft, said: Set[str]) -> None:
-    """Raise SpecError for a fact that nothing in the finished plan has used."""
+def refuse_unused(draft: Draft) -> None:
+    """Raise SpecError for what a person says and nothing in the finished plan has used."""
     classes, detection = draft.fields.get("classes"), draft.fields.get("detection")
-    for path in sorted(said):
+    for path in sorted(draft.said):
         if path == "threshold" and classes is not None and not classes.multi_label:
-            advice = f"leave it out, or give {show_flag('multi_label')} if a row may have several labels"
+            advice = "leave it out, or give --multi-label if a row may have several labels"
             _refuse(draft, path, "a model of one label for each row has no threshold", advice)
         if path in _SCORES and "classes" in draft.found.more:
             _refuse(draft, path, f"{draft.found.kind} says it already", "leave it out")

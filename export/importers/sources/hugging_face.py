@@ -46,21 +46,18 @@ class HuggingFace:
         assert folder is not None  # noqa: S101  # it was claimed
         config = read_json(folder / CONFIG)
         facts, notes = read_facts(folder, config)
-        task = said["task"].value if "task" in said else facts["task"].value if "task" in facts else None
         file = path if path.is_file() else _find_onnx(folder)
         model: OnnxModel | TorchModel
         if file is not None:
-            model, kind = (
-                read_onnx(file),
-                f"a Hugging Face folder, its {file.absolute().relative_to(folder.absolute())}",
-            )
+            model = read_onnx(file)
+            kind = f"a Hugging Face folder, its {file.absolute().relative_to(folder.absolute())}"
             if any((folder / name).is_file() for name in _WEIGHTS):
                 notes.append(
                     "its safetensors are not read, because it has an ONNX file: without that, the import "
                     "exports them and compares the graph with PyTorch"
                 )
         else:
-            model, more = _read_torch(folder, config, {**facts, **said}, task)
+            model, more = _read_torch(folder, config, {**facts, **said})
             kind, facts = "a Hugging Face folder, its safetensors through transformers", {**facts, **more}
         return Found(kind=kind, facts=facts, model=model, changes=_fill_mask(model), notes=tuple(notes))
 
@@ -117,7 +114,7 @@ def _find_onnx(folder: Path) -> Path | None:
 
 
 def read_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Fact], list[str]]:
-    """What the configurations say, and remarks. Raises ExportError for models of part 2."""
+    """What the configurations say, and remarks. Raises ExportError for models that do not take pictures."""
     facts: dict[str, Fact] = dict(name_of(folder))
     architecture = next(iter(config.get("architectures") or ()), "")
     has_pictures = (folder / PROCESSOR).is_file()
@@ -196,9 +193,7 @@ def _read_licence(folder: Path) -> Fact | None:
     return Fact(found[0], "README.md: license") if found and found[0] else None
 
 
-def _read_torch(
-    folder: Path, config: Mapping[str, Any], facts: Facts, task: str | None
-) -> tuple[TorchModel, dict[str, Fact]]:
+def _read_torch(folder: Path, config: Mapping[str, Any], facts: Facts) -> tuple[TorchModel, dict[str, Fact]]:
     """The model through transformers. Raises ExportError if it is not there, or the folder has no safetensors."""
     if not any((folder / name).is_file() for name in _WEIGHTS):
         has_pickle = (folder / "pytorch_model.bin").is_file()
@@ -213,4 +208,4 @@ def _read_torch(
         ) from None
     from export.importers.sources.hugging_face_torch import read_torch
 
-    return read_torch(folder, config, facts, task)
+    return read_torch(folder, config, facts)

@@ -33,7 +33,7 @@ def read_processor(config: Mapping[str, Any], file: str) -> tuple[dict[str, Fact
     name = kind.removesuffix("Fast").removesuffix("Pil").removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
     unusual = [switch for switch in _UNUSUAL if config.get(switch)]
     if name not in (*_STRETCHING, *_SHORTEST) or unusual:
-        why = f"{', '.join(unusual)}" if unusual else f"image_processor_type {kind or 'missing'}"
+        why = ", ".join(unusual) if unusual else f"image_processor_type {kind or 'missing'}"
         return {}, [f"{file}: {why}: how it makes an input of a picture is not known here, so options must say it"]
     facts = dict(_read_levels(config, file))
     facts["picture.rounding"] = Fact("down", "transformers: image processors round half a pixel of a crop down")

@@ -3,19 +3,16 @@
 import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from export.errors import ExportError
-from export.importers.facts import Fact, Facts
-from export.importers.sources.source import Publication, TorchModel
-from export.spec import ExportSpec
-from export.spec.description import ModelDescription
+from export.importers.facts import Fact, Facts, value_of
+from export.importers.sources.source import TorchModel
+from export.importers.sources.torch_model import make_example, make_torch_model
 from model_store.errors import first_line
-from model_store.graph import Graph, Tensor
 
 INPUT = "pixel_values"
 _VECTORS = ("image_embeds", "pooler_output", "last_hidden_state")
@@ -23,41 +20,16 @@ _VECTORS = ("image_embeds", "pooler_output", "last_hidden_state")
 _AXES = {0: "batch", 2: "height", 3: "width"}
 
 
-def read_torch(
-    folder: Path, config: Mapping[str, Any], facts: Facts, task: str | None
-) -> tuple[TorchModel, dict[str, Fact]]:
+def read_torch(folder: Path, config: Mapping[str, Any], facts: Facts) -> tuple[TorchModel, dict[str, Fact]]:
     """The model, and the facts about its new outputs. Raises ExportError if transformers cannot load it."""
     module = _load(folder, config)
     channels = int(config.get("num_channels") or 3)
     sides, is_free = _find_sides(config, facts)
-    example = torch.rand(2, channels, *sides, generator=torch.Generator().manual_seed(0))
-    wrapped, more = _wrap(module, facts, task, example, folder)
+    example = make_example(2, channels, *sides)
+    wrapped, more = _wrap(module, facts, example, folder)
     with torch.no_grad():
         outputs = wrapped(example)
-    free = _AXES if is_free else {0: "batch"}
-    shape = tuple(free.get(axis, size) for axis, size in enumerate(example.shape))
-    tensors = [_describe(name, value) for name, value in outputs.items()]
-    graph = Graph(
-        file="main.onnx",
-        inputs=(Tensor(name=INPUT, datatype="FP32", shape=shape),),
-        outputs=tuple(tensors),
-    )
-
-    def make_spec(publication: Publication) -> ExportSpec:
-        samples = publication.samples
-        own = {f.name: getattr(publication.description, f.name) for f in fields(ModelDescription)}
-        return ExportSpec(
-            **own,
-            module=wrapped,
-            inputs={INPUT: example},
-            outputs=tuple(outputs),
-            dynamic={INPUT: dict(free)},
-            samples=None if samples is None else {name: torch.from_numpy(array) for name, array in samples.items()},
-            quality=publication.quality,
-            golden_rows=publication.golden_rows,
-        )
-
-    return TorchModel(graph=graph, make_spec=make_spec), more
+    return make_torch_model(wrapped, INPUT, example, outputs, _AXES if is_free else {0: "batch"}), more
 
 
 def _load(folder: Path, config: Mapping[str, Any]) -> torch.nn.Module:
@@ -81,12 +53,11 @@ def _load(folder: Path, config: Mapping[str, Any]) -> torch.nn.Module:
 
 def _find_sides(config: Mapping[str, Any], facts: Facts) -> tuple[tuple[int, int], bool]:
     """Height and width of the example, and whether pictures of any size are taken."""
-    said = facts["picture.size"].value if "picture.size" in facts else None
+    said = value_of(facts, "picture.size")
     if said is not None:
         return ((said, said) if isinstance(said, int) else (said[0], said[1])), False
-    if "picture.shortest" in facts:
-        shortest = int(facts["picture.shortest"].value)
-        longest = int(facts["picture.longest"].value) if "picture.longest" in facts else math.inf
+    if (shortest := value_of(facts, "picture.shortest")) is not None:
+        longest = value_of(facts, "picture.longest") or math.inf
         return (shortest, int(min(longest, shortest * 5 // 4))), True
     size = config.get("image_size")
     if isinstance(size, int):
@@ -94,11 +65,6 @@ def _find_sides(config: Mapping[str, Any], facts: Facts) -> tuple[tuple[int, int
     if isinstance(size, list | tuple) and len(size) == 2:
         return (int(size[0]), int(size[1])), False
     raise ExportError("neither preprocessor_config.json nor config.json says the size of pictures: give --size")
-
-
-def _describe(name: str, value: torch.Tensor) -> Tensor:
-    datatype = {torch.float32: "FP32", torch.int64: "INT64"}[value.dtype]
-    return Tensor(name=name, datatype=datatype, shape=("batch", *value.shape[1:]))
 
 
 class _Named(torch.nn.Module):
@@ -157,9 +123,10 @@ class _Boxes(_Named):
 
 
 def _wrap(
-    module: torch.nn.Module, facts: Facts, task: str | None, example: torch.Tensor, folder: Path
+    module: torch.nn.Module, facts: Facts, example: torch.Tensor, folder: Path
 ) -> tuple[torch.nn.Module, dict[str, Fact]]:
     """The model with the outputs of its task, and the facts about them."""
+    task = facts["task"].value
     if task == "classify":
         return _Named(module, ("logits",)), {}
     if task == "segment":
@@ -196,11 +163,11 @@ def _wrap_vector(
     with torch.no_grad():
         found = module(pixel_values=example, return_dict=True)
     names = [name for name in _VECTORS if found.get(name) is not None]
-    said = facts["output"].value if "output" in facts else None
+    said = value_of(facts, "output")
     if not names or (said is not None and said not in names):
         raise ExportError(f"{folder}: --output {said}: expected one of {', '.join(names) or 'none that is a vector'}")
     name = said or names[0]
-    pooling = facts["vectors.pooling"].value if "vectors.pooling" in facts else None
+    pooling = value_of(facts, "vectors.pooling")
     if found[name].dim() == 3 and pooling not in ("first", "mean"):
         raise ExportError(
             f"{folder}: {name} has a vector for each place: give --pooling first (such as a class token) or mean"

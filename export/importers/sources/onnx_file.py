@@ -1,10 +1,8 @@
 """An ONNX file, with its weights in other files beside it."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-
-import onnx
 
 from export.errors import ExportError
 from export.importers.facts import Fact, Facts
@@ -50,18 +48,3 @@ def describe_onnx(name: str, content: bytes, external: Mapping[str, bytes]) -> O
     except StoreError as error:
         raise ExportError(f"{name}: {error}: `sluice check` says more") from error
     return OnnxModel(content=content, external=external, graph=graph)
-
-
-def find_maker(content: bytes, output: str) -> str:
-    """The operator that makes an output, such as ``Softmax``, behind identities and casts; "" if it is not known."""
-    graph = onnx.load_model_from_string(content).graph
-    made_by = {name: node for node in graph.node for name in node.output}
-    node = made_by.get(output)
-    while node is not None and node.op_type in ("Identity", "Cast", "Dropout") and node.input:
-        node = made_by.get(node.input[0])
-    return str(node.op_type) if node is not None else ""
-
-
-def has_operator(content: bytes, kinds: Collection[str]) -> bool:
-    """Whether the main graph has one of these operators."""
-    return any(node.op_type in kinds for node in onnx.load_model_from_string(content).graph.node)

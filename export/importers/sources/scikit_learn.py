@@ -16,7 +16,7 @@ from export.importers.estimators.comparison import (
 )
 from export.importers.estimators.loading import PICKLES, SKOPS, load_estimator, names_object
 from export.importers.estimators.trials import try_columns
-from export.importers.facts import Fact, Facts
+from export.importers.facts import Fact, Facts, value_of
 from export.importers.samples import MOST_SAMPLES, read_named
 from export.importers.sources.onnx_file import describe_onnx
 from export.importers.sources.source import Found, OnnxModel
@@ -36,7 +36,7 @@ class ScikitLearn:
         return names_object(path) or (path.is_file() and path.suffix in (*PICKLES, SKOPS))
 
     def read(self, path: Path, said: Facts) -> Found:
-        loaded = load_estimator(path, "trust" in said and bool(said["trust"].value))
+        loaded = load_estimator(path, bool(value_of(said, "trust")))
         estimator, what = loaded.estimator, type(loaded.estimator).__name__
         samples = _read_samples(said)
         features = find_features(estimator, samples, path)
@@ -70,9 +70,10 @@ class ScikitLearn:
 
 
 def _read_samples(said: Facts) -> Columns | None:
-    if "samples" not in said:
+    path = value_of(said, "samples")
+    if path is None:
         return None
-    columns = read_named(Path(said["samples"].value))
+    columns = read_named(Path(path))
     return {name: list(values[:MOST_SAMPLES]) for name, values in columns.items()}
 
 

@@ -1,7 +1,6 @@
 """Loads a model by timm."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,9 @@ import timm
 import torch
 
 from export.errors import ExportError
-from export.importers.sources.source import Publication, TorchModel
-from export.spec import ExportSpec
-from export.spec.description import ModelDescription
+from export.importers.sources.source import TorchModel
+from export.importers.sources.torch_model import make_example, make_torch_model
 from model_store.errors import first_line
-from model_store.graph import Graph, Tensor
 
 INPUT, OUTPUT = "pixels", "logits"
 
@@ -21,30 +18,10 @@ INPUT, OUTPUT = "pixels", "logits"
 def read_torch(folder: Path, weights: Path, config: Mapping[str, Any], size: tuple[int, int, int]) -> TorchModel:
     """The model of the configuration. ``size`` is channels, height and width. Raises ExportError if timm fails."""
     module = _load(folder, weights, config, size[0])
-    example = torch.rand(2, *size, generator=torch.Generator().manual_seed(0))
+    example = make_example(2, *size)
     with torch.no_grad():
-        shape = module(example).shape
-    graph = Graph(
-        file="main.onnx",
-        inputs=(Tensor(name=INPUT, datatype="FP32", shape=("batch", *size)),),
-        outputs=(Tensor(name=OUTPUT, datatype="FP32", shape=("batch", *shape[1:])),),
-    )
-
-    def make_spec(publication: Publication) -> ExportSpec:
-        samples = publication.samples
-        own = {f.name: getattr(publication.description, f.name) for f in fields(ModelDescription)}
-        return ExportSpec(
-            **own,
-            module=module,
-            inputs={INPUT: example},
-            outputs=(OUTPUT,),
-            dynamic={INPUT: {0: "batch"}},
-            samples=None if samples is None else {name: torch.from_numpy(array) for name, array in samples.items()},
-            quality=publication.quality,
-            golden_rows=publication.golden_rows,
-        )
-
-    return TorchModel(graph=graph, make_spec=make_spec)
+        outputs = {OUTPUT: module(example)}
+    return make_torch_model(module, INPUT, example, outputs, {0: "batch"})
 
 
 def _load(folder: Path, weights: Path, config: Mapping[str, Any], channels: int) -> torch.nn.Module:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import ExportError
-from export.importers.facts import Fact, Facts
+from export.importers.facts import Fact, Facts, value_of
 from export.importers.labels import order_labels, read_labels
 from export.importers.sources.onnx_file import name_of, read_onnx
 from export.importers.sources.onnx_metadata import read_metadata
@@ -162,7 +162,7 @@ def _read_boxes(path: Path, metadata: Mapping[str, Any], graph: Graph, said: Fac
     else:
         extra = _count_coefficients(graph)
     if "boxes.layout" not in said:
-        labels = said["labels"].value if "labels" in said else metadata["names"]
+        labels = metadata["names"] if (given := value_of(said, "labels")) is None else given
         count = len(read_labels(labels) if isinstance(labels, str) else labels)
         yield "boxes.layout", _find_layout(path, metadata, graph, count, extra)
 

@@ -172,6 +172,16 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_notes_of_a_plan_are_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str], more: list[str]) -> None:
+    """They are a part of the printed plan; with --json they come with the progress."""
+    for version in ("1", "2"):
+        (tmp_path / "m" / version).mkdir(parents=True)
+        write_classifier(tmp_path).rename(tmp_path / "m" / version / "model.onnx")
+    assert run(tmp_path / "m", *SAID, *more, "--store", tmp_path / "store") == 0
+    assert capfd.readouterr().err.count("version 2 of 2 is imported") == 1
+
+
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [

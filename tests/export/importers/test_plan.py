@@ -146,6 +146,12 @@ def test_options_that_do_nothing_are_refused(said: dict[str, Any], complaint: st
         plan(SCORES, {**NUMBERS, **said})
 
 
+def test_file_beside_the_model_is_refused_as_options_are() -> None:
+    """A limit for pictures of any size contradicts a fixed one, also where model.toml gives it."""
+    with pytest.raises(SpecError, match="no longest"):
+        plan(SCORES, {"labels": ("a", "b"), **NUMBERS}, {"picture.longest": 9})
+
+
 def test_scaling_is_that_of_mean_and_deviation() -> None:
     """(level * scale - mean) / std becomes one factor and one summand for each channel."""
     numbers = {"picture.scale": 1 / 255, "picture.mean": (0.5, 0.4, 0.3), "picture.std": (0.5, 0.25, 0.2)}

@@ -103,8 +103,13 @@ def test_inner_tensors_keep_their_names() -> None:
         ),
         (make_maps((3, 2)), {"boxes__layout": "centernet"}, "a heat map of 3 labels .* and distances with 4 channels"),
         (make_maps((1, 2, 10)), {"boxes__layout": "centerface"}, "with 1, 2, 2 and 10 channels, got 3 labels"),
+        (
+            make_yolo("yolov8"),
+            {"boxes__layout": "yolov8", "boxes__boxes": "z"},
+            r"there is no output 'z' \(--boxes.boxes\), only 'output0'",
+        ),
     ],
-    ids=["other layout", "labels", "points", "distances", "faces"],
+    ids=["other layout", "labels", "points", "distances", "faces", "name"],
 )
 def test_outputs_that_do_not_fit_are_refused(content: bytes, said: dict[str, Any], complaint: str) -> None:
     """The error says what the layout expects, and what the graph has."""

@@ -1,0 +1,54 @@
+"""A loaded PyTorch model as what a source gives."""
+
+from collections.abc import Mapping
+
+import torch
+
+from export.importers.sources.source import Publication, TorchModel
+from export.spec import ExportSpec
+from model_store.graph import Graph, Tensor
+
+_DATATYPES = {torch.float32: "FP32", torch.int64: "INT64"}
+
+
+def make_example(*shape: int) -> torch.Tensor:
+    """Random pictures, the same at each call."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def make_torch_model(
+    module: torch.nn.Module,
+    name: str,
+    example: torch.Tensor,
+    outputs: Mapping[str, torch.Tensor],
+    free: Mapping[int, str],
+) -> TorchModel:
+    """The model with its input ``name``. ``outputs`` are what it gives for the example; axis 0 of each is the batch.
+
+    ``free`` names the axes of the input that have no fixed size.
+    """
+    shape = tuple(free.get(axis, size) for axis, size in enumerate(example.shape))
+    graph = Graph(
+        file="main.onnx",
+        inputs=(Tensor(name=name, datatype=_DATATYPES[example.dtype], shape=shape),),
+        outputs=tuple(_describe(output, value) for output, value in outputs.items()),
+    )
+
+    def make_spec(publication: Publication) -> ExportSpec:
+        samples = publication.samples
+        return ExportSpec(
+            **publication.description.as_fields(),
+            module=module,
+            inputs={name: example},
+            outputs=tuple(outputs),
+            dynamic={name: dict(free)},
+            samples=None if samples is None else {key: torch.from_numpy(array) for key, array in samples.items()},
+            quality=publication.quality,
+            golden_rows=publication.golden_rows,
+        )
+
+    return TorchModel(graph=graph, make_spec=make_spec)
+
+
+def _describe(name: str, value: torch.Tensor) -> Tensor:
+    return Tensor(name=name, datatype=_DATATYPES[value.dtype], shape=("batch", *value.shape[1:]))
