@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from model_store.consistency import check
+from model_store.checks.manifest import check
 from model_store.errors import BadManifest
 from model_store.graph import FileName, Graph
 from model_store.strict_model import Finite, StrictModel

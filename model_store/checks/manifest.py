@@ -1,9 +1,9 @@
 """Checks that what a manifest says about tasks fits its graphs. Raises ValueError, which names the field."""
 
+from model_store.checks.answers import check_tasks
+from model_store.checks.described import FLOATS, Described, Place, expect, find
 from model_store.graph import MAIN
 from model_store.tasks import Carry, Forecast, Generation, Loop, Reconstruction, Text, Tiles
-from model_store.tasks.checks import check_tasks
-from model_store.tasks.described import FLOATS, Described, Place, expect, find
 
 
 def check(manifest: Described) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from model_store.checks.described import FLOATS, Described, Place, expect, find
 from model_store.graph import MAIN, Tensor
 from model_store.tasks.classes import Classes
-from model_store.tasks.described import FLOATS, Described, Place, expect, find
 from model_store.tasks.detection import Detection, Segmentation
 from model_store.tasks.picture import Image
 from model_store.tasks.tables import Regression, Table
