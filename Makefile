@@ -77,7 +77,7 @@ CLIENT_perf := --no-deps tritonclient==2.50.0 nvidia-cuda-runtime-cu12
 CLIENT_uv := uv==0.13.9
 
 test-slow: $(VENV)/.test-$(DEVICE) clients
-	$(PIP) -e '.[$(DEVICE),export,grpc,loadtest,dev,architectures]'
+	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,dev,architectures]'
 	$(BIN)/pytest -m slow
 
 # A short suite on the lowest and the newest Python, uvicorn and onnxruntime that `service/versions.py` names.
@@ -132,12 +132,12 @@ $(VENV)/.venv:
 	touch $@
 
 $(VENV)/.serve-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
-	$(PIP) -e '.[$(DEVICE)]'
+	$(PIP) -e '.[$(DEVICE),text,sound]'
 	touch $@
 
 # Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
 $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
-	$(PIP) -e '.[$(DEVICE),export,grpc,loadtest,tables,dev]'
+	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,tables,dev]'
 	touch $@ $(VENV)/.serve-$(DEVICE)
 
 clean: plain

@@ -123,7 +123,7 @@ def prove(
         }
     )
     progress("publishing")
-    files = {golden_file(name): samples[name].to_bytes() for name in samples}
+    files = {**spec.further_files, **{golden_file(name): samples[name].to_bytes() for name in samples}}
     for name, graph in manifest.graphs.items():
         files |= {graph.file: candidate.files[name].content, **candidate.files[name].external}
     return candidate, complete, files

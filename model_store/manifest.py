@@ -25,8 +25,12 @@ from model_store.tasks import (
     Reconstruction,
     Regression,
     Segmentation,
+    Sound,
     Table,
+    Tags,
     Text,
+    Tokens,
+    Writing,
 )
 
 MANIFEST_FILE = "manifest.json"
@@ -165,6 +169,10 @@ class Manifest(StrictModel):
     """How a picture becomes a row."""
     table: Table | None = None
     """How named columns become a row."""
+    tokens: Tokens | None = None
+    """How a text becomes a row of token ids."""
+    sound: Sound | None = None
+    """How a sound becomes a row."""
     detection: Detection | None = None
     """How boxes are read from the outputs."""
     segmentation: Segmentation | None = None
@@ -179,6 +187,10 @@ class Manifest(StrictModel):
     """How a series is forecast."""
     text: Text | None = None
     """How a text is translated."""
+    tags: Tags | None = None
+    """The output with a label for each token."""
+    writing: Writing | None = None
+    """How the loop writes text, token by token."""
     reconstruction: Reconstruction | None = None
     """The output that is the reconstruction, its error and its anomalies."""
     generation: Generation | None = None
@@ -215,6 +227,12 @@ class Manifest(StrictModel):
             "generate": self.generation,
         }
         return frozenset({self.task, *(task for task, facts in also.items() if facts is not None)})
+
+    @property
+    def further_files(self) -> frozenset[str]:
+        """Files of the version beside graphs, weights and golden samples, such as a tokenizer."""
+        named = (self.tokens and self.tokens.file, self.writing and self.writing.file)
+        return frozenset(name for name in named if name)
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=1, exclude_defaults=False).encode() + b"\n"

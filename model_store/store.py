@@ -234,6 +234,7 @@ class Store:
         needed = {g.file for g in manifest.graphs.values()}
         needed |= {name for g in manifest.graphs.values() for name in g.external_data}
         needed |= {golden.file for golden in (manifest.golden, *manifest.graph_golden.values()) if golden}
+        needed |= manifest.further_files
         if MANIFEST_FILE in needed:
             raise BadName(f"{MANIFEST_FILE} is the name of the manifest: rename the graph or its data")
         if needed != set(files):

@@ -84,7 +84,7 @@ def publish_content(
     )
     manifest = _describe(spec, graph, facts, statistics, _origin(spec, content)).model_copy(update={"parity": parity})
     progress("publishing")
-    return store.publish(manifest, {_FILE: content, _GOLDEN_FILE: golden.to_bytes(), **external})
+    return store.publish(manifest, {**spec.further_files, _FILE: content, _GOLDEN_FILE: golden.to_bytes(), **external})
 
 
 def _check_quality(spec: OnnxSpec) -> None:

@@ -18,8 +18,12 @@ from model_store.tasks import (
     Reconstruction,
     Regression,
     Segmentation,
+    Sound,
     Table,
+    Tags,
     Text,
+    Tokens,
+    Writing,
 )
 
 
@@ -39,6 +43,10 @@ class ModelDescription:
     """How a picture becomes a row of an input."""
     table: Table | None = None
     """How named columns become a row."""
+    tokens: Tokens | None = None
+    """How a text becomes a row of token ids."""
+    sound: Sound | None = None
+    """How a sound becomes a row."""
     detection: Detection | None = None
     """How boxes are read from the outputs."""
     segmentation: Segmentation | None = None
@@ -53,6 +61,10 @@ class ModelDescription:
     """How a series is forecast."""
     text: Text | None = None
     """How a text is translated."""
+    tags: Tags | None = None
+    """The output with a label for each token."""
+    writing: Writing | None = None
+    """How the loop writes text, token by token."""
     reconstruction: Reconstruction | None = None
     """The output that is the reconstruction, its error and its anomalies."""
     generation: Generation | None = None
@@ -64,6 +76,8 @@ class ModelDescription:
     description: str = ""
     """A description for people."""
 
+    further_files: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that the description names, such as ``{"tokenizer.json": content}``."""
     data: str | None = None
     """The training data, for the record."""
     parameters: Mapping[str, str | int | float | bool] = field(default_factory=dict)
@@ -75,5 +89,5 @@ class ModelDescription:
 
     def in_manifest(self) -> dict[str, Any]:
         """The fields of a manifest that are those of the description."""
-        recorded = ("data", "parameters")
+        recorded = ("data", "parameters", "further_files")
         return {name: value for name, value in self.as_fields().items() if name not in recorded}

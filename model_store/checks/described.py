@@ -7,10 +7,12 @@ from model_store.graph import Graph, Tensor
 from model_store.tasks.classes import Classes
 from model_store.tasks.detection import Detection, Embedding, Segmentation
 from model_store.tasks.generation import Generation
+from model_store.tasks.language import Tags, Tokens, Writing
 from model_store.tasks.loop import Loop
 from model_store.tasks.picture import Image
 from model_store.tasks.reconstruction import Reconstruction
 from model_store.tasks.sequences import Forecast, Text
+from model_store.tasks.sounds import Sound
 from model_store.tasks.tables import Regression, Table
 
 FLOATS = ("FP16", "FP32", "FP64")
@@ -45,6 +47,10 @@ class Described(Protocol):
     @property
     def image(self) -> Image | None: ...
     @property
+    def tokens(self) -> Tokens | None: ...
+    @property
+    def sound(self) -> Sound | None: ...
+    @property
     def detection(self) -> Detection | None: ...
     @property
     def segmentation(self) -> Segmentation | None: ...
@@ -60,6 +66,10 @@ class Described(Protocol):
     def forecast(self) -> Forecast | None: ...
     @property
     def text(self) -> Text | None: ...
+    @property
+    def tags(self) -> Tags | None: ...
+    @property
+    def writing(self) -> Writing | None: ...
     @property
     def reconstruction(self) -> Reconstruction | None: ...
     @property

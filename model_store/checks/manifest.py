@@ -2,6 +2,7 @@
 
 from model_store.checks.answers import check_tasks
 from model_store.checks.described import FLOATS, Described, Place, expect, find
+from model_store.checks.language import check_language
 from model_store.graph import MAIN
 from model_store.tasks import Carry, Forecast, Generation, Loop, Reconstruction, Text, Tiles
 
@@ -14,6 +15,7 @@ def check(manifest: Described) -> None:
             raise ValueError(f"graph_golden, graph_parity: there is no further graph {name!r}")
     _check_task(manifest)
     check_tasks(manifest)
+    check_language(manifest)
     if manifest.loop:
         _check_loop(manifest, manifest.loop)
     if manifest.forecast:
@@ -61,10 +63,12 @@ def _check_loop(manifest: Described, loop: Loop) -> None:
 def _step_inputs(manifest: Described) -> set[str | None]:
     """The inputs of ``main`` that the description of a task gives a meaning."""
     forecast, text, generation = manifest.forecast, manifest.text, manifest.generation
+    writing = manifest.writing
     diffusion = generation.diffusion if generation else None
     return {
         forecast and forecast.noise,
         text and text.token,
+        *((writing.token, writing.prefix, writing.position) if writing else ()),
         *((generation.noise, generation.label) if generation else ()),
         *((diffusion.time, diffusion.next_time, diffusion.step_noise) if diffusion else ()),
         *((diffusion.guidance, diffusion.eta) if diffusion else ()),

@@ -3,10 +3,12 @@
 from model_store.tasks.classes import Classes
 from model_store.tasks.detection import Detection, Embedding, Regions, Segmentation
 from model_store.tasks.generation import Diffusion, Generation
+from model_store.tasks.language import Tags, Tokens, Writing
 from model_store.tasks.loop import Carry, Loop
 from model_store.tasks.picture import Image, Picture
 from model_store.tasks.reconstruction import Reconstruction, Span, Tile, Tiles
 from model_store.tasks.sequences import Forecast, Text
+from model_store.tasks.sounds import Sound
 from model_store.tasks.tables import Column, Regression, Table
 
 __all__ = [
@@ -25,9 +27,13 @@ __all__ = [
     "Regions",
     "Regression",
     "Segmentation",
+    "Sound",
     "Span",
     "Table",
+    "Tags",
     "Text",
     "Tile",
     "Tiles",
+    "Tokens",
+    "Writing",
 ]

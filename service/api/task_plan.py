@@ -25,7 +25,7 @@ class TaskPlan(NamedTuple):
 
 
 def context_of(model: Model) -> ModelContext:
-    return ModelContext(model.name, model.version, model.manifest, model.row_checks)
+    return ModelContext(model.name, model.version, model.manifest, model.row_checks, model.loaded.tokenizers)
 
 
 Planner = Callable[[Request, Registry, Limits], TaskPlan]

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
+from model_store.texts.tokenizer import Tokenizer
 from service.codecs.picture_reader import CheckRow
 
 T = TypeVar("T")
@@ -20,6 +21,9 @@ class ModelContext:
     manifest: Manifest
     row_checks: Mapping[str, CheckRow] = field(default_factory=dict)
     """By graph: a check of the size of a picture before it is decoded. It raises BodyTooLarge."""
+
+    tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
+    """By the name of their file."""
 
     def inputs(self, graph: str = MAIN) -> Mapping[str, Tensor]:
         return {tensor.name: tensor for tensor in self.manifest.graphs[graph].inputs}

@@ -8,7 +8,8 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from model_store import GoldenSamples, ModelVersion
@@ -25,6 +26,7 @@ from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
 from model_store.rows.graph.division import with_safe_division
 from model_store.rows.graph.fingerprint import identify
+from model_store.texts.tokenizer import Tokenizer
 from model_store.triton import TritonConfig
 from service.cores import count_cores
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
@@ -94,6 +96,8 @@ class LoadedVersion(VerifiedGraph):
     schedule_policy: SchedulePolicy | None = None
     """How its requests wait, if its configuration says so."""
     config: TritonConfig | None = None
+    tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
+    """By the name of their file."""
 
 
 def load_version(version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None) -> LoadedVersion:
@@ -118,7 +122,7 @@ def _load(version: ModelVersion, settings: Settings) -> LoadedVersion:
     if manifest.loop is not None and not main.signature.batches:
         raise NotReady(f"its rows cannot share the steps of a loop: they are {describe_verdict(main.rows)}")
     return LoadedVersion(
-        **{field.name: getattr(main, field.name) for field in fields(main)},
+        **{each.name: getattr(main, each.name) for each in fields(main)},
         **{**read._asdict(), "graphs": proven},
         load_s=time.perf_counter() - began,
     )
@@ -132,6 +136,7 @@ class _Read(NamedTuple):
     sequence_rules: SequenceRules | None = None
     schedule_policy: SchedulePolicy | None = None
     config: TritonConfig | None = None
+    tokenizers: Mapping[str, Tokenizer] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +269,9 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = [stored.inputs if stored else make_samples(settled, {}, 8)]
         opened[name] = _Opened(settled, session, open_on, samples, content, external, stored)
-    return _Read(manifest, opened, read_loop(manifest))
+    where = f"{version.name} version {version.version}"
+    tokenizers = {file: Tokenizer(contents[file], f"{where}, {file}") for file in manifest.further_files}
+    return _Read(manifest, opened, read_loop(manifest), tokenizers=tokenizers)
 
 
 def _load_plain(version: ModelVersion, settings: Settings) -> _Read:

@@ -1,0 +1,75 @@
+"""Checks of texts, tags, writing and sounds against the graphs. Raises ValueError, which names the field."""
+
+from model_store.checks.described import FLOATS, Described, Place, expect
+from model_store.graph import MAIN
+from model_store.tasks.language import Tags, Tokens, Writing
+from model_store.tasks.sounds import Sound
+
+_INTEGERS = ("INT64", "INT32")
+
+
+def check_language(manifest: Described) -> None:
+    if manifest.tokens:
+        _check_tokens(manifest, manifest.tokens)
+    if manifest.tags:
+        _check_tags(manifest, manifest.tags)
+    if manifest.writing:
+        _check_writing(manifest, manifest.writing)
+    if manifest.sound:
+        _check_sound(manifest, manifest.sound)
+
+
+def _check_tokens(manifest: Described, facts: Tokens) -> None:
+    for field, name in (("ids", facts.ids), ("mask", facts.mask), ("types", facts.types)):
+        if name is None:
+            continue
+        kinds = _INTEGERS if field != "mask" else (*_INTEGERS, *FLOATS, "BOOL")
+        tensor = expect(manifest, f"tokens.{field}", Place(facts.graph, "input", name), kinds, (None,))
+        size = tensor.row_shape[0]
+        if isinstance(size, int) and facts.lengths != (size,):
+            raise ValueError(f"tokens.lengths: expected {size}, the length of {name!r}, got {list(facts.lengths)}")
+    for field, others in (("image", manifest.image), ("table", manifest.table), ("sound", manifest.sound)):
+        if others is not None:
+            raise ValueError(f"tokens: expected no field {field} beside it: a row is of one kind")
+
+
+def _check_tags(manifest: Described, facts: Tags) -> None:
+    if manifest.tokens is None or not manifest.labels:
+        raise ValueError("tags: expected the fields tokens and labels, which they are about")
+    expect(manifest, "tags.output", Place(MAIN, "output", facts.output), FLOATS, (None, len(manifest.labels)))
+    if facts.outside not in manifest.labels:
+        raise ValueError(f"tags.outside: expected one of the labels, got {facts.outside!r}")
+
+
+def _check_writing(manifest: Described, facts: Writing) -> None:
+    if manifest.loop is None:
+        raise ValueError("writing: expected a loop, which writes the text")
+    if manifest.text is not None:
+        raise ValueError("writing: expected no field text beside it: both say how text is written")
+    if facts.token is not None:
+        expect(manifest, "writing.token", Place(MAIN, "input", facts.token), ("INT64",), ())
+    if facts.prefix is not None:
+        expect(manifest, "writing.prefix", Place(MAIN, "input", facts.prefix), ("INT64",), ("",))
+    if facts.position is not None:
+        expect(manifest, "writing.position", Place(MAIN, "input", facts.position), ("INT64",), ())
+    scores = expect(manifest, "writing.scores", Place(MAIN, "output", facts.scores), FLOATS, (None,))
+    count = scores.row_shape[0]
+    if facts.symbols and count != len(facts.symbols):
+        raise ValueError(
+            f"writing.symbols: expected {count}, as many as {facts.scores!r} has, got {len(facts.symbols)}"
+        )
+    ids = (*facts.begin, *facts.ends, *facts.suppressed, *facts.suppressed_first)
+    if isinstance(count, int) and max(ids) >= count:
+        raise ValueError(f"writing: expected ids below {count}, as {facts.scores!r} has scores, got {max(ids)}")
+
+
+def _check_sound(manifest: Described, facts: Sound) -> None:
+    place = Place(facts.graph, "input", facts.input)
+    (size,) = expect(manifest, "sound.input", place, FLOATS, (None,)).row_shape
+    if isinstance(size, int) and size != facts.window:
+        raise ValueError(f"sound.window: expected {size}, as {place} takes, got {facts.window}")
+    if facts.length is not None:
+        expect(manifest, "sound.length", Place(facts.graph, "input", facts.length), ("INT64",), ())
+    for field, others in (("image", manifest.image), ("table", manifest.table)):
+        if others is not None:
+            raise ValueError(f"sound: expected no field {field} beside it: a row is of one kind")

@@ -1,0 +1,62 @@
+"""A tokenizer of the library ``tokenizers``, which is imported only where a model needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from model_store.errors import StoreError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+
+class Encoded(NamedTuple):
+    """The tokens of one text, or of a pair, without padding.
+
+    ``types``: the number of the text that each token belongs to. ``spans``: the first and the last character of each
+    token in its text, the last one exclusive; (0, 0) for special tokens.
+    """
+
+    ids: Sequence[int]
+    types: Sequence[int]
+    spans: Sequence[tuple[int, int]]
+
+
+class Tokenizer:
+    """``content`` is a ``tokenizer.json``. Padding and truncation that it fixes are switched off.
+
+    Raises StoreError if the content is no tokenizer, or the library is missing. Encoding and decoding are thread-safe.
+    """
+
+    def __init__(self, content: bytes, where: str) -> None:
+        try:
+            from tokenizers import Tokenizer as Inner
+        except ImportError as error:
+            raise StoreError(
+                f"{where}: a tokenizer needs the library tokenizers: install sluice-serving[text]"
+            ) from error
+        try:
+            self._inner: tokenizers.Tokenizer = Inner.from_buffer(content)
+        except Exception as error:  # the library raises Exception itself
+            raise StoreError(f"{where}: expected a tokenizer.json of the library tokenizers: {error!s:.200}") from error
+        self._inner.no_padding()
+        self._inner.no_truncation()
+
+    @property
+    def size(self) -> int:
+        """How many ids there are, those of added tokens among them."""
+        return int(self._inner.get_vocab_size(with_added_tokens=True))
+
+    def encode(self, text: str, pair: str | None = None, *, special: bool = True) -> Encoded:
+        found = self._inner.encode(text, pair, add_special_tokens=special)
+        return Encoded(found.ids, found.type_ids, found.offsets)
+
+    def find(self, token: str) -> int | None:
+        """The id of a token; None if there is no such token."""
+        found: int | None = self._inner.token_to_id(token)
+        return found
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of the ids, without special tokens."""
+        return str(self._inner.decode(list(ids), skip_special_tokens=True))
