@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
+from service.api import embeddings, kserve
 from service.api import generate as generate_routes
-from service.api import kserve
 from service.api.handler import Responder, Start
 from service.api.openapi.document import ROUTES as TASK_ROUTES
 from service.api.task_plan import Planner, TaskPlan, context_of
@@ -49,7 +49,12 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     return TaskPlan(model, lambda emit: task.work(call(emit)), options.stream)
 
 
-PLANNERS: Mapping[str, Planner] = {**dict.fromkeys(ROUTES, plan_task), **generate_routes.PLANNERS, **kserve.PLANNERS}
+PLANNERS: Mapping[str, Planner] = {
+    **dict.fromkeys(ROUTES, plan_task),
+    **generate_routes.PLANNERS,
+    **kserve.PLANNERS,
+    **embeddings.PLANNERS,
+}
 """Every route that works by a task -> the function that reads its requests."""
 
 

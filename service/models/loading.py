@@ -26,6 +26,7 @@ from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
 from model_store.rows.graph.division import with_safe_division
 from model_store.rows.graph.fingerprint import identify
+from model_store.texts.rows import stretch_samples
 from model_store.texts.tokenizer import Tokenizer, open_tokenizers
 from model_store.triton import TritonConfig
 from service.cores import count_cores
@@ -268,7 +269,8 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = [stored.inputs if stored else make_samples(settled, {}, 8)]
-        opened[name] = _Opened(settled, session, open_on, samples, content, external, stored)
+        longer = stretch_samples(name, manifest, samples[0])
+        opened[name] = _Opened(settled, session, open_on, samples, content, external, stored, longer)
     where = f"{version.name} version {version.version}"
     tokenizers = open_tokenizers(manifest, contents, where)
     return _Read(manifest, opened, read_loop(manifest), tokenizers=tokenizers)

@@ -12,6 +12,7 @@ from model_store.tasks import Embedding
 from service.codecs.model_context import known
 from service.codecs.picture_reader import decode_base64
 from service.codecs.rows import in_order
+from service.codecs.texts.tokens import count_tokens
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_finite
 from service.tasks.request import FromText, TaskOptions
@@ -26,6 +27,8 @@ class Options(TaskOptions):
 
     encoding: Literal["float", "base64"] = "float"
     """`base64`: each vector as the bytes of its numbers, float32, little-endian"""
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    """a shorter length of the vectors, if the model has it"""
     compare: Annotated[list[Any], FromText, Field(min_length=1, max_length=1024)] | None = None
     """rows, or vectors as `{"embedding": ...}`: the answer says how similar each row is to each of these"""
 
@@ -41,14 +44,14 @@ async def work(call: Call[Options]) -> Result:
     others = options.compare or []
     given = [_read_vector(other, i) for i, other in enumerate(others)]
     _check_pairs(len(call.rows or ()), len(given))
-    found = await _embed(call, "inputs")
+    found, _ = await embed_rows(call, "inputs")
     rows = [row for row, vector in zip(others, given, strict=True) if vector is None]
-    made = iter(await _embed(dataclasses.replace(call, rows=rows), "compare") if rows else ())
+    made = iter((await embed_rows(dataclasses.replace(call, rows=rows), "compare"))[0] if rows else ())
     compared = [next(made) if vector is None else vector for vector in given]
     _check_sizes(compared, len(found[0]), call.model.name)
 
     def describe() -> list[dict[str, Any]]:
-        answers: list[dict[str, Any]] = [{"embedding": _encode(vector, options.encoding)} for vector in found]
+        answers: list[dict[str, Any]] = [{"embedding": each} for each in encode_vectors(found, options.encoding)]
         if compared:
             among = np.stack(compared).astype(np.float64)
             for answer, vector in zip(answers, found, strict=True):
@@ -59,13 +62,18 @@ async def work(call: Call[Options]) -> Result:
     return call.answer(size_bytes > SLOW_BYTES, predictions=await run_in_thread(describe, size_bytes))
 
 
-async def _embed(call: Call[Options], field: str) -> list[np.ndarray]:
-    """The vector of each row of the call, which are those of a field of the request."""
-    manifest = call.model.manifest
+async def embed_rows(call: Call[Options], field: str) -> tuple[list[np.ndarray], int]:
+    """The vector of each row of the call, which are those of a field of the request, and the tokens of its texts."""
+    manifest, size = call.model.manifest, call.options.dimensions
     facts = known(manifest.embedding)
+    full = call.model.outputs()[facts.output].row_shape[0]
+    if size not in (None, full, *facts.dimensions):
+        able = " or ".join(map(str, (*facts.dimensions, full)))
+        raise InvalidInput(f"dimensions: expected {able}, as vectors of model {manifest.name!r} have, got {size}")
     groups = await decode_rows(call, field=field)
     outputs = [await Infer(group.inputs) for group in groups]
-    return in_order(groups, [_make_vectors(of_group[facts.output], facts, manifest.name) for of_group in outputs])
+    made = [_make_vectors(of_group[facts.output][:, :size], facts, manifest.name) for of_group in outputs]
+    return in_order(groups, made), count_tokens(groups)[0]
 
 
 def _check_pairs(rows: int, others: int) -> None:
@@ -132,5 +140,8 @@ def _judge(value: float, facts: Embedding) -> dict[str, Any]:
     return answer
 
 
-def _encode(vector: np.ndarray, encoding: Literal["float", "base64"]) -> Any:
-    return vector.tolist() if encoding == "float" else base64.b64encode(vector.astype("<f4").tobytes()).decode()
+def encode_vectors(vectors: Sequence[np.ndarray], encoding: Literal["float", "base64"]) -> list[Any]:
+    """Vectors as arrays of numbers, or as texts of their bytes."""
+    if encoding == "float":
+        return [vector.tolist() for vector in vectors]
+    return [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
