@@ -41,6 +41,7 @@ _GROUPS = {
     "picture": "how a picture becomes its input",
     "boxes": "outputs with boxes",
     "vectors": "outputs with vectors",
+    "texts": "how a text becomes its inputs",
 }
 """Titles of the options, by the first part of their facts' paths."""
 

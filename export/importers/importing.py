@@ -15,6 +15,7 @@ from export.importers.proof import RowRunner, count_rows, make_rows, prove_chang
 from export.importers.samples import Reader
 from export.importers.sources.kinds import choose_source
 from export.importers.sources.source import Found, OnnxModel, Publication, TorchModel
+from export.importers.texts import make_text_reader
 from export.onnx_files.publish import publish_content
 from export.onnx_files.spec import OnnxSpec
 from export.publish import publish_each
@@ -43,7 +44,8 @@ def publish_import(
 ) -> Iterator[ModelVersion]:
     """Prove and publish what was planned. Raises NotPublished, and what ``Store.publish`` raises."""
     description = plan.description
-    reader = Reader(description.name, found.model.graph, description.image, description.table)
+    texts = make_text_reader(description, found.model.graph)
+    reader = Reader(description.name, found.model.graph, description.image, description.table, texts)
     samples = None
     if plan.get("samples") is not None:
         progress("samples")
@@ -81,11 +83,17 @@ def _publish_onnx(
         content = apply_all(content, plan.changes)
         progress("proof against the original")
         parity = _prove(model, plan, content, samples)
+    texts = make_text_reader(description, model.graph)
+    if texts is not None:
+        progress("proof of padding")
+        runner = RowRunner(description.name, content, model.external)
+        texts.prove_padding(lambda inputs: runner.run(inputs, 0))
     if measure is not None:
         progress("quality")
         quality = measure(_predictor(description.name, content, model.external))
     spec = OnnxSpec(**description.as_fields(), file=path, samples=samples, quality=quality, golden_rows=GOLDEN_ROWS)
-    made_up = _make_rows(model, plan) if samples is None and description.image is not None else None
+    has_own = description.image is not None or description.tokens is not None
+    made_up = _make_rows(model, plan) if samples is None and has_own else None
     return publish_content(spec, content, model.external, store, progress, parity, made_up)
 
 
@@ -99,6 +107,9 @@ def _prove(model: OnnxModel, plan: Plan, content: bytes, samples: Arrays | None)
 
 def _make_rows(model: OnnxModel, plan: Plan) -> Arrays:
     """Made-up rows of the sizes that the original takes, for the inputs that remain."""
+    texts = make_text_reader(plan.description, model.graph)
+    if texts is not None:
+        return texts.make_rows(GOLDEN_ROWS)
     kept = {tensor.name for tensor in plan.inputs}
     made = make_rows(model.graph, plan.description.image)
     return {name: array for name, array in made.items() if name in kept}
