@@ -11,6 +11,9 @@ from export.importers.facts import Fact
 from export.importers.importing import plan_import, publish_import
 from model_store import Store
 from model_store.texts.tokenizer import Tokenizer
+from service.codecs.model_context import ModelContext
+from service.codecs.texts.spans import find_spans
+from service.codecs.texts.tokens import read_texts
 from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
 from tests.support.texts.models import LABELS, WORDS, make_tokenizer
@@ -99,3 +102,43 @@ def test_tagger_equals_the_original(tmp_path: Path) -> None:
     assert loaded.manifest.tags.scheme == "iob"
     expected = reference(model).logits.numpy()
     np.testing.assert_allclose(run(loaded, 16)["logits"][:, :7], expected, atol=1e-5)
+
+
+def test_spans_are_those_of_the_pipeline(tmp_path: Path) -> None:
+    """The aggregation "simple" of transformers' own pipeline gives the same labels, places and scores."""
+    torch.manual_seed(5)
+    config = transformers.BertConfig(**SMALL, max_position_embeddings=32, num_labels=len(LABELS))
+    config.id2label, config.label2id = dict(enumerate(LABELS)), {label: i for i, label in enumerate(LABELS)}
+    model = transformers.BertForTokenClassification(config)
+    with torch.no_grad():
+        model.classifier.weight.mul_(40)  # so that tokens have several labels
+    loaded = imported(tmp_path / "m", model)
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(tmp_path / "m" / "tokenizer.json"),
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=32,
+    )
+    pipeline = transformers.pipeline(
+        "token-classification", model=model, tokenizer=fast, aggregation_strategy="simple", device="cpu"
+    )
+    context = ModelContext("m", "1", loaded.manifest, tokenizers=loaded.tokenizers)
+    labels = set()
+    for text in (
+        "ann lives in new york",
+        "rome : ask ann in new york",
+        "ann ann Ω rome york",
+        "in  york ask lives ann",
+    ):
+        [group] = read_texts([text], context, "inputs")
+        outputs = loaded.session.run(group.inputs)
+        [answer] = find_spans(loaded.manifest, group, outputs[0])
+        found = [(span["label"], span["start"], span["end"]) for span in answer["spans"]]
+        expected = pipeline(text)
+        assert found == [(span["entity_group"], span["start"], span["end"]) for span in expected]
+        scores = [span["probability"] for span in answer["spans"]]
+        np.testing.assert_allclose(scores, [span["score"] for span in expected], atol=1e-5)
+        labels |= {label for label, _, _ in found}
+    assert labels == {"PER", "LOC"}
