@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from export.errors import SpecError
 from export.importers.changes.change import Arrays, apply_all
 from export.importers.changes.shapes import FreeSizes
 from export.importers.evaluation import check_evaluation, evaluate
@@ -23,6 +24,10 @@ from model_store.manifest import Parity, Quality
 from model_store.store import ModelVersion, Store
 
 GOLDEN_ROWS = 8
+_ROWS = {
+    "samples": "a folder of pictures, or a file with rows",
+    "evaluate": "a folder with a sub-folder for each label, or a table",
+}
 
 
 def plan_import(path: Path, said: Facts) -> tuple[Found, Plan]:
@@ -35,7 +40,18 @@ def plan_import(path: Path, said: Facts) -> tuple[Found, Plan]:
     found = choose_source(path).read(path, {**in_file, **said})
     plan = make_plan(found, (said, in_file))
     check_evaluation(plan.description, plan.get("bar") or {}, plan.get("evaluate") is not None)
+    _check_paths(plan)
     return found, plan
+
+
+def _check_paths(plan: Plan) -> None:
+    """Raise SpecError for rows that are not there: a dry run would not read them."""
+    for path, expected in _ROWS.items():
+        fact = plan.facts.get(path)
+        if fact is not None and not Path(fact.value).exists():
+            raise SpecError(
+                f"{plan.description.name}: {fact.origin}: expected {expected}, got nothing at {fact.value!r}"
+            )
 
 
 def publish_import(
