@@ -269,6 +269,7 @@ _REWORDED = (
     ("String should match pattern", "expected a text that matches"),
     ("expected a valid tuple", "expected a list"),
 )
+_OBJECT = re.compile(r"expected a valid dictionary(?: or instance of \w+)?")
 _COUNTS = re.compile(r"\b\w+ should have at (least|most) (\d+) (items?|characters?)(?: after validation, not (\d+))?")
 
 
@@ -276,7 +277,7 @@ def reword(message: str) -> str:
     """A message of pydantic in the words of our other errors."""
     for theirs, ours in _REWORDED:
         message = message.replace(theirs, ours)
-    return _COUNTS.sub(_reword_count, message)
+    return _COUNTS.sub(_reword_count, _OBJECT.sub("expected an object", message))
 
 
 def _reword_count(found: re.Match[str]) -> str:
