@@ -37,9 +37,13 @@ def check_tasks(manifest: Described) -> None:
 
 
 def _check_image(manifest: Described, image: Image) -> None:
-    tensor = next((t for t in manifest.graphs[MAIN].inputs if t.name == image.input), None)
+    start = manifest.loop.start if manifest.loop else None
+    if image.graph not in (MAIN, start) or image.graph not in manifest.graphs:
+        known = "'main'" if start is None else f"'main' or {start!r}, the loop's start graph"
+        raise ValueError(f"image.graph: expected {known}, got {image.graph!r}")
+    tensor = next((t for t in manifest.graphs[image.graph].inputs if t.name == image.input), None)
     if tensor is None:
-        raise ValueError(f"image.input {image.input!r} is not an input of the graph 'main'")
+        raise ValueError(f"image.input {image.input!r} is not an input of the graph {image.graph!r}")
     if (image.height is None) != (image.width is None):
         raise ValueError("image: expected both height and width, or neither")
     _check_sizes(image)
@@ -139,6 +143,8 @@ def _check_segmentation(manifest: Described, facts: Segmentation) -> None:
 def _expect_picture(manifest: Described, field: str) -> None:
     if manifest.image is None:
         raise ValueError(f"{field}: expected the field image, which says how a picture becomes a row")
+    if manifest.image.graph != MAIN:
+        raise ValueError(f"{field}: expected pictures as rows of 'main', image.graph is {manifest.image.graph!r}")
 
 
 def _expect_floats(manifest: Described, field: str, name: str, axes: Sequence[int | str | None]) -> Tensor:

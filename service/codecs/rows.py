@@ -14,7 +14,7 @@ from model_store.datatypes import DATATYPES
 from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
 from model_store.pictures.geometry import Placement, Plan
-from model_store.tasks import Tiles
+from model_store.tasks import Image, Tiles
 from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
 from service.codecs.table import read_table
 from service.engine.tensors import Arrays, show_shape
@@ -86,7 +86,7 @@ def read_groups(
         array = _read_all(rows, tensors[0], field)
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
-    reader = _RowReader(manifest, tensors, max_pixels, check_row, tiles)
+    reader = _RowReader(manifest, image_of(manifest, graph), tensors, max_pixels, check_row, tiles)
     found: list[Arrays] = []
     placements: list[Placement | None] = []
     kept_pixels = 0
@@ -108,11 +108,18 @@ def check_count(rows: Any, max_rows: int, field: str = "inputs") -> None:
         raise InvalidInput(f"{field}: expected an array of 1 to {max_rows} rows, got {got}")
 
 
+def image_of(manifest: Manifest, graph: str = MAIN) -> Image | None:
+    """How pictures become rows of a graph. Other graphs take them as ``main`` does, if that takes any."""
+    image = manifest.image
+    return image if image is not None and image.graph in (MAIN, graph) else None
+
+
 def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:
     """The input that stands for the row: that of pictures, or the only one; None where there are several."""
     inputs = manifest.graphs[graph].inputs
-    if manifest.image is not None:
-        return next((tensor for tensor in inputs if tensor.name == manifest.image.input), None)
+    image = image_of(manifest, graph)
+    if image is not None:
+        return next((tensor for tensor in inputs if tensor.name == image.input), None)
     return inputs[0] if len(inputs) == 1 else None
 
 
@@ -146,6 +153,7 @@ class _RowReader:
     """Reads the rows of one request, one by one."""
 
     manifest: Manifest
+    image: Image | None
     tensors: Sequence[Tensor]
     max_pixels: int
     check_row: CheckRow | None
@@ -180,7 +188,7 @@ class _RowReader:
         return array
 
     def _read_picture(self, content: bytes, where: str, tensor: Tensor) -> np.ndarray:
-        image = self.manifest.image
+        image = self.image
         if image is None or image.input != tensor.name:
             shape = show_shape(tensor.row_shape)
             raise InvalidInput(f"{where}: model {self.manifest.name!r} takes numbers of shape {shape}, not pictures")
@@ -200,7 +208,7 @@ class _RowReader:
 
     def count_pixels(self, name: str, value: np.ndarray) -> int:
         """The pixels of a value, if it is a picture; the last two axes of others."""
-        image = self.manifest.image
+        image = self.image
         is_last = image is not None and image.input == name and image.layout == "NHWC"
         return math.prod(value.shape[:2] if is_last else value.shape[-2:])
 
