@@ -22,6 +22,7 @@ from model_store.tasks import (
     Generation,
     Image,
     Loop,
+    Reading,
     Reconstruction,
     Regression,
     Segmentation,
@@ -191,6 +192,8 @@ class Manifest(StrictModel):
     """The output with a label for each token."""
     writing: Writing | None = None
     """How the loop writes text, token by token."""
+    reading: Reading | None = None
+    """How a text is read from a picture or a sound."""
     reconstruction: Reconstruction | None = None
     """The output that is the reconstruction, its error and its anomalies."""
     generation: Generation | None = None
@@ -229,10 +232,16 @@ class Manifest(StrictModel):
         return frozenset({self.task, *(task for task, facts in also.items() if facts is not None)})
 
     @property
-    def further_files(self) -> frozenset[str]:
-        """Files of the version beside graphs, weights and golden samples, such as a tokenizer."""
+    def tokenizer_files(self) -> frozenset[str]:
+        """The files with tokenizers, in the format of the library ``tokenizers``."""
         named = (self.tokens and self.tokens.file, self.writing and self.writing.file)
         return frozenset(name for name in named if name)
+
+    @property
+    def further_files(self) -> frozenset[str]:
+        """Files of the version beside graphs, weights and golden samples, such as a tokenizer."""
+        symbols = self.reading and self.reading.file
+        return self.tokenizer_files | ({symbols} if symbols else set())
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=1, exclude_defaults=False).encode() + b"\n"

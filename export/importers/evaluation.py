@@ -61,7 +61,7 @@ def evaluate(
 ) -> Quality:
     """Measure on the labelled rows of ``path``. Raises SpecError for labels that do not fit."""
     rows, labels = reader.read_labelled(path)
-    any_size = description.image is not None and description.image.height is None
+    any_size = description.image is not None and description.image.width is None
     chunks = rows.chunks(1 if any_size else _CHUNK_ROWS)
     if description.embedding is not None:
         found = np.concatenate([predict(chunk)[description.embedding.output] for chunk in chunks])

@@ -1,8 +1,9 @@
-"""Checks of texts, tags, writing and sounds against the graphs. Raises ValueError, which names the field."""
+"""Checks of texts, tags, writing, reading and sounds against the graphs. Raises ValueError, which names the field."""
 
 from model_store.checks.described import FLOATS, Described, Place, expect
 from model_store.graph import MAIN
 from model_store.tasks.language import Tags, Tokens, Writing
+from model_store.tasks.reading import Reading
 from model_store.tasks.sounds import Sound
 
 _INTEGERS = ("INT64", "INT32")
@@ -15,6 +16,8 @@ def check_language(manifest: Described) -> None:
         _check_tags(manifest, manifest.tags)
     if manifest.writing:
         _check_writing(manifest, manifest.writing)
+    if manifest.reading:
+        _check_reading(manifest, manifest.reading)
     if manifest.sound:
         _check_sound(manifest, manifest.sound)
 
@@ -61,6 +64,20 @@ def _check_writing(manifest: Described, facts: Writing) -> None:
     ids = (*facts.begin, *facts.ends, *facts.suppressed, *facts.suppressed_first)
     if isinstance(count, int) and max(ids) >= count:
         raise ValueError(f"writing: expected ids below {count}, as {facts.scores!r} has scores, got {max(ids)}")
+
+
+def _check_reading(manifest: Described, facts: Reading) -> None:
+    for field in ("text", "writing", "forecast"):
+        if getattr(manifest, field) is not None:
+            raise ValueError(f"reading: expected no field {field} beside it: both say what predict_sequence does")
+    symbols = len(facts.symbols) or None
+    expect(manifest, "reading.output", Place(MAIN, "output", facts.output), FLOATS, (None, symbols))
+    if symbols is not None and facts.blank >= symbols:
+        raise ValueError(f"reading.blank: expected less than {symbols}, the number of symbols, got {facts.blank}")
+    if facts.length is not None:
+        expect(manifest, "reading.length", Place(MAIN, "output", facts.length), _INTEGERS, ())
+    if facts.step_s is not None and manifest.sound is None:
+        raise ValueError("reading.step_s: expected it where rows are sounds")
 
 
 def _check_sound(manifest: Described, facts: Sound) -> None:

@@ -25,7 +25,10 @@ class TaskPlan(NamedTuple):
 
 
 def context_of(model: Model) -> ModelContext:
-    return ModelContext(model.name, model.version, model.manifest, model.row_checks, model.loaded.tokenizers)
+    loaded = model.loaded
+    return ModelContext(
+        model.name, model.version, model.manifest, model.row_checks, loaded.tokenizers, symbols=loaded.symbols
+    )
 
 
 Planner = Callable[[Request, Registry, Limits], TaskPlan]

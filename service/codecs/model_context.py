@@ -1,6 +1,6 @@
 """The model version that codecs and tasks work on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -24,6 +24,8 @@ class ModelContext:
 
     tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
     """By the name of their file."""
+    symbols: Sequence[str] = ()
+    """Of a model that reads, in order."""
 
     def inputs(self, graph: str = MAIN) -> Mapping[str, Tensor]:
         return {tensor.name: tensor for tensor in self.manifest.graphs[graph].inputs}

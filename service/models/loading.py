@@ -26,6 +26,7 @@ from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
 from model_store.rows.graph.division import with_safe_division
 from model_store.rows.graph.fingerprint import identify
+from model_store.texts.symbols import find_symbols
 from model_store.texts.tokenizer import Tokenizer
 from model_store.triton import TritonConfig
 from service.cores import count_cores
@@ -98,6 +99,8 @@ class LoadedVersion(VerifiedGraph):
     config: TritonConfig | None = None
     tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
     """By the name of their file."""
+    symbols: Sequence[str] = ()
+    """Of a model that reads, in order."""
 
 
 def load_version(version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None) -> LoadedVersion:
@@ -137,6 +140,7 @@ class _Read(NamedTuple):
     schedule_policy: SchedulePolicy | None = None
     config: TritonConfig | None = None
     tokenizers: Mapping[str, Tokenizer] = MappingProxyType({})
+    symbols: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +274,9 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         samples = [stored.inputs if stored else make_samples(settled, {}, 8)]
         opened[name] = _Opened(settled, session, open_on, samples, content, external, stored)
     where = f"{version.name} version {version.version}"
-    tokenizers = {file: Tokenizer(contents[file], f"{where}, {file}") for file in manifest.further_files}
-    return _Read(manifest, opened, read_loop(manifest), tokenizers=tokenizers)
+    tokenizers = {file: Tokenizer(contents[file], f"{where}, {file}") for file in manifest.tokenizer_files}
+    symbols = find_symbols(manifest, contents)
+    return _Read(manifest, opened, read_loop(manifest), tokenizers=tokenizers, symbols=symbols)
 
 
 def _load_plain(version: ModelVersion, settings: Settings) -> _Read:

@@ -60,8 +60,8 @@ ROUTES = (
     Route(embed, "Rows to vectors, and how similar they are", types.Row, types.EmbedAnswer),
     Route(
         sequence,
-        "Series to their forecasts, texts to texts",
-        list[float] | types.Series | str,
+        "Series to their forecasts; texts, pictures and sounds to texts",
+        list[float] | types.Series | str | types.EncodedPicture | types.Numbers,
         types.SequenceAnswer,
         events=types.ForecastEvent | types.TextEvent,
     ),

@@ -156,9 +156,24 @@ class ForecastPrediction(Exact):
     state: NotRequired[Annotated[str, Field(description="signed; send it back with the values that came since")]]
 
 
-class TextPrediction(Exact):
+class Piece(Exact):
+    """A symbol that was read, and where: sides in pixels of the picture as it was sent, or seconds of the sound."""
+
     text: str
     probability: Annotated[float, Field(ge=0, le=1)]
+    left: NotRequired[float]
+    right: NotRequired[float]
+    start: NotRequired[float]
+    end: NotRequired[float]
+
+
+class TextPrediction(Exact):
+    text: str
+    probability: Annotated[
+        float,
+        Field(description="of a text that was written, that of all its tokens; that was read, the mean", ge=0, le=1),
+    ]
+    pieces: NotRequired[Annotated[list[Piece], Field(description="the symbols that were read, if asked for")]]
     complete: NotRequired[Annotated[bool, Field(description="false: the text had not ended at the last step")]]
 
 
