@@ -50,6 +50,8 @@ class Batching(StrictModel):
 
     max_rows: Annotated[int, Field(ge=1)] | None = None
     """Most rows of a batch."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most tokens of a batch of texts, with their padding. None: those of the batch that was measured as efficient."""
     max_wait_s: Annotated[float, Field(ge=0)] | None = None
     """How long rows wait for others while the device is idle."""
 

@@ -31,6 +31,10 @@ def _check_tokens(manifest: Described, facts: Tokens) -> None:
         size = tensor.row_shape[0]
         if isinstance(size, int) and facts.lengths != (size,):
             raise ValueError(f"tokens.lengths: expected {size}, the length of {name!r}, got {list(facts.lengths)}")
+    if manifest.loop is None:
+        needed = {tensor.name for tensor in manifest.graphs[facts.graph].inputs}
+        if unfilled := sorted(needed - {facts.ids, facts.mask, facts.types}):
+            raise ValueError(f"tokens: expected no input besides ids, mask and types, got {unfilled[0]!r}")
     for field, others in (("image", manifest.image), ("table", manifest.table), ("sound", manifest.sound)):
         if others is not None:
             raise ValueError(f"tokens: expected no field {field} beside it: a row is of one kind")
@@ -39,6 +43,8 @@ def _check_tokens(manifest: Described, facts: Tokens) -> None:
 def _check_tags(manifest: Described, facts: Tags) -> None:
     if manifest.tokens is None or not manifest.labels:
         raise ValueError("tags: expected the fields tokens and labels, which they are about")
+    if manifest.classes is not None:
+        raise ValueError("tags: expected no field classes beside it: the labels are those of tokens or those of rows")
     expect(manifest, "tags.output", Place(MAIN, "output", facts.output), FLOATS, (None, len(manifest.labels)))
     if facts.outside not in manifest.labels:
         raise ValueError(f"tags.outside: expected one of the labels, got {facts.outside!r}")

@@ -43,9 +43,11 @@ class Tokens(StrictModel):
 
 
 class Tags(StrictModel):
-    """A label for each token: ``output`` float [batch, length, labels], logits or probabilities."""
+    """A label for each token: ``output`` float [batch, length, labels]."""
 
     output: str
+    activation: Literal["softmax", "none"] = "softmax"
+    """What makes probabilities of the output. ``none``: it has them."""
     scheme: Literal["plain", "iob"] = "plain"
     """``iob``: ``B-NAME`` begins a span and ``I-NAME`` goes on with it. ``plain``: neighbours with one label are a
     span."""

@@ -27,7 +27,13 @@ class TaskPlan(NamedTuple):
 def context_of(model: Model) -> ModelContext:
     loaded = model.loaded
     return ModelContext(
-        model.name, model.version, model.manifest, model.row_checks, loaded.tokenizers, symbols=loaded.symbols
+        model.name,
+        model.version,
+        model.manifest,
+        model.row_checks,
+        loaded.tokenizers,
+        loaded.symbols,
+        model.count_tokens,
     )
 
 

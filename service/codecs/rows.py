@@ -15,6 +15,7 @@ from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
 from model_store.pictures.geometry import Placement, Plan
 from model_store.tasks import Image, Tiles
+from model_store.texts.tokenizer import Encoded
 from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
 from service.codecs.table import read_table
 from service.engine.tensors import Arrays, show_shape
@@ -28,6 +29,14 @@ _NUMBERS_A_BYTE = 2
 """This many numbers are read in the time that decoding a byte of a picture takes."""
 
 
+class TextRow(NamedTuple):
+    """A row that is a text, and its tokens. ``spans`` are places in ``text``, without what the manifest puts before."""
+
+    text: str
+    pair: str | None
+    encoded: Encoded
+
+
 class Group(NamedTuple):
     """Rows of one shape as tensors. ``places`` are their positions in the request, rising."""
 
@@ -35,6 +44,8 @@ class Group(NamedTuple):
     inputs: Arrays
     placements: Sequence[Placement | None] = ()
     """Where the caller's picture lies in each row. None: the row is no picture; empty: none of them is."""
+    texts: Sequence[TextRow] = ()
+    """The rows as texts, if they are texts."""
 
 
 def group_rows(rows: Sequence[Arrays]) -> list[list[int]]:

@@ -27,7 +27,7 @@ from model_store.manifest import Manifest
 from model_store.rows.graph.division import with_safe_division
 from model_store.rows.graph.fingerprint import identify
 from model_store.texts.symbols import find_symbols
-from model_store.texts.tokenizer import Tokenizer
+from model_store.texts.tokenizer import Tokenizer, open_tokenizers
 from model_store.triton import TritonConfig
 from service.cores import count_cores
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
@@ -274,7 +274,7 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         samples = [stored.inputs if stored else make_samples(settled, {}, 8)]
         opened[name] = _Opened(settled, session, open_on, samples, content, external, stored)
     where = f"{version.name} version {version.version}"
-    tokenizers = {file: Tokenizer(contents[file], f"{where}, {file}") for file in manifest.tokenizer_files}
+    tokenizers = open_tokenizers(manifest, contents, where)
     symbols = find_symbols(manifest, contents)
     return _Read(manifest, opened, read_loop(manifest), tokenizers=tokenizers, symbols=symbols)
 

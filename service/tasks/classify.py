@@ -11,10 +11,11 @@ from service.codecs.model_context import known
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.codecs.picture_writer import as_image, encode_heat, to_picture
 from service.codecs.rows import Group, in_order, shown_input
+from service.codecs.texts.spans import check_pairs, find_spans
 from service.errors import InvalidInput
 from service.tasks.answer import Form, check_answer, check_finite
 from service.tasks.explain import Maps, Method, choose_method, explain_rows
-from service.tasks.request import TaskOptions
+from service.tasks.request import TaskOptions, refuse
 from service.tasks.work import Call, Infer, Result, decode_rows, run_in_thread
 
 NAME = "classify"
@@ -29,7 +30,8 @@ class Options(TaskOptions):
     top_k: Annotated[int, Field(ge=1, le=1000)] = 1
     """how many labels for each row"""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """least probability of the labels of a row that may have several; default: that of the model"""
+    """least probability of the labels of a row that may have several, and of parts of texts; default: that of the
+    model"""
     explain: bool | Method = False
     """why the label was chosen; true: the method that suits the model"""
     explanation_format: Form = "numbers"
@@ -38,12 +40,14 @@ class Options(TaskOptions):
 
 async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions": [{"label", "index", "probability", "top", "score"?, "labels"?,
-    "explanation"?}]}``.
+    "explanation"?}]}``; of a model of tags ``[{"spans"}]``.
 
     With Accept: image/png it is one PNG, of the explanation over the row. A stream has one event, its last.
     """
     check_answer(call)
     options, manifest = call.options, call.model.manifest
+    if manifest.tags is not None:
+        return await _tag(call)
     if options.threshold is not None and not known(manifest.classes).multi_label:
         raise InvalidInput(f"threshold: a row has one label with model {manifest.name!r}: ask without it")
     method = choose_method(options.explain, manifest) if options.explain else None
@@ -71,6 +75,29 @@ async def work(call: Call[Options]) -> Result:
                 shown = {"values": maps.values[i]} if pictures is None else as_image(pictures[i])
                 answer["explanation"] = {**how, **shown}
     return call.answer(predictions=in_order(groups, found))
+
+
+async def _tag(call: Call[Options]) -> Result:
+    """Labels of the parts of texts."""
+    options, manifest = call.options, call.model.manifest
+    reason = f"model {manifest.name!r} gives labels to parts of a text: ask without it"
+    if call.wants_picture:
+        raise InvalidInput(f"accept: image/png: {reason}")
+    refuse(options, ("top_k", "explain", "explanation_format"), reason)
+    groups = await decode_rows(call)
+    check_pairs(groups)
+    outputs = [await Infer(group.inputs) for group in groups]
+
+    name = known(manifest.tags).output
+
+    def describe() -> list[list[dict[str, Any]]]:
+        return [
+            find_spans(manifest, group, check_finite(manifest.name, name, of_group[name]), options.threshold)
+            for group, of_group in zip(groups, outputs, strict=True)
+        ]
+
+    size_bytes = sum(of_group[name].nbytes for of_group in outputs)
+    return call.answer(predictions=in_order(groups, await run_in_thread(describe, size_bytes)))
 
 
 def predictions(

@@ -13,6 +13,7 @@ from model_store.tasks import Tiles
 from service.codecs.model_context import ModelContext
 from service.codecs.picture_reader import CheckRow
 from service.codecs.rows import Group, check_count, count_bytes, group_rows, read_groups, stack_rows
+from service.codecs.texts.tokens import count_bytes_of_texts, count_tokens, read_texts
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
@@ -138,10 +139,14 @@ async def decode_rows(
     check_count(rows, limits.max_rows, field)  # before each row is looked at
     check_row = check_row or model.row_checks.get(graph)
     over = threading.Event()
-    size_bytes = count_bytes(rows, SLOW_BYTES)
+    tokens = model.manifest.tokens
+    has_texts = tokens is not None and tokens.graph == graph
+    size_bytes = (count_bytes_of_texts if has_texts else count_bytes)(rows, SLOW_BYTES)
 
     def read() -> list[Group]:
         try:
+            if has_texts:
+                return read_texts(rows, model, field, over.is_set)
             return read_groups(rows, model.manifest, limits.max_pixels, graph, check_row, tiles, over.is_set, field)
         finally:
             if size_bytes > SLOW_BYTES:  # here, or the event loop would have to
@@ -149,9 +154,12 @@ async def decode_rows(
                     release_large(row)
 
     try:
-        return await run_in_thread(read, size_bytes)
+        groups = await run_in_thread(read, size_bytes)
     finally:
         over.set()  # if the request has ended, the thread stops
+    if has_texts:
+        model.count_tokens(*count_tokens(groups))
+    return groups
 
 
 async def infer_rows(rows: Sequence[Arrays], graph: str) -> list[Arrays]:

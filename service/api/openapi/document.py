@@ -24,6 +24,7 @@ from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.tasks import classify, detect, embed, generate, regress, segment
 from service.tasks.reconstruction import reconstruct
+from service.tasks.request import TEXT
 from service.tasks.sequences import sequence
 
 _NOT_OF_TASKS = (403, 501)
@@ -142,6 +143,7 @@ def _bodies(route: Route, fields: Mapping[str, Any]) -> dict[str, Any]:
     bodies: dict[str, Any] = {JSON: request}
     if route.rows is types.Row:
         bodies |= {kind: {"schema": binary("one row")} for kind in MEDIA_TYPES}
+        bodies[TEXT] = {"schema": {"type": "string", "description": "one row, unless it is a JSON object"}}
         files = {"type": "array", "items": binary("one row"), "description": f"{NAMES} files, under any names"}
         form = {"type": "object", "properties": {"files": files, **fields}}
         bodies[FORM] = {"schema": form, "encoding": {"files": {"contentType": ", ".join(MEDIA_TYPES)}}}

@@ -24,10 +24,10 @@ class EncodedPicture(Exact):
 
 
 Row = Annotated[
-    Numbers | EncodedPicture | dict[str, Numbers | EncodedPicture | str | None] | list[float | str | None],
+    Numbers | EncodedPicture | str | dict[str, Numbers | EncodedPicture | str | None] | list[float | str | None],
     Field(
         description="nested numbers of the model's row shape, or a picture; an object by name for several inputs or "
-        "for the columns of a table"
+        'for the columns of a table; a text, or a pair of texts as an array or as {"text", "text_pair"}'
     ),
 ]
 Shown = Annotated[Numbers | EncodedPicture, Field(description="nested numbers, or a PNG if asked for")]
@@ -71,6 +71,22 @@ class Classification(Score):
     labels: NotRequired[Annotated[list[Score], Field(description="all that count, if a row may have several")]]
     score: NotRequired[Annotated[float, Field(description="a number beside the label, if the model has one")]]
     explanation: NotRequired[Explanation]
+
+
+class Part(Exact):
+    """A part of a text that has a label."""
+
+    label: str
+    text: str
+    start: Annotated[int, Field(description="its first character, counted in Unicode characters from 0")]
+    end: Annotated[int, Field(description="the character after its last one")]
+    probability: Annotated[float, Field(description="the mean of its tokens", ge=0, le=1)]
+
+
+class TaggedText(Exact):
+    """The parts of a text that have a label, from its begin to its end."""
+
+    spans: list[Part]
 
 
 class Number(Exact):
@@ -194,7 +210,7 @@ class GenerateAnswer(Answer):
 
 
 _VERSION = {"model": str, "version": str}
-ClassifyAnswer = exact("ClassifyAnswer", **_VERSION, predictions=list[Classification])
+ClassifyAnswer = exact("ClassifyAnswer", **_VERSION, predictions=list[Classification | TaggedText])
 DetectAnswer = exact("DetectAnswer", **_VERSION, predictions=list[DetectPrediction])
 SegmentAnswer = exact("SegmentAnswer", **_VERSION, predictions=list[SegmentPrediction])
 EmbedAnswer = exact("EmbedAnswer", **_VERSION, predictions=list[EmbedPrediction])

@@ -95,6 +95,16 @@ def test_unknown_content_type_is_read_as_json(content_type: str) -> None:
     assert read(b'{"inputs": [1]}', content_type).rows == [1]
 
 
+def test_body_of_plain_text_is_one_row() -> None:
+    """In UTF-8, with options in the query string. A JSON object is a request: browsers give JSON this type."""
+    found = read("[Zürich] is {big}".encode(), "text/plain; charset=UTF-8", b"top_k=2")
+    assert found == TaskRequest({"top_k": "2"}, ["[Zürich] is {big}"], True, False)
+    assert read(b"{big}", "text/plain").rows == ["{big}"]
+    assert read(b' {"inputs": [1]}', "text/plain").rows == [1]
+    with pytest.raises(InvalidInput, match=r"^body: expected a text in UTF-8, got other bytes"):
+        read(b"\xff\xfe", "text/plain")
+
+
 def test_files_called_compare_are_what_rows_are_compared_with() -> None:
     """They are an option, like the array of that name in JSON."""
     found = read(*form(file("a", "image/png"), file("compare", "image/png", b"1"), file("compare", "image/png", b"2")))
