@@ -25,8 +25,8 @@ _MOST_CHANNELS = 64
 _UNKNOWN = 1 << 62
 """What libsndfile says if a file does not say how long it is."""
 
-CheckGoing = Callable[[], None]
-"""Raises if nobody waits any more."""
+CheckBlock = Callable[[int], None]
+"""Raises if a sound must not be decoded further, given the samples of a block, over all channels."""
 
 
 def require_library(where: str) -> None:
@@ -41,12 +41,12 @@ def require_library(where: str) -> None:
 
 
 def read_sound(
-    content: bytes, facts: Sound, max_samples: int, where: str, check: CheckGoing = lambda: None
+    content: bytes, facts: Sound, max_samples: int, where: str, check: CheckBlock = lambda samples: None
 ) -> np.ndarray:
     """The samples of a file, float32 [samples], from -1 to 1, at the rate of the model and at its level.
 
     ``max_samples`` limits what is decoded, over all channels. ``where`` names the sound in messages. ``check`` is
-    called between blocks. Raises UnreadableSound, SoundTooLong, and what ``check`` raises.
+    called for each block. Raises UnreadableSound, SoundTooLong, and what ``check`` raises.
     """
     import soundfile
 
@@ -89,7 +89,7 @@ def _decode(
     facts: Sound,
     max_samples: int,
     where: str,
-    check: CheckGoing,
+    check: CheckBlock,
 ) -> np.ndarray:
     """Raises SoundTooLong before the first block if the file says its length, else as soon as it is too long."""
     rate, channels = file.samplerate, file.channels
@@ -120,7 +120,7 @@ def _decode(
     for block in _read_blocks(file):
         count += len(block)
         check_length(count)
-        check()
+        check(block.size)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
             mono = block.mean(axis=1) if channels > 1 else block[:, 0].copy()
         blocks.append(resampler.add(mono))

@@ -57,7 +57,7 @@ def cut_row(samples: np.ndarray, window: Window, facts: Sound) -> np.ndarray:
     return row
 
 
-def join_windows(rows: Sequence[np.ndarray], windows: Sequence[Window]) -> np.ndarray:
+def join_windows(rows: Sequence[np.ndarray] | np.ndarray, windows: Sequence[Window]) -> np.ndarray:
     """One sound from the outputs of its windows. Where two overlap, the first fades out while the next fades in."""
     joined = np.zeros(windows[-1].end, np.float32)
     end = 0

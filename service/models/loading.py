@@ -26,6 +26,7 @@ from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
 from model_store.rows.graph.division import with_safe_division
 from model_store.rows.graph.fingerprint import identify
+from model_store.sounds.reading import require_library
 from model_store.texts.tokenizer import Tokenizer
 from model_store.triton import TritonConfig
 from service.cores import count_cores
@@ -270,6 +271,8 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         samples = [stored.inputs if stored else make_samples(settled, {}, 8)]
         opened[name] = _Opened(settled, session, open_on, samples, content, external, stored)
     where = f"{version.name} version {version.version}"
+    if manifest.sound is not None:
+        require_library(where)
     tokenizers = {file: Tokenizer(contents[file], f"{where}, {file}") for file in manifest.further_files}
     return _Read(manifest, opened, read_loop(manifest), tokenizers=tokenizers)
 

@@ -180,8 +180,8 @@ def test_reading_ends_when_nobody_waits() -> None:
     """What is called between blocks may raise."""
     blocks = []
 
-    def check() -> None:
-        blocks.append(1)
+    def check(samples: int) -> None:
+        blocks.append(samples)
         if len(blocks) == 2:
             raise TimeoutError
 
