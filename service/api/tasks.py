@@ -19,7 +19,7 @@ from service.api.task_plan import Planner, TaskPlan, context_of
 from service.codecs.rows import check_count
 from service.engine.batching.queue import Answer
 from service.engine.loop.request import LoopResult
-from service.errors import DeadlinePassed, Draining, ModelFailure, ServiceError
+from service.errors import DeadlinePassed, Draining, InvalidInput, ModelFailure, ServiceError
 from service.models.entry import Model
 from service.models.registry import Registry
 from service.protocol.json import render_json
@@ -29,6 +29,7 @@ from service.tasks.work import Admit, Call, Infer, Limits, Result, RunInThread, 
 from service.transport import sse
 from service.transport.request import JSON, Reply, Request
 
+_ANSWER_SOUND = {f"/{route.task.NAME}" for route in TASK_ROUTES if route.sound is not None}
 ROUTES: Mapping[str, Any] = {f"/{route.task.NAME}": route.task for route in TASK_ROUTES}
 """Route -> the module of its task, with ``NAME``, ``Options`` and ``work``."""
 
@@ -40,13 +41,15 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     accept = headers.get(b"accept", b"").decode("latin-1")
     asked = read_request(request.body, content_type, request.query, accept)
+    if asked.wants_sound and request.endpoint.route not in _ANSWER_SOUND:
+        raise InvalidInput(f"accept: audio/wav: {request.endpoint.route} answers no sounds: ask for JSON")
     if asked.rows:
         check_count(asked.rows, limits.max_rows)  # in the thread that read them, which also frees them
     options = task.Options.parse(asked.fields, asked.loose)
     version = None if options.version is None else str(options.version)
     model = registry.find_for_task(task.NAME, options.model, version)
     call = functools.partial(Call, options, asked.rows, context_of(model), limits, asked.wants_picture)
-    return TaskPlan(model, lambda emit: task.work(call(emit)), options.stream)
+    return TaskPlan(model, lambda emit: task.work(call(emit, wants_sound=asked.wants_sound)), options.stream)
 
 
 PLANNERS: Mapping[str, Planner] = {**dict.fromkeys(ROUTES, plan_task), **generate_routes.PLANNERS, **kserve.PLANNERS}

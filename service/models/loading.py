@@ -26,6 +26,7 @@ from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
 from model_store.rows.graph.division import with_safe_division
 from model_store.rows.graph.fingerprint import identify
+from model_store.sounds.reading import require_library
 from model_store.texts.symbols import find_symbols
 from model_store.texts.tokenizer import Tokenizer, open_tokenizers
 from model_store.triton import TritonConfig
@@ -274,6 +275,8 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         samples = [stored.inputs if stored else make_samples(settled, {}, 8)]
         opened[name] = _Opened(settled, session, open_on, samples, content, external, stored)
     where = f"{version.name} version {version.version}"
+    if manifest.sound is not None:
+        require_library(where)
     tokenizers = open_tokenizers(manifest, contents, where)
     symbols = find_symbols(manifest, contents)
     return _Read(manifest, opened, read_loop(manifest), tokenizers=tokenizers, symbols=symbols)

@@ -12,7 +12,15 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from model_store.tasks import Tiles
 from service.codecs.model_context import ModelContext
 from service.codecs.picture_reader import CheckRow
-from service.codecs.rows import Group, check_count, count_bytes, group_rows, read_groups, stack_rows
+from service.codecs.rows import (
+    DEFAULT_SAMPLES,
+    Group,
+    check_count,
+    count_bytes,
+    group_rows,
+    read_groups,
+    stack_rows,
+)
 from service.codecs.texts.tokens import count_bytes_of_texts, count_tokens, read_texts
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Arrays
@@ -93,6 +101,8 @@ class Limits:
     max_rows: int = 65_536
     max_steps: int = 10_000
     max_generated: int = 1024
+    max_samples: int = DEFAULT_SAMPLES
+    """Of one sound, over all channels, and in the rows of all sounds of a request."""
     state_key: bytes = b""
     room: PictureRoom = field(default_factory=PictureRoom)
     """For pictures that are cut into tiles, of all requests together."""
@@ -110,6 +120,7 @@ class Call(Generic[Options]):
     limits: Limits
     wants_picture: bool = False
     emit: Emit | None = None
+    wants_sound: bool = False
 
     def answer(self, is_large: bool = False, **fields: Any) -> Result:
         """The fields, after the name and the version of the model."""
@@ -127,10 +138,12 @@ async def decode_rows(
     tiles: Tiles | None = None,
     check_row: CheckRow | None = None,
     field: str = "inputs",
+    one_window: bool = True,
 ) -> list[Group]:
     """The rows of a call, which ``field`` of the request has, for a graph. Pictures that ``tiles`` cuts stay pixels.
 
-    ``check_row`` takes the place of the model's own check. Raises InvalidInput, which names the row at fault,
+    ``check_row`` takes the place of the model's own check. A long sound becomes several rows, unless ``one_window``
+    refuses it: ``service/tasks/windows.py`` joins their answers. Raises InvalidInput, which names the row at fault,
     UnsupportedMedia, BodyTooLarge.
     """
     rows, model, limits = call.rows, call.model, call.limits
@@ -147,7 +160,18 @@ async def decode_rows(
         try:
             if has_texts:
                 return read_texts(rows, model, field, over.is_set)
-            return read_groups(rows, model.manifest, limits.max_pixels, graph, check_row, tiles, over.is_set, field)
+            return read_groups(
+                rows,
+                model.manifest,
+                limits.max_pixels,
+                graph,
+                check_row,
+                tiles,
+                over.is_set,
+                field,
+                limits.max_samples,
+                one_window,
+            )
         finally:
             if size_bytes > SLOW_BYTES:  # here, or the event loop would have to
                 for row in rows:

@@ -23,14 +23,44 @@ class EncodedPicture(Exact):
     image: Annotated[str, Field(description="the file, in base64")]
 
 
+class EncodedSound(Exact):
+    """A WAV, FLAC, OGG or MP3 file in JSON."""
+
+    sound: Annotated[str, Field(description="the file, in base64")]
+
+
 Row = Annotated[
-    Numbers | EncodedPicture | str | dict[str, Numbers | EncodedPicture | str | None] | list[float | str | None],
+    Numbers
+    | EncodedPicture
+    | EncodedSound
+    | str
+    | dict[str, Numbers | EncodedPicture | EncodedSound | str | None]
+    | list[float | str | None],
     Field(
-        description="nested numbers of the model's row shape, or a picture; an object by name for several inputs or "
-        'for the columns of a table; a text, or a pair of texts as an array or as {"text", "text_pair"}'
+        description="nested numbers of the model's row shape, a picture, or a sound; an object by name for several "
+        'inputs or for the columns of a table; a text, or a pair of texts as an array or as {"text", "text_pair"}'
     ),
 ]
-Shown = Annotated[Numbers | EncodedPicture, Field(description="nested numbers, or a PNG if asked for")]
+Shown = Annotated[
+    Numbers | EncodedPicture | EncodedSound, Field(description="nested numbers, or a PNG or WAV if asked for")
+]
+
+
+class SoundPart(Exact):
+    """A window of a sound, in seconds from its beginning."""
+
+    begin_s: Annotated[float, Field(ge=0)]
+    end_s: float
+
+
+class LabelledPart(SoundPart):
+    label: str
+    index: int
+    probability: Annotated[float, Field(ge=0, le=1)]
+
+
+class EmbeddedPart(SoundPart):
+    embedding: list[float] | str
 
 
 @with_config(ConfigDict(extra="allow"))
@@ -71,6 +101,7 @@ class Classification(Score):
     labels: NotRequired[Annotated[list[Score], Field(description="all that count, if a row may have several")]]
     score: NotRequired[Annotated[float, Field(description="a number beside the label, if the model has one")]]
     explanation: NotRequired[Explanation]
+    windows: NotRequired[Annotated[list[LabelledPart], Field(description="of a sound, if asked for")]]
 
 
 class Part(Exact):
@@ -164,6 +195,7 @@ class Comparison(Exact):
 class EmbedPrediction(Exact):
     embedding: Annotated[list[float] | str, Field(description="the vector, as numbers or in base64")]
     comparisons: NotRequired[Annotated[list[Comparison], Field(description="one for each element of `compare`")]]
+    windows: NotRequired[Annotated[list[EmbeddedPart], Field(description="of a sound, if asked for")]]
 
 
 class ForecastPrediction(Exact):

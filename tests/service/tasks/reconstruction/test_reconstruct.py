@@ -88,7 +88,7 @@ LARGE = PictureFile(png([[1] * 40] * 40), "body")
         (THIN, [ROW], {"graph": "thick"}, "graph: expected one of main, thin, got 'thick'"),
         (THIN, [ROW], {"graph": 1}, "graph: expected a valid string"),
         (THIN, [ROW], {"error_map": "yes"}, "error_map: expected a valid boolean"),
-        (THIN, [ROW], {"output_format": "png"}, "output_format: expected 'numbers' or 'picture'"),
+        (THIN, [ROW], {"output_format": "png"}, "output_format: expected 'numbers', 'picture' or 'sound'"),
         (THIN, [ROW], {"output_format": "picture"}, "output_format: the rows of model 'm' are not pictures"),
         (MODEL, [ROW], {"wants_picture": True}, "accept: image/png: the rows of model 'm' are not pictures"),
         (PICTURES, [ROW], {"wants_picture": True, "error_map": True}, "error_map: expected an answer in JSON"),
