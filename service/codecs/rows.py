@@ -251,7 +251,7 @@ class _RowReader:
         return scale_pixels(pixels, image, DATATYPES[tensor.datatype].dtype)
 
     def _refuse(self, tensor: Tensor, what: str) -> str:
-        image = self.manifest.image
+        image = self.image
         takes = f"numbers of shape {show_shape(tensor.row_shape)}"
         takes = f"pictures or {takes}" if image is not None and image.input == tensor.name else takes
         return f"model {self.manifest.name!r} takes {takes}, not {what}"

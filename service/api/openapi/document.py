@@ -25,7 +25,8 @@ from service.api.openapi.operations import (
 )
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.protocol.multipart import MEDIA_TYPE as FORM
-from service.tasks import classify, detect, embed, generate, regress, segment
+from service.tasks import classify, detect, embed, regress, segment
+from service.tasks.generation import generate
 from service.tasks.reconstruction import reconstruct
 from service.tasks.request import TEXT
 from service.tasks.sequences import sequence
