@@ -18,7 +18,7 @@ from service.tasks.answer import Form, check_answer, check_finite
 from service.tasks.explain import Maps, Method, choose_method, explain_rows
 from service.tasks.request import TaskOptions, refuse
 from service.tasks.windows import average_windows, check_windows, describe_windows
-from service.tasks.work import Call, Infer, Result, decode_rows, run_in_thread
+from service.tasks.work import Call, Result, decode_rows, infer_group, run_in_thread
 
 NAME = "classify"
 _THRESHOLD = 0.5
@@ -61,7 +61,7 @@ async def work(call: Call[Options]) -> Result:
     if as_picture:
         _check_picture(call, method)
     groups = await decode_rows(call, one_window=method is not None)
-    outputs = [await Infer(group.inputs) for group in groups]
+    outputs = [await infer_group(group) for group in groups]
 
     def describe() -> tuple[list[Group], list[list[dict[str, Any]]]]:
         described = [_describe_group(manifest, options, *each) for each in zip(groups, outputs, strict=True)]
@@ -94,7 +94,7 @@ async def _tag(call: Call[Options]) -> Result:
     refuse(options, ("top_k", "explain", "explanation_format", "windows"), reason)
     groups = await decode_rows(call)
     check_pairs(groups)
-    outputs = [await Infer(group.inputs) for group in groups]
+    outputs = [await infer_group(group) for group in groups]
 
     name = known(manifest.tags).output
 

@@ -16,7 +16,7 @@ from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_finite
 from service.tasks.request import FromText, TaskOptions
 from service.tasks.windows import average_windows, check_windows, describe_windows
-from service.tasks.work import SLOW_BYTES, Call, Infer, Result, decode_rows, run_in_thread
+from service.tasks.work import SLOW_BYTES, Call, Result, decode_rows, infer_group, run_in_thread
 
 NAME = "embed"
 _MOST_PAIRS = 1 << 18
@@ -83,7 +83,7 @@ async def _embed(call: Call[Options], field: str) -> _Embedded:
     rows = await decode_rows(call, field=field, one_window=False)
     groups, found, windows = [], [], []
     for group in rows:
-        outputs = await Infer(group.inputs)
+        outputs = await infer_group(group, field=field)
         merged, means = average_windows(group, outputs, [facts.output])
         groups.append(merged)
         found.append(_make_vectors(means[facts.output], facts, manifest.name))

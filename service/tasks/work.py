@@ -9,6 +9,9 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
+
+from model_store.datatypes import datatype_of
 from model_store.tasks import Tiles
 from service.codecs.model_context import ModelContext
 from service.codecs.picture_reader import CheckRow
@@ -23,7 +26,7 @@ from service.codecs.rows import (
 )
 from service.codecs.texts.tokens import count_bytes_of_texts, count_tokens, read_texts
 from service.engine.loop.request import LoopRequest, LoopResult
-from service.engine.tensors import Arrays
+from service.engine.tensors import Arrays, are_finite
 from service.errors import InvalidInput
 from service.protocol.large_json import release_large
 from service.tasks.request import TaskOptions
@@ -184,6 +187,24 @@ async def decode_rows(
     if has_texts:
         model.count_tokens(*count_tokens(groups))
     return groups
+
+
+async def infer_group(group: Group, graph: str = "main", field: str = "inputs") -> Arrays:
+    """The outputs of the rows of a group. Raises InvalidInput for a row whose NaN or infinity makes its outputs so."""
+    outputs = await Infer(group.inputs, graph)
+    if not all(_are_finite(array) for array in group.inputs.values()):
+        answers = [array for array in outputs.values() if len(array) == len(group.places)]
+        for row, place in enumerate(group.places):
+            given = all(_are_finite(array[row]) for array in group.inputs.values())
+            if not given and not all(_are_finite(array[row]) for array in answers):
+                raise InvalidInput(
+                    f"{field}[{place}]: expected finite numbers: the model has no answer to NaN or infinity"
+                )
+    return outputs
+
+
+def _are_finite(array: np.ndarray) -> bool:
+    return not datatype_of(array).is_float or are_finite(array)
 
 
 async def infer_rows(rows: Sequence[Arrays], graph: str) -> list[Arrays]:
