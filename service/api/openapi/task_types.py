@@ -159,6 +159,8 @@ class ForecastPrediction(Exact):
 class TextPrediction(Exact):
     text: str
     probability: Annotated[float, Field(ge=0, le=1)]
+    log_probability: NotRequired[Annotated[float, Field(description="natural; of a long text it says more", le=0)]]
+    tokens: NotRequired[Annotated[int, Field(description="how many tokens the text has", ge=0)]]
     complete: NotRequired[Annotated[bool, Field(description="false: the text had not ended at the last step")]]
 
 
