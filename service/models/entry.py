@@ -96,6 +96,7 @@ class Model:
                 observer=observer,
                 may_inline=loaded.session.open_ended is None,
                 memory=_bound(loaded, settings, device.lanes),
+                prefix=loaded.manifest.writing.prefix if loaded.manifest.writing else None,
             )
         )
 

@@ -16,7 +16,16 @@ from model_store import GoldenSamples, ModelVersion
 from model_store.cancellation import Cancellation, LoadCancelled
 from model_store.graph import MAIN, Graph, RowVerdict, Terms
 from model_store.graphs.analyst import analyst
-from model_store.graphs.batch import PROVED_BY_EXPORT, batch_anyway, describe_verdict, settle_published, without_batch
+from model_store.graphs.batch import (
+    NO_BATCH,
+    PROVED_BY_EXPORT,
+    batch_anyway,
+    batches,
+    describe_verdict,
+    settle_published,
+    take_steps_alone,
+    without_batch,
+)
 from model_store.graphs.bits import Bits, settle
 from model_store.graphs.configuration import read_configuration
 from model_store.graphs.locales import with_available_locale
@@ -123,8 +132,6 @@ def _load(version: ModelVersion, settings: Settings) -> LoadedVersion:
         manifest = read.manifest
         proven = {name: _prove(name, manifest, graph, settings) for name, graph in read.graphs.items()}
     main = proven.pop(MAIN)
-    if manifest.loop is not None and not main.signature.batches:
-        raise NotReady(f"its rows cannot share the steps of a loop: they are {describe_verdict(main.rows)}")
     return LoadedVersion(
         **{each.name: getattr(main, each.name) for each in fields(main)},
         **{**read._asdict(), "graphs": proven},
@@ -177,6 +184,9 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         classes = manifest.classes if name == MAIN else None
         error = check_golden(session, Signature(graph), expected, golden, classes) if golden and expected else None
         graph, bits, ready = _try_rows(opened, graph, max_rows)
+        if name == MAIN and manifest.loop is not None and not batches(graph):
+            graph, bits, ready = _try_steps_alone(manifest, opened, graph)
+            max_rows = 1
     except NotReady as refusal:
         raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
     signature, rows = Signature(graph, session.fragile), graph.rows or PROVED_BY_EXPORT
@@ -241,6 +251,13 @@ def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> tuple[Graph, Bits
             if opened.golden is not None:
                 raise
     return without_batch(graph), Bits("exact"), {}
+
+
+def _try_steps_alone(manifest: Manifest, opened: _Opened, graph: Graph) -> tuple[Graph, Bits, Mapping[int, Arrays]]:
+    """As ``_try_rows``, of the steps of a loop whose rows cannot share them: each row steps alone."""
+    rows = graph.rows or NO_BATCH
+    logger.info("%s: each row of its loop steps alone: its rows are %s", manifest.name, describe_verdict(rows))
+    return _try_rows(opened, take_steps_alone(manifest.graphs[MAIN], rows), 1)
 
 
 def _settle_batch(opened: _Opened, max_rows: int) -> Graph:

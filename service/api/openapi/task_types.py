@@ -222,6 +222,8 @@ class TextPrediction(Exact):
         Field(description="of a text that was written, that of all its tokens; that was read, the mean", ge=0, le=1),
     ]
     pieces: NotRequired[Annotated[list[Piece], Field(description="the symbols that were read, if asked for")]]
+    log_probability: NotRequired[Annotated[float, Field(description="natural; of a long text it says more", le=0)]]
+    tokens: NotRequired[Annotated[int, Field(description="how many tokens the text has", ge=0)]]
     complete: NotRequired[Annotated[bool, Field(description="false: the text had not ended at the last step")]]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from service.engine.loop.decoding import Beams
 from service.engine.loop.noise import draw_uniform
-from service.engine.loop.request import Sampling
+from service.engine.loop.request import TokenSampling
 from service.engine.loop.sequence import LoopSequence
 from service.engine.loop.slots import Span
 
@@ -64,7 +64,7 @@ def choose_row_by_row(
             order[slots] = at + parents
 
 
-def draw(scores: np.ndarray, sampling: Sampling, step: int) -> int:
+def draw(scores: np.ndarray, sampling: TokenSampling, step: int) -> int:
     """A token by its ``scores`` [symbols], logits or logarithms of probabilities. NaN: a token whose score is NaN."""
     likeliest = int(scores.argmax())
     if not np.isfinite(scores[likeliest]):

@@ -25,7 +25,7 @@ Follow = Callable[[int, Sequence[int]], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class TokenSampling:
     """Tokens are drawn: of the ``top_k`` likeliest, and of those of the likeliest that together have the share
     ``top_p``. Scores are divided by ``temperature``, above 0. The draws depend on ``seed`` and step alone.
     """
@@ -63,7 +63,7 @@ class Decoding:
     max_tokens: int = sys.maxsize
     """A row ends at the latest after so many chosen tokens, its end among them. Needed where rows have given tokens of
     several lengths; else ``LoopRequest.steps`` is the limit."""
-    sampling: Sampling | None = None
+    sampling: TokenSampling | None = None
     """With width 1 only."""
     follow: Follow | None = None
     """With width 1 only."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model_store.tasks import Carry
-from service.engine.loop.request import Decoding, LoopRequest, Sampling, Sentence
+from service.engine.loop.request import Decoding, LoopRequest, Sentence, TokenSampling
 from tests.service.engine.loop.bench import Bench, Counting
 from tests.support.clocks import virtual
 from tests.support.writers import graphs as writers
@@ -163,7 +163,7 @@ async def test_suppressed_tokens_are_not_chosen() -> None:
     [sentence] = (await bench.ask(writing(suppressed_first=[first], prompts=[(0, 1)], ends=()))).sentences
     second = int(np.where(np.arange(SYMBOLS) == first, -np.inf, SCORES[1]).argmax())
     assert list(sentence.tokens) == [second, *write((1, second), 6, ends=()).tokens]
-    for how in ({"width": 3}, {"sampling": Sampling(2.0, seed=3)}):
+    for how in ({"width": 3}, {"sampling": TokenSampling(2.0, seed=3)}):
         [sentence] = (await bench.ask(writing(suppressed=[2, 3], ends=(), **how))).sentences
         assert len(sentence.tokens) == 8
         assert not {2, 3} & set(sentence.tokens)
@@ -187,7 +187,7 @@ async def test_row_ends_with_any_of_its_ends_and_where_its_follower_says() -> No
 
 
 def sampling(seed: int, **how: Any) -> LoopRequest:
-    return writing(ends=(), sampling=Sampling(seed=seed, **how))
+    return writing(ends=(), sampling=TokenSampling(seed=seed, **how))
 
 
 @virtual
@@ -200,7 +200,7 @@ async def test_same_seed_writes_the_same_in_any_company() -> None:
     mixed = [bench.ask(sampling(seed, temperature=1.5)) for seed in range(6)]
     assert [(await answer).sentences[0] for answer in mixed] == alone
     await asyncio.gather(*company)
-    twice = writing(prompts=[(1,), (1,)], ends=(), sampling=Sampling(1.5, seed=4))
+    twice = writing(prompts=[(1,), (1,)], ends=(), sampling=TokenSampling(1.5, seed=4))
     assert (await bench.ask(twice)).sentences == [alone[4], alone[4]]
 
 
@@ -216,7 +216,9 @@ async def test_draws_have_the_shares_of_the_scores() -> None:
     """Over many seeds a token comes as often as its probability says, among the two likeliest if so many are asked."""
     bench = open_bench(max_rows=64, max_slots=2000, max_queue_rows=2000)
     for top_k in (None, 2):
-        answers = [bench.ask(writing(steps=1, ends=(), sampling=Sampling(seed=s, top_k=top_k))) for s in range(600)]
+        answers = [
+            bench.ask(writing(steps=1, ends=(), sampling=TokenSampling(seed=s, top_k=top_k))) for s in range(600)
+        ]
         counts = np.bincount([(await answer).sentences[0].tokens[0] for answer in answers], minlength=SYMBOLS)
         shares = np.exp(CHANCES[1])
         if top_k:
