@@ -173,9 +173,10 @@ def count_bytes(rows: Sequence[Any], enough: int) -> int:
         if isinstance(row, PictureFile):
             count += len(row.content) + (enough + 1 if is_sound(row.content) else 0)
             continue
-        for value in row.values() if isinstance(row, dict) else (row,):
-            if isinstance(value, dict) and "sound" in value:
-                count += enough + 1
+        values = row.values() if isinstance(row, dict) else (row,)
+        if any("sound" in each for each in (row, *values) if isinstance(each, dict)):
+            count += enough + 1
+        for value in values:
             text = value.get("image") if isinstance(value, dict) else value
             count += len(text) if isinstance(text, str) else 1 + count_numbers(value) // _NUMBERS_A_BYTE
     return count

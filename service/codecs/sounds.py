@@ -67,6 +67,8 @@ class SoundReader:
     def read(self, row: Any, position: int, where: str) -> Iterator[tuple[Arrays, SoundWindow]]:
         """The rows of a sound. Raises InvalidInput, UnsupportedMedia, BodyTooLarge, Cancelled."""
         value, further, where = self._split(row, where)
+        if isinstance(value, PictureFile):
+            where = value.where
         samples = self._read_samples(value, where)
         self._check(len(samples), where)
         for window in plan_windows(len(samples), self.facts):
@@ -95,7 +97,7 @@ class SoundReader:
 
     def _read_samples(self, value: Any, where: str) -> np.ndarray:
         if isinstance(value, PictureFile):
-            return self._decode(bytes(value.content), value.where)
+            return self._decode(bytes(value.content), where)
         if isinstance(value, Mapping):
             if value.keys() != {"sound"} or not isinstance(value["sound"], str):
                 raise InvalidInput(f"{where}: {self._form()}, got fields {list(value)!r:.60}")

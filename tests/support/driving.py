@@ -124,10 +124,12 @@ def begin(
     limits: Limits = LIMITS,
     emit: Emit | None = None,
     context: ModelContext | None = None,
+    wants_sound: bool = False,
     **fields: Any,
 ) -> Work:
     """A request with these fields and rows, to a task, which is a module of ``service.tasks``."""
-    call = Call(task.Options.parse(fields, loose), rows, context or model.context, limits, wants_picture, emit)
+    options = task.Options.parse(fields, loose)
+    call = Call(options, rows, context or model.context, limits, wants_picture, emit, wants_sound)
     work: Work = task.work(call)
     return work
 

@@ -1,5 +1,4 @@
-import builtins
-from typing import Any
+import sys
 
 import pytest
 
@@ -36,13 +35,6 @@ def test_other_content_is_no_sound(start: bytes) -> None:
 def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says what to install."""
     require_library("m version 1")
-    usual = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name == "soxr":
-            raise ImportError(name)
-        return usual(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "soxr", None)
     with pytest.raises(StoreError, match=r"m version 1: .* install sluice-serving\[sound\]"):
         require_library("m version 1")
