@@ -15,6 +15,7 @@ from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
 from model_store.pictures.geometry import Placement, Plan
 from model_store.tasks import Tiles
+from service.codecs.cuts import Cut, decode_cut
 from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
 from service.codecs.table import read_table
 from service.engine.tensors import Arrays, show_shape
@@ -24,6 +25,8 @@ from service.protocol.large_json import array_of_large, count_numbers
 
 _MOST_DECODED = 8
 """A request may decode this many times the pixels of the largest picture. 64 MiB of photographs have fewer."""
+_PIXELS_A_BYTE = 4
+"""This many pixels of a decoded picture are cut out and resized in the time that decoding a byte takes."""
 _NUMBERS_A_BYTE = 2
 """This many numbers are read in the time that decoding a byte of a picture takes."""
 
@@ -82,7 +85,7 @@ def read_groups(
     tensors = manifest.graphs[graph].inputs
     if manifest.table is not None and graph == MAIN:
         return [Group(range(len(rows)), read_table(rows, manifest.table, tensors, field))]
-    if len(tensors) == 1 and {dict, PictureFile}.isdisjoint(map(type, rows)):
+    if len(tensors) == 1 and {dict, PictureFile, Cut}.isdisjoint(map(type, rows)):
         array = _read_all(rows, tensors[0], field)
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
@@ -125,6 +128,9 @@ def count_bytes(rows: Sequence[Any], enough: int) -> int:
         if isinstance(row, PictureFile):
             count += len(row.content)
             continue
+        if isinstance(row, Cut):
+            count += math.prod(row.size) // _PIXELS_A_BYTE
+            continue
         for value in row.values() if isinstance(row, dict) else (row,):
             text = value.get("image") if isinstance(value, dict) else value
             count += len(text) if isinstance(text, str) else 1 + count_numbers(value) // _NUMBERS_A_BYTE
@@ -161,7 +167,7 @@ class _RowReader:
         names = [tensor.name for tensor in self.tensors]
         if isinstance(row, dict) and row.keys() == set(names):
             return {t.name: self._read_value(row[t.name], f"{where}.{t.name}", t) for t in self.tensors}
-        where, got = (row.where, "a picture") if isinstance(row, PictureFile) else (where, type_name(row))
+        where, got = (row.where, "a picture") if isinstance(row, PictureFile | Cut) else (where, type_name(row))
         if isinstance(row, dict):
             got = f"fields {list(row)!r:.60}"
         raise InvalidInput(f"{where}: model {self.manifest.name!r} takes an object of {', '.join(names)}, got {got}")
@@ -169,6 +175,8 @@ class _RowReader:
     def _read_value(self, value: Any, where: str, tensor: Tensor) -> np.ndarray:
         if isinstance(value, PictureFile):
             return self._read_picture(bytes(value.content), value.where, tensor)
+        if isinstance(value, Cut):
+            return self._read_picture(value, where, tensor)
         if isinstance(value, dict):
             if value.keys() != {"image"} or not isinstance(value["image"], str):
                 got = f"fields {list(value)!r:.60}"
@@ -179,7 +187,7 @@ class _RowReader:
         _check_shape(where, tensor, array.shape)
         return array
 
-    def _read_picture(self, content: bytes, where: str, tensor: Tensor) -> np.ndarray:
+    def _read_picture(self, content: bytes | Cut, where: str, tensor: Tensor) -> np.ndarray:
         image = self.manifest.image
         if image is None or image.input != tensor.name:
             shape = show_shape(tensor.row_shape)
@@ -193,7 +201,10 @@ class _RowReader:
             if self.check_row is not None:
                 self.check_row(image.channels * math.prod(plan.size))
 
-        pixels, self.placement = decode_pixels(content, image, self.max_pixels, where, check)
+        if isinstance(content, Cut):
+            pixels, self.placement = decode_cut(content, image, self.max_pixels, where, check)
+        else:
+            pixels, self.placement = decode_pixels(content, image, self.max_pixels, where, check)
         if self.tiles is not None and self.tiles.cuts(*pixels.shape[1:]):
             return pixels
         return scale_pixels(pixels, image, DATATYPES[tensor.datatype].dtype)

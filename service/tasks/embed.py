@@ -18,7 +18,7 @@ from service.tasks.request import FromText, TaskOptions
 from service.tasks.work import SLOW_BYTES, Call, Infer, Result, decode_rows, run_in_thread
 
 NAME = "embed"
-_MOST_PAIRS = 1 << 18
+MOST_PAIRS = 1 << 18
 
 
 class Options(TaskOptions):
@@ -52,7 +52,8 @@ async def work(call: Call[Options]) -> Result:
         if compared:
             among = np.stack(compared).astype(np.float64)
             for answer, vector in zip(answers, found, strict=True):
-                answer["comparisons"] = [_judge(value, facts) for value in _compare(vector, among, facts).tolist()]
+                values = compare_vectors(vector, among, facts).tolist()
+                answer["comparisons"] = [describe_comparison(value, facts) for value in values]
         return answers
 
     size_bytes = sum(vector.nbytes for vector in found) * (1 + len(compared))
@@ -69,8 +70,8 @@ async def _embed(call: Call[Options], field: str) -> list[np.ndarray]:
 
 
 def _check_pairs(rows: int, others: int) -> None:
-    if rows * others > _MOST_PAIRS:
-        raise InvalidInput(f"compare: expected at most {_MOST_PAIRS} pairs of rows, got {rows} x {others}: send fewer")
+    if rows * others > MOST_PAIRS:
+        raise InvalidInput(f"compare: expected at most {MOST_PAIRS} pairs of rows, got {rows} x {others}: send fewer")
 
 
 def _read_vector(other: Any, position: int) -> np.ndarray | None:
@@ -113,7 +114,7 @@ def _check_sizes(compared: Sequence[np.ndarray], size: int, model: str) -> None:
             )
 
 
-def _compare(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.ndarray:
+def compare_vectors(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.ndarray:
     """The cosine of the angle between a vector and each of others, or their distance: float64 [others], as they are."""
     one = vector.astype(np.float64)
     if facts.metric == "euclidean":
@@ -124,7 +125,7 @@ def _compare(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.nda
     return cosines
 
 
-def _judge(value: float, facts: Embedding) -> dict[str, Any]:
+def describe_comparison(value: float, facts: Embedding) -> dict[str, Any]:
     is_distance = facts.metric == "euclidean"
     answer: dict[str, Any] = {"distance" if is_distance else "similarity": value}
     if facts.threshold is not None:

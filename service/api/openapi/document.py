@@ -23,6 +23,7 @@ from service.api.openapi.operations import (
 from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.tasks import classify, detect, embed, generate, regress, segment
+from service.tasks.pipelines import pipeline
 from service.tasks.reconstruction import reconstruct
 from service.tasks.sequences import sequence
 
@@ -66,6 +67,13 @@ ROUTES = (
         events=types.ForecastEvent | types.TextEvent,
     ),
     Route(reconstruct, "Rows to similar rows", types.Row, types.ReconstructAnswer, picture="the outputs in a grid"),
+    Route(
+        pipeline,
+        "Rows through several models",
+        types.Row | str | dict[str, Any],
+        types.PipelineAnswer,
+        events=types.PipelineEvent,
+    ),
     Route(generate, "New rows from noise", None, types.GenerateAnswer, types.GenerateEvent, "the rows in a grid"),
 )
 
