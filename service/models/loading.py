@@ -50,6 +50,7 @@ from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady
 from service.models.measurement_lock import measurement_lock
 from service.models.memory import count_bytes, join_terms, learn_memory, limit_rows
+from service.models.pipeline import LoadedPipeline, load_pipeline
 from service.models.profile import learn, make_ready
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, check_signature, run, try_company
@@ -113,13 +114,19 @@ class LoadedVersion(VerifiedGraph):
     """Of a model that reads, in order."""
 
 
-def load_version(version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None) -> LoadedVersion:
-    """Load and prove one version. Raises StoreError or NotReady, whose text says why it cannot serve.
+def load_version(
+    version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None
+) -> LoadedVersion | LoadedPipeline:
+    """Load and prove one version. Who serves a pipeline sends its golden requests: its models may be loading still.
+
+    Raises StoreError or NotReady, whose text says why it cannot serve.
 
     Another thread may end it by ``cancellation``: then it raises NotReady with the reason of that.
     """
     try:
         with (cancellation or Cancellation()).active():
+            if not version.is_plain and version.read_manifest().pipeline is not None:
+                return load_pipeline(version)
             return _load(version, settings)
     except LoadCancelled as cancelled:
         raise NotReady(str(cancelled)) from None

@@ -53,7 +53,8 @@ async def work(call: Call[Options]) -> Result:
     options, manifest = call.options, call.model.manifest
     if manifest.tags is not None:
         return await _tag(call)
-    check_windows(options.windows, manifest)
+    if options.windows:
+        check_windows(manifest)
     if options.threshold is not None and not known(manifest.classes).multi_label:
         raise InvalidInput(f"threshold: a row has one label with model {manifest.name!r}: ask without it")
     method = choose_method(options.explain, manifest) if options.explain else None
@@ -112,6 +113,8 @@ def _describe_group(
     manifest: Manifest, options: Options, group: Group, outputs: Arrays
 ) -> tuple[Group, list[dict[str, Any]]]:
     """The group with one row for each answer, and the answers. Raises ModelFailure."""
+    if not group.windows:
+        return group, predictions(manifest, outputs, options.top_k, options.threshold)
     facts = known(manifest.classes)
     names = [facts.probabilities, *([facts.score] if facts.score is not None else ())]
     merged, means = average_windows(group, outputs, names)

@@ -19,7 +19,7 @@ from service.tasks.windows import average_windows, check_windows, describe_windo
 from service.tasks.work import SLOW_BYTES, Call, Result, decode_rows, infer_group, run_in_thread
 
 NAME = "embed"
-_MOST_PAIRS = 1 << 18
+MOST_PAIRS = 1 << 18
 
 
 class Options(TaskOptions):
@@ -42,7 +42,8 @@ async def work(call: Call[Options]) -> Result:
     if call.wants_picture:
         raise InvalidInput("accept: image/png: vectors are no picture: ask for JSON")
     options, facts = call.options, known(call.model.manifest.embedding)
-    check_windows(options.windows, call.model.manifest)
+    if options.windows:
+        check_windows(call.model.manifest)
     others = options.compare or []
     given = [_read_vector(other, i) for i, other in enumerate(others)]
     _check_pairs(len(call.rows or ()), len(given))
@@ -57,7 +58,8 @@ async def work(call: Call[Options]) -> Result:
         if compared:
             among = np.stack(compared).astype(np.float64)
             for answer, vector in zip(answers, found, strict=True):
-                answer["comparisons"] = [_judge(value, facts) for value in _compare(vector, among, facts).tolist()]
+                values = compare_vectors(vector, among, facts).tolist()
+                answer["comparisons"] = [describe_comparison(value, facts) for value in values]
         for answer, its_windows in zip(answers, windows, strict=False):
             answer["windows"] = [
                 {**one, "embedding": _encode(one["embedding"], options.encoding)} for one in its_windows
@@ -94,8 +96,8 @@ async def _embed(call: Call[Options], field: str) -> _Embedded:
 
 
 def _check_pairs(rows: int, others: int) -> None:
-    if rows * others > _MOST_PAIRS:
-        raise InvalidInput(f"compare: expected at most {_MOST_PAIRS} pairs of rows, got {rows} x {others}: send fewer")
+    if rows * others > MOST_PAIRS:
+        raise InvalidInput(f"compare: expected at most {MOST_PAIRS} pairs of rows, got {rows} x {others}: send fewer")
 
 
 def _read_vector(other: Any, position: int) -> np.ndarray | None:
@@ -138,7 +140,7 @@ def _check_sizes(compared: Sequence[np.ndarray], size: int, model: str) -> None:
             )
 
 
-def _compare(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.ndarray:
+def compare_vectors(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.ndarray:
     """The cosine of the angle between a vector and each of others, or their distance: float64 [others], as they are."""
     one = vector.astype(np.float64)
     if facts.metric == "euclidean":
@@ -149,7 +151,7 @@ def _compare(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.nda
     return cosines
 
 
-def _judge(value: float, facts: Embedding) -> dict[str, Any]:
+def describe_comparison(value: float, facts: Embedding) -> dict[str, Any]:
     is_distance = facts.metric == "euclidean"
     answer: dict[str, Any] = {"distance" if is_distance else "similarity": value}
     if facts.threshold is not None:

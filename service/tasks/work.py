@@ -1,4 +1,4 @@
-"""What a task works on, and what it may await: a run of a graph, the loop, slow work in a thread.
+"""What a task works on, and what it may await: a run of a graph, the loop, slow work in a thread, another step.
 
 A task does no I/O, and does not depend on the path of the request, on how it is scheduled or on an event loop. Who
 drives its coroutine does what it awaits.
@@ -27,7 +27,7 @@ from service.codecs.rows import (
 from service.codecs.texts.tokens import count_bytes_of_texts, count_tokens, read_texts
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Arrays, are_finite
-from service.errors import InvalidInput
+from service.errors import InvalidInput, ServiceError
 from service.protocol.large_json import release_large
 from service.tasks.request import TaskOptions
 from service.tasks.room import PictureRoom
@@ -76,6 +76,37 @@ class RunInThread(NamedTuple, Generic[T]):
         return (yield self)
 
 
+class BeginStep(NamedTuple):
+    """Begin a step of a pipeline, beside those that run. The answer comes at once: None.
+
+    ``tell`` makes of an error of the step what the caller gets.
+    """
+
+    step: str
+    work: "Work"
+    tell: Callable[[ServiceError], ServiceError]
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return (yield self)
+
+
+class StepEnd(NamedTuple):
+    """A step that has ended, what it answered, and how long it waited, computed and took in all."""
+
+    step: str
+    result: "Result"
+    queue_s: float
+    compute_s: float
+    total_s: float
+
+
+class AwaitStep(NamedTuple):
+    """Wait until one of the steps that were begun has ended."""
+
+    def __await__(self) -> Generator[Any, StepEnd, StepEnd]:
+        return (yield self)
+
+
 class Result(NamedTuple):
     """The answer of a task, the last event of a stream: a value for JSON (``media_type`` None), or bytes.
 
@@ -87,7 +118,7 @@ class Result(NamedTuple):
     is_large: bool = False
 
 
-Wanted = Infer | Iterate | RunInThread[Any]
+Wanted = Infer | Iterate | RunInThread[Any] | BeginStep | AwaitStep
 Work = Coroutine[Wanted, Any, Result]
 Emit = Callable[[Mapping[str, Any]], None]
 """Sends one event of a streamed answer."""
@@ -124,6 +155,8 @@ class Call(Generic[Options]):
     wants_picture: bool = False
     emit: Emit | None = None
     wants_sound: bool = False
+    owns_rows: bool = True
+    """Whether large rows may be taken apart when they are read. The steps of a pipeline share theirs."""
 
     def answer(self, is_large: bool = False, **fields: Any) -> Result:
         """The fields, after the name and the version of the model."""
@@ -176,7 +209,7 @@ async def decode_rows(
                 one_window,
             )
         finally:
-            if size_bytes > SLOW_BYTES:  # here, or the event loop would have to
+            if size_bytes > SLOW_BYTES and call.owns_rows:  # here, or the event loop would have to
                 for row in rows:
                     release_large(row)
 

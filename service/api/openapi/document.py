@@ -27,6 +27,7 @@ from service.codecs.picture_writer import MEDIA_TYPE as PNG
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.tasks import classify, detect, embed, regress, segment
 from service.tasks.generation import generate
+from service.tasks.pipelines import pipeline
 from service.tasks.reconstruction import reconstruct
 from service.tasks.request import TEXT
 from service.tasks.sequences import sequence
@@ -85,6 +86,13 @@ ROUTES = (
         types.ReconstructAnswer,
         picture="the outputs in a grid",
         sound="the output",
+    ),
+    Route(
+        pipeline,
+        "Rows through several models",
+        types.Row | str | dict[str, Any],
+        types.PipelineAnswer,
+        events=types.PipelineEvent,
     ),
     Route(generate, "New rows from noise", None, types.GenerateAnswer, types.GenerateEvent, "the rows in a grid"),
 )

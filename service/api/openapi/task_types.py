@@ -243,6 +243,20 @@ class GenerateAnswer(Answer):
     outputs: list[Shown]
 
 
+class StepTimes(Exact):
+    """What a step of a pipeline took for a request. Steps may run side by side."""
+
+    rows: int
+    queue_s: float
+    compute_s: float
+    total_s: float
+
+
+class PipelineAnswer(Answer):
+    predictions: Annotated[list[dict[str, Any]], Field(description="the outputs of the pipeline, by name")]
+    timings: NotRequired[Annotated[dict[str, StepTimes], Field(description="by step")]]
+
+
 _VERSION = {"model": str, "version": str}
 ClassifyAnswer = exact("ClassifyAnswer", **_VERSION, predictions=list[Classification | TaggedText])
 DetectAnswer = exact("DetectAnswer", **_VERSION, predictions=list[DetectPrediction])
@@ -251,6 +265,7 @@ EmbedAnswer = exact("EmbedAnswer", **_VERSION, predictions=list[EmbedPrediction]
 SequenceAnswer = exact("SequenceAnswer", **_VERSION, predictions=list[ForecastPrediction | TextPrediction])
 ReconstructAnswer = exact("ReconstructAnswer", **_VERSION, predictions=list[ReconstructPrediction])
 
+PipelineEvent = exact("PipelineEvent", "A step that has ended, and how many rows it had.", step=str, rows=int)
 _EVENT = {"row": int, "step": int}
 ForecastEvent = exact("ForecastEvent", **_EVENT, value=float)
 TextEvent = exact("TextEvent", "`text` is the whole text up to this step.", **_EVENT, text=str)
