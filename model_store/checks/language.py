@@ -46,7 +46,7 @@ def _check_tags(manifest: Described, facts: Tags) -> None:
     if manifest.classes is not None:
         raise ValueError("tags: expected no field classes beside it: the labels are those of tokens or those of rows")
     expect(manifest, "tags.output", Place(MAIN, "output", facts.output), FLOATS, (None, len(manifest.labels)))
-    if facts.outside not in manifest.labels:
+    if facts.outside is not None and facts.outside not in manifest.labels:
         raise ValueError(f"tags.outside: expected one of the labels, got {facts.outside!r}")
 
 
