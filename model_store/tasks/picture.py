@@ -46,6 +46,7 @@ class Image(Picture):
     """How a picture becomes a row of ``input``: it is made upright, resized, padded or cropped, and scaled.
 
     Without height and width, any size is taken. It is changed only by ``shortest``, ``longest`` and ``multiple``.
+    With a height alone, as for lines of text, the width follows from the proportions.
     """
 
     input: str
@@ -65,9 +66,15 @@ class Image(Picture):
     shortest: Count | None = None
     """The shortest side after resizing, in pixels: before a crop, or where any size is taken."""
     longest: Count | None = None
-    """The longest side after resizing, in pixels, where any size is taken. With ``shortest`` it is a limit."""
+    """The longest side after resizing, in pixels, where any size is taken. With ``shortest`` it is a limit.
+
+    With a height alone it is the greatest width: a longer picture is squeezed.
+    """
+    narrowest: Count | None = None
+    """The least width, with a height alone. A narrower picture is stretched or padded, as for ``multiple``."""
     multiple: Count = 1
-    """Where any size is taken, both sides become multiples of this, the next larger ones."""
+    """Where any size is taken, both sides become multiples of this, the next larger ones. With a height alone, the
+    width does."""
     enlarge: bool = True
     """False: a picture is never made larger by ``fit``, ``crop``, ``shortest`` or ``longest``, but padded."""
     rounding: Literal["nearest", "down"] = "nearest"

@@ -21,7 +21,17 @@ GIVEN = {"channels": 3, "height": 20, "width": 30}
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another input": ({**GIVEN, "input": "y"}, "image.input 'y' is not an input of the graph 'main'"),
     "a graph that does not begin": ({**GIVEN, "graph": "see"}, "image.graph: expected 'main', got 'see'"),
-    "one side": ({"channels": 3, "height": 20}, "image: expected both height and width, or neither"),
+    "a width alone": ({"channels": 3, "width": 30}, "image: expected both height and width, or neither, or a height"),
+    "a free width for a fixed one": ({"channels": 3, "height": 20}, r"the picture would be \(3, 20, None\)"),
+    "crop to any width": (
+        {"row_shape": (3, 20, "w"), "channels": 3, "height": 20, "resize": "crop"},
+        "expected a height and a width for crop",
+    ),
+    "narrowest of a fixed size": ({**GIVEN, "narrowest": 8}, "image.narrowest: expected a height without a width"),
+    "narrowest above longest": (
+        {"row_shape": (3, 20, "w"), "channels": 3, "height": 20, "narrowest": 90, "longest": 80},
+        "image.narrowest: expected at most longest, 80, got 90",
+    ),
     "another size": (
         {**GIVEN, "width": 31},
         r"image: 'x' has rows of \(3, 20, 30\), the picture would be \(3, 20, 31\)",
