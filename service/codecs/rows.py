@@ -18,8 +18,8 @@ from model_store.pictures.geometry import Placement, Plan
 from model_store.sounds.formats import is_sound
 from model_store.tasks import Image, Tiles
 from model_store.texts.tokenizer import Encoded
-from service.codecs.cuts import Cut, decode_cut
-from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
+from service.codecs.pictures.cuts import Cut, decode_cut
+from service.codecs.pictures.reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
 from service.codecs.sounds import SoundReader, SoundWindow, find_sound
 from service.codecs.table import read_table
 from service.engine.tensors import Arrays, show_shape

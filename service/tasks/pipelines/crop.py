@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from service.codecs.cuts import Corners, Cut, cut_out, open_whole
+from service.codecs.pictures.cuts import Corners, Cut, cut_out, open_whole
 from service.codecs.rows import count_bytes
 from service.errors import InvalidInput
 from service.tasks.pipelines.values import MOST_ELEMENTS, StepWires, show

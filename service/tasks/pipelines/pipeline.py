@@ -4,9 +4,9 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from service.codecs.cuts import Cut
 from service.codecs.model_context import ModelContext, known
-from service.codecs.picture_writer import as_image
+from service.codecs.pictures.cuts import Cut
+from service.codecs.pictures.writer import as_image
 from service.errors import InvalidInput, ServiceError
 from service.tasks.pipelines.compare import compare
 from service.tasks.pipelines.crop import crop

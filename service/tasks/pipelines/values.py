@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from model_store.pipelines.conditions import Condition, holds, parse_condition
 from model_store.pipelines.wires import REQUEST, Wire, follow, parse_wire
 from model_store.tasks import Pipeline, Step
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
 from service.protocol.json import type_name
 

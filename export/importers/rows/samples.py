@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from export.errors import ExportError, SpecError
-from export.importers.cells import convert, read_cells
-from export.importers.sound_rows import SOUNDS, list_sounds, read_sound_rows
-from export.importers.tables import fill_inputs
-from export.importers.texts import TEXTS, TextReader, list_texts, read_files, read_lines, take_column
+from export.importers.rows.cells import convert, read_cells
+from export.importers.rows.sounds import SOUNDS, list_sounds, read_sound_rows
+from export.importers.rows.tables import fill_inputs
+from export.importers.rows.texts import TEXTS, TextReader, list_texts, read_files, read_lines, take_column
 from model_store.datatypes import DATATYPES
 from model_store.errors import PictureTooLarge, StoreError, UnreadablePicture
 from model_store.graph import Graph, Tensor

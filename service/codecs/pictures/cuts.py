@@ -11,8 +11,8 @@ from model_store.errors import PictureTooLarge, UnreadablePicture
 from model_store.pictures.geometry import Placement
 from model_store.pictures.reading import CheckPlan, fit_pixels, open_picture_file
 from model_store.tasks import Image
-from service.codecs.picture_reader import PictureFile, decode_base64
-from service.codecs.picture_writer import write_png
+from service.codecs.pictures.reader import PictureFile, decode_base64
+from service.codecs.pictures.writer import write_png
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
 Corners = Sequence[tuple[float, float]]
