@@ -24,6 +24,7 @@ from model_store.tasks import (
     Image,
     Loop,
     Pipeline,
+    Reading,
     Reconstruction,
     Regression,
     Segmentation,
@@ -60,6 +61,8 @@ class Batching(StrictModel):
 
     max_rows: Annotated[int, Field(ge=1)] | None = None
     """Most rows of a batch."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most tokens of a batch of texts, with their padding. None: those of the batch that was measured as efficient."""
     max_wait_s: Annotated[float, Field(ge=0)] | None = None
     """How long rows wait for others while the device is idle."""
 
@@ -202,6 +205,8 @@ class Manifest(StrictModel):
     """The output with a label for each token."""
     writing: Writing | None = None
     """How the loop writes text, token by token."""
+    reading: Reading | None = None
+    """How a text is read from a picture or a sound."""
     reconstruction: Reconstruction | None = None
     """The output that is the reconstruction, its error and its anomalies."""
     generation: Generation | None = None
@@ -252,11 +257,18 @@ class Manifest(StrictModel):
         return frozenset({self.task, *(task for task, facts in also.items() if facts is not None)})
 
     @property
+    def tokenizer_files(self) -> frozenset[str]:
+        """The files with tokenizers, in the format of the library ``tokenizers``."""
+        named = (self.tokens and self.tokens.file, self.writing and self.writing.file)
+        return frozenset(name for name in named if name)
+
+    @property
     def further_files(self) -> frozenset[str]:
         """Files of the version beside graphs, weights and golden samples, such as a tokenizer or golden requests."""
-        named = (self.tokens and self.tokens.file, self.writing and self.writing.file)
+        symbols = self.reading and self.reading.file
         golden = self.pipeline.golden if self.pipeline else ()
-        return frozenset(name for name in (*named, *(f for one in golden for f in (one.request, one.answer))) if name)
+        named = (symbols, *(file for one in golden for file in (one.request, one.answer)))
+        return self.tokenizer_files.union(name for name in named if name)
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=1, exclude_defaults=False).encode() + b"\n"
@@ -293,6 +305,7 @@ _REWORDED = (
     ("String should match pattern", "expected a text that matches"),
     ("expected a valid tuple", "expected a list"),
 )
+_OBJECT = re.compile(r"expected a valid dictionary(?: or instance of \w+)?")
 _COUNTS = re.compile(r"\b\w+ should have at (least|most) (\d+) (items?|characters?)(?: after validation, not (\d+))?")
 
 
@@ -300,7 +313,7 @@ def reword(message: str) -> str:
     """A message of pydantic in the words of our other errors."""
     for theirs, ours in _REWORDED:
         message = message.replace(theirs, ours)
-    return _COUNTS.sub(_reword_count, message)
+    return _COUNTS.sub(_reword_count, _OBJECT.sub("expected an object", message))
 
 
 def _reword_count(found: re.Match[str]) -> str:

@@ -92,6 +92,7 @@ class Worker:
             max_pixels=settings.max_image_pixels,
             max_steps=settings.max_steps,
             max_generated=settings.max_generated,
+            max_samples=settings.max_sound_samples,
             state_key=settings.state_key.get_secret_value().encode() or secrets.token_bytes(32),
             room=PictureRoom(settings.max_held_bytes),
             tiles_at_once=min(self.device.lanes, MOST_AT_ONCE),

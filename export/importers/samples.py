@@ -1,4 +1,4 @@
-"""Real rows: a folder of pictures, an ``.npz`` file by input, or a table."""
+"""Real rows: a folder of pictures, texts or sounds, a file of texts, an ``.npz`` file by input, or a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,14 @@ import numpy as np
 
 from export.errors import ExportError, SpecError
 from export.importers.cells import convert, read_cells
+from export.importers.sound_rows import SOUNDS, list_sounds, read_sound_rows
 from export.importers.tables import fill_inputs
+from export.importers.texts import TEXTS, TextReader, list_texts, read_files, read_lines, take_column
 from model_store.datatypes import DATATYPES
 from model_store.errors import PictureTooLarge, StoreError, UnreadablePicture
 from model_store.graph import Graph, Tensor
 from model_store.pictures.reading import read_picture
-from model_store.tasks import Image, Table
+from model_store.tasks import Image, Sound, Table
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
 _TABLES = (".csv", ".parquet")
@@ -28,32 +30,60 @@ MOST_SAMPLES = 256
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads rows as the model takes them: pictures if ``image`` is given, else numbers."""
+    """Reads rows as the model takes them: pictures, sounds or texts if these facts are given, else numbers."""
 
     name: str
     graph: Graph
     image: Image | None
     table: Table | None = None
+    sound: Sound | None = None
+    texts: TextReader | None = None
 
     def read_samples(self, path: Path) -> dict[str, np.ndarray]:
         """Rows by input, at most 256. Raises SpecError, ExportError."""
+        if self.texts is not None and path.suffix.lower() != ".npz":
+            return self._read_texts(self.texts, path)
         if path.suffix.lower() == ".npz":
             return self._read_arrays(path) if self.table is None else self._fill(read_named(path), path, MOST_SAMPLES)
         if path.is_dir():
-            files = list_pictures(path)
+            files = self._list_files(path)
             if not files:
-                raise SpecError(f"samples {path}: expected pictures ({', '.join(PICTURES)}), the folder has none")
+                what = f"pictures ({', '.join(PICTURES)})" if self.sound is None else f"sounds ({', '.join(SOUNDS)})"
+                raise SpecError(f"samples {path}: expected {what}, the folder has none")
             return self._read_first_size(spread(files, MOST_SAMPLES))
         if path.suffix.lower() in _TABLES:
             return self.read_table(path, MOST_SAMPLES)[0]
-        raise SpecError(f"samples {path}: expected a folder of pictures, or a file .npz, .parquet or .csv")
+        what = "pictures" if self.sound is None else "sounds"
+        raise SpecError(f"samples {path}: expected a folder of {what}, or a file .npz, .parquet or .csv")
+
+    def _read_texts(self, texts: TextReader, path: Path) -> dict[str, np.ndarray]:
+        if path.is_dir():
+            files = list_texts(path)
+            if not files:
+                raise SpecError(f"samples {path}: expected texts ({TEXTS}), the folder has none")
+            return texts.read_samples(read_files(spread(files, MOST_SAMPLES)), str(path))
+        if path.suffix.lower() in _TABLES:
+            return texts.read_samples(take_column(read_columns(path), path)[:MOST_SAMPLES], str(path))
+        if path.suffix.lower() != TEXTS:
+            raise SpecError(f"samples {path}: expected a folder of texts, or a file .txt, .npz, .parquet or .csv")
+        lines = read_lines(path)
+        if not lines:
+            raise SpecError(f"samples {path}: expected a text in each line, the file is empty")
+        return texts.read_samples(lines[:MOST_SAMPLES], str(path))
 
     def read_labelled(self, path: Path) -> tuple["Rows", list[str]]:
         """Rows that are read when they are needed, and the label of each. Raises SpecError, ExportError."""
+        if path.is_dir() and self.texts is not None:
+            named = [(file, folder.name) for folder in list_folders(path) for file in list_texts(folder)]
+            if not named:
+                raise SpecError(f"evaluate {path}: expected a sub-folder of texts for each label, got none")
+            rows = self.texts.read_all(read_files([file for file, _ in named]), str(path))
+            return Rows(self, arrays=rows), [label for _, label in named]
         if path.is_dir():
-            files = [(file, folder.name) for folder in list_folders(path) for file in list_pictures(folder)]
+            files = [(file, folder.name) for folder in list_folders(path) for file in self._list_files(folder)]
             if not files:
-                raise SpecError(f"evaluate {path}: expected a sub-folder of pictures for each label, got none")
+                what = "pictures" if self.sound is None else "sounds"
+                raise SpecError(f"evaluate {path}: expected a sub-folder of {what} for each label, got none")
             return Rows(self, files=[file for file, _ in files]), [label for _, label in files]
         if path.suffix.lower() in _TABLES:
             arrays, labels = self.read_table(path, None)
@@ -62,8 +92,10 @@ class Reader:
             return Rows(self, arrays=arrays), labels
         raise SpecError(f"evaluate {path}: expected a folder with a sub-folder for each label, or a .parquet or .csv")
 
-    def read_pictures(self, files: Sequence[Path]) -> dict[str, np.ndarray]:
-        """The rows of pictures of one size. Raises ExportError, which names the file."""
+    def read_files(self, files: Sequence[Path]) -> dict[str, np.ndarray]:
+        """The rows of pictures of one size, or of a sound. Raises ExportError, which names the file."""
+        if self.sound is not None:
+            return self._read_sounds(files)
         name, rows = self._read_files(files)
         shapes = {row.shape for row in rows}
         if len(shapes) > 1:
@@ -71,9 +103,29 @@ class Reader:
         return {name: np.stack(rows)}
 
     def _read_first_size(self, files: Sequence[Path]) -> dict[str, np.ndarray]:
-        """As many pictures as have the size of the first one."""
+        """As many pictures, or windows of sounds, as have the size of the first one."""
+        if self.sound is not None:
+            return self._read_sounds(files, only_first=True)
         name, rows = self._read_files(files)
         return {name: np.stack([row for row in rows if row.shape == rows[0].shape])}
+
+    def _list_files(self, folder: Path) -> list[Path]:
+        return list_pictures(folder) if self.sound is None else list_sounds(folder)
+
+    def _read_sounds(self, files: Sequence[Path], only_first: bool = False) -> dict[str, np.ndarray]:
+        """The windows of sounds, at most 256 if they are samples, of one size."""
+        assert self.sound is not None  # noqa: S101
+        found: list[dict[str, np.ndarray]] = []
+        count = 0
+        for file in files:
+            rows = read_sound_rows(self.name, file, self.sound, self.graph.inputs)
+            if not found or rows[self.sound.input].shape[1:] == found[0][self.sound.input].shape[1:]:
+                found.append(rows)
+                count += len(rows[self.sound.input])
+            if only_first and count >= MOST_SAMPLES:
+                break
+        joined = {name: np.concatenate([rows[name] for rows in found]) for name in found[0]}
+        return {name: array[:MOST_SAMPLES] for name, array in joined.items()} if only_first else joined
 
     def _read_files(self, files: Sequence[Path]) -> tuple[str, list[np.ndarray]]:
         """The input that takes pictures, and a row for each file."""
@@ -107,7 +159,9 @@ class Reader:
         shown = None if labels is None else [str(label) for label in labels[:most]]
         files = next((columns[name] for name in _FILE_COLUMNS if name in columns), None)
         if self.image is not None and files is not None:
-            return self.read_pictures([path.parent / str(file) for file in files[:most]]), shown
+            return self.read_files([path.parent / str(file) for file in files[:most]]), shown
+        if self.texts is not None:
+            return self.texts.read_all(take_column(columns, path)[:most], str(path)), shown
         return self._fill(columns, path, most), shown
 
     def _fill(self, columns: Mapping[str, Sequence[Any]], path: Path, most: int | None) -> dict[str, np.ndarray]:
@@ -137,7 +191,7 @@ class Rows:
         """The rows, so many at a time."""
         if self.arrays is None:
             for start in range(0, len(self.files), size):
-                yield self.reader.read_pictures(self.files[start : start + size])
+                yield self.reader.read_files(self.files[start : start + size])
             return
         count = len(next(iter(self.arrays.values())))
         for start in range(0, count, size):

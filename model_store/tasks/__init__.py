@@ -7,6 +7,7 @@ from model_store.tasks.language import Tags, Tokens, Writing
 from model_store.tasks.loop import Carry, Loop
 from model_store.tasks.picture import Image, Picture
 from model_store.tasks.pipeline import GoldenRequest, Pipeline, Step
+from model_store.tasks.reading import Reading
 from model_store.tasks.reconstruction import Reconstruction, Span, Tile, Tiles
 from model_store.tasks.sequences import Forecast, Text
 from model_store.tasks.sounds import Sound
@@ -26,6 +27,7 @@ __all__ = [
     "Loop",
     "Picture",
     "Pipeline",
+    "Reading",
     "Reconstruction",
     "Regions",
     "Regression",

@@ -28,7 +28,16 @@ class TaskPlan(NamedTuple):
 
 
 def context_of(model: Model) -> ModelContext:
-    return ModelContext(model.name, model.version, model.manifest, model.row_checks, model.loaded.tokenizers)
+    loaded = model.loaded
+    return ModelContext(
+        model.name,
+        model.version,
+        model.manifest,
+        model.row_checks,
+        loaded.tokenizers,
+        loaded.symbols,
+        model.count_tokens,
+    )
 
 
 Planner = Callable[[Request, Registry, Limits], TaskPlan]

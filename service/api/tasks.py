@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any
 
+from service.api import embeddings, kserve, pipelines
 from service.api import generate as generate_routes
-from service.api import kserve, pipelines
 from service.api.handler import Responder, Start
 from service.api.openapi.document import ROUTES as TASK_ROUTES
 from service.api.pipelines import PipelineRun
 from service.api.task_plan import Planner, TaskPlan, context_of
 from service.api.task_run import TaskRun
 from service.codecs.rows import check_count
-from service.errors import Draining
+from service.errors import Draining, InvalidInput
 from service.models.entry import Served
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
@@ -28,6 +28,7 @@ from service.tasks.request import read_request
 from service.tasks.work import Call, Limits
 from service.transport.request import Request
 
+_ANSWER_SOUND = {f"/{route.task.NAME}" for route in TASK_ROUTES if route.sound is not None}
 ROUTES: Mapping[str, Any] = {f"/{route.task.NAME}": route.task for route in TASK_ROUTES}
 """Route -> the module of its task, with ``NAME``, ``Options`` and ``work``."""
 
@@ -39,13 +40,15 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     accept = headers.get(b"accept", b"").decode("latin-1")
     asked = read_request(request.body, content_type, request.query, accept)
+    if asked.wants_sound and request.endpoint.route not in _ANSWER_SOUND:
+        raise InvalidInput(f"accept: audio/wav: {request.endpoint.route} answers no sounds: ask for JSON")
     if asked.rows:
         check_count(asked.rows, limits.max_rows)  # in the thread that read them, which also frees them
     options = task.Options.parse(asked.fields, asked.loose)
     version = None if options.version is None else str(options.version)
     model = registry.find_for_task(task.NAME, options.model, version)
     call = functools.partial(Call, options, asked.rows, context_of(model), limits, asked.wants_picture)
-    return TaskPlan(model, lambda emit: task.work(call(emit)), options.stream)
+    return TaskPlan(model, lambda emit: task.work(call(emit, wants_sound=asked.wants_sound)), options.stream)
 
 
 PLANNERS: Mapping[str, Planner] = {
@@ -53,6 +56,7 @@ PLANNERS: Mapping[str, Planner] = {
     pipelines.ROUTE: pipelines.plan_pipeline,
     **generate_routes.PLANNERS,
     **kserve.PLANNERS,
+    **embeddings.PLANNERS,
 }
 """Every route that works by a task -> the function that reads its requests."""
 

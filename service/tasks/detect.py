@@ -22,7 +22,7 @@ from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_answer, check_finite
 from service.tasks.pictures import find_background, placement_of, read_background, size_of
 from service.tasks.request import FromText, TaskOptions
-from service.tasks.work import Call, Infer, Result, RunInThread, decode_rows, run_in_thread
+from service.tasks.work import Call, Result, RunInThread, decode_rows, infer_group, run_in_thread
 
 NAME = "detect"
 _POSITION = re.compile(r"[0-9]{1,9}")
@@ -52,7 +52,7 @@ async def work(call: Call[Options]) -> Result:
     file = find_background(call)
     budget = MaskBudget() if call.options.masks and known(call.model.manifest.detection).prototypes else None
     groups = await decode_rows(call)
-    outputs = [await Infer(group.inputs) for group in groups]
+    outputs = [await infer_group(group) for group in groups]
     if call.wants_picture:
 
         def draw() -> bytes:

@@ -18,7 +18,7 @@ from service.errors import ModelFailure
 from service.tasks.answer import check_answer, check_finite
 from service.tasks.pictures import find_background, placement_of, read_background, size_of
 from service.tasks.request import TaskOptions
-from service.tasks.work import Call, Infer, Result, RunInThread, decode_rows
+from service.tasks.work import Call, Result, RunInThread, decode_rows, infer_group
 
 NAME = "segment"
 _PIXEL_BYTES = 16
@@ -45,7 +45,7 @@ async def work(call: Call[Options]) -> Result:
         groups = await decode_rows(call)
         places = [placement_of(group, i, image) for group in groups for i in range(len(group.places))]
         take(_PIXEL_BYTES * sum(place.width * place.height for place in places))
-        outputs = [await Infer(group.inputs) for group in groups]
+        outputs = [await infer_group(group) for group in groups]
         if call.wants_picture:
 
             def draw() -> bytes:

@@ -15,7 +15,7 @@ from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.protocol.request_model import RequestModel
 from service.tasks.answer import PictureOptions, check_finite, choose_picture, show_row, show_rows, show_together
-from service.tasks.diffusion import DiffusionOptions, plan_loop_request, read_sampling
+from service.tasks.generation.diffusion import DiffusionOptions, plan_loop_request, read_sampling
 from service.tasks.request import FromText, refuse
 from service.tasks.work import Admit, Call, Infer, Iterate, Result, run_in_thread
 
