@@ -34,8 +34,8 @@ def check_pipeline(pipeline: Pipeline) -> None:
         if parse_wire(text).is_of_request:
             raise ValueError(f"outputs.{name}: {text} is what the caller has sent: expected the answer of a step")
     _check_rows(pipeline)
-    _check_forms(pipeline)
     order = [name for stage in stages(pipeline) for name in stage]
+    _check_forms(pipeline)
     used = {wire.source for _, wire in all_wires(pipeline)}
     if idle := [name for name in order if name not in used]:
         raise ValueError(f"steps.{idle[0]}: nothing uses its answer: name it in outputs, or remove the step")

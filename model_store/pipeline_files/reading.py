@@ -30,6 +30,8 @@ class Written(NamedTuple):
 
 def _read_step(value: Any) -> Any:
     """A version may be written as a number."""
+    if not isinstance(value, dict):
+        raise ValueError("expected a table, such as [steps.find] with model, task and input")
     if isinstance(value, dict) and type(value.get("version")) is int:
         return {**value, "version": str(value["version"])}
     return value

@@ -80,7 +80,7 @@ def _arrow(wire: Wire, to: str, arrow: str) -> str:
 
 def _id(name: str) -> str:
     """No word that Mermaid reserves, such as ``end``."""
-    return f"step_{name}"
+    return f"step_{name.replace('-', '_')}"
 
 
 def _quote(text: str) -> str:

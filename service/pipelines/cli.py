@@ -7,10 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from model_store import DEFAULT_ROOT, Store
 from model_store.errors import StoreError
+from model_store.manifest import Provenance
 from model_store.pictures.formats import is_picture
 from model_store.pipeline_files.fit import find_faults
 from model_store.pipeline_files.reading import Written, read_file
@@ -82,18 +84,18 @@ def _check(written: Written, args: argparse.Namespace) -> int:
     if args.store is None:
         print("the models were not looked at: give their store by --store")
         return 0
-    code = _tell_faults(written, args.store)
+    code = _tell_faults(written, args.store, args.action)
     if code == 0:
         print(f"its models are in {args.store}, and fit")
     return code
 
 
-def _tell_faults(written: Written, root: Path) -> int:
+def _tell_faults(written: Written, root: Path, action: str) -> int:
     """Print what is wrong with the models of the steps. Returns 1 if something is."""
     facts = written.manifest.pipeline
     faults = [*find_faults(facts, Store(root))] if facts else []
     for fault in faults:
-        print(f"sluice pipeline: {fault}", file=sys.stderr)
+        print(f"sluice pipeline {action}: {fault}", file=sys.stderr)
     return 1 if faults else 0
 
 
@@ -101,7 +103,7 @@ def _try(written: Written, args: argparse.Namespace) -> int:
     content = args.request.read_bytes()
     if is_picture(content):
         content = json.dumps({"inputs": [{"image": base64.b64encode(content).decode()}]}).encode()
-    if code := _tell_faults(written, _root(args)):
+    if code := _tell_faults(written, _root(args), args.action):
         return code
     status, body = try_request(written, _root(args), content)
     print(body.decode(), file=sys.stdout if status == 200 else sys.stderr)
@@ -110,7 +112,7 @@ def _try(written: Written, args: argparse.Namespace) -> int:
 
 def _publish(written: Written, args: argparse.Namespace) -> int:
     root = _root(args)
-    if code := _tell_faults(written, root):
+    if code := _tell_faults(written, root, args.action):
         return code
     quality = written.manifest.quality
     for name, least in (quality.bar if quality else {}).items():
@@ -122,6 +124,7 @@ def _publish(written: Written, args: argparse.Namespace) -> int:
     if checked.startswith("not sent"):
         print(f"sluice pipeline publish: golden requests were {checked}", file=sys.stderr)
         return 1
-    version = Store(root).publish(written.manifest, written.files)
+    provenance = Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"))
+    version = Store(root).publish(written.manifest.model_copy(update={"provenance": provenance}), written.files)
     print(f"{version.name} version {version.version} is in {root}; golden requests: {checked}")
     return 0
