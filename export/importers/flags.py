@@ -19,7 +19,7 @@ FLAGS: dict[str, Flag] = {
     "description": Flag("--description", "what the model is, for people", "TEXT"),
     "licence": Flag("--licence", "the licence of the weights", "TEXT"),
     "data": Flag("--data", "the training data, for the record", "TEXT"),
-    "rows": Flag("--rows", "what callers send: pictures, texts, or numbers as they are", "KIND"),
+    "rows": Flag("--rows", "what callers send: pictures, texts, sounds, or numbers as they are", "KIND"),
     "output": Flag("--output", "the output that answers: scores, vectors, masks or numbers", "NAME"),
     "activation": Flag("--activation", "what makes probabilities of the scores: softmax, sigmoid or none", "KIND"),
     "multi_label": Flag("--multi-label", "a row may have several labels", kind="yes"),
@@ -45,6 +45,15 @@ FLAGS: dict[str, Flag] = {
     "picture.order": Flag("--order", "the order of the channels: RGB, or BGR as OpenCV reads", "ORDER"),
     "picture.layout": Flag("--layout", "NCHW or NHWC", "LAYOUT"),
     "picture.channels": Flag("--channels", "1 for grey, 3 for colours", "N", "whole"),
+    "sound.input": Flag("--sound-input", "the input that takes the samples, [batch, samples]", "NAME"),
+    "sound.rate": Flag("--rate", "samples a second, in Hz", "HZ", "whole"),
+    "sound.length": Flag("--length-input", "the input that takes the number of samples of a row", "NAME"),
+    "sound.window": Flag("--window", "samples of a row; longer sounds are cut into windows", "N", "whole"),
+    "sound.overlap": Flag("--window-overlap", "samples that neighbouring windows share", "N", "whole"),
+    "sound.multiple": Flag("--sound-multiple", "without a window: rows are padded to a multiple of this", "N", "whole"),
+    "sound.least": Flag("--least-samples", "the fewest samples of a sound", "N", "whole"),
+    "sound.longest_s": Flag("--longest-s", "the longest sound that is taken, in seconds", "SECONDS"),
+    "sound.level_dbfs": Flag("--level-dbfs", "the level to which quieter sounds are raised, such as -30", "DB"),
     "boxes.layout": Flag(
         "--box-layout", "how raw outputs hold boxes: yolov5, yolov8, rtdetr, end2end, centerface, centernet", "KIND"
     ),
@@ -69,7 +78,9 @@ FLAGS: dict[str, Flag] = {
     "texts.pad": Flag("--pad-id", "the id of padding", "N", "whole"),
     "trust": Flag("--trust", "read a pickle, which runs the code in it: only if you know who made it", kind="yes"),
     "samples": Flag(
-        "--samples", "real rows: a folder of pictures or texts, a .txt by lines, an .npz by input, or a table", "PATH"
+        "--samples",
+        "real rows: a folder of pictures, texts or sounds, a .txt by lines, an .npz by input, or a table",
+        "PATH",
     ),
     "evaluate": Flag("--evaluate", "labelled rows: a folder with a sub-folder for each label, or a table", "PATH"),
     "bar": Flag("--bar", "what the evaluation must reach, such as accuracy=0.8; may be given again", "METRIC=VALUE"),

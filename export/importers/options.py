@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from export.errors import SpecError
 from export.importers.facts import Fact, Facts
@@ -100,6 +100,20 @@ class PictureOptions(StrictModel):
     channels: Literal[1, 3] | None = None
 
 
+class SoundOptions(StrictModel):
+    """How a sound becomes the input: see ``Sound`` of the manifest."""
+
+    input: str | None = None
+    rate: Count | None = None
+    length: str | None = None
+    window: Count | None = None
+    overlap: Annotated[int, Field(ge=0)] | None = None
+    multiple: Count | None = None
+    least: Count | None = None
+    longest_s: Number | None = None
+    level_dbfs: Number | None = None
+
+
 class BoxOptions(StrictModel):
     """The outputs with boxes and scores, and their form."""
 
@@ -152,7 +166,7 @@ class Options(StrictModel):
     description: str | None = None
     licence: str | None = None
     data: str | None = None
-    rows: Literal["pictures", "texts", "numbers"] | None = None
+    rows: Literal["pictures", "texts", "sounds", "numbers"] | None = None
     """What callers send."""
     output: str | None = None
     """The output that answers the task."""
@@ -171,6 +185,7 @@ class Options(StrictModel):
     evaluate: str | None = None
     bar: Mapping[str, Finite] | None = None
     picture: PictureOptions = PictureOptions()
+    sound: SoundOptions = SoundOptions()
     boxes: BoxOptions = BoxOptions()
     vectors: VectorOptions = VectorOptions()
     texts: TextOptions = TextOptions()

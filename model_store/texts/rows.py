@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from model_store.graph import Tensor
-from model_store.graphs import Arrays
 from model_store.manifest import Manifest
 from model_store.tasks import Tokens
 from model_store.texts.tokenizer import Encoded
@@ -41,7 +40,9 @@ def fill_rows(
     return inputs
 
 
-def stretch_samples(name: str, manifest: Manifest, samples: Arrays) -> Sequence[Arrays]:
+def stretch_samples(
+    name: str, manifest: Manifest, samples: Mapping[str, np.ndarray]
+) -> Sequence[Mapping[str, np.ndarray]]:
     """Samples of a graph at the shortest, a middle and the longest padded length of its texts; none if it takes none.
 
     The kernels, and so the bits, depend on the length.

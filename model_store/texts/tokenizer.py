@@ -77,7 +77,7 @@ def open_tokenizers(manifest: Manifest, contents: Mapping[str, bytes], where: st
     """The tokenizers of a version by the name of their file. ``contents`` has its files. Raises StoreError."""
     facts = {manifest.tokens.file: manifest.tokens} if manifest.tokens is not None else {}
     return {
-        file: open_tokenizer(facts.get(file), contents[file], f"{where}, {file}") for file in manifest.further_files
+        file: open_tokenizer(facts.get(file), contents[file], f"{where}, {file}") for file in manifest.tokenizer_files
     }
 
 

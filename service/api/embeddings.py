@@ -25,10 +25,10 @@ def plan_embeddings(request: Request, registry: Registry, limits: Limits) -> Tas
 
     async def work(emit: Emit | None) -> Result:
         call = Call(options, texts, context_of(model), limits)
-        found, tokens = await embed_rows(call, "input")
-        size_bytes = sum(vector.nbytes for vector in found)
-        shown = await run_in_thread(lambda: encode_vectors(found, asked.encoding_format), size_bytes)
-        return Result(describe_embeddings(model.name, shown, tokens), is_large=size_bytes > SLOW_BYTES)
+        found = await embed_rows(call, "input")
+        size_bytes = sum(vector.nbytes for vector in found.vectors)
+        shown = await run_in_thread(lambda: encode_vectors(found.vectors, asked.encoding_format), size_bytes)
+        return Result(describe_embeddings(model.name, shown, found.tokens), is_large=size_bytes > SLOW_BYTES)
 
     return TaskPlan(model, work)
 

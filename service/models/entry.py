@@ -22,6 +22,7 @@ from service.engine.loop.slots import SlotTable
 from service.errors import InvalidInput, UnknownModel
 from service.models.loading import LoadedVersion, VerifiedGraph
 from service.models.memory import limit_elements
+from service.models.pipeline import Pipeline
 from service.models.schedule_policy import Schedule
 from service.protocol.infer_request import priority_of
 from service.settings import Settings
@@ -96,6 +97,7 @@ class Model:
                 observer=observer,
                 may_inline=loaded.session.open_ended is None,
                 memory=_bound(loaded, settings, device.lanes),
+                prefix=loaded.manifest.writing.prefix if loaded.manifest.writing else None,
             )
         )
 
@@ -130,6 +132,9 @@ def _bound(graph: VerifiedGraph, settings: Settings, lanes: int) -> RunMemory | 
     return RunMemory(limit_bytes, graph.memory)
 
 
+Served = Model | Pipeline
+
+
 @dataclass(eq=False)
 class VersionEntry:
     """A version that should serve. ``reason`` says why it does not."""
@@ -137,7 +142,7 @@ class VersionEntry:
     source: ModelVersion
     state: State = State.LOADING
     reason: str = ""
-    model: Model | None = None
+    model: Served | None = None
 
 
 @dataclass
@@ -146,8 +151,10 @@ class ModelEntry:
 
     entries: dict[int, VersionEntry] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
-    serving: Model | None = None
+    serving: Served | None = None
     reason: str = ""
+    is_pipeline: bool = False
+    """Whether one of its versions was found to be a pipeline."""
     chosen: Sequence[int] | None = None
     """The versions that the version policy lets serve; None without a policy."""
     unusable: Sequence[Unusable] = ()

@@ -2,6 +2,7 @@
 
 from export.errors import SpecError
 from export.importers.planning.draft import Draft
+from export.importers.planning.sounds import TASKS as SOUNDS
 
 _PICTURES = ("classify", "detect", "embed", "segment", "regress")
 _USED_BY = {
@@ -11,6 +12,7 @@ _USED_BY = {
     "threshold": ("classify", "detect", "embed", "segment"),
     "ignored": ("segment",),
     "picture": _PICTURES,
+    "sound": SOUNDS,
     "boxes": ("detect",),
     "vectors": ("embed",),
     "texts": ("classify", "embed", "regress"),
@@ -38,7 +40,10 @@ def refuse_other_tasks(draft: Draft) -> None:
     if "rows" in draft.said and (task, ledger.get("rows")) in (
         ("detect", "numbers"),
         ("segment", "numbers"),
+        ("detect", "sounds"),
+        ("segment", "sounds"),
         ("tensors", "pictures"),
+        ("tensors", "sounds"),
         ("detect", "texts"),
         ("segment", "texts"),
         ("tensors", "texts"),
@@ -65,7 +70,8 @@ def refuse_unused(draft: Draft) -> None:
             _refuse(draft, path, f"the model's rows are {draft.ledger.get('rows') or 'no texts'}", "leave it out")
         takes_pictures = "image" in draft.fields or draft.ledger.get("task") not in _PICTURES
         if (path.startswith("picture.") or path == "free_sizes") and not takes_pictures:
-            _refuse(draft, path, "the model's rows are numbers, not pictures", "leave it out")
+            rows = draft.ledger.get("rows") or "numbers"
+            _refuse(draft, path, f"the model's rows are {rows}, not pictures", "leave it out")
 
 
 def _refuse(draft: Draft, path: str, why: str, advice: str) -> None:

@@ -109,6 +109,7 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
             {"model": "digits-vae", "inputs": [_ZERO_PNG], "error_map": True, **_PICTURES},
         ),
     },
+    "pipeline": {},
     "generate": {
         "labels": ("Three digits", {"model": "digits-gan", "labels": ["3", "1", "4"], "seed": 1}),
         "diffusion": (

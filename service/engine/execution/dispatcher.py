@@ -33,7 +33,7 @@ class Dispatcher(LaneUser):
     """Requests of one model version in, answers out.
 
     pad           gives the rows that a batch runs with, padding included
-    all_cores     runs long batches that have all lanes to themselves
+    all_cores     runs batches that have all lanes to themselves
     row_elements  the size of rows that ``cost`` is for, where rows may have any size
     memory        bounds what a run takes, where rows may have any size
     most_elements bounds the elements of a batch, where rows may have any size. None: only the rows are bounded
@@ -221,7 +221,7 @@ class Dispatcher(LaneUser):
         self._tries = False
         run = self._plan(batch, now)
         has_room = not self.queue.waiting_rows and idle_lanes >= self._device.lanes
-        if self.all_cores is not None and has_room and run.estimate_s > self._device.inline_s:
+        if self.all_cores is not None and has_room:
             run.all_cores = self.all_cores
             if cost is self.cost:
                 run.estimate_s = run.all_cores.cost.predict(batch.count)

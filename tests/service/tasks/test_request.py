@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.tasks.request import FromText, TaskOptions, TaskRequest, prefers_picture, read_request
 
@@ -72,6 +72,34 @@ def test_malformed_request_is_refused(body: bytes, content_type: str, query: byt
 def test_first_bytes_say_that_a_body_is_a_picture(start: bytes, media_type: str) -> None:
     """The content type may be missing or wrong; no JSON begins like a picture."""
     assert read(start, media_type) == TaskRequest({}, [PictureFile(start, "body")], True, False)
+
+
+@pytest.mark.parametrize("media_type", ["", "application/json", "text/plain", "video/ogg"])
+@pytest.mark.parametrize("start", [b"RIFF\0\0\0\0WAVE", b"fLaC", b"OggS", b"ID3\4", b"\xff\xfb\x90\x64"])
+def test_first_bytes_say_that_a_body_is_a_sound(start: bytes, media_type: str) -> None:
+    """Of WAV, FLAC, OGG and MP3. A content type of audio says it too."""
+    wanted = TaskRequest({}, [PictureFile(start, "body")], True)
+    assert read(start, media_type) == wanted
+    assert read(b"{}", "audio/x-wav; q=1").rows == [PictureFile(b"{}", "body")]
+    assert read(*form(('name="a"\r\nContent-Type: audio/wav', start))).rows == [PictureFile(start, "file 0 (a)")]
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("audio/wav", True),
+        ("audio/*", True),
+        ("audio/x-wav, application/json;q=0.9", True),
+        ("audio/wav;q=0", False),
+        ("audio/wav, application/json", False),
+        ("audio/mpeg", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+def test_accept_says_that_a_sound_is_wanted(accept: str, wanted: bool) -> None:
+    """If it prefers WAV to JSON."""
+    assert read(b"{}", accept=accept).wants_sound is wanted
 
 
 @pytest.mark.parametrize("media_type", ["image/gif", "image/svg+xml", "image/*", "IMAGE/TIFF; q=1"])
