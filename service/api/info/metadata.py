@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from model_store.graph import Tensor
+from model_store.texts.cost import tell_cost
 from service.models.entry import Model, ModelEntry
 from service.settings import Settings
 
@@ -33,6 +34,7 @@ def describe_server(settings: Settings) -> dict[str, Any]:
 
 def describe_model(model: Model, model_entry: ModelEntry, one: bool) -> dict[str, Any]:
     """Metadata of a model, with all its versions in service, or with the ``one`` that was asked for."""
+    cost = tell_cost(model.manifest, steps_alone=model.loaded.max_rows == 1)
     in_service = [str(number) for number, entry in sorted(model_entry.entries.items()) if entry.model]
     return {
         "name": model.name,
@@ -43,6 +45,7 @@ def describe_model(model: Model, model_entry: ModelEntry, one: bool) -> dict[str
         "rows": model.loaded.rows.verdict,
         "rows_reason": model.loaded.rows.reason,
         "bits": model.loaded.bits,
+        **({} if cost is None else {"writing": cost}),
     }
 
 

@@ -283,7 +283,10 @@ def _encode_texts(context: ModelContext, rows: Sequence[Any], graph: str) -> lis
     tokenizer, longest = context.tokenizers[facts.file], facts.lengths[-1]
     sources: list[Arrays] = []
     for number, row in enumerate(rows):
-        encoded = tokenizer.encode(facts.prefix + _expect_text(row, f"inputs[{number}]"), special=facts.special)
+        text = _expect_text(row, f"inputs[{number}]")
+        if not text:
+            raise InvalidInput(f"inputs[{number}]: expected a text, got an empty one")
+        encoded = tokenizer.encode(facts.prefix + text, special=facts.special)
         count = len(encoded.ids)
         if not 0 < count <= longest and not (count and facts.truncate):
             raise InvalidInput(f"inputs[{number}]: expected a text of 1 to {longest} tokens, got {count}")
