@@ -1,8 +1,9 @@
-"""Checks of texts, tags, writing and sounds against the graphs. Raises ValueError, which names the field."""
+"""Checks of texts, tags, writing, reading and sounds against the graphs. Raises ValueError, which names the field."""
 
 from model_store.checks.described import FLOATS, Described, Place, expect, find
 from model_store.graph import MAIN
 from model_store.tasks.language import Tags, Tokens, Writing
+from model_store.tasks.reading import Reading
 from model_store.tasks.sounds import Sound
 
 _INTEGERS = ("INT64", "INT32")
@@ -15,6 +16,8 @@ def check_language(manifest: Described) -> None:
         _check_tags(manifest, manifest.tags)
     if manifest.writing:
         _check_writing(manifest, manifest.writing)
+    if manifest.reading:
+        _check_reading(manifest, manifest.reading)
     if manifest.sound:
         _check_sound(manifest, manifest.sound)
 
@@ -28,6 +31,10 @@ def _check_tokens(manifest: Described, facts: Tokens) -> None:
         size = tensor.row_shape[0]
         if isinstance(size, int) and facts.lengths != (size,):
             raise ValueError(f"tokens.lengths: expected {size}, the length of {name!r}, got {list(facts.lengths)}")
+    if manifest.loop is None:
+        needed = {tensor.name for tensor in manifest.graphs[facts.graph].inputs}
+        if unfilled := sorted(needed - {facts.ids, facts.mask, facts.types}):
+            raise ValueError(f"tokens: expected no input besides ids, mask and types, got {unfilled[0]!r}")
     for field, others in (("image", manifest.image), ("table", manifest.table), ("sound", manifest.sound)):
         if others is not None:
             raise ValueError(f"tokens: expected no field {field} beside it: a row is of one kind")
@@ -36,8 +43,10 @@ def _check_tokens(manifest: Described, facts: Tokens) -> None:
 def _check_tags(manifest: Described, facts: Tags) -> None:
     if manifest.tokens is None or not manifest.labels:
         raise ValueError("tags: expected the fields tokens and labels, which they are about")
+    if manifest.classes is not None:
+        raise ValueError("tags: expected no field classes beside it: the labels are those of tokens or those of rows")
     expect(manifest, "tags.output", Place(MAIN, "output", facts.output), FLOATS, (None, len(manifest.labels)))
-    if facts.outside not in manifest.labels:
+    if facts.outside is not None and facts.outside not in manifest.labels:
         raise ValueError(f"tags.outside: expected one of the labels, got {facts.outside!r}")
 
 
@@ -70,6 +79,20 @@ def _check_writing(manifest: Described, facts: Writing) -> None:
     ids = (*facts.begin, *facts.ends, *facts.suppressed, *facts.suppressed_first)
     if isinstance(count, int) and max(ids) >= count:
         raise ValueError(f"writing: expected ids below {count}, as {facts.scores!r} has scores, got {max(ids)}")
+
+
+def _check_reading(manifest: Described, facts: Reading) -> None:
+    for field in ("text", "writing", "forecast"):
+        if getattr(manifest, field) is not None:
+            raise ValueError(f"reading: expected no field {field} beside it: both say what predict_sequence does")
+    symbols = len(facts.symbols) or None
+    expect(manifest, "reading.output", Place(MAIN, "output", facts.output), FLOATS, (None, symbols))
+    if symbols is not None and facts.blank >= symbols:
+        raise ValueError(f"reading.blank: expected less than {symbols}, the number of symbols, got {facts.blank}")
+    if facts.length is not None:
+        expect(manifest, "reading.length", Place(MAIN, "output", facts.length), _INTEGERS, ())
+    if facts.step_s is not None and manifest.sound is None:
+        raise ValueError("reading.step_s: expected it where rows are sounds")
 
 
 def _expect_number(manifest: Described, field: str, name: str) -> None:

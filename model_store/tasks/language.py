@@ -43,14 +43,16 @@ class Tokens(StrictModel):
 
 
 class Tags(StrictModel):
-    """A label for each token: ``output`` float [batch, length, labels], logits or probabilities."""
+    """A label for each token: ``output`` float [batch, length, labels]."""
 
     output: str
+    activation: Literal["softmax", "none"] = "softmax"
+    """What makes probabilities of the output. ``none``: it has them."""
     scheme: Literal["plain", "iob"] = "plain"
     """``iob``: ``B-NAME`` begins a span and ``I-NAME`` goes on with it. ``plain``: neighbours with one label are a
     span."""
-    outside: str = "O"
-    """The label of tokens that belong to no span."""
+    outside: str | None = "O"
+    """The label of tokens that belong to no span. None: all belong to one."""
 
 
 class Writing(StrictModel):

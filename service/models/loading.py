@@ -35,7 +35,10 @@ from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
 from model_store.rows.graph.division import with_safe_division
 from model_store.rows.graph.fingerprint import identify
-from model_store.texts.tokenizer import Tokenizer
+from model_store.sounds.reading import require_library
+from model_store.texts.rows import stretch_samples
+from model_store.texts.symbols import find_symbols
+from model_store.texts.tokenizer import Tokenizer, open_tokenizers
 from model_store.triton import TritonConfig
 from service.cores import count_cores
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
@@ -48,6 +51,7 @@ from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady
 from service.models.measurement_lock import measurement_lock
 from service.models.memory import count_bytes, join_terms, learn_memory, limit_rows
+from service.models.pipeline import LoadedPipeline, load_pipeline
 from service.models.profile import learn, make_ready
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, check_signature, run, try_company
@@ -107,15 +111,23 @@ class LoadedVersion(VerifiedGraph):
     config: TritonConfig | None = None
     tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
     """By the name of their file."""
+    symbols: Sequence[str] = ()
+    """Of a model that reads, in order."""
 
 
-def load_version(version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None) -> LoadedVersion:
-    """Load and prove one version. Raises StoreError or NotReady, whose text says why it cannot serve.
+def load_version(
+    version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None
+) -> LoadedVersion | LoadedPipeline:
+    """Load and prove one version. Who serves a pipeline sends its golden requests: its models may be loading still.
+
+    Raises StoreError or NotReady, whose text says why it cannot serve.
 
     Another thread may end it by ``cancellation``: then it raises NotReady with the reason of that.
     """
     try:
         with (cancellation or Cancellation()).active():
+            if not version.is_plain and version.read_manifest().pipeline is not None:
+                return load_pipeline(version)
             return _load(version, settings)
     except LoadCancelled as cancelled:
         raise NotReady(str(cancelled)) from None
@@ -144,6 +156,7 @@ class _Read(NamedTuple):
     schedule_policy: SchedulePolicy | None = None
     config: TritonConfig | None = None
     tokenizers: Mapping[str, Tokenizer] = MappingProxyType({})
+    symbols: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,10 +298,14 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = [stored.inputs if stored else make_samples(settled, {}, 8)]
-        opened[name] = _Opened(settled, session, open_on, samples, content, external, stored)
+        longer = stretch_samples(name, manifest, samples[0])
+        opened[name] = _Opened(settled, session, open_on, samples, content, external, stored, longer)
     where = f"{version.name} version {version.version}"
-    tokenizers = {file: Tokenizer(contents[file], f"{where}, {file}") for file in manifest.further_files}
-    return _Read(manifest, opened, read_loop(manifest), tokenizers=tokenizers)
+    if manifest.sound is not None:
+        require_library(where)
+    tokenizers = open_tokenizers(manifest, contents, where)
+    symbols = find_symbols(manifest, contents)
+    return _Read(manifest, opened, read_loop(manifest), tokenizers=tokenizers, symbols=symbols)
 
 
 def _load_plain(version: ModelVersion, settings: Settings) -> _Read:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnxruntime as ort
 
 from model_store import DEFAULT_ROOT
 from model_store.manifest import Manifest
+from model_store.texts.tokenizer import open_tokenizers
 from service.codecs.model_context import ModelContext
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Signature
@@ -25,9 +27,19 @@ Arrays = dict[str, np.ndarray]
 class Driver:
     """Runs tasks on the graphs of one model, and notes what they asked for."""
 
-    def __init__(self, manifest: Manifest, graphs: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, manifest: Manifest, graphs: Mapping[str, bytes], files: Mapping[str, bytes] = MappingProxyType({})
+    ) -> None:
         self.manifest = manifest
-        self.context = ModelContext(manifest.name, "1", manifest)
+        self.tokens: list[tuple[int, int]] = []
+        """Of every request of texts: its tokens, and those of padding."""
+        self.context = ModelContext(
+            manifest.name,
+            "1",
+            manifest,
+            tokenizers=open_tokenizers(manifest, files, "m"),
+            count_tokens=lambda *counts: self.tokens.append(counts),
+        )
         self._sessions = {name: ort.InferenceSession(content, _one_thread()) for name, content in graphs.items()}
         self.inferred: list[tuple[str, int]] = []
         """(graph, rows) of every Infer."""
@@ -112,10 +124,12 @@ def begin(
     limits: Limits = LIMITS,
     emit: Emit | None = None,
     context: ModelContext | None = None,
+    wants_sound: bool = False,
     **fields: Any,
 ) -> Work:
     """A request with these fields and rows, to a task, which is a module of ``service.tasks``."""
-    call = Call(task.Options.parse(fields, loose), rows, context or model.context, limits, wants_picture, emit)
+    options = task.Options.parse(fields, loose)
+    call = Call(options, rows, context or model.context, limits, wants_picture, emit, wants_sound)
     work: Work = task.work(call)
     return work
 
@@ -126,9 +140,15 @@ def ask(task: Any, model: Any, rows: Any = None, **more: Any) -> Result:
     return result
 
 
-def make(graphs: Mapping[str, bytes], *, task: str = "tensors", **facts: Any) -> Driver:
-    """A model called m of these graphs; the shapes of its tensors come from the files."""
-    return Driver(describe(graphs, task=task, **facts), graphs)
+def make(
+    graphs: Mapping[str, bytes],
+    *,
+    task: str = "tensors",
+    files: Mapping[str, bytes] = MappingProxyType({}),
+    **facts: Any,
+) -> Driver:
+    """A model called m of these graphs; the shapes of its tensors come from the files. ``files`` has its tokenizer."""
+    return Driver(describe(graphs, task=task, **facts), graphs, files)
 
 
 def describe(graphs: Mapping[str, bytes], **facts: Any) -> Manifest:

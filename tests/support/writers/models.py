@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from model_store.files.integrity import describe_bytes
 from model_store.tasks import Carry, Loop, Tokens, Writing
-from model_store.texts.tokenizer import Tokenizer
 from service.tasks.work import Limits
 from tests.support.driving import Driver, describe
 from tests.support.models.text import make_model
@@ -51,9 +49,8 @@ class Writer(Driver):
         files = {f"{name}.onnx": describe_bytes(content) for name, content in graphs.items()}
         self.files = {"tokenizer.json": byte_tokenizer()}
         files["tokenizer.json"] = describe_bytes(byte_tokenizer())
-        super().__init__(describe(graphs, task="predict_sequence", files=files, **facts), graphs)
+        super().__init__(describe(graphs, task="predict_sequence", files=files, **facts), graphs, self.files)
         self.graphs = graphs
-        self.context = replace(self.context, tokenizers={"tokenizer.json": Tokenizer(byte_tokenizer(), "a test")})
 
 
 _MEAN = f"is_meant = Equal(meant, every) number = Cast<to=1>(is_meant) scores = Mul(number, {SCORE})"
