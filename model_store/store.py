@@ -26,6 +26,7 @@ from model_store.golden import GoldenSamples, check_tolerance, find_no_probabili
 from model_store.listing import CONFIG_FILE, NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.plain import PLAIN_FILE, PlainModel, is_onnx, read_plain
+from model_store.texts.symbols import find_symbols
 
 __all__ = ["ALIASES_FILE", "PLAIN_FILE", "GoldenSamples", "ModelVersion", "Store", "read_number"]
 
@@ -248,6 +249,7 @@ class Store:
                 reason = find_no_probability(complete.classes, samples.outputs, facts.atol)
                 if reason:
                     raise BadManifest(f"{complete.name}: {reason}")
+        find_symbols(complete, files)
         self.sweep()
         folder = self._folder(manifest.name)
         with staged(folder) as temporary:

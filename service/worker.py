@@ -16,6 +16,7 @@ from model_store import Store
 from model_store.graphs.configuration import read_default_filename
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
+from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
 from service.api.tasks import TaskRunner
@@ -97,6 +98,7 @@ class Worker:
             tiles_at_once=min(self.device.lanes, MOST_AT_ONCE),
         )
         self.tasks = TaskRunner(self.registry, limits, loop, self.handler.threads)
+        self.registry.prove = GoldenRequests(self.registry, self.tasks, self.handler).prove
         self.registry.holders += [self.tasks.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}

@@ -7,7 +7,7 @@ import numpy as np
 
 from export.errors import SpecError
 from export.importers.changes.change import Arrays
-from export.importers.samples import Reader
+from export.importers.rows.samples import Reader
 from export.spec.description import ModelDescription
 from export.zoo.quality.calibration import measure_calibration_error
 from model_store.manifest import Quality
@@ -61,7 +61,7 @@ def evaluate(
 ) -> Quality:
     """Measure on the labelled rows of ``path``. Raises SpecError for labels that do not fit."""
     rows, labels = reader.read_labelled(path)
-    any_size = description.image is not None and description.image.height is None
+    any_size = description.image is not None and description.image.width is None
     is_sound = description.sound is not None
     chunks = rows.chunks(1 if any_size or is_sound else _CHUNK_ROWS)
 

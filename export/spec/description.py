@@ -15,6 +15,7 @@ from model_store.tasks import (
     Generation,
     Image,
     Loop,
+    Reading,
     Reconstruction,
     Regression,
     Segmentation,
@@ -65,6 +66,8 @@ class ModelDescription:
     """The output with a label for each token."""
     writing: Writing | None = None
     """How the loop writes text, token by token."""
+    reading: Reading | None = None
+    """How a text is read from a picture or a sound."""
     reconstruction: Reconstruction | None = None
     """The output that is the reconstruction, its error and its anomalies."""
     generation: Generation | None = None

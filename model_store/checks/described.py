@@ -10,6 +10,7 @@ from model_store.tasks.generation import Generation
 from model_store.tasks.language import Tags, Tokens, Writing
 from model_store.tasks.loop import Loop
 from model_store.tasks.picture import Image
+from model_store.tasks.reading import Reading
 from model_store.tasks.reconstruction import Reconstruction
 from model_store.tasks.sequences import Forecast, Text
 from model_store.tasks.sounds import Sound
@@ -70,6 +71,8 @@ class Described(Protocol):
     def tags(self) -> Tags | None: ...
     @property
     def writing(self) -> Writing | None: ...
+    @property
+    def reading(self) -> Reading | None: ...
     @property
     def reconstruction(self) -> Reconstruction | None: ...
     @property

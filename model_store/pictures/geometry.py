@@ -58,8 +58,10 @@ class Plan(NamedTuple):
 def plan(width: int, height: int, facts: Image) -> Plan:
     """What is done to an upright picture of ``width`` x ``height`` pixels, both at least 1."""
     given = Size(width, height)
-    if facts.width is None or facts.height is None:
+    if facts.height is None:
         resized, size = _take_any_size(given, facts)
+    elif facts.width is None:
+        resized, size = _take_any_width(given, facts.height, facts)
     else:
         size = Size(facts.width, facts.height)
         resized = _resize_to(given, size, facts)
@@ -95,6 +97,16 @@ def _take_any_size(given: Size, facts: Image) -> tuple[Size, Size]:
     resized = _unless_larger(resized, given, facts)
     size = Size(_next_multiple(resized.width, facts.multiple), _next_multiple(resized.height, facts.multiple))
     return (size if facts.resize == "stretch" else resized), size
+
+
+def _take_any_width(given: Size, height: int, facts: Image) -> tuple[Size, Size]:
+    """The same two sizes, of this height."""
+    whole = int if facts.rounding == "down" else round
+    width = max(1, whole(given.width * height / given.height))
+    if facts.longest is not None:
+        width = min(width, facts.longest)
+    size = Size(_next_multiple(max(width, facts.narrowest or 1), facts.multiple), height)
+    return (size if facts.resize == "stretch" else Size(width, height)), size
 
 
 def _fit(given: Size, size: Size, facts: Image) -> Size:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from model_store.graph import MAIN
 from model_store.strict_model import Count, Finite, StrictModel
 
 Level = Annotated[int, Field(ge=0, le=255)]
@@ -45,10 +46,13 @@ class Image(Picture):
     """How a picture becomes a row of ``input``: it is made upright, resized, padded or cropped, and scaled.
 
     Without height and width, any size is taken. It is changed only by ``shortest``, ``longest`` and ``multiple``.
+    With a height alone, as for lines of text, the width follows from the proportions.
     """
 
     input: str
-    """An input of ``main``."""
+    """An input of ``graph``."""
+    graph: str = MAIN
+    """The graph that takes the picture: ``main``, or the loop's start graph."""
     height: Count | None = None
     width: Count | None = None
     resize: Literal["stretch", "fit", "crop"] = "stretch"
@@ -62,9 +66,15 @@ class Image(Picture):
     shortest: Count | None = None
     """The shortest side after resizing, in pixels: before a crop, or where any size is taken."""
     longest: Count | None = None
-    """The longest side after resizing, in pixels, where any size is taken. With ``shortest`` it is a limit."""
+    """The longest side after resizing, in pixels, where any size is taken. With ``shortest`` it is a limit.
+
+    With a height alone it is the greatest width: a longer picture is squeezed.
+    """
+    narrowest: Count | None = None
+    """The least width, with a height alone. A narrower picture is stretched or padded, as for ``multiple``."""
     multiple: Count = 1
-    """Where any size is taken, both sides become multiples of this, the next larger ones."""
+    """Where any size is taken, both sides become multiples of this, the next larger ones. With a height alone, the
+    width does."""
     enlarge: bool = True
     """False: a picture is never made larger by ``fit``, ``crop``, ``shortest`` or ``longest``, but padded."""
     rounding: Literal["nearest", "down"] = "nearest"

@@ -13,10 +13,13 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
+from model_store.pictures.formats import is_picture
 from model_store.pictures.geometry import Placement, Plan
 from model_store.sounds.formats import is_sound
-from model_store.tasks import Tiles
-from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
+from model_store.tasks import Image, Tiles
+from model_store.texts.tokenizer import Encoded
+from service.codecs.pictures.cuts import Cut, decode_cut
+from service.codecs.pictures.reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
 from service.codecs.sounds import SoundReader, SoundWindow, find_sound
 from service.codecs.table import read_table
 from service.engine.tensors import Arrays, show_shape
@@ -28,8 +31,18 @@ _MOST_DECODED = 8
 """A request may decode this many times the pixels of the largest picture. 64 MiB of photographs have fewer."""
 DEFAULT_SAMPLES = 1 << 26
 """The most samples of a sound, over all channels."""
+_PIXELS_A_BYTE = 4
+"""This many pixels of a decoded picture are cut out and resized in the time that decoding a byte takes."""
 _NUMBERS_A_BYTE = 2
 """This many numbers are read in the time that decoding a byte of a picture takes."""
+
+
+class TextRow(NamedTuple):
+    """A row that is a text, and its tokens. ``spans`` are places in ``text``, without what the manifest puts before."""
+
+    text: str
+    pair: str | None
+    encoded: Encoded
 
 
 class Group(NamedTuple):
@@ -39,6 +52,8 @@ class Group(NamedTuple):
     inputs: Arrays
     placements: Sequence[Placement | None] = ()
     """Where the caller's picture lies in each row. None: the row is no picture; empty: none of them is."""
+    texts: Sequence[TextRow] = ()
+    """The rows as texts, if they are texts."""
     windows: Sequence[SoundWindow] = ()
     """The part of a sound that each row is; empty: they are no sounds.
 
@@ -93,12 +108,12 @@ def read_groups(
     tensors = manifest.graphs[graph].inputs
     if manifest.table is not None and graph == MAIN:
         return [Group(range(len(rows)), read_table(rows, manifest.table, tensors, field))]
-    if len(tensors) == 1 and manifest.sound is None and {dict, PictureFile}.isdisjoint(map(type, rows)):
+    if len(tensors) == 1 and manifest.sound is None and {dict, PictureFile, Cut}.isdisjoint(map(type, rows)):
         array = _read_all(rows, tensors[0], field)
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
-    reader = _RowReader(manifest, tensors, max_pixels, check_row, tiles)
-    if (sound := find_sound(manifest, graph)) is not None:
+    reader = _RowReader(manifest, image_of(manifest, graph), tensors, max_pixels, check_row, tiles)
+    if manifest.sound is not None and (sound := find_sound(manifest, graph)) is not None:
         read_value = reader.read_value
         return _read_sounds(
             rows,
@@ -135,11 +150,18 @@ def check_count(rows: Any, max_rows: int, field: str = "inputs") -> None:
         raise InvalidInput(f"{field}: expected an array of 1 to {max_rows} rows, got {got}")
 
 
+def image_of(manifest: Manifest, graph: str = MAIN) -> Image | None:
+    """How pictures become rows of a graph. Other graphs take them as ``main`` does, if that takes any."""
+    image = manifest.image
+    return image if image is not None and image.graph in (MAIN, graph) else None
+
+
 def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:
     """The input that stands for the row: that of pictures, or the only one; None where there are several."""
     inputs = manifest.graphs[graph].inputs
-    if manifest.image is not None:
-        return next((tensor for tensor in inputs if tensor.name == manifest.image.input), None)
+    image = image_of(manifest, graph)
+    if image is not None:
+        return next((tensor for tensor in inputs if tensor.name == image.input), None)
     return inputs[0] if len(inputs) == 1 else None
 
 
@@ -153,7 +175,10 @@ def count_bytes(rows: Sequence[Any], enough: int) -> int:
         if count > enough:
             break
         if isinstance(row, PictureFile):
-            count += len(row.content) + (enough + 1 if is_sound(row.content) else 0)
+            count += len(row.content) + (0 if is_picture(row.content) else enough + 1)
+            continue
+        if isinstance(row, Cut):
+            count += math.prod(row.size) // _PIXELS_A_BYTE
             continue
         values = row.values() if isinstance(row, dict) else (row,)
         if any("sound" in each for each in (row, *values) if isinstance(each, dict)):
@@ -179,6 +204,7 @@ class _RowReader:
     """Reads the rows of one request, one by one."""
 
     manifest: Manifest
+    image: Image | None
     tensors: Sequence[Tensor]
     max_pixels: int
     check_row: CheckRow | None
@@ -194,7 +220,7 @@ class _RowReader:
         names = [tensor.name for tensor in self.tensors]
         if isinstance(row, dict) and row.keys() == set(names):
             return {t.name: self.read_value(row[t.name], f"{where}.{t.name}", t) for t in self.tensors}
-        where, got = (row.where, "a picture") if isinstance(row, PictureFile) else (where, type_name(row))
+        where, got = (row.where, "a picture") if isinstance(row, PictureFile | Cut) else (where, type_name(row))
         if isinstance(row, dict):
             got = f"fields {list(row)!r:.60}"
         raise InvalidInput(f"{where}: model {self.manifest.name!r} takes an object of {', '.join(names)}, got {got}")
@@ -202,6 +228,8 @@ class _RowReader:
     def read_value(self, value: Any, where: str, tensor: Tensor) -> np.ndarray:
         if isinstance(value, PictureFile):
             return self._read_picture(bytes(value.content), value.where, tensor)
+        if isinstance(value, Cut):
+            return self._read_picture(value, where, tensor)
         if isinstance(value, dict):
             if value.keys() == {"sound"}:
                 raise InvalidInput(f"{where}: {self._refuse(tensor, 'sounds')}")
@@ -214,10 +242,11 @@ class _RowReader:
         _check_shape(where, tensor, array.shape)
         return array
 
-    def _read_picture(self, content: bytes, where: str, tensor: Tensor) -> np.ndarray:
-        image = self.manifest.image
+    def _read_picture(self, content: bytes | Cut, where: str, tensor: Tensor) -> np.ndarray:
+        image = self.image
         if image is None or image.input != tensor.name:
-            raise InvalidInput(f"{where}: {self._refuse(tensor, 'sounds' if is_sound(content) else 'pictures')}")
+            what = "sounds" if isinstance(content, bytes) and is_sound(content) else "pictures"
+            raise InvalidInput(f"{where}: {self._refuse(tensor, what)}")
 
         def check(plan: Plan) -> None:
             self.decoded_pixels += plan.placement.width * plan.placement.height
@@ -227,20 +256,23 @@ class _RowReader:
             if self.check_row is not None:
                 self.check_row(image.channels * math.prod(plan.size))
 
-        pixels, self.placement = decode_pixels(content, image, self.max_pixels, where, check)
+        if isinstance(content, Cut):
+            pixels, self.placement = decode_cut(content, image, self.max_pixels, where, check)
+        else:
+            pixels, self.placement = decode_pixels(content, image, self.max_pixels, where, check)
         if self.tiles is not None and self.tiles.cuts(*pixels.shape[1:]):
             return pixels
         return scale_pixels(pixels, image, DATATYPES[tensor.datatype].dtype)
 
     def _refuse(self, tensor: Tensor, what: str) -> str:
-        image = self.manifest.image
+        image = self.image
         takes = f"numbers of shape {show_shape(tensor.row_shape)}"
         takes = f"pictures or {takes}" if image is not None and image.input == tensor.name else takes
         return f"model {self.manifest.name!r} takes {takes}, not {what}"
 
     def count_pixels(self, name: str, value: np.ndarray) -> int:
         """The pixels of a value, if it is a picture; the last two axes of others."""
-        image = self.manifest.image
+        image = self.image
         is_last = image is not None and image.input == name and image.layout == "NHWC"
         return math.prod(value.shape[:2] if is_last else value.shape[-2:])
 

@@ -8,16 +8,17 @@ from pydantic import Field
 
 from model_store.manifest import Manifest
 from service.codecs.model_context import known
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
-from service.codecs.picture_writer import as_image, encode_heat, to_picture
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.writer import as_image, encode_heat, to_picture
 from service.codecs.rows import Group, in_order, shown_input
+from service.codecs.texts.spans import check_pairs, find_spans
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.tasks.answer import Form, check_answer, check_finite
 from service.tasks.explain import Maps, Method, choose_method, explain_rows
-from service.tasks.request import TaskOptions
+from service.tasks.request import TaskOptions, refuse
 from service.tasks.windows import average_windows, check_windows, describe_windows
-from service.tasks.work import Call, Infer, Result, decode_rows, run_in_thread
+from service.tasks.work import Call, Result, decode_rows, infer_group, run_in_thread
 
 NAME = "classify"
 _THRESHOLD = 0.5
@@ -31,7 +32,8 @@ class Options(TaskOptions):
     top_k: Annotated[int, Field(ge=1, le=1000)] = 1
     """how many labels for each row"""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """least probability of the labels of a row that may have several; default: that of the model"""
+    """least probability of the labels of a row that may have several, and of parts of texts; default: that of the
+    model"""
     explain: bool | Method = False
     """why the label was chosen; true: the method that suits the model"""
     explanation_format: Form = "numbers"
@@ -42,14 +44,17 @@ class Options(TaskOptions):
 
 async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions": [{"label", "index", "probability", "top", "score"?, "labels"?,
-    "explanation"?, "windows"?}]}``.
+    "explanation"?, "windows"?}]}``; of a model of tags ``[{"spans"}]``.
 
     The probabilities of a sound are the mean of those of its windows. With Accept: image/png it is one PNG, of the
     explanation over the row. A stream has one event, its last.
     """
     check_answer(call)
     options, manifest = call.options, call.model.manifest
-    check_windows(options.windows, manifest)
+    if manifest.tags is not None:
+        return await _tag(call)
+    if options.windows:
+        check_windows(manifest)
     if options.threshold is not None and not known(manifest.classes).multi_label:
         raise InvalidInput(f"threshold: a row has one label with model {manifest.name!r}: ask without it")
     method = choose_method(options.explain, manifest) if options.explain else None
@@ -57,7 +62,7 @@ async def work(call: Call[Options]) -> Result:
     if as_picture:
         _check_picture(call, method)
     groups = await decode_rows(call, one_window=method is not None)
-    outputs = [await Infer(group.inputs) for group in groups]
+    outputs = [await infer_group(group) for group in groups]
 
     def describe() -> tuple[list[Group], list[list[dict[str, Any]]]]:
         described = [_describe_group(manifest, options, *each) for each in zip(groups, outputs, strict=True)]
@@ -81,10 +86,35 @@ async def work(call: Call[Options]) -> Result:
     return call.answer(predictions=in_order(groups, found))
 
 
+async def _tag(call: Call[Options]) -> Result:
+    """Labels of the parts of texts."""
+    options, manifest = call.options, call.model.manifest
+    reason = f"model {manifest.name!r} gives labels to parts of a text: ask without it"
+    if call.wants_picture:
+        raise InvalidInput(f"accept: image/png: {reason}")
+    refuse(options, ("top_k", "explain", "explanation_format", "windows"), reason)
+    groups = await decode_rows(call)
+    check_pairs(groups)
+    outputs = [await infer_group(group) for group in groups]
+
+    name = known(manifest.tags).output
+
+    def describe() -> list[list[dict[str, Any]]]:
+        return [
+            find_spans(manifest, group, check_finite(manifest.name, name, of_group[name]), options.threshold)
+            for group, of_group in zip(groups, outputs, strict=True)
+        ]
+
+    size_bytes = sum(of_group[name].nbytes for of_group in outputs)
+    return call.answer(predictions=in_order(groups, await run_in_thread(describe, size_bytes)))
+
+
 def _describe_group(
     manifest: Manifest, options: Options, group: Group, outputs: Arrays
 ) -> tuple[Group, list[dict[str, Any]]]:
     """The group with one row for each answer, and the answers. Raises ModelFailure."""
+    if not group.windows:
+        return group, predictions(manifest, outputs, options.top_k, options.threshold)
     facts = known(manifest.classes)
     names = [facts.probabilities, *([facts.score] if facts.score is not None else ())]
     merged, means = average_windows(group, outputs, names)

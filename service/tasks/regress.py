@@ -8,7 +8,7 @@ from service.errors import InvalidInput
 from service.tasks.answer import check_finite
 from service.tasks.request import TaskOptions
 from service.tasks.windows import average_windows
-from service.tasks.work import Call, Infer, Result, decode_rows, run_in_thread
+from service.tasks.work import Call, Result, decode_rows, infer_group, run_in_thread
 
 NAME = "regress"
 
@@ -26,7 +26,7 @@ async def work(call: Call[Options]) -> Result:
         raise InvalidInput("accept: image/png: numbers are no picture: ask for JSON")
     facts = known(call.model.manifest.regression)
     rows = await decode_rows(call, one_window=False)
-    found = [(group, await Infer(group.inputs)) for group in rows]
+    found = [(group, await infer_group(group)) for group in rows]
     merged = [average_windows(group, of_group, [facts.output]) for group, of_group in found]
     groups, outputs = [group for group, _ in merged], [of_group for _, of_group in merged]
 

@@ -8,15 +8,16 @@ from pydantic import BeforeValidator, ValidationInfo
 
 from model_store.pictures.formats import is_picture
 from model_store.sounds.formats import is_sound
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.protocol.json import parse_json, type_name
-from service.protocol.large_json import parse_object
+from service.protocol.large_json import parse_body, parse_object
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.protocol.multipart import Form, parse_multipart
 from service.protocol.request_model import RequestModel
 
 MAX_FIELDS = 100
+TEXT = "text/plain"
 
 
 class TaskRequest(NamedTuple):
@@ -73,8 +74,8 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
     """A JSON object with the rows as ``inputs``, a picture or sound, or a form whose files are the rows.
 
     Each may have more fields in the query string; a field that comes twice is refused. Whether a body is a file is
-    decided by its first bytes, or by its content type. All else is read as JSON, for `curl -d` always names a form.
-    Raises InvalidInput.
+    decided by its first bytes, or by its content type. A body of text/plain is one text, unless it is a JSON object:
+    browsers give JSON this type. All else is read as JSON, for `curl -d` always names a form. Raises InvalidInput.
     """
     texts = _read_query(query)
     wanted = prefers_picture(accept), prefers_sound(accept)
@@ -86,11 +87,29 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
         return TaskRequest(_join(form.fields.items(), [*texts, *named]), rows or None, True, *wanted)
     if media_type.startswith(("image/", "audio/")) or is_picture(body) or is_sound(body):
         return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, *wanted)
+    if media_type == TEXT and not _is_object(body):
+        return TaskRequest(_join((), texts), [_decode(body)], True, *wanted)
     fields = parse_object(body)
     inputs = fields.pop("inputs", None)
     if inputs is not None and not isinstance(inputs, list):
         raise InvalidInput(f"inputs: expected an array of rows, got {type_name(inputs)}")
     return TaskRequest(_join(fields.items(), texts) if texts else fields, inputs, bool(texts), *wanted)
+
+
+def _is_object(body: bytes | memoryview) -> bool:
+    if not bytes(body[:100]).lstrip().startswith(b"{"):
+        return False
+    try:
+        return isinstance(parse_body(body), dict)
+    except InvalidInput:
+        return False
+
+
+def _decode(body: bytes | memoryview) -> str:
+    try:
+        return bytes(body).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("body: expected a text in UTF-8, got other bytes") from None
 
 
 def refuse(options: TaskOptions, fields: Iterable[str], reason: str) -> None:

@@ -13,9 +13,9 @@ from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 
 
-def check_windows(asked: bool, manifest: Manifest) -> None:
-    """Raises InvalidInput where the windows of rows that are no sounds are asked for."""
-    if asked and manifest.sound is None:
+def check_windows(manifest: Manifest) -> None:
+    """Raises InvalidInput where rows are no sounds, which have windows."""
+    if manifest.sound is None:
         raise InvalidInput(f"windows: model {manifest.name!r} takes no sounds, which have windows: ask without them")
 
 

@@ -23,10 +23,13 @@ from service.api.openapi.operations import (
     list_operations,
     ref,
 )
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
 from service.protocol.multipart import MEDIA_TYPE as FORM
-from service.tasks import classify, detect, embed, generate, regress, segment
+from service.tasks import classify, detect, embed, regress, segment
+from service.tasks.generation import generate
+from service.tasks.pipelines import pipeline
 from service.tasks.reconstruction import reconstruct
+from service.tasks.request import TEXT
 from service.tasks.sequences import sequence
 
 _NOT_OF_TASKS = (403, 501)
@@ -71,8 +74,8 @@ ROUTES = (
     Route(embed, "Rows to vectors, and how similar they are", types.Row, types.EmbedAnswer),
     Route(
         sequence,
-        "Series to their forecasts, texts to texts",
-        list[float] | types.Series | str,
+        "Series to their forecasts; texts, pictures and sounds to texts",
+        list[float] | types.Series | str | types.EncodedPicture | types.Numbers,
         types.SequenceAnswer,
         events=types.ForecastEvent | types.TextEvent,
     ),
@@ -83,6 +86,13 @@ ROUTES = (
         types.ReconstructAnswer,
         picture="the outputs in a grid",
         sound="the output",
+    ),
+    Route(
+        pipeline,
+        "Rows through several models",
+        types.Row | str | dict[str, Any],
+        types.PipelineAnswer,
+        events=types.PipelineEvent,
     ),
     Route(generate, "New rows from noise", None, types.GenerateAnswer, types.GenerateEvent, "the rows in a grid"),
 )
@@ -160,6 +170,7 @@ def _bodies(route: Route, fields: Mapping[str, Any]) -> dict[str, Any]:
     bodies: dict[str, Any] = {JSON: request}
     if route.rows is types.Row:
         bodies |= {kind: {"schema": binary("one row")} for kind in _FILES}
+        bodies[TEXT] = {"schema": {"type": "string", "description": "one row, unless it is a JSON object"}}
         files = {
             "type": "array",
             "items": binary("one row"),

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from service.codecs.model_context import known
-from service.codecs.picture_reader import CheckRow
-from service.codecs.picture_writer import as_image, encode_heat, to_picture
+from service.codecs.pictures.reader import CheckRow
+from service.codecs.pictures.writer import as_image, encode_heat, to_picture
 from service.codecs.rows import Group, in_order, shown_input
 from service.codecs.sounds import find_sound
 from service.engine.tensors import Arrays, are_finite
@@ -24,7 +24,7 @@ from service.tasks.reconstruction.options import Options
 from service.tasks.reconstruction.sounds import reconstruct_sounds
 from service.tasks.reconstruction.tiles import Plan, infer_tiled
 from service.tasks.room import Take
-from service.tasks.work import SLOW_BYTES, Call, Infer, Result, decode_rows, run_in_thread
+from service.tasks.work import SLOW_BYTES, Call, Result, decode_rows, infer_group, run_in_thread
 
 NAME = "reconstruct"
 _PIXEL_BYTES, _MAP_PIXEL_BYTES = 24, 16
@@ -121,7 +121,7 @@ async def _reconstruct(plan: Plan, group: Group) -> _Found:
             errors = np.array([one.error for one in joined])
             maps = [one.error_map for one in joined if one.error_map is not None]
             return _Found([one.output for one in joined], errors, errors, maps)
-    outputs = await Infer(group.inputs, plan.graph)
+    outputs = await infer_group(group, plan.graph)
     size = 0 if plan.call.wants_picture else outputs[plan.facts.output].size
     return await run_in_thread(lambda: _examine(plan, group, outputs), size)
 

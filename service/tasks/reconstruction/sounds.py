@@ -16,7 +16,7 @@ from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_answer, check_finite
 from service.tasks.reconstruction.options import Options
 from service.tasks.windows import find_sounds
-from service.tasks.work import SLOW_BYTES, Call, Infer, Result, decode_rows, run_in_thread
+from service.tasks.work import SLOW_BYTES, Call, Result, decode_rows, infer_group, run_in_thread
 
 
 class _Joined(NamedTuple):
@@ -37,7 +37,7 @@ async def reconstruct_sounds(call: Call[Options], graph: str, sound: Sound) -> R
     _check_form(call)
     facts = known(call.model.manifest.reconstruction)
     groups = await decode_rows(call, graph, one_window=False)
-    outputs = [await Infer(group.inputs, graph) for group in groups]
+    outputs = [await infer_group(group, graph) for group in groups]
 
     def describe() -> list[Any]:
         found = [_join(call.model.name, facts, sound, *each) for each in zip(groups, outputs, strict=True)]

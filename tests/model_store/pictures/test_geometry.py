@@ -66,6 +66,27 @@ def test_any_size_is_padded_to_a_multiple(width: int, height: int, longest: int,
     assert all(0 <= side - resized < multiple for side, resized in zip(found.size, found.resized, strict=True))
 
 
+@settings(max_examples=300)
+@given(width=SIDES, height=SIDES, high=SMALL, multiple=st.sampled_from([1, 8, 64]), narrowest=SMALL, pad=st.booleans())
+def test_width_follows_from_a_height_alone(
+    width: int, height: int, high: int, multiple: int, narrowest: int, pad: bool
+) -> None:
+    """Proportions stay within half a pixel, and the width is the next multiple that is not too narrow."""
+    resize = "fit" if pad else "stretch"
+    found = plan(width, height, facts(height=high, multiple=multiple, narrowest=narrowest, resize=resize, padded="end"))
+    exact = width * high / height
+    least = max(1, round(exact), narrowest)
+    assert found.size == (-(-least // multiple) * multiple, high)
+    assert found.resized == ((max(1, round(exact)), high) if pad else found.size)
+    assert (found.left, found.top) == (0, 0)
+
+
+def test_line_that_is_too_long_is_squeezed() -> None:
+    """With a height alone, the longest side is the greatest width."""
+    found = plan(5000, 50, facts(height=48, longest=960, multiple=32))
+    assert (found.resized, found.size) == ((960, 48), (960, 48))
+
+
 def test_any_size_is_resized_to_a_multiple() -> None:
     """With stretch both sides grow to the next multiple, and the scales say by how much."""
     found = plan(641, 384, facts(multiple=32))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.tasks.request import FromText, TaskOptions, TaskRequest, prefers_picture, read_request
 
@@ -121,6 +121,16 @@ def test_json_object_is_fields_and_rows() -> None:
 def test_unknown_content_type_is_read_as_json(content_type: str) -> None:
     """`curl -d` sends JSON under the name of a form."""
     assert read(b'{"inputs": [1]}', content_type).rows == [1]
+
+
+def test_body_of_plain_text_is_one_row() -> None:
+    """In UTF-8, with options in the query string. A JSON object is a request: browsers give JSON this type."""
+    found = read("[Zürich] is {big}".encode(), "text/plain; charset=UTF-8", b"top_k=2")
+    assert found == TaskRequest({"top_k": "2"}, ["[Zürich] is {big}"], True, False)
+    assert read(b"{big}", "text/plain").rows == ["{big}"]
+    assert read(b' {"inputs": [1]}', "text/plain").rows == [1]
+    with pytest.raises(InvalidInput, match=r"^body: expected a text in UTF-8, got other bytes"):
+        read(b"\xff\xfe", "text/plain")
 
 
 def test_files_called_compare_are_what_rows_are_compared_with() -> None:

@@ -1,0 +1,71 @@
+"""Connectionist temporal classification (CTC): scores of symbols over time to text. Graves et al., ICML 2006."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from model_store.tasks import Reading
+
+
+class Piece(NamedTuple):
+    """A symbol that was read: its text, its probability in its first step, and its steps, the last one exclusive."""
+
+    text: str
+    probability: float
+    begin: int
+    end: int
+
+
+class CtcText:
+    """The text of one row so far, by the best symbol of each step. Scores come in parts, in the order of time.
+
+    Steps with the same symbol are one symbol, also over the border of two parts. Not thread-safe.
+    """
+
+    def __init__(self, facts: Reading, symbols: Sequence[str]) -> None:
+        self.pieces: list[Piece] = []
+        self.steps = 0
+        """How many steps have come."""
+        self._facts = facts
+        self._symbols = symbols
+        self._last = facts.blank
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def probability(self) -> float:
+        """The mean of the probabilities of the symbols; 0 where there is none."""
+        return sum(piece.probability for piece in self.pieces) / len(self.pieces) if self.pieces else 0.0
+
+    def add(self, scores: np.ndarray) -> None:
+        """``scores`` [steps, symbols], finite, as the manifest describes them."""
+        best = scores.argmax(axis=1)
+        before = np.concatenate([[self._last], best[:-1]])
+        begins = np.flatnonzero(best != before)
+        if len(best) and self.pieces and best[0] == self._last != self._facts.blank:  # it goes on
+            end = begins[0] if len(begins) else len(best)
+            self.pieces[-1] = self.pieces[-1]._replace(end=self.steps + int(end))
+        probabilities = self._to_probabilities(scores[begins], best[begins])
+        for place, begin in enumerate(begins):
+            symbol = best[begin]
+            if symbol != self._facts.blank:
+                end = begins[place + 1] if place + 1 < len(begins) else len(best)
+                piece = Piece(
+                    self._symbols[symbol], float(probabilities[place]), self.steps + int(begin), self.steps + int(end)
+                )
+                self.pieces.append(piece)
+        if len(best):
+            self._last = int(best[-1])
+        self.steps += len(best)
+
+    def _to_probabilities(self, scores: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Of the chosen symbol of each step, float64."""
+        highest: np.ndarray = scores[np.arange(len(scores)), chosen].astype(np.float64)
+        if self._facts.scores == "probabilities":
+            return highest
+        if self._facts.scores == "log_probabilities":
+            return np.asarray(np.exp(highest))
+        return np.asarray(1 / np.exp(scores - highest[:, None]).sum(axis=1))
