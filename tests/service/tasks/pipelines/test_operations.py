@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Pillow
 
 from model_store.tasks import Embedding, Image, Step
-from service.codecs.cuts import cut_out, decode_cut, is_upright
+from service.codecs.pictures.cuts import cut_out, decode_cut, is_upright
 from service.errors import BodyTooLarge, InvalidInput, TryLater, UnsupportedMedia
 from service.tasks.pipelines.compare import compare
 from service.tasks.pipelines.crop import crop
@@ -88,7 +88,7 @@ def test_turned_corners_are_made_upright():
 
 def test_part_becomes_the_row_that_a_file_of_it_would():
     """A part is resized and scaled as a picture file is, bit for bit."""
-    from service.codecs.picture_reader import decode_pixels
+    from service.codecs.pictures.reader import decode_pixels
 
     [part] = cut([[3, 4, 13, 10]])
     facts = Image(input="x", channels=3, height=7, width=9, order="BGR", scale=1 / 255)
