@@ -86,7 +86,9 @@ def make_up(count: int) -> torch.Tensor:
     random = np.random.default_rng(0)
     times = np.arange(WINDOW) / RATE
     hz = random.uniform(100, 300, (count, 1))
-    tones = sum(np.sin(2 * np.pi * hz * overtone * times) * random.uniform(0, 1, (count, 1)) for overtone in range(1, 9))
+    tones = sum(
+        np.sin(2 * np.pi * hz * overtone * times) * random.uniform(0, 1, (count, 1)) for overtone in range(1, 9)
+    )
     sounds = 0.05 * tones + 0.005 * random.standard_normal((count, WINDOW))
     return torch.tensor(sounds.astype(np.float32))
 
