@@ -10,8 +10,8 @@ from loadtests.bench.models.picture import PNG
 from loadtests.bench.peer import BINARY, JSON
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.promise import NOT_MEASURED, Ratio, Row, ratio_row, write_ratio
-from loadtests.bench.results.result import IN_PROCESS, PICTURES, TASKS, Cell, Result, compare
-from loadtests.bench.results.task_verdict import judge_tasks
+from loadtests.bench.results.result import IN_PROCESS, PICTURES, PIPELINES, TASKS, Cell, Result, compare
+from loadtests.bench.results.task_verdict import judge_pipeline, judge_tasks
 
 SELF, ASGI = "sluice", "sluice-asgi"
 CLASSIFIER = "digits-classifier"
@@ -36,6 +36,9 @@ def judge(result: Result) -> list[Row]:
     pictures = [*_pictures(cells), *_photographs(cells)]
     if result.only == PICTURES:
         return pictures
+    pipeline = judge_pipeline(result.tasks)
+    if result.only == PIPELINES:
+        return [pipeline]
     tasks = [*judge_tasks(result.tasks), *pictures]
     if result.only == TASKS:
         return tasks
@@ -47,6 +50,7 @@ def judge(result: Result) -> list[Row]:
         _paths(cells),
         *_judge_figures(result.figures),
         *tasks,
+        pipeline,
     ]
 
 
