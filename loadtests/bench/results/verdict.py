@@ -10,8 +10,8 @@ from loadtests.bench.models.picture import PNG
 from loadtests.bench.peer import BINARY, JSON
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.promise import NOT_MEASURED, Ratio, Row, ratio_row, write_ratio
-from loadtests.bench.results.result import IN_PROCESS, PICTURES, TASKS, TEXTS, Cell, Result, compare
-from loadtests.bench.results.task_verdict import judge_tasks
+from loadtests.bench.results.result import IN_PROCESS, PICTURES, PIPELINES, TASKS, TEXTS, Cell, Result, compare
+from loadtests.bench.results.task_verdict import judge_pipeline, judge_tasks
 
 SELF, ASGI = "sluice", "sluice-asgi"
 CLASSIFIER = "digits-classifier"
@@ -40,6 +40,9 @@ def judge(result: Result) -> list[Row]:
     texts = [_texts(cells)]
     if result.only == TEXTS:
         return texts
+    pipeline = judge_pipeline(result.tasks)
+    if result.only == PIPELINES:
+        return [pipeline]
     tasks = [*judge_tasks(result.tasks), *pictures]
     if result.only == TASKS:
         return tasks
@@ -52,6 +55,7 @@ def judge(result: Result) -> list[Row]:
         *_judge_figures(result.figures),
         *tasks,
         *texts,
+        pipeline,
     ]
 
 
