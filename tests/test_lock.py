@@ -37,7 +37,7 @@ def lock(variant: str) -> str:
 
 
 def test_lock_has_what_the_project_asks_for(lock: str, variant: str) -> None:
-    """Each requirement is in the lock, for texts and sounds too, on every Python, in a version that its bounds allow."""
+    """Each requirement, for texts and sounds too, is in the lock, on every Python, in a version within its bounds."""
     pins = read_pins(lock)
     extras = PROJECT["optional-dependencies"]
     for wanted in map(Requirement, PROJECT["dependencies"] + extras[variant] + extras["text"] + extras["sound"]):
