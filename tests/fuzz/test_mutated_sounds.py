@@ -41,11 +41,12 @@ def test_mutated_sound_is_read_or_refused(kind: str, count: int) -> None:
     content = encode(np.stack([sine(0.5, 8000), sine(0.5, 8000, 300)], 1), 8000, kind)
     for number in range(count):
         mutated = damage(content, Random(f"{kind}/{number}"))
-        said = "body: expected "
         try:
             samples = read_sound(mutated, FACTS, MOST_SAMPLES, "body")
+        except (UnreadableSound, SoundTooLong) as error:
+            refusal = str(error)
+        else:
             assert np.isfinite(samples).all()
             assert len(samples) <= MOST_SAMPLES
-        except (UnreadableSound, SoundTooLong) as error:
-            said = str(error)
-        assert said.startswith("body: expected ")
+            continue
+        assert refusal.startswith("body: expected ")

@@ -1,6 +1,5 @@
 """Rows to text that a loop writes, one token at a time: translations, captions, titles, and prompts that go on."""
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -12,7 +11,7 @@ from model_store.datatypes import DATATYPES
 from model_store.graph import MAIN, Tensor
 from model_store.tasks import Writing
 from service.codecs.model_context import ModelContext, known
-from service.codecs.rows import Group, check_count, group_rows, stack_rows
+from service.codecs.rows import Group, check_count
 from service.codecs.written import Decode, GrowingText, find_decoder, find_stop, without_part_of_stop
 from service.engine.loop.request import ByStep, Decoding, Follow, LoopRequest, Sentence, TokenSampling
 from service.engine.tensors import Arrays
@@ -226,7 +225,7 @@ async def _begin(call: Call[TaskOptions], rows: Sequence[Any], plan: _Plan) -> l
     else:
         plan.check_length(len(facts.begin), "a text")
         prompts = [facts.begin] * len(rows)
-        groups = await _read_sources(call, rows, start)
+        groups = await decode_rows(call, start)
     begun = []
     for group in groups:
         started = await Infer(group.inputs, start) if start is not None else {}
@@ -265,38 +264,6 @@ async def _read_prompts(rows: Sequence[Any], plan: _Plan) -> list[Sequence[int]]
         return prompts
 
     return await run_in_thread(read, sum(len(row) for row in rows if isinstance(row, str)))
-
-
-async def _read_sources(call: Call[TaskOptions], rows: Sequence[Any], start: str) -> list[Group]:
-    """The rows as the start graph takes them."""
-    facts = call.model.manifest.tokens
-    if facts is None:
-        return await decode_rows(call, start)
-    read = functools.partial(_encode_texts, call.model, rows, start)
-    sources = await run_in_thread(read, sum(len(row) for row in rows if isinstance(row, str)))
-    return [Group(places, stack_rows(sources, places)) for places in group_rows(sources)]
-
-
-def _encode_texts(context: ModelContext, rows: Sequence[Any], graph: str) -> list[Arrays]:
-    """Texts as rows of ids. Raises InvalidInput, which names the text at fault."""
-    facts, inputs = known(context.manifest.tokens), context.inputs(graph)
-    tokenizer, longest = context.tokenizers[facts.file], facts.lengths[-1]
-    sources: list[Arrays] = []
-    for number, row in enumerate(rows):
-        encoded = tokenizer.encode(facts.prefix + _expect_text(row, f"inputs[{number}]"), special=facts.special)
-        count = len(encoded.ids)
-        if not 0 < count <= longest and not (count and facts.truncate):
-            raise InvalidInput(f"inputs[{number}]: expected a text of 1 to {longest} tokens, got {count}")
-        count = min(count, longest)
-        length = next(length for length in facts.lengths if length >= count)
-        source = {}
-        columns = ((facts.ids, encoded.ids, facts.pad), (facts.mask, [1] * count, 0), (facts.types, encoded.types, 0))
-        for name, values, pad in columns:
-            if name is not None:
-                source[name] = np.full(length, pad, DATATYPES[inputs[name].datatype].dtype)
-                source[name][:count] = values[:count]
-        sources.append(source)
-    return sources
 
 
 def _expect_text(row: Any, where: str) -> str:
