@@ -18,6 +18,7 @@ from service.api import generate, kserve
 from service.api.admin.admin import Administration
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
+from service.api.live.streams import LiveStreams
 from service.api.tasks import TaskRunner
 from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
@@ -96,7 +97,11 @@ class Worker:
             tiles_at_once=min(self.device.lanes, MOST_AT_ONCE),
         )
         self.tasks = TaskRunner(self.registry, limits, loop, self.handler.threads)
-        self.registry.holders += [self.tasks.release, infer.forget]
+        self.streams = LiveStreams(
+            self.registry, self.sequences, settings, self.metrics, self.handler.threads, self.handler.parsing
+        )
+        self.handler.streams = self.streams
+        self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
         self.administration = Administration(self.registry, settings)
@@ -156,6 +161,7 @@ class Worker:
     def begin_stop(self) -> None:
         """Begin the drain: accepted requests have `drain_s` from now on. gRPC drains at the same time as the engine."""
         self.announce_stop()
+        self.streams.is_draining = True
         if self._stop_by is None:
             self._stop_by = self._loop.time() + self.drain_s
             if self.grpc is not None:

@@ -16,6 +16,7 @@ from service.api.admin.admin import Administration
 from service.api.info.configuration import configure
 from service.api.info.metadata import describe_model, describe_server, describe_tensor, release
 from service.api.info.statistics import tell_statistics
+from service.api.live.messages import describe_stream
 from service.api.openapi.document import make_document
 from service.api.routes import Methods, Routes, make_routes
 from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
@@ -53,6 +54,7 @@ class Information:
             **self._of_model("/ready", lambda model, one: {"name": model.name, "ready": True}),
             **self._of_model("/config", lambda model, one: configure(model, registry.settings, self._lanes)),
             **self._of_model("/stats", self._count),
+            **self._of_model("/stream", lambda model, one: describe_stream(model)),
             **self._administration.routes(),
             "/": _answer(lambda: {"status": "alive"}),  # KServe's first protocol; browsers get a page here
             "/v1/models": _answer(lambda: {"models": list(registry.entries)}),

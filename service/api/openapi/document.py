@@ -26,7 +26,7 @@ from service.tasks import classify, detect, embed, generate, regress, segment
 from service.tasks.reconstruction import reconstruct
 from service.tasks.sequences import sequence
 
-_NOT_OF_TASKS = (403, 501)
+_NOT_OF_TASKS = (403, 426, 501)
 _ONCE = "An option goes into the body or into the query string, not into both."
 _BY_CONTENT = f" A body that begins as {NAMES} files do is a picture, whatever its content type."
 
