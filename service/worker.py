@@ -97,8 +97,9 @@ class Worker:
             tiles_at_once=min(self.device.lanes, MOST_AT_ONCE),
         )
         self.tasks = TaskRunner(self.registry, limits, loop, self.handler.threads)
+        handler = self.handler
         self.streams = LiveStreams(
-            self.registry, self.sequences, settings, self.metrics, self.handler.threads, self.handler.parsing
+            self.registry, self.sequences, settings, self.metrics, handler.threads, handler.parsing, handler.clock
         )
         self.handler.streams = self.streams
         self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]

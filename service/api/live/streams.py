@@ -72,6 +72,7 @@ class LiveStreams(Streams):
         metrics: Metrics,
         threads: Executor,
         parsing: Executor,
+        clock: Callable[[], float],
     ) -> None:
         self._registry = registry
         self._sequences = sequences
@@ -79,6 +80,7 @@ class LiveStreams(Streams):
         self._metrics = metrics
         self._threads = threads
         self._parsing = parsing
+        self._clock = clock
         self._open: dict[Channel, Model | None] = {}
         self._ended = asyncio.Event()
         self.is_draining = False
@@ -135,7 +137,7 @@ class LiveStreams(Streams):
             self._ended.clear()
 
     async def _answer_sound(self, channel: Channel, rows: StreamRows, options: StreamOptions, sound: Sound) -> None:
-        model, loop = rows.model, asyncio.get_running_loop()
+        model = rows.model
         context, manifest = context_of(model), model.manifest
         meter = self._metrics.route(STREAM, model.name)
         stream = SoundStream(sound, options.rate, options.format, rows.keeps_state)
@@ -154,14 +156,14 @@ class LiveStreams(Streams):
 
         while True:
             message = await channel.receive()
-            began = loop.time()
+            began = self._clock()
             if isinstance(message, str):
                 break
             size = len(message) if stream.resamples else 0
             await self._in_thread(functools.partial(stream.add, message), size)
             while (heard := stream.take()) is not None:
                 await give(heard)
-            meter.answered(200, loop.time() - began)
+            meter.answered(200, self._clock() - began)
         check_end(message)
         while (heard := stream.finish()) is not None:
             await give(heard)
@@ -170,16 +172,16 @@ class LiveStreams(Streams):
             text.finish()
             last |= {"text": text.text, "probability": text.probability}
         await channel.send(render_json(last))
-        meter.answered(200, loop.time() - began)
+        meter.answered(200, self._clock() - began)
 
     async def _answer_requests(self, channel: Channel, rows: StreamRows) -> None:
-        model, loop = rows.model, asyncio.get_running_loop()
+        model = rows.model
         meter = self._metrics.route(STREAM, model.name)
         signature = model.signature
         most = max(self._settings.max_inputs, len(signature.public_inputs), len(signature.public_outputs))
         while True:
             message = await channel.receive()
-            began = loop.time()
+            began = self._clock()
             if isinstance(message, bytes):
                 raise UnsupportedMedia(
                     f"message: expected a text, for model {model.name!r} does not say how sound becomes its input, got "
@@ -196,7 +198,7 @@ class LiveStreams(Streams):
             render = functools.partial(render_infer, model.name, model.version, request.header, outputs)
             chunks, _ = await self._in_thread(render, _count_bytes(outputs), self._parsing)
             await channel.send(b"".join(chunks))
-            meter.answered(200, loop.time() - began)
+            meter.answered(200, self._clock() - began)
 
     async def _in_thread(self, do: Callable[[], T], size_bytes: int, threads: Executor | None = None) -> T:
         """Call ``do``, in a thread if it works on many bytes."""
