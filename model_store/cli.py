@@ -18,6 +18,7 @@ from model_store.errors import StoreError
 from model_store.graph import MAIN, Graph
 from model_store.listing import Contents, Unusable
 from model_store.manifest import Manifest
+from model_store.pipelines.drawing import draw_text
 from model_store.store import ModelVersion, Store, read_number
 
 
@@ -131,6 +132,10 @@ def _show(store: Store, args: argparse.Namespace) -> int:
     manifest = version.read_manifest()
     if args.json:
         print(manifest.to_json().decode(), end="")
+        return 0
+    if manifest.pipeline is not None:
+        Console().print_json(manifest.model_dump_json(exclude_none=True, exclude_defaults=True))
+        print(draw_text(manifest.pipeline))
         return 0
     from model_store.graphs.report import print_manifest
 

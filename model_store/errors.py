@@ -1,4 +1,4 @@
-"""What can be wrong with a store, and with a picture.
+"""What can be wrong with a store, with a picture, and with a sound.
 
 StoreError
 ├── NotInStore        no such model, version or alias
@@ -12,6 +12,11 @@ StoreError
 PictureError
 ├── UnreadablePicture no picture, a damaged one, or one of a kind that is not read
 └── PictureTooLarge   more pixels than are allowed
+
+SoundError
+├── UnreadableSound   no sound, a damaged one, or one of a kind that is not read
+├── SoundTooLong      longer than is allowed
+└── SoundTooShort     shorter than the model takes
 """
 
 
@@ -56,6 +61,22 @@ class UnreadablePicture(PictureError):
 
 
 class PictureTooLarge(PictureError):
+    pass
+
+
+class SoundError(Exception):
+    """A sound that cannot become a row; the text tells its sender why."""
+
+
+class UnreadableSound(SoundError):
+    pass
+
+
+class SoundTooLong(SoundError):
+    pass
+
+
+class SoundTooShort(SoundError):
     pass
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from model_store.checks.manifest import check
+from model_store.checks.pipeline import check_pipeline
 from model_store.errors import BadManifest
 from model_store.graph import FileName, Graph
 from model_store.strict_model import Finite, StrictModel
@@ -22,6 +23,7 @@ from model_store.tasks import (
     Generation,
     Image,
     Loop,
+    Pipeline,
     Reading,
     Reconstruction,
     Regression,
@@ -38,7 +40,16 @@ MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden.npz"
 
 Task = Literal[
-    "classify", "detect", "segment", "embed", "regress", "predict_sequence", "reconstruct", "generate", "tensors"
+    "classify",
+    "detect",
+    "segment",
+    "embed",
+    "regress",
+    "predict_sequence",
+    "reconstruct",
+    "generate",
+    "pipeline",
+    "tensors",
 ]
 _NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 ModelName = Annotated[str, StringConstraints(pattern=_NAME, max_length=100)]
@@ -50,6 +61,8 @@ class Batching(StrictModel):
 
     max_rows: Annotated[int, Field(ge=1)] | None = None
     """Most rows of a batch."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Most tokens of a batch of texts, with their padding. None: those of the batch that was measured as efficient."""
     max_wait_s: Annotated[float, Field(ge=0)] | None = None
     """How long rows wait for others while the device is idle."""
 
@@ -152,8 +165,8 @@ class Manifest(StrictModel):
     """The task route that the model answers, or ``tensors``."""
     description: str = ""
     """A description for people."""
-    graphs: Mapping[str, Graph]
-    """The graphs by name. ``main`` is always present."""
+    graphs: Mapping[str, Graph] = {}
+    """The graphs by name. ``main`` is always present, but in a pipeline, which has none."""
     files: Mapping[FileName, File] = {}
     """Digest and size of every file except the manifest."""
     golden: Golden | None = None
@@ -198,6 +211,8 @@ class Manifest(StrictModel):
     """The output that is the reconstruction, its error and its anomalies."""
     generation: Generation | None = None
     """How rows are generated from noise."""
+    pipeline: Pipeline | None = None
+    """The steps of a pipeline, in place of graphs."""
     batching: Batching = Batching()
     """The batching that the model needs, if not the server's defaults."""
     provenance: Provenance | None = None
@@ -215,8 +230,18 @@ class Manifest(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        check(self)
+        if self.task == "pipeline" or self.pipeline is not None:
+            self._check_pipeline()
+        else:
+            check(self)
         return self
+
+    def _check_pipeline(self) -> None:
+        if self.task != "pipeline" or self.pipeline is None:
+            raise ValueError(f"pipeline: expected it with the task pipeline, and only there, got the task {self.task}")
+        if self.graphs:
+            raise ValueError(f"graphs: expected none, because a pipeline has steps, got {', '.join(self.graphs)}")
+        check_pipeline(self.pipeline)
 
     @property
     def tasks(self) -> frozenset[str]:
@@ -239,9 +264,11 @@ class Manifest(StrictModel):
 
     @property
     def further_files(self) -> frozenset[str]:
-        """Files of the version beside graphs, weights and golden samples, such as a tokenizer."""
+        """Files of the version beside graphs, weights and golden samples, such as a tokenizer or golden requests."""
         symbols = self.reading and self.reading.file
-        return self.tokenizer_files | ({symbols} if symbols else set())
+        golden = self.pipeline.golden if self.pipeline else ()
+        named = (symbols, *(file for one in golden for file in (one.request, one.answer)))
+        return self.tokenizer_files.union(name for name in named if name)
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=1, exclude_defaults=False).encode() + b"\n"
@@ -278,6 +305,7 @@ _REWORDED = (
     ("String should match pattern", "expected a text that matches"),
     ("expected a valid tuple", "expected a list"),
 )
+_OBJECT = re.compile(r"expected a valid dictionary(?: or instance of \w+)?")
 _COUNTS = re.compile(r"\b\w+ should have at (least|most) (\d+) (items?|characters?)(?: after validation, not (\d+))?")
 
 
@@ -285,7 +313,7 @@ def reword(message: str) -> str:
     """A message of pydantic in the words of our other errors."""
     for theirs, ours in _REWORDED:
         message = message.replace(theirs, ours)
-    return _COUNTS.sub(_reword_count, message)
+    return _COUNTS.sub(_reword_count, _OBJECT.sub("expected an object", message))
 
 
 def _reword_count(found: re.Match[str]) -> str:

@@ -153,4 +153,7 @@ class Cancelled(ServiceError):
 
 
 class ModelFailure(ServiceError):
+    """``subject`` is what has failed, for the caller, who does not get the text."""
+
     reason = "model_failure"
+    subject = "the model"

@@ -195,6 +195,8 @@ class Settings(BaseSettings):
     """bytes that a run may take, where rows have any size; more is 413; 0: a share of the memory"""
     max_image_pixels: Count = 50_000_000
     """pixels of one picture, before decoding; a request may have 8 times as many"""
+    max_sound_samples: Count = 1 << 26
+    """samples of one sound, over all channels, before decoding, and in all rows of a request"""
     max_generated: Count = 1024
     """samples or drawn paths of one request"""
     max_steps: Count = 10_000

@@ -16,6 +16,7 @@ from model_store import Store
 from model_store.graphs.configuration import read_default_filename
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
+from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
 from service.api.live.streams import LiveStreams
@@ -92,6 +93,7 @@ class Worker:
             max_pixels=settings.max_image_pixels,
             max_steps=settings.max_steps,
             max_generated=settings.max_generated,
+            max_samples=settings.max_sound_samples,
             state_key=settings.state_key.get_secret_value().encode() or secrets.token_bytes(32),
             room=PictureRoom(settings.max_held_bytes),
             tiles_at_once=min(self.device.lanes, MOST_AT_ONCE),
@@ -102,6 +104,7 @@ class Worker:
             self.registry, self.sequences, settings, self.metrics, handler.threads, handler.parsing, handler.clock
         )
         self.handler.streams = self.streams
+        self.registry.prove = GoldenRequests(self.registry, self.tasks, self.handler).prove
         self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}

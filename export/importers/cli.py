@@ -39,8 +39,10 @@ _MOST_SHOWN = 60
 _GROUPS = {
     "": "the model, its samples and quality",
     "picture": "how a picture becomes its input",
+    "sound": "how a sound becomes its input",
     "boxes": "outputs with boxes",
     "vectors": "outputs with vectors",
+    "texts": "how a text becomes its inputs",
 }
 """Titles of the options, by the first part of their facts' paths."""
 

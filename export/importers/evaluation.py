@@ -7,7 +7,7 @@ import numpy as np
 
 from export.errors import SpecError
 from export.importers.changes.change import Arrays
-from export.importers.samples import Reader
+from export.importers.rows.samples import Reader
 from export.spec.description import ModelDescription
 from export.zoo.quality.calibration import measure_calibration_error
 from model_store.manifest import Quality
@@ -62,14 +62,21 @@ def evaluate(
     """Measure on the labelled rows of ``path``. Raises SpecError for labels that do not fit."""
     rows, labels = reader.read_labelled(path)
     any_size = description.image is not None and description.image.width is None
-    chunks = rows.chunks(1 if any_size else _CHUNK_ROWS)
+    is_sound = description.sound is not None
+    chunks = rows.chunks(1 if any_size or is_sound else _CHUNK_ROWS)
+
+    def answer(output: str) -> np.ndarray:
+        """The output for each row: of a sound, the mean over its windows, as the server answers."""
+        answers = [predict(chunk)[output] for chunk in chunks]
+        return np.concatenate([one.mean(axis=0, keepdims=True) for one in answers] if is_sound else answers)
+
     if description.embedding is not None:
-        found = np.concatenate([predict(chunk)[description.embedding.output] for chunk in chunks])
+        found = answer(description.embedding.output)
         metrics = dict(_measure_vectors(found, labels, description.embedding, path))
     else:
         assert description.classes is not None  # noqa: S101  # it was checked
         truths = _find_places(description.labels, labels, path)
-        found = np.concatenate([predict(chunk)[description.classes.probabilities] for chunk in chunks])
+        found = answer(description.classes.probabilities)
         metrics = dict(_measure_labels(found, truths))
     return Quality(data=str(path), rows=len(labels), metrics=metrics, bar=dict(bar))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from export.errors import SpecError
 from export.importers.changes.change import Arrays, apply_all
 from export.importers.changes.shapes import FreeSizes
 from export.importers.evaluation import check_evaluation, evaluate
@@ -12,7 +13,9 @@ from export.importers.facts import Facts
 from export.importers.options import FILE, read_file
 from export.importers.plan import Plan, make_plan
 from export.importers.proof import RowRunner, count_rows, make_rows, prove_changes
-from export.importers.samples import Reader
+from export.importers.rows.samples import Reader
+from export.importers.rows.sounds import make_up_sounds
+from export.importers.rows.texts import make_text_reader
 from export.importers.sources.kinds import choose_source
 from export.importers.sources.source import Found, OnnxModel, Publication, TorchModel
 from export.onnx_files.publish import publish_content
@@ -23,6 +26,10 @@ from model_store.manifest import Parity, Quality
 from model_store.store import ModelVersion, Store
 
 GOLDEN_ROWS = 8
+_ROWS = {
+    "samples": "a folder of pictures, or a file with rows",
+    "evaluate": "a folder with a sub-folder for each label, or a table",
+}
 
 
 def plan_import(path: Path, said: Facts) -> tuple[Found, Plan]:
@@ -35,7 +42,18 @@ def plan_import(path: Path, said: Facts) -> tuple[Found, Plan]:
     found = choose_source(path).read(path, {**in_file, **said})
     plan = make_plan(found, (said, in_file))
     check_evaluation(plan.description, plan.get("bar") or {}, plan.get("evaluate") is not None)
+    _check_paths(plan)
     return found, plan
+
+
+def _check_paths(plan: Plan) -> None:
+    """Raise SpecError for rows that are not there: a dry run would not read them."""
+    for path, expected in _ROWS.items():
+        fact = plan.facts.get(path)
+        if fact is not None and not Path(fact.value).exists():
+            raise SpecError(
+                f"{plan.description.name}: {fact.origin}: expected {expected}, got nothing at {fact.value!r}"
+            )
 
 
 def publish_import(
@@ -43,7 +61,8 @@ def publish_import(
 ) -> Iterator[ModelVersion]:
     """Prove and publish what was planned. Raises NotPublished, and what ``Store.publish`` raises."""
     description = plan.description
-    reader = Reader(description.name, found.model.graph, description.image, description.table)
+    texts = make_text_reader(description, found.model.graph)
+    reader = Reader(description.name, found.model.graph, description.image, description.table, description.sound, texts)
     samples = None
     if plan.get("samples") is not None:
         progress("samples")
@@ -81,11 +100,17 @@ def _publish_onnx(
         content = apply_all(content, plan.changes)
         progress("proof against the original")
         parity = _prove(model, plan, content, samples)
+    texts = make_text_reader(description, model.graph)
+    if texts is not None:
+        progress("proof of padding")
+        runner = RowRunner(description.name, content, model.external)
+        texts.prove_padding(lambda inputs: runner.run(inputs, 0))
     if measure is not None:
         progress("quality")
         quality = measure(_predictor(description.name, content, model.external))
     spec = OnnxSpec(**description.as_fields(), file=path, samples=samples, quality=quality, golden_rows=GOLDEN_ROWS)
-    made_up = _make_rows(model, plan) if samples is None and description.image is not None else None
+    has_own = any(facts is not None for facts in (description.image, description.tokens, description.sound))
+    made_up = _make_rows(model, plan) if samples is None and has_own else None
     return publish_content(spec, content, model.external, store, progress, parity, made_up)
 
 
@@ -99,7 +124,13 @@ def _prove(model: OnnxModel, plan: Plan, content: bytes, samples: Arrays | None)
 
 def _make_rows(model: OnnxModel, plan: Plan) -> Arrays:
     """Made-up rows of the sizes that the original takes, for the inputs that remain."""
+    texts = make_text_reader(plan.description, model.graph)
+    if texts is not None:
+        return texts.make_rows(GOLDEN_ROWS)
     kept = {tensor.name for tensor in plan.inputs}
+    sound = plan.description.sound
+    if sound is not None:
+        return make_up_sounds(sound, plan.inputs, GOLDEN_ROWS)
     made = make_rows(model.graph, plan.description.image)
     return {name: array for name, array in made.items() if name in kept}
 

@@ -14,7 +14,7 @@ from export.spec.description import ModelDescription
 from export.spec.graph import GraphSpec, check_tolerance
 from export.spec.kinds import MAIN, Precision, Predict
 from model_store.manifest import ModelName, Quality, Task, describe
-from model_store.tasks import Classes
+from model_store.tasks import Classes, Image
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -82,9 +82,9 @@ def _check_facts(spec: ExportSpec) -> None:
         raise SpecError(f"{spec.name}: tile_overlap: expected tile_pixels too, got none")
     if spec.tile_pixels is not None and (spec.tile_pixels < 1 or spec.reconstruction is None):
         raise SpecError(f"{spec.name}: tile_pixels: expected a side, and a reconstruction, got {spec.tile_pixels}")
-    if spec.image and spec.image.input not in spec.inputs:
-        raise SpecError(f"{spec.name}: image.input: expected one of {list(spec.inputs)}, got {spec.image.input!r}")
-    if spec.task == "classify" and not (spec.labels and spec.classes):
+    if spec.image:
+        _check_image(spec, spec.image)
+    if spec.task == "classify" and spec.tags is None and not (spec.labels and spec.classes):
         raise SpecError(
             f"{spec.name}: task classify needs labels and classes: say which output holds the logits, as "
             "Classes(logits=...), or the probabilities, as Classes(probabilities=...)"
@@ -93,6 +93,15 @@ def _check_facts(spec: ExportSpec) -> None:
         for name in (spec.classes.probabilities, spec.classes.logits):
             if name is not None and name not in spec.outputs:
                 raise SpecError(f"{spec.name}: classes: expected one of the outputs {spec.outputs}, got {name!r}")
+
+
+def _check_image(spec: ExportSpec, image: Image) -> None:
+    graphs: Mapping[str, GraphSpec] = {MAIN: spec, **spec.graphs}
+    if image.graph not in graphs:
+        raise SpecError(f"{spec.name}: image.graph: expected one of {list(graphs)}, got {image.graph!r}")
+    inputs = list(graphs[image.graph].inputs)
+    if image.input not in inputs:
+        raise SpecError(f"{spec.name}: image.input: expected one of {inputs}, got {image.input!r}")
 
 
 def lacks_probabilities(spec: ExportSpec) -> bool:

@@ -22,14 +22,16 @@ def check_tasks(manifest: Described) -> None:
         raise ValueError(f"task {manifest.task}: expected the field {field}, which describes it")
     if manifest.image:
         _check_image(manifest, manifest.image)
-    if manifest.task == "classify":
+    if manifest.task == "classify" and manifest.tags is None:
         _check_classes(manifest, manifest.classes)
     if manifest.detection:
         _check_detection(manifest, manifest.detection)
     if manifest.segmentation:
         _check_segmentation(manifest, manifest.segmentation)
     if manifest.embedding:
-        _expect_floats(manifest, "embedding.output", manifest.embedding.output, (None,))
+        (size,) = _expect_floats(manifest, "embedding.output", manifest.embedding.output, (None,)).row_shape
+        if isinstance(size, int) and any(shorter >= size for shorter in manifest.embedding.dimensions):
+            raise ValueError(f"embedding.dimensions: expected lengths below {size}, that of the output")
     if manifest.table:
         _check_table(manifest, manifest.table)
     if manifest.regression:
@@ -37,9 +39,13 @@ def check_tasks(manifest: Described) -> None:
 
 
 def _check_image(manifest: Described, image: Image) -> None:
-    tensor = next((t for t in manifest.graphs[MAIN].inputs if t.name == image.input), None)
+    start = manifest.loop.start if manifest.loop else None
+    if image.graph not in (MAIN, start) or image.graph not in manifest.graphs:
+        known = "'main'" if start is None else f"'main' or {start!r}, the loop's start graph"
+        raise ValueError(f"image.graph: expected {known}, got {image.graph!r}")
+    tensor = next((t for t in manifest.graphs[image.graph].inputs if t.name == image.input), None)
     if tensor is None:
-        raise ValueError(f"image.input {image.input!r} is not an input of the graph 'main'")
+        raise ValueError(f"image.input {image.input!r} is not an input of the graph {image.graph!r}")
     if image.height is None and image.width is not None:
         raise ValueError("image: expected both height and width, or neither, or a height alone")
     _check_sizes(image)
@@ -143,6 +149,8 @@ def _check_segmentation(manifest: Described, facts: Segmentation) -> None:
 def _expect_picture(manifest: Described, field: str) -> None:
     if manifest.image is None:
         raise ValueError(f"{field}: expected the field image, which says how a picture becomes a row")
+    if manifest.image.graph != MAIN:
+        raise ValueError(f"{field}: expected pictures as rows of 'main', image.graph is {manifest.image.graph!r}")
 
 
 def _expect_floats(manifest: Described, field: str, name: str, axes: Sequence[int | str | None]) -> Tensor:

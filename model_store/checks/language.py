@@ -1,6 +1,6 @@
 """Checks of texts, tags, writing, reading and sounds against the graphs. Raises ValueError, which names the field."""
 
-from model_store.checks.described import FLOATS, Described, Place, expect
+from model_store.checks.described import FLOATS, Described, Place, expect, find
 from model_store.graph import MAIN
 from model_store.tasks.language import Tags, Tokens, Writing
 from model_store.tasks.reading import Reading
@@ -31,6 +31,10 @@ def _check_tokens(manifest: Described, facts: Tokens) -> None:
         size = tensor.row_shape[0]
         if isinstance(size, int) and facts.lengths != (size,):
             raise ValueError(f"tokens.lengths: expected {size}, the length of {name!r}, got {list(facts.lengths)}")
+    if manifest.loop is None:
+        needed = {tensor.name for tensor in manifest.graphs[facts.graph].inputs}
+        if unfilled := sorted(needed - {facts.ids, facts.mask, facts.types}):
+            raise ValueError(f"tokens: expected no input besides ids, mask and types, got {unfilled[0]!r}")
     for field, others in (("image", manifest.image), ("table", manifest.table), ("sound", manifest.sound)):
         if others is not None:
             raise ValueError(f"tokens: expected no field {field} beside it: a row is of one kind")
@@ -39,8 +43,10 @@ def _check_tokens(manifest: Described, facts: Tokens) -> None:
 def _check_tags(manifest: Described, facts: Tags) -> None:
     if manifest.tokens is None or not manifest.labels:
         raise ValueError("tags: expected the fields tokens and labels, which they are about")
+    if manifest.classes is not None:
+        raise ValueError("tags: expected no field classes beside it: the labels are those of tokens or those of rows")
     expect(manifest, "tags.output", Place(MAIN, "output", facts.output), FLOATS, (None, len(manifest.labels)))
-    if facts.outside not in manifest.labels:
+    if facts.outside is not None and facts.outside not in manifest.labels:
         raise ValueError(f"tags.outside: expected one of the labels, got {facts.outside!r}")
 
 
@@ -49,14 +55,22 @@ def _check_writing(manifest: Described, facts: Writing) -> None:
         raise ValueError("writing: expected a loop, which writes the text")
     if manifest.text is not None:
         raise ValueError("writing: expected no field text beside it: both say how text is written")
+    if manifest.loop.start is None and facts.file is None:
+        raise ValueError("writing.file: expected a tokenizer, because without a start graph a row is a prompt")
+    if manifest.tokens is not None and manifest.tokens.graph != manifest.loop.start:
+        raise ValueError(
+            f"tokens.graph: expected the loop's start graph, {manifest.loop.start!r}, for it takes the row"
+        )
     if facts.token is not None:
-        expect(manifest, "writing.token", Place(MAIN, "input", facts.token), ("INT64",), ())
+        _expect_number(manifest, "writing.token", facts.token)
     if facts.prefix is not None:
         expect(manifest, "writing.prefix", Place(MAIN, "input", facts.prefix), ("INT64",), ("",))
     if facts.position is not None:
-        expect(manifest, "writing.position", Place(MAIN, "input", facts.position), ("INT64",), ())
-    scores = expect(manifest, "writing.scores", Place(MAIN, "output", facts.scores), FLOATS, (None,))
-    count = scores.row_shape[0]
+        _expect_number(manifest, "writing.position", facts.position)
+    place = Place(MAIN, "output", facts.scores)
+    scores = find(manifest, "writing.scores", place)
+    expect(manifest, "writing.scores", place, FLOATS, (None, None) if len(scores.row_shape) == 2 else (None,))
+    count = scores.row_shape[-1]
     if facts.symbols and count != len(facts.symbols):
         raise ValueError(
             f"writing.symbols: expected {count}, as many as {facts.scores!r} has, got {len(facts.symbols)}"
@@ -78,6 +92,14 @@ def _check_reading(manifest: Described, facts: Reading) -> None:
         expect(manifest, "reading.length", Place(MAIN, "output", facts.length), _INTEGERS, ())
     if facts.step_s is not None and manifest.sound is None:
         raise ValueError("reading.step_s: expected it where rows are sounds")
+
+
+def _expect_number(manifest: Described, field: str, name: str) -> None:
+    """An input of ``main`` with one integer a row, which may have an axis of its own."""
+    place = Place(MAIN, "input", name)
+    shape = find(manifest, field, place).row_shape
+    may_be_one = len(shape) == 1 and (shape[0] == 1 or isinstance(shape[0], str))
+    expect(manifest, field, place, ("INT64",), shape if may_be_one else ())
 
 
 def _check_sound(manifest: Described, facts: Sound) -> None:

@@ -85,7 +85,8 @@ def _check_carry(manifest: Described, carry: Carry, start: str | None) -> None:
         raise ValueError(f"{field}: expected it to start with an output of the start graph, which resumes it")
     others = [(MAIN, "output", carry.output)]
     if start is not None:
-        others += [(start, "output", carry.start), (start, "input", carry.resume)]
+        passed_on = start in manifest.graphs and carry.start in {t.name for t in manifest.graphs[start].inputs}
+        others += [(start, "input" if passed_on else "output", carry.start), (start, "input", carry.resume)]
     for graph, kind, name in others:
         if name is None:
             continue

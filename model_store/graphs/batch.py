@@ -72,6 +72,11 @@ def take_single_rows(graph: Graph, found: Analysis) -> Graph | None:
     return graph.model_copy(update={"inputs": place(graph.inputs), "outputs": place(graph.outputs), "max_rows": 1})
 
 
+def take_steps_alone(graph: Graph, rows: RowVerdict) -> Graph:
+    """The graph of a loop, whose tensors have their rows on axis 0, with one row a step: they are not independent."""
+    return graph.model_copy(update={"rows": rows, "max_rows": 1})
+
+
 def _find_required(graph: Graph) -> list[Tensor]:
     return [tensor for tensor in (*graph.inputs, *graph.outputs) if not tensor.optional]
 

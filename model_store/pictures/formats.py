@@ -33,7 +33,7 @@ class Opened(NamedTuple):
 
 
 def is_picture(content: bytes | memoryview) -> bool:
-    """Whether the first bytes are those of a picture that is read."""
+    """Whether the first bytes are those of a picture, which need not be of a kind that is read."""
     return _find(bytes(content[:16])) is not None
 
 
@@ -101,6 +101,15 @@ def _open_bmp(content: bytes, check: CheckSize) -> Opened:
     return Opened(file, 1)
 
 
+def _refuse(kind: str) -> "_Opener":
+    """Refuses pictures that are recognised and not read."""
+
+    def refuse(content: bytes, check: CheckSize) -> Opened:
+        raise Unsupported(f"a {NAMES} picture, got {kind}: convert it to one of these")
+
+    return refuse
+
+
 _Opener = Callable[[bytes, CheckSize], Opened]
 # PIL.Image.open would add warnings, a limit of its own, and formats that nobody has looked at.
 _OPENERS: dict[bytes, _Opener] = {
@@ -113,10 +122,16 @@ _OPENERS: dict[bytes, _Opener] = {
     b"II+\0": _open_tiff,
     b"MM\0+": _open_tiff,
     b"BM": _open_bmp,
+    b"\xff\x0a": _refuse("JPEG XL"),
+    b"\0\0\0\x0cJXL ": _refuse("JPEG XL"),
+    b"\0\0\0\x0cjP  ": _refuse("JPEG 2000"),
 }
+_HEIF_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 
 
 def _find(start: bytes) -> _Opener | None:
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return _open_webp
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
+        return _refuse("AVIF or HEIF")
     return next((opener for first, opener in _OPENERS.items() if start.startswith(first)), None)

@@ -67,10 +67,29 @@ def read_pixels(
 ) -> tuple[np.ndarray, Placement]:
     """The row of a file as pixel values, uint8, in the order and layout of the tensor; as ``read_picture``."""
     picture, its_plan = _read(content, facts, max_pixels, where, check)
+    return _fit(picture, its_plan, facts), its_plan.placement
+
+
+def _fit(picture: Pillow.Image, its_plan: Plan, facts: Image) -> np.ndarray:
     pixels = resize(picture, its_plan, facts)
     if facts.order == "BGR":
         pixels = pixels[:, :, ::-1]
-    return pixels if facts.layout == "NHWC" else pixels.transpose(2, 0, 1), its_plan.placement
+    return pixels if facts.layout == "NHWC" else pixels.transpose(2, 0, 1)
+
+
+def open_picture_file(content: bytes, max_pixels: int, where: str, check: CheckPlan = _accept) -> Pillow.Image:
+    """A file as it is, upright, in RGB. Raises as ``read_pixels``."""
+    return _read(content, Image(input="", channels=3), max_pixels, where, check)[0]
+
+
+def fit_pixels(
+    picture: Pillow.Image, facts: Image, max_pixels: int, where: str, check: CheckPlan = _accept
+) -> tuple[np.ndarray, Placement]:
+    """As ``read_pixels``, of a picture that is decoded and upright already. Raises PictureTooLarge."""
+    its_plan = plan(*picture.size, facts)
+    _check_size(its_plan, facts, max_pixels, where)
+    check(its_plan)
+    return _fit(convert(picture, "L" if facts.channels == 1 else "RGB"), its_plan, facts), its_plan.placement
 
 
 def scale_pixels(pixels: np.ndarray, facts: Picture, dtype: DTypeLike = np.float32) -> np.ndarray:
@@ -106,10 +125,7 @@ def _decode(opened: Opened, facts: Image, max_pixels: int, where: str, check: Ch
     file, orientation = opened
     size = file.size
     its_plan = _plan(size, orientation, facts)
-    most = max(max_pixels, (facts.width or 0) * (facts.height or 0))
-    if math.prod(its_plan.size) > most:
-        width, height = its_plan.size
-        raise PictureTooLarge(f"{where}: expected at most {most} pixels after resizing, got {width} x {height}")
+    _check_size(its_plan, facts, max_pixels, where)
     check(its_plan)
     mode = "L" if facts.channels == 1 else "RGB"
     if facts.reduced_decoding and file.format == "JPEG":
@@ -121,6 +137,13 @@ def _decode(opened: Opened, facts: Image, max_pixels: int, where: str, check: Ch
     picture = convert(file, mode)
     turn = _UPRIGHT.get(orientation)
     return picture if turn is None else picture.transpose(turn), its_plan
+
+
+def _check_size(its_plan: Plan, facts: Image, max_pixels: int, where: str) -> None:
+    most = max(max_pixels, (facts.width or 0) * (facts.height or 0))
+    if math.prod(its_plan.size) > most:
+        width, height = its_plan.size
+        raise PictureTooLarge(f"{where}: expected at most {most} pixels after resizing, got {width} x {height}")
 
 
 def _plan(size: tuple[int, int], orientation: int, facts: Image) -> Plan:

@@ -6,6 +6,7 @@ from model_store.tasks.generation import Diffusion, Generation
 from model_store.tasks.language import Tags, Tokens, Writing
 from model_store.tasks.loop import Carry, Loop
 from model_store.tasks.picture import Image, Picture
+from model_store.tasks.pipeline import GoldenRequest, Pipeline, Step
 from model_store.tasks.reading import Reading
 from model_store.tasks.reconstruction import Reconstruction, Span, Tile, Tiles
 from model_store.tasks.sequences import Forecast, Text
@@ -21,9 +22,11 @@ __all__ = [
     "Embedding",
     "Forecast",
     "Generation",
+    "GoldenRequest",
     "Image",
     "Loop",
     "Picture",
+    "Pipeline",
     "Reading",
     "Reconstruction",
     "Regions",
@@ -31,6 +34,7 @@ __all__ = [
     "Segmentation",
     "Sound",
     "Span",
+    "Step",
     "Table",
     "Tags",
     "Text",

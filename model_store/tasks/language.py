@@ -43,35 +43,43 @@ class Tokens(StrictModel):
 
 
 class Tags(StrictModel):
-    """A label for each token: ``output`` float [batch, length, labels], logits or probabilities."""
+    """A label for each token: ``output`` float [batch, length, labels]."""
 
     output: str
+    activation: Literal["softmax", "none"] = "softmax"
+    """What makes probabilities of the output. ``none``: it has them."""
     scheme: Literal["plain", "iob"] = "plain"
     """``iob``: ``B-NAME`` begins a span and ``I-NAME`` goes on with it. ``plain``: neighbours with one label are a
     span."""
-    outside: str = "O"
-    """The label of tokens that belong to no span."""
+    outside: str | None = "O"
+    """The label of tokens that belong to no span. None: all belong to one."""
 
 
 class Writing(StrictModel):
     """How the loop writes text, one token at a time.
 
-    ``scores`` float [batch, symbols] of ``main`` are logits or log probabilities of the next token. A graph with a
-    cache takes the last ``token`` only; one without a cache takes the ``prefix`` of all tokens so far at each step.
+    ``scores`` of ``main`` are logits or log probabilities of the next token. A graph with a cache takes the last
+    ``token`` only. One without a cache takes the ``prefix`` of all tokens so far at each step, so the time of a text
+    grows with the square of its length.
+
+    If the loop has a start graph, that takes the row, which is a text, picture or sound. Without one a row is a prompt:
+    the text is ``begin`` and the tokens of the prompt, and goes on from there.
     """
 
     file: FileName | None = "tokenizer.json"
     """The tokenizer that turns ids into text. None: ``symbols`` are the texts of the ids."""
     symbols: tuple[str, ...] = ()
     """The texts of the ids, in order, without a tokenizer."""
+    separator: str = ""
+    """What comes between symbols."""
     token: str | None = None
-    """Input INT64 [batch] of ``main``: the token before the next."""
+    """Input INT64 [batch] or [batch, 1] of ``main``: the token before the next."""
     prefix: str | None = None
     """Input INT64 [batch, length] of ``main``: all tokens so far, the first of them ``begin``."""
     position: str | None = None
-    """Input INT64 [batch] of ``main``: how many tokens came before ``token``."""
+    """Input INT64 [batch] or [batch, 1] of ``main``: how many tokens came before ``token``."""
     scores: str
-    """Output of ``main``."""
+    """Output of ``main``, float [batch, symbols], or [batch, length, symbols], whose last place counts."""
     begin: Annotated[tuple[Index, ...], Field(min_length=1)]
     """The tokens before the first that is chosen. A graph with a cache takes them in its first steps."""
     ends: Annotated[tuple[Index, ...], Field(min_length=1)]
@@ -88,5 +96,7 @@ class Writing(StrictModel):
         if self.prefix is not None and self.position is not None:
             raise ValueError("writing.position: expected it with token only")
         if (self.file is None) != bool(self.symbols):
-            raise ValueError("writing: expected either a tokenizer file or symbols")
+            raise ValueError("writing: expected either a tokenizer file or symbols, with file None")
+        if self.separator and not self.symbols:
+            raise ValueError("writing.separator: expected symbols, which it separates")
         return self

@@ -15,7 +15,8 @@ class Carry(StrictModel):
     output: str | None = None
     """None: the tensor keeps its first value."""
     start: str | None = None
-    """The output of the loop's start graph with its first value. None: zeros, or what the task begins with."""
+    """The output of the loop's start graph with its first value, or an input of it, which is passed on. None: zeros, of
+    size 0 on free axes, or what the task begins with."""
     resume: str | None = None
     """The input of the start graph that takes it from an earlier request; zeros if there was none."""
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from model_store.graph import MAIN
 from model_store.strict_model import Count, Finite, StrictModel
 
 Level = Annotated[int, Field(ge=0, le=255)]
@@ -49,7 +50,9 @@ class Image(Picture):
     """
 
     input: str
-    """An input of ``main``."""
+    """An input of ``graph``."""
+    graph: str = MAIN
+    """The graph that takes the picture: ``main``, or the loop's start graph."""
     height: Count | None = None
     width: Count | None = None
     resize: Literal["stretch", "fit", "crop"] = "stretch"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from model_store.errors import StoreError
+from model_store.manifest import Manifest
+from model_store.tasks import Tokens
 
 if TYPE_CHECKING:
     import tokenizers
@@ -26,10 +28,12 @@ class Encoded(NamedTuple):
 class Tokenizer:
     """``content`` is a ``tokenizer.json``. Padding and truncation that it fixes are switched off.
 
-    Raises StoreError if the content is no tokenizer, or the library is missing. Encoding and decoding are thread-safe.
+    ``most``: longer texts are cut to so many tokens, special ones among them; of a pair the longer text first.
+    Raises StoreError if the content is no tokenizer, or the library is missing. Encoding and decoding are thread-safe,
+    and encoding lets other threads run.
     """
 
-    def __init__(self, content: bytes, where: str) -> None:
+    def __init__(self, content: bytes, where: str, most: int | None = None) -> None:
         try:
             from tokenizers import Tokenizer as Inner
         except ImportError as error:
@@ -42,14 +46,21 @@ class Tokenizer:
             raise StoreError(f"{where}: expected a tokenizer.json of the library tokenizers: {error!s:.200}") from error
         self._inner.no_padding()
         self._inner.no_truncation()
+        if most is not None:
+            self._inner.enable_truncation(most)
 
     @property
     def size(self) -> int:
         """How many ids there are, those of added tokens among them."""
         return int(self._inner.get_vocab_size(with_added_tokens=True))
 
+    @property
+    def makes_pairs(self) -> bool:
+        """Whether it puts special tokens between the texts of a pair, from which a model can tell them apart."""
+        return bool(self._inner.num_special_tokens_to_add(True) > self._inner.num_special_tokens_to_add(False))
+
     def encode(self, text: str, pair: str | None = None, *, special: bool = True) -> Encoded:
-        found = self._inner.encode(text, pair, add_special_tokens=special)
+        [found] = self._inner.encode_batch([text if pair is None else (text, pair)], add_special_tokens=special)
         return Encoded(found.ids, found.type_ids, found.offsets)
 
     def find(self, token: str) -> int | None:
@@ -60,3 +71,16 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids, without special tokens."""
         return str(self._inner.decode(list(ids), skip_special_tokens=True))
+
+
+def open_tokenizers(manifest: Manifest, contents: Mapping[str, bytes], where: str) -> dict[str, Tokenizer]:
+    """The tokenizers of a version by the name of their file. ``contents`` has its files. Raises StoreError."""
+    facts = {manifest.tokens.file: manifest.tokens} if manifest.tokens is not None else {}
+    return {
+        file: open_tokenizer(facts.get(file), contents[file], f"{where}, {file}") for file in manifest.tokenizer_files
+    }
+
+
+def open_tokenizer(facts: Tokens | None, content: bytes, where: str) -> Tokenizer:
+    """A tokenizer that cuts longer texts where the facts say so. Raises StoreError."""
+    return Tokenizer(content, where, facts.lengths[-1] if facts is not None and facts.truncate else None)

@@ -1,10 +1,11 @@
 """What a route that works by a task makes of a request: the model, and the task as a coroutine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from service.codecs.model_context import ModelContext
-from service.models.entry import Model
+from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.models.schedule_policy import UNSCHEDULED, Schedule
 from service.tasks.work import Emit, Limits, Work
@@ -14,20 +15,28 @@ from service.transport.request import Request
 class TaskPlan(NamedTuple):
     """``work`` makes the coroutine. It gets ``emit`` where the answer is a stream.
 
-    ``last_event`` is the name of the event that ends a stream. ``schedule`` holds for each run of the task.
+    ``last_event`` is the name of the event that ends a stream. ``schedule`` holds for each run of the task. ``steps``
+    has the models of the steps of a pipeline.
     """
 
-    model: Model
+    model: Served
     work: Callable[[Emit | None], Work]
     streams: bool = False
     last_event: str | None = "done"
     schedule: Schedule = UNSCHEDULED
+    steps: Mapping[str, Model] = MappingProxyType({})
 
 
 def context_of(model: Model) -> ModelContext:
     loaded = model.loaded
     return ModelContext(
-        model.name, model.version, model.manifest, model.row_checks, loaded.tokenizers, symbols=loaded.symbols
+        model.name,
+        model.version,
+        model.manifest,
+        model.row_checks,
+        loaded.tokenizers,
+        loaded.symbols,
+        model.count_tokens,
     )
 
 

@@ -18,7 +18,7 @@ from service.api.handler import BINARY, Responder, Start
 from service.engine.batching.queue import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, ServiceError
-from service.models.entry import Model
+from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.models.schedule_policy import Schedule
 from service.protocol.classification import check_classification, classify
@@ -85,7 +85,7 @@ class InferHandler:
         endpoint, headers = request.endpoint, request.headers
         entry = self._entries.get(endpoint.model)
         model = entry.serving if entry is not None and endpoint.version is None else None
-        if model is None:
+        if not isinstance(model, Model):
             model = self._registry.find(endpoint.model, endpoint.version)
         responder.model_name = model.name
         length = headers.get(b"inference-header-content-length")
@@ -115,10 +115,11 @@ class InferHandler:
         has = [max(len(each.public_inputs), len(each.public_outputs)) for each in signatures]
         return max(self._max_inputs, *has) if has else self._max_inputs
 
-    async def forget(self, model: Model) -> None:
+    async def forget(self, model: Served) -> None:
         """The version goes out of service."""
-        self._known.pop(model, None)
-        self._reading.pop(model, None)
+        if isinstance(model, Model):
+            self._known.pop(model, None)
+            self._reading.pop(model, None)
 
     def _start_anew(self, responder: Responder, model: Model, header_bytes: int | None) -> None:
         """A request with a new JSON part: everything is checked."""

@@ -1,13 +1,13 @@
 """The model version that codecs and tasks work on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
 from model_store.texts.tokenizer import Tokenizer
-from service.codecs.picture_reader import CheckRow
+from service.codecs.pictures.reader import CheckRow
 
 T = TypeVar("T")
 
@@ -21,11 +21,12 @@ class ModelContext:
     manifest: Manifest
     row_checks: Mapping[str, CheckRow] = field(default_factory=dict)
     """By graph: a check of the size of a picture before it is decoded. It raises BodyTooLarge."""
-
     tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
     """By the name of their file."""
     symbols: Sequence[str] = ()
     """Of a model that reads, in order."""
+    count_tokens: Callable[[int, int], None] = lambda tokens, padding: None
+    """Called with the tokens of the texts of a request, and those of their padding, for the metrics."""
 
     def inputs(self, graph: str = MAIN) -> Mapping[str, Tensor]:
         return {tensor.name: tensor for tensor in self.manifest.graphs[graph].inputs}

@@ -13,9 +13,14 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
+from model_store.pictures.formats import is_picture
 from model_store.pictures.geometry import Placement, Plan
-from model_store.tasks import Tiles
-from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
+from model_store.sounds.formats import is_sound
+from model_store.tasks import Image, Tiles
+from model_store.texts.tokenizer import Encoded
+from service.codecs.pictures.cuts import Cut, decode_cut
+from service.codecs.pictures.reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
+from service.codecs.sounds import SoundReader, SoundWindow, find_sound
 from service.codecs.table import read_table
 from service.engine.tensors import Arrays, show_shape
 from service.errors import BodyTooLarge, Cancelled, InvalidInput
@@ -24,8 +29,20 @@ from service.protocol.large_json import array_of_large, count_numbers
 
 _MOST_DECODED = 8
 """A request may decode this many times the pixels of the largest picture. 64 MiB of photographs have fewer."""
+DEFAULT_SAMPLES = 1 << 26
+"""The most samples of a sound, over all channels."""
+_PIXELS_A_BYTE = 4
+"""This many pixels of a decoded picture are cut out and resized in the time that decoding a byte takes."""
 _NUMBERS_A_BYTE = 2
 """This many numbers are read in the time that decoding a byte of a picture takes."""
+
+
+class TextRow(NamedTuple):
+    """A row that is a text, and its tokens. ``spans`` are places in ``text``, without what the manifest puts before."""
+
+    text: str
+    pair: str | None
+    encoded: Encoded
 
 
 class Group(NamedTuple):
@@ -35,6 +52,12 @@ class Group(NamedTuple):
     inputs: Arrays
     placements: Sequence[Placement | None] = ()
     """Where the caller's picture lies in each row. None: the row is no picture; empty: none of them is."""
+    texts: Sequence[TextRow] = ()
+    """The rows as texts, if they are texts."""
+    windows: Sequence[SoundWindow] = ()
+    """The part of a sound that each row is; empty: they are no sounds.
+
+    The windows of a sound are in one group, in order, and ``places`` are positions among the windows of all sounds."""
 
 
 def group_rows(rows: Sequence[Arrays]) -> list[list[int]]:
@@ -72,21 +95,31 @@ def read_groups(
     tiles: Tiles | None = None,
     is_over: Callable[[], bool] = lambda: False,
     field: str = "inputs",
+    max_samples: int = DEFAULT_SAMPLES,
+    one_window: bool = True,
 ) -> list[Group]:
     """The rows of a field of the request as tensors, a group for each shape.
 
     Raises InvalidInput, UnsupportedMedia, BodyTooLarge.
     Pictures that ``tiles`` cuts stay pixel values, uint8: they take a quarter of the memory, and each tile is scaled by
-    itself. Raises Cancelled when ``is_over`` says that nobody waits any more.
+    itself. Raises Cancelled when ``is_over`` says that nobody waits any more. A sound becomes a row for each of its
+    windows; ``one_window`` refuses those that have several.
     """
     tensors = manifest.graphs[graph].inputs
     if manifest.table is not None and graph == MAIN:
         return [Group(range(len(rows)), read_table(rows, manifest.table, tensors, field))]
-    if len(tensors) == 1 and {dict, PictureFile}.isdisjoint(map(type, rows)):
+    if len(tensors) == 1 and manifest.sound is None and {dict, PictureFile, Cut}.isdisjoint(map(type, rows)):
         array = _read_all(rows, tensors[0], field)
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
-    reader = _RowReader(manifest, tensors, max_pixels, check_row, tiles)
+    reader = _RowReader(manifest, image_of(manifest, graph), tensors, max_pixels, check_row, tiles)
+    if manifest.sound is not None and (sound := find_sound(manifest, graph)) is not None:
+        read_value = reader.read_value
+        return _read_sounds(
+            rows,
+            SoundReader(manifest.name, sound, tensors, max_samples, read_value, check_row, one_window, is_over),
+            field,
+        )
     found: list[Arrays] = []
     placements: list[Placement | None] = []
     kept_pixels = 0
@@ -101,6 +134,15 @@ def read_groups(
     return [Group(places, stack_rows(found, places), [placements[i] for i in places]) for places in group_rows(found)]
 
 
+def _read_sounds(rows: Sequence[Any], reader: SoundReader, field: str) -> list[Group]:
+    found = [each for i, row in enumerate(rows) for each in reader.read(row, i, f"{field}[{i}]")]
+    arrays = [of_row for of_row, _ in found]
+    return [
+        Group(places, stack_rows(arrays, places), windows=[found[i][1] for i in places])
+        for places in group_rows(arrays)
+    ]
+
+
 def check_count(rows: Any, max_rows: int, field: str = "inputs") -> None:
     """Raises InvalidInput where they are no array, none, or too many."""
     if not isinstance(rows, list) or not 0 < len(rows) <= max_rows:
@@ -108,24 +150,40 @@ def check_count(rows: Any, max_rows: int, field: str = "inputs") -> None:
         raise InvalidInput(f"{field}: expected an array of 1 to {max_rows} rows, got {got}")
 
 
+def image_of(manifest: Manifest, graph: str = MAIN) -> Image | None:
+    """How pictures become rows of a graph. Other graphs take them as ``main`` does, if that takes any."""
+    image = manifest.image
+    return image if image is not None and image.graph in (MAIN, graph) else None
+
+
 def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:
     """The input that stands for the row: that of pictures, or the only one; None where there are several."""
     inputs = manifest.graphs[graph].inputs
-    if manifest.image is not None:
-        return next((tensor for tensor in inputs if tensor.name == manifest.image.input), None)
+    image = image_of(manifest, graph)
+    if image is not None:
+        return next((tensor for tensor in inputs if tensor.name == image.input), None)
     return inputs[0] if len(inputs) == 1 else None
 
 
 def count_bytes(rows: Sequence[Any], enough: int) -> int:
-    """About how many bytes of encoded pictures take as long to decode as these rows. Stops counting at ``enough``."""
+    """About how many bytes of encoded pictures take as long to decode as these rows. Stops counting at ``enough``.
+
+    A sound counts as more than enough: a short file may be a long one.
+    """
     count = 0
     for row in rows:
         if count > enough:
             break
         if isinstance(row, PictureFile):
-            count += len(row.content)
+            count += len(row.content) + (0 if is_picture(row.content) else enough + 1)
             continue
-        for value in row.values() if isinstance(row, dict) else (row,):
+        if isinstance(row, Cut):
+            count += math.prod(row.size) // _PIXELS_A_BYTE
+            continue
+        values = row.values() if isinstance(row, dict) else (row,)
+        if any("sound" in each for each in (row, *values) if isinstance(each, dict)):
+            count += enough + 1
+        for value in values:
             text = value.get("image") if isinstance(value, dict) else value
             count += len(text) if isinstance(text, str) else 1 + count_numbers(value) // _NUMBERS_A_BYTE
     return count
@@ -146,6 +204,7 @@ class _RowReader:
     """Reads the rows of one request, one by one."""
 
     manifest: Manifest
+    image: Image | None
     tensors: Sequence[Tensor]
     max_pixels: int
     check_row: CheckRow | None
@@ -157,19 +216,23 @@ class _RowReader:
     def read(self, row: Any, where: str) -> Arrays:
         self.placement = None
         if len(self.tensors) == 1:
-            return {self.tensors[0].name: self._read_value(row, where, self.tensors[0])}
+            return {self.tensors[0].name: self.read_value(row, where, self.tensors[0])}
         names = [tensor.name for tensor in self.tensors]
         if isinstance(row, dict) and row.keys() == set(names):
-            return {t.name: self._read_value(row[t.name], f"{where}.{t.name}", t) for t in self.tensors}
-        where, got = (row.where, "a picture") if isinstance(row, PictureFile) else (where, type_name(row))
+            return {t.name: self.read_value(row[t.name], f"{where}.{t.name}", t) for t in self.tensors}
+        where, got = (row.where, "a picture") if isinstance(row, PictureFile | Cut) else (where, type_name(row))
         if isinstance(row, dict):
             got = f"fields {list(row)!r:.60}"
         raise InvalidInput(f"{where}: model {self.manifest.name!r} takes an object of {', '.join(names)}, got {got}")
 
-    def _read_value(self, value: Any, where: str, tensor: Tensor) -> np.ndarray:
+    def read_value(self, value: Any, where: str, tensor: Tensor) -> np.ndarray:
         if isinstance(value, PictureFile):
             return self._read_picture(bytes(value.content), value.where, tensor)
+        if isinstance(value, Cut):
+            return self._read_picture(value, where, tensor)
         if isinstance(value, dict):
+            if value.keys() == {"sound"}:
+                raise InvalidInput(f"{where}: {self._refuse(tensor, 'sounds')}")
             if value.keys() != {"image"} or not isinstance(value["image"], str):
                 got = f"fields {list(value)!r:.60}"
                 raise InvalidInput(f'{where}: expected nested numbers or {{"image": "<base64>"}}, got {got}')
@@ -179,11 +242,11 @@ class _RowReader:
         _check_shape(where, tensor, array.shape)
         return array
 
-    def _read_picture(self, content: bytes, where: str, tensor: Tensor) -> np.ndarray:
-        image = self.manifest.image
+    def _read_picture(self, content: bytes | Cut, where: str, tensor: Tensor) -> np.ndarray:
+        image = self.image
         if image is None or image.input != tensor.name:
-            shape = show_shape(tensor.row_shape)
-            raise InvalidInput(f"{where}: model {self.manifest.name!r} takes numbers of shape {shape}, not pictures")
+            what = "sounds" if isinstance(content, bytes) and is_sound(content) else "pictures"
+            raise InvalidInput(f"{where}: {self._refuse(tensor, what)}")
 
         def check(plan: Plan) -> None:
             self.decoded_pixels += plan.placement.width * plan.placement.height
@@ -193,14 +256,23 @@ class _RowReader:
             if self.check_row is not None:
                 self.check_row(image.channels * math.prod(plan.size))
 
-        pixels, self.placement = decode_pixels(content, image, self.max_pixels, where, check)
+        if isinstance(content, Cut):
+            pixels, self.placement = decode_cut(content, image, self.max_pixels, where, check)
+        else:
+            pixels, self.placement = decode_pixels(content, image, self.max_pixels, where, check)
         if self.tiles is not None and self.tiles.cuts(*pixels.shape[1:]):
             return pixels
         return scale_pixels(pixels, image, DATATYPES[tensor.datatype].dtype)
 
+    def _refuse(self, tensor: Tensor, what: str) -> str:
+        image = self.image
+        takes = f"numbers of shape {show_shape(tensor.row_shape)}"
+        takes = f"pictures or {takes}" if image is not None and image.input == tensor.name else takes
+        return f"model {self.manifest.name!r} takes {takes}, not {what}"
+
     def count_pixels(self, name: str, value: np.ndarray) -> int:
         """The pixels of a value, if it is a picture; the last two axes of others."""
-        image = self.manifest.image
+        image = self.image
         is_last = image is not None and image.input == name and image.layout == "NHWC"
         return math.prod(value.shape[:2] if is_last else value.shape[-2:])
 

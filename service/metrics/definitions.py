@@ -44,6 +44,8 @@ ALL = {
         Definition("histogram", "sluice_batch_seconds", "Assembling a batch, waiting for its lane", _MODEL, SECONDS),
         Definition("histogram", "sluice_compute_seconds", "Running a batch", _MODEL, SECONDS),
         Definition("histogram", "sluice_batch_rows", "Rows of a batch", _MODEL, ROWS),
+        Definition("counter", "sluice_tokens", "Tokens of texts, and of their padding", (*_MODEL, "kind")),
+        Definition("histogram", "sluice_step_seconds", "A step of a pipeline's request", (*_MODEL, "step"), SECONDS),
         Definition("gauge", "sluice_queue_rows", "Rows that wait", _MODEL),
         Definition("gauge", "sluice_model_ready", "Workers in which the version serves", _MODEL),
         Definition("gauge", "sluice_model_provider", "Workers by the provider that runs it", (*_MODEL, "provider")),

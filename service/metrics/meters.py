@@ -14,6 +14,7 @@ from service.metrics.storage import Histogram, Labels, Numbers, Series, Storage,
 from service.metrics.times import Tally, Times
 from service.metrics.tracing import Sampler, Tracer
 
+_TOKENS = ("text", "padding")
 _FAIL, _LAST = REQUEST_FIELDS.index("fail"), REQUEST_FIELDS.index("last")
 
 Source = Callable[[], Iterable[tuple[str, Labels, float]]]
@@ -34,6 +35,7 @@ class ModelMeter:
         self._compute = metrics.histogram("sluice_compute_seconds", labels)
         self._rows = metrics.histogram("sluice_batch_rows", labels)
         self._depth = metrics.numbers("sluice_queue_rows", labels)
+        self._tokens: Sequence[Numbers] | None = None
 
     def queued(self, waits_s: Sequence[float]) -> None:
         for wait_s in waits_s:
@@ -64,6 +66,12 @@ class ModelMeter:
 
     def depth(self, rows: int) -> None:
         self._depth.set(rows)
+
+    def tokens(self, count: int, padding: int) -> None:
+        if self._tokens is None:
+            self._tokens = [self._metrics.numbers("sluice_tokens", (*self._labels, kind)) for kind in _TOKENS]
+        for numbers, more in zip(self._tokens, (count, padding), strict=True):
+            numbers.add(more)
 
 
 class RouteMeter:

@@ -21,6 +21,8 @@ from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.loop.slots import SlotTable
 from service.errors import InvalidInput, UnknownModel
 from service.models.loading import LoadedVersion, VerifiedGraph
+from service.models.memory import limit_elements
+from service.models.pipeline import Pipeline
 from service.models.schedule_policy import Schedule
 from service.protocol.infer_request import priority_of
 from service.settings import Settings
@@ -52,6 +54,7 @@ class Model:
         self.manifest = loaded.manifest
         self.sequence_rules = loaded.sequence_rules
         self.tasks = loaded.manifest.tasks
+        self.count_tokens = observer.tokens
         overrides, policy, looping = loaded.manifest.batching, loaded.schedule_policy, loaded.manifest.loop
         wait_s = settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
         max_requests = policy.max_requests if policy else (None, None)
@@ -69,6 +72,9 @@ class Model:
                 least_s=settings.deadline_s if policy else 0.0,
                 row_elements=graph.row_elements,
                 memory=_bound(graph, settings, device.lanes),
+                most_elements=limit_elements(
+                    graph_name, loaded.manifest, graph.cost, graph.max_rows, graph.row_elements
+                ),
             )
             for graph_name, graph in {MAIN: loaded, **loaded.graphs}.items()
         }
@@ -91,6 +97,7 @@ class Model:
                 observer=observer,
                 may_inline=loaded.session.open_ended is None,
                 memory=_bound(loaded, settings, device.lanes),
+                prefix=loaded.manifest.writing.prefix if loaded.manifest.writing else None,
             )
         )
 
@@ -125,6 +132,9 @@ def _bound(graph: VerifiedGraph, settings: Settings, lanes: int) -> RunMemory | 
     return RunMemory(limit_bytes, graph.memory)
 
 
+Served = Model | Pipeline
+
+
 @dataclass(eq=False)
 class VersionEntry:
     """A version that should serve. ``reason`` says why it does not."""
@@ -132,7 +142,7 @@ class VersionEntry:
     source: ModelVersion
     state: State = State.LOADING
     reason: str = ""
-    model: Model | None = None
+    model: Served | None = None
 
 
 @dataclass
@@ -141,8 +151,10 @@ class ModelEntry:
 
     entries: dict[int, VersionEntry] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
-    serving: Model | None = None
+    serving: Served | None = None
     reason: str = ""
+    is_pipeline: bool = False
+    """Whether one of its versions was found to be a pipeline."""
     chosen: Sequence[int] | None = None
     """The versions that the version policy lets serve; None without a policy."""
     unusable: Sequence[Unusable] = ()

@@ -16,7 +16,16 @@ from model_store import GoldenSamples, ModelVersion
 from model_store.cancellation import Cancellation, LoadCancelled
 from model_store.graph import MAIN, Graph, RowVerdict, Terms
 from model_store.graphs.analyst import analyst
-from model_store.graphs.batch import PROVED_BY_EXPORT, batch_anyway, describe_verdict, settle_published, without_batch
+from model_store.graphs.batch import (
+    NO_BATCH,
+    PROVED_BY_EXPORT,
+    batch_anyway,
+    batches,
+    describe_verdict,
+    settle_published,
+    take_steps_alone,
+    without_batch,
+)
 from model_store.graphs.bits import Bits, settle
 from model_store.graphs.configuration import read_configuration
 from model_store.graphs.locales import with_available_locale
@@ -26,8 +35,10 @@ from model_store.graphs.warmups import Sample
 from model_store.manifest import Manifest
 from model_store.rows.graph.division import with_safe_division
 from model_store.rows.graph.fingerprint import identify
+from model_store.sounds.reading import require_library
+from model_store.texts.rows import stretch_samples
 from model_store.texts.symbols import find_symbols
-from model_store.texts.tokenizer import Tokenizer
+from model_store.texts.tokenizer import Tokenizer, open_tokenizers
 from model_store.triton import TritonConfig
 from service.cores import count_cores
 from service.engine.batching.buckets import Buckets, bucket_of, make_buckets
@@ -40,6 +51,7 @@ from service.engine.tensors import Arrays, Rows, Signature
 from service.errors import NotReady
 from service.models.measurement_lock import measurement_lock
 from service.models.memory import count_bytes, join_terms, learn_memory, limit_rows
+from service.models.pipeline import LoadedPipeline, load_pipeline
 from service.models.profile import learn, make_ready
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
 from service.models.verify import Budget, check_golden, check_signature, run, try_company
@@ -103,13 +115,19 @@ class LoadedVersion(VerifiedGraph):
     """Of a model that reads, in order."""
 
 
-def load_version(version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None) -> LoadedVersion:
-    """Load and prove one version. Raises StoreError or NotReady, whose text says why it cannot serve.
+def load_version(
+    version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None
+) -> LoadedVersion | LoadedPipeline:
+    """Load and prove one version. Who serves a pipeline sends its golden requests: its models may be loading still.
+
+    Raises StoreError or NotReady, whose text says why it cannot serve.
 
     Another thread may end it by ``cancellation``: then it raises NotReady with the reason of that.
     """
     try:
         with (cancellation or Cancellation()).active():
+            if not version.is_plain and version.read_manifest().pipeline is not None:
+                return load_pipeline(version)
             return _load(version, settings)
     except LoadCancelled as cancelled:
         raise NotReady(str(cancelled)) from None
@@ -122,8 +140,6 @@ def _load(version: ModelVersion, settings: Settings) -> LoadedVersion:
         manifest = read.manifest
         proven = {name: _prove(name, manifest, graph, settings) for name, graph in read.graphs.items()}
     main = proven.pop(MAIN)
-    if manifest.loop is not None and not main.signature.batches:
-        raise NotReady(f"its rows cannot share the steps of a loop: they are {describe_verdict(main.rows)}")
     return LoadedVersion(
         **{each.name: getattr(main, each.name) for each in fields(main)},
         **{**read._asdict(), "graphs": proven},
@@ -176,6 +192,9 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         classes = manifest.classes if name == MAIN else None
         error = check_golden(session, Signature(graph), expected, golden, classes) if golden and expected else None
         graph, bits, ready = _try_rows(opened, graph, max_rows)
+        if name == MAIN and manifest.loop is not None and not batches(graph):
+            graph, bits, ready = _try_steps_alone(manifest, opened, graph)
+            max_rows = 1
     except NotReady as refusal:
         raise refusal if name == MAIN else NotReady(f"graph {name!r}: {refusal}") from refusal
     signature, rows = Signature(graph, session.fragile), graph.rows or PROVED_BY_EXPORT
@@ -242,6 +261,13 @@ def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> tuple[Graph, Bits
     return without_batch(graph), Bits("exact"), {}
 
 
+def _try_steps_alone(manifest: Manifest, opened: _Opened, graph: Graph) -> tuple[Graph, Bits, Mapping[int, Arrays]]:
+    """As ``_try_rows``, of the steps of a loop whose rows cannot share them: each row steps alone."""
+    rows = graph.rows or NO_BATCH
+    logger.info("%s: each row of its loop steps alone: its rows are %s", manifest.name, describe_verdict(rows))
+    return _try_rows(opened, take_steps_alone(manifest.graphs[MAIN], rows), 1)
+
+
 def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
     """The graph with the batch that it serves with: a proved one, or that of ``try_batch`` if it passes a trial."""
     if opened.try_batch is None:
@@ -272,9 +298,12 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = [stored.inputs if stored else make_samples(settled, {}, 8)]
-        opened[name] = _Opened(settled, session, open_on, samples, content, external, stored)
+        longer = stretch_samples(name, manifest, samples[0])
+        opened[name] = _Opened(settled, session, open_on, samples, content, external, stored, longer)
     where = f"{version.name} version {version.version}"
-    tokenizers = {file: Tokenizer(contents[file], f"{where}, {file}") for file in manifest.tokenizer_files}
+    if manifest.sound is not None:
+        require_library(where)
+    tokenizers = open_tokenizers(manifest, contents, where)
     symbols = find_symbols(manifest, contents)
     return _Read(manifest, opened, read_loop(manifest), tokenizers=tokenizers, symbols=symbols)
 

@@ -25,6 +25,7 @@ from service.cores import count_cores
 from service.crashes import LoadNotes
 from service.errors import NotReady
 from service.models.loading import LoadedVersion, load_version
+from service.models.pipeline import LoadedPipeline
 from service.models.retirement import give_memory_back
 from service.settings import Settings
 
@@ -40,7 +41,7 @@ _STOPPING = "the server is stopping"
 @dataclass(slots=True, eq=False)
 class _Load:
     version: ModelVersion
-    done: asyncio.Future[LoadedVersion]
+    done: asyncio.Future[LoadedVersion | LoadedPipeline]
     on_overdue: Callable[[], None]
     places: int
     """How many of the places it takes: all of them if it loads alone, none when it is overdue."""
@@ -64,7 +65,7 @@ class Loads:
 
     async def load(
         self, version: ModelVersion, on_overdue: Callable[[], None], *, is_asked_for: bool = False
-    ) -> LoadedVersion:
+    ) -> LoadedVersion | LoadedPipeline:
         """As ``load_version``. Raises NotReady also for a load that takes longer than ``load_timeout_s``, and for a
         version that has crashed a worker, unless ``is_asked_for``.
 

@@ -13,6 +13,7 @@ from model_store.graphs.bits import Axes, take_rows
 from model_store.manifest import Manifest
 from model_store.rows.graph.weights import embed_small, strip_weights
 from model_store.rows.measuring import Meter, is_large
+from service.engine.batching.cost import CostModel
 
 _ELEMENT_BYTES = 4
 _FACTORS = (1, 2, 4)
@@ -29,8 +30,29 @@ _IN_PLACE = frozenset(
 
 def limit_rows(name: str, manifest: Manifest, default: int) -> int:
     """The most rows of a batch of a graph: the limit of its model, or a lower one of the graph for its memory."""
-    of_model, of_graph = manifest.batching.max_rows or default, manifest.graphs[name].max_rows
-    return of_model if of_graph is None else min(of_model, of_graph)
+    limits = [manifest.batching.max_rows or default, manifest.graphs[name].max_rows]
+    tokens, most = manifest.tokens, manifest.batching.max_tokens
+    if tokens is not None and tokens.graph == name and most is not None:
+        limits.append(max(1, most // tokens.lengths[0]))
+    return min(limit for limit in limits if limit is not None)
+
+
+def limit_elements(
+    name: str, manifest: Manifest, cost: CostModel, max_rows: int, row_elements: int | None
+) -> int | None:
+    """The most elements of a batch of texts, in all inputs together: those of an efficient batch of the measured rows.
+
+    Longer texts then run in smaller batches of about the same time, and shorter ones in larger batches. None where the
+    rows of a batch are all that counts: they are no texts, or all of one length.
+    """
+    tokens = manifest.tokens
+    if tokens is None or tokens.graph != name or row_elements is None:
+        return None
+    efficient = cost.efficient(max_rows) * row_elements
+    if manifest.batching.max_tokens is None:
+        return efficient
+    inputs = sum(each is not None for each in (tokens.ids, tokens.mask, tokens.types))
+    return min(efficient, manifest.batching.max_tokens * inputs)
 
 
 def count_bytes(content: bytes, external: Mapping[str, bytes]) -> int:

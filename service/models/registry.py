@@ -25,10 +25,11 @@ from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics, ModelMeter
 from service.metrics.tracing import Tracer
 from service.models.defaults import TaskDefaults
-from service.models.entry import UNLOADED, Model, ModelEntry, State, VersionEntry, find_number
+from service.models.entry import UNLOADED, Model, ModelEntry, Served, State, VersionEntry, find_number
 from service.models.index import IndexEntry, StoreReader, check_usable, choose_version, make_index
 from service.models.loading import LoadedVersion
 from service.models.loads import Loads, describe_failure
+from service.models.pipeline import LoadedPipeline, Pipeline
 from service.models.retirement import Retirement
 from service.settings import Settings
 
@@ -45,8 +46,10 @@ class Registry:
         self.loaded = False
         """Whether every model was tried."""
         self.tracer = Tracer()
-        self.holders: list[Callable[[Model], Awaitable[None]]] = []
+        self.holders: list[Callable[[Served], Awaitable[None]]] = []
         """Called with a version that goes out of service; they return when they no longer need it."""
+        self.prove: Callable[[Pipeline], Awaitable[None]] | None = None
+        """Sends a pipeline its golden requests. Raises NotReady if it answers otherwise."""
         self._device = device
         self._metrics = metrics
         self.entries: dict[str, ModelEntry] = {}
@@ -147,7 +150,7 @@ class Registry:
             self._keep(task)
         return task
 
-    def _serve(self, name: str, model_entry: ModelEntry, model: Model, stay: Collection[int]) -> None:
+    def _serve(self, name: str, model_entry: ModelEntry, model: Served, stay: Collection[int]) -> None:
         """Let a version serve. Others go out of service, but for those that ``stay``."""
         model_entry.serving = model
         leaving = [e for number, e in model_entry.entries.items() if number not in {int(model.version), *stay}]
@@ -184,6 +187,9 @@ class Registry:
 
         try:
             loaded = await self._loads.load(version, note_overdue, is_asked_for=again)
+            model = self._open(version, loaded)
+            if isinstance(model, Pipeline) and self.prove is not None:
+                await self.prove(model)
         except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not affect the others
             entry.state = State.UNAVAILABLE
             entry.reason = describe_failure(error, f"loading {labels[0]} version {number}")
@@ -191,7 +197,8 @@ class Registry:
                 self._metrics.numbers("sluice_model_ready", labels).set(0)
             logger.error("%s version %s is unavailable: %s", *labels, entry.reason)
         else:
-            entry.model = self._open(version, loaded)
+            self._tell_ready(model)
+            entry.model = model
             entry.state, entry.reason = State.READY, ""
             model_entry.entries[number] = entry
             if old is not None and old.model is not None:
@@ -207,15 +214,21 @@ class Registry:
         except StoreError:  # its folder cannot be read any more: the load will tell why
             return True
 
-    def _open(self, source: ModelVersion, loaded: LoadedVersion) -> Model:
+    def _open(self, source: ModelVersion, loaded: LoadedVersion | LoadedPipeline) -> Served:
         labels = (source.name, str(source.version))
+        if isinstance(loaded, LoadedPipeline):
+            return Pipeline(*labels, loaded, self._metrics)
         meter = ModelMeter(self._metrics, *labels, self.tracer.sampler(source.name))
-        model = Model(*labels, loaded, self.settings, self._device, meter)
+        return Model(*labels, loaded, self.settings, self._device, meter)
+
+    def _tell_ready(self, model: Served) -> None:
+        labels, load_s = (model.name, model.version), model.loaded.load_s
         self._metrics.numbers("sluice_model_ready", labels).set(1)
-        self._metrics.numbers("sluice_model_provider", (*labels, loaded.session.provider)).set(1)
-        self._metrics.numbers("sluice_model_load_seconds", labels).set(loaded.load_s)
-        logger.info("%s version %s serves on %s, loaded in %.2f s", *labels, loaded.session.provider, loaded.load_s)
-        return model
+        self._metrics.numbers("sluice_model_load_seconds", labels).set(load_s)
+        where = "through its steps" if isinstance(model, Pipeline) else f"on {model.loaded.session.provider}"
+        if isinstance(model, Model):
+            self._metrics.numbers("sluice_model_provider", (*labels, model.loaded.session.provider)).set(1)
+        logger.info("%s version %s serves %s, loaded in %.2f s", *labels, where, load_s)
 
     @property
     def is_ready(self) -> bool:
@@ -232,6 +245,15 @@ class Registry:
 
     def find(self, name: str, version: str | None = None) -> Model:
         """The version that answers, given as a number or an alias. Raises UnknownModel, NotReady with the reason."""
+        found = self.find_served(name, version)
+        if isinstance(found, Pipeline):
+            raise UnknownModel(
+                f"model {name!r} is a pipeline, which takes no tensors and does no other task: use /pipeline"
+            )
+        return found
+
+    def find_served(self, name: str, version: str | None = None) -> Served:
+        """As ``find``, but it may be a pipeline."""
         model_entry = self.model_entry(name)
         if version is None and model_entry.serving is not None:
             return model_entry.serving
@@ -246,11 +268,11 @@ class Registry:
             raise NotReady(f"model {name!r} version {version} is not ready: {entry.reason or 'it is being loaded'}")
         return entry.model
 
-    async def find_when_loaded(self, name: str, version: str | None = None) -> Model:
-        """As ``find``, but waits while the model is loaded on demand."""
+    async def find_when_loaded(self, name: str, version: str | None = None) -> Served:
+        """As ``find_served``, but waits while the model is loaded on demand."""
         while True:
             try:
-                return self.find(name, version)
+                return self.find_served(name, version)
             except StillLoading as error:
                 loaded = asyncio.Event()
                 error.when_loaded(loaded.set)
@@ -274,20 +296,23 @@ class Registry:
 
     def find_for_task(self, task: Task, name: str | None, version: str | None) -> Model:
         """The model that does a task; without a name the default. Raises UnknownModel, NotReady."""
-        if name is None:
-            name = self._defaults.names.get(task)
-            if name is None:
-                raise self._defaults.refuse(task, not self.loaded or bool(self._started))
-        model = self.find(name, version)
+        model = self.find(name or self.default_of(task), version)
         if task not in model.tasks:
             does = " and ".join(sorted(model.tasks))
             raise UnknownModel(f"model {name!r} does {does}, not {task}")
         return model
 
+    def default_of(self, task: Task) -> str:
+        """The name of the model that does a task by default. Raises UnknownModel, NotReady."""
+        name = self._defaults.names.get(task)
+        if name is None:
+            raise self._defaults.refuse(task, not self.loaded or bool(self._started))
+        return name
+
     def models(self) -> Iterator[Model]:
-        """Every version in service."""
+        """Every version in service, but pipelines."""
         for model_entry in self.entries.values():
-            yield from (entry.model for entry in model_entry.entries.values() if entry.model is not None)
+            yield from (entry.model for entry in model_entry.entries.values() if isinstance(entry.model, Model))
 
     async def load(self, name: str, version: str | None = None) -> None:
         """Read a model again from the store, and let its newest version serve, or one given as a number or an alias.

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from service.engine.execution.device import Device
 from service.metrics.meters import Metrics
-from service.models.entry import UNLOADED, Model, State, VersionEntry
+from service.models.entry import UNLOADED, Model, Served, State, VersionEntry
 
 logger = logging.getLogger("sluice.registry")
 
@@ -15,7 +15,9 @@ logger = logging.getLogger("sluice.registry")
 class Retirement:
     """``holders`` are called with a version that goes out of service, and return when they no longer need it."""
 
-    def __init__(self, device: Device, metrics: Metrics, holders: Sequence[Callable[[Model], Awaitable[None]]]) -> None:
+    def __init__(
+        self, device: Device, metrics: Metrics, holders: Sequence[Callable[[Served], Awaitable[None]]]
+    ) -> None:
         self._device = device
         self._metrics = metrics
         self._holders = holders
@@ -27,10 +29,12 @@ class Retirement:
             if entry.model is not None:
                 labels = (entry.source.name, str(entry.source.version))
                 self._metrics.numbers("sluice_model_ready", labels).set(0)
-                self._metrics.numbers("sluice_model_provider", (*labels, entry.model.loaded.session.provider)).set(0)
+                if isinstance(entry.model, Model):
+                    provider = entry.model.loaded.session.provider
+                    self._metrics.numbers("sluice_model_provider", (*labels, provider)).set(0)
                 self.begin(entry, entry.model)
 
-    def begin(self, entry: VersionEntry, model: Model) -> None:
+    def begin(self, entry: VersionEntry, model: Served) -> None:
         """Give the version no more requests, and drop it when its accepted requests are finished."""
         entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
         task = asyncio.get_running_loop().create_task(self._let_go(entry, [model]))
@@ -41,7 +45,7 @@ class Retirement:
         """Return when all are out of service."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _let_go(self, entry: VersionEntry, held: list[Model]) -> None:
+    async def _let_go(self, entry: VersionEntry, held: list[Served]) -> None:
         """``held`` has the last reference to the model in the end, so that a thread closes its sessions."""
         for holder in self._holders:
             await holder(held[0])
@@ -63,6 +67,6 @@ def give_memory_back() -> None:
         trim(0)
 
 
-def _release(held: list[Model]) -> None:
+def _release(held: list[Served]) -> None:
     held.clear()
     give_memory_back()

@@ -35,7 +35,7 @@ class Form(NamedTuple):
 def parse_multipart(body: bytes | memoryview, content_type: str, max_parts: int = 64) -> Form:
     """Parse a complete body. ``content_type`` is the header, which has the boundary.
 
-    A part is a file if it has a file name or the media type of a picture; else it is a field of UTF-8.
+    A part is a file if it has a file name or the media type of a picture or sound; else it is a field of UTF-8.
     Raises InvalidInput for a wrong boundary, a malformed or cut body, too many parts or headers, a header that is too
     long, and a field that comes twice.
     """
@@ -123,7 +123,7 @@ def _add_part(form: Form, part: _Part, where: str) -> None:
     if encoding not in (b"7bit", b"8bit", b"binary"):
         got = f"{encoding.decode('latin-1')!r:.40}"
         raise InvalidInput(f"{where} ({name:.60}): expected its bytes without an encoding, got {got}")
-    if filename is not None or media_type.startswith("image/"):
+    if filename is not None or media_type.startswith(("image/", "audio/")):
         shown = _read_text(filename or b"", f"{where}: filename")
         form.files.append(File(name, shown, media_type, part.content))
     elif name in form.fields:

@@ -7,8 +7,8 @@ import numpy as np
 
 from model_store.datatypes import datatype_of
 from model_store.tasks import Picture
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
-from service.codecs.picture_writer import as_image, encode_grid, encode_png
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.writer import as_image, encode_grid, encode_png
 from service.engine.tensors import are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.infer_response import to_nested
@@ -16,6 +16,7 @@ from service.tasks.request import TaskOptions
 from service.tasks.work import Call, Result, run_in_thread
 
 Form = Literal["numbers", "picture"]
+RowForm = Literal["numbers", "picture", "sound"]
 Rows = Sequence[np.ndarray] | np.ndarray
 
 
@@ -29,12 +30,14 @@ def check_finite(model: str, name: str, array: np.ndarray) -> np.ndarray:
 class PictureOptions(TaskOptions):
     """Of tasks whose answers are rows."""
 
-    output_format: Form = "numbers"
-    """`picture`: each row as a PNG in base64"""
+    output_format: RowForm = "numbers"
+    """`picture`: each row as a PNG in base64; `sound`: as a WAV in base64"""
 
 
 def check_answer(call: Call[TaskOptions]) -> None:
-    """Raises InvalidInput for a stream that should be a picture."""
+    """Raises InvalidInput for a stream that should be a picture or a sound."""
+    if call.wants_sound and call.options.stream:
+        raise InvalidInput("accept: audio/wav is one sound, and a stream has events: ask for one of them")
     if call.wants_picture and call.options.stream:
         raise InvalidInput("accept: image/png is one picture, and a stream has events: ask for one of them")
 
@@ -42,6 +45,9 @@ def check_answer(call: Call[TaskOptions]) -> None:
 def choose_picture(call: Call[PictureOptions], graph: str, output: str, picture: Picture | None) -> Picture | None:
     """How rows of the output become pictures; None where numbers are wanted. Raises InvalidInput if they cannot."""
     check_answer(call)
+    if call.wants_sound or call.options.output_format == "sound":
+        field = "accept: audio/wav" if call.wants_sound else "output_format"
+        raise InvalidInput(f"{field}: the rows of model {call.model.name!r} are not sounds: ask for numbers")
     if not call.wants_picture and call.options.output_format == "numbers":
         return None
     shape = call.model.outputs(graph)[output].row_shape

@@ -8,14 +8,17 @@ from pydantic import Field
 
 from model_store.manifest import Manifest
 from service.codecs.model_context import known
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
-from service.codecs.picture_writer import as_image, encode_heat, to_picture
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.writer import as_image, encode_heat, to_picture
 from service.codecs.rows import Group, in_order, shown_input
+from service.codecs.texts.spans import check_pairs, find_spans
+from service.engine.tensors import Arrays
 from service.errors import InvalidInput
 from service.tasks.answer import Form, check_answer, check_finite
 from service.tasks.explain import Maps, Method, choose_method, explain_rows
-from service.tasks.request import TaskOptions
-from service.tasks.work import Call, Infer, Result, decode_rows, run_in_thread
+from service.tasks.request import TaskOptions, refuse
+from service.tasks.windows import average_windows, check_windows, describe_windows
+from service.tasks.work import Call, Result, decode_rows, infer_group, run_in_thread
 
 NAME = "classify"
 _THRESHOLD = 0.5
@@ -29,33 +32,43 @@ class Options(TaskOptions):
     top_k: Annotated[int, Field(ge=1, le=1000)] = 1
     """how many labels for each row"""
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """least probability of the labels of a row that may have several; default: that of the model"""
+    """least probability of the labels of a row that may have several, and of parts of texts; default: that of the
+    model"""
     explain: bool | Method = False
     """why the label was chosen; true: the method that suits the model"""
     explanation_format: Form = "numbers"
     """`picture`: over the row, as a PNG"""
+    windows: bool = False
+    """answer with the label of each window of a sound too, and its times"""
 
 
 async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions": [{"label", "index", "probability", "top", "score"?, "labels"?,
-    "explanation"?}]}``.
+    "explanation"?, "windows"?}]}``; of a model of tags ``[{"spans"}]``.
 
-    With Accept: image/png it is one PNG, of the explanation over the row. A stream has one event, its last.
+    The probabilities of a sound are the mean of those of its windows. With Accept: image/png it is one PNG, of the
+    explanation over the row. A stream has one event, its last.
     """
     check_answer(call)
     options, manifest = call.options, call.model.manifest
+    if manifest.tags is not None:
+        return await _tag(call)
+    if options.windows:
+        check_windows(manifest)
     if options.threshold is not None and not known(manifest.classes).multi_label:
         raise InvalidInput(f"threshold: a row has one label with model {manifest.name!r}: ask without it")
     method = choose_method(options.explain, manifest) if options.explain else None
     as_picture = call.wants_picture or options.explanation_format == "picture"
     if as_picture:
         _check_picture(call, method)
-    groups = await decode_rows(call)
-    outputs = [await Infer(group.inputs) for group in groups]
-    found = await run_in_thread(
-        lambda: [predictions(manifest, of_group, options.top_k, options.threshold) for of_group in outputs],
-        _ROW_BYTES * sum(len(group.places) for group in groups),
-    )
+    groups = await decode_rows(call, one_window=method is not None)
+    outputs = [await infer_group(group) for group in groups]
+
+    def describe() -> tuple[list[Group], list[list[dict[str, Any]]]]:
+        described = [_describe_group(manifest, options, *each) for each in zip(groups, outputs, strict=True)]
+        return [group for group, _ in described], [answers for _, answers in described]
+
+    groups, found = await run_in_thread(describe, _ROW_BYTES * sum(len(group.places) for group in groups))
     if method is not None:
         for group, of_group, answers in zip(groups, outputs, found, strict=True):
             probabilities = of_group[known(manifest.classes).probabilities]
@@ -71,6 +84,49 @@ async def work(call: Call[Options]) -> Result:
                 shown = {"values": maps.values[i]} if pictures is None else as_image(pictures[i])
                 answer["explanation"] = {**how, **shown}
     return call.answer(predictions=in_order(groups, found))
+
+
+async def _tag(call: Call[Options]) -> Result:
+    """Labels of the parts of texts."""
+    options, manifest = call.options, call.model.manifest
+    reason = f"model {manifest.name!r} gives labels to parts of a text: ask without it"
+    if call.wants_picture:
+        raise InvalidInput(f"accept: image/png: {reason}")
+    refuse(options, ("top_k", "explain", "explanation_format", "windows"), reason)
+    groups = await decode_rows(call)
+    check_pairs(groups)
+    outputs = [await infer_group(group) for group in groups]
+
+    name = known(manifest.tags).output
+
+    def describe() -> list[list[dict[str, Any]]]:
+        return [
+            find_spans(manifest, group, check_finite(manifest.name, name, of_group[name]), options.threshold)
+            for group, of_group in zip(groups, outputs, strict=True)
+        ]
+
+    size_bytes = sum(of_group[name].nbytes for of_group in outputs)
+    return call.answer(predictions=in_order(groups, await run_in_thread(describe, size_bytes)))
+
+
+def _describe_group(
+    manifest: Manifest, options: Options, group: Group, outputs: Arrays
+) -> tuple[Group, list[dict[str, Any]]]:
+    """The group with one row for each answer, and the answers. Raises ModelFailure."""
+    if not group.windows:
+        return group, predictions(manifest, outputs, options.top_k, options.threshold)
+    facts = known(manifest.classes)
+    names = [facts.probabilities, *([facts.score] if facts.score is not None else ())]
+    merged, means = average_windows(group, outputs, names)
+    answers = predictions(manifest, means, options.top_k, options.threshold)
+    if options.windows:
+        each = [
+            {name: found[name] for name in ("label", "index", "probability")}
+            for found in predictions(manifest, outputs, 1)
+        ]
+        for answer, windows in zip(answers, describe_windows(group, each, manifest), strict=True):
+            answer["windows"] = windows
+    return merged, answers
 
 
 def predictions(

@@ -7,22 +7,22 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from model_store.detections.boxes import select_boxes
+from model_store.detections.regions import find_regions
 from model_store.manifest import Manifest
 from model_store.pictures.geometry import Placement
 from model_store.tasks import Detection, Regions
-from model_store.tasks.boxes import select_boxes
-from model_store.tasks.regions import find_regions
-from service.codecs.boxes import MaskBudget, PlacedBox, describe_box, place_boxes
-from service.codecs.drawing import draw_boxes
 from service.codecs.model_context import known
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.boxes import MaskBudget, PlacedBox, describe_box, place_boxes
+from service.codecs.pictures.drawing import draw_boxes
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
 from service.codecs.rows import Group, in_order
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_answer, check_finite
 from service.tasks.pictures import find_background, placement_of, read_background, size_of
 from service.tasks.request import FromText, TaskOptions
-from service.tasks.work import Call, Infer, Result, RunInThread, decode_rows, run_in_thread
+from service.tasks.work import Call, Result, RunInThread, decode_rows, infer_group, run_in_thread
 
 NAME = "detect"
 _POSITION = re.compile(r"[0-9]{1,9}")
@@ -52,7 +52,7 @@ async def work(call: Call[Options]) -> Result:
     file = find_background(call)
     budget = MaskBudget() if call.options.masks and known(call.model.manifest.detection).prototypes else None
     groups = await decode_rows(call)
-    outputs = [await Infer(group.inputs) for group in groups]
+    outputs = [await infer_group(group) for group in groups]
     if call.wants_picture:
 
         def draw() -> bytes:

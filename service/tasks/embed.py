@@ -3,22 +3,24 @@
 import base64
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
 from model_store.tasks import Embedding
 from service.codecs.model_context import known
-from service.codecs.picture_reader import decode_base64
+from service.codecs.pictures.reader import decode_base64
 from service.codecs.rows import in_order
+from service.codecs.texts.tokens import count_tokens
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_finite
 from service.tasks.request import FromText, TaskOptions
-from service.tasks.work import SLOW_BYTES, Call, Infer, Result, decode_rows, run_in_thread
+from service.tasks.windows import average_windows, check_windows, describe_windows
+from service.tasks.work import SLOW_BYTES, Call, Result, decode_rows, infer_group, run_in_thread
 
 NAME = "embed"
-_MOST_PAIRS = 1 << 18
+MOST_PAIRS = 1 << 18
 
 
 class Options(TaskOptions):
@@ -26,51 +28,83 @@ class Options(TaskOptions):
 
     encoding: Literal["float", "base64"] = "float"
     """`base64`: each vector as the bytes of its numbers, float32, little-endian"""
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    """a shorter length of the vectors, if the model has it"""
     compare: Annotated[list[Any], FromText, Field(min_length=1, max_length=1024)] | None = None
     """rows, or vectors as `{"embedding": ...}`: the answer says how similar each row is to each of these"""
+    windows: bool = False
+    """answer with the vector of each window of a sound too, and its times"""
 
 
 async def work(call: Call[Options]) -> Result:
-    """``{"model", "version", "predictions": [{"embedding", "comparisons"?: [{"similarity" | "distance", "same"?}]}]}``.
+    """``{"model", "version", "predictions": [{"embedding", "comparisons"?: [{"similarity" | "distance", "same"?}],
+    "windows"?}]}``.
 
-    A stream has one event, its last.
+    The vector of a sound is the mean of those of its windows, normalised afterwards. A stream has one event, its last.
     """
     if call.wants_picture:
         raise InvalidInput("accept: image/png: vectors are no picture: ask for JSON")
     options, facts = call.options, known(call.model.manifest.embedding)
+    if options.windows:
+        check_windows(call.model.manifest)
     others = options.compare or []
     given = [_read_vector(other, i) for i, other in enumerate(others)]
     _check_pairs(len(call.rows or ()), len(given))
-    found = await _embed(call, "inputs")
+    found, windows, _ = await embed_rows(call, "inputs")
     rows = [row for row, vector in zip(others, given, strict=True) if vector is None]
-    made = iter(await _embed(dataclasses.replace(call, rows=rows), "compare") if rows else ())
+    made = iter((await embed_rows(dataclasses.replace(call, rows=rows), "compare")).vectors if rows else ())
     compared = [next(made) if vector is None else vector for vector in given]
     _check_sizes(compared, len(found[0]), call.model.name)
 
     def describe() -> list[dict[str, Any]]:
-        answers: list[dict[str, Any]] = [{"embedding": _encode(vector, options.encoding)} for vector in found]
+        answers: list[dict[str, Any]] = [{"embedding": each} for each in encode_vectors(found, options.encoding)]
         if compared:
             among = np.stack(compared).astype(np.float64)
             for answer, vector in zip(answers, found, strict=True):
-                answer["comparisons"] = [_judge(value, facts) for value in _compare(vector, among, facts).tolist()]
+                values = compare_vectors(vector, among, facts).tolist()
+                answer["comparisons"] = [describe_comparison(value, facts) for value in values]
+        for answer, its_windows in zip(answers, windows, strict=False):
+            shown = encode_vectors([one["embedding"] for one in its_windows], options.encoding)
+            answer["windows"] = [{**one, "embedding": of_one} for one, of_one in zip(its_windows, shown, strict=True)]
         return answers
 
     size_bytes = sum(vector.nbytes for vector in found) * (1 + len(compared))
+    size_bytes += sum(one["embedding"].nbytes for its_windows in windows for one in its_windows)
     return call.answer(size_bytes > SLOW_BYTES, predictions=await run_in_thread(describe, size_bytes))
 
 
-async def _embed(call: Call[Options], field: str) -> list[np.ndarray]:
-    """The vector of each row of the call, which are those of a field of the request."""
-    manifest = call.model.manifest
+class Embedded(NamedTuple):
+    """The vector of each row, its windows with their vectors if they are asked for, and the tokens of all texts."""
+
+    vectors: list[np.ndarray]
+    windows: list[list[dict[str, Any]]]
+    tokens: int
+
+
+async def embed_rows(call: Call[Options], field: str) -> Embedded:
+    """Embed the rows of the call, which are those of a field of the request."""
+    manifest, size = call.model.manifest, call.options.dimensions
     facts = known(manifest.embedding)
-    groups = await decode_rows(call, field=field)
-    outputs = [await Infer(group.inputs) for group in groups]
-    return in_order(groups, [_make_vectors(of_group[facts.output], facts, manifest.name) for of_group in outputs])
+    full = call.model.outputs()[facts.output].row_shape[0]
+    if size not in (None, full, *facts.dimensions):
+        able = " or ".join(map(str, (*facts.dimensions, full)))
+        raise InvalidInput(f"dimensions: expected {able}, as vectors of model {manifest.name!r} have, got {size}")
+    rows = await decode_rows(call, field=field, one_window=False)
+    groups, found, windows = [], [], []
+    for group in rows:
+        outputs = await infer_group(group, field=field)
+        merged, means = average_windows(group, outputs, [facts.output])
+        groups.append(merged)
+        found.append(_make_vectors(means[facts.output][:, :size], facts, manifest.name))
+        if call.options.windows:
+            each = _make_vectors(outputs[facts.output][:, :size], facts, manifest.name)
+            windows.append(describe_windows(group, [{"embedding": vector} for vector in each], manifest))
+    return Embedded(in_order(groups, found), in_order(groups, windows) if windows else [], count_tokens(rows)[0])
 
 
 def _check_pairs(rows: int, others: int) -> None:
-    if rows * others > _MOST_PAIRS:
-        raise InvalidInput(f"compare: expected at most {_MOST_PAIRS} pairs of rows, got {rows} x {others}: send fewer")
+    if rows * others > MOST_PAIRS:
+        raise InvalidInput(f"compare: expected at most {MOST_PAIRS} pairs of rows, got {rows} x {others}: send fewer")
 
 
 def _read_vector(other: Any, position: int) -> np.ndarray | None:
@@ -113,7 +147,7 @@ def _check_sizes(compared: Sequence[np.ndarray], size: int, model: str) -> None:
             )
 
 
-def _compare(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.ndarray:
+def compare_vectors(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.ndarray:
     """The cosine of the angle between a vector and each of others, or their distance: float64 [others], as they are."""
     one = vector.astype(np.float64)
     if facts.metric == "euclidean":
@@ -124,7 +158,7 @@ def _compare(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.nda
     return cosines
 
 
-def _judge(value: float, facts: Embedding) -> dict[str, Any]:
+def describe_comparison(value: float, facts: Embedding) -> dict[str, Any]:
     is_distance = facts.metric == "euclidean"
     answer: dict[str, Any] = {"distance" if is_distance else "similarity": value}
     if facts.threshold is not None:
@@ -132,5 +166,8 @@ def _judge(value: float, facts: Embedding) -> dict[str, Any]:
     return answer
 
 
-def _encode(vector: np.ndarray, encoding: Literal["float", "base64"]) -> Any:
-    return vector.tolist() if encoding == "float" else base64.b64encode(vector.astype("<f4").tobytes()).decode()
+def encode_vectors(vectors: Sequence[np.ndarray], encoding: Literal["float", "base64"]) -> list[Any]:
+    """Vectors as arrays of numbers, or as texts of their bytes."""
+    if encoding == "float":
+        return [vector.tolist() for vector in vectors]
+    return [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]

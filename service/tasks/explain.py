@@ -59,6 +59,8 @@ def choose_method(asked: bool | Method, manifest: Manifest) -> Method:
 
     Raises InvalidInput where the model cannot be explained that way; the text says which way it can.
     """
+    if manifest.tokens is not None:
+        raise InvalidInput(f"explain: model {manifest.name!r} takes texts, which are not explained: ask without it")
     tensor = shown_input(manifest)
     if tensor is None or DATATYPES[tensor.datatype].kind not in "iuf":
         raise InvalidInput(f"explain: expected a classifier of one input of numbers, model {manifest.name!r} is none")

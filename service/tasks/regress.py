@@ -7,7 +7,8 @@ from service.codecs.rows import in_order
 from service.errors import InvalidInput
 from service.tasks.answer import check_finite
 from service.tasks.request import TaskOptions
-from service.tasks.work import Call, Infer, Result, decode_rows, run_in_thread
+from service.tasks.windows import average_windows
+from service.tasks.work import Call, Result, decode_rows, infer_group, run_in_thread
 
 NAME = "regress"
 
@@ -19,13 +20,15 @@ class Options(TaskOptions):
 async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "unit"?, "predictions": [{"value"} | {"values": {name: value}}]}``.
 
-    A stream has one event, its last.
+    The numbers of a sound are the mean of those of its windows. A stream has one event, its last.
     """
     if call.wants_picture:
         raise InvalidInput("accept: image/png: numbers are no picture: ask for JSON")
     facts = known(call.model.manifest.regression)
-    groups = await decode_rows(call)
-    outputs = [await Infer(group.inputs) for group in groups]
+    rows = await decode_rows(call, one_window=False)
+    found = [(group, await infer_group(group)) for group in rows]
+    merged = [average_windows(group, of_group, [facts.output]) for group, of_group in found]
+    groups, outputs = [group for group, _ in merged], [of_group for _, of_group in merged]
 
     def describe() -> list[list[dict[str, Any]]]:
         found = [check_finite(call.model.name, facts.output, of_group[facts.output]) for of_group in outputs]

@@ -7,15 +7,17 @@ from urllib.parse import parse_qsl
 from pydantic import BeforeValidator, ValidationInfo
 
 from model_store.pictures.formats import is_picture
-from service.codecs.picture_reader import PictureFile
+from model_store.sounds.formats import is_sound
+from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.protocol.json import parse_json, type_name
-from service.protocol.large_json import parse_object
+from service.protocol.large_json import parse_body, parse_object
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.protocol.multipart import Form, parse_multipart
 from service.protocol.request_model import RequestModel
 
 MAX_FIELDS = 100
+TEXT = "text/plain"
 
 
 class TaskRequest(NamedTuple):
@@ -25,6 +27,7 @@ class TaskRequest(NamedTuple):
     rows: list[Any] | None = None
     loose: bool = False
     wants_picture: bool = False
+    wants_sound: bool = False
 
 
 class TaskOptions(RequestModel):
@@ -68,27 +71,45 @@ FromText = BeforeValidator(_read_text)
 
 
 def read_request(body: bytes | memoryview, content_type: str, query: bytes, accept: str) -> TaskRequest:
-    """A JSON object with the rows as ``inputs``, a picture, or a form whose files are the rows.
+    """A JSON object with the rows as ``inputs``, a picture or sound, or a form whose files are the rows.
 
-    Each may have more fields in the query string; a field that comes twice is refused. Whether a body is a picture is
-    decided by its first bytes, or by its content type. All else is read as JSON, for `curl -d` always names a form.
-    Raises InvalidInput.
+    Each may have more fields in the query string; a field that comes twice is refused. Whether a body is a file is
+    decided by its first bytes, or by its content type. A body of text/plain is one text, unless it is a JSON object:
+    browsers give JSON this type. All else is read as JSON, for `curl -d` always names a form. Raises InvalidInput.
     """
     texts = _read_query(query)
-    wants_picture = prefers_picture(accept)
+    wanted = prefers_picture(accept), prefers_sound(accept)
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == FORM:
         form = parse_multipart(body, content_type)
         rows, compared = _sort_files(form)
         named = [("compare", compared)] if compared else []
-        return TaskRequest(_join(form.fields.items(), [*texts, *named]), rows or None, True, wants_picture)
-    if media_type.startswith("image/") or is_picture(body):
-        return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, wants_picture)
+        return TaskRequest(_join(form.fields.items(), [*texts, *named]), rows or None, True, *wanted)
+    if media_type.startswith(("image/", "audio/")) or is_picture(body) or is_sound(body):
+        return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, *wanted)
+    if media_type == TEXT and not _is_object(body):
+        return TaskRequest(_join((), texts), [_decode(body)], True, *wanted)
     fields = parse_object(body)
     inputs = fields.pop("inputs", None)
     if inputs is not None and not isinstance(inputs, list):
         raise InvalidInput(f"inputs: expected an array of rows, got {type_name(inputs)}")
-    return TaskRequest(_join(fields.items(), texts) if texts else fields, inputs, bool(texts), wants_picture)
+    return TaskRequest(_join(fields.items(), texts) if texts else fields, inputs, bool(texts), *wanted)
+
+
+def _is_object(body: bytes | memoryview) -> bool:
+    if not bytes(body[:100]).lstrip().startswith(b"{"):
+        return False
+    try:
+        return isinstance(parse_body(body), dict)
+    except InvalidInput:
+        return False
+
+
+def _decode(body: bytes | memoryview) -> str:
+    try:
+        return bytes(body).decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("body: expected a text in UTF-8, got other bytes") from None
 
 
 def refuse(options: TaskOptions, fields: Iterable[str], reason: str) -> None:
@@ -124,7 +145,7 @@ def _join(fields: Iterable[tuple[str, Any]], texts: Iterable[tuple[str, Any]]) -
             raise InvalidInput(f"{name:.60}: expected once, got it twice (body and query string count together)")
         joined[name] = text
     if "inputs" in joined:
-        raise InvalidInput("inputs: expected them in a JSON body, or pictures as files, got them as a text")
+        raise InvalidInput("inputs: expected them in a JSON body, or pictures or sounds as files, got them as a text")
     return joined
 
 
@@ -133,10 +154,19 @@ def prefers_picture(accept: str) -> bool:
 
     JSON where both are the same. RFC 9110, section 12.5.1.
     """
-    if "image/" not in accept.lower():
+    return _prefers(accept, "image", "png")
+
+
+def prefers_sound(accept: str) -> bool:
+    """Whether an Accept header prefers audio/wav to JSON in the same way."""
+    return any(_prefers(accept, "audio", form) for form in ("wav", "x-wav", "wave"))
+
+
+def _prefers(accept: str, kind: str, form: str) -> bool:
+    if f"{kind}/" not in accept.lower():
         return False
-    picture = _preference(accept, "image", "png")
-    return picture[0] > 0 and picture > _preference(accept, "application", "json")
+    wanted = _preference(accept, kind, form)
+    return wanted[0] > 0 and wanted > _preference(accept, "application", "json")
 
 
 def _preference(accept: str, kind: str, form: str) -> tuple[float, int]:

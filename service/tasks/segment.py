@@ -7,18 +7,18 @@ import numpy as np
 
 from model_store.manifest import Manifest
 from model_store.pictures.geometry import Placement
-from service.codecs.drawing import colour_of, draw_labels
-from service.codecs.masks import label_pixels
 from service.codecs.model_context import known
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
-from service.codecs.picture_writer import as_image, encode_labels
+from service.codecs.pictures.drawing import colour_of, draw_labels
+from service.codecs.pictures.masks import label_pixels
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.writer import as_image, encode_labels
 from service.codecs.rows import Group, in_order
 from service.engine.tensors import Arrays
 from service.errors import ModelFailure
 from service.tasks.answer import check_answer, check_finite
 from service.tasks.pictures import find_background, placement_of, read_background, size_of
 from service.tasks.request import TaskOptions
-from service.tasks.work import Call, Infer, Result, RunInThread, decode_rows
+from service.tasks.work import Call, Result, RunInThread, decode_rows, infer_group
 
 NAME = "segment"
 _PIXEL_BYTES = 16
@@ -45,7 +45,7 @@ async def work(call: Call[Options]) -> Result:
         groups = await decode_rows(call)
         places = [placement_of(group, i, image) for group in groups for i in range(len(group.places))]
         take(_PIXEL_BYTES * sum(place.width * place.height for place in places))
-        outputs = [await Infer(group.inputs) for group in groups]
+        outputs = [await infer_group(group) for group in groups]
         if call.wants_picture:
 
             def draw() -> bytes:

@@ -1,4 +1,4 @@
-"""What a task works on, and what it may await: a run of a graph, the loop, slow work in a thread.
+"""What a task works on, and what it may await: a run of a graph, the loop, slow work in a thread, another step.
 
 A task does no I/O, and does not depend on the path of the request, on how it is scheduled or on an event loop. Who
 drives its coroutine does what it awaits.
@@ -9,13 +9,25 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
+
+from model_store.datatypes import datatype_of
 from model_store.tasks import Tiles
 from service.codecs.model_context import ModelContext
-from service.codecs.picture_reader import CheckRow
-from service.codecs.rows import Group, check_count, count_bytes, group_rows, read_groups, stack_rows
+from service.codecs.pictures.reader import CheckRow
+from service.codecs.rows import (
+    DEFAULT_SAMPLES,
+    Group,
+    check_count,
+    count_bytes,
+    group_rows,
+    read_groups,
+    stack_rows,
+)
+from service.codecs.texts.tokens import count_bytes_of_texts, count_tokens, read_texts
 from service.engine.loop.request import LoopRequest, LoopResult
-from service.engine.tensors import Arrays
-from service.errors import InvalidInput
+from service.engine.tensors import Arrays, are_finite
+from service.errors import InvalidInput, ServiceError
 from service.protocol.large_json import release_large
 from service.tasks.request import TaskOptions
 from service.tasks.room import PictureRoom
@@ -64,6 +76,37 @@ class RunInThread(NamedTuple, Generic[T]):
         return (yield self)
 
 
+class BeginStep(NamedTuple):
+    """Begin a step of a pipeline, beside those that run. The answer comes at once: None.
+
+    ``tell`` makes of an error of the step what the caller gets.
+    """
+
+    step: str
+    work: "Work"
+    tell: Callable[[ServiceError], ServiceError]
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return (yield self)
+
+
+class StepEnd(NamedTuple):
+    """A step that has ended, what it answered, and how long it waited, computed and took in all."""
+
+    step: str
+    result: "Result"
+    queue_s: float
+    compute_s: float
+    total_s: float
+
+
+class AwaitStep(NamedTuple):
+    """Wait until one of the steps that were begun has ended."""
+
+    def __await__(self) -> Generator[Any, StepEnd, StepEnd]:
+        return (yield self)
+
+
 class Result(NamedTuple):
     """The answer of a task, the last event of a stream: a value for JSON (``media_type`` None), or bytes.
 
@@ -75,7 +118,7 @@ class Result(NamedTuple):
     is_large: bool = False
 
 
-Wanted = Infer | Iterate | RunInThread[Any]
+Wanted = Infer | Iterate | RunInThread[Any] | BeginStep | AwaitStep
 Work = Coroutine[Wanted, Any, Result]
 Emit = Callable[[Mapping[str, Any]], None]
 """Sends one event of a streamed answer."""
@@ -92,6 +135,8 @@ class Limits:
     max_rows: int = 65_536
     max_steps: int = 10_000
     max_generated: int = 1024
+    max_samples: int = DEFAULT_SAMPLES
+    """Of one sound, over all channels, and in the rows of all sounds of a request."""
     state_key: bytes = b""
     room: PictureRoom = field(default_factory=PictureRoom)
     """For pictures that are cut into tiles, of all requests together."""
@@ -109,6 +154,9 @@ class Call(Generic[Options]):
     limits: Limits
     wants_picture: bool = False
     emit: Emit | None = None
+    wants_sound: bool = False
+    owns_rows: bool = True
+    """Whether large rows may be taken apart when they are read. The steps of a pipeline share theirs."""
 
     def answer(self, is_large: bool = False, **fields: Any) -> Result:
         """The fields, after the name and the version of the model."""
@@ -126,10 +174,12 @@ async def decode_rows(
     tiles: Tiles | None = None,
     check_row: CheckRow | None = None,
     field: str = "inputs",
+    one_window: bool = True,
 ) -> list[Group]:
     """The rows of a call, which ``field`` of the request has, for a graph. Pictures that ``tiles`` cuts stay pixels.
 
-    ``check_row`` takes the place of the model's own check. Raises InvalidInput, which names the row at fault,
+    ``check_row`` takes the place of the model's own check. A long sound becomes several rows, unless ``one_window``
+    refuses it: ``service/tasks/windows.py`` joins their answers. Raises InvalidInput, which names the row at fault,
     UnsupportedMedia, BodyTooLarge.
     """
     rows, model, limits = call.rows, call.model, call.limits
@@ -138,20 +188,56 @@ async def decode_rows(
     check_count(rows, limits.max_rows, field)  # before each row is looked at
     check_row = check_row or model.row_checks.get(graph)
     over = threading.Event()
-    size_bytes = count_bytes(rows, SLOW_BYTES)
+    tokens = model.manifest.tokens
+    has_texts = tokens is not None and tokens.graph == graph
+    size_bytes = (count_bytes_of_texts if has_texts else count_bytes)(rows, SLOW_BYTES)
 
     def read() -> list[Group]:
         try:
-            return read_groups(rows, model.manifest, limits.max_pixels, graph, check_row, tiles, over.is_set, field)
+            if has_texts:
+                return read_texts(rows, model, field, over.is_set)
+            return read_groups(
+                rows,
+                model.manifest,
+                limits.max_pixels,
+                graph,
+                check_row,
+                tiles,
+                over.is_set,
+                field,
+                limits.max_samples,
+                one_window,
+            )
         finally:
-            if size_bytes > SLOW_BYTES:  # here, or the event loop would have to
+            if size_bytes > SLOW_BYTES and call.owns_rows:  # here, or the event loop would have to
                 for row in rows:
                     release_large(row)
 
     try:
-        return await run_in_thread(read, size_bytes)
+        groups = await run_in_thread(read, size_bytes)
     finally:
         over.set()  # if the request has ended, the thread stops
+    if has_texts:
+        model.count_tokens(*count_tokens(groups))
+    return groups
+
+
+async def infer_group(group: Group, graph: str = "main", field: str = "inputs") -> Arrays:
+    """The outputs of the rows of a group. Raises InvalidInput for a row whose NaN or infinity makes its outputs so."""
+    outputs = await Infer(group.inputs, graph)
+    if not all(_are_finite(array) for array in group.inputs.values()):
+        answers = [array for array in outputs.values() if len(array) == len(group.places)]
+        for row, place in enumerate(group.places):
+            given = all(_are_finite(array[row]) for array in group.inputs.values())
+            if not given and not all(_are_finite(array[row]) for array in answers):
+                raise InvalidInput(
+                    f"{field}[{place}]: expected finite numbers: the model has no answer to NaN or infinity"
+                )
+    return outputs
+
+
+def _are_finite(array: np.ndarray) -> bool:
+    return not datatype_of(array).is_float or are_finite(array)
 
 
 async def infer_rows(rows: Sequence[Arrays], graph: str) -> list[Arrays]:

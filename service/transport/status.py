@@ -43,7 +43,10 @@ def status_of(error: errors.ServiceError) -> int:
 def error_reply(error: errors.ServiceError, request_id: str) -> Reply:
     """``{"error", "request_id"}``. The text of a failure of the server is not told to callers."""
     status = status_of(error)
-    text = str(error) if status != 500 else "the model failed on this request; the log has the reason under this id"
+    text = str(error)
+    if status == 500:
+        subject = error.subject if isinstance(error, errors.ModelFailure) else errors.ModelFailure.subject
+        text = f"{subject} failed on this request; the log has the reason under this id"
     headers: list[HeaderField] = [JSON]
     if isinstance(error, errors.TryLater):
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))

@@ -42,6 +42,7 @@ TWO = {"x": torch.zeros(3, 4), "w": torch.zeros(3, 9)}
         ({"task": "classify"}, "needs labels and classes"),
         ({"classes": Classes(probabilities="p")}, "expected one of the outputs.*got 'p'"),
         ({"image": Image(input="z", channels=1, height=8, width=8)}, "image.input.*got 'z'"),
+        ({"image": Image(input="x", graph="see", channels=1)}, r"image.graph: expected one of \['main'\], got 'see'"),
         ({"finite": ("z",)}, "finite: expected an input of floats.*got 'z'"),
         ({"atol": float("nan")}, "atol: expected a number of 0 or more, got nan"),
         ({"rtol": -1.0}, "rtol: expected a number of 0 or more"),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -9,12 +10,14 @@ import onnxruntime as ort
 
 from model_store import DEFAULT_ROOT
 from model_store.manifest import Manifest
+from model_store.texts.tokenizer import open_tokenizers
 from service.codecs.model_context import ModelContext
-from service.engine.loop.request import LoopRequest, LoopResult, Sentence
+from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Signature
 from service.protocol.json import render_json
 from service.tasks.work import Call, Emit, Infer, Iterate, Limits, Result, RunInThread, Work
 from tests.support.models.manifests import describe_graph
+from tests.support.writers.rows import write_row
 
 LIMITS = Limits(max_pixels=1_000_000)
 
@@ -24,9 +27,19 @@ Arrays = dict[str, np.ndarray]
 class Driver:
     """Runs tasks on the graphs of one model, and notes what they asked for."""
 
-    def __init__(self, manifest: Manifest, graphs: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, manifest: Manifest, graphs: Mapping[str, bytes], files: Mapping[str, bytes] = MappingProxyType({})
+    ) -> None:
         self.manifest = manifest
-        self.context = ModelContext(manifest.name, "1", manifest)
+        self.tokens: list[tuple[int, int]] = []
+        """Of every request of texts: its tokens, and those of padding."""
+        self.context = ModelContext(
+            manifest.name,
+            "1",
+            manifest,
+            tokenizers=open_tokenizers(manifest, files, "m"),
+            count_tokens=lambda *counts: self.tokens.append(counts),
+        )
         self._sessions = {name: ort.InferenceSession(content, _one_thread()) for name, content in graphs.items()}
         self.inferred: list[tuple[str, int]] = []
         """(graph, rows) of every Infer."""
@@ -70,42 +83,35 @@ class Driver:
     def iterate(self, request: LoopRequest) -> LoopResult:
         """All rows step by step together; sentences, which end at different steps, one after the other."""
         if request.decoding is None:
-            kept, last, _ = self._walk(request, slice(0, request.rows))
-            return LoopResult(kept, last, [], 0.0, 0.0)
-        sentences = [self._walk(request, slice(row, row + 1))[2] for row in range(request.rows)]
-        return LoopResult({}, {}, sentences, 0.0, 0.0)
+            return self._walk(request)
 
-    def _walk(self, request: LoopRequest, rows: slice) -> tuple[Arrays, Arrays, Sentence]:
-        """What is kept of each step, what the last one gave, and what was written."""
+        def run(inputs: Mapping[str, np.ndarray]) -> Arrays:
+            return self._run("main", inputs)
+
+        return LoopResult(
+            {}, {}, [write_row(request, row, self.manifest, run) for row in range(request.rows)], 0.0, 0.0
+        )
+
+    def _walk(self, request: LoopRequest) -> LoopResult:
+        """What is kept of each step, and what the last one gave."""
         assert self.manifest.loop is not None
-        decoding, count = request.decoding, rows.stop - rows.start
-        carried = {name: array[rows] for name, array in request.begin.items()}
+        rows = slice(0, request.rows)
+        carried = dict(request.begin)
         kept: dict[str, list[np.ndarray]] = {name: [] for name in request.keep}
-        tokens, log_probability, outputs = [], 0.0, {}
-        if decoding:
-            carried[decoding.token] = np.array([decoding.begin])
+        outputs: Arrays = {}
         for step in range(request.steps):
             drawn = {name: np.asarray(of(rows, step)) for name, of in request.by_step.items()}
-            drawn = {name: value if value.ndim else np.full(count, value) for name, value in drawn.items()}
+            drawn = {name: value if value.ndim else np.full(rows.stop, value) for name, value in drawn.items()}
             outputs = self._run("main", {**carried, **drawn})
             carried |= {carry.input: outputs[carry.output] for carry in self.manifest.loop.carries if carry.output}
             for name, values in kept.items():
                 values.append(outputs[name])
             shown = {name: outputs[name] for name in (*request.keep, *request.show)}
-            if decoding:
-                scores = outputs[decoding.scores][0]
-                token = int(np.argmax(scores))
-                shown[decoding.token] = carried[decoding.token] = np.array([token])
             if request.watch is not None:
-                for at in range(count):
-                    request.watch(rows.start + at, step, {name: array[at] for name, array in shown.items()})
-            if decoding:
-                log_probability += float(scores[token])
-                if token == decoding.end:
-                    break
-                tokens.append(token)
+                for at in range(rows.stop):
+                    request.watch(at, step, {name: array[at] for name, array in shown.items()})
         last = {name: outputs[name] for name in request.last}
-        return {name: np.stack(values, 1) for name, values in kept.items()}, last, Sentence(tokens, log_probability)
+        return LoopResult({name: np.stack(values, 1) for name, values in kept.items()}, last, [], 0.0, 0.0)
 
 
 def begin(
@@ -118,10 +124,12 @@ def begin(
     limits: Limits = LIMITS,
     emit: Emit | None = None,
     context: ModelContext | None = None,
+    wants_sound: bool = False,
     **fields: Any,
 ) -> Work:
     """A request with these fields and rows, to a task, which is a module of ``service.tasks``."""
-    call = Call(task.Options.parse(fields, loose), rows, context or model.context, limits, wants_picture, emit)
+    options = task.Options.parse(fields, loose)
+    call = Call(options, rows, context or model.context, limits, wants_picture, emit, wants_sound)
     work: Work = task.work(call)
     return work
 
@@ -132,9 +140,15 @@ def ask(task: Any, model: Any, rows: Any = None, **more: Any) -> Result:
     return result
 
 
-def make(graphs: Mapping[str, bytes], *, task: str = "tensors", **facts: Any) -> Driver:
-    """A model called m of these graphs; the shapes of its tensors come from the files."""
-    return Driver(describe(graphs, task=task, **facts), graphs)
+def make(
+    graphs: Mapping[str, bytes],
+    *,
+    task: str = "tensors",
+    files: Mapping[str, bytes] = MappingProxyType({}),
+    **facts: Any,
+) -> Driver:
+    """A model called m of these graphs; the shapes of its tensors come from the files. ``files`` has its tokenizer."""
+    return Driver(describe(graphs, task=task, **facts), graphs, files)
 
 
 def describe(graphs: Mapping[str, bytes], **facts: Any) -> Manifest:

@@ -26,7 +26,7 @@ def plan_picture(draft: Draft) -> None:
     ledger, task = draft.ledger, draft.ledger.get("task")
     if task == "tensors" and ledger.get("free_sizes"):
         _free_tensor(draft)
-    if task not in (*_NEED, *_MAY) or (ledger.get("rows") == "numbers" and task in _MAY):
+    if task not in (*_NEED, *_MAY) or (ledger.get("rows") in ("sounds", "numbers") and task in _MAY):
         return
     tensor = _find_input(draft)
     if tensor is None:

@@ -2,6 +2,7 @@
 
 from export.errors import SpecError
 from export.importers.planning.draft import Draft
+from export.importers.planning.sounds import TASKS as SOUNDS
 
 _PICTURES = ("classify", "detect", "embed", "segment", "regress")
 _USED_BY = {
@@ -11,8 +12,10 @@ _USED_BY = {
     "threshold": ("classify", "detect", "embed", "segment"),
     "ignored": ("segment",),
     "picture": _PICTURES,
+    "sound": SOUNDS,
     "boxes": ("detect",),
     "vectors": ("embed",),
+    "texts": ("classify", "embed", "regress"),
 }
 """The tasks by the fact's path, or its first part."""
 _TO_FREE_SIZES = ("picture.input", "picture.layout", "picture.channels")
@@ -37,7 +40,13 @@ def refuse_other_tasks(draft: Draft) -> None:
     if "rows" in draft.said and (task, ledger.get("rows")) in (
         ("detect", "numbers"),
         ("segment", "numbers"),
+        ("detect", "sounds"),
+        ("segment", "sounds"),
         ("tensors", "pictures"),
+        ("tensors", "sounds"),
+        ("detect", "texts"),
+        ("segment", "texts"),
+        ("tensors", "texts"),
     ):
         _refuse(draft, "rows", f"the task {task} has no rows of {ledger.get('rows')}", "leave it out")
     if ledger.get("boxes.layout") is not None:
@@ -57,9 +66,12 @@ def refuse_unused(draft: Draft) -> None:
             _refuse(draft, path, f"{draft.found.kind} says it already", "leave it out")
         if path in _POINTS and detection is not None and detection.points is None:
             _refuse(draft, path, "the boxes of this model have no points", "leave it out")
+        if path.startswith("texts.") and "tokens" not in draft.fields:
+            _refuse(draft, path, f"the model's rows are {draft.ledger.get('rows') or 'no texts'}", "leave it out")
         takes_pictures = "image" in draft.fields or draft.ledger.get("task") not in _PICTURES
         if (path.startswith("picture.") or path == "free_sizes") and not takes_pictures:
-            _refuse(draft, path, "the model's rows are numbers, not pictures", "leave it out")
+            rows = draft.ledger.get("rows") or "numbers"
+            _refuse(draft, path, f"the model's rows are {rows}, not pictures", "leave it out")
 
 
 def _refuse(draft: Draft, path: str, why: str, advice: str) -> None:

@@ -1,6 +1,6 @@
 """Handwritten digits pasted into photographs, of which no digit and no photograph is in two parts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,14 @@ _CLEAR_SHARE = 0.9  # ... in this share of the pixels with ink
 _INK = 0.3  # a pixel with more ink than this belongs to a digit
 _TRIES = 20
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
+
+
+Square = tuple[int, int, int]
+"""Left, top and the side, in pixels."""
+Edges = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels."""
+FindPlace = Callable[[int, Edges, Sequence[Square], np.random.Generator], Square | None]
+"""(side, edges of the photograph, squares of the digits before, generator) -> that of the next digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +109,24 @@ def draw_scenes(source: Source, count: int, side: int, seed: int) -> list[Scene]
     return [draw_scene(source, side, int(generator.integers(MOST_DIGITS + 1)), generator) for _ in range(count)]
 
 
-def draw_scene(source: Source, side: int, most_digits: int, generator: np.random.Generator) -> Scene:
+def draw_scene(
+    source: Source,
+    side: int,
+    most_digits: int,
+    generator: np.random.Generator,
+    heights: tuple[float, float] = (LEAST_HEIGHT, LARGEST_HEIGHT),
+    find_place: FindPlace | None = None,
+) -> Scene:
     """A square scene with as many digits as find room beside each other, at most ``most_digits``."""
+    find_place = find_place or _find_place
     image, inside = _draw_photo(source, side, generator)
     inked = np.zeros((side, side), bool)
-    taken: list[tuple[int, int, int]] = []
+    taken: list[Square] = []
     boxes: list[np.ndarray] = []
     labels: list[int] = []
     for _ in range(most_digits):
-        height = np.exp(generator.uniform(np.log(LEAST_HEIGHT), np.log(LARGEST_HEIGHT)))
-        place = _find_place(int(np.ceil(height * _ROOM)), inside, taken, generator)
+        height = np.exp(generator.uniform(*np.log(heights)))
+        place = find_place(int(np.ceil(height * _ROOM)), inside, taken, generator)
         if place is None:
             continue
         row = generator.integers(len(source.digits.labels))
@@ -190,26 +206,26 @@ def _draw_ink(digit: np.ndarray, height: float, side: int, generator: np.random.
     return np.clip(ink, 0, 1)
 
 
-def _find_place(
-    size: int,
-    inside: tuple[int, int, int, int],
-    taken: Sequence[tuple[int, int, int]],
-    generator: np.random.Generator,
-) -> tuple[int, int, int] | None:
-    """Left, top and size of a free square, or None if none was found."""
+def _find_place(size: int, inside: Edges, taken: Sequence[Square], generator: np.random.Generator) -> Square | None:
+    """A free square, or None if none was found."""
     left, top, right, bottom = inside
     if size > min(right - left, bottom - top):
         return None
     x = generator.integers(left, right - size + 1, _TRIES)
     y = generator.integers(top, bottom - size + 1, _TRIES)
-    free = np.ones(_TRIES, bool)
+    return choose_free(x, y, size, taken)
+
+
+def choose_free(x: np.ndarray, y: np.ndarray, size: int, taken: Sequence[Square]) -> Square | None:
+    """The first of the squares with these corners that overlaps none that is taken."""
+    free = np.ones(len(x), bool)
     for other_x, other_y, side in taken:
         free &= (x >= other_x + side) | (x + size <= other_x) | (y >= other_y + side) | (y + size <= other_y)
     first = int(free.argmax())
     return (int(x[first]), int(y[first]), size) if free[first] else None
 
 
-def _paste(image: np.ndarray, ink: np.ndarray, place: tuple[int, int, int], generator: np.random.Generator) -> bool:
+def _paste(image: np.ndarray, ink: np.ndarray, place: Square, generator: np.random.Generator) -> bool:
     """Blend ink of one random colour into ``image``. False where no colour was found that stands out there."""
     x, y, size = place
     under = image[y : y + size, x : x + size]

@@ -14,15 +14,17 @@ from starlette.responses import JSONResponse, Response
 
 from service.api.admin.admin import Administration
 from service.api.info.configuration import configure
-from service.api.info.metadata import describe_model, describe_server, describe_tensor, release
+from service.api.info.metadata import describe_model, describe_pipeline, describe_server, describe_tensor, release
 from service.api.info.statistics import tell_statistics
 from service.api.live.messages import describe_stream
 from service.api.openapi.document import make_document
 from service.api.routes import Methods, Routes, make_routes
-from service.errors import NotReady, ServiceError, UnknownRoute, WrongMethod
+from service.api.steps import find_steps
+from service.errors import NotReady, ServiceError, UnknownModel, UnknownRoute, WrongMethod
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
-from service.models.entry import Model, ModelEntry, State
+from service.models.entry import ModelEntry, Served, State
+from service.models.pipeline import Pipeline
 from service.models.registry import Registry
 from service.protocol.json import render_json
 from service.transport.status import error_reply
@@ -51,18 +53,20 @@ class Information:
             "/v2/models": _answer(lambda: {"models": list(registry.entries)}),
             "/v2/models/stats": _answer(lambda: tell_statistics(self._metrics, registry.models())),
             **self._of_model("", self._describe),
-            **self._of_model("/ready", lambda model, one: {"name": model.name, "ready": True}),
-            **self._of_model("/config", lambda model, one: configure(model, registry.settings, self._lanes)),
+            **self._of_model("/ready", self._tell_ready),
+            **self._of_model("/config", self._configure),
             **self._of_model("/stats", self._count),
-            **self._of_model("/stream", lambda model, one: describe_stream(model)),
+            **self._of_model("/stream", self._describe_stream),
             **self._administration.routes(),
             "/": _answer(lambda: {"status": "alive"}),  # KServe's first protocol; browsers get a page here
             "/v1/models": _answer(lambda: {"models": list(registry.entries)}),
-            "/v1/models/{model}": self._answer_of_model(lambda model, one: {"name": model.name, "ready": True}),
+            "/v1/models/{model}": self._answer_of_model(self._tell_ready),
             "/v1/timeseries/models": _answer(
                 lambda: sorted({model.name for model in registry.models() if model.manifest.forecast})
             ),
-            "/models": _answer(lambda: {"models": [_card(name, entry) for name, entry in registry.entries.items()]}),
+            "/models": _answer(
+                lambda: {"models": [_card(registry, name, entry) for name, entry in registry.entries.items()]}
+            ),
             "/metrics": {"GET": self._expose},
             "/docs.json": {"GET": _show_document},
         }
@@ -73,12 +77,12 @@ class Information:
         application.router.redirect_slashes = False  # the ASGI path has removed slashes at the end
         return application
 
-    def _of_model(self, what: str, describe: Callable[[Model, bool], Any]) -> Routes:
+    def _of_model(self, what: str, describe: Callable[[Served, bool], Any]) -> Routes:
         """The routes of a model, and of one of its versions."""
         methods = self._answer_of_model(describe)
         return {f"/v2/models/{model}{what}": methods for model in ("{model}", "{model}/versions/{version}")}
 
-    def _answer_of_model(self, describe: Callable[[Model, bool], Any]) -> Methods:
+    def _answer_of_model(self, describe: Callable[[Served, bool], Any]) -> Methods:
         """``describe`` gets a model, loaded if need be, and whether the path names a version."""
 
         async def answer(request: Request) -> Response:
@@ -94,12 +98,31 @@ class Information:
             raise NotReady("no model serves: /models tells why" if self._registry.loaded else "models are being loaded")
         return {"live": True, "ready": True}
 
-    def _describe(self, model: Model, one: bool) -> dict[str, Any]:
+    def _tell_ready(self, model: Served, one: bool) -> dict[str, Any]:
+        """A pipeline is ready when the models of its steps are. Raises UnknownModel, NotReady."""
+        if isinstance(model, Pipeline):
+            find_steps(self._registry, model)
+        return {"name": model.name, "ready": True}
+
+    def _configure(self, model: Served, one: bool) -> dict[str, Any]:
+        if isinstance(model, Pipeline):
+            raise UnknownModel(f"model {model.name!r} is a pipeline, which has no configuration: /models has its card")
+        return configure(model, self._registry.settings, self._lanes)
+
+    def _describe_stream(self, model: Served, one: bool) -> dict[str, Any]:
+        if isinstance(model, Pipeline):
+            raise UnknownModel(f"model {model.name!r} is a pipeline, which has no streams: use /pipeline")
+        return describe_stream(model)
+
+    def _describe(self, model: Served, one: bool) -> dict[str, Any]:
         return describe_model(model, self._registry.model_entry(model.name), one)
 
-    def _count(self, found: Model, one: bool) -> dict[str, Any]:
-        """Statistics of one version, or of all versions of a model that serve."""
-        models = [found] if one else [m for m in self._registry.models() if m.name == found.name]
+    def _count(self, found: Served, one: bool) -> dict[str, Any]:
+        """Statistics of one version, or of all versions of a model that serve; of the models of a pipeline's steps."""
+        if isinstance(found, Pipeline):
+            models = [*find_steps(self._registry, found).values()]
+        else:
+            models = [found] if one else [m for m in self._registry.models() if m.name == found.name]
         return tell_statistics(self._metrics, models)
 
     async def _expose(self, request: Request) -> Response:
@@ -141,7 +164,7 @@ async def _refuse_route(request: Request, error: Exception) -> Response:
     return await _refuse(request, WrongMethod(f"{path}: expected {expected}, got {request.method}", allowed))
 
 
-def _card(name: str, model_entry: ModelEntry) -> dict[str, Any]:
+def _card(registry: Registry, name: str, model_entry: ModelEntry) -> dict[str, Any]:
     serving = model_entry.serving
     card: dict[str, Any] = {
         "name": name,
@@ -155,6 +178,8 @@ def _card(name: str, model_entry: ModelEntry) -> dict[str, Any]:
         card["reason"] = reason
     if serving is None:
         return card
+    if isinstance(serving, Pipeline):
+        return card | _card_of_pipeline(registry, serving)
     manifest, loaded, signature = serving.manifest, serving.loaded, serving.signature
     return card | {
         "task": manifest.task,
@@ -178,6 +203,23 @@ def _card(name: str, model_entry: ModelEntry) -> dict[str, Any]:
             "threads_alone": loaded.all_cores.threads if loaded.all_cores else None,
         },
     }
+
+
+def _card_of_pipeline(registry: Registry, pipeline: Pipeline) -> dict[str, Any]:
+    """Whether it is ready, and what it does."""
+    manifest = pipeline.manifest
+    facts: dict[str, Any] = {
+        "task": manifest.task,
+        "description": manifest.description,
+        "quality": manifest.quality.model_dump() if manifest.quality else None,
+        "licence": manifest.licence,
+        "pipeline": describe_pipeline(pipeline),
+    }
+    try:
+        find_steps(registry, pipeline)
+    except ServiceError as error:
+        facts |= {"ready": False, "reason": str(error)}
+    return facts
 
 
 def _versions(model_entry: ModelEntry) -> list[dict[str, Any]]:

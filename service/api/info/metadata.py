@@ -4,11 +4,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from model_store.graph import Tensor
-from service.models.entry import Model, ModelEntry
+from model_store.pipelines.drawing import draw_mermaid
+from service.models.entry import ModelEntry, Served
+from service.models.pipeline import Pipeline
 from service.settings import Settings
 
 NAME = "sluice"
 PLATFORM = "onnxruntime_onnx"
+PIPELINE = "sluice_pipeline"
 _EXTENSIONS = (
     *("binary_tensor_data", "classification", "parameters", "schedule_policy"),
     *("model_configuration", "statistics", "trace", "logging"),
@@ -31,12 +34,16 @@ def describe_server(settings: Settings) -> dict[str, Any]:
     return {"name": NAME, "version": release(), "extensions": extensions}
 
 
-def describe_model(model: Model, model_entry: ModelEntry, one: bool) -> dict[str, Any]:
+def describe_model(model: Served, model_entry: ModelEntry, one: bool) -> dict[str, Any]:
     """Metadata of a model, with all its versions in service, or with the ``one`` that was asked for."""
     in_service = [str(number) for number, entry in sorted(model_entry.entries.items()) if entry.model]
+    versions = [model.version] if one else in_service
+    if isinstance(model, Pipeline):
+        facts = {"name": model.name, "versions": versions, "platform": PIPELINE}
+        return {**facts, "inputs": [], "outputs": [], "pipeline": describe_pipeline(model)}
     return {
         "name": model.name,
-        "versions": [model.version] if one else in_service,
+        "versions": versions,
         "platform": PLATFORM,
         "inputs": [describe_tensor(t) for t in model.signature.public_inputs.values()],
         "outputs": [describe_tensor(t) for t in model.signature.public_outputs.values()],
@@ -44,6 +51,14 @@ def describe_model(model: Model, model_entry: ModelEntry, one: bool) -> dict[str
         "rows_reason": model.loaded.rows.reason,
         "bits": model.loaded.bits,
     }
+
+
+def describe_pipeline(pipeline: Pipeline) -> dict[str, Any]:
+    """Its steps and outputs, what its golden requests have shown, and a drawing for Mermaid."""
+    facts = pipeline.steps.facts
+    steps = {name: step.model_dump(exclude_defaults=True) for name, step in facts.steps.items()}
+    drawing = draw_mermaid(facts)
+    return {"steps": steps, "outputs": dict(facts.outputs), "golden": pipeline.checked, "mermaid": drawing}
 
 
 def describe_tensor(tensor: Tensor) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from service.errors import (
     UnsupportedMedia,
 )
 from service.metrics.meters import Metrics
-from service.models.entry import Model
+from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.protocol.infer_response import render_infer
 from service.protocol.json import render_json
@@ -102,7 +102,7 @@ class LiveStreams(Streams):
             check_model(self._registry.find(endpoint.model, endpoint.version), options, query)
         return functools.partial(self._converse, endpoint, options, query)
 
-    async def release(self, model: Model) -> None:
+    async def release(self, model: Served) -> None:
         """End the streams of a version, and return when they have ended."""
         while streams := [channel for channel, used in self._open.items() if used is model]:
             for channel in streams:
@@ -113,7 +113,8 @@ class LiveStreams(Streams):
         self._open[channel] = None
         opened: Model | None = None
         try:
-            model = await self._registry.find_when_loaded(endpoint.model, endpoint.version)
+            await self._registry.find_when_loaded(endpoint.model, endpoint.version)
+            model = self._registry.find(endpoint.model, endpoint.version)
             check_model(model, options, query)
             self._open[channel] = opened = model
             self._metrics.numbers("sluice_requests", (STREAM, model.name, str(_OPENED))).add(1.0)

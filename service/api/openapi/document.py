@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from model_store.pictures.formats import MEDIA_TYPES, NAMES
+from model_store.sounds.formats import MEDIA_TYPES as SOUND_TYPES
+from model_store.sounds.formats import NAMES as SOUND_NAMES
+from model_store.sounds.writing import MEDIA_TYPE as WAV
 from service.api.openapi import task_types as types
 from service.api.openapi.examples import EXAMPLES
 from service.api.openapi.operations import (
@@ -20,19 +23,29 @@ from service.api.openapi.operations import (
     list_operations,
     ref,
 )
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
 from service.protocol.multipart import MEDIA_TYPE as FORM
-from service.tasks import classify, detect, embed, generate, regress, segment
+from service.tasks import classify, detect, embed, regress, segment
+from service.tasks.generation import generate
+from service.tasks.pipelines import pipeline
 from service.tasks.reconstruction import reconstruct
+from service.tasks.request import TEXT
 from service.tasks.sequences import sequence
 
 _NOT_OF_TASKS = (403, 426, 501)
 _ONCE = "An option goes into the body or into the query string, not into both."
-_BY_CONTENT = f" A body that begins as {NAMES} files do is a picture, whatever its content type."
+_BY_CONTENT = (
+    f" A body that begins as {NAMES} files do is a picture, one that begins as {SOUND_NAMES} files do is a sound, "
+    "whatever its content type."
+)
+_FILES = (*MEDIA_TYPES, *SOUND_TYPES)
 
 
 class Route(NamedTuple):
-    """A task route. ``events`` come in a stream before the last one; ``picture`` is the answer as image/png."""
+    """A task route. ``events`` come in a stream before the last one.
+
+    ``picture`` is the answer as image/png, ``sound`` that as audio/wav.
+    """
 
     task: Any
     summary: str
@@ -40,6 +53,7 @@ class Route(NamedTuple):
     answer: Any
     events: Any = None
     picture: str | None = None
+    sound: str | None = None
 
     @property
     def name(self) -> str:
@@ -65,7 +79,21 @@ ROUTES = (
         types.SequenceAnswer,
         events=types.ForecastEvent | types.TextEvent,
     ),
-    Route(reconstruct, "Rows to similar rows", types.Row, types.ReconstructAnswer, picture="the outputs in a grid"),
+    Route(
+        reconstruct,
+        "Rows to similar rows",
+        types.Row,
+        types.ReconstructAnswer,
+        picture="the outputs in a grid",
+        sound="the output",
+    ),
+    Route(
+        pipeline,
+        "Rows through several models",
+        types.Row | str | dict[str, Any],
+        types.PipelineAnswer,
+        events=types.PipelineEvent,
+    ),
     Route(generate, "New rows from noise", None, types.GenerateAnswer, types.GenerateEvent, "the rows in a grid"),
 )
 
@@ -141,10 +169,15 @@ def _bodies(route: Route, fields: Mapping[str, Any]) -> dict[str, Any]:
     request = {"schema": ref(f"schemas/{route.name}Request"), "examples": describe_examples(EXAMPLES[route.task.NAME])}
     bodies: dict[str, Any] = {JSON: request}
     if route.rows is types.Row:
-        bodies |= {kind: {"schema": binary("one row")} for kind in MEDIA_TYPES}
-        files = {"type": "array", "items": binary("one row"), "description": f"{NAMES} files, under any names"}
+        bodies |= {kind: {"schema": binary("one row")} for kind in _FILES}
+        bodies[TEXT] = {"schema": {"type": "string", "description": "one row, unless it is a JSON object"}}
+        files = {
+            "type": "array",
+            "items": binary("one row"),
+            "description": f"{NAMES} files, or {SOUND_NAMES} files, under any names",
+        }
         form = {"type": "object", "properties": {"files": files, **fields}}
-        bodies[FORM] = {"schema": form, "encoding": {"files": {"contentType": ", ".join(MEDIA_TYPES)}}}
+        bodies[FORM] = {"schema": form, "encoding": {"files": {"contentType": ", ".join(_FILES)}}}
     return bodies
 
 
@@ -158,9 +191,13 @@ def _answers(route: Route) -> dict[str, Any]:
     }
     if route.picture is not None:
         content[PNG] = {"schema": binary(route.picture)}
+    if route.sound is not None:
+        content[WAV] = {"schema": binary(route.sound)}
+    forms = ["a picture with `Accept: image/png`"] if route.picture else []
+    forms += ["a sound with `Accept: audio/wav`"] if route.sound else []
     timing = {"description": "milliseconds: queue, batch, compute, total", "schema": {"type": "string"}}
     return {
-        "description": "The answer" if route.picture is None else "The answer; a picture with `Accept: image/png`",
+        "description": "; ".join(["The answer", *forms]),
         "content": content,
         "headers": {"X-Request-Id": REQUEST_ID, "Server-Timing": timing},
     }

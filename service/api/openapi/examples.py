@@ -109,6 +109,7 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
             {"model": "digits-vae", "inputs": [_ZERO_PNG], "error_map": True, **_PICTURES},
         ),
     },
+    "pipeline": {},
     "generate": {
         "labels": ("Three digits", {"model": "digits-gan", "labels": ["3", "1", "4"], "seed": 1}),
         "diffusion": (
@@ -180,6 +181,7 @@ PROTOCOL: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     },
     "/v1/models/{model}:predict": {"digit": ("All outputs for a digit", {"instances": [_ZERO]})},
     "/v1/models/{model}:explain": {"digit": ("Why the label was chosen", {"instances": [_ZERO]})},
+    "/v1/embeddings": {},  # no reference model makes vectors of texts
     "/v1/timeseries/forecast": {
         "intervals": (
             _OF_INTERVALS,

@@ -23,14 +23,44 @@ class EncodedPicture(Exact):
     image: Annotated[str, Field(description="the file, in base64")]
 
 
+class EncodedSound(Exact):
+    """A WAV, FLAC, OGG or MP3 file in JSON."""
+
+    sound: Annotated[str, Field(description="the file, in base64")]
+
+
 Row = Annotated[
-    Numbers | EncodedPicture | dict[str, Numbers | EncodedPicture | str | None] | list[float | str | None],
+    Numbers
+    | EncodedPicture
+    | EncodedSound
+    | str
+    | dict[str, Numbers | EncodedPicture | EncodedSound | str | None]
+    | list[float | str | None],
     Field(
-        description="nested numbers of the model's row shape, or a picture; an object by name for several inputs or "
-        "for the columns of a table"
+        description="nested numbers of the model's row shape, a picture, or a sound; an object by name for several "
+        'inputs or for the columns of a table; a text, or a pair of texts as an array or as {"text", "text_pair"}'
     ),
 ]
-Shown = Annotated[Numbers | EncodedPicture, Field(description="nested numbers, or a PNG if asked for")]
+Shown = Annotated[
+    Numbers | EncodedPicture | EncodedSound, Field(description="nested numbers, or a PNG or WAV if asked for")
+]
+
+
+class SoundPart(Exact):
+    """A window of a sound, in seconds from its beginning."""
+
+    begin_s: Annotated[float, Field(ge=0)]
+    end_s: float
+
+
+class LabelledPart(SoundPart):
+    label: str
+    index: int
+    probability: Annotated[float, Field(ge=0, le=1)]
+
+
+class EmbeddedPart(SoundPart):
+    embedding: list[float] | str
 
 
 @with_config(ConfigDict(extra="allow"))
@@ -71,6 +101,23 @@ class Classification(Score):
     labels: NotRequired[Annotated[list[Score], Field(description="all that count, if a row may have several")]]
     score: NotRequired[Annotated[float, Field(description="a number beside the label, if the model has one")]]
     explanation: NotRequired[Explanation]
+    windows: NotRequired[Annotated[list[LabelledPart], Field(description="of a sound, if asked for")]]
+
+
+class Part(Exact):
+    """A part of a text that has a label."""
+
+    label: str
+    text: str
+    start: Annotated[int, Field(description="its first character, counted in Unicode characters from 0")]
+    end: Annotated[int, Field(description="the character after its last one")]
+    probability: Annotated[float, Field(description="the mean of its tokens", ge=0, le=1)]
+
+
+class TaggedText(Exact):
+    """The parts of a text that have a label, from its begin to its end."""
+
+    spans: list[Part]
 
 
 class Number(Exact):
@@ -148,6 +195,7 @@ class Comparison(Exact):
 class EmbedPrediction(Exact):
     embedding: Annotated[list[float] | str, Field(description="the vector, as numbers or in base64")]
     comparisons: NotRequired[Annotated[list[Comparison], Field(description="one for each element of `compare`")]]
+    windows: NotRequired[Annotated[list[EmbeddedPart], Field(description="of a sound, if asked for")]]
 
 
 class ForecastPrediction(Exact):
@@ -174,6 +222,8 @@ class TextPrediction(Exact):
         Field(description="of a text that was written, that of all its tokens; that was read, the mean", ge=0, le=1),
     ]
     pieces: NotRequired[Annotated[list[Piece], Field(description="the symbols that were read, if asked for")]]
+    log_probability: NotRequired[Annotated[float, Field(description="natural; of a long text it says more", le=0)]]
+    tokens: NotRequired[Annotated[int, Field(description="how many tokens the text has", ge=0)]]
     complete: NotRequired[Annotated[bool, Field(description="false: the text had not ended at the last step")]]
 
 
@@ -193,14 +243,29 @@ class GenerateAnswer(Answer):
     outputs: list[Shown]
 
 
+class StepTimes(Exact):
+    """What a step of a pipeline took for a request. Steps may run side by side."""
+
+    rows: int
+    queue_s: float
+    compute_s: float
+    total_s: float
+
+
+class PipelineAnswer(Answer):
+    predictions: Annotated[list[dict[str, Any]], Field(description="the outputs of the pipeline, by name")]
+    timings: NotRequired[Annotated[dict[str, StepTimes], Field(description="by step")]]
+
+
 _VERSION = {"model": str, "version": str}
-ClassifyAnswer = exact("ClassifyAnswer", **_VERSION, predictions=list[Classification])
+ClassifyAnswer = exact("ClassifyAnswer", **_VERSION, predictions=list[Classification | TaggedText])
 DetectAnswer = exact("DetectAnswer", **_VERSION, predictions=list[DetectPrediction])
 SegmentAnswer = exact("SegmentAnswer", **_VERSION, predictions=list[SegmentPrediction])
 EmbedAnswer = exact("EmbedAnswer", **_VERSION, predictions=list[EmbedPrediction])
 SequenceAnswer = exact("SequenceAnswer", **_VERSION, predictions=list[ForecastPrediction | TextPrediction])
 ReconstructAnswer = exact("ReconstructAnswer", **_VERSION, predictions=list[ReconstructPrediction])
 
+PipelineEvent = exact("PipelineEvent", "A step that has ended, and how many rows it had.", step=str, rows=int)
 _EVENT = {"row": int, "step": int}
 ForecastEvent = exact("ForecastEvent", **_EVENT, value=float)
 TextEvent = exact("TextEvent", "`text` is the whole text up to this step.", **_EVENT, text=str)

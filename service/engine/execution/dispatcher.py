@@ -33,9 +33,10 @@ class Dispatcher(LaneUser):
     """Requests of one model version in, answers out.
 
     pad           gives the rows that a batch runs with, padding included
-    all_cores     runs long batches that have all lanes to themselves
+    all_cores     runs batches that have all lanes to themselves
     row_elements  the size of rows that ``cost`` is for, where rows may have any size
     memory        bounds what a run takes, where rows may have any size
+    most_elements bounds the elements of a batch, where rows may have any size. None: only the rows are bounded
     least_s       once its run has begun, a request does not expire sooner than this after it arrived
     """
 
@@ -53,6 +54,7 @@ class Dispatcher(LaneUser):
         may_inline: bool = True,
         row_elements: int | None = None,
         memory: RunMemory | None = None,
+        most_elements: int | None = None,
         least_s: float = 0.0,
     ) -> None:
         super().__init__(device, cost, observer, may_inline)
@@ -64,8 +66,11 @@ class Dispatcher(LaneUser):
         self._sized = SizedCosts(row_elements)
         self._pad = pad
         self._least_s = least_s
-        self.batch_rows = queue.max_rows = pad(self.cost.efficient(queue.max_rows))
-        """The most rows of a batch. Chosen once: the cost of larger batches is not learned again."""
+        self.batch_rows = pad(self.cost.efficient(queue.max_rows))
+        """The most rows of a batch, of the usual size. Chosen once: the cost of larger batches is not learned again."""
+        self.most_elements = most_elements if signature.is_dynamic else None
+        if self.most_elements is None:
+            queue.max_rows = self.batch_rows
 
     def submit(self, rows: Rows, done: Done, *, timeout_s: float = math.inf, priority: int = 1) -> Callable[[], None]:
         """Queue checked rows. Returns a function that cancels the request.
@@ -203,6 +208,8 @@ class Dispatcher(LaneUser):
             self.expire(ends_at)
             return self.take(now, idle_lanes)
         limit = self.batch_rows
+        if self.most_elements is not None:
+            limit = min(self.queue.max_rows, max(1, self.most_elements // max(1, elements)))
         if self.memory is not None:
             limit = min(limit, self.memory.most_rows(elements))
         limit = cost.largest(limit, (due - now) / policy.RUN_MARGIN)
@@ -214,7 +221,7 @@ class Dispatcher(LaneUser):
         self._tries = False
         run = self._plan(batch, now)
         has_room = not self.queue.waiting_rows and idle_lanes >= self._device.lanes
-        if self.all_cores is not None and has_room and run.estimate_s > self._device.inline_s:
+        if self.all_cores is not None and has_room:
             run.all_cores = self.all_cores
             if cost is self.cost:
                 run.estimate_s = run.all_cores.cost.predict(batch.count)

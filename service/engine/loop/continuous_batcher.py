@@ -25,7 +25,7 @@ from service.engine.batching.policy import RUN_MARGIN
 from service.engine.execution.device import Device, LaneUser
 from service.engine.execution.observer import Observer
 from service.engine.execution.runner import StepRunner
-from service.engine.loop.decoding import Beams, Greedy
+from service.engine.loop.decoding import begin_row
 from service.engine.loop.request import LoopRequest
 from service.engine.loop.sequence import Done, LoopSequence, SteadyRun, advance
 from service.engine.loop.slots import RunningBatch, SlotTable, Span
@@ -41,7 +41,8 @@ class ContinuousBatcher(LaneUser):
     """Requests to the loop of one model version in, results out.
 
     ``carries`` says which inputs take which outputs. ``pad`` and ``may_inline`` are as for a dispatcher. ``memory``
-    bounds a step, by the size that rows begin with.
+    bounds a step, by the size that rows begin with. ``prefix`` is the input that takes all tokens so far, if there is
+    one: rows of one length share a step.
     """
 
     def __init__(
@@ -58,12 +59,16 @@ class ContinuousBatcher(LaneUser):
         observer: Observer | None = None,
         may_inline: bool = True,
         memory: RunMemory | None = None,
+        prefix: str | None = None,
     ) -> None:
         super().__init__(device, cost, observer, may_inline)
         self.table = table
         self._graph = StepGraph(runner, signature, carries, pad)
         self._carried = [c.input for c in carries]
         changing = [signature.inputs[c.input] for c in carries if c.output is not None]
+        if prefix is not None:
+            changing.append(signature.inputs[prefix])
+            self._carried.append(prefix)
         self._may_grow = any(isinstance(size, str) for tensor in changing for size in tensor.row_shape)
         self._max_rows = min(max_rows, table.max_slots)
         self._memory = memory
@@ -89,9 +94,10 @@ class ContinuousBatcher(LaneUser):
         most_elements = elements if self.is_idle else max(elements, self._most_elements)
         now = self._device.clock()
         sequence = LoopSequence(key, request.rows, now, now + timeout_s, priority, width, request=request, done=done)
-        if request.decoding is not None:
-            end = request.decoding.end
-            sequence.sentences = [Beams(width, end) if width > 1 else Greedy(end) for _ in range(request.rows)]
+        decoding = request.decoding
+        sequence.is_special = decoding is None or not decoding.is_plain
+        if decoding is not None:
+            sequence.sentences = [begin_row(decoding, row) for row in range(request.rows)]
         try:
             self.table.offer(sequence, lambda: self.expected_s(0, 1))
         except QueueFull:
@@ -207,7 +213,6 @@ class ContinuousBatcher(LaneUser):
         if steady is None or not run.outputs:
             self.table.rest(batch, ())
         else:
-            self._graph.feed_back(run)
             if self._may_grow:  # rows with fewer steps no longer fit
                 batch.key = self._key_of(steady.arrays)
             steady.note(run.outputs, compute_s)
@@ -226,7 +231,7 @@ class ContinuousBatcher(LaneUser):
             sequence = span.sequence
             if not sequence.gone:
                 steady.flush(span)
-                going += advance(span, run.outputs)
+                going += advance(span, run.outputs, run.choice)
                 if sequence.rows_done == sequence.rows:
                     sequence.gone = True
                     run.finished.append(sequence)
@@ -278,8 +283,7 @@ class ContinuousBatcher(LaneUser):
 
     def _check(self, request: LoopRequest) -> tuple[tuple[int, ...], ...]:
         """The key of requests that may share their first step. Raises ModelFailure if it does not fit the graph."""
-        token = {request.decoding.token} if request.decoding else set()
-        given = {*request.begin, *request.by_step, *token}
+        given = {*request.begin, *request.changing}
         if given != self._graph.signature.inputs.keys():
             raise ModelFailure(
                 f"a loop request has {sorted(given)}, a step takes {sorted(self._graph.signature.inputs)}"

@@ -1,30 +1,34 @@
-"""The next symbol of a sentence: the likeliest, or beam search. Plain values, no engine.
+"""What a row has written in a loop: greedily, with draws, or by beam search. Plain values, no engine.
 
 Beam search (Graves, Sequence Transduction with Recurrent Neural Networks, 2012) without length normalisation: what is
 compared is the joint probability of whole sentences, so a row can end as soon as no hypothesis can overtake the best
 finished one.
 """
 
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.engine.loop.request import Sentence
+from service.engine.loop.request import Decoding, Follow, Sentence
+
+logger = logging.getLogger("sluice.engine")
 
 
 @dataclass(slots=True)
 class Greedy:
-    """One row: its symbols so far and the logarithm of their probability."""
+    """One row in one slot: its tokens so far and the logarithm of their probability."""
 
-    end: int
+    ends: Collection[int]
     tokens: list[int] = field(default_factory=list)
     log_probability: float = 0.0
     has_ended: bool = False
 
     def take(self, token: int, log_probability: float) -> None:
-        """Add a symbol; then ``has_ended`` says whether it was the end."""
+        """Add a token; then ``has_ended`` says whether the row has ended."""
         self.log_probability += log_probability
-        self.has_ended = token == self.end
+        self.has_ended = token in self.ends
         if not self.has_ended:
             self.tokens.append(token)
 
@@ -32,12 +36,47 @@ class Greedy:
         return Sentence(self.tokens, self.log_probability, self.has_ended)
 
 
+@dataclass(slots=True)
+class Followed(Greedy):
+    """The same of a row whose first ``forced`` tokens are given, that has a limit, or that somebody follows."""
+
+    row: int = 0
+    forced: int = 0
+    max_tokens: int = 0
+    follow: Follow | None = None
+    is_cut: bool = False
+    """Whether the limit came before the end."""
+
+    def take(self, token: int, log_probability: float) -> None:
+        if self.forced:
+            self.forced -= 1
+            return
+        # A class with slots is made anew by its decorator, so ``super()`` would not find it.
+        Greedy.take(self, token, log_probability)
+        if self.has_ended:
+            return
+        self.has_ended = self.follow is not None and self._tell(self.follow)
+        if not self.has_ended and len(self.tokens) >= self.max_tokens:
+            self.has_ended = self.is_cut = True
+
+    def _tell(self, follow: Follow) -> bool:
+        try:
+            return follow(self.row, self.tokens)
+        except Exception:  # the other requests of the batch must go on
+            logger.exception("the follower of a loop request failed")
+            return False
+
+    def best(self) -> Sentence:
+        return Sentence(self.tokens, self.log_probability, self.has_ended and not self.is_cut)
+
+
 class Beams:
     """One row: ``width`` hypotheses, the likeliest first, each in a slot of its own."""
 
-    def __init__(self, width: int, end: int) -> None:
+    def __init__(self, width: int, ends: Collection[int], max_tokens: int) -> None:
         self.width = width
-        self.end = end
+        self.ends = sorted(ends)
+        self.max_tokens = max_tokens
         self._tokens: list[list[int]] = [[] for _ in range(width)]
         # They begin equal, so only the first counts.
         self._log_probability = np.full(width, -np.inf)
@@ -46,23 +85,27 @@ class Beams:
         self.has_ended = False
 
     def take(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Go on by ``scores`` [width, symbols]. Returns, for each slot, which slot it continues and with which symbol;
-        then ``has_ended`` says whether no hypothesis can become better than the best sentence that has ended.
+        """Go on by ``scores`` [width, symbols], logarithms of probabilities.
+
+        Returns, for each slot, which slot it continues and with which token; then ``has_ended`` says whether no
+        hypothesis can become better than the best sentence that has ended, or the limit is reached.
         """
         symbols = scores.shape[1]
         joint = self._log_probability[:, None] + scores.astype(np.float64)
-        for slot in np.flatnonzero(np.isfinite(joint[:, self.end])):
-            ended = Sentence(self._tokens[slot], float(joint[slot, self.end]))
-            if self._finished is None or ended.log_probability > self._finished.log_probability:
-                self._finished = ended
-        joint[:, self.end] = -np.inf
+        for end in self.ends:
+            for slot in np.flatnonzero(np.isfinite(joint[:, end])):
+                ended = Sentence(self._tokens[slot], float(joint[slot, end]))
+                if self._finished is None or ended.log_probability > self._finished.log_probability:
+                    self._finished = ended
+        joint[:, self.ends] = -np.inf
         # A stable sort, so that equal ones come in the same order every time.
         best = np.argsort(-joint.reshape(-1), kind="stable")[: self.width]
         parents, tokens = np.divmod(best, symbols)
         self._log_probability = joint.reshape(-1)[best]
         self._tokens = [[*self._tokens[p], int(t)] for p, t in zip(parents.tolist(), tokens.tolist(), strict=True)]
+        self.has_ended = len(self._tokens[0]) >= self.max_tokens
         if self._finished is not None:
-            self.has_ended = self._finished.log_probability >= self._log_probability[0]
+            self.has_ended |= bool(self._finished.log_probability >= self._log_probability[0])
         return parents, tokens
 
     def best(self) -> Sentence:
@@ -70,3 +113,16 @@ class Beams:
         if self._finished is not None:
             return self._finished
         return Sentence(self._tokens[0], float(self._log_probability[0]), has_ended=False)
+
+
+Written = Greedy | Beams
+
+
+def begin_row(decoding: Decoding, row: int) -> Written:
+    """What a row has written before its first step."""
+    if decoding.width > 1:
+        return Beams(decoding.width, decoding.ends, decoding.max_tokens)
+    if not decoding.forced and decoding.follow is None:
+        return Greedy(decoding.ends)  # its limit is that of the steps
+    forced = len(decoding.forced[row]) if decoding.forced else 0
+    return Followed(decoding.ends, row=row, forced=forced, max_tokens=decoding.max_tokens, follow=decoding.follow)

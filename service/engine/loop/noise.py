@@ -14,6 +14,12 @@ LARGEST_SEED = 2**63 - 1
 _TO_UNIT = 2.0**-53
 
 
+def draw_uniform(seed: int, step: int) -> float:
+    """A number from 0 to 1, without 1. ``seed`` from 0 to LARGEST_SEED, ``step`` from 0."""
+    raw = np.random.Philox(counter=[0, step, 0, 0], key=[seed, 0]).random_raw()
+    return float((int(raw) >> 11) * _TO_UNIT)
+
+
 def draw_normal(seed: int, row: int, step: int, shape: Sequence[int]) -> np.ndarray:
     """Standard normal float32 numbers of ``shape``; ``seed`` from 0 to LARGEST_SEED, ``row`` and ``step`` from 0.
 

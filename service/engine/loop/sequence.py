@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from service.engine.loop.decoding import Beams, Greedy
+from service.engine.loop.decoding import Greedy, Written
 from service.engine.loop.request import LoopRequest, LoopResult, Watch
 from service.engine.loop.slots import RunningBatch, SlotSequence, Span
 from service.errors import ServiceError
@@ -27,7 +27,9 @@ class LoopSequence(SlotSequence):
     done: Done = field(kw_only=True)
     kept: dict[str, np.ndarray] = field(default_factory=dict)
     last: dict[str, np.ndarray] = field(default_factory=dict)
-    sentences: list[Greedy | Beams] = field(default_factory=list)
+    sentences: list[Written] = field(default_factory=list)
+    is_special: bool = False
+    """Whether its rows do more at a step than take the likeliest token."""
     rows_done: int = 0
     began_at: float = math.nan
     compute_s: float = 0.0
@@ -46,6 +48,13 @@ class LoopSequence(SlotSequence):
         """Its results, when the last row has ended."""
         sentences = [sentence.best() for sentence in self.sentences]
         return LoopResult(self.kept, self.last, sentences, max(0.0, self.began_at - self.arrived), self.compute_s)
+
+
+class Choice(NamedTuple):
+    """The token of every slot, and the logarithm of its probability."""
+
+    tokens: Sequence[int]
+    log_probabilities: Sequence[float]
 
 
 class Tensors(NamedTuple):
@@ -110,12 +119,14 @@ class SteadyRun:
         span.place = self.tensors
 
 
-def advance(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray]) -> list[Span[LoopSequence]]:
+def advance(
+    span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], choice: Choice | None = None
+) -> list[Span[LoopSequence]]:
     """Note the results of a step for a span, after ``flush``. Returns the parts of it that go on."""
     sequence, request = span.sequence, span.sequence.request
     if request.watch is not None:
         _tell(span, request.watch, outputs)
-    ends = _find_ends(span, outputs)
+    ends = _find_ends(span, choice)
     for name in request.last if ends else ():
         given = outputs[name]
         whole = sequence.last.get(name)
@@ -127,16 +138,15 @@ def advance(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray]) -> list
     return [span.cut(first, last) for first, last in _gaps(ends, span.rows)] if ends else [span]
 
 
-def _find_ends(span: Span[LoopSequence], outputs: Mapping[str, np.ndarray]) -> Sequence[int]:
+def _find_ends(span: Span[LoopSequence], choice: Choice | None) -> Sequence[int]:
     """The rows of a span that have ended, counted from its start."""
     request = span.sequence.request
     ended = []
-    if request.decoding is not None:
-        tokens, scores = span.place.arrays[request.decoding.token], outputs[request.decoding.scores]
+    if request.decoding is not None and choice is not None:
         for number, sentence in enumerate(span.sequence.sentences[span.start : span.stop]):
             if isinstance(sentence, Greedy):
                 slot = span.offset + number
-                sentence.take(int(tokens[slot]), float(scores[slot, tokens[slot]]))
+                sentence.take(choice.tokens[slot], choice.log_probabilities[slot])
             if sentence.has_ended:
                 ended.append(number)
     return range(span.rows) if span.step == request.steps else ended

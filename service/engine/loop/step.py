@@ -8,8 +8,9 @@ import numpy as np
 from model_store.tasks import Carry
 from service.engine.execution.device import LaneUser, Run
 from service.engine.execution.runner import StepRunner
-from service.engine.loop.decoding import Beams
-from service.engine.loop.sequence import LoopSequence, SteadyRun, Tensors
+from service.engine.loop.choice import choose_row_by_row, find_log_probabilities, suppress
+from service.engine.loop.request import Decoding
+from service.engine.loop.sequence import Choice, LoopSequence, SteadyRun, Tensors
 from service.engine.loop.slots import RunningBatch, Span
 from service.engine.tensors import Arrays, Signature
 from service.errors import ModelFailure
@@ -35,6 +36,8 @@ class LoopStep(Run):
         self.batch = batch
         self.departures = departures
         self.outputs: Mapping[str, np.ndarray] = {}
+        self.choice: Choice | None = None
+        """The tokens that the last step has chosen, if its rows write."""
         self.steps = 1
         self.lost: list[tuple[LoopSequence, BaseException]] = []
         self.finished: list[LoopSequence] = []
@@ -79,6 +82,8 @@ class StepGraph:
                 if run.stop.asked:  # nobody waits for it
                     raise
                 run.outputs = self._isolate(run, error)
+            if run.outputs:
+                self.feed_back(run)
         except Exception as error:  # noqa: BLE001  # a fault of ours ends the batch, not the lane
             run.error = error
             run.started_at = run.started_at or clock()
@@ -121,7 +126,8 @@ class StepGraph:
             rows = request.begin[name][span.start : span.stop]
             return np.repeat(rows, span.sequence.width, axis=0) if span.sequence.width > 1 else rows
         if request.decoding is not None and name == request.decoding.token:
-            return np.full(span.slots, request.decoding.begin, np.int64)
+            one = (1,) * len(self.signature.inputs[name].row_shape)
+            return np.full((span.slots, *one), request.decoding.begin, np.int64)
         sample = np.asarray(request.by_step[name](slice(span.start, span.start + 1), span.step))
         return np.zeros((span.slots, *sample.shape[1:]), self.signature.dtypes[name])
 
@@ -158,26 +164,40 @@ class StepGraph:
             arrays[taken] = run.outputs[given]
         decoding = next((s.sequence.request.decoding for s in run.batch.spans if s.sequence.request.decoding), None)
         if decoding is not None:
-            self._choose(run, decoding.token, decoding.scores, arrays)
+            self._choose(run, decoding, arrays)
 
-    def _choose(self, run: LoopStep, token: str, scores_name: str, arrays: dict[str, np.ndarray]) -> None:
-        """The next symbol of every slot; hypotheses that are given up take the state of those that go on twice."""
-        scores = run.outputs[scores_name]
+    def _choose(self, run: LoopStep, decoding: Decoding, arrays: dict[str, np.ndarray]) -> None:
+        """The next token of every slot; hypotheses that are given up take the state of those that go on twice."""
+        scores, steps = run.outputs[decoding.scores], run.batch.steady.count
+        if scores.ndim == 3:
+            scores = scores[:, -1]
+        special = [span for span in run.batch.spans if span.sequence.is_special]
+        if special and not scores.flags.writeable:
+            scores = scores.copy()
+        for span in special:
+            suppress(span, span.step + steps, scores)
         tokens = scores.argmax(axis=1)
-        order = np.arange(len(scores))
-        for span in run.batch.spans:
-            width = span.sequence.width
-            if width > 1 and not span.sequence.gone:
-                for number, beams in enumerate(span.sequence.sentences[span.start : span.stop]):
-                    assert isinstance(beams, Beams)  # noqa: S101  # made so for rows of several slots
-                    low = span.offset + number * width
-                    parents, chosen = beams.take(scores[low : low + width])
-                    order[low : low + width] = low + parents
-                    tokens[low : low + width] = chosen
-        arrays[token] = tokens
-        if any(span.sequence.width > 1 for span in run.batch.spans):
-            for taken in self._fed_back:
-                arrays[taken] = arrays[taken][order]
+        before = arrays[decoding.token]
+        if special:
+            order = np.arange(len(scores))
+            for span in special:
+                choose_row_by_row(span, span.step + steps, scores, tokens, order)
+            if any(span.sequence.width > 1 for span in special):
+                for taken in self._fed_back:
+                    arrays[taken] = arrays[taken][order]
+                before = before[order]
+        if special or decoding.are_logits:
+            run.choice = Choice(tokens.tolist(), find_log_probabilities(scores, tokens, decoding.are_logits).tolist())
+        else:
+            run.choice = Choice(tokens.tolist(), scores.max(axis=1).tolist())
+        if decoding.takes_all:
+            arrays[decoding.token] = np.concatenate([before, tokens[:, None]], axis=1)
+            return
+        given = tokens.reshape(before.shape)
+        for span in special:
+            if span.sequence.request.decoding is None:  # what it begins with stays
+                given[span.offset : span.offset + span.slots] = before[span.offset : span.offset + span.slots]
+        arrays[decoding.token] = given
 
 
 def _fill_in(steady: SteadyRun) -> None:

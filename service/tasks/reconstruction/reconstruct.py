@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from service.codecs.picture_reader import CheckRow
-from service.codecs.picture_writer import as_image, encode_heat, to_picture
+from service.codecs.model_context import known
+from service.codecs.pictures.reader import CheckRow
+from service.codecs.pictures.writer import as_image, encode_heat, to_picture
 from service.codecs.rows import Group, in_order, shown_input
+from service.codecs.sounds import find_sound
 from service.engine.tensors import Arrays, are_finite
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
 from service.tasks.answer import (
-    PictureOptions,
     Rows,
     check_finite,
     choose_picture,
@@ -19,22 +20,15 @@ from service.tasks.answer import (
     show_rows,
     show_together,
 )
+from service.tasks.reconstruction.options import Options
+from service.tasks.reconstruction.sounds import reconstruct_sounds
 from service.tasks.reconstruction.tiles import Plan, infer_tiled
 from service.tasks.room import Take
-from service.tasks.work import SLOW_BYTES, Call, Infer, Result, decode_rows, run_in_thread
+from service.tasks.work import SLOW_BYTES, Call, Result, decode_rows, infer_group, run_in_thread
 
 NAME = "reconstruct"
 _PIXEL_BYTES, _MAP_PIXEL_BYTES = 24, 16
 """What a pixel of a large picture and one of its map take, with the copies that encoding makes."""
-
-
-class Options(PictureOptions):
-    """The fields of a request besides its rows."""
-
-    graph: str | None = None
-    """one of the graphs that the manifest names; default: the first"""
-    error_map: bool = False
-    """answer with a map of the differences too"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +44,11 @@ class _Found:
 async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions": [{"output", "error", "anomaly"?, "score"?, "threshold"?, "error_map"?}]}``.
 
-    With Accept: image/png it is one PNG of the outputs. A stream has one event, its last.
+    With Accept: image/png it is one PNG of the outputs, with audio/wav a WAV of the only output. A stream has one
+    event, its last.
     """
+    if (sound := find_sound(call.model.manifest, _choose_graph(call))) is not None:
+        return await reconstruct_sounds(call, _choose_graph(call), sound)
     plan = _plan(call)
     with call.limits.room.open() as take:
         groups = await decode_rows(call, plan.graph, plan.tiles, _check_of(plan, take))
@@ -63,15 +60,21 @@ async def work(call: Call[Options]) -> Result:
     return call.answer(is_large, predictions=in_order(groups, answers))
 
 
-def _plan(call: Call[Options]) -> Plan:
-    """Raises InvalidInput for what this model cannot do."""
-    options, manifest = call.options, call.model.manifest
-    facts = manifest.reconstruction
+def _choose_graph(call: Call[Options]) -> str:
+    """The graph that is asked for. Raises InvalidInput."""
+    facts = call.model.manifest.reconstruction
     if facts is None:
         raise InvalidInput(f"model: the manifest of {call.model.name!r} does not say what it reconstructs")
-    graph = facts.graphs[0] if options.graph is None else options.graph
+    graph = facts.graphs[0] if call.options.graph is None else call.options.graph
     if graph not in facts.graphs:
         raise InvalidInput(f"graph: expected one of {', '.join(facts.graphs)}, got {graph!r:.60}")
+    return graph
+
+
+def _plan(call: Call[Options]) -> Plan:
+    """Raises InvalidInput for what this model cannot do."""
+    options, manifest, graph = call.options, call.model.manifest, _choose_graph(call)
+    facts = known(manifest.reconstruction)
     if options.error_map and call.wants_picture:
         raise InvalidInput("error_map: expected an answer in JSON, for Accept: image/png shows the outputs alone")
     row = shown_input(manifest, graph)
@@ -118,7 +121,7 @@ async def _reconstruct(plan: Plan, group: Group) -> _Found:
             errors = np.array([one.error for one in joined])
             maps = [one.error_map for one in joined if one.error_map is not None]
             return _Found([one.output for one in joined], errors, errors, maps)
-    outputs = await Infer(group.inputs, plan.graph)
+    outputs = await infer_group(group, plan.graph)
     size = 0 if plan.call.wants_picture else outputs[plan.facts.output].size
     return await run_in_thread(lambda: _examine(plan, group, outputs), size)
 

@@ -11,7 +11,7 @@ from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_finite
 from service.tasks.pictures import placement_of, size_of
 from service.tasks.request import TaskOptions
-from service.tasks.work import Call, Infer, decode_rows, run_in_thread
+from service.tasks.work import Call, decode_rows, infer_group, run_in_thread
 
 _STEP_BYTES = 4
 """About what reading a score costs, in bytes of a picture that are decoded."""
@@ -39,7 +39,7 @@ async def read(call: Call[ReadOptions]) -> list[dict[str, Any]]:
     groups = await decode_rows(call)
     found = []
     for group in groups:
-        outputs = await Infer(group.inputs)
+        outputs = await infer_group(group)
         size = outputs[known(manifest.reading).output].size
         found.append(await run_in_thread(functools.partial(_read_group, call, group, outputs), size * _STEP_BYTES))
     predictions: list[dict[str, Any]] = in_order(groups, found)

@@ -45,7 +45,7 @@ async def translate(call: Call[TextOptions], rows: Sequence[Any]) -> list[dict[s
     started = await infer_rows(sources, known(loop.start))
     begun = [begin_loop(context, outputs) for outputs in started]
     steps = min(loop.max_steps, limits.max_steps)
-    decoding = Decoding(facts.token, facts.scores, facts.begin, facts.end, width)
+    decoding = Decoding(facts.token, facts.scores, facts.begin, (facts.end,), width)
     predictions: list[dict[str, Any]] = [{} for _ in rows]
     for positions in group_rows(begun):
         watch = _watch(emit, facts, positions) if emit else None

@@ -201,6 +201,13 @@ def test_dry_run_checks_the_bar(
     assert complaint in " ".join(capfd.readouterr().err.split())
 
 
+@pytest.mark.parametrize("option", ["--samples", "--evaluate"])
+def test_dry_run_misses_rows_that_are_not_there(tmp_path: Path, capfd: pytest.CaptureFixture[str], option: str) -> None:
+    """A path to nothing is an error of the plan, which names the option."""
+    assert run(write_classifier(tmp_path), *SAID, option, tmp_path / "none", "--dry-run") == 1
+    assert f"{option}: expected a folder" in " ".join(capfd.readouterr().err.split())
+
+
 def test_file_beside_the_model_says_what_it_does_not(tmp_path: Path) -> None:
     """A model.toml has the same facts as the options, which win over it."""
     path = write_classifier(tmp_path)

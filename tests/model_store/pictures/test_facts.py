@@ -6,7 +6,7 @@ import pytest
 
 from model_store.graph import Graph, Tensor
 from model_store.manifest import Manifest
-from model_store.tasks import Image
+from model_store.tasks import Carry, Image, Loop
 
 ANY: tuple[int | str, ...] = (3, "height", "width")
 
@@ -20,6 +20,7 @@ def describe(row_shape: tuple[int | str, ...] = (3, 20, 30), datatype: str = "FP
 GIVEN = {"channels": 3, "height": 20, "width": 30}
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another input": ({**GIVEN, "input": "y"}, "image.input 'y' is not an input of the graph 'main'"),
+    "a graph that does not begin": ({**GIVEN, "graph": "see"}, "image.graph: expected 'main', got 'see'"),
     "a width alone": ({"channels": 3, "width": 30}, "image: expected both height and width, or neither, or a height"),
     "a free width for a fixed one": ({"channels": 3, "height": 20}, r"the picture would be \(3, 20, None\)"),
     "crop to any width": (
@@ -87,3 +88,42 @@ def test_what_fits_is_accepted(facts: dict[str, Any]) -> None:
     """The usual ways to make rows of pictures, and back from JSON."""
     manifest = describe(**facts)
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+
+
+def describe_loop(**facts: Any) -> Manifest:
+    """A model whose start graph ``see`` takes pictures."""
+    state = Tensor(name="state", datatype="FP32", shape=("batch", 4), batch_axis=0)
+    main = Graph(file="main.onnx", inputs=(state,), outputs=(state.model_copy(update={"name": "next"}),))
+    seen = describe(**GIVEN).graphs["main"].inputs
+    return Manifest(
+        name="m",
+        task="tensors",
+        graphs={"main": main, "see": Graph(file="see.onnx", inputs=seen, outputs=(state,))},
+        loop=Loop(start="see", carries=(Carry(input="state", output="next", start="state"),), max_steps=3),
+        image=Image(**{"input": "x", "graph": "see", **GIVEN, **facts}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "complaint"),
+    [
+        ({"input": "y"}, "image.input 'y' is not an input of the graph 'see'"),
+        ({"graph": "look"}, "image.graph: expected 'main' or 'see', the loop's start graph, got 'look'"),
+        ({"graph": "main"}, "image.input 'x' is not an input of the graph 'main'"),
+        ({"width": 31}, r"image: 'x' has rows of \(3, 20, 30\), the picture would be \(3, 20, 31\)"),
+    ],
+)
+def test_pictures_of_a_start_graph_are_checked_against_it(facts: dict[str, Any], complaint: str) -> None:
+    """A loop may begin with a picture; what is said of it must fit the graph that takes it."""
+    image = describe_loop().image
+    assert image is not None
+    assert image.graph == "see"
+    with pytest.raises(ValueError, match=complaint):
+        describe_loop(**facts)
+
+
+def test_detection_reads_pictures_of_main() -> None:
+    """Boxes belong to the rows of ``main``, so a model that detects has its pictures there."""
+    change = {"task": "detect", "labels": ("a",), "detection": {"boxes": "b", "scores": "s"}}
+    with pytest.raises(ValueError, match=r"detection: expected pictures as rows of 'main', image.graph is 'see'"):
+        Manifest.model_validate({**describe_loop().model_dump(), **change})

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from sklearn.datasets import load_sample_image
 
 from model_store.errors import UnreadablePicture
-from model_store.pictures.formats import is_picture
+from model_store.pictures.formats import NAMES, is_picture
 from model_store.pictures.reading import read_picture
 from model_store.tasks import Image
 from tests.support.pictures.encoding import encode
@@ -190,7 +190,10 @@ REFUSED = {
         encode(PALETTE, "BMP")[:30] + b"\1" + encode(PALETTE, "BMP")[31:],
         "a BMP without compression, got a compressed one",
     ),
-    "AVIF": (b"\0\0\0\x1cftypavif\0\0\0\0", "a JPEG, PNG, WebP, GIF, TIFF or BMP picture, got something else"),
+    "AVIF": (encode(PHOTOGRAPH, "AVIF"), f"a {NAMES} picture, got AVIF or HEIF: convert it"),
+    "HEIF": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", f"a {NAMES} picture, got AVIF or HEIF: convert it"),
+    "JPEG XL": (b"\xff\x0a\xfa\x1f\x41", f"a {NAMES} picture, got JPEG XL: convert it"),
+    "JPEG 2000": (encode(PHOTOGRAPH, "JPEG2000"), f"a {NAMES} picture, got JPEG 2000: convert it"),
     "ICO": (encode(PHOTOGRAPH, "ICO"), "a JPEG, PNG, WebP, GIF, TIFF or BMP picture, got something else"),
     "PPM": (encode(PHOTOGRAPH, "PPM"), "a JPEG, PNG, WebP, GIF, TIFF or BMP picture, got something else"),
     "nothing": (b"", "a JPEG, PNG, WebP, GIF, TIFF or BMP picture, got nothing"),

@@ -87,7 +87,7 @@ def request(*inputs: Any, model: str = "sunspots-forecaster", horizon: Any = 3, 
 
 REFUSED_FORECASTS: dict[str, tuple[Any, int, str, str]] = {
     "no JSON": ("{", 400, "body", "expected JSON"),
-    "no object": ([], 400, "", "valid dictionary"),
+    "no object": ([], 400, "", "expected an object"),
     "no model": ({"inputs": [series(SUNSPOTS)], "options": {"horizon": 1}}, 400, "model", "expected a value, got none"),
     "no inputs": (request(), 400, "inputs", "at least 1 item"),
     "unknown model": (request(series(SUNSPOTS), model="x"), 404, "", "no model 'x'"),

@@ -12,10 +12,10 @@ from PIL import Image as Pillow
 
 from model_store.graph import Graph, Tensor
 from model_store.manifest import Manifest
-from model_store.tasks import Image
+from model_store.tasks import Carry, Image, Loop
 from service.codecs.model_context import ModelContext
-from service.codecs.picture_reader import PictureFile
-from service.codecs.rows import Group, in_order, read_groups
+from service.codecs.pictures.reader import PictureFile
+from service.codecs.rows import Group, in_order, read_groups, shown_input
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from service.tasks.request import TaskOptions
 from service.tasks.work import Call, Limits, decode_rows
@@ -109,6 +109,27 @@ def test_row_of_several_inputs_is_an_object_of_them() -> None:
     manifest = several(Image(input="history", channels=1, height=2, width=2))
     [group] = read_groups([{"history": as_row(picture()), "month": 3}], manifest, 1000)
     assert group.inputs["history"].tolist() == [[[[255, 255], [255, 255]]]]
+
+
+def test_start_graph_takes_the_picture() -> None:
+    """Where the graph that begins a loop takes the picture, rows of that graph are pictures, and those of main not."""
+    (image,) = PICTURES.graphs["main"].inputs
+    state = Tensor(name="x", datatype="FP32", shape=("batch", 1, 2, 2), batch_axis=0)
+    manifest = Manifest(
+        name="m",
+        task="tensors",
+        graphs={
+            "main": Graph(file="main.onnx", inputs=(state,), outputs=()),
+            "see": Graph(file="see.onnx", inputs=(image,), outputs=(state,)),
+        },
+        loop=Loop(carries=(Carry(input="x", start="x"),), max_steps=1, start="see"),
+        image=Image(input="x", graph="see", channels=1, height=2, width=2),
+    )
+    [group] = read_groups([as_row(picture(7))], manifest, 1000, graph="see")
+    assert group.inputs["x"].tolist() == [[[[7, 7], [7, 7]]]]
+    assert [shown_input(manifest, graph) for graph in ("see", "main")] == [image, state]
+    with pytest.raises(InvalidInput, match=r"^body: model 'm' takes numbers of shape \[1, 2, 2\], not pictures$"):
+        read_groups([BODY], manifest, 1000)
 
 
 @given(lengths=st.lists(st.integers(1, 4), min_size=1, max_size=12))

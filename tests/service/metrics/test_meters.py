@@ -61,6 +61,18 @@ def leave(folder: Path, pid: int, number: int) -> None:
         path.rename(path.with_name(path.name.replace(str(os.getpid()), str(pid))))
 
 
+def test_padding_of_texts_is_counted_beside_their_tokens() -> None:
+    """Models without texts have no such series."""
+    metrics = Metrics()
+    meter = ModelMeter(metrics, "m", "1")
+    assert not any(name.startswith("sluice_tokens") for name, _ in exposed(metrics))
+    meter.tokens(5, 3)
+    meter.tokens(8, 0)
+    samples = exposed(metrics)
+    kinds = [samples[key("sluice_tokens_total", model="m", version="1", kind=kind)] for kind in ("text", "padding")]
+    assert kinds == [13, 3]
+
+
 @pytest.mark.parametrize(("alive", "depth", "workers"), [(True, 4.0, 2.0), (False, 1.0, 1.0)])
 def test_workers_are_summed_and_the_dead_keep_only_their_counters(
     folder: Path, monkeypatch: pytest.MonkeyPatch, alive: bool, depth: float, workers: float

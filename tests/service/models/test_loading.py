@@ -1,6 +1,7 @@
 """Loading: a version serves only after it has proved itself."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from model_store import GoldenSamples, IntegrityError, Manifest, ModelVersion, Store
 from model_store.datatypes import DATATYPES, datatype_of
-from model_store.errors import BadGraph, BadManifest
+from model_store.errors import BadGraph, BadManifest, StoreError
 from model_store.graph import Graph, Tensor
 from model_store.manifest import Batching, Golden
+from model_store.tasks import Sound
 from service.engine.batching.cost import CostModel
 from service.engine.execution.runner import AllCores
 from service.engine.onnx.providers import CPU
@@ -74,6 +76,18 @@ def of_arrays(**arrays: np.ndarray) -> tuple[tuple[Tensor], ...]:
 
 def load(version: ModelVersion, **settings: object) -> LoadedVersion:
     return load_version(version, SETTINGS.replace(**settings))
+
+
+def test_model_of_sounds_needs_the_libraries(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them it cannot serve, and the reason says what to install; other models need none."""
+    plain = publish(store, graphs.double(), golden=None)
+    manifest = plain.read_manifest().model_copy(update={"name": "s", "sound": Sound(input="x", rate=8, window=3)})
+    sounds = store.publish(manifest, {"main.onnx": graphs.double()})
+    assert load(sounds).manifest.sound is not None
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with pytest.raises(StoreError, match=r"^s version 1: sounds need .*: install sluice-serving\[sound\]$"):
+        load(sounds)
+    load(plain)
 
 
 def samples(inputs: np.ndarray, outputs: np.ndarray) -> GoldenSamples:

@@ -9,13 +9,14 @@ from onnx import TensorProto, helper
 from model_store import Store
 from model_store.graph import Graph, RowVerdict, RunBytes, Terms
 from model_store.graphs.sessions import CpuSession, describe_session
-from model_store.manifest import Manifest
+from model_store.manifest import Batching, Manifest
 from service.engine.batching.cost import CostModel
 from service.models import loading, memory
 from service.models.loading import load_version
-from service.models.memory import fit, join_terms, learn_memory
+from service.models.memory import fit, join_terms, learn_memory, limit_elements, limit_rows
 from service.settings import Settings
 from tests.support.models import graphs
+from tests.support.texts.models import make_embedder
 
 FLOAT = TensorProto.FLOAT
 
@@ -121,3 +122,18 @@ def test_large_weights_are_not_held_twice(
     [version] = Store(graphs.write_plain(tmp_path, "m", graphs.double())).versions("m")
     load_version(version, Settings(store=tmp_path))
     assert asked == [threads]
+
+
+def test_budget_of_a_batch_of_texts_is_that_of_an_efficient_batch() -> None:
+    """Or the one of the manifest, if that is less; other graphs, and rows of one length, have none."""
+    manifest = make_embedder().manifest
+    cost = CostModel()
+    for rows in (1, 2, 4, 8, 16):
+        cost.observe(rows, 0.1 + 0.1 * rows)
+    efficient = cost.efficient(16)
+    assert limit_elements("main", manifest, cost, 16, 20) == efficient * 20
+    assert limit_elements("main", manifest, cost, 16, None) is None
+    assert limit_elements("other", manifest, cost, 16, 20) is None
+    small = manifest.model_copy(update={"batching": Batching(max_tokens=32)})
+    assert limit_elements("main", small, cost, 16, 20) == 2 * 32
+    assert (limit_rows("main", manifest, 16), limit_rows("main", small, 16)) == (16, 8)

@@ -25,6 +25,13 @@ def test_numbers_that_are_none_are_a_failure_of_the_model() -> None:
         ask(regressor(names=("a", "b")), [[-1, 1]])
 
 
+@pytest.mark.parametrize("value", [float("nan"), "NaN", "-Infinity"])
+def test_numbers_of_a_caller_that_have_no_answer_are_named(value: Any) -> None:
+    """NaN in a row is the caller's, if the model makes NaN of it; other rows are not at fault."""
+    with pytest.raises(InvalidInput, match=r"inputs\[1\]: expected finite numbers: the model has no answer to NaN"):
+        ask(regressor(names=("a", "b")), [[1, 1], [1, value], [4, 4]])
+
+
 def test_numbers_are_no_picture() -> None:
     """Accept: image/png is refused, not ignored."""
     with pytest.raises(InvalidInput, match="accept: image/png"):

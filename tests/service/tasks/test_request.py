@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.tasks.request import FromText, TaskOptions, TaskRequest, prefers_picture, read_request
 
@@ -74,6 +74,34 @@ def test_first_bytes_say_that_a_body_is_a_picture(start: bytes, media_type: str)
     assert read(start, media_type) == TaskRequest({}, [PictureFile(start, "body")], True, False)
 
 
+@pytest.mark.parametrize("media_type", ["", "application/json", "text/plain", "video/ogg"])
+@pytest.mark.parametrize("start", [b"RIFF\0\0\0\0WAVE", b"fLaC", b"OggS", b"ID3\4", b"\xff\xfb\x90\x64"])
+def test_first_bytes_say_that_a_body_is_a_sound(start: bytes, media_type: str) -> None:
+    """Of WAV, FLAC, OGG and MP3. A content type of audio says it too."""
+    wanted = TaskRequest({}, [PictureFile(start, "body")], True)
+    assert read(start, media_type) == wanted
+    assert read(b"{}", "audio/x-wav; q=1").rows == [PictureFile(b"{}", "body")]
+    assert read(*form(('name="a"\r\nContent-Type: audio/wav', start))).rows == [PictureFile(start, "file 0 (a)")]
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("audio/wav", True),
+        ("audio/*", True),
+        ("audio/x-wav, application/json;q=0.9", True),
+        ("audio/wav;q=0", False),
+        ("audio/wav, application/json", False),
+        ("audio/mpeg", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+def test_accept_says_that_a_sound_is_wanted(accept: str, wanted: bool) -> None:
+    """If it prefers WAV to JSON."""
+    assert read(b"{}", accept=accept).wants_sound is wanted
+
+
 @pytest.mark.parametrize("media_type", ["image/gif", "image/svg+xml", "image/*", "IMAGE/TIFF; q=1"])
 def test_content_type_says_that_a_body_is_meant_as_a_picture(media_type: str) -> None:
     """Whatever it holds is a row, and so is each file of a form, which is named by number and name."""
@@ -93,6 +121,16 @@ def test_json_object_is_fields_and_rows() -> None:
 def test_unknown_content_type_is_read_as_json(content_type: str) -> None:
     """`curl -d` sends JSON under the name of a form."""
     assert read(b'{"inputs": [1]}', content_type).rows == [1]
+
+
+def test_body_of_plain_text_is_one_row() -> None:
+    """In UTF-8, with options in the query string. A JSON object is a request: browsers give JSON this type."""
+    found = read("[Zürich] is {big}".encode(), "text/plain; charset=UTF-8", b"top_k=2")
+    assert found == TaskRequest({"top_k": "2"}, ["[Zürich] is {big}"], True, False)
+    assert read(b"{big}", "text/plain").rows == ["{big}"]
+    assert read(b' {"inputs": [1]}', "text/plain").rows == [1]
+    with pytest.raises(InvalidInput, match=r"^body: expected a text in UTF-8, got other bytes"):
+        read(b"\xff\xfe", "text/plain")
 
 
 def test_files_called_compare_are_what_rows_are_compared_with() -> None:

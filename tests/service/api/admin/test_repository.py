@@ -127,7 +127,7 @@ def test_change_by_a_program_or_a_page_of_this_server_is_made(unchanged: httpx.C
         ({"parameters": {"version": [1]}}, 400, "parameters.version.int: expected a valid integer"),
         ({"parameters": {"version": True}}, 400, "parameters.version.int: expected a valid integer"),
         ({"parameters": {"unload_dependents": 1}}, 400, "unload_dependents: expected a valid boolean"),
-        ({"parameters": []}, 400, "parameters: expected a valid dictionary"),
+        ({"parameters": []}, 400, "parameters: expected an object"),
         ({"version": 1}, 400, "version: unknown field"),
         ([], 400, "expected a JSON object"),
         ({"parameters": {"version": 9}}, 404, "no version '9' of 'double'"),

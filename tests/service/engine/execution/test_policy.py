@@ -61,13 +61,13 @@ async def test_short_batch_runs_on_the_event_loop(lanes: int) -> None:
 
 @LANES
 @virtual
-async def test_batch_that_is_short_enough_for_the_loop_runs_on_one_core(lanes: int) -> None:
-    """Threads on other cores would have to be woken for it."""
+async def test_batch_short_enough_for_the_loop_has_all_cores_too(lanes: int) -> None:
+    """A batch that is alone runs on all cores however short it is, if they were measured to be faster."""
     content = graphs.double()
     one, every = Counting(content), Counting(content)
     bench = Bench(one, content, lanes=lanes, cost_s=INLINE_S / 2, all_cores=AllCores(every, CostModel(), lanes))
     await bench.ask_x(1.0, rows=8)
-    assert (one.batches, every.batches) == ([8], [])
+    assert (one.batches, every.batches) == ([], [8])
     bench.device.close()
 
 

@@ -8,7 +8,7 @@ import pytest
 from service.engine.batching.cost import RunMemory
 from service.engine.batching.queue import Answer
 from service.errors import BodyTooLarge
-from tests.support.dispatching import Bench, Counting, on_counting
+from tests.support.dispatching import Bench, Counting, cost_of, on_counting
 from tests.support.models import graphs
 
 OPEN = {"content": graphs.double("width"), "row_elements": 4}
@@ -45,6 +45,22 @@ async def test_rows_of_a_batch_are_as_many_as_memory_allows(bench: Bench, runner
     with pytest.raises(BodyTooLarge):
         ask(bench, 1001)
     assert (await ask(bench, 1000)).outputs["y"].shape == (1, 1000)
+
+
+@on_counting(**OPEN, most_elements=16, cost=cost_of((1, 0.1), (8, 0.8)))
+async def test_rows_of_a_batch_are_as_many_as_a_budget_of_elements_allows(bench: Bench, runner: Counting, /) -> None:
+    """Short rows share larger batches than rows of the measured size, up to ``max_rows``; a long one runs alone."""
+    assert bench.dispatcher.batch_rows < 8
+    for width in (1, 4, 8, 17):
+        await ask(bench, width, rows=8)
+    assert runner.batches == [8, 4, 4, *[2] * 4, *[1] * 8]
+
+
+@on_counting(content=graphs.double(4), most_elements=16)
+async def test_budget_of_elements_needs_rows_of_any_size(bench: Bench, runner: Counting, /) -> None:
+    """If all rows have one size, the rows of a batch are all that counts."""
+    await ask(bench, 4, rows=8)
+    assert runner.batches == [8]
 
 
 @on_counting(**OPEN)

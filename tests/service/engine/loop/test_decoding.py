@@ -39,7 +39,7 @@ def speak() -> bytes:
 
 def speaking(table: int, width: int = 1, rows: int = 1, steps: int = 6) -> LoopRequest:
     begin = {"table": np.full(rows, table, np.int64)}
-    return LoopRequest(begin, steps, decoding=Decoding("token", "scores", begin=0, end=END, width=width))
+    return LoopRequest(begin, steps, decoding=Decoding("token", "scores", begin=0, ends=(END,), width=width))
 
 
 def say_likeliest(table: int, steps: int) -> tuple[list[int], float]:

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
-from service.codecs.picture_reader import PictureFile, decode_base64, decode_pixels
+from service.codecs.pictures.reader import PictureFile, decode_base64, decode_pixels
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure, UnsupportedMedia
 from service.tasks.reconstruction import reconstruct
 from service.tasks.work import Limits
@@ -27,18 +27,19 @@ SHAPE = ["batch", 1, "height", "width"]
 ROW = [[[0.0, 100.0], [200.0, 50.0]]]
 
 
-def halving(factor: float = 0.5, shape: Any = SHAPE) -> bytes:
-    """y = factor x; its error is the largest value of the row, its anomaly the smallest."""
+def halving(factor: float = 0.5, shape: Any = SHAPE, scale: float = 1.0) -> bytes:
+    """y = factor x; its error is the largest value of the row times scale, its anomaly the smallest."""
     axes = np.arange(1, len(shape))
     return build(
         [
             helper.make_node("Mul", ["x", "factor"], ["y"]),
-            helper.make_node("ReduceMax", ["x", "axes"], ["error"], keepdims=0),
-            helper.make_node("ReduceMin", ["x", "axes"], ["anomaly"], keepdims=0),
+            helper.make_node("Mul", ["x", "scale"], ["scaled"]),
+            helper.make_node("ReduceMax", ["scaled", "axes"], ["error"], keepdims=0),
+            helper.make_node("ReduceMin", ["scaled", "axes"], ["anomaly"], keepdims=0),
         ],
         [("x", FLOAT, shape)],
         [("y", FLOAT, shape), ("error", FLOAT, ["batch"]), ("anomaly", FLOAT, ["batch"])],
-        {"factor": np.array(factor, np.float32), "axes": axes},
+        {"factor": np.array(factor, np.float32), "scale": np.array(scale, np.float32), "axes": axes},
     )
 
 
@@ -88,7 +89,7 @@ LARGE = PictureFile(png([[1] * 40] * 40), "body")
         (THIN, [ROW], {"graph": "thick"}, "graph: expected one of main, thin, got 'thick'"),
         (THIN, [ROW], {"graph": 1}, "graph: expected a valid string"),
         (THIN, [ROW], {"error_map": "yes"}, "error_map: expected a valid boolean"),
-        (THIN, [ROW], {"output_format": "png"}, "output_format: expected 'numbers' or 'picture'"),
+        (THIN, [ROW], {"output_format": "png"}, "output_format: expected 'numbers', 'picture' or 'sound'"),
         (THIN, [ROW], {"output_format": "picture"}, "output_format: the rows of model 'm' are not pictures"),
         (MODEL, [ROW], {"wants_picture": True}, "accept: image/png: the rows of model 'm' are not pictures"),
         (PICTURES, [ROW], {"wants_picture": True, "error_map": True}, "error_map: expected an answer in JSON"),
@@ -117,11 +118,11 @@ def test_what_cannot_be_answered_is_refused(model: Driver, rows: Any, arguments:
 )
 def test_output_that_is_no_number_is_a_failure_of_the_model(facts: dict[str, str], name: str) -> None:
     """JSON has no NaN, so an output, error or anomaly that is NaN or infinite is a failure of the model."""
-    # 0 * infinity is NaN; the inputs of these graphs are not declared finite, so infinities pass.
-    row = {"y": [[[np.inf]]], "error": [[[np.inf]]], "anomaly": [[[-np.inf, 1.0]]]}[name]
-    model = make_model(halving(0.0 if name == "y" else 0.5), **facts)
+    model = make_model(halving(10.0) if name == "y" else halving(scale=10.0), **facts)
     with pytest.raises(ModelFailure, match="not finite"):
-        ask(model, [row])
+        ask(model, [[[[3e38, -3e38]]]])
+    with pytest.raises(InvalidInput, match=r"inputs\[1\]: expected finite numbers"):  # that of the caller
+        ask(model, [[[[1.0, 1.0]]], [[[np.inf, np.inf]]]])
 
 
 def test_what_cannot_be_compared_has_no_error() -> None:

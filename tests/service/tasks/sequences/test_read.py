@@ -131,8 +131,8 @@ def test_row_that_is_no_picture_is_refused() -> None:
 
 
 def test_scores_that_are_not_finite_fail() -> None:
-    """They are a fault of the model, not of the caller."""
-    with pytest.raises(ModelFailure, match="not finite"):
+    """They are a fault of the model, unless the row has NaN itself."""
+    with pytest.raises(InvalidInput, match=r"inputs\[0\]: expected finite numbers"):
         ask(reader(image=None), [np.full((1, 4, 2), np.nan).tolist()])
     with pytest.raises(ModelFailure, match="not finite"):
         ask(reader(image=None), [np.full((1, 4, 2), 3e38).tolist()])

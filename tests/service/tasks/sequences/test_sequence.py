@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.tasks.sequences import sequence
 from service.tasks.sequences.forecast import MAX_VALUES
@@ -98,11 +98,11 @@ PICTURE = PictureFile(b"", "body")
         (AT_ONCE, [MONTH], {"seed": 1}, f"seed: {DRAWS}"),
         (AT_ONCE, [MONTH], {"paths": 5}, f"paths: {DRAWS}"),
         (AT_ONCE, [MONTH], {"return_state": True}, f"return_state: {DRAWS}"),
-        (TEXTS, ["a"], {"horizon": 3}, "horizon: model 'm' writes texts; leave it out"),
-        (TEXTS, ["a"], MEDIAN, "quantiles: model 'm' writes texts; leave it out"),
-        (TEXTS, ["a"], {"seed": 1}, "seed: model 'm' writes texts; leave it out"),
-        (TEXTS, ["a"], {"paths": 9}, "paths: model 'm' writes texts; leave it out"),
-        (TEXTS, ["a"], {"return_state": True}, "return_state: model 'm' writes texts; leave it out"),
+        (TEXTS, ["a"], {"horizon": 3}, "horizon: model 'm' writes the likeliest characters; leave it out"),
+        (TEXTS, ["a"], MEDIAN, "quantiles: model 'm' writes the likeliest characters; leave it out"),
+        (TEXTS, ["a"], {"seed": 1}, "seed: model 'm' writes the likeliest characters; leave it out"),
+        (TEXTS, ["a"], {"paths": 9}, "paths: model 'm' writes the likeliest characters; leave it out"),
+        (TEXTS, ["a"], {"return_state": True}, "return_state: model 'm' writes the likeliest characters; leave it out"),
         (TEXTS, ["a"], {"beams": 2, "emit": print}, f"stream: {MAY_CHANGE}, got beams 2"),
         (TEXTS, ["a"] * 3, {"beams": 4, "limits": EIGHT_ROWS}, "inputs: expected at most 2 texts, got 3"),
     ],

@@ -86,7 +86,7 @@ def test_texts_are_padded_and_beams_are_the_width_of_the_search(beams: dict[str,
     assert [run for run in model.runs if run[0] == "read"] == [("read", 2), ("read", 2)]
     assert [request.begin["memory"].shape for request in model.requests] == [(2, 3), (2, 5)]
     decoding = model.requests[0].decoding
-    assert (decoding.width, decoding.begin, decoding.end) == (width, 0, 1)
+    assert (decoding.width, decoding.begin, decoding.ends) == (width, 0, (1,))
 
 
 def test_stream_sends_the_text_as_it_grows() -> None:

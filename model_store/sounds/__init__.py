@@ -1,0 +1,1 @@
+"""Sounds, as files, to rows of samples: what the server does with a request, and ``sluice import`` with a sample."""

@@ -1,0 +1,143 @@
+"""The route of pipelines: each request drives the coroutines of its steps, side by side.
+
+Rules
+- The coroutine of the pipeline says when a step begins (``BeginStep``), and waits for one to end (``AwaitStep``).
+- All steps share the deadline of the request. One timer watches it while the pipeline waits.
+- A step that fails, or a request that is cancelled, ends all steps.
+- A request runs on the versions that served when it began. They do not go before it ends.
+"""
+
+import functools
+import time
+from collections import deque
+
+from service.api.handler import Responder
+from service.api.steps import find_pipeline, find_steps
+from service.api.task_driver import TaskDriver
+from service.api.task_plan import TaskPlan, context_of
+from service.api.task_run import Runs, TaskRun
+from service.codecs.model_context import ModelContext
+from service.codecs.rows import check_count
+from service.errors import DeadlinePassed, ServiceError
+from service.models.pipeline import Pipeline
+from service.models.registry import Registry
+from service.tasks.pipelines import pipeline as task
+from service.tasks.request import TaskRequest, read_request
+from service.tasks.work import AwaitStep, BeginStep, Call, Limits, Result, StepEnd, Wanted
+from service.transport.request import Request
+
+ROUTE = f"/{task.NAME}"
+
+
+def plan_pipeline(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
+    """Read a request to a pipeline. Raises InvalidInput, UnsupportedMedia, UnknownModel, NotReady."""
+    headers = request.headers
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    asked = read_request(request.body, content_type, request.query, headers.get(b"accept", b"").decode("latin-1"))
+    if asked.rows:
+        check_count(asked.rows, limits.max_rows)
+    options = task.Options.parse(asked.fields, asked.loose)
+    version = None if options.version is None else str(options.version)
+    return make_plan(find_pipeline(registry, options.model, version), options, asked, registry, limits)
+
+
+def make_plan(
+    pipeline: Pipeline, options: task.Options, asked: TaskRequest, registry: Registry, limits: Limits
+) -> TaskPlan:
+    """What a pipeline makes of a request. Raises UnknownModel, NotReady, which name the step."""
+    models = find_steps(registry, pipeline)
+    contexts = {name: context_of(model) for name, model in models.items()}
+    context = ModelContext(pipeline.name, pipeline.version, pipeline.manifest)
+    call = functools.partial(Call, options, asked.rows, context, limits, asked.wants_picture)
+    return TaskPlan(
+        pipeline, lambda emit: task.work(call(emit), pipeline.steps, contexts), options.stream, steps=models
+    )
+
+
+class PipelineRun(TaskRun):
+    """A request to a pipeline while it runs."""
+
+    __slots__ = ("_ended", "_is_waiting", "_pipeline", "_steps")
+
+    def __init__(self, runs: Runs, responder: Responder, plan: TaskPlan, pipeline: Pipeline) -> None:
+        super().__init__(runs, responder, plan)
+        self._pipeline = pipeline
+        self._steps: dict[str, _StepDriver] = {}
+        self._ended: deque[StepEnd] = deque()
+        self._is_waiting = False
+
+    def _ask(self, wanted: Wanted) -> None:
+        if isinstance(wanted, BeginStep):
+            driver = _StepDriver(self, wanted)
+            self._steps[wanted.step] = driver
+            driver.begin(wanted.work)
+            self._go_on(None)
+        elif not isinstance(wanted, AwaitStep):
+            super()._ask(wanted)
+        elif self._ended:
+            self._go_on(self._ended.popleft())
+        else:
+            left_s = self._responder.left_s()
+            running = " or ".join(self._steps)
+            if left_s <= 0:
+                raise DeadlinePassed(f"step {running}: the deadline passed before it was done")
+            self._is_waiting = True
+            self._wait_at_most(left_s, f"step {running} was done")
+
+    def step_ended(self, step: str, end: StepEnd, batch_s: float) -> None:
+        """Sum its times, and go on if the pipeline waits for it."""
+        del self._steps[step]
+        self.queue_s += end.queue_s
+        self.batch_s += batch_s
+        self.compute_s += end.compute_s
+        self._pipeline.count(step, end.total_s)
+        if not self._is_waiting:
+            self._ended.append(end)
+            return
+        self._is_waiting = False
+        self._stop_waiting()
+        self._go_on(end)
+
+    def step_failed(self, step: str, error: Exception) -> None:
+        """End all."""
+        self._steps.pop(step, None)
+        self._fail(error)
+
+    def _close(self) -> None:
+        steps, self._steps = self._steps, {}
+        for driver in steps.values():
+            driver.cancel()
+        self._ended.clear()
+        super()._close()
+
+
+class _StepDriver(TaskDriver):
+    """A step of a run."""
+
+    __slots__ = ("_began", "_run", "_wanted")
+
+    def __init__(self, run: PipelineRun, wanted: BeginStep) -> None:
+        super().__init__(run._runs, run._responder, run._plan.steps.get(wanted.step))
+        self._run = run
+        self._wanted = wanted
+        self._began = time.perf_counter()
+
+    def _wait_at_most(self, left_s: float, what: str) -> None:
+        """The timer of the run watches the deadline."""
+
+    def _stop_waiting(self) -> None:
+        """There is no timer of the step."""
+
+    def _done(self, result: Result) -> None:
+        self._close()
+        seconds = time.perf_counter() - self._began
+        end = StepEnd(self._wanted.step, result, self.queue_s, self.compute_s, seconds)
+        self._run.step_ended(self._wanted.step, end, self.batch_s)
+
+    def _fail(self, error: Exception) -> None:
+        self._close()
+        if isinstance(error, ServiceError):
+            error = self._wanted.tell(error)
+        else:
+            error.add_note(f"in step {self._wanted.step}")
+        self._run.step_failed(self._wanted.step, error)

@@ -1,0 +1,57 @@
+"""Finds pipelines, and the models of their steps."""
+
+import asyncio
+import contextlib
+
+from service.errors import ServiceError, UnknownModel
+from service.models.entry import Model
+from service.models.pipeline import Pipeline
+from service.models.registry import Registry
+from service.tasks.pipelines.faults import name_step
+
+
+def find_pipeline(registry: Registry, name: str | None, version: str | None) -> Pipeline:
+    """The pipeline that answers; without a name the default. Raises UnknownModel, NotReady."""
+    name = name or registry.default_of("pipeline")
+    found = registry.find_served(name, version)
+    if not isinstance(found, Pipeline):
+        raise UnknownModel(f"model {name!r} does {' and '.join(sorted(found.tasks))}, and is no pipeline")
+    return found
+
+
+def find_steps(registry: Registry, pipeline: Pipeline) -> dict[str, Model]:
+    """The models of the steps that have one, as they serve now. Raises UnknownModel, NotReady, naming the step."""
+    found = {}
+    for name, step in pipeline.steps.facts.steps.items():
+        if step.model is not None and step.task is not None:
+            try:
+                found[name] = registry.find_for_task(step.task, step.model, step.version)
+            except ServiceError as error:
+                raise name_step(error, name) from None
+    return found
+
+
+def check_steps(registry: Registry, pipeline: Pipeline) -> None:
+    """Raises UnknownModel for a step whose model is not there at all, even while others are being loaded."""
+    for name, step in pipeline.steps.facts.steps.items():
+        if step.model is not None and step.model not in registry.entries:
+            raise UnknownModel(f"step {name}: no model {step.model!r}")
+
+
+async def wait_for_steps(registry: Registry, pipeline: Pipeline) -> None:
+    """Return when the models of the steps were tried: while the server starts, or if they load when asked for.
+
+    Two pipelines that name each other do not wait for each other, or not for long.
+    """
+    if (entry := registry.entries.get(pipeline.name)) is not None:
+        entry.is_pipeline = True
+    for step in pipeline.steps.facts.steps.values():
+        other = registry.entries.get(step.model or "")
+        if step.model is None or other is None or other.is_pipeline:
+            continue
+        if registry.settings.lazy:
+            with contextlib.suppress(ServiceError, TimeoutError):
+                async with asyncio.timeout(registry.settings.load_timeout_s):
+                    await registry.find_when_loaded(step.model, step.version)
+        elif not registry.loaded:
+            await other.tried.wait()

@@ -1,0 +1,115 @@
+"""Parts of a decoded picture, cut out when they are read: until then each takes no memory of its own."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image as Pillow
+
+from model_store.errors import PictureTooLarge, UnreadablePicture
+from model_store.pictures.geometry import Placement
+from model_store.pictures.reading import CheckPlan, fit_pixels, open_picture_file
+from model_store.tasks import Image
+from service.codecs.pictures.reader import PictureFile, decode_base64
+from service.codecs.pictures.writer import write_png
+from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
+
+Corners = Sequence[tuple[float, float]]
+"""Left top, right top, right bottom, left bottom."""
+
+
+class Cut(NamedTuple):
+    """A part of a picture in RGB: ``corners`` in its pixels. ``size`` is width and height of the part."""
+
+    picture: Pillow.Image
+    corners: Corners
+    size: tuple[int, int]
+    where: str
+
+    def take(self) -> Pillow.Image:
+        """The part, upright."""
+        (left, top), (right, _), (_, bottom), _ = self.corners
+        if is_upright(self.corners):
+            return self.picture.crop((int(left), int(top), int(right), int(bottom)))
+        coefficients = _find_perspective(self.size, self.corners)
+        return self.picture.transform(self.size, Pillow.Transform.PERSPECTIVE, coefficients, Pillow.Resampling.BICUBIC)
+
+    def to_png(self) -> bytes:
+        return write_png(self.take())
+
+
+def decode_cut(
+    cut: Cut, facts: Image, max_pixels: int, where: str, check: CheckPlan = lambda plan: None
+) -> tuple[np.ndarray, Placement]:
+    """As ``decode_pixels`` in ``picture_reader.py``, of a part of a picture. Raises BodyTooLarge."""
+    try:
+        return fit_pixels(cut.take(), facts, max_pixels, where, check)
+    except PictureTooLarge as error:
+        raise BodyTooLarge(str(error)) from None
+
+
+def open_whole(value: Any, where: str, max_pixels: int, take: Callable[[int], None]) -> Pillow.Image:
+    """The picture of a row, in RGB. ``take`` is told its bytes before it is decoded, and may raise.
+
+    Raises InvalidInput where the row is no picture, UnsupportedMedia, BodyTooLarge.
+    """
+    if isinstance(value, Cut):
+        take(3 * math.prod(value.size))
+        return value.take()
+    if isinstance(value, PictureFile):
+        content, where = bytes(value.content), value.where
+    elif isinstance(value, dict) and isinstance(value.get("image"), str):
+        content = decode_base64(value["image"], f"{where}.image")
+    else:
+        raise InvalidInput(f'{where}: expected a picture, as a file or as {{"image": "<base64>"}}')
+    try:
+        return open_picture_file(content, max_pixels, where, lambda plan: take(3 * math.prod(plan.size)))
+    except UnreadablePicture as error:
+        raise UnsupportedMedia(str(error)) from None
+    except PictureTooLarge as error:
+        raise BodyTooLarge(str(error)) from None
+
+
+def cut_out(picture: Pillow.Image, corners: Corners, margin: float, max_pixels: int, where: str) -> Cut:
+    """``margin`` is cut out beyond each side, as a part of that side, as far as the picture reaches.
+
+    Sides along those of the picture are moved out to whole pixels. Raises BodyTooLarge.
+    """
+    points = np.array(corners, np.float64)
+    centre = points.mean(axis=0)
+    points = centre + (points - centre) * (1 + 2 * margin)
+    points = points.clip(0, picture.size)
+    if is_upright(corners):
+        left, top = np.floor(points.min(axis=0))
+        right, bottom = np.ceil(points.max(axis=0))
+        left, top = min(left, picture.width - 1), min(top, picture.height - 1)
+        right, bottom = max(right, left + 1), max(bottom, top + 1)
+        found = ((left, top), (right, top), (right, bottom), (left, bottom))
+        return Cut(picture, found, (int(right - left), int(bottom - top)), where)
+    width, height = (
+        max(1, round(max(math.dist(points[a], points[b]), math.dist(points[c], points[d]))))
+        for a, b, c, d in ((0, 1, 3, 2), (0, 3, 1, 2))
+    )
+    if width * height > max_pixels:
+        raise BodyTooLarge(f"{where}: expected at most {max_pixels} pixels, got {width} x {height}")
+    return Cut(picture, [(x, y) for x, y in points.tolist()], (width, height), where)
+
+
+def is_upright(corners: Corners) -> bool:
+    """Whether the sides lie along those of the picture."""
+    (left, top), (right, other_top), (other_right, bottom), (other_left, other_bottom) = corners
+    return (left, top, right, bottom) == (other_left, other_top, other_right, other_bottom)
+
+
+def _find_perspective(size: tuple[int, int], corners: Corners) -> list[float]:
+    """The eight numbers of the projection from an upright part to the picture, as Pillow takes them."""
+    width, height = size
+    rows, values = [], []
+    for (x, y), (u, v) in zip(((0, 0), (width, 0), (width, height), (0, height)), corners, strict=True):
+        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+        values += [u, v]
+    found: list[float] = np.linalg.lstsq(np.array(rows, np.float64), np.array(values, np.float64), rcond=None)[
+        0
+    ].tolist()
+    return found

@@ -1,0 +1,1 @@
+"""Texts to token ids, and labels of tokens to parts of texts."""

@@ -1,0 +1,149 @@
+"""Rows that are texts, or pairs of texts, to the ids of their tokens.
+
+A row is padded to its own next length of ``tokens.lengths``, never to its neighbours, so its bits are its own.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from model_store.datatypes import DATATYPES
+from model_store.tasks import Tokens
+from model_store.texts.rows import fill_rows, find_length
+from model_store.texts.tokenizer import Encoded, Tokenizer
+from service.codecs.model_context import ModelContext
+from service.codecs.pictures.reader import PictureFile
+from service.codecs.rows import Group, TextRow
+from service.errors import Cancelled, InvalidInput
+from service.protocol.json import type_name
+
+_MOST_CHARACTERS = 1 << 20
+"""Longer texts are refused: tokenising takes about a second for a million characters."""
+_CHARACTERS_A_TOKEN = 64
+"""A text that may not be cut is refused before it is tokenised, if it has more characters than this for each token."""
+_BYTES_A_CHARACTER = 32
+"""A character takes as long to tokenise as so many bytes of a picture take to decode."""
+_FORMS = 'a text, ["text", "pair"], or {"text": ..., "text_pair": ...}'
+
+
+def read_texts(
+    rows: Sequence[Any], model: ModelContext, field: str, is_over: Callable[[], bool] = lambda: False
+) -> list[Group]:
+    """Rows as the inputs of ``manifest.tokens``, a group for each padded length, the shortest first.
+
+    Raises InvalidInput, which names the row, and Cancelled when ``is_over`` says that nobody waits any more.
+    """
+    reader = _Reader(model)
+    found: dict[int, list[tuple[int, TextRow]]] = {}
+    for i, row in enumerate(rows):
+        if is_over():
+            raise Cancelled("nobody waits for the rows any more")
+        text = reader.read(row, f"{field}[{i}]")
+        found.setdefault(find_length(reader.facts, len(text.encoded.ids)), []).append((i, text))
+    return [
+        Group(
+            [place for place, _ in group],
+            fill_rows(reader.facts, [text.encoded for _, text in group], length, reader.dtypes),
+            texts=[text for _, text in group],
+        )
+        for length, group in sorted(found.items())
+    ]
+
+
+def count_bytes_of_texts(rows: Sequence[Any], enough: int) -> int:
+    """About how many bytes of pictures take as long to decode as these texts to tokenise. Stops at ``enough``."""
+    count = 0
+    for row in rows:
+        if count > enough:
+            break
+        content = row.content if isinstance(row, PictureFile) else row
+        parts = content.values() if isinstance(content, dict) else content if isinstance(content, list) else (content,)
+        count += sum(len(part) for part in parts if isinstance(part, str | bytes | memoryview)) * _BYTES_A_CHARACTER + 1
+    return count
+
+
+def count_tokens(groups: Sequence[Group]) -> tuple[int, int]:
+    """The tokens of rows that are texts, and those of their padding."""
+    tokens = sum(len(text.encoded.ids) for group in groups for text in group.texts)
+    ids = [next(iter(group.inputs.values())) for group in groups if group.texts]
+    return tokens, sum(array.size for array in ids) - tokens
+
+
+class _Reader:
+    """Reads the texts of one request."""
+
+    def __init__(self, model: ModelContext) -> None:
+        manifest = model.manifest
+        assert manifest.tokens is not None  # noqa: S101  # the caller asks only then
+        self.facts: Tokens = manifest.tokens
+        self._model = model.name
+        self._tokenizer: Tokenizer = model.tokenizers[self.facts.file]
+        self.dtypes = {
+            name: DATATYPES[tensor.datatype].dtype for name, tensor in model.inputs(self.facts.graph).items()
+        }
+        most = self.facts.lengths[-1]
+        self._most_characters = _MOST_CHARACTERS
+        if not self.facts.truncate:
+            self._most_characters = min(_MOST_CHARACTERS, _CHARACTERS_A_TOKEN * most)
+
+    def read(self, row: Any, where: str) -> TextRow:
+        text, pair = self._split(row, where)
+        if pair is not None and not (self.facts.special and self._tokenizer.makes_pairs):
+            raise InvalidInput(f"{where}: expected one text, got a pair: model {self._model!r} takes no pairs")
+        for part in (text, pair):
+            if part is not None:
+                self._check(part, where)
+        encoded = self._encode(text, pair)
+        if not encoded.ids:
+            raise InvalidInput(f"{where}: expected a text with at least one token, got {text!r:.40}, which has none")
+        most = self.facts.lengths[-1]
+        if len(encoded.ids) > most:
+            raise InvalidInput(f"{where}: expected at most {most} tokens, got {len(encoded.ids)}: send a shorter text")
+        return TextRow(text, pair, encoded)
+
+    def _encode(self, text: str, pair: str | None) -> Encoded:
+        facts = self.facts
+        encoded = self._tokenizer.encode(facts.prefix + text, pair, special=facts.special)
+        if not facts.prefix:
+            return encoded
+        before = len(facts.prefix)
+        spans = [(max(0, start - before), max(0, end - before)) for start, end in encoded.spans]
+        return encoded._replace(spans=spans)
+
+    def _split(self, row: Any, where: str) -> tuple[str, str | None]:
+        """The text and its pair. Raises InvalidInput."""
+        if isinstance(row, PictureFile):
+            try:
+                return bytes(row.content).decode(), None
+            except UnicodeDecodeError:
+                raise InvalidInput(f"{row.where}: expected a text in UTF-8, got other bytes") from None
+        if isinstance(row, str):
+            return row, None
+        if isinstance(row, list) and len(row) == 2 and all(isinstance(part, str) for part in row):
+            return row[0], row[1]
+        if isinstance(row, dict) and {"text"} <= row.keys() <= {"text", "text_pair"}:
+            text, pair = row["text"], row.get("text_pair")
+            if isinstance(text, str) and (pair is None or isinstance(pair, str)):
+                return text, pair
+            at, got = ("text_pair", pair) if isinstance(text, str) else ("text", text)
+            raise InvalidInput(f"{where}.{at}: expected a text, got {type_name(got)}")
+        got = f"fields {list(row)!r:.60}" if isinstance(row, dict) else type_name(row)
+        if isinstance(row, list):
+            got = (
+                f"an array of {len(row)}" if all(isinstance(part, str) for part in row) else "an array of other values"
+            )
+        expected = _FORMS if isinstance(row, list | dict) else "a text"
+        raise InvalidInput(f"{where}: expected {expected}, got {got}")
+
+    def _check(self, text: str, where: str) -> None:
+        if not text.strip():
+            raise InvalidInput(f"{where}: expected a text, got an empty one")
+        if len(text) > self._most_characters:
+            raise InvalidInput(
+                f"{where}: expected at most {self._most_characters} characters, got {len(text)}: send a shorter text"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput(
+                f"{where}: expected a text, got half of a surrogate pair, which is no character"
+            ) from None

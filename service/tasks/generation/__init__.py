@@ -1,0 +1,1 @@
+"""New rows from noise."""

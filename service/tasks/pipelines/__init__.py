@@ -1,0 +1,1 @@
+"""Pipelines: the steps of one request, and what passes between them."""

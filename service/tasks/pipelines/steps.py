@@ -1,0 +1,64 @@
+"""The steps of a pipeline as they are served: the tasks of its models, with their options read and wires parsed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from model_store.pipelines.names import suggest
+from model_store.pipelines.order import fields_of_rows
+from model_store.pipelines.wires import parse_wire
+from model_store.tasks import Pipeline
+from service.errors import InvalidInput
+from service.tasks import classify, detect, embed, regress, segment
+from service.tasks.pipelines.flow import find_needs
+from service.tasks.pipelines.values import StepWires, parse_step
+from service.tasks.reconstruction import reconstruct
+from service.tasks.request import TaskOptions
+from service.tasks.sequences import sequence
+
+TASKS: Mapping[str, Any] = {
+    module.NAME: module for module in (classify, detect, embed, regress, segment, sequence, reconstruct)
+}
+"""Name -> module of the tasks that a step may do."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSteps:
+    """What is known of a pipeline before a request comes."""
+
+    facts: Pipeline
+    needs: Mapping[str, frozenset[str]]
+    wires: Mapping[str, StepWires]
+    options: Mapping[str, TaskOptions]
+    """Of the steps that have a model."""
+    metrics_of: Mapping[str, str]
+    """Of each step that compares: the step whose model says how."""
+    fields: tuple[str, ...]
+    """Of a row; none where a row is a value itself."""
+    answers_pictures: bool
+    """Whether an output has what was cut out."""
+
+
+def read_steps(facts: Pipeline) -> PipelineSteps:
+    """Raises InvalidInput for options that a task does not have, naming the step."""
+    options = {}
+    for name, step in facts.steps.items():
+        if step.model is not None:
+            task = TASKS[str(step.task)]
+            if unknown := sorted(step.options.keys() - set(task.Options.own())):
+                known = suggest(unknown[0], task.Options.own())
+                raise InvalidInput(f"steps.{name}.options: {task.NAME} has no option {unknown[0]!r:.60}{known}")
+            try:
+                options[name] = task.Options.parse(step.options)
+            except InvalidInput as error:
+                raise InvalidInput(f"steps.{name}.options.{error}") from None
+    wires = {name: parse_step(step) for name, step in facts.steps.items()}
+    return PipelineSteps(
+        facts=facts,
+        needs=find_needs(facts),
+        wires=wires,
+        options=options,
+        metrics_of={name: parse_wire(s.vectors).source for name, s in facts.steps.items() if s.vectors is not None},
+        fields=tuple(fields_of_rows(facts)),
+        answers_pictures=any(facts.steps[parse_wire(wire).source].do == "crop" for wire in facts.outputs.values()),
+    )

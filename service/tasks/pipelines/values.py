@@ -1,0 +1,191 @@
+"""What passes between the steps of a request: the values of each row, by wire.
+
+A step runs once for all rows of the request, so that they share its batches. Its rows are those of the request that
+need it, or with ``each`` the elements of their lists, one after the other; ``Taken`` remembers where each belongs.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from model_store.pipelines.conditions import Condition, holds, parse_condition
+from model_store.pipelines.wires import REQUEST, Wire, follow, parse_wire
+from model_store.tasks import Pipeline, Step
+from service.codecs.pictures.reader import PictureFile
+from service.errors import BodyTooLarge, InvalidInput, ModelFailure
+from service.protocol.json import type_name
+
+MOST_ELEMENTS = 4096
+"""That a step works on for one request."""
+
+
+class StepWires(NamedTuple):
+    """The texts of a step, parsed."""
+
+    step: Step
+    input: Wire | Mapping[str, Wire] | None
+    each: Wire | None
+    when: Condition | None
+    others: tuple[Wire, ...]
+    """Of an operation, in the order of its fields."""
+
+    @property
+    def is_fed_by_caller(self) -> bool:
+        """Whether something that it takes is from the row of the request."""
+        given = self.input.values() if isinstance(self.input, Mapping) else (self.input, self.each)
+        return any(wire is not None and wire.is_of_request for wire in (*given, *self.others))
+
+
+def parse_step(step: Step) -> StepWires:
+    given = step.input
+    texts = (step.picture, step.boxes) if step.do == "crop" else (step.vectors, step.others)
+    return StepWires(
+        step,
+        {name: parse_wire(text) for name, text in given.items()}
+        if isinstance(given, Mapping)
+        else (None if given is None else parse_wire(given)),
+        None if step.each is None else parse_wire(step.each),
+        None if step.when is None else parse_condition(step.when),
+        tuple(parse_wire(text) for text in texts if text is not None),
+    )
+
+
+def show(wire: Wire, row: int) -> str:
+    """A wire for a message about a row of the request."""
+    return str(wire._replace(source=f"inputs[{row}]")) if wire.is_of_request else str(wire)
+
+
+Places = Sequence[tuple[int, int]]
+"""For each row of a step the row of the request, and its position in a list there, or -1."""
+
+
+class Taken(NamedTuple):
+    """The rows of a step."""
+
+    rows: list[Any]
+    places: list[tuple[int, int]]
+
+
+class Values:
+    """The values of one request."""
+
+    def __init__(self, pipeline: Pipeline, rows: Sequence[Any]) -> None:
+        self._rows: list[dict[str, Any]] = [{REQUEST: row} for row in rows]
+        self._pipeline = pipeline
+
+    def look(self, row: int, wire: Wire) -> Any:
+        """The value of a wire for a row of the request; None where it is missing."""
+        return follow(self._rows[row].get(wire.source), wire.path)
+
+    def take(self, name: str, wires: StepWires) -> Taken:
+        """The rows of a step with a model. What is not put later stays null.
+
+        Raises InvalidInput where the caller's row is at fault, ModelFailure where a step's answer is, BodyTooLarge.
+        """
+        taken = Taken([], [])
+        for at, values in enumerate(self._rows):
+            if wires.each is None:
+                values[name] = None
+                if self._applies(at, wires):
+                    value = self._assemble(at, wires)
+                    if value is not None:
+                        taken.rows.append(value)
+                        taken.places.append((at, -1))
+                continue
+            elements = _as_list(self.look(at, wires.each))
+            values[name] = None
+            if elements is None:
+                continue
+            if not isinstance(elements, list):
+                error = InvalidInput if wires.each.is_of_request else ModelFailure
+                raise error(f"{show(wires.each, at)}: expected an array, got {type_name(elements)}")
+            values[name] = [None] * len(elements)
+            for position, element in enumerate(elements):
+                if element is not None and self._applies(at, wires, position, len(elements)):
+                    taken.rows.append(element)
+                    taken.places.append((at, position))
+            if len(taken.rows) > MOST_ELEMENTS:
+                raise BodyTooLarge(
+                    f"expected at most {MOST_ELEMENTS} elements of {wires.each} in all rows together, got more: send "
+                    "fewer rows"
+                )
+        return taken
+
+    def put(self, name: str, taken: Taken, answers: Sequence[Any]) -> None:
+        """The answers to the rows of a step with a model."""
+        for (at, position), answer in zip(taken.places, answers, strict=True):
+            if position < 0:
+                self._rows[at][name] = answer
+            else:
+                self._rows[at][name][position] = answer
+
+    def take_operands(self, name: str, wires: StepWires) -> tuple[list[int], list[list[Any]]]:
+        """The rows of the request for which an operation has all that it takes, and what it takes for each."""
+        rows, operands = [], []
+        for at, values in enumerate(self._rows):
+            values[name] = None
+            found = [self.look(at, wire) for wire in wires.others] if self._applies(at, wires) else [None]
+            if all(value is not None for value in found):
+                rows.append(at)
+                operands.append(found)
+        return rows, operands
+
+    def put_results(self, name: str, rows: Sequence[int], results: Sequence[Any]) -> None:
+        """The answers of an operation."""
+        for at, result in zip(rows, results, strict=True):
+            self._rows[at][name] = result
+
+    def outputs(self) -> list[dict[str, Any]]:
+        """The prediction for each row of the request."""
+        wires = {name: parse_wire(text) for name, text in self._pipeline.outputs.items()}
+        return [{name: self.look(at, wire) for name, wire in wires.items()} for at in range(len(self._rows))]
+
+    def _applies(self, at: int, wires: StepWires, position: int = -1, length: int = 0) -> bool:
+        if wires.when is None:
+            return True
+
+        def look(wire: Wire) -> Any:
+            value = self.look(at, wire)
+            if position < 0 or not wire.has_each or value is None:
+                return value
+            if len(value) != length:
+                raise ModelFailure(
+                    f"when: expected lists of the same length, got {length} elements of {wires.each} and "
+                    f"{len(value)} of {wire}"
+                )
+            return value[position]
+
+        return holds(wires.when, look)
+
+    def _assemble(self, at: int, wires: StepWires) -> Any:
+        """What the model takes for a row: a value, or an object of several; None where one is missing."""
+        given = wires.input
+        if not isinstance(given, Mapping):
+            return None if given is None else _as_list(self.look(at, given))
+        found = {name: _as_list(self.look(at, wire)) for name, wire in given.items()}
+        return None if any(value is None for value in found.values()) else found
+
+
+def _as_list(value: Any) -> Any:
+    """An array as a model takes it; all else as it is."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def check_rows(rows: Sequence[Any], fields: Sequence[str]) -> None:
+    """Raises InvalidInput unless rows are what the pipeline takes: objects of these fields, or values if there are
+    none."""
+    for at, row in enumerate(rows):
+        where = row.where if isinstance(row, PictureFile) else f"inputs[{at}]"
+        if row is None:
+            raise InvalidInput(f"{where}: expected a row, got null")
+        if not fields:
+            continue
+        expected = f"expected an object of {', '.join(fields)}"
+        if not isinstance(row, dict):
+            got = "a picture" if isinstance(row, PictureFile) else type_name(row)
+            raise InvalidInput(f"{where}: {expected}, got {got}")
+        if unknown := sorted(row.keys() - set(fields)):
+            raise InvalidInput(f"{where}.{unknown[0]:.60}: unknown field: {expected}")
+        if missing := [name for name in fields if name not in row]:
+            raise InvalidInput(f"{where}.{missing[0]}: {expected}, and this one is missing")

@@ -1,0 +1,305 @@
+"""Rows to text that a loop writes, one token at a time: translations, captions, titles, and prompts that go on."""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from model_store.datatypes import DATATYPES
+from model_store.graph import MAIN, Tensor
+from model_store.tasks import Writing
+from service.codecs.model_context import ModelContext, known
+from service.codecs.rows import Group, check_count, group_rows, stack_rows
+from service.codecs.written import Decode, GrowingText, find_decoder, find_stop, without_part_of_stop
+from service.engine.loop.request import ByStep, Decoding, Follow, LoopRequest, Sentence, TokenSampling
+from service.engine.tensors import Arrays
+from service.errors import InvalidInput, ModelFailure
+from service.protocol.json import type_name
+from service.tasks.request import FromText, TaskOptions
+from service.tasks.sequences.forecast import ForecastOptions
+from service.tasks.sequences.translate import TextOptions
+from service.tasks.work import Call, Emit, Infer, Iterate, decode_rows, run_in_thread
+
+Stop = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class WritingOptions(TextOptions):
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    """above 0: tokens are drawn, the more evenly the higher it is; 0, the default, takes the likeliest token"""
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    """with a temperature: draws of so many of the likeliest tokens only"""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """with a temperature: draws of the likeliest tokens that together have this probability"""
+    stop: Annotated[list[Stop], FromText, Field(max_length=16)] | None = None
+    """a text ends before the first of these"""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """the most tokens of a text; default: as many as the model can write"""
+
+
+class Options(ForecastOptions, WritingOptions):
+    """The options of a text, ``seed`` among them."""
+
+
+class Rows(NamedTuple):
+    """Rows of one shape. ``begin`` is what they take to the first step, ``forced`` the given tokens of each."""
+
+    places: Sequence[int]
+    begin: Mapping[str, np.ndarray]
+    forced: Sequence[Sequence[int]]
+
+
+async def write(call: Call[Options], rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """One prediction for each row: ``text``, ``probability``, ``log_probability``, ``tokens``, ``complete``.
+
+    Events: row, step from 0, the text so far. Raises InvalidInput, UnsupportedMedia, BodyTooLarge; ModelFailure for
+    scores that are not finite.
+    """
+    check_count(list(rows), call.limits.max_rows)
+    plan = _Plan(call)
+    texts = _Texts(plan, len(rows), call.emit)
+    predictions: list[dict[str, Any]] = [{} for _ in rows]
+    for group in await _begin(call, rows, plan):
+        result = await Iterate(plan.ask(group, texts.follow(group.places)))
+        for place, sentence in zip(group.places, result.sentences, strict=True):
+            predictions[place] = texts.describe(place, sentence)
+    return predictions
+
+
+class _Plan:
+    """How the rows of a request are written. Raises InvalidInput for options that do not fit."""
+
+    def __init__(self, call: Call[Options]) -> None:
+        options, self.context = call.options, call.model
+        self.facts = known(self.context.manifest.writing)
+        self.loop = known(self.context.manifest.loop)
+        self.width = options.beams or 1
+        self.stops = options.stop or []
+        self.sampling = _read_sampling(options)
+        if self.width > 1:
+            _refuse_beside_beams(options)
+        if len(call.rows or ()) * self.width > call.limits.max_rows:
+            most = call.limits.max_rows // self.width
+            raise InvalidInput(
+                f"inputs: expected at most {most} texts of {self.width} beams, got {len(call.rows or ())}"
+            )
+        self.max_steps = min(self.loop.max_steps, call.limits.max_steps)
+        self._max_tokens = options.max_tokens
+        self._largest = _find_longest(self.context, self.facts)
+
+    def check_length(self, given: int, where: str) -> None:
+        """Raises InvalidInput if a row that begins with so many tokens has no place for those that were asked for."""
+        most = self.limit(given)
+        if most < 1:
+            longest = self.max_steps if self._largest is None else min(self.max_steps, self._largest)
+            raise InvalidInput(f"{where}: expected a prompt of at most {longest} tokens, got {given}")
+        if self._max_tokens is not None and self._max_tokens > most:
+            after = f" after the {given} tokens that {where} begins with" if given > len(self.facts.begin) else ""
+            raise InvalidInput(
+                f"max_tokens: expected 1 to {most} for model {self.context.name!r}{after}, got {self._max_tokens}"
+            )
+
+    def limit(self, given: int) -> int:
+        """How many tokens a row that begins with ``given`` ones may have after them."""
+        most = self.max_steps if self.facts.prefix is not None else self.max_steps - given + 1
+        return most if self._largest is None else min(most, self._largest - given + 1)
+
+    def ask(self, rows: Rows, follow: Follow | None) -> LoopRequest:
+        facts = self.facts
+        begins = [len(facts.begin) if facts.prefix is None else rows.begin[facts.prefix].shape[1]]
+        begins += [1 + len(forced) for forced in rows.forced]
+        limits = [self.limit(given) for given in begins]
+        max_tokens = min(max(limits), self._max_tokens or max(limits))
+        steps = min(max_tokens + max(map(len, rows.forced), default=0), self.max_steps)
+        by_step: dict[str, ByStep] = {}
+        if facts.position is not None:
+            shape = (1,) * len(self.context.inputs()[facts.position].shape)
+            by_step[facts.position] = lambda rows, step: np.full(shape, step, np.int64)
+        decoding = Decoding(
+            facts.token or known(facts.prefix),
+            facts.scores,
+            facts.begin[0],
+            frozenset(facts.ends),
+            self.width,
+            takes_all=facts.prefix is not None,
+            are_logits=True,
+            forced=rows.forced if any(rows.forced) else (),
+            suppressed=list(facts.suppressed),
+            suppressed_first=list(facts.suppressed_first),
+            max_tokens=max_tokens,
+            sampling=self.sampling,
+            follow=follow,
+        )
+        return LoopRequest(rows.begin, steps, by_step, decoding=decoding)
+
+
+class _Texts:
+    """The texts of the rows of a request while they grow, and what is told of them."""
+
+    def __init__(self, plan: _Plan, rows: int, emit: Emit | None) -> None:
+        self._model = plan.context.name
+        self._decode: Decode = find_decoder(plan.facts, plan.context.tokenizers)
+        self._stops = plan.stops
+        self._longest_stop = max(map(len, self._stops), default=0)
+        self._emit = emit
+        self._grown = [GrowingText(self._decode) for _ in range(rows)] if emit or self._stops else []
+        self._sent = [""] * rows
+        self._cuts: dict[int, int] = {}
+        """By row that a stop has ended: where its text ends."""
+
+    def follow(self, places: Sequence[int]) -> Follow | None:
+        """Tells of each token and finds stops, where either was asked for."""
+        return (lambda row, tokens: self._take(places[row], tokens)) if self._grown else None
+
+    def _take(self, row: int, tokens: Sequence[int]) -> bool:
+        grown = self._grown[row]
+        searched = max(0, len(grown.text) - self._longest_stop + 1)
+        if not grown.read(tokens):
+            return False
+        cut = find_stop(grown.text, self._stops, searched)
+        if cut is not None:
+            self._cuts[row] = cut
+        if self._emit is not None:
+            shown = without_part_of_stop(grown.text, self._stops) if cut is None else grown.text[:cut]
+            if shown != self._sent[row]:
+                self._sent[row] = shown
+                self._emit({"row": row, "step": len(tokens) - 1, "text": shown})
+        return cut is not None
+
+    def describe(self, row: int, sentence: Sentence) -> dict[str, Any]:
+        if not math.isfinite(sentence.log_probability):
+            raise ModelFailure(f"model {self._model!r} gave scores that are not finite")
+        text = self._decode(sentence.tokens)
+        if row in self._cuts:
+            cut = find_stop(text, self._stops)
+            text = self._grown[row].text[: self._cuts[row]] if cut is None else text[:cut]
+        return {
+            "text": text,
+            "probability": math.exp(sentence.log_probability),
+            "log_probability": sentence.log_probability,
+            "tokens": len(sentence.tokens),
+            "complete": sentence.has_ended,
+        }
+
+
+def _read_sampling(options: Options) -> TokenSampling | None:
+    if options.temperature:
+        return TokenSampling(options.temperature, options.top_k, options.top_p or 1.0, options.seed)
+    for field in ("top_k", "top_p", "seed"):
+        if getattr(options, field) != Options.model_fields[field].default:
+            raise InvalidInput(f"{field}: expected a temperature above 0 beside it, for nothing is drawn without one")
+    return None
+
+
+def _refuse_beside_beams(options: Options) -> None:
+    why = {
+        "stream": "more may change what was sent",
+        "temperature": "a search for the likeliest text draws nothing",
+        "stop": "several texts grow at the same time",
+    }
+    for field, reason in why.items():
+        if getattr(options, field):
+            raise InvalidInput(f"{field}: expected it with beams 1, for {reason}, got beams {options.beams}")
+
+
+def _find_longest(context: ModelContext, facts: Writing) -> int | None:
+    """The most tokens that a graph without a cache takes, if it has a limit."""
+    if facts.prefix is None:
+        return None
+    axis = context.inputs()[facts.prefix].shape[1]
+    limits = context.manifest.graphs[MAIN].axis_ranges.get(str(axis))
+    return None if limits is None else limits.largest
+
+
+async def _begin(call: Call[TaskOptions], rows: Sequence[Any], plan: _Plan) -> list[Rows]:
+    """What the rows take to their first step, a group for each shape."""
+    start, facts = plan.loop.start, plan.facts
+    if start is None:
+        prompts = await _read_prompts(rows, plan)
+        sized = prompts if facts.prefix is not None else [prompts[0][:1]] * len(prompts)
+        places_of: dict[int, list[int]] = {}
+        for place, given in enumerate(sized):
+            places_of.setdefault(len(given), []).append(place)
+        groups = [Group(places, {}) for places in places_of.values()]
+    else:
+        plan.check_length(len(facts.begin), "a text")
+        prompts = [facts.begin] * len(rows)
+        groups = await _read_sources(call, rows, start)
+    begun = []
+    for group in groups:
+        started = await Infer(group.inputs, start) if start is not None else {}
+        count = len(group.places)
+        begin = {
+            carry.input: _find_first(carry.start, group.inputs, started, plan.context.inputs()[carry.input], count)
+            for carry in plan.loop.carries
+        }
+        of_group = [prompts[place] for place in group.places]
+        if facts.prefix is not None:
+            begun.append(Rows(group.places, {**begin, facts.prefix: np.array(of_group, np.int64)}, ()))
+        else:
+            begun.append(Rows(group.places, begin, [prompt[1:] for prompt in of_group]))
+    return begun
+
+
+def _find_first(name: str | None, given: Arrays, started: Arrays, tensor: Tensor, rows: int) -> np.ndarray:
+    """The first value of what rows carry: of the start graph, or zeros, none on free axes."""
+    if name is not None:
+        return started[name] if name in started else given[name]
+    shape = [size if isinstance(size, int) else 0 for size in tensor.row_shape]
+    return np.zeros((rows, *shape), DATATYPES[tensor.datatype].dtype)
+
+
+async def _read_prompts(rows: Sequence[Any], plan: _Plan) -> list[Sequence[int]]:
+    """The begin of the model and the tokens of each prompt. Raises InvalidInput."""
+    tokenizer = plan.context.tokenizers[known(plan.facts.file)]
+
+    def read() -> list[Sequence[int]]:
+        prompts: list[Sequence[int]] = []
+        for number, row in enumerate(rows):
+            where = f"inputs[{number}]"
+            text = _expect_text(row, where)
+            prompts.append((*plan.facts.begin, *tokenizer.encode(text, special=False).ids))
+            plan.check_length(len(prompts[-1]), where)
+        return prompts
+
+    return await run_in_thread(read, sum(len(row) for row in rows if isinstance(row, str)))
+
+
+async def _read_sources(call: Call[TaskOptions], rows: Sequence[Any], start: str) -> list[Group]:
+    """The rows as the start graph takes them."""
+    facts = call.model.manifest.tokens
+    if facts is None:
+        return await decode_rows(call, start)
+    read = functools.partial(_encode_texts, call.model, rows, start)
+    sources = await run_in_thread(read, sum(len(row) for row in rows if isinstance(row, str)))
+    return [Group(places, stack_rows(sources, places)) for places in group_rows(sources)]
+
+
+def _encode_texts(context: ModelContext, rows: Sequence[Any], graph: str) -> list[Arrays]:
+    """Texts as rows of ids. Raises InvalidInput, which names the text at fault."""
+    facts, inputs = known(context.manifest.tokens), context.inputs(graph)
+    tokenizer, longest = context.tokenizers[facts.file], facts.lengths[-1]
+    sources: list[Arrays] = []
+    for number, row in enumerate(rows):
+        encoded = tokenizer.encode(facts.prefix + _expect_text(row, f"inputs[{number}]"), special=facts.special)
+        count = len(encoded.ids)
+        if not 0 < count <= longest and not (count and facts.truncate):
+            raise InvalidInput(f"inputs[{number}]: expected a text of 1 to {longest} tokens, got {count}")
+        count = min(count, longest)
+        length = next(length for length in facts.lengths if length >= count)
+        source = {}
+        columns = ((facts.ids, encoded.ids, facts.pad), (facts.mask, [1] * count, 0), (facts.types, encoded.types, 0))
+        for name, values, pad in columns:
+            if name is not None:
+                source[name] = np.full(length, pad, DATATYPES[inputs[name].datatype].dtype)
+                source[name][:count] = values[:count]
+        sources.append(source)
+    return sources
+
+
+def _expect_text(row: Any, where: str) -> str:
+    if not isinstance(row, str):
+        raise InvalidInput(f"{where}: expected a text, got {type_name(row)}")
+    return row

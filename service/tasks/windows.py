@@ -1,0 +1,62 @@
+"""What tasks on sounds share: a sound is several rows, its windows, and has one answer."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from model_store.manifest import Manifest
+from service.codecs.model_context import known
+from service.codecs.rows import Group
+from service.codecs.sounds import SoundWindow
+from service.engine.tensors import Arrays
+from service.errors import InvalidInput
+
+
+def check_windows(manifest: Manifest) -> None:
+    """Raises InvalidInput where rows are no sounds, which have windows."""
+    if manifest.sound is None:
+        raise InvalidInput(f"windows: model {manifest.name!r} takes no sounds, which have windows: ask without them")
+
+
+def find_sounds(group: Group) -> list[slice]:
+    """The rows of each sound of a group, which has windows."""
+    rows = [window.row for window in group.windows]
+    begins = [i for i, row in enumerate(rows) if i == 0 or row != rows[i - 1]]
+    return [slice(begin, end) for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True)]
+
+
+def average_windows(group: Group, outputs: Arrays, names: Iterable[str]) -> tuple[Group, dict[str, np.ndarray]]:
+    """A group with one row for each sound, and the mean of some outputs over its windows. Other groups stay.
+
+    The group has no inputs then: they are those of windows.
+    """
+    wanted = {name: outputs[name] for name in names}
+    if not group.windows:
+        return group, wanted
+    sounds = find_sounds(group)
+    places = [group.windows[sound.start].row for sound in sounds]
+    if len(sounds) == len(group.windows):
+        return Group(places, group.inputs), wanted
+    means = {name: np.stack([_average(array[sound]) for sound in sounds]) for name, array in wanted.items()}
+    return Group(places, {}), means
+
+
+def _average(values: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # what is not finite is refused later
+        mean: np.ndarray = values.mean(axis=0, dtype=np.float64).astype(values.dtype)
+    return mean
+
+
+def describe_times(window: SoundWindow, manifest: Manifest) -> dict[str, Any]:
+    """Where a window begins and ends, in seconds from the beginning of the sound."""
+    rate = known(manifest.sound).rate
+    return {"begin_s": window.begin / rate, "end_s": window.end / rate}
+
+
+def describe_windows(group: Group, values: Sequence[dict[str, Any]], manifest: Manifest) -> list[list[dict[str, Any]]]:
+    """For each sound of a group its windows with their times and values. ``values`` has one for each row."""
+    return [
+        [{**describe_times(group.windows[i], manifest), **values[i]} for i in range(sound.start, sound.stop)]
+        for sound in find_sounds(group)
+    ]
