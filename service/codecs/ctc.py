@@ -86,8 +86,6 @@ class JoinedText:
         self._shared = overlap // 2
         self._position = 0  # samples that have been read
         self._tail: tuple[np.ndarray, int] = np.zeros((0, len(symbols)), np.float32), 0
-        self.step_samples = 0.0
-        """Samples of a step."""
 
     @property
     def text(self) -> str:
@@ -102,11 +100,10 @@ class JoinedText:
     def probability(self) -> float:
         return self._text.probability
 
-    def add(self, scores: np.ndarray, begin: int, end: int, samples: int) -> None:
-        """The next window, sample ``begin`` to ``end``; ``scores`` [steps, symbols] are of a row of ``samples``."""
-        self.step_samples = samples / max(1, len(scores))
-        before = round(begin / self.step_samples)
-        borders = [round((place - begin) / self.step_samples) for place in (self._position, end - self._shared, end)]
+    def add(self, scores: np.ndarray, begin: int, end: int, step_samples: float) -> None:
+        """The next window, from sample ``begin`` to ``end``; ``scores`` [steps, symbols], so many samples a step."""
+        before = round(begin / step_samples)
+        borders = [round((place - begin) / step_samples) for place in (self._position, end - self._shared, end)]
         first, last, whole = (min(max(0, border), len(scores)) for border in borders)
         self._text.add(scores[first:last], before + first)
         self._position = max(self._position, end - self._shared)

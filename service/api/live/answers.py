@@ -12,6 +12,7 @@ from service.errors import ModelFailure
 from service.protocol.infer_response import to_nested
 from service.tasks.answer import check_finite
 from service.tasks.classify import predictions
+from service.tasks.sequences.read import size_step
 
 Answerer = Callable[[Heard, Arrays], Mapping[str, Any]]
 """The fields of the message for a row. Raises ModelFailure."""
@@ -44,7 +45,8 @@ def _read(model: ModelContext, text: JoinedText, heard: Heard, outputs: Arrays) 
     scores = check_finite(model.name, facts.output, outputs[facts.output])[0]
     if scores.shape[1] != len(model.symbols or facts.symbols):
         raise ModelFailure(f"model {model.name!r} gave scores of {scores.shape[1]} symbols")
+    step_samples = size_step(model, len(heard.samples), len(scores))
     if facts.length is not None:
-        scores = scores[: int(outputs[facts.length][0])]
-    text.add(scores, heard.begin, heard.end, len(heard.samples))
+        scores = scores[: max(0, int(outputs[facts.length][0]))]
+    text.add(scores, heard.begin, heard.end, step_samples)
     return {"text": text.text}

@@ -87,7 +87,7 @@ def test_windows_that_overlap_read_as_the_whole(path: str, window: int, overlap:
     scores = np.concatenate([score(path), score("-" * window)])
     joined = JoinedText(Reading(output="y", symbols=SYMBOLS), SYMBOLS, overlap)
     for row in [*iter(stream.take, None), *iter(stream.finish, None)]:
-        joined.add(scores[row.begin : row.begin + window], row.begin, row.end, window)
+        joined.add(scores[row.begin : row.begin + window], row.begin, row.end, 1.0)
     joined.finish()
     whole = read(score(path))
     assert (joined.text, joined.pieces) == (whole.text, whole.pieces)
