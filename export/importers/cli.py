@@ -42,6 +42,7 @@ _GROUPS = {
     "sound": "how a sound becomes its input",
     "boxes": "outputs with boxes",
     "vectors": "outputs with vectors",
+    "texts": "how a text becomes its inputs",
 }
 """Titles of the options, by the first part of their facts' paths."""
 

@@ -13,8 +13,9 @@ from export.importers.facts import Facts
 from export.importers.options import FILE, read_file
 from export.importers.plan import Plan, make_plan
 from export.importers.proof import RowRunner, count_rows, make_rows, prove_changes
-from export.importers.samples import Reader
-from export.importers.sound_rows import make_up_sounds
+from export.importers.rows.samples import Reader
+from export.importers.rows.sounds import make_up_sounds
+from export.importers.rows.texts import make_text_reader
 from export.importers.sources.kinds import choose_source
 from export.importers.sources.source import Found, OnnxModel, Publication, TorchModel
 from export.onnx_files.publish import publish_content
@@ -60,7 +61,8 @@ def publish_import(
 ) -> Iterator[ModelVersion]:
     """Prove and publish what was planned. Raises NotPublished, and what ``Store.publish`` raises."""
     description = plan.description
-    reader = Reader(description.name, found.model.graph, description.image, description.table, description.sound)
+    texts = make_text_reader(description, found.model.graph)
+    reader = Reader(description.name, found.model.graph, description.image, description.table, description.sound, texts)
     samples = None
     if plan.get("samples") is not None:
         progress("samples")
@@ -98,12 +100,17 @@ def _publish_onnx(
         content = apply_all(content, plan.changes)
         progress("proof against the original")
         parity = _prove(model, plan, content, samples)
+    texts = make_text_reader(description, model.graph)
+    if texts is not None:
+        progress("proof of padding")
+        runner = RowRunner(description.name, content, model.external)
+        texts.prove_padding(lambda inputs: runner.run(inputs, 0))
     if measure is not None:
         progress("quality")
         quality = measure(_predictor(description.name, content, model.external))
     spec = OnnxSpec(**description.as_fields(), file=path, samples=samples, quality=quality, golden_rows=GOLDEN_ROWS)
-    has_media = description.image is not None or description.sound is not None
-    made_up = _make_rows(model, plan) if samples is None and has_media else None
+    has_own = any(facts is not None for facts in (description.image, description.tokens, description.sound))
+    made_up = _make_rows(model, plan) if samples is None and has_own else None
     return publish_content(spec, content, model.external, store, progress, parity, made_up)
 
 
@@ -117,6 +124,9 @@ def _prove(model: OnnxModel, plan: Plan, content: bytes, samples: Arrays | None)
 
 def _make_rows(model: OnnxModel, plan: Plan) -> Arrays:
     """Made-up rows of the sizes that the original takes, for the inputs that remain."""
+    texts = make_text_reader(plan.description, model.graph)
+    if texts is not None:
+        return texts.make_rows(GOLDEN_ROWS)
     kept = {tensor.name for tensor in plan.inputs}
     sound = plan.description.sound
     if sound is not None:

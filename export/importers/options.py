@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from export.errors import SpecError
 from export.importers.facts import Fact, Facts
 from model_store.manifest import ModelName, Task, describe
-from model_store.strict_model import Count, Finite, StrictModel
+from model_store.strict_model import Count, Finite, Index, StrictModel
 from model_store.tasks.detection import Share
 from model_store.tasks.picture import Level
 
@@ -137,10 +137,23 @@ class BoxOptions(StrictModel):
 
 
 class VectorOptions(StrictModel):
-    pooling: Literal["first", "mean", "none"] | None = None
-    """How vectors [batch, places, size] become one: the first one, or their mean."""
+    pooling: Literal["first", "mean", "last", "none"] | None = None
+    """How vectors [batch, places, size] become one: the first one, their mean, or that of a text's last token."""
     normalise: bool | None = None
     metric: Literal["cosine", "euclidean"] | None = None
+
+
+class TextOptions(StrictModel):
+    """How a text becomes the inputs."""
+
+    tokenizer: str | None = None
+    """A file tokenizer.json."""
+    length: Count | None = None
+    """The most tokens of a text."""
+    truncate: bool | None = None
+    prefix: str | None = None
+    pad: Index | None = None
+    """The id of padding."""
 
 
 class Options(StrictModel):
@@ -153,7 +166,7 @@ class Options(StrictModel):
     description: str | None = None
     licence: str | None = None
     data: str | None = None
-    rows: Literal["pictures", "sounds", "numbers"] | None = None
+    rows: Literal["pictures", "texts", "sounds", "numbers"] | None = None
     """What callers send."""
     output: str | None = None
     """The output that answers the task."""
@@ -175,6 +188,7 @@ class Options(StrictModel):
     sound: SoundOptions = SoundOptions()
     boxes: BoxOptions = BoxOptions()
     vectors: VectorOptions = VectorOptions()
+    texts: TextOptions = TextOptions()
 
 
 def list_paths(model: type[BaseModel] = Options, prefix: str = "") -> Iterator[str]:
@@ -222,7 +236,7 @@ def read_file(path: Path) -> Facts:
         raise SpecError(
             f"{path}: trust: give --trust to the command: a file that comes with a model cannot vouch for it"
         )
-    for field in ("samples", "evaluate"):  # a folder or a file, seen from the file that names it
+    for field in ("samples", "evaluate", "texts.tokenizer"):  # a folder or a file, seen from the file that names it
         if field in found:
             found[field] = str(path.parent / found[field])
     if isinstance(found.get("labels"), str) and "," not in found["labels"]:

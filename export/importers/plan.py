@@ -22,6 +22,7 @@ from export.importers.planning.draft import Draft
 from export.importers.planning.pictures import plan_picture
 from export.importers.planning.rows import plan_classes, plan_masks, plan_numbers, plan_vectors
 from export.importers.planning.sounds import plan_sound
+from export.importers.planning.texts import plan_texts
 from export.importers.planning.unused import refuse_other_tasks, refuse_unused
 from export.importers.sources.source import Found, OnnxModel
 from export.spec.description import ModelDescription
@@ -73,7 +74,9 @@ def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
     _fix_defaults(draft)
     _read_labels(draft)
     plan_sound(draft)
-    plan_picture(draft)
+    plan_texts(draft)
+    if "tokens" not in draft.fields:
+        plan_picture(draft)
     task = ledger.get("task")
     if task in _TASKS:
         _TASKS[task](draft)

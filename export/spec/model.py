@@ -84,7 +84,7 @@ def _check_facts(spec: ExportSpec) -> None:
         raise SpecError(f"{spec.name}: tile_pixels: expected a side, and a reconstruction, got {spec.tile_pixels}")
     if spec.image:
         _check_image(spec, spec.image)
-    if spec.task == "classify" and not (spec.labels and spec.classes):
+    if spec.task == "classify" and spec.tags is None and not (spec.labels and spec.classes):
         raise SpecError(
             f"{spec.name}: task classify needs labels and classes: say which output holds the logits, as "
             "Classes(logits=...), or the probabilities, as Classes(probabilities=...)"

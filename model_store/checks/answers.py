@@ -29,7 +29,9 @@ def check_tasks(manifest: Described) -> None:
     if manifest.segmentation:
         _check_segmentation(manifest, manifest.segmentation)
     if manifest.embedding:
-        _expect_floats(manifest, "embedding.output", manifest.embedding.output, (None,))
+        (size,) = _expect_floats(manifest, "embedding.output", manifest.embedding.output, (None,)).row_shape
+        if isinstance(size, int) and any(shorter >= size for shorter in manifest.embedding.dimensions):
+            raise ValueError(f"embedding.dimensions: expected lengths below {size}, that of the output")
     if manifest.table:
         _check_table(manifest, manifest.table)
     if manifest.regression:

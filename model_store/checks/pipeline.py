@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from model_store.pipelines.answers import ANYTHING, NUMBER, PICTURE, Form, form_at, form_of, show_form
 from model_store.pipelines.conditions import comparisons_of, kind_of, parse_condition, wires_of
+from model_store.pipelines.facts import Pipeline, Step
 from model_store.pipelines.names import suggest
 from model_store.pipelines.order import all_wires, stages
 from model_store.pipelines.wires import NAME, NAME_RULE, REQUEST, Wire, parse_wire
-from model_store.tasks.pipeline import Pipeline, Step
 
 MOST_STEPS = 32
 
@@ -34,8 +34,8 @@ def check_pipeline(pipeline: Pipeline) -> None:
         if parse_wire(text).is_of_request:
             raise ValueError(f"outputs.{name}: {text} is what the caller has sent: expected the answer of a step")
     _check_rows(pipeline)
-    _check_forms(pipeline)
     order = [name for stage in stages(pipeline) for name in stage]
+    _check_forms(pipeline)
     used = {wire.source for _, wire in all_wires(pipeline)}
     if idle := [name for name in order if name not in used]:
         raise ValueError(f"steps.{idle[0]}: nothing uses its answer: name it in outputs, or remove the step")

@@ -6,10 +6,10 @@ from model_store.errors import StoreError
 from model_store.graph import MAIN
 from model_store.manifest import Manifest
 from model_store.pipelines.answers import ANYTHING, NUMBER, PICTURE, TEXT, Form, form_at, form_of, show_form
+from model_store.pipelines.facts import Pipeline, Step
 from model_store.pipelines.names import suggest
 from model_store.pipelines.wires import REQUEST, parse_wire
 from model_store.store import Store
-from model_store.tasks.pipeline import Pipeline, Step
 
 
 def find_faults(pipeline: Pipeline, store: Store) -> Iterator[str]:
@@ -48,6 +48,11 @@ def _find_fault(step: Step, manifest: Manifest | None, forms: Mapping[str, Form]
         for name in step.input:
             if name not in names:
                 return f"input.{name}: model {step.model!r} takes no {name!r:.60}{suggest(name, names)}"
+        for name, text in step.input.items():
+            wire = parse_wire(text)
+            form, fits = form_at(wire, forms[wire.source]), _takes_by_name(manifest, name)
+            if form != ANYTHING and fits is not None and form != fits:
+                return f"input.{name}: model {step.model!r} takes a {fits}, but {wire} is {show_form(form)}"
         return ""
     field = "input" if step.input is not None else "each"
     wire = parse_wire(str(step.input or step.each))
@@ -56,9 +61,8 @@ def _find_fault(step: Step, manifest: Manifest | None, forms: Mapping[str, Form]
     text, fits = _takes(manifest)
     if form == ANYTHING or form in fits:
         return ""
-    return f"{field}: model {step.model!r} takes {text}, but {wire} is {show_form(form)}" + (
-        " for each" if field == "each" else ""
-    )
+    subject = f"{wire}" if field == "input" else f"an element of {wire}"
+    return f"{field}: model {step.model!r} takes {text}, but {subject} is {show_form(form)}"
 
 
 def _names(manifest: Manifest) -> list[str]:
@@ -69,6 +73,15 @@ def _names(manifest: Manifest) -> list[str]:
         return []
     inputs = manifest.graphs[MAIN].inputs
     return [tensor.name for tensor in inputs] if len(inputs) > 1 else []
+
+
+def _takes_by_name(manifest: Manifest, name: str) -> Form | None:
+    """What a column of a table holds; None if the field is no column."""
+    if manifest.table is None:
+        return None
+    column = next(column for column in manifest.table.columns if column.name == name)
+    tensor = next(tensor for tensor in manifest.graphs[MAIN].inputs if tensor.name == column.input)
+    return TEXT if tensor.datatype == "BYTES" or any(isinstance(value, str) for value in column.values) else NUMBER
 
 
 def _takes(manifest: Manifest) -> tuple[str, tuple[Form, ...]]:

@@ -23,7 +23,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 _TOKEN = re.compile(
     r"""\s*(?:(?P<operator>==|!=|<=|>=|<|>)|(?P<bracket>[()])|(?P<number>-?[0-9]+(?:\.[0-9]+)?(?:[eE]-?[0-9]+)?)"""
-    r"""|"(?P<text>[^"]*)"|'(?P<other>[^']*)'|(?P<word>[A-Za-z][A-Za-z0-9_.\[\]]*))"""
+    r"""|"(?P<text>[^"]*)"|'(?P<other>[^']*)'|(?P<word>[A-Za-z][A-Za-z0-9_.\[\]-]*))"""
 )
 _MOST_CHARACTERS = 1000
 _FORM = 'expected comparisons such as find.score >= 0.5 or kind.label == "text", joined by and, or and parentheses'

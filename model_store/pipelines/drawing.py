@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
+from model_store.pipelines.facts import Pipeline, Step
 from model_store.pipelines.order import stages, wires
 from model_store.pipelines.wires import Wire, parse_wire
-from model_store.tasks.pipeline import Pipeline, Step
 
 
 def describe_step(step: Step) -> str:
@@ -80,7 +80,7 @@ def _arrow(wire: Wire, to: str, arrow: str) -> str:
 
 def _id(name: str) -> str:
     """No word that Mermaid reserves, such as ``end``."""
-    return f"step_{name}"
+    return f"step_{name.replace('-', '_')}"
 
 
 def _quote(text: str) -> str:

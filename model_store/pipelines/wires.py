@@ -4,11 +4,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 REQUEST = "request"
 """The source of wires that begin with the row of the request."""
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-NAME_RULE = "letters, digits and '_', the first a letter"
-_PART = re.compile(r"\.([A-Za-z][A-Za-z0-9_]*)|\[([0-9]{0,4})\]")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+NAME_RULE = "letters, digits, '_' and '-', the first a letter"
+_PART = re.compile(r"\.([A-Za-z][A-Za-z0-9_-]*)|\[([0-9]{0,4})\]")
 
 EACH = None
 """A part of a path: every element of a list."""
@@ -59,8 +61,13 @@ def parse_wire(text: str) -> Wire:
 
 
 def follow(value: Any, path: tuple[str | int | None, ...]) -> Any:
-    """The value at a path; None where something on the way is missing. After EACH it is a list."""
+    """The value at a path; None where something on the way is missing. After EACH it is a list.
+
+    Arrays count as lists on the way, and stay arrays at the end.
+    """
     for at, part in enumerate(path):
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
         if part is EACH:
             rest = path[at + 1 :]
             return [follow(element, rest) for element in value] if isinstance(value, list) else None

@@ -77,5 +77,7 @@ class Embedding(StrictModel):
     """Whether vectors are divided by their length."""
     metric: Literal["cosine", "euclidean"] = "cosine"
     """How two vectors are compared: by the cosine of their angle, or by their distance."""
+    dimensions: tuple[Count, ...] = ()
+    """Shorter lengths to which vectors may be cut, such as those that a Matryoshka model was trained for."""
     threshold: Finite | None = None
     """Two rows are the same from this cosine on, or up to this distance. Calibrated on held-out pairs."""

@@ -51,8 +51,8 @@ class Tags(StrictModel):
     scheme: Literal["plain", "iob"] = "plain"
     """``iob``: ``B-NAME`` begins a span and ``I-NAME`` goes on with it. ``plain``: neighbours with one label are a
     span."""
-    outside: str = "O"
-    """The label of tokens that belong to no span."""
+    outside: str | None = "O"
+    """The label of tokens that belong to no span. None: all belong to one."""
 
 
 class Writing(StrictModel):

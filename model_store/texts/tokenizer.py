@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from model_store.errors import StoreError
 from model_store.manifest import Manifest
+from model_store.tasks import Tokens
 
 if TYPE_CHECKING:
     import tokenizers
@@ -74,9 +75,12 @@ class Tokenizer:
 
 def open_tokenizers(manifest: Manifest, contents: Mapping[str, bytes], where: str) -> dict[str, Tokenizer]:
     """The tokenizers of a version by the name of their file. ``contents`` has its files. Raises StoreError."""
-    facts = manifest.tokens
-    opened = {}
-    for file in manifest.tokenizer_files:
-        most = facts.lengths[-1] if facts is not None and facts.truncate and facts.file == file else None
-        opened[file] = Tokenizer(contents[file], f"{where}, {file}", most)
-    return opened
+    facts = {manifest.tokens.file: manifest.tokens} if manifest.tokens is not None else {}
+    return {
+        file: open_tokenizer(facts.get(file), contents[file], f"{where}, {file}") for file in manifest.tokenizer_files
+    }
+
+
+def open_tokenizer(facts: Tokens | None, content: bytes, where: str) -> Tokenizer:
+    """A tokenizer that cuts longer texts where the facts say so. Raises StoreError."""
+    return Tokenizer(content, where, facts.lengths[-1] if facts is not None and facts.truncate else None)

@@ -5,7 +5,7 @@ from typing import Any
 
 from service.api.handler import RequestHandler, Responder
 from service.api.pipelines import ROUTE, make_plan
-from service.api.steps import find_steps, wait_for_steps
+from service.api.steps import check_steps, find_steps, wait_for_steps
 from service.api.tasks import TaskRunner
 from service.errors import NotReady, ServiceError
 from service.models.pipeline import Golden, Pipeline
@@ -32,6 +32,7 @@ class GoldenRequests:
         """
         await wait_for_steps(self._registry, pipeline)
         try:
+            check_steps(self._registry, pipeline)
             find_steps(self._registry, pipeline)
         except ServiceError as error:
             pipeline.checked = f"not sent: {error}"
@@ -81,7 +82,11 @@ def find_difference(got: Any, expected: Any, atol: float, rtol: float, where: st
             return f"{where} has {len(got)} elements, expected {len(expected)}"
         pairs = [(f"{where}[{i}]", *pair) for i, pair in enumerate(zip(got, expected, strict=True))]
     else:
-        return "" if got == expected else f"{where} is {got!r:.80}, expected {expected!r:.80}"
+        return (
+            ""
+            if type(got) is type(expected) and got == expected
+            else f"{where} is {got!r:.80}, expected {expected!r:.80}"
+        )
     return next(filter(None, (find_difference(a, b, atol, rtol, at) for at, a, b in pairs)), "")
 
 

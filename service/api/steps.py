@@ -31,6 +31,13 @@ def find_steps(registry: Registry, pipeline: Pipeline) -> dict[str, Model]:
     return found
 
 
+def check_steps(registry: Registry, pipeline: Pipeline) -> None:
+    """Raises UnknownModel for a step whose model is not there at all, even while others are being loaded."""
+    for name, step in pipeline.steps.facts.steps.items():
+        if step.model is not None and step.model not in registry.entries:
+            raise UnknownModel(f"step {name}: no model {step.model!r}")
+
+
 async def wait_for_steps(registry: Registry, pipeline: Pipeline) -> None:
     """Return when the models of the steps were tried: while the server starts, or if they load when asked for.
 

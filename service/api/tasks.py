@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any
 
+from service.api import embeddings, kserve, pipelines
 from service.api import generate as generate_routes
-from service.api import kserve, pipelines
 from service.api.handler import Responder, Start
 from service.api.openapi.document import ROUTES as TASK_ROUTES
 from service.api.pipelines import PipelineRun
@@ -56,6 +56,7 @@ PLANNERS: Mapping[str, Planner] = {
     pipelines.ROUTE: pipelines.plan_pipeline,
     **generate_routes.PLANNERS,
     **kserve.PLANNERS,
+    **embeddings.PLANNERS,
 }
 """Every route that works by a task -> the function that reads its requests."""
 

@@ -13,7 +13,7 @@ from model_store.manifest import Manifest
 from model_store.sounds.reading import raise_level, read_sound
 from model_store.sounds.windows import Window, check_length, count_windows, cut_row, plan_windows, size_row
 from model_store.tasks import Sound
-from service.codecs.picture_reader import CheckRow, PictureFile, decode_base64
+from service.codecs.pictures.reader import CheckRow, PictureFile, decode_base64
 from service.engine.tensors import Arrays, are_finite
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from service.protocol.json import type_name

@@ -8,7 +8,7 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.tasks import Column, Table
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.protocol.json import type_name
 from service.protocol.large_json import array_of_large

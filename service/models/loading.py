@@ -36,6 +36,7 @@ from model_store.manifest import Manifest
 from model_store.rows.graph.division import with_safe_division
 from model_store.rows.graph.fingerprint import identify
 from model_store.sounds.reading import require_library
+from model_store.texts.rows import stretch_samples
 from model_store.texts.symbols import find_symbols
 from model_store.texts.tokenizer import Tokenizer, open_tokenizers
 from model_store.triton import TritonConfig
@@ -297,7 +298,8 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
         parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
         settled = settle_published(graph, parity is not None, contents.__getitem__)
         samples = [stored.inputs if stored else make_samples(settled, {}, 8)]
-        opened[name] = _Opened(settled, session, open_on, samples, content, external, stored)
+        longer = stretch_samples(name, manifest, samples[0])
+        opened[name] = _Opened(settled, session, open_on, samples, content, external, stored, longer)
     where = f"{version.name} version {version.version}"
     if manifest.sound is not None:
         require_library(where)

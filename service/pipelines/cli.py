@@ -7,10 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from model_store import DEFAULT_ROOT, Store
 from model_store.errors import StoreError
+from model_store.manifest import Provenance
 from model_store.pictures.formats import is_picture
 from model_store.pipeline_files.fit import find_faults
 from model_store.pipeline_files.reading import Written, read_file
@@ -19,7 +21,7 @@ from model_store.pipelines.order import fields_of_rows
 from service.errors import ServiceError
 from service.models.pipeline import read_pipeline
 from service.pipelines.trial import check_golden, try_request
-from service.settings import SettingsError
+from service.settings import Settings, SettingsError
 
 _TEXTS = {
     "check": "explain and draw a pipeline, and say what is wrong with it",
@@ -66,6 +68,10 @@ def _root(args: argparse.Namespace) -> Path:
     return args.store or Path(os.environ.get("SLUICE_STORE") or DEFAULT_ROOT)
 
 
+def _open(root: Path) -> Store:
+    return Store(root, follow_links=Settings.from_environ(os.environ).follow_links)
+
+
 def _check(written: Written, args: argparse.Namespace) -> int:
     facts = written.manifest.pipeline
     assert facts is not None  # noqa: S101  # the reader has made one
@@ -82,18 +88,18 @@ def _check(written: Written, args: argparse.Namespace) -> int:
     if args.store is None:
         print("the models were not looked at: give their store by --store")
         return 0
-    code = _tell_faults(written, args.store)
+    code = _tell_faults(written, args.store, args.action)
     if code == 0:
         print(f"its models are in {args.store}, and fit")
     return code
 
 
-def _tell_faults(written: Written, root: Path) -> int:
+def _tell_faults(written: Written, root: Path, action: str) -> int:
     """Print what is wrong with the models of the steps. Returns 1 if something is."""
     facts = written.manifest.pipeline
-    faults = [*find_faults(facts, Store(root))] if facts else []
+    faults = [*find_faults(facts, _open(root))] if facts else []
     for fault in faults:
-        print(f"sluice pipeline: {fault}", file=sys.stderr)
+        print(f"sluice pipeline {action}: {fault}", file=sys.stderr)
     return 1 if faults else 0
 
 
@@ -101,7 +107,7 @@ def _try(written: Written, args: argparse.Namespace) -> int:
     content = args.request.read_bytes()
     if is_picture(content):
         content = json.dumps({"inputs": [{"image": base64.b64encode(content).decode()}]}).encode()
-    if code := _tell_faults(written, _root(args)):
+    if code := _tell_faults(written, _root(args), args.action):
         return code
     status, body = try_request(written, _root(args), content)
     print(body.decode(), file=sys.stdout if status == 200 else sys.stderr)
@@ -110,7 +116,7 @@ def _try(written: Written, args: argparse.Namespace) -> int:
 
 def _publish(written: Written, args: argparse.Namespace) -> int:
     root = _root(args)
-    if code := _tell_faults(written, root):
+    if code := _tell_faults(written, root, args.action):
         return code
     quality = written.manifest.quality
     for name, least in (quality.bar if quality else {}).items():
@@ -122,6 +128,7 @@ def _publish(written: Written, args: argparse.Namespace) -> int:
     if checked.startswith("not sent"):
         print(f"sluice pipeline publish: golden requests were {checked}", file=sys.stderr)
         return 1
-    version = Store(root).publish(written.manifest, written.files)
+    provenance = Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"))
+    version = _open(root).publish(written.manifest.model_copy(update={"provenance": provenance}), written.files)
     print(f"{version.name} version {version.version} is in {root}; golden requests: {checked}")
     return 0

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from model_store.tasks import Embedding
 from service.codecs.model_context import known
-from service.codecs.picture_reader import decode_base64
+from service.codecs.pictures.reader import decode_base64
 from service.codecs.rows import in_order
+from service.codecs.texts.tokens import count_tokens
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_finite
 from service.tasks.request import FromText, TaskOptions
@@ -27,6 +28,8 @@ class Options(TaskOptions):
 
     encoding: Literal["float", "base64"] = "float"
     """`base64`: each vector as the bytes of its numbers, float32, little-endian"""
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    """a shorter length of the vectors, if the model has it"""
     compare: Annotated[list[Any], FromText, Field(min_length=1, max_length=1024)] | None = None
     """rows, or vectors as `{"embedding": ...}`: the answer says how similar each row is to each of these"""
     windows: bool = False
@@ -47,23 +50,22 @@ async def work(call: Call[Options]) -> Result:
     others = options.compare or []
     given = [_read_vector(other, i) for i, other in enumerate(others)]
     _check_pairs(len(call.rows or ()), len(given))
-    found, windows = await _embed(call, "inputs")
+    found, windows, _ = await embed_rows(call, "inputs")
     rows = [row for row, vector in zip(others, given, strict=True) if vector is None]
-    made = iter((await _embed(dataclasses.replace(call, rows=rows), "compare")).vectors if rows else ())
+    made = iter((await embed_rows(dataclasses.replace(call, rows=rows), "compare")).vectors if rows else ())
     compared = [next(made) if vector is None else vector for vector in given]
     _check_sizes(compared, len(found[0]), call.model.name)
 
     def describe() -> list[dict[str, Any]]:
-        answers: list[dict[str, Any]] = [{"embedding": _encode(vector, options.encoding)} for vector in found]
+        answers: list[dict[str, Any]] = [{"embedding": each} for each in encode_vectors(found, options.encoding)]
         if compared:
             among = np.stack(compared).astype(np.float64)
             for answer, vector in zip(answers, found, strict=True):
                 values = compare_vectors(vector, among, facts).tolist()
                 answer["comparisons"] = [describe_comparison(value, facts) for value in values]
         for answer, its_windows in zip(answers, windows, strict=False):
-            answer["windows"] = [
-                {**one, "embedding": _encode(one["embedding"], options.encoding)} for one in its_windows
-            ]
+            shown = encode_vectors([one["embedding"] for one in its_windows], options.encoding)
+            answer["windows"] = [{**one, "embedding": of_one} for one, of_one in zip(its_windows, shown, strict=True)]
         return answers
 
     size_bytes = sum(vector.nbytes for vector in found) * (1 + len(compared))
@@ -71,28 +73,33 @@ async def work(call: Call[Options]) -> Result:
     return call.answer(size_bytes > SLOW_BYTES, predictions=await run_in_thread(describe, size_bytes))
 
 
-class _Embedded(NamedTuple):
-    """The vector of each row, and, if they are asked for, its windows with their vectors."""
+class Embedded(NamedTuple):
+    """The vector of each row, its windows with their vectors if they are asked for, and the tokens of all texts."""
 
     vectors: list[np.ndarray]
     windows: list[list[dict[str, Any]]]
+    tokens: int
 
 
-async def _embed(call: Call[Options], field: str) -> _Embedded:
+async def embed_rows(call: Call[Options], field: str) -> Embedded:
     """Embed the rows of the call, which are those of a field of the request."""
-    manifest = call.model.manifest
+    manifest, size = call.model.manifest, call.options.dimensions
     facts = known(manifest.embedding)
+    full = call.model.outputs()[facts.output].row_shape[0]
+    if size not in (None, full, *facts.dimensions):
+        able = " or ".join(map(str, (*facts.dimensions, full)))
+        raise InvalidInput(f"dimensions: expected {able}, as vectors of model {manifest.name!r} have, got {size}")
     rows = await decode_rows(call, field=field, one_window=False)
     groups, found, windows = [], [], []
     for group in rows:
         outputs = await infer_group(group, field=field)
         merged, means = average_windows(group, outputs, [facts.output])
         groups.append(merged)
-        found.append(_make_vectors(means[facts.output], facts, manifest.name))
+        found.append(_make_vectors(means[facts.output][:, :size], facts, manifest.name))
         if call.options.windows:
-            each = _make_vectors(outputs[facts.output], facts, manifest.name)
+            each = _make_vectors(outputs[facts.output][:, :size], facts, manifest.name)
             windows.append(describe_windows(group, [{"embedding": vector} for vector in each], manifest))
-    return _Embedded(in_order(groups, found), in_order(groups, windows) if windows else [])
+    return Embedded(in_order(groups, found), in_order(groups, windows) if windows else [], count_tokens(rows)[0])
 
 
 def _check_pairs(rows: int, others: int) -> None:
@@ -159,5 +166,8 @@ def describe_comparison(value: float, facts: Embedding) -> dict[str, Any]:
     return answer
 
 
-def _encode(vector: np.ndarray, encoding: Literal["float", "base64"]) -> Any:
-    return vector.tolist() if encoding == "float" else base64.b64encode(vector.astype("<f4").tobytes()).decode()
+def encode_vectors(vectors: Sequence[np.ndarray], encoding: Literal["float", "base64"]) -> list[Any]:
+    """Vectors as arrays of numbers, or as texts of their bytes."""
+    if encoding == "float":
+        return [vector.tolist() for vector in vectors]
+    return [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]

@@ -14,7 +14,7 @@ import numpy as np
 from model_store.datatypes import datatype_of
 from model_store.tasks import Tiles
 from service.codecs.model_context import ModelContext
-from service.codecs.picture_reader import CheckRow
+from service.codecs.pictures.reader import CheckRow
 from service.codecs.rows import (
     DEFAULT_SAMPLES,
     Group,

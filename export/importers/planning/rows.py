@@ -7,6 +7,7 @@ from export.errors import SpecError
 from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FlattenRows, PoolPlaces
 from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show, show_shape
+from export.importers.planning.texts import is_tagger, plan_tags, pool
 from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
 from model_store.tasks import Classes, Embedding, Regression, Segmentation
@@ -31,6 +32,9 @@ RAW = (
 def plan_classes(draft: Draft) -> None:
     """Which output has the probabilities of the labels, or the scores that become them."""
     if "classes" in draft.found.more:
+        return
+    if is_tagger(draft):
+        plan_tags(draft)
         return
     ledger = draft.ledger
     output = _choose(draft, "its scores", lambda tensor: _width(tensor) is not None)
@@ -133,7 +137,12 @@ def plan_vectors(draft: Draft) -> None:
     output = _choose(draft, "the vector", lambda t: _width(t) is not None or _has_places(t))
     if output is None:
         return
-    if _has_places(output):
+    if _has_places(output) and "tokens" in draft.fields:
+        pooled = pool(draft, output)
+        if pooled is None:
+            return
+        output = pooled
+    elif _has_places(output):
         pooling = ledger.get("vectors.pooling")
         if pooling not in ("first", "mean"):
             ledger.ask(

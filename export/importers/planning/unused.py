@@ -15,6 +15,7 @@ _USED_BY = {
     "sound": SOUNDS,
     "boxes": ("detect",),
     "vectors": ("embed",),
+    "texts": ("classify", "embed", "regress"),
 }
 """The tasks by the fact's path, or its first part."""
 _TO_FREE_SIZES = ("picture.input", "picture.layout", "picture.channels")
@@ -43,6 +44,9 @@ def refuse_other_tasks(draft: Draft) -> None:
         ("segment", "sounds"),
         ("tensors", "pictures"),
         ("tensors", "sounds"),
+        ("detect", "texts"),
+        ("segment", "texts"),
+        ("tensors", "texts"),
     ):
         _refuse(draft, "rows", f"the task {task} has no rows of {ledger.get('rows')}", "leave it out")
     if ledger.get("boxes.layout") is not None:
@@ -62,6 +66,8 @@ def refuse_unused(draft: Draft) -> None:
             _refuse(draft, path, f"{draft.found.kind} says it already", "leave it out")
         if path in _POINTS and detection is not None and detection.points is None:
             _refuse(draft, path, "the boxes of this model have no points", "leave it out")
+        if path.startswith("texts.") and "tokens" not in draft.fields:
+            _refuse(draft, path, f"the model's rows are {draft.ledger.get('rows') or 'no texts'}", "leave it out")
         takes_pictures = "image" in draft.fields or draft.ledger.get("task") not in _PICTURES
         if (path.startswith("picture.") or path == "free_sizes") and not takes_pictures:
             rows = draft.ledger.get("rows") or "numbers"

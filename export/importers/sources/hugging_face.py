@@ -9,14 +9,22 @@ from export.errors import ExportError
 from export.importers.changes.shapes import FillMask
 from export.importers.facts import Fact, Facts
 from export.importers.labels import order_labels
+from export.importers.sources.hugging.files import (
+    CONFIG,
+    WEIGHTS,
+    check_weights,
+    find_onnx,
+    read_json,
+    read_licence,
+)
+from export.importers.sources.hugging.texts import TEXT_TASKS, TOKENIZER, is_text_model, read_text_model
 from export.importers.sources.hugging_face_pictures import read_processor
 from export.importers.sources.onnx_file import name_of, read_onnx
 from export.importers.sources.source import Found, OnnxModel, TorchModel
 from model_store.datatypes import DATATYPES
 from model_store.plain import is_onnx
 
-CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PROCESSOR = "preprocessor_config.json"
 _PICTURE_TASKS = {
     "ForImageClassification": "classify",
     "ForImageClassificationWithTeacher": "classify",
@@ -45,13 +53,15 @@ class HuggingFace:
         folder = _find_folder(path)
         assert folder is not None  # noqa: S101  # it was claimed
         config = read_json(folder / CONFIG)
+        if is_text_model(folder, config):
+            return read_text_model(path, folder, config, said)
         facts, notes = read_facts(folder, config)
-        file = path if path.is_file() else _find_onnx(folder)
+        file = path if path.is_file() else find_onnx(folder)
         model: OnnxModel | TorchModel
         if file is not None:
             model = read_onnx(file)
             kind = f"a Hugging Face folder, its {file.absolute().relative_to(folder.absolute())}"
-            if any((folder / name).is_file() for name in _WEIGHTS):
+            if any((folder / name).is_file() for name in WEIGHTS):
                 notes.append(
                     "its safetensors are not read, because it has an ONNX file: without that, the import "
                     "exports them and compares the graph with PyTorch"
@@ -91,28 +101,6 @@ def _is_config(path: Path) -> bool:
         return False
 
 
-def read_json(path: Path) -> Mapping[str, Any]:
-    """An object of JSON. Raises ExportError."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path}: expected JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise ExportError(f"{path}: expected an object, got {type(found).__name__}")
-    return found
-
-
-def _find_onnx(folder: Path) -> Path | None:
-    """The ONNX file to import: ``model.onnx``, or the only one. Raises ExportError if there are several others."""
-    files = sorted(file for place in (folder, folder / "onnx") if place.is_dir() for file in place.iterdir())
-    files = [file for file in files if file.is_file() and is_onnx(file.name)]
-    named = [file for file in files if file.name == "model.onnx"]
-    if len(named or files) > 1:
-        names = ", ".join(str(file.relative_to(folder)) for file in files)
-        raise ExportError(f"{folder}: expected one ONNX file, got {names}: import one of them by its path")
-    return next(iter(named or files), None)
-
-
 def read_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Fact], list[str]]:
     """What the configurations say, and remarks. Raises ExportError for models that do not take pictures."""
     facts: dict[str, Fact] = dict(name_of(folder))
@@ -120,7 +108,7 @@ def read_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Fact]
     has_pictures = (folder / PROCESSOR).is_file()
     task = _find_task(architecture, has_pictures)
     if task is None:
-        raise ExportError(_refuse(folder, architecture, has_pictures))
+        raise ExportError(_refuse(folder, architecture))
     facts["task"] = Fact(task, f"{CONFIG}: architectures {architecture}")
     if task in ("classify", "detect", "segment") and (labels := config.get("id2label")):
         facts["labels"] = Fact(order_labels(labels, f"{CONFIG}: id2label"), f"{CONFIG}: id2label")
@@ -134,7 +122,7 @@ def read_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Fact]
     if has_pictures:
         picture, remarks = read_processor(read_json(folder / PROCESSOR), PROCESSOR)
         facts, notes = facts | picture, notes + remarks
-    if licence := _read_licence(folder):
+    if licence := read_licence(folder):
         facts["licence"] = licence
     return facts, notes
 
@@ -146,13 +134,11 @@ def _find_task(architecture: str, has_pictures: bool) -> str | None:
     return _PICTURE_TASKS[max(ends, key=len)]
 
 
-def _refuse(folder: Path, architecture: str, has_pictures: bool) -> str:
+def _refuse(folder: Path, architecture: str) -> str:
     what = f"{folder}: {CONFIG} names the architecture {architecture or 'none'}"
-    if not has_pictures and (folder / "tokenizer.json").is_file():
-        return f"{what}: models of texts are not imported yet, only those of pictures: publish it by `sluice export`"
     return (
-        f"{what}: expected a model of pictures, whose name ends in {', '.join(_PICTURE_TASKS)}, with {PROCESSOR}: "
-        "models of sound and of texts are not imported yet: publish it by `sluice export`"
+        f"{what}: expected a model of pictures, whose name ends in {', '.join(_PICTURE_TASKS)}, with {PROCESSOR}, or "
+        f"one of texts, whose name ends in {', '.join(TEXT_TASKS)}, with {TOKENIZER}: publish others by `sluice export`"
     )
 
 
@@ -183,29 +169,9 @@ def _read_boxes(model_type: str) -> dict[str, Fact]:
     return {path: Fact(value, origin) for path, value in values.items()}
 
 
-def _read_licence(folder: Path) -> Fact | None:
-    """The licence of the model card's header."""
-    card = folder / "README.md"
-    if not card.is_file():
-        return None
-    head = card.read_text("utf-8", "replace").partition("---")[2].partition("\n---")[0]
-    found = [line.partition(":")[2].strip() for line in head.splitlines() if line.startswith("license:")]
-    return Fact(found[0], "README.md: license") if found and found[0] else None
-
-
 def _read_torch(folder: Path, config: Mapping[str, Any], facts: Facts) -> tuple[TorchModel, dict[str, Fact]]:
     """The model through transformers. Raises ExportError if it is not there, or the folder has no safetensors."""
-    if not any((folder / name).is_file() for name in _WEIGHTS):
-        has_pickle = (folder / "pytorch_model.bin").is_file()
-        why = "pytorch_model.bin is not read, because loading it may run code" if has_pickle else "it has neither"
-        raise ExportError(f"{folder}: expected an ONNX file or model.safetensors: {why}: save it as safetensors")
-    try:
-        import transformers  # noqa: F401
-    except ImportError:
-        raise ExportError(
-            f"{folder}: its safetensors need transformers: pip install transformers, or put an ONNX file into the "
-            "folder"
-        ) from None
+    check_weights(folder)
     from export.importers.sources.hugging_face_torch import read_torch
 
     return read_torch(folder, config, facts)

@@ -22,7 +22,7 @@ _AXES = {0: "batch", 2: "height", 3: "width"}
 
 def read_torch(folder: Path, config: Mapping[str, Any], facts: Facts) -> tuple[TorchModel, dict[str, Fact]]:
     """The model, and the facts about its new outputs. Raises ExportError if transformers cannot load it."""
-    module = _load(folder, config)
+    module = load_model(folder, config)
     channels = int(config.get("num_channels") or 3)
     sides, is_free = _find_sides(config, facts)
     example = make_example(2, channels, *sides)
@@ -32,9 +32,10 @@ def read_torch(folder: Path, config: Mapping[str, Any], facts: Facts) -> tuple[T
     return make_torch_model(wrapped, INPUT, example, outputs, _AXES if is_free else {0: "batch"}), more
 
 
-def _load(folder: Path, config: Mapping[str, Any]) -> torch.nn.Module:
+def load_model(folder: Path, config: Mapping[str, Any], kind_name: str | None = None) -> torch.nn.Module:
+    """The model of a folder, by the class of this name. None: by that of its architecture. Raises ExportError."""
     transformers: Any = importlib.import_module("transformers")  # not installed everywhere, so without its types
-    architecture = next(iter(config.get("architectures") or ()), "")
+    architecture = kind_name or next(iter(config.get("architectures") or ()), "")
     kind = getattr(transformers, architecture, None)
     if kind is None:
         raise ExportError(

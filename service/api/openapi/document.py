@@ -23,7 +23,7 @@ from service.api.openapi.operations import (
     list_operations,
     ref,
 )
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.tasks import classify, detect, embed, regress, segment
 from service.tasks.generation import generate

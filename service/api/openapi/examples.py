@@ -181,6 +181,7 @@ PROTOCOL: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     },
     "/v1/models/{model}:predict": {"digit": ("All outputs for a digit", {"instances": [_ZERO]})},
     "/v1/models/{model}:explain": {"digit": ("Why the label was chosen", {"instances": [_ZERO]})},
+    "/v1/embeddings": {},  # no reference model makes vectors of texts
     "/v1/timeseries/forecast": {
         "intervals": (
             _OF_INTERVALS,

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, TraceChanges
+from service.api.embeddings import EMBEDDINGS
 from service.api.generate import GENERATE, GENERATE_STREAM
 from service.api.kserve import EXPLAIN, FORECAST, PREDICT
 from service.api.openapi import protocol_types as types
 from service.api.openapi.examples import DIGITS, MODELS, PROTOCOL
 from service.api.openapi.model_config import ModelConfig
+from service.protocol.openai.embeddings import EmbeddingsRequest
 from service.protocol.timeseries import ForecastRequest
 
 JSON = "application/json"
@@ -110,6 +112,7 @@ _OTHERS = (
     _get("/v1/models/{model}", "Whether a model serves", types.ModelReady, _OF_MODEL),
     _post(PREDICT, "Rows to rows of the outputs", types.Predictions, _TENSORS, types.Instances),
     _post(EXPLAIN, "Rows to labels, and why", types.Explanations, _TENSORS, types.Instances),
+    _post(EMBEDDINGS, "Texts to vectors, as OpenAI's", types.Embeddings, _TENSORS, EmbeddingsRequest),
     _get("/v1/timeseries/models", "Names of the models that forecast", list[str]),
     _post(FORECAST, "Series to forecasts", types.ForecastAnswer, _TENSORS, ForecastRequest, types.ForecastError),
 )

@@ -160,6 +160,7 @@ class ModelMetadata(Exact):
     rows: Annotated[str, Field(description="whether the rows of a batch are independent: proved, mixing or unknown")]
     rows_reason: Annotated[str, Field(description="how that is known, or the node that mixes rows or is unknown")]
     bits: Annotated[str, Field(description="how a row's bits depend on the other rows of its batch, on this provider")]
+    writing: NotRequired[Annotated[str, Field(description="of a model that writes text: what its length costs")]]
 
 
 _Duration = exact("Duration", count=Count, ns=Count)
@@ -218,6 +219,20 @@ class Instances(Exact):
     instances: Annotated[list[Any], Field(min_length=1)]
 
 
+class TextVector(Exact):
+    object: Literal["embedding"]
+    index: int
+    embedding: Annotated[list[float] | str, Field(description="the vector, as numbers or in base64")]
+
+
+class Usage(Exact):
+    """The tokens of all texts, special ones among them."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+Embeddings = exact("Embeddings", object=Literal["list"], data=list[TextVector], model=str, usage=Usage)
 _Prediction = Annotated[Any, Field(description="a row of the only output, or an object of all outputs")]
 _Explanation = Annotated[dict[str, Any], Field(description="a prediction of `/classify`, with `explain`")]
 Predictions = exact("Predictions", predictions=list[_Prediction])

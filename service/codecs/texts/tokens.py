@@ -3,17 +3,15 @@
 A row is padded to its own next length of ``tokens.lengths``, never to its neighbours, so its bits are its own.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from model_store.datatypes import DATATYPES
 from model_store.tasks import Tokens
+from model_store.texts.rows import fill_rows, find_length
 from model_store.texts.tokenizer import Encoded, Tokenizer
 from service.codecs.model_context import ModelContext
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.codecs.rows import Group, TextRow
 from service.errors import Cancelled, InvalidInput
 from service.protocol.json import type_name
@@ -40,11 +38,11 @@ def read_texts(
         if is_over():
             raise Cancelled("nobody waits for the rows any more")
         text = reader.read(row, f"{field}[{i}]")
-        found.setdefault(reader.padded(len(text.encoded.ids)), []).append((i, text))
+        found.setdefault(find_length(reader.facts, len(text.encoded.ids)), []).append((i, text))
     return [
         Group(
             [place for place, _ in group],
-            reader.fill([text.encoded for _, text in group], length),
+            fill_rows(reader.facts, [text.encoded for _, text in group], length, reader.dtypes),
             texts=[text for _, text in group],
         )
         for length, group in sorted(found.items())
@@ -66,7 +64,7 @@ def count_bytes_of_texts(rows: Sequence[Any], enough: int) -> int:
 def count_tokens(groups: Sequence[Group]) -> tuple[int, int]:
     """The tokens of rows that are texts, and those of their padding."""
     tokens = sum(len(text.encoded.ids) for group in groups for text in group.texts)
-    ids = [next(iter(group.inputs.values())) for group in groups]
+    ids = [next(iter(group.inputs.values())) for group in groups if group.texts]
     return tokens, sum(array.size for array in ids) - tokens
 
 
@@ -76,20 +74,20 @@ class _Reader:
     def __init__(self, model: ModelContext) -> None:
         manifest = model.manifest
         assert manifest.tokens is not None  # noqa: S101  # the caller asks only then
-        self._facts: Tokens = manifest.tokens
+        self.facts: Tokens = manifest.tokens
         self._model = model.name
-        self._tokenizer: Tokenizer = model.tokenizers[self._facts.file]
-        self._dtypes = {
-            name: DATATYPES[tensor.datatype].dtype for name, tensor in model.inputs(self._facts.graph).items()
+        self._tokenizer: Tokenizer = model.tokenizers[self.facts.file]
+        self.dtypes = {
+            name: DATATYPES[tensor.datatype].dtype for name, tensor in model.inputs(self.facts.graph).items()
         }
-        most = self._facts.lengths[-1]
+        most = self.facts.lengths[-1]
         self._most_characters = _MOST_CHARACTERS
-        if not self._facts.truncate:
+        if not self.facts.truncate:
             self._most_characters = min(_MOST_CHARACTERS, _CHARACTERS_A_TOKEN * most)
 
     def read(self, row: Any, where: str) -> TextRow:
         text, pair = self._split(row, where)
-        if pair is not None and not (self._facts.special and self._tokenizer.makes_pairs):
+        if pair is not None and not (self.facts.special and self._tokenizer.makes_pairs):
             raise InvalidInput(f"{where}: expected one text, got a pair: model {self._model!r} takes no pairs")
         for part in (text, pair):
             if part is not None:
@@ -97,13 +95,13 @@ class _Reader:
         encoded = self._encode(text, pair)
         if not encoded.ids:
             raise InvalidInput(f"{where}: expected a text with at least one token, got {text!r:.40}, which has none")
-        most = self._facts.lengths[-1]
+        most = self.facts.lengths[-1]
         if len(encoded.ids) > most:
             raise InvalidInput(f"{where}: expected at most {most} tokens, got {len(encoded.ids)}: send a shorter text")
         return TextRow(text, pair, encoded)
 
     def _encode(self, text: str, pair: str | None) -> Encoded:
-        facts = self._facts
+        facts = self.facts
         encoded = self._tokenizer.encode(facts.prefix + text, pair, special=facts.special)
         if not facts.prefix:
             return encoded
@@ -149,26 +147,3 @@ class _Reader:
             raise InvalidInput(
                 f"{where}: expected a text, got half of a surrogate pair, which is no character"
             ) from None
-
-    def padded(self, tokens: int) -> int:
-        """The length to which a row of so many tokens is padded."""
-        lengths = self._facts.lengths
-        return lengths[bisect_left(lengths, tokens)]
-
-    def fill(self, rows: Sequence[Encoded], length: int) -> dict[str, np.ndarray]:
-        """The inputs of rows that are padded to ``length``."""
-        facts, shape = self._facts, (len(rows), length)
-        ids = np.full(shape, facts.pad, self._dtypes[facts.ids])
-        inputs = {facts.ids: ids}
-        if facts.mask is not None:
-            inputs[facts.mask] = np.zeros(shape, self._dtypes[facts.mask])
-        if facts.types is not None:
-            inputs[facts.types] = np.zeros(shape, self._dtypes[facts.types])
-        for i, row in enumerate(rows):
-            count = len(row.ids)
-            ids[i, :count] = row.ids
-            if facts.mask is not None:
-                inputs[facts.mask][i, :count] = 1
-            if facts.types is not None:
-                inputs[facts.types][i, :count] = row.types
-        return inputs

@@ -1,5 +1,6 @@
 """compare: how similar vectors are to others, in the metric of the model that made them."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,17 +22,18 @@ async def compare(
     Raises InvalidInput, which names what is no vector.
     """
 
-    def judge(at: int, vectors: Any, others: Any) -> list[dict[str, Any] | None]:
-        mine, theirs = (
-            _read(value, show(wire, at)) for value, wire in zip((vectors, others), wires.others, strict=True)
-        )
-        if len(mine) * len(theirs) > MOST_PAIRS:
-            raise InvalidInput(f"expected at most {MOST_PAIRS} pairs of vectors, got {len(mine)} x {len(theirs)}")
-        sizes = sorted({len(vector) for vector in (*mine, *theirs) if vector is not None})
-        if len(sizes) > 1:
-            raise InvalidInput(
-                f"{show(wires.others[1], at)}: expected vectors of one size, got {sizes[0]} and {sizes[-1]}"
-            )
+    def judge(at: int, *operands: Any) -> list[dict[str, Any] | None]:
+        places = [show(wire, at) for wire in wires.others]
+        for value, place in zip(operands, places, strict=True):
+            if not isinstance(value, list):
+                raise InvalidInput(f"{place}: expected an array of vectors")
+        if math.prod(map(len, operands)) > MOST_PAIRS:
+            sizes = " x ".join(str(len(value)) for value in operands)
+            raise InvalidInput(f"expected at most {MOST_PAIRS} pairs of vectors, got {sizes}")
+        mine, theirs = (_read(value, place) for value, place in zip(operands, places, strict=True))
+        sizes_of = sorted({len(vector) for vector in (*mine, *theirs) if vector is not None})
+        if len(sizes_of) > 1:
+            raise InvalidInput(f"{places[1]}: expected vectors of one size, got {sizes_of[0]} and {sizes_of[-1]}")
         return [None if vector is None else _describe(vector, theirs, facts) for vector in mine]
 
     def judge_all() -> list[list[dict[str, Any] | None]]:
@@ -53,10 +55,8 @@ def _describe(vector: np.ndarray, others: Sequence[np.ndarray | None], facts: Em
     return {"best": {"index": best, **(comparisons[best] or {})}, "comparisons": comparisons}
 
 
-def _read(value: Any, where: str) -> list[np.ndarray | None]:
+def _read(value: list[Any], where: str) -> list[np.ndarray | None]:
     """float64 vectors; None for a null."""
-    if not isinstance(value, list):
-        raise InvalidInput(f"{where}: expected an array of vectors")
     return [None if one is None else _read_vector(one, f"{where}[{i}]") for i, one in enumerate(value)]
 
 

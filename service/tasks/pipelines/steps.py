@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from model_store.pipelines.names import suggest
 from model_store.pipelines.order import fields_of_rows
 from model_store.pipelines.wires import parse_wire
 from model_store.tasks import Pipeline
@@ -43,8 +44,12 @@ def read_steps(facts: Pipeline) -> PipelineSteps:
     options = {}
     for name, step in facts.steps.items():
         if step.model is not None:
+            task = TASKS[str(step.task)]
+            if unknown := sorted(step.options.keys() - set(task.Options.own())):
+                known = suggest(unknown[0], task.Options.own())
+                raise InvalidInput(f"steps.{name}.options: {task.NAME} has no option {unknown[0]!r:.60}{known}")
             try:
-                options[name] = TASKS[str(step.task)].Options.parse(step.options)
+                options[name] = task.Options.parse(step.options)
             except InvalidInput as error:
                 raise InvalidInput(f"steps.{name}.options.{error}") from None
     wires = {name: parse_step(step) for name, step in facts.steps.items()}

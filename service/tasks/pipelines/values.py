@@ -7,10 +7,12 @@ need it, or with ``each`` the elements of their lists, one after the other; ``Ta
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from model_store.pipelines.conditions import Condition, holds, parse_condition
 from model_store.pipelines.wires import REQUEST, Wire, follow, parse_wire
 from model_store.tasks import Pipeline, Step
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
 from service.protocol.json import type_name
 
@@ -91,7 +93,7 @@ class Values:
                         taken.rows.append(value)
                         taken.places.append((at, -1))
                 continue
-            elements = self.look(at, wires.each)
+            elements = _as_list(self.look(at, wires.each))
             values[name] = None
             if elements is None:
                 continue
@@ -160,9 +162,14 @@ class Values:
         """What the model takes for a row: a value, or an object of several; None where one is missing."""
         given = wires.input
         if not isinstance(given, Mapping):
-            return None if given is None else self.look(at, given)
-        found = {name: self.look(at, wire) for name, wire in given.items()}
+            return None if given is None else _as_list(self.look(at, given))
+        found = {name: _as_list(self.look(at, wire)) for name, wire in given.items()}
         return None if any(value is None for value in found.values()) else found
+
+
+def _as_list(value: Any) -> Any:
+    """An array as a model takes it; all else as it is."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def check_rows(rows: Sequence[Any], fields: Sequence[str]) -> None:

@@ -1,6 +1,5 @@
 """Rows to text that a loop writes, one token at a time: translations, captions, titles, and prompts that go on."""
 
-import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -12,7 +11,7 @@ from model_store.datatypes import DATATYPES
 from model_store.graph import MAIN, Tensor
 from model_store.tasks import Writing
 from service.codecs.model_context import ModelContext, known
-from service.codecs.rows import Group, check_count, group_rows, in_order, stack_rows
+from service.codecs.rows import Group, check_count, in_order
 from service.codecs.sounds import SoundWindow
 from service.codecs.written import Decode, GrowingText, find_decoder, find_stop, without_part_of_stop
 from service.engine.loop.request import ByStep, Decoding, Follow, LoopRequest, Sentence, TokenSampling
@@ -234,7 +233,7 @@ async def _read(call: Call[TaskOptions], rows: Sequence[Any], plan: _Plan) -> tu
     start, facts = plan.loop.start, plan.facts
     if start is not None:
         plan.check_length(len(facts.begin), "a text")
-        return [], await _read_sources(call, rows, start)
+        return [], await decode_rows(call, start, one_window=False)
     prompts = await _read_prompts(rows, plan)
     sized = prompts if facts.prefix is not None else [prompts[0][:1]] * len(prompts)
     places_of: dict[int, list[int]] = {}
@@ -295,38 +294,6 @@ async def _read_prompts(rows: Sequence[Any], plan: _Plan) -> list[Sequence[int]]
         return prompts
 
     return await run_in_thread(read, sum(len(row) for row in rows if isinstance(row, str)))
-
-
-async def _read_sources(call: Call[TaskOptions], rows: Sequence[Any], start: str) -> list[Group]:
-    """The rows as the start graph takes them."""
-    facts = call.model.manifest.tokens
-    if facts is None:
-        return await decode_rows(call, start, one_window=False)
-    read = functools.partial(_encode_texts, call.model, rows, start)
-    sources = await run_in_thread(read, sum(len(row) for row in rows if isinstance(row, str)))
-    return [Group(places, stack_rows(sources, places)) for places in group_rows(sources)]
-
-
-def _encode_texts(context: ModelContext, rows: Sequence[Any], graph: str) -> list[Arrays]:
-    """Texts as rows of ids. Raises InvalidInput, which names the text at fault."""
-    facts, inputs = known(context.manifest.tokens), context.inputs(graph)
-    tokenizer, longest = context.tokenizers[facts.file], facts.lengths[-1]
-    sources: list[Arrays] = []
-    for number, row in enumerate(rows):
-        encoded = tokenizer.encode(facts.prefix + _expect_text(row, f"inputs[{number}]"), special=facts.special)
-        count = len(encoded.ids)
-        if not 0 < count <= longest and not (count and facts.truncate):
-            raise InvalidInput(f"inputs[{number}]: expected a text of 1 to {longest} tokens, got {count}")
-        count = min(count, longest)
-        length = next(length for length in facts.lengths if length >= count)
-        source = {}
-        columns = ((facts.ids, encoded.ids, facts.pad), (facts.mask, [1] * count, 0), (facts.types, encoded.types, 0))
-        for name, values, pad in columns:
-            if name is not None:
-                source[name] = np.full(length, pad, DATATYPES[inputs[name].datatype].dtype)
-                source[name][:count] = values[:count]
-        sources.append(source)
-    return sources
 
 
 def _expect_text(row: Any, where: str) -> str:

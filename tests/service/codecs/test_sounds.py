@@ -6,7 +6,7 @@ import pytest
 
 from model_store.manifest import Manifest
 from model_store.tasks import Sound
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.codecs.rows import Group, count_bytes, read_groups
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from tests.support.driving import describe

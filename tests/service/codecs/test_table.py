@@ -8,7 +8,7 @@ import pytest
 
 from model_store.graph import Tensor
 from model_store.tasks import Column, Table
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.codecs.table import read_table
 from service.errors import InvalidInput
 

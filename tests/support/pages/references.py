@@ -49,7 +49,7 @@ PAGES = (
             ("model_store/tasks/sequences.py", ()),
             ("model_store/tasks/reconstruction.py", ()),
             ("model_store/tasks/generation.py", ()),
-            ("model_store/tasks/pipeline.py", ()),
+            ("model_store/pipelines/facts.py", ()),
             (
                 "model_store/manifest.py",
                 ("Batching", "File", "Golden", "Parity", "ParityCase", "Quality", "Statistics", "Provenance"),

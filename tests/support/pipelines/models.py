@@ -10,7 +10,7 @@ import numpy as np
 from model_store import Store
 from model_store.manifest import Manifest
 from model_store.tasks import Classes, Column, Detection, Embedding, Image, Regression, Table
-from service.codecs.picture_writer import encode_png
+from service.codecs.pictures.writer import encode_png
 from tests.support.driving import describe
 from tests.support.models.text import make_model
 
@@ -102,12 +102,62 @@ FIND = {"model": "finder", "task": "detect", "input": "request"}
 HALVES = {"do": "crop", "picture": "request", "boxes": "find.detections"}
 PAINT = {"model": "painter", "task": "classify", "each": "halves"}
 COLOURS = {"colours": "paint[].label"}
+PIPELINES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, str]]] = {
+    "colours": ({"find": FIND, "halves": HALVES, "paint": PAINT}, COLOURS),
+    "sure": (
+        {
+            "find": FIND,
+            "halves": HALVES,
+            "paint": {**PAINT, "when": "find.detections[].score >= 0.3"},
+            "whole": {
+                "model": "painter",
+                "task": "classify",
+                "input": "request",
+                "when": "find.detections[0].score < 0.4 or paint[0].label == 'blue'",
+            },
+        },
+        {**COLOURS, "whole": "whole.label", "parts": "halves"},
+    ),
+    "known": (
+        {
+            "find": {**FIND, "input": "request.photo"},
+            "halves": {**HALVES, "picture": "request.photo"},
+            "mine": {"model": "matcher", "task": "embed", "each": "halves"},
+            "theirs": {"model": "matcher", "task": "embed", "each": "request.known"},
+            "who": {"do": "compare", "vectors": "mine[].embedding", "others": "theirs[].embedding"},
+        },
+        {"who": "who[].best"},
+    ),
+    "sums": (
+        {
+            "paint": {**PAINT, "each": None, "input": "request.photo"},
+            "add": {"model": "adder", "task": "regress", "input": {"age": "request.age", "share": "paint.index"}},
+        },
+        {"sum": "add.value"},
+    ),
+    "broken": (
+        {
+            "paint": {**PAINT, "each": None, "input": "request", "options": {"explain": True}},
+            "add": {"model": "adder", "task": "regress", "each": "paint.explanation.values"},
+        },
+        {"sums": "add"},
+    ),
+    "beside": (
+        {
+            "one": {**PAINT, "each": None, "input": "request"},
+            "other": {"model": "matcher", "task": "embed", "input": "request"},
+        },
+        {"label": "one.label", "vector": "other.embedding"},
+    ),
+}
+"""Name -> steps and outputs."""
 
 
-def write_store(root: Path) -> Store:
-    """The models, and ``colours``: detect, crop, classify each."""
+def write_store(root: Path, *names: str) -> Store:
+    """The models, and the named ones of PIPELINES, all without a name."""
     store = Store(root)
     for manifest, files in (finder(), painter(), matcher(), adder()):
         store.publish(manifest, files)
-    store.publish(make_pipeline("colours", {"find": FIND, "halves": HALVES, "paint": PAINT}, COLOURS), {})
+    for name in names or PIPELINES:
+        store.publish(make_pipeline(name, *PIPELINES[name]), {})
     return store

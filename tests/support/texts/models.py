@@ -1,11 +1,15 @@
 """A tiny tokenizer of words, and tiny models of texts: each word counts by itself."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from model_store import GoldenSamples, Store
+from model_store.graph import RowVerdict
+from model_store.manifest import Golden
 from model_store.tasks import Tokens
 from tests.support.driving import Driver, make
 from tests.support.models.text import make_model
@@ -74,12 +78,23 @@ def tagger() -> bytes:
     return make_model("int64[batch,length] ids => float[batch,length,5] tags", "tags = Gather(table, ids)", table=table)
 
 
+def publish(root: Path, name: str, driver: Driver, content: bytes) -> None:
+    """Publish a model with golden samples of eight tokens."""
+    graph = driver.manifest.graphs["main"].model_copy(update={"rows": RowVerdict(verdict="proved")})
+    ids = np.arange(24).reshape(3, 8) % len(WORDS)
+    inputs = {tensor.name: ids if tensor.name == "ids" else np.ones_like(ids) for tensor in graph.inputs}
+    golden = GoldenSamples(inputs, driver.infer("main", inputs))
+    facts = {"golden": Golden(rows=3, atol=1e-5, rtol=1e-5), "graphs": {"main": graph}, "name": name}
+    files = {"main.onnx": content, "golden.npz": golden.to_bytes(), "tokenizer.json": make_tokenizer()}
+    Store(root).publish(driver.manifest.model_copy(update=facts), files)
+
+
 def make_embedder(makes_pairs: bool = True, **facts: object) -> Driver:
     """A model of ``embedder``; ``facts`` replace those of its tokens."""
     return make(
         {"main": embedder()},
         task="embed",
-        embedding={"output": "vector"},
+        embedding={"output": "vector", "dimensions": (2,)},
         tokens=TOKENS.model_copy(update=facts),
         files={"tokenizer.json": make_tokenizer(makes_pairs)},
     )

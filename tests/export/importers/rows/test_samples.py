@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from export.errors import ExportError, SpecError
 from export.importers.labels import read_labels
-from export.importers.samples import Reader
+from export.importers.rows.samples import Reader
 from model_store.graph import Graph, Tensor
 from model_store.tasks import Image
 

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from service.codecs.boxes import PlacedBox
-from service.codecs.picture_writer import write_png
+from service.codecs.pictures.boxes import PlacedBox
+from service.codecs.pictures.writer import write_png
 
 _OPACITY = 0.5
 _LEAST_TEXT = 11  # pixels; smaller letters cannot be read

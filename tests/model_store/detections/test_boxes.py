@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from model_store.detections.boxes import measure_overlap, select_boxes
 from model_store.tasks import Detection
-from model_store.tasks.boxes import measure_overlap, select_boxes
 
 FACTS = Detection(overlap=0.5, threshold=0.25)
 SQUARE = (0, 0, 10, 10)

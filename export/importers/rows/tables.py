@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.errors import SpecError
-from export.importers.cells import convert
+from export.importers.rows.cells import convert
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.tasks import Column, Table

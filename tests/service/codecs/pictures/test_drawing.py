@@ -5,8 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from service.codecs.boxes import Mask, PlacedBox
-from service.codecs.drawing import colour_of, draw_boxes, draw_labels
+from service.codecs.pictures.boxes import Mask, PlacedBox
+from service.codecs.pictures.drawing import colour_of, draw_boxes, draw_labels
 
 BLUE = np.broadcast_to(np.array([0, 0, 255], np.uint8)[:, None, None], (3, 60, 120))
 

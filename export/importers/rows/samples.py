@@ -1,4 +1,4 @@
-"""Real rows: a folder of pictures or sounds, an ``.npz`` file by input, or a table."""
+"""Real rows: a folder of pictures, texts or sounds, a file of texts, an ``.npz`` file by input, or a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from export.errors import ExportError, SpecError
-from export.importers.cells import convert, read_cells
-from export.importers.sound_rows import SOUNDS, list_sounds, read_sound_rows
-from export.importers.tables import fill_inputs
+from export.importers.rows.cells import convert, read_cells
+from export.importers.rows.sounds import SOUNDS, list_sounds, read_sound_rows
+from export.importers.rows.tables import fill_inputs
+from export.importers.rows.texts import TEXTS, TextReader, list_texts, read_files, read_lines, take_column
 from model_store.datatypes import DATATYPES
 from model_store.errors import PictureTooLarge, StoreError, UnreadablePicture
 from model_store.graph import Graph, Tensor
@@ -29,16 +30,19 @@ MOST_SAMPLES = 256
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads rows as the model takes them: pictures if ``image`` is given, sounds if ``sound`` is, else numbers."""
+    """Reads rows as the model takes them: pictures, sounds or texts if these facts are given, else numbers."""
 
     name: str
     graph: Graph
     image: Image | None
     table: Table | None = None
     sound: Sound | None = None
+    texts: TextReader | None = None
 
     def read_samples(self, path: Path) -> dict[str, np.ndarray]:
         """Rows by input, at most 256. Raises SpecError, ExportError."""
+        if self.texts is not None and path.suffix.lower() != ".npz":
+            return self._read_texts(self.texts, path)
         if path.suffix.lower() == ".npz":
             return self._read_arrays(path) if self.table is None else self._fill(read_named(path), path, MOST_SAMPLES)
         if path.is_dir():
@@ -52,8 +56,29 @@ class Reader:
         what = "pictures" if self.sound is None else "sounds"
         raise SpecError(f"samples {path}: expected a folder of {what}, or a file .npz, .parquet or .csv")
 
+    def _read_texts(self, texts: TextReader, path: Path) -> dict[str, np.ndarray]:
+        if path.is_dir():
+            files = list_texts(path)
+            if not files:
+                raise SpecError(f"samples {path}: expected texts ({TEXTS}), the folder has none")
+            return texts.read_samples(read_files(spread(files, MOST_SAMPLES)), str(path))
+        if path.suffix.lower() in _TABLES:
+            return texts.read_samples(take_column(read_columns(path), path)[:MOST_SAMPLES], str(path))
+        if path.suffix.lower() != TEXTS:
+            raise SpecError(f"samples {path}: expected a folder of texts, or a file .txt, .npz, .parquet or .csv")
+        lines = read_lines(path)
+        if not lines:
+            raise SpecError(f"samples {path}: expected a text in each line, the file is empty")
+        return texts.read_samples(lines[:MOST_SAMPLES], str(path))
+
     def read_labelled(self, path: Path) -> tuple["Rows", list[str]]:
         """Rows that are read when they are needed, and the label of each. Raises SpecError, ExportError."""
+        if path.is_dir() and self.texts is not None:
+            named = [(file, folder.name) for folder in list_folders(path) for file in list_texts(folder)]
+            if not named:
+                raise SpecError(f"evaluate {path}: expected a sub-folder of texts for each label, got none")
+            rows = self.texts.read_all(read_files([file for file, _ in named]), str(path))
+            return Rows(self, arrays=rows), [label for _, label in named]
         if path.is_dir():
             files = [(file, folder.name) for folder in list_folders(path) for file in self._list_files(folder)]
             if not files:
@@ -135,6 +160,8 @@ class Reader:
         files = next((columns[name] for name in _FILE_COLUMNS if name in columns), None)
         if self.image is not None and files is not None:
             return self.read_files([path.parent / str(file) for file in files[:most]]), shown
+        if self.texts is not None:
+            return self.texts.read_all(take_column(columns, path)[:most], str(path)), shown
         return self._fill(columns, path, most), shown
 
     def _fill(self, columns: Mapping[str, Sequence[Any]], path: Path, most: int | None) -> dict[str, np.ndarray]:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image as Pillow
 
+from model_store.detections.boxes import Boxes
 from model_store.pictures.geometry import Placement
 from model_store.tasks import Detection
-from model_store.tasks.boxes import Boxes
-from service.codecs.picture_writer import as_image, encode_mask
+from service.codecs.pictures.writer import as_image, encode_mask
 from service.errors import InvalidInput
 
 _DIGITS = 2

@@ -11,8 +11,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image as Pillow
 
 from model_store.tasks import Image, Picture
-from service.codecs.picture_reader import decode_pixels, scale_pixels
-from service.codecs.picture_writer import encode_grid, encode_heat, encode_png, to_pixels
+from service.codecs.pictures.reader import decode_pixels, scale_pixels
+from service.codecs.pictures.writer import encode_grid, encode_heat, encode_png, to_pixels
 
 GREY = Picture(channels=1)
 COLOUR = Picture(channels=3)

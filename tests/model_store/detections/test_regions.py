@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from model_store.detections.regions import find_regions
 from model_store.tasks import Regions
-from model_store.tasks.regions import find_regions
 
 FACTS = Regions(output="map", least_side=1)
 

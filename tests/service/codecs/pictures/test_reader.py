@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model_store.tasks import Image
-from service.codecs.picture_reader import decode_base64, decode_pixels
+from service.codecs.pictures.reader import decode_base64, decode_pixels
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")

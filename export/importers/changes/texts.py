@@ -1,0 +1,100 @@
+"""One vector for a text, of those of its tokens."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx
+
+from export.importers.changes.change import (
+    Arrays,
+    add_constant,
+    add_node,
+    dims_of,
+    find_output,
+    opset_of,
+    replace_output,
+)
+
+_UNSQUEEZE_BY_INPUT = 13
+"""Since this opset the axes of Unsqueeze and ReduceSum are an input."""
+
+
+@dataclass(frozen=True)
+class PoolTokens:
+    """[batch, length, size] becomes [batch, size]: the first token, the last one, or the mean of all.
+
+    ``mask`` is the input [batch, length] that is 1 for tokens and 0 for the padding behind them. None: there is none.
+    """
+
+    output: str
+    new: str
+    how: Literal["first", "mean", "last"]
+    mask: str | None
+
+    def __str__(self) -> str:
+        what = {"first": "the first token", "last": "the last token", "mean": "the mean of the tokens"}[self.how]
+        return f"{self.new!r}: {what} of {self.output!r}"
+
+    def apply(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        value = find_output(graph, self.output)
+        rows, _, size = dims_of(value)
+        kind = value.type.tensor_type.elem_type
+        if self.how == "first":
+            first = add_constant(graph, f"{self.new}_first", np.array(0))
+            graph.node.append(onnx.helper.make_node("Gather", [self.output, first], [self.new], axis=1))
+        else:
+            weights = self._add_weights(model, kind)
+            kept = add_node(graph, "Mul", [self.output, weights], f"{self.new}_kept")
+            total = self._add_sum(model, kept, "total")
+            if self.how == "mean":
+                count = self._add_sum(model, weights, "count")
+                graph.node.append(onnx.helper.make_node("Div", [total, count], [self.new]))
+            else:
+                graph.node.append(onnx.helper.make_node("Identity", [total], [self.new]))
+        replace_output(graph, self.output, self.new, [rows, size])
+
+    def _add_weights(self, model: onnx.ModelProto, kind: int) -> str:
+        """1 for the tokens that count and 0 for others, [batch, length, 1]."""
+        graph = model.graph
+        held = add_node(graph, "Cast", [self.mask or ""], f"{self.new}_held", to=kind)
+        if self.how == "last":
+            begin, end, axis = (add_constant(graph, f"{self.new}_{name}", np.array([number])) for name, number in _TAIL)
+            tail = add_node(graph, "Slice", [held, begin, end, axis], f"{self.new}_tail")
+            front = add_node(graph, "Slice", [held, *self._add_front(model)], f"{self.new}_front")
+            none = add_node(graph, "Sub", [front, front], f"{self.new}_none")
+            after = add_node(graph, "Concat", [tail, none], f"{self.new}_after", axis=1)
+            more = add_node(graph, "Mul", [held, after], f"{self.new}_more")
+            held = add_node(graph, "Sub", [held, more], f"{self.new}_end")
+        if opset_of(model) < _UNSQUEEZE_BY_INPUT:
+            return add_node(graph, "Unsqueeze", [held], f"{self.new}_weights", axes=[2])
+        axes = add_constant(graph, f"{self.new}_places", np.array([2]))
+        return add_node(graph, "Unsqueeze", [held, axes], f"{self.new}_weights")
+
+    def _add_front(self, model: onnx.ModelProto) -> list[str]:
+        return [add_constant(model.graph, f"{self.new}_{name}", np.array([number])) for name, number in _FRONT]
+
+    def _add_sum(self, model: onnx.ModelProto, given: str, name: str) -> str:
+        graph = model.graph
+        if opset_of(model) < _UNSQUEEZE_BY_INPUT:
+            return add_node(graph, "ReduceSum", [given], f"{self.new}_{name}", axes=[1], keepdims=0)
+        axes = add_constant(graph, f"{self.new}_{name}_axes", np.array([1]))
+        return add_node(graph, "ReduceSum", [given, axes], f"{self.new}_{name}", keepdims=0)
+
+    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
+        kept = dict(outputs)
+        rows = kept.pop(self.output)
+        counts = np.full(len(rows), rows.shape[1]) if self.mask is None else inputs[self.mask].astype(int).sum(1)
+        if self.how == "first":
+            pooled = rows[:, 0]
+        elif self.how == "last":
+            pooled = np.stack([row[count - 1] for row, count in zip(rows, counts, strict=True)])
+        else:
+            means = [row[:count].astype(np.float64).mean(0) for row, count in zip(rows, counts, strict=True)]
+            pooled = np.stack(means).astype(rows.dtype)
+        return {**kept, self.new: pooled}
+
+
+_TAIL = (("tail_begin", 1), ("tail_end", np.iinfo(np.int64).max), ("tail_axis", 1))
+_FRONT = (("front_begin", 0), ("front_end", 1), ("front_axis", 1))

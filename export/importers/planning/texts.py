@@ -1,0 +1,166 @@
+"""How a text becomes the inputs, which vector stands for it, and which output has labels of its tokens."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from export.errors import SpecError
+from export.importers.changes.texts import PoolTokens
+from export.importers.facts import Fact
+from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show, show_shape
+from model_store.errors import StoreError
+from model_store.graph import Tensor
+from model_store.tasks import Tags, Tokens
+from model_store.texts.tokenizer import Tokenizer
+
+FILE = "tokenizer.json"
+_TASKS = ("classify", "embed", "regress")
+_NAMES = {
+    "ids": ("input_ids", "ids", "token_ids", "tokens"),
+    "mask": ("attention_mask", "mask", "input_mask"),
+    "types": ("token_type_ids", "segment_ids", "type_ids"),
+}
+_INTEGERS = ("INT64", "INT32")
+_OUTSIDE = "O"
+_MOST_LENGTHS = 4096
+"""A graph without a mask has a length for each number of tokens, up to so many."""
+
+
+def plan_texts(draft: Draft) -> None:
+    """Set ``tokens``, if the task takes texts. Raises SpecError."""
+    ledger = draft.ledger
+    if ledger.get("task") not in _TASKS or ledger.get("rows") not in (None, "texts"):
+        return
+    file = ledger.get("texts.tokenizer")
+    if file is None:
+        if ledger.get("rows") == "texts":
+            ledger.ask("how texts become ids: give --tokenizer FILE, a tokenizer.json")
+        return
+    content = _read_tokenizer(draft, Path(file))
+    found = _find_inputs(draft)
+    if found is None:
+        return
+    ledger.add("rows", "texts", "a tokenizer is given")
+    ids = found["ids"]
+    size = ids.shape[1]
+    if isinstance(size, int):
+        if "texts.length" in draft.said and ledger.get("texts.length") != size:
+            raise SpecError(f"{draft.name}: --max-length {ledger.get('texts.length')}: {ids.name!r} has rows of {size}")
+        ledger.facts["texts.length"] = Fact(size, f"the graph: {ids.name!r} has that length")
+    if ledger.get("texts.length") is None:
+        ledger.ask("the most tokens of a text: give --max-length")
+        return
+    longest = ledger.get("texts.length")
+    lengths: Sequence[int] = (size,) if isinstance(size, int) else list_lengths(longest)
+    if "mask" not in found and not isinstance(size, int):
+        if longest > _MOST_LENGTHS:
+            raise SpecError(
+                f"{draft.name}: without a mask, texts cannot be padded: expected --max-length of 4096 or less"
+            )
+        lengths = range(1, longest + 1)
+        draft.notes.append("the graph has no mask, so texts are not padded: those of one length share batches")
+    draft.fields["tokens"] = draft.make(
+        Tokens,
+        "tokens",
+        ids=ids.name,
+        mask=found["mask"].name if "mask" in found else None,
+        types=found["types"].name if "types" in found else None,
+        lengths=tuple(lengths),
+        truncate=ledger.get("texts.truncate"),
+        pad=ledger.add("texts.pad", 0, "usual"),
+        prefix=ledger.get("texts.prefix"),
+    )
+    draft.fields["further_files"] = {FILE: content}
+
+
+def list_lengths(longest: int) -> tuple[int, ...]:
+    """8, 16, 24, 32, 48, 64 and so on: two lengths for each doubling, and the longest."""
+    lengths = {longest}
+    step = 8
+    while step < longest:
+        lengths |= {size for size in (step, step * 3 // 2) if 8 <= size < longest and size % 8 == 0}
+        step *= 2
+    return tuple(sorted(lengths))
+
+
+def _read_tokenizer(draft: Draft, file: Path) -> bytes:
+    try:
+        content = file.read_bytes()
+        Tokenizer(content, str(file))
+        return content
+    except (OSError, StoreError) as error:
+        raise SpecError(f"{draft.name}: {draft.ledger.origin('texts.tokenizer')}: {error}") from None
+
+
+def _find_inputs(draft: Draft) -> dict[str, Tensor] | None:
+    """The inputs for ids, mask and types; None if they must be asked for."""
+    given = {tensor.name: tensor for tensor in draft.inputs}
+    found: dict[str, Tensor] = {}
+    for field, names in _NAMES.items():
+        name = next((name for name in names if name in given), None)
+        if name is not None:
+            found[field] = given.pop(name)
+    if "ids" not in found and len(given) == 1:
+        found["ids"] = given.popitem()[1]
+    ids = found.get("ids")
+    if ids is None or given or ids.datatype not in _INTEGERS or len(ids.shape) != 2:
+        raise SpecError(
+            f"{draft.name}: a model of texts takes ids [batch, length], and maybe a mask and types like them "
+            f"({', '.join(name for names in _NAMES.values() for name in names[:1])}), this one {show(draft.inputs)}: "
+            "export it without the others, or give --rows numbers"
+        )
+    return found
+
+
+def pool(draft: Draft, output: Tensor) -> Tensor | None:
+    """The vector of a text, made of those of its tokens; None if it must be asked for."""
+    how = draft.ledger.get("vectors.pooling")
+    if how not in ("first", "mean", "last"):
+        draft.ledger.ask(
+            f"how {output.name!r} {show_shape(output)}, a vector for each token, becomes one: give --pooling first "
+            "(such as a class token), mean or last, or another output"
+        )
+        return None
+    tokens: Tokens = draft.fields["tokens"]
+    mask = tokens.mask
+    if mask is None and how != "first":
+        raise SpecError(f"{draft.name}: --pooling {how}: expected a graph with a mask of padding, this one has none")
+    vector = resize(output, draft.choose_name("vector"), [output.shape[0], output.shape[2]])
+    draft.change(PoolTokens(output.name, vector.name, how, mask), output.name, vector)
+    return vector
+
+
+def is_tagger(draft: Draft) -> bool:
+    """Whether a classifier of texts gives labels to tokens: its scores are [batch, length, labels]."""
+    if "tokens" not in draft.fields:
+        return False
+    named = draft.ledger.get("output")
+    able = [tensor for tensor in draft.outputs if named in (None, tensor.name) and tensor.datatype in FLOATS]
+    return len(able) == 1 and len(able[0].shape) == 3
+
+
+def plan_tags(draft: Draft) -> None:
+    """Which output has the scores of the labels of tokens."""
+    ledger = draft.ledger
+    able = [tensor for tensor in draft.outputs if tensor.datatype in FLOATS and len(tensor.shape) == 3]
+    output = draft.find(ledger.get("output"), "output") if ledger.get("output") else able[0]
+    ledger.add("output", output.name, "the graph: its only output with scores of tokens")
+    labels = ask_labels(draft, "tokens")
+    if labels is None:
+        return
+    if output.shape[2] != len(labels):
+        raise SpecError(
+            f"{draft.name}: output {output.name!r} {show_shape(output)} has {output.shape[2]} scores, but there are "
+            f"{len(labels)} labels ({ledger.origin('labels')})"
+        )
+    activation = ledger.guess("activation", "softmax", "most models give scores of any size")
+    if activation == "sigmoid" or ledger.get("multi_label"):
+        raise SpecError(f"{draft.name}: expected one label for each token, so softmax or none, got sigmoid")
+    has_prefixes = any(label.startswith(("B-", "I-")) for label in labels)
+    draft.answers.add(output.name)
+    draft.fields["tags"] = draft.make(
+        Tags,
+        "tags",
+        output=output.name,
+        activation=activation,
+        scheme="iob" if has_prefixes else "plain",
+    ).model_copy(update={} if _OUTSIDE in labels else {"outside": None})

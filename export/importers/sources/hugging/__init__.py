@@ -1,0 +1,1 @@
+"""The files of Hugging Face folders, and those of models of texts."""
