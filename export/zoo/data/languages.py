@@ -125,7 +125,7 @@ def _list_terms(locale: "Locale") -> dict[Key, list[str]]:
 def _split_keys(keys: Sequence[Key]) -> dict[Key, str]:
     """The part that has each key, in the shares of ``SHARES`` for each kind of key."""
     generator = np.random.default_rng(_SPLIT_SEED)
-    owners = {}
+    owners: dict[Key, str] = {}
     for kind in sorted({kind for kind, _ in keys}):
         mine = [key for key in keys if key[0] == kind]
         ends = np.ceil(np.cumsum(SHARES) * len(mine)).astype(int)
