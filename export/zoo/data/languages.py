@@ -1,8 +1,8 @@
 """Short texts in thirty languages, from the CLDR data that ships inside Babel, split once and for all.
 
-A term has a key, such as the code of a territory, and texts in each language. The split is by key, so a held-out term
-is in training in no language. Related words are not held out: the language Armenian may be in training where the
-territory Armenia is not.
+A term has a key, such as the code of a territory, and texts in each language. The split is by key: a held-out term is
+in training in no language. Related words are not held out: the language Armenian, or the time zone of Armenia, may be in
+training where the territory is not, and some languages call the two alike.
 """
 
 from collections import defaultdict
