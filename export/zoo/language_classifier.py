@@ -176,7 +176,7 @@ def _describe(
     count = {name: len(getattr(data, name).texts) for name in languages.PARTS}
     return ExportSpec(
         name=NAME,
-        task="classify",
+        task="embed",  # and classify, whose default is the classifier of digits
         description="Tells in which of thirty languages a short text is: names, dates, amounts, or lists of them.",
         module=model,
         inputs={name: tensor[:3] for name, tensor in samples.items()},

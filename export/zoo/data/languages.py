@@ -1,7 +1,7 @@
 """Short texts in thirty languages, from the CLDR data that ships inside Babel, split once and for all.
 
 A term has a key, such as the code of a territory, and texts in each language. The split is by key: a held-out term is
-in training in no language. Related words are not held out: the language Armenian, or the time zone of Armenia, may be in
+in training in no language. Related words are not held out: the language Armenian, or the zone of Armenia, may be in
 training where the territory is not, and some languages call the two alike.
 """
 
