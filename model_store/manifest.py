@@ -247,6 +247,7 @@ class Manifest(StrictModel):
     def tasks(self) -> frozenset[str]:
         """The task routes that the version answers: its own task, and others that its description supports."""
         also = {
+            "classify": self.labels and self.classes,
             "detect": self.detection,
             "segment": self.segmentation,
             "embed": self.embedding,
@@ -254,7 +255,7 @@ class Manifest(StrictModel):
             "reconstruct": self.reconstruction,
             "generate": self.generation,
         }
-        return frozenset({self.task, *(task for task, facts in also.items() if facts is not None)})
+        return frozenset({self.task, *(task for task, facts in also.items() if facts)})
 
     @property
     def tokenizer_files(self) -> frozenset[str]:

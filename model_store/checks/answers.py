@@ -22,7 +22,7 @@ def check_tasks(manifest: Described) -> None:
         raise ValueError(f"task {manifest.task}: expected the field {field}, which describes it")
     if manifest.image:
         _check_image(manifest, manifest.image)
-    if manifest.task == "classify" and manifest.tags is None:
+    if manifest.tags is None and (manifest.task == "classify" or (manifest.labels and manifest.classes)):
         _check_classes(manifest, manifest.classes)
     if manifest.detection:
         _check_detection(manifest, manifest.detection)

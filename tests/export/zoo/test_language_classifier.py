@@ -124,6 +124,7 @@ def test_published_classifier_reaches_its_bar(data, published):
     assert measured.metrics["accuracy_joined"] >= 0.95
     assert dict(measured.metrics) == pytest.approx(dict(quality.metrics), abs=0.02)
     assert facts.labels == languages.CODES
+    assert facts.tasks == {"embed", "classify"}
     assert len(content) < 100_000
 
 
