@@ -40,7 +40,9 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("store")
     run_sluice("export", f"{REPOSITORY}/examples/sounds/speech.py:spec", "--store", str(folder), paths=packages)
-    with Serving(settings_for(folder), FAST) as serving:
+    with Serving(settings_for(folder, control=True), FAST) as serving:
+        loaded = httpx.post(f"{serving.url}/v2/repository/models/speech/load", timeout=600)  # answers when it is loaded
+        assert loaded.status_code == 200, loaded.text
         yield serving.url
 
 
