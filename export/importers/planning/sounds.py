@@ -5,7 +5,7 @@ from export.importers.planning.draft import FLOATS, Draft, show, show_shape
 from model_store.graph import Tensor
 from model_store.tasks import Sound
 
-TASKS = ("classify", "embed", "regress")
+TASKS = ("classify", "embed", "regress", "predict_sequence")
 _SAME = ("rate", "length", "window", "overlap", "multiple", "least", "longest_s", "level_dbfs")
 """The facts that the manifest has by the same name."""
 
