@@ -101,7 +101,7 @@ def _publish_onnx(
         progress("proof against the original")
         parity = _prove(model, plan, content, samples)
     texts = make_text_reader(description, model.graph)
-    if texts is not None:
+    if texts is not None and texts.is_padded:
         progress("proof of padding")
         runner = RowRunner(description.name, content, model.external)
         texts.prove_padding(lambda inputs: runner.run(inputs, 0))

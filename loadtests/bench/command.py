@@ -29,13 +29,15 @@ from loadtests.bench.peer import ENCODINGS, Peer
 from loadtests.bench.peers import PEERS
 from loadtests.bench.peers.sluice import STORE, TASKS_PEER, make_before_peer
 from loadtests.bench.pictures import measure_pictures, picture_peers
+from loadtests.bench.pipelines import measure_pipeline
 from loadtests.bench.results.chart import can_draw, draw_chart
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.report import write_json, write_markdown
-from loadtests.bench.results.result import PICTURES, TASKS, Result
+from loadtests.bench.results.result import PICTURES, PIPELINES, TASKS, TEXTS, Result
 from loadtests.bench.results.task_figures import TaskFigures
 from loadtests.bench.results.verdict import SELF
 from loadtests.bench.tasks import QUICK, Effort, measure_tasks
+from loadtests.bench.texts import measure_texts
 from loadtests.termination import exit_on_sigterm
 
 MEASURED, INCOMPLETE, USAGE = 0, 1, 2
@@ -59,7 +61,10 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clients", default=None, type=_counts, metavar="N,N", help="connections at once (1,16,64)")
     parser.add_argument("--gpu", action="store_true", help="measure the engine on a GPU instead, without HTTP")
     parser.add_argument(
-        "--only", choices=(TASKS, PICTURES), default="", help="measure only the task routes and the loop, or pictures"
+        "--only",
+        choices=(TASKS, PICTURES, TEXTS, PIPELINES),
+        default="",
+        help="measure only the task routes and the loop, pictures, texts, or what a pipeline costs beside its steps",
     )
     parser.add_argument(
         "--before",
@@ -129,23 +134,28 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
     cores = count_cores()
     comparison = Comparison(folder, cache_root(os.environ), cores, say)
     asks_tasks = SELF in args.peers and not (args.no_tasks or args.before)
-    comparison.install([*peers, *(picture_peers(args.peers) if asks_tasks else ())])
+    asks_pictures = asks_tasks and args.only not in (TEXTS, PIPELINES)
+    comparison.install([*peers, *(picture_peers(args.peers) if asks_pictures else ())])
     with ExitStack() as stack:
         try:
             stack.enter_context(private_network())
         except NoPrivateNetwork as failure:
             comparison.no_private_network = str(failure)
         machine = describe_machine()
-        pictures = measure_pictures(comparison, args.peers, args.quick) if asks_tasks else []
+        pictures = measure_pictures(comparison, args.peers, args.quick) if asks_pictures else []
+        texts = measure_texts(comparison, args.quick) if asks_tasks and args.only in ("", TEXTS) else []
         tasks = TaskFigures()
-        if asks_tasks and args.only != PICTURES:
+        if asks_tasks and args.only in ("", TASKS):
             effort = QUICK if args.quick else Effort()
             tasks = measure_tasks(comparison, TASKS_PEER, make_classifier(STORE), effort)
+        if asks_tasks and args.only in ("", PIPELINES):
+            found = measure_pipeline(comparison, make_classifier(STORE), args.quick)
+            tasks = replace(tasks, pipeline=found.pipeline, missing=(*tasks.missing, *found.missing))
         if args.only:
             result = Result(machine, {}, comparison.versions, (), (), (), only=args.only)
         else:
             result = _measure_all(args, comparison, peers, cores, machine)
-        cells = (*result.cells, *pictures)
+        cells = (*result.cells, *pictures, *texts)
         return replace(result, cells=cells, tasks=tasks, absences=tuple(comparison.absences))
 
 

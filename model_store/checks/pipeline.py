@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from model_store.pipelines.answers import ANYTHING, NUMBER, PICTURE, Form, form_at, form_of, show_form
 from model_store.pipelines.conditions import comparisons_of, kind_of, parse_condition, wires_of
+from model_store.pipelines.facts import Pipeline, Step
 from model_store.pipelines.names import suggest
 from model_store.pipelines.order import all_wires, stages
 from model_store.pipelines.wires import NAME, NAME_RULE, REQUEST, Wire, parse_wire
-from model_store.tasks.pipeline import Pipeline, Step
 
 MOST_STEPS = 32
 

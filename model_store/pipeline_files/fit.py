@@ -6,10 +6,10 @@ from model_store.errors import StoreError
 from model_store.graph import MAIN
 from model_store.manifest import Manifest
 from model_store.pipelines.answers import ANYTHING, NUMBER, PICTURE, TEXT, Form, form_at, form_of, show_form
+from model_store.pipelines.facts import Pipeline, Step
 from model_store.pipelines.names import suggest
 from model_store.pipelines.wires import REQUEST, parse_wire
 from model_store.store import Store
-from model_store.tasks.pipeline import Pipeline, Step
 
 
 def find_faults(pipeline: Pipeline, store: Store) -> Iterator[str]:

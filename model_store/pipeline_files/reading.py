@@ -13,8 +13,8 @@ from model_store.errors import BadManifest
 from model_store.files.reading import MOST_TEXT_BYTES
 from model_store.manifest import Manifest, ModelName, Quality, describe
 from model_store.pictures.formats import is_picture
+from model_store.pipelines.facts import GoldenRequest, Pipeline, Step
 from model_store.strict_model import Finite, StrictModel
-from model_store.tasks.pipeline import GoldenRequest, Pipeline, Step
 
 _MOST_GOLDEN = 20
 _MOST_REQUEST_BYTES = 16 << 20

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from model_store.pipelines.facts import Step
 from model_store.pipelines.names import suggest
 from model_store.pipelines.wires import EACH, Wire, show_part
-from model_store.tasks.pipeline import Step
 
 Form = Any
 """A word such as NUMBER; ``{field: form}`` of an object; ``[form]`` of a list."""
@@ -17,8 +17,19 @@ _COMPARISON = {"similarity": NUMBER, "distance": NUMBER, "same": TRUTH}
 _POINT = {"name": TEXT, "x": NUMBER, "y": NUMBER, "score": NUMBER}
 _DETECTION = {"label": TEXT, "index": NUMBER, "score": NUMBER, "box": [NUMBER], "points": [_POINT], "mask": ANYTHING}
 
+_SPAN = {"label": TEXT, "text": TEXT, "start": NUMBER, "end": NUMBER, "probability": NUMBER}
+_PIECE = {"text": TEXT, "probability": NUMBER, "left": NUMBER, "right": NUMBER, "start": NUMBER, "end": NUMBER}
+
 PREDICTIONS: Mapping[str, Form] = {
-    "classify": {**_SCORE, "top": [_SCORE], "labels": [_SCORE], "score": NUMBER, "explanation": ANYTHING},
+    "classify": {
+        **_SCORE,
+        "top": [_SCORE],
+        "labels": [_SCORE],
+        "score": NUMBER,
+        "explanation": ANYTHING,
+        "windows": ANYTHING,
+        "spans": [_SPAN],
+    },
     "detect": {"width": NUMBER, "height": NUMBER, "detections": [_DETECTION]},
     "segment": {
         "width": NUMBER,
@@ -26,7 +37,7 @@ PREDICTIONS: Mapping[str, Form] = {
         "labels": [{"label": TEXT, "index": NUMBER, "share": NUMBER}],
         "mask": ANYTHING,
     },
-    "embed": {"embedding": [NUMBER], "comparisons": [_COMPARISON]},
+    "embed": {"embedding": [NUMBER], "comparisons": [_COMPARISON], "windows": ANYTHING},
     "regress": {"value": NUMBER, "values": ANYTHING},
     "predict_sequence": {
         "mean": [NUMBER],
@@ -34,6 +45,9 @@ PREDICTIONS: Mapping[str, Form] = {
         "state": TEXT,
         "text": TEXT,
         "probability": NUMBER,
+        "log_probability": NUMBER,
+        "tokens": NUMBER,
+        "pieces": [_PIECE],
         "complete": TRUTH,
     },
     "reconstruct": {

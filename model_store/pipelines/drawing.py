@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 
+from model_store.pipelines.facts import Pipeline, Step
 from model_store.pipelines.order import stages, wires
 from model_store.pipelines.wires import Wire, parse_wire
-from model_store.tasks.pipeline import Pipeline, Step
 
 
 def describe_step(step: Step) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from model_store.pipelines.conditions import parse_condition, wires_of
+from model_store.pipelines.facts import Pipeline, Step
 from model_store.pipelines.wires import REQUEST, Wire, parse_wire
-from model_store.tasks.pipeline import Pipeline, Step
 
 FIELDS = ("input", "each", "picture", "boxes", "vectors", "others", "when")
 """The fields of a step that have wires."""

@@ -1,12 +1,12 @@
 """What the manifest says about a model for the task routes, one class for each way of working."""
 
+from model_store.pipelines.facts import GoldenRequest, Pipeline, Step
 from model_store.tasks.classes import Classes
 from model_store.tasks.detection import Detection, Embedding, Regions, Segmentation
 from model_store.tasks.generation import Diffusion, Generation
 from model_store.tasks.language import Tags, Tokens, Writing
 from model_store.tasks.loop import Carry, Loop
 from model_store.tasks.picture import Image, Picture
-from model_store.tasks.pipeline import GoldenRequest, Pipeline, Step
 from model_store.tasks.reading import Reading
 from model_store.tasks.reconstruction import Reconstruction, Span, Tile, Tiles
 from model_store.tasks.sequences import Forecast, Text

@@ -13,13 +13,20 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
+from model_store.pictures.cutting import Cut
 from model_store.pictures.formats import is_picture
 from model_store.pictures.geometry import Placement, Plan
 from model_store.sounds.formats import is_sound
 from model_store.tasks import Image, Tiles
 from model_store.texts.tokenizer import Encoded
-from service.codecs.pictures.cuts import Cut, decode_cut
-from service.codecs.pictures.reader import CheckRow, PictureFile, decode_base64, decode_pixels, scale_pixels
+from service.codecs.pictures.reader import (
+    CheckRow,
+    PictureFile,
+    decode_base64,
+    decode_cut,
+    decode_pixels,
+    scale_pixels,
+)
 from service.codecs.sounds import SoundReader, SoundWindow, find_sound
 from service.codecs.table import read_table
 from service.engine.tensors import Arrays, show_shape
@@ -221,6 +228,8 @@ class _RowReader:
         if isinstance(row, dict) and row.keys() == set(names):
             return {t.name: self.read_value(row[t.name], f"{where}.{t.name}", t) for t in self.tensors}
         where, got = (row.where, "a picture") if isinstance(row, PictureFile | Cut) else (where, type_name(row))
+        if isinstance(row, PictureFile):
+            got = row.kind
         if isinstance(row, dict):
             got = f"fields {list(row)!r:.60}"
         raise InvalidInput(f"{where}: model {self.manifest.name!r} takes an object of {', '.join(names)}, got {got}")

@@ -21,7 +21,7 @@ from model_store.pipelines.order import fields_of_rows
 from service.errors import ServiceError
 from service.models.pipeline import read_pipeline
 from service.pipelines.trial import check_golden, try_request
-from service.settings import SettingsError
+from service.settings import Settings, SettingsError
 
 _TEXTS = {
     "check": "explain and draw a pipeline, and say what is wrong with it",
@@ -68,6 +68,10 @@ def _root(args: argparse.Namespace) -> Path:
     return args.store or Path(os.environ.get("SLUICE_STORE") or DEFAULT_ROOT)
 
 
+def _open(root: Path) -> Store:
+    return Store(root, follow_links=Settings.from_environ(os.environ).follow_links)
+
+
 def _check(written: Written, args: argparse.Namespace) -> int:
     facts = written.manifest.pipeline
     assert facts is not None  # noqa: S101  # the reader has made one
@@ -93,7 +97,7 @@ def _check(written: Written, args: argparse.Namespace) -> int:
 def _tell_faults(written: Written, root: Path, action: str) -> int:
     """Print what is wrong with the models of the steps. Returns 1 if something is."""
     facts = written.manifest.pipeline
-    faults = [*find_faults(facts, Store(root))] if facts else []
+    faults = [*find_faults(facts, _open(root))] if facts else []
     for fault in faults:
         print(f"sluice pipeline {action}: {fault}", file=sys.stderr)
     return 1 if faults else 0
@@ -125,6 +129,6 @@ def _publish(written: Written, args: argparse.Namespace) -> int:
         print(f"sluice pipeline publish: golden requests were {checked}", file=sys.stderr)
         return 1
     provenance = Provenance(created=datetime.now(UTC).isoformat(timespec="seconds"))
-    version = Store(root).publish(written.manifest.model_copy(update={"provenance": provenance}), written.files)
+    version = _open(root).publish(written.manifest.model_copy(update={"provenance": provenance}), written.files)
     print(f"{version.name} version {version.version} is in {root}; golden requests: {checked}")
     return 0

@@ -74,10 +74,14 @@ class TextReader:
         made = [Encoded(draw.integers(0, size, count).tolist(), [0] * int(count), []) for count in counts]
         return self._fill(made, length)
 
+    @property
+    def is_padded(self) -> bool:
+        """Whether a text may be run alone, without padding, or with it."""
+        return self.facts.mask is not None and len(self.facts.lengths) > 1
+
     def prove_padding(self, run: Callable[[Arrays], Arrays]) -> None:
         """Compare rows that are padded with the same ones alone. Raises ParityError, which names the output."""
-        if self.facts.mask is None or len(self.facts.lengths) == 1:
-            return
+        assert self.facts.mask is not None  # noqa: S101  # ``is_padded`` was asked
         padded = self.make_rows(6)
         counts = padded[self.facts.mask].astype(int).sum(1)
         for row, count in enumerate(counts):

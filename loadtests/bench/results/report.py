@@ -134,6 +134,9 @@ def _task_notes(tasks: TaskFigures) -> Iterator[str]:
         idle, busy = (_write_times(times_s) for times_s in (tasks.first_step.idle_s, tasks.first_step.busy_s))
         probes = tasks.first_step.probes
         yield f"First streamed step: {busy} ms beside 32 others, {idle} ms idle; medians of {probes} a round.\n"
+    if tasks.pipeline:
+        whole, steps = (_write_times(times_s) for times_s in (tasks.pipeline.pipeline_s, tasks.pipeline.steps_s))
+        yield f"Pipeline of three steps: {whole} ms, its steps one by one {steps} ms; medians of the rounds.\n"
 
 
 def _write_rates(paces: Sequence[Pace]) -> str:

@@ -73,18 +73,32 @@ class Sameness:
 
 
 @dataclass(frozen=True)
+class PipelineCost:
+    """Medians of each round for one client: seconds of a pipeline, and of its steps, asked one by one, together."""
+
+    pipeline_s: tuple[float, ...]
+    steps_s: tuple[float, ...]
+    failed: int
+
+    @property
+    def ratio(self) -> Ratio | None:
+        return compare_rounds(self.pipeline_s, self.steps_s)
+
+
+@dataclass(frozen=True)
 class TaskFigures:
     """What was measured, with contests by name. ``missing`` has a reason for each figure that was not."""
 
     contests: Mapping[str, Contest] | None = None
     first_step: FirstStep | None = None
     sameness: Sameness | None = None
+    pipeline: PipelineCost | None = None
     missing: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
         contests = sum(contest.failed for contest in (self.contests or {}).values())
-        return contests + sum(one.failed for one in (self.first_step, self.sameness) if one)
+        return contests + sum(one.failed for one in (self.first_step, self.sameness, self.pipeline) if one)
 
     def as_document(self) -> dict[str, Any]:
         """For JSON, with the ratios."""
@@ -93,6 +107,8 @@ class TaskFigures:
             document["contests"][name]["ratio"] = contest.ratio and asdict(contest.ratio)
         if self.first_step:
             document["first_step"]["ratio"] = self.first_step.ratio and asdict(self.first_step.ratio)
+        if self.pipeline:
+            document["pipeline"]["ratio"] = self.pipeline.ratio and asdict(self.pipeline.ratio)
         return document
 
 

@@ -14,9 +14,12 @@ FORECASTS = "64 forecasts of 100 steps against one after the other"
 FIRST_STEP = "first streamed step while 32 others run, against an idle service"
 SAMENESS = "the same seeds alone, in company and across a restart: differing answers"
 
+PIPELINE = "a pipeline of three steps, one client: against the sum of its steps"
+
 CONTESTS = ((ARRIVING, 3.0, 5.0), (ARRIVING_LONG, 3.0, 5.0), (AT_ONCE, 3.0, 5.0), (AGAIN, 3.0, 5.0))
 FORECASTS_LEAST = 10.0
 FIRST_STEP_MOST = 5.0
+PIPELINE_MOST = 1.15
 
 
 def judge_tasks(figures: TaskFigures) -> Iterator[Row]:
@@ -26,6 +29,17 @@ def judge_tasks(figures: TaskFigures) -> Iterator[Row]:
         yield _judge_contest(name, least, aim, contests.get(name))
     yield _judge_first_step(figures)
     yield _judge_sameness(figures)
+
+
+def judge_pipeline(figures: TaskFigures) -> Row:
+    promise = f"under {PIPELINE_MOST:g}×", f"under {PIPELINE_MOST:g}×"
+    found = figures.pipeline
+    if found is None:
+        return Row(PIPELINE, *promise, NOT_MEASURED, None, None)
+    if found.ratio is None or found.failed:
+        return Row(PIPELINE, *promise, f"{found.failed} answers failed", False, False)
+    holds = found.ratio.middle < PIPELINE_MOST
+    return Row(PIPELINE, *promise, write_ratio(found.ratio), holds, holds)
 
 
 def _judge_contest(name: str, least: float, aim: float, contest: Contest | None) -> Row:

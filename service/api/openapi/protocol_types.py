@@ -172,6 +172,7 @@ class ModelMetadata(Exact):
     rows: Annotated[str, Field(description="whether the rows of a batch are independent: proved, mixing or unknown")]
     rows_reason: Annotated[str, Field(description="how that is known, or the node that mixes rows or is unknown")]
     bits: Annotated[str, Field(description="how a row's bits depend on the other rows of its batch, on this provider")]
+    writing: NotRequired[Annotated[str, Field(description="of a model that writes text: what its length costs")]]
 
 
 _Duration = exact("Duration", count=Count, ns=Count)

@@ -6,9 +6,11 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from service.codecs.pictures.cuts import Corners, Cut, cut_out, open_whole
+from model_store.errors import PictureTooLarge
+from model_store.pictures.cutting import Corners, Cut, cut_out
+from service.codecs.pictures.reader import open_whole
 from service.codecs.rows import count_bytes
-from service.errors import InvalidInput
+from service.errors import BodyTooLarge, InvalidInput
 from service.tasks.pipelines.values import MOST_ELEMENTS, StepWires, show
 from service.tasks.work import SLOW_BYTES, Limits, run_in_thread
 
@@ -38,7 +40,10 @@ async def crop(
         ]
 
     def cut_all() -> list[list[Cut]]:
-        return [cut(at, *of_row) for at, of_row in zip(rows, operands, strict=True)]
+        try:
+            return [cut(at, *of_row) for at, of_row in zip(rows, operands, strict=True)]
+        except PictureTooLarge as error:
+            raise BodyTooLarge(str(error)) from None
 
     return await run_in_thread(cut_all, count_bytes([of_row[0] for of_row in operands], SLOW_BYTES))
 

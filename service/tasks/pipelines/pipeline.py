@@ -4,9 +4,9 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from model_store.pictures.cutting import Cut
 from service.codecs.model_context import ModelContext, known
-from service.codecs.pictures.cuts import Cut
-from service.codecs.pictures.writer import as_image
+from service.codecs.pictures.writer import as_image, write_png
 from service.errors import InvalidInput, ServiceError
 from service.tasks.pipelines.compare import compare
 from service.tasks.pipelines.crop import crop
@@ -66,7 +66,7 @@ async def work(call: Call[Options], steps: PipelineSteps, models: Mapping[str, M
 def _show(value: Any) -> Any:
     """The value with PNG files in place of pictures."""
     if isinstance(value, Cut):
-        return as_image(value.to_png())
+        return as_image(write_png(value.take()))
     if isinstance(value, list):
         return [_show(element) for element in value]
     return {name: _show(element) for name, element in value.items()} if isinstance(value, dict) else value

@@ -42,6 +42,7 @@ PAGES = (
             ("model_store/manifest.py", ("Manifest",)),
             ("model_store/graph.py", ()),
             ("model_store/tasks/picture.py", ()),
+            ("model_store/tasks/sounds.py", ()),
             ("model_store/tasks/classes.py", ()),
             ("model_store/tasks/detection.py", ()),
             ("model_store/tasks/tables.py", ()),
@@ -49,7 +50,7 @@ PAGES = (
             ("model_store/tasks/sequences.py", ()),
             ("model_store/tasks/reconstruction.py", ()),
             ("model_store/tasks/generation.py", ()),
-            ("model_store/tasks/pipeline.py", ()),
+            ("model_store/pipelines/facts.py", ()),
             (
                 "model_store/manifest.py",
                 ("Batching", "File", "Golden", "Parity", "ParityCase", "Quality", "Statistics", "Provenance"),

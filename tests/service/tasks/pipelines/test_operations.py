@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from model_store.pictures.cutting import cut_out, is_upright
 from model_store.tasks import Embedding, Image, Step
-from service.codecs.pictures.cuts import cut_out, decode_cut, is_upright
+from service.codecs.pictures.reader import decode_cut, decode_pixels
+from service.codecs.pictures.writer import write_png
 from service.errors import BodyTooLarge, InvalidInput, TryLater, UnsupportedMedia
 from service.tasks.pipelines.compare import compare
 from service.tasks.pipelines.crop import crop
@@ -88,12 +90,10 @@ def test_turned_corners_are_made_upright():
 
 def test_part_becomes_the_row_that_a_file_of_it_would():
     """A part is resized and scaled as a picture file is, bit for bit."""
-    from service.codecs.pictures.reader import decode_pixels
-
     [part] = cut([[3, 4, 13, 10]])
     facts = Image(input="x", channels=3, height=7, width=9, order="BGR", scale=1 / 255)
     ours, placement = decode_cut(part, facts, 10_000, "x")
-    theirs, expected = decode_pixels(part.to_png(), facts, 10_000, "x")
+    theirs, expected = decode_pixels(write_png(part.take()), facts, 10_000, "x")
     assert (ours == theirs).all()
     assert placement == expected
     with pytest.raises(BodyTooLarge, match="after resizing"):

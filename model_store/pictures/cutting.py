@@ -1,19 +1,13 @@
 """Parts of a decoded picture, cut out when they are read: until then each takes no memory of its own."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as Pillow
 
-from model_store.errors import PictureTooLarge, UnreadablePicture
-from model_store.pictures.geometry import Placement
-from model_store.pictures.reading import CheckPlan, fit_pixels, open_picture_file
-from model_store.tasks import Image
-from service.codecs.pictures.reader import PictureFile, decode_base64
-from service.codecs.pictures.writer import write_png
-from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
+from model_store.errors import PictureTooLarge
 
 Corners = Sequence[tuple[float, float]]
 """Left top, right top, right bottom, left bottom."""
@@ -35,46 +29,11 @@ class Cut(NamedTuple):
         coefficients = _find_perspective(self.size, self.corners)
         return self.picture.transform(self.size, Pillow.Transform.PERSPECTIVE, coefficients, Pillow.Resampling.BICUBIC)
 
-    def to_png(self) -> bytes:
-        return write_png(self.take())
-
-
-def decode_cut(
-    cut: Cut, facts: Image, max_pixels: int, where: str, check: CheckPlan = lambda plan: None
-) -> tuple[np.ndarray, Placement]:
-    """As ``decode_pixels`` in ``picture_reader.py``, of a part of a picture. Raises BodyTooLarge."""
-    try:
-        return fit_pixels(cut.take(), facts, max_pixels, where, check)
-    except PictureTooLarge as error:
-        raise BodyTooLarge(str(error)) from None
-
-
-def open_whole(value: Any, where: str, max_pixels: int, take: Callable[[int], None]) -> Pillow.Image:
-    """The picture of a row, in RGB. ``take`` is told its bytes before it is decoded, and may raise.
-
-    Raises InvalidInput where the row is no picture, UnsupportedMedia, BodyTooLarge.
-    """
-    if isinstance(value, Cut):
-        take(3 * math.prod(value.size))
-        return value.take()
-    if isinstance(value, PictureFile):
-        content, where = bytes(value.content), value.where
-    elif isinstance(value, dict) and isinstance(value.get("image"), str):
-        content = decode_base64(value["image"], f"{where}.image")
-    else:
-        raise InvalidInput(f'{where}: expected a picture, as a file or as {{"image": "<base64>"}}')
-    try:
-        return open_picture_file(content, max_pixels, where, lambda plan: take(3 * math.prod(plan.size)))
-    except UnreadablePicture as error:
-        raise UnsupportedMedia(str(error)) from None
-    except PictureTooLarge as error:
-        raise BodyTooLarge(str(error)) from None
-
 
 def cut_out(picture: Pillow.Image, corners: Corners, margin: float, max_pixels: int, where: str) -> Cut:
     """``margin`` is cut out beyond each side, as a part of that side, as far as the picture reaches.
 
-    Sides along those of the picture are moved out to whole pixels. Raises BodyTooLarge.
+    Sides along those of the picture are moved out to whole pixels. Raises PictureTooLarge.
     """
     points = np.array(corners, np.float64)
     centre = points.mean(axis=0)
@@ -92,7 +51,7 @@ def cut_out(picture: Pillow.Image, corners: Corners, margin: float, max_pixels: 
         for a, b, c, d in ((0, 1, 3, 2), (0, 3, 1, 2))
     )
     if width * height > max_pixels:
-        raise BodyTooLarge(f"{where}: expected at most {max_pixels} pixels, got {width} x {height}")
+        raise PictureTooLarge(f"{where}: expected at most {max_pixels} pixels, got {width} x {height}")
     return Cut(picture, [(x, y) for x, y in points.tolist()], (width, height), where)
 
 
