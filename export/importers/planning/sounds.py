@@ -7,7 +7,7 @@ from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
 from model_store.tasks import Sound
 
-TASKS = ("classify", "embed", "regress")
+TASKS = ("classify", "embed", "regress", "predict_sequence")
 _SAME = ("rate", "length", "window", "overlap", "multiple", "least", "longest_s", "level_dbfs")
 """The facts that the manifest has by the same name."""
 
