@@ -7,7 +7,7 @@ import numpy as np
 
 from export.errors import SpecError
 from export.importers.changes.change import Arrays
-from export.importers.samples import Reader
+from export.importers.rows.samples import Reader
 from export.spec.description import ModelDescription
 from export.zoo.quality.calibration import measure_calibration_error
 from model_store.manifest import Quality

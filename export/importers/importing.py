@@ -13,11 +13,11 @@ from export.importers.facts import Facts
 from export.importers.options import FILE, read_file
 from export.importers.plan import Plan, make_plan
 from export.importers.proof import RowRunner, count_rows, make_rows, prove_changes
-from export.importers.samples import Reader
-from export.importers.sound_rows import make_up_sounds
+from export.importers.rows.samples import Reader
+from export.importers.rows.sounds import make_up_sounds
+from export.importers.rows.texts import make_text_reader
 from export.importers.sources.kinds import choose_source
 from export.importers.sources.source import Found, OnnxModel, Publication, TorchModel
-from export.importers.texts import make_text_reader
 from export.onnx_files.publish import publish_content
 from export.onnx_files.spec import OnnxSpec
 from export.publish import publish_each
@@ -101,7 +101,7 @@ def _publish_onnx(
         progress("proof against the original")
         parity = _prove(model, plan, content, samples)
     texts = make_text_reader(description, model.graph)
-    if texts is not None:
+    if texts is not None and texts.is_padded:
         progress("proof of padding")
         runner = RowRunner(description.name, content, model.external)
         texts.prove_padding(lambda inputs: runner.run(inputs, 0))

@@ -16,6 +16,7 @@ from export.onnx.weights import Files, serialise
 from export.original import Original
 from export.refusals.readiness import check_ready
 from export.spec import MAIN, ExportSpec, GraphSpec, Precision, Progress
+from export.spec.files import check_further_files
 from model_store.graph import Graph
 from model_store.manifest import Manifest, describe
 from model_store.tasks import Reconstruction, Tiles
@@ -151,6 +152,8 @@ def draft_manifest(spec: ExportSpec, graphs: Mapping[str, Graph]) -> Manifest:
     """The manifest before anything is measured. Raises SpecError if the spec does not fit its graph."""
     try:
         described = {**spec.in_manifest(), "reconstruction": _draft_reconstruction(spec)}
-        return Manifest(graphs=graphs, **described)
+        manifest = Manifest(graphs=graphs, **described)
     except ValidationError as error:
         raise SpecError(f"{spec.name}: the graph does not fit its description: {describe(error)}") from None
+    check_further_files(spec, manifest)
+    return manifest

@@ -8,34 +8,28 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnx
 from pydantic import ValidationError
 
-from export.check import free_batch
 from export.errors import ExportError, QualityError, SpecError, list_missed
 from export.onnx.probabilities import append_probabilities
+from export.onnx_files.analysis import Analysed, analyse, file_of
 from export.onnx_files.reading import read_file
 from export.onnx_files.spec import OnnxSpec
+from export.onnx_files.steps import sample_step
 from export.proof.statistics import summarise_all
 from export.spec import Arrays, Progress
-from model_store.errors import StoreError, first_line
-from model_store.golden import GoldenSamples, default_atol, find_no_probability
-from model_store.graph import MAIN, Graph
-from model_store.graphs.analyst import analyst
-from model_store.graphs.batch import apply_analysis, batches, describe_verdict, has_single_rows, take_single_rows
+from export.spec.files import check_further_files
+from model_store.errors import StoreError
+from model_store.golden import GoldenSamples, default_atol
+from model_store.graph import MAIN
 from model_store.graphs.bits import take_rows
-from model_store.graphs.locales import with_available_locale
-from model_store.graphs.plain import make_samples, mark_any_shape
-from model_store.graphs.sessions import CpuSession, describe_session
-from model_store.manifest import Golden, Manifest, Parity, Provenance, Statistics, describe
-from model_store.rows import Analysis
+from model_store.manifest import GOLDEN_FILE, Golden, Manifest, Parity, Provenance, Statistics, describe
 from model_store.store import ModelVersion, Store
 from model_store.tasks import Classes
 
-_FILE = f"{MAIN}.onnx"
-_GOLDEN_FILE = "golden.npz"
 _CHUNK_ROWS = 64
 
 
@@ -65,26 +59,29 @@ def publish_content(
     ``parity`` is its comparison with the file. ``made_up`` are rows for golden samples, if the spec has no samples.
     """
     _check_quality(spec)
+    contents = {MAIN: (content, external)}
+    for name, file in spec.graphs.items():
+        progress(f"reading the file of {name}")
+        contents[name] = read_file(spec.name, Path(file))
     try:
-        content, graph, session, sizes = _analyse(spec, content, external, progress)
+        graphs = {name: analyse(spec, name, *of_graph, progress) for name, of_graph in contents.items()}
+        draft = _draft(spec, graphs)
         progress("golden samples")
-        samples = _take_samples(spec, graph, sizes, made_up)
-        rows = min(spec.golden_rows, _count_rows(graph, samples), graph.max_rows or spec.golden_rows)
-        inputs = take_rows(samples, rows, _axes(graph))
-        golden = GoldenSamples(inputs, _run(spec, session, inputs))
+        samples = _take_samples(spec, graphs, made_up)
+        golden = {name: _sample(spec, graphs[name], samples[name]) for name in graphs}
         progress("reference statistics")
-        statistics = tuple(_measure(spec, graph, session, samples))
+        statistics = tuple(_measure(spec, graphs[MAIN], samples[MAIN]))
     except StoreError as error:
         raise ExportError(f"{spec.name}: {error}") from error
-    facts = Golden(
-        file=_GOLDEN_FILE,
-        rows=max(1, _count_rows(graph, inputs)),
-        atol=default_atol(golden.outputs) if spec.golden_atol is None else spec.golden_atol,
-        rtol=spec.golden_rtol,
-    )
-    manifest = _describe(spec, graph, facts, statistics, _origin(spec, content)).model_copy(update={"parity": parity})
+    measured = {
+        **_describe_golden(spec, graphs, golden),
+        "provenance": _origin(spec, content),
+        "quality": spec.quality,
+        "statistics": statistics,
+        "parity": parity,
+    }
     progress("publishing")
-    return store.publish(manifest, {**spec.further_files, _FILE: content, _GOLDEN_FILE: golden.to_bytes(), **external})
+    return store.publish(draft.model_copy(update=measured), _list_files(spec, graphs, golden))
 
 
 def _check_quality(spec: OnnxSpec) -> None:
@@ -109,96 +106,54 @@ def _complete(spec: OnnxSpec, content: bytes) -> bytes:
     return completed
 
 
-_Analysed = tuple[bytes, Graph, CpuSession, Mapping[str, int] | None]
-"""The content, the graph with its batch, a session of it, and sizes of its free axes at which it ran."""
-
-
-def _analyse(spec: OnnxSpec, content: bytes, external: Mapping[str, bytes], progress: Progress) -> _Analysed:
-    progress("row analysis")
-    analysed, found = _analyse_once(content, external)
-    needs_rows = spec.task != "tensors"
-    why = ""
-    if needs_rows and not batches(analysed[1]) and has_single_rows(analysed[1]):
-        try:
-            analysed, found = _analyse_once(free_batch(content, external), external)
-            progress("note: its axis 0 was fixed at 1; it is free in the published version")
-        except ExportError as error:
-            why = str(error)
-    content, graph, session, sizes = analysed
-    if needs_rows and not batches(graph) and graph.rows is not None:
-        alone = None if spec.loop is not None else take_single_rows(graph, found)
-        why = why or f"its rows are {describe_verdict(graph.rows)}"
-        if alone is None:
-            raise ExportError(
-                f"{spec.name}: task {spec.task} needs inputs and outputs whose axis 0 is that of the rows, but {why}: "
-                "export it with a free axis 0, or publish it with the task tensors"
-            )
-        progress(f"note: each row is a run of its own: {why}")
-        graph = alone
-    return content, graph, session, sizes
-
-
-def _analyse_once(content: bytes, external: Mapping[str, bytes]) -> tuple[_Analysed, Analysis]:
-    session = CpuSession(with_available_locale(content), external)
-    declared = mark_any_shape(describe_session(session.raw, _FILE), content)
-    with analyst.hold():
-        found = analyst.analyse(with_available_locale(content), external, {})
-    graph = apply_analysis(declared, found).model_copy(update={"external_data": tuple(external)})
-    return (content, graph, session, found.sizes), found
-
-
-def _axes(graph: Graph) -> dict[str, int | None]:
-    return {tensor.name: tensor.batch_axis for tensor in graph.inputs}
-
-
-def _take_samples(spec: OnnxSpec, graph: Graph, sizes: Mapping[str, int] | None, made_up: Arrays | None) -> Arrays:
-    """The real samples, or made-up rows."""
-    if spec.samples is None and made_up is not None:
-        return made_up
-    if spec.samples is None:
-        if sizes is None:
-            raise ExportError(f"{spec.name}: it ran on none of the made-up inputs: give samples")
-        return make_samples(graph, sizes, spec.golden_rows)
-    needed = {tensor.name for tensor in graph.inputs if not tensor.optional}
-    known = {tensor.name for tensor in graph.inputs}
-    if not needed <= set(spec.samples) <= known:
-        raise SpecError(f"{spec.name}: samples: expected the inputs {sorted(needed)}, got {sorted(spec.samples)}")
-    samples = {name: np.asarray(array) for name, array in spec.samples.items()}
-    rows = {samples[name].shape[axis] for name, axis in _axes(graph).items() if axis is not None and name in samples}
-    if len(rows) > 1 or 0 in rows:
-        raise SpecError(f"{spec.name}: samples: expected equally many rows in every input, at least one, got {rows}")
+def _take_samples(spec: OnnxSpec, graphs: Mapping[str, Analysed], made_up: Arrays | None) -> dict[str, Arrays]:
+    """Inputs of each graph: real samples, what a step of the loop takes, or made-up rows."""
+    samples: dict[str, Arrays] = {}
+    given = {MAIN: spec.samples, **spec.graph_samples}
+    for name, one in graphs.items():
+        real = given.get(name)
+        if real is not None:
+            samples[name] = one.check_samples(spec, real)
+        elif name != MAIN:
+            samples[name] = one.make_up(spec)
+    if MAIN not in samples:
+        start = spec.loop.start if spec.loop is not None else None
+        step = sample_step(spec, graphs, samples.get(start or "", {})) if made_up is None else made_up
+        samples[MAIN] = graphs[MAIN].make_up(spec) if step is None else step
     return samples
 
 
-def _count_rows(graph: Graph, inputs: Arrays) -> int:
-    """The number of rows; 1 if the graph is not batched."""
-    return next((inputs[n].shape[axis] for n, axis in _axes(graph).items() if axis is not None and n in inputs), 1)
+def _sample(spec: OnnxSpec, one: Analysed, samples: Arrays) -> GoldenSamples:
+    """The first samples with the graph's outputs."""
+    rows = min(spec.golden_rows, one.count_rows(samples), one.most_rows or spec.golden_rows)
+    inputs = take_rows(samples, rows, one.axes)
+    return GoldenSamples(inputs, one.run(spec, inputs))
 
 
-def _run(spec: OnnxSpec, session: CpuSession, inputs: Arrays) -> dict[str, np.ndarray]:
-    """The outputs by name. Raises ExportError if the graph fails, SpecError for bad probabilities."""
-    try:
-        outputs = dict(zip(session.output_names, session.run(inputs), strict=True))
-    except Exception as error:
-        shapes = {name: array.shape for name, array in inputs.items()}
-        raise ExportError(
-            f"{spec.name}: ONNX Runtime fails on samples of {shapes} ({first_line(error)}): give samples that the "
-            "model accepts"
-        ) from error
-    reason = find_no_probability(spec.classes, outputs, spec.golden_atol or 0.0) if spec.classes else ""
-    if reason:
-        raise SpecError(f"{spec.name}: {reason}")
-    return outputs
+def _list_files(
+    spec: OnnxSpec, graphs: Mapping[str, Analysed], golden: Mapping[str, GoldenSamples]
+) -> dict[str, bytes]:
+    """The files of the version by name. Raises SpecError if two have the same name."""
+    files = dict(spec.further_files)
+    for name, one in graphs.items():
+        for file, content in {file_of(name): one.content, **one.external}.items():
+            if files.setdefault(file, content) != content:
+                raise SpecError(
+                    f"{spec.name}{one.where}: its file {file!r} has the name of another file of the version: save its "
+                    "weights under another name"
+                )
+        files[golden_file(name)] = golden[name].to_bytes()
+    return files
 
 
-def _measure(spec: OnnxSpec, graph: Graph, session: CpuSession, samples: Arrays) -> Iterator[Statistics]:
+def _measure(spec: OnnxSpec, main: Analysed, samples: Arrays) -> Iterator[Statistics]:
     """The distribution of every input and output over the real samples, if there are any."""
     if spec.samples is None:
         return
-    rows, step = _count_rows(graph, samples), graph.max_rows or _CHUNK_ROWS
+    rows, step = main.count_rows(samples), main.most_rows or _CHUNK_ROWS
     starts = range(0, rows, step)
-    chunks = (take_rows(samples, min(step, rows - start), _axes(graph), start) for start in starts)
-    yield from summarise_all(({**chunk, **_run(spec, session, chunk)} for chunk in chunks), rows)
+    chunks = (take_rows(samples, min(step, rows - start), main.axes, start) for start in starts)
+    yield from summarise_all(({**chunk, **main.run(spec, chunk)} for chunk in chunks), rows)
 
 
 def _origin(spec: OnnxSpec, content: bytes) -> Provenance:
@@ -218,17 +173,31 @@ def _origin(spec: OnnxSpec, content: bytes) -> Provenance:
     )
 
 
-def _describe(
-    spec: OnnxSpec, graph: Graph, golden: Golden, statistics: tuple[Statistics, ...], origin: Provenance
-) -> Manifest:
+def _draft(spec: OnnxSpec, graphs: Mapping[str, Analysed]) -> Manifest:
+    """The manifest before anything is measured. Raises SpecError if the spec does not fit its graphs."""
     try:
-        return Manifest(
-            **spec.in_manifest(),
-            graphs={MAIN: graph},
-            golden=golden,
-            provenance=origin,
-            quality=spec.quality,
-            statistics=statistics,
-        )
+        manifest = Manifest(**spec.in_manifest(), graphs={name: one.graph for name, one in graphs.items()})
     except ValidationError as error:
         raise SpecError(f"{spec.name}: the graph does not fit its description: {describe(error)}") from None
+    check_further_files(spec, manifest)
+    return manifest
+
+
+def _describe_golden(
+    spec: OnnxSpec, graphs: Mapping[str, Analysed], golden: Mapping[str, GoldenSamples]
+) -> dict[str, Any]:
+    """The fields of a manifest that describe golden samples."""
+    facts = {
+        name: Golden(
+            file=golden_file(name),
+            rows=max(1, one.count_rows(golden[name].inputs)),
+            atol=default_atol(golden[name].outputs) if spec.golden_atol is None else spec.golden_atol,
+            rtol=spec.golden_rtol,
+        )
+        for name, one in graphs.items()
+    }
+    return {"golden": facts.pop(MAIN), "graph_golden": facts}
+
+
+def golden_file(graph: str) -> str:
+    return GOLDEN_FILE if graph == MAIN else f"golden-{graph}.npz"

@@ -33,10 +33,11 @@ from loadtests.bench.pipelines import measure_pipeline
 from loadtests.bench.results.chart import can_draw, draw_chart
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.report import write_json, write_markdown
-from loadtests.bench.results.result import PICTURES, PIPELINES, TASKS, Result
+from loadtests.bench.results.result import PICTURES, PIPELINES, TASKS, TEXTS, Result
 from loadtests.bench.results.task_figures import TaskFigures
 from loadtests.bench.results.verdict import SELF
 from loadtests.bench.tasks import QUICK, Effort, measure_tasks
+from loadtests.bench.texts import measure_texts
 from loadtests.termination import exit_on_sigterm
 
 MEASURED, INCOMPLETE, USAGE = 0, 1, 2
@@ -61,9 +62,9 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", action="store_true", help="measure the engine on a GPU instead, without HTTP")
     parser.add_argument(
         "--only",
-        choices=(TASKS, PICTURES, PIPELINES),
+        choices=(TASKS, PICTURES, TEXTS, PIPELINES),
         default="",
-        help="measure only the task routes and the loop, pictures, or what a pipeline costs beside its steps",
+        help="measure only the task routes and the loop, pictures, texts, or what a pipeline costs beside its steps",
     )
     parser.add_argument(
         "--before",
@@ -133,7 +134,7 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
     cores = count_cores()
     comparison = Comparison(folder, cache_root(os.environ), cores, say)
     asks_tasks = SELF in args.peers and not (args.no_tasks or args.before)
-    asks_pictures = asks_tasks and args.only != PIPELINES
+    asks_pictures = asks_tasks and args.only not in (TEXTS, PIPELINES)
     comparison.install([*peers, *(picture_peers(args.peers) if asks_pictures else ())])
     with ExitStack() as stack:
         try:
@@ -142,6 +143,7 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
             comparison.no_private_network = str(failure)
         machine = describe_machine()
         pictures = measure_pictures(comparison, args.peers, args.quick) if asks_pictures else []
+        texts = measure_texts(comparison, args.quick) if asks_tasks and args.only in ("", TEXTS) else []
         tasks = TaskFigures()
         if asks_tasks and args.only in ("", TASKS):
             effort = QUICK if args.quick else Effort()
@@ -153,7 +155,7 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
             result = Result(machine, {}, comparison.versions, (), (), (), only=args.only)
         else:
             result = _measure_all(args, comparison, peers, cores, machine)
-        cells = (*result.cells, *pictures)
+        cells = (*result.cells, *pictures, *texts)
         return replace(result, cells=cells, tasks=tasks, absences=tuple(comparison.absences))
 
 

@@ -57,10 +57,11 @@ def _check_writing(manifest: Described, facts: Writing) -> None:
         raise ValueError("writing: expected no field text beside it: both say how text is written")
     if manifest.loop.start is None and facts.file is None:
         raise ValueError("writing.file: expected a tokenizer, because without a start graph a row is a prompt")
+    if manifest.tokens is not None and manifest.loop.start is None:
+        raise ValueError("tokens: expected a loop with a start graph, which takes the text; else a row is a prompt")
     if manifest.tokens is not None and manifest.tokens.graph != manifest.loop.start:
-        raise ValueError(
-            f"tokens.graph: expected the loop's start graph, {manifest.loop.start!r}, for it takes the row"
-        )
+        expected = f"the loop's start graph {manifest.loop.start!r}, which takes the row"
+        raise ValueError(f"tokens.graph: expected {expected}, got {manifest.tokens.graph!r}")
     if facts.token is not None:
         _expect_number(manifest, "writing.token", facts.token)
     if facts.prefix is not None:

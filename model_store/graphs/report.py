@@ -11,6 +11,7 @@ from model_store.graph import MAIN, AxisRange, Graph, Tensor
 from model_store.graphs.batch import batches, describe_verdict
 from model_store.graphs.inspection import Declared, Inspection
 from model_store.manifest import Manifest
+from model_store.texts.cost import tell_cost
 
 PROVIDER = "CPUExecutionProvider"
 _BITS_ELSEWHERE = "the model's card shows those of the provider that serves"
@@ -40,6 +41,9 @@ def print_manifest(console: Console, manifest: Manifest) -> None:
         if len(manifest.graphs) > 1:
             _say(console, f"[bold]graph {escape(name)}[/]")
         print_graph(console, graph, manifest.batching.max_rows)
+    main = manifest.graphs[MAIN]
+    if cost := tell_cost(manifest, steps_alone=main.max_rows == 1 or not batches(main)):
+        _say(console, f"writing: {escape(cost)}")
     _say(console, f"bits: {_BITS_ELSEWHERE}")
 
 

@@ -78,6 +78,8 @@ def _read_steps(steps: Any, model: Model, limits: Limits) -> int | None:
     loop = model.manifest.loop
     if loop is None:
         raise InvalidInput(f"{STEPS}: model {model.name!r} has no loop to go through; leave it out")
+    if model.manifest.writing is not None:
+        raise InvalidInput(f"{STEPS}: model {model.name!r} writes text, which /predict_sequence answers; leave it out")
     most = min(loop.max_steps, limits.max_steps)
     if type(steps) is not int or not 1 <= steps <= most:
         raise InvalidInput(f"{STEPS}: expected 1 to {most}, got {steps!r:.40}")

@@ -7,7 +7,7 @@ from typing import TypeVar
 from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
 from model_store.texts.tokenizer import Tokenizer
-from service.codecs.picture_reader import CheckRow
+from service.codecs.pictures.reader import CheckRow
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from model_store.pictures.geometry import Placement, Plan
 from model_store.sounds.formats import is_sound
 from model_store.tasks import Image, Tiles
 from model_store.texts.tokenizer import Encoded
-from service.codecs.picture_reader import (
+from service.codecs.pictures.reader import (
     CheckRow,
     PictureFile,
     decode_base64,
@@ -228,6 +228,8 @@ class _RowReader:
         if isinstance(row, dict) and row.keys() == set(names):
             return {t.name: self.read_value(row[t.name], f"{where}.{t.name}", t) for t in self.tensors}
         where, got = (row.where, "a picture") if isinstance(row, PictureFile | Cut) else (where, type_name(row))
+        if isinstance(row, PictureFile):
+            got = row.kind
         if isinstance(row, dict):
             got = f"fields {list(row)!r:.60}"
         raise InvalidInput(f"{where}: model {self.manifest.name!r} takes an object of {', '.join(names)}, got {got}")

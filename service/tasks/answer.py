@@ -7,8 +7,8 @@ import numpy as np
 
 from model_store.datatypes import datatype_of
 from model_store.tasks import Picture
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
-from service.codecs.picture_writer import as_image, encode_grid, encode_png
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.writer import as_image, encode_grid, encode_png
 from service.engine.tensors import are_finite
 from service.errors import InvalidInput, ModelFailure
 from service.protocol.infer_response import to_nested

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from model_store.manifest import Manifest
 from service.codecs.model_context import known
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
-from service.codecs.picture_writer import as_image, encode_heat, to_picture
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.writer import as_image, encode_heat, to_picture
 from service.codecs.rows import Group, in_order, shown_input
 from service.codecs.texts.spans import check_pairs, find_spans
 from service.engine.tensors import Arrays

@@ -7,15 +7,15 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from model_store.detections.boxes import select_boxes
+from model_store.detections.regions import find_regions
 from model_store.manifest import Manifest
 from model_store.pictures.geometry import Placement
 from model_store.tasks import Detection, Regions
-from model_store.tasks.boxes import select_boxes
-from model_store.tasks.regions import find_regions
-from service.codecs.boxes import MaskBudget, PlacedBox, describe_box, place_boxes
-from service.codecs.drawing import draw_boxes
 from service.codecs.model_context import known
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.boxes import MaskBudget, PlacedBox, describe_box, place_boxes
+from service.codecs.pictures.drawing import draw_boxes
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
 from service.codecs.rows import Group, in_order
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from model_store.tasks import Embedding
 from service.codecs.model_context import known
-from service.codecs.picture_reader import decode_base64
+from service.codecs.pictures.reader import decode_base64
 from service.codecs.rows import in_order
 from service.codecs.texts.tokens import count_tokens
 from service.errors import InvalidInput, ModelFailure

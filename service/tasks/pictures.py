@@ -5,8 +5,8 @@ import numpy as np
 from model_store.pictures.geometry import Placement
 from model_store.tasks import Image
 from service.codecs.model_context import known
-from service.codecs.picture_reader import PictureFile, decode_base64, decode_pixels
-from service.codecs.picture_writer import to_picture
+from service.codecs.pictures.reader import PictureFile, decode_base64, decode_pixels
+from service.codecs.pictures.writer import to_picture
 from service.codecs.rows import Group
 from service.errors import InvalidInput
 from service.tasks.request import TaskOptions

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ValidationInfo
 
 from model_store.pictures.formats import is_picture
 from model_store.sounds.formats import is_sound
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.protocol.json import parse_json, type_name
 from service.protocol.large_json import parse_body, parse_object

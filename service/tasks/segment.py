@@ -7,11 +7,11 @@ import numpy as np
 
 from model_store.manifest import Manifest
 from model_store.pictures.geometry import Placement
-from service.codecs.drawing import colour_of, draw_labels
-from service.codecs.masks import label_pixels
 from service.codecs.model_context import known
-from service.codecs.picture_writer import MEDIA_TYPE as PNG
-from service.codecs.picture_writer import as_image, encode_labels
+from service.codecs.pictures.drawing import colour_of, draw_labels
+from service.codecs.pictures.masks import label_pixels
+from service.codecs.pictures.writer import MEDIA_TYPE as PNG
+from service.codecs.pictures.writer import as_image, encode_labels
 from service.codecs.rows import Group, in_order
 from service.engine.tensors import Arrays
 from service.errors import ModelFailure

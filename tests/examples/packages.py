@@ -31,8 +31,18 @@ def pack(folder: Path, package: str) -> Path:
     return folder / "package"
 
 
-def _run(command: list[str], complaint: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def unpack(folder: Path, *packages: str) -> Path:
+    """Unpack packages of Debian, without installing them. Skips where that is impossible."""
+    if shutil.which("apt-get") is None:
+        pytest.skip("this is no Debian")
+    _run(["apt-get", "download", *packages], f"apt-get cannot download {', '.join(packages)}", folder)
+    for file in folder.glob("*.deb"):
+        _run(["dpkg-deb", "-x", str(file), str(folder)], f"dpkg-deb cannot unpack {file.name}")
+    return folder
+
+
+def _run(command: list[str], complaint: str, cwd: Path | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=cwd)
     if done.returncode != 0:
         pytest.skip(f"{complaint}: {done.stderr.strip()[-300:]}")
 

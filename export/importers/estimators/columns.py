@@ -10,8 +10,8 @@ import numpy as np
 from export.errors import ExportError
 from export.importers.changes.change import Arrays
 from export.importers.estimators.answers import PROBABILITIES, SCORE, VALUES
-from export.importers.samples import LABEL_COLUMN
-from export.importers.tables import Columns, is_missing, is_text
+from export.importers.rows.samples import LABEL_COLUMN
+from export.importers.rows.tables import Columns, is_missing, is_text
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.tasks import Column, Table

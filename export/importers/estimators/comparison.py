@@ -19,7 +19,7 @@ from export.importers.changes.change import Arrays
 from export.importers.estimators.answers import PROBABILITIES, Answers
 from export.importers.estimators.columns import Features, find_whole
 from export.importers.estimators.conversion import convert
-from export.importers.tables import Columns
+from export.importers.rows.tables import Columns
 from model_store.errors import StoreError, first_line
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.sessions import CpuSession

@@ -16,7 +16,7 @@ from export.errors import ExportError
 from export.importers.changes.change import add_constant, add_node, rename_tensor
 from export.importers.estimators.answers import PROBABILITIES, SCORE, VALUES, Answers
 from export.importers.estimators.columns import Features, walk
-from export.importers.tables import is_missing
+from export.importers.rows.tables import is_missing
 from model_store.errors import first_line
 
 OPSETS = {"": 21, "ai.onnx.ml": 3}

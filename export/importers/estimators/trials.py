@@ -13,7 +13,7 @@ import numpy as np
 from export.importers.estimators.answers import Answers
 from export.importers.estimators.columns import Features, walk
 from export.importers.estimators.comparison import Converted, measure_difference
-from export.importers.tables import Columns, is_missing
+from export.importers.rows.tables import Columns, is_missing
 
 _STRANGE_TEXT, _STRANGE_NUMBER = "?no such value?", 987654.25
 

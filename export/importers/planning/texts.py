@@ -21,6 +21,8 @@ _NAMES = {
 }
 _INTEGERS = ("INT64", "INT32")
 _OUTSIDE = "O"
+_LEAST = 8
+"""The shortest padded length, and the least step to the next."""
 _MOST_LENGTHS = 4096
 """A graph without a mask has a length for each number of tokens, up to so many."""
 
@@ -73,13 +75,13 @@ def plan_texts(draft: Draft) -> None:
 
 
 def list_lengths(longest: int) -> tuple[int, ...]:
-    """8, 16, 24, 32, 48, 64 and so on: two lengths for each doubling, and the longest."""
-    lengths = {longest}
-    step = 8
-    while step < longest:
-        lengths |= {size for size in (step, step * 3 // 2) if 8 <= size < longest and size % 8 == 0}
-        step *= 2
-    return tuple(sorted(lengths))
+    """8, 16, 24 and so on to 64, then four lengths for each doubling: 80, 96, 112, 128, 160; and the longest."""
+    lengths = []
+    size = _LEAST
+    while size < longest:
+        lengths.append(size)
+        size += max(_LEAST, (1 << size.bit_length() - 1) // 4)
+    return (*lengths, longest)
 
 
 def _read_tokenizer(draft: Draft, file: Path) -> bytes:

@@ -17,10 +17,10 @@ from export.importers.estimators.comparison import (
 from export.importers.estimators.loading import PICKLES, SKOPS, load_estimator, names_object
 from export.importers.estimators.trials import try_columns
 from export.importers.facts import Fact, Facts, value_of
-from export.importers.samples import MOST_SAMPLES, read_named
+from export.importers.rows.samples import MOST_SAMPLES, read_named
+from export.importers.rows.tables import Columns
 from export.importers.sources.onnx_file import describe_onnx
 from export.importers.sources.source import Found, OnnxModel
-from export.importers.tables import Columns
 from model_store.tasks import Classes
 
 _SHOWN = 5

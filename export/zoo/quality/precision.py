@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model_store.tasks.boxes import Boxes, measure_overlap
+from model_store.detections.boxes import Boxes, measure_overlap
 
 
 class TrueBoxes(NamedTuple):

@@ -17,9 +17,9 @@ from export.zoo.data import scenes
 from export.zoo.quality.precision import TrueBoxes, choose_threshold, measure_answers, measure_mean_precision
 from export.zoo.scenes.blocks import Residual, make_block
 from export.zoo.scenes.training import fit
+from model_store.detections.boxes import Boxes, select_boxes
 from model_store.manifest import Quality
 from model_store.tasks import Detection, Image
-from model_store.tasks.boxes import Boxes, select_boxes
 
 NAME = "digits-detector"
 LEAST_MEAN_PRECISION = 0.90

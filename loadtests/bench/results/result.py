@@ -11,7 +11,7 @@ from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.promise import Ratio, compare_rounds
 from loadtests.bench.results.task_figures import TaskFigures
 
-TASKS, PICTURES, PIPELINES = "tasks", "pictures", "pipelines"
+TASKS, PICTURES, TEXTS, PIPELINES = "tasks", "pictures", "texts", "pipelines"
 IN_PROCESS = "onnxruntime"
 """The name of the ceiling, ONNX Runtime in process, among the peers."""
 
@@ -69,7 +69,7 @@ class Result:
     figures: Figures = field(default_factory=Figures)
     tasks: TaskFigures = field(default_factory=TaskFigures)
     only: str = ""
-    """``TASKS``, ``PICTURES`` or ``PIPELINES``, if nothing else was to be measured."""
+    """``TASKS``, ``PICTURES``, ``TEXTS`` or ``PIPELINES``, if nothing else was to be measured."""
 
     @property
     def peers(self) -> list[str]:

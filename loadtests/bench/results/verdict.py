@@ -10,13 +10,14 @@ from loadtests.bench.models.picture import PNG
 from loadtests.bench.peer import BINARY, JSON
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.promise import NOT_MEASURED, Ratio, Row, ratio_row, write_ratio
-from loadtests.bench.results.result import IN_PROCESS, PICTURES, PIPELINES, TASKS, Cell, Result, compare
+from loadtests.bench.results.result import IN_PROCESS, PICTURES, PIPELINES, TASKS, TEXTS, Cell, Result, compare
 from loadtests.bench.results.task_verdict import judge_pipeline, judge_tasks
 
 SELF, ASGI = "sluice", "sluice-asgi"
 CLASSIFIER = "digits-classifier"
 PHOTOGRAPHS = {"/classify": "photograph-classifier", "/detect": "photograph-detector"}
 PHOTOGRAPH_PEERS = ("bentoml-photograph", "bentoml-photograph-batched")
+ENCODER, PADDED = "text-encoder", "sluice-padded"
 PYTHON_PEERS = ("litserve", "mlserver", "ray", "fastapi")
 BEST_ENCODING_PEERS = ("mosec", "triton")
 
@@ -36,6 +37,9 @@ def judge(result: Result) -> list[Row]:
     pictures = [*_pictures(cells), *_photographs(cells)]
     if result.only == PICTURES:
         return pictures
+    texts = [_texts(cells)]
+    if result.only == TEXTS:
+        return texts
     pipeline = judge_pipeline(result.tasks)
     if result.only == PIPELINES:
         return [pipeline]
@@ -50,6 +54,7 @@ def judge(result: Result) -> list[Row]:
         _paths(cells),
         *_judge_figures(result.figures),
         *tasks,
+        *texts,
         pipeline,
     ]
 
@@ -136,6 +141,11 @@ def _photographs(cells: Cells) -> Iterator[Row]:
         for clients in (16, 64):
             name = f"{route}, a JPEG, {clients} clients: against the faster BentoML API that takes PIL.Image"
             yield ratio_row(name, 2.0, 2.0, _against_fastest(cells, model, JPEG, clients, PHOTOGRAPH_PEERS))
+
+
+def _texts(cells: Cells) -> Row:
+    name = "/embed, texts of 8 to 128 tokens, 64 clients: against padding to the longest, in batches of 32"
+    return ratio_row(name, 1.5, 1.5, _against_fastest(cells, ENCODER, TEXTS, 64, (PADDED,)))
 
 
 def _against_fastest(cells: Cells, model: str, encoding: str, clients: int, peers: Iterable[str]) -> Ratio | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from model_store.graph import Tensor
 from model_store.pipelines.drawing import draw_mermaid
+from model_store.texts.cost import tell_cost
 from service.models.entry import ModelEntry, Served
 from service.models.pipeline import Pipeline
 from service.settings import Settings
@@ -41,6 +42,7 @@ def describe_model(model: Served, model_entry: ModelEntry, one: bool) -> dict[st
     if isinstance(model, Pipeline):
         facts = {"name": model.name, "versions": versions, "platform": PIPELINE}
         return {**facts, "inputs": [], "outputs": [], "pipeline": describe_pipeline(model)}
+    cost = tell_cost(model.manifest, steps_alone=model.loaded.max_rows == 1)
     return {
         "name": model.name,
         "versions": versions,
@@ -50,6 +52,7 @@ def describe_model(model: Served, model_entry: ModelEntry, one: bool) -> dict[st
         "rows": model.loaded.rows.verdict,
         "rows_reason": model.loaded.rows.reason,
         "bits": model.loaded.bits,
+        **({} if cost is None else {"writing": cost}),
     }
 
 

@@ -109,7 +109,12 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
             {"model": "digits-vae", "inputs": [_ZERO_PNG], "error_map": True, **_PICTURES},
         ),
     },
-    "pipeline": {},
+    "pipeline": {
+        "read": (
+            "Find the digits of a picture, cut each out and classify it",
+            {"model": "digits-reader", "inputs": [_ZERO_PNG]},
+        ),
+    },
     "generate": {
         "labels": ("Three digits", {"model": "digits-gan", "labels": ["3", "1", "4"], "seed": 1}),
         "diffusion": (

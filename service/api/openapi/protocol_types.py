@@ -143,6 +143,18 @@ Loaded = exact("Loaded", name=str, load=Literal[True])
 Unloaded = exact("Unloaded", name=str, unload=Literal[True])
 
 
+class StreamFacts(Exact):
+    """What the messages of a stream hold. A row is complete after ``window`` samples; null: each message is one."""
+
+    name: str
+    version: str
+    protocol: Literal["websocket"]
+    takes: Literal["samples", "requests"]
+    rate: NotRequired[int]
+    window: NotRequired[int | None]
+    overlap: NotRequired[int]
+
+
 class TensorMetadata(Exact):
     """Sizes that are not fixed, such as that of the batch, are -1."""
 
@@ -160,6 +172,7 @@ class ModelMetadata(Exact):
     rows: Annotated[str, Field(description="whether the rows of a batch are independent: proved, mixing or unknown")]
     rows_reason: Annotated[str, Field(description="how that is known, or the node that mixes rows or is unknown")]
     bits: Annotated[str, Field(description="how a row's bits depend on the other rows of its batch, on this provider")]
+    writing: NotRequired[Annotated[str, Field(description="of a model that writes text: what its length costs")]]
 
 
 _Duration = exact("Duration", count=Count, ns=Count)

@@ -11,7 +11,7 @@ from model_store.tasks import Tokens
 from model_store.texts.rows import fill_rows, find_length
 from model_store.texts.tokenizer import Encoded, Tokenizer
 from service.codecs.model_context import ModelContext
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.codecs.rows import Group, TextRow
 from service.errors import Cancelled, InvalidInput
 from service.protocol.json import type_name

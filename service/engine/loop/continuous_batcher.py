@@ -89,7 +89,8 @@ class ContinuousBatcher(LaneUser):
             self._memory.check(elements)
         width = request.decoding.width if request.decoding else 1
         if width > self._max_rows:
-            raise InvalidInput(f"beams: expected at most {self._max_rows}, got {width}")
+            why = " because the rows of the model share no steps" if self._max_rows == 1 else ""
+            raise InvalidInput(f"beams: expected at most {self._max_rows}{why}, got {width}")
         self.check_time(request.rows * width, request.steps, timeout_s)
         most_elements = elements if self.is_idle else max(elements, self._most_elements)
         now = self._device.clock()

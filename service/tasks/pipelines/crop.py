@@ -8,7 +8,7 @@ from PIL import Image as Pillow
 
 from model_store.errors import PictureTooLarge
 from model_store.pictures.cutting import Corners, Cut, cut_out
-from service.codecs.picture_reader import open_whole
+from service.codecs.pictures.reader import open_whole
 from service.codecs.rows import count_bytes
 from service.errors import BodyTooLarge, InvalidInput
 from service.tasks.pipelines.values import MOST_ELEMENTS, StepWires, show

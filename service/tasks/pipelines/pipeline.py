@@ -6,7 +6,7 @@ from typing import Any
 
 from model_store.pictures.cutting import Cut
 from service.codecs.model_context import ModelContext, known
-from service.codecs.picture_writer import as_image, write_png
+from service.codecs.pictures.writer import as_image, write_png
 from service.errors import InvalidInput, ServiceError
 from service.tasks.pipelines.compare import compare
 from service.tasks.pipelines.crop import crop

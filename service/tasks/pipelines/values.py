@@ -12,7 +12,7 @@ import numpy as np
 from model_store.pipelines.conditions import Condition, holds, parse_condition
 from model_store.pipelines.wires import REQUEST, Wire, follow, parse_wire
 from model_store.tasks import Pipeline, Step
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
 from service.protocol.json import type_name
 
@@ -183,7 +183,7 @@ def check_rows(rows: Sequence[Any], fields: Sequence[str]) -> None:
             continue
         expected = f"expected an object of {', '.join(fields)}"
         if not isinstance(row, dict):
-            got = "a picture" if isinstance(row, PictureFile) else type_name(row)
+            got = row.kind if isinstance(row, PictureFile) else type_name(row)
             raise InvalidInput(f"{where}: {expected}, got {got}")
         if unknown := sorted(row.keys() - set(fields)):
             raise InvalidInput(f"{where}.{unknown[0]:.60}: unknown field: {expected}")

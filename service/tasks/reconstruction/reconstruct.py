@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from service.codecs.model_context import known
-from service.codecs.picture_reader import CheckRow
-from service.codecs.picture_writer import as_image, encode_heat, to_picture
+from service.codecs.pictures.reader import CheckRow
+from service.codecs.pictures.writer import as_image, encode_heat, to_picture
 from service.codecs.rows import Group, in_order, shown_input
 from service.codecs.sounds import find_sound
 from service.engine.tensors import Arrays, are_finite

@@ -15,8 +15,8 @@ from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.tasks import Image, Picture, Reconstruction, Tile, Tiles
 from service.codecs.model_context import known
-from service.codecs.picture_reader import scale_pixels
-from service.codecs.picture_writer import to_pixels
+from service.codecs.pictures.reader import scale_pixels
+from service.codecs.pictures.writer import to_pixels
 from service.engine.tensors import Arrays, are_finite
 from service.errors import InvalidInput
 from service.tasks.answer import check_finite

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.tasks.request import TaskOptions, refuse
 from service.tasks.sequences.forecast import ForecastOptions, forecast

@@ -16,7 +16,7 @@ from model_store import Store
 from model_store.manifest import Quality
 from model_store.tasks import Classes, Embedding, Image
 from service.api.info.metadata import describe_tensor
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.models.loading import load_version
 from service.settings import Settings
 from service.tasks import classify

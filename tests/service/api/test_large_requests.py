@@ -19,7 +19,7 @@ from PIL import Image
 
 from model_store import DEFAULT_ROOT
 from model_store.tasks import Picture
-from service.codecs.picture_writer import encode_png, to_pixels
+from service.codecs.pictures.writer import encode_png, to_pixels
 from tests.service.models.asking import X
 from tests.support.driving import load
 from tests.support.gates import HeldThread

@@ -13,7 +13,7 @@ import tritonclient.http as triton
 
 from model_store import GoldenSamples, Store
 from model_store.tasks import Picture
-from service.codecs.picture_writer import encode_png
+from service.codecs.pictures.writer import encode_png
 from tests.support.answers import assert_error
 from tests.support.servers import FAST, Serving, settings_for
 from tests.support.wires import INFER

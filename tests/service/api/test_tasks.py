@@ -12,7 +12,7 @@ import pytest
 
 from model_store.tasks import Picture
 from service.api.openapi.examples import EXAMPLES
-from service.codecs.picture_writer import encode_png
+from service.codecs.pictures.writer import encode_png
 from tests.support.answers import assert_error
 from tests.support.models import failing
 from tests.support.pictures.encoding import claim

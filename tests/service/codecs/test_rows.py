@@ -14,7 +14,7 @@ from model_store.graph import Graph, Tensor
 from model_store.manifest import Manifest
 from model_store.tasks import Carry, Image, Loop
 from service.codecs.model_context import ModelContext
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.codecs.rows import Group, in_order, read_groups, shown_input
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from service.tasks.request import TaskOptions

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.codecs.rows import Group
 from service.codecs.texts.tokens import count_bytes_of_texts, count_tokens, read_texts
 from service.errors import Cancelled, InvalidInput

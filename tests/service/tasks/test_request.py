@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.tasks.request import FromText, TaskOptions, TaskRequest, prefers_picture, read_request
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from model_store.tasks import Picture
-from service.codecs.picture_writer import encode_png
+from service.codecs.pictures.writer import encode_png
 from service.models.registry import Model
 from tests.support.connections.turns import CHUNKED, H2C, LIVE, Turn, send_apart
 from tests.support.gates import gated

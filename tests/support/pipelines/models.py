@@ -10,7 +10,7 @@ import numpy as np
 from model_store import Store
 from model_store.manifest import Manifest
 from model_store.tasks import Classes, Column, Detection, Embedding, Image, Regression, Table
-from service.codecs.picture_writer import encode_png
+from service.codecs.pictures.writer import encode_png
 from tests.support.driving import describe
 from tests.support.models.text import make_model
 

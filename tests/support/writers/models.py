@@ -108,3 +108,23 @@ def counter(with_prefix: bool = False, max_steps: int = 12) -> Writer:
         loop=Loop(carries=(carry,), max_steps=max_steps),
         writing=Writing(scores="scores", begin=(BEGIN,), ends=(END,), **how),
     )
+
+
+def quantised() -> Writer:
+    """As ``copier``, without a cache, and what is likeliest in a row depends on all rows of a step."""
+    other = copier()
+    step = make_model(
+        f"int64[batch,length] tokens, int64[batch,longer] memory => float[batch,length,{SYMBOLS}] scores",
+        f"""
+        shape = Shape(tokens) size = Gather(shape, [1]) last = Sub(size, 1) cut = Slice(memory, [0], size, [1])
+        column = Unsqueeze(cut, [2]) same = Equal(column, every) number = Cast<to=1>(same) likely = Mul(number, {SCORE})
+        most = ReduceMax<keepdims=1>(likely, [0]) half = Mul(most, 0.5) scores = Sub(likely, half)
+        """,
+        every=[_EVERY],
+    )
+    return Writer(
+        {"main": step, "read": other.graphs["read"]},
+        loop=Loop(start="read", carries=(Carry(input="memory", start="memory"),), max_steps=40),
+        tokens=other.manifest.tokens,
+        writing=Writing(prefix="tokens", scores="scores", begin=(BEGIN,), ends=(END,)),
+    )

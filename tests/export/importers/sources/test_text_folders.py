@@ -177,7 +177,7 @@ def test_classifier_is_served_with_its_labels(tmp_path: Path) -> None:
     loaded = publish(write(tmp_path / "m", files), tmp_path / "store", {"texts.truncate": True, "texts.prefix": "ask "})
     tokens = loaded.manifest.tokens
     assert tokens is not None
-    assert (tokens.lengths, tokens.truncate, tokens.prefix) == ((8, 16, 24, 32, 48, 64), True, "ask ")
+    assert (tokens.lengths, tokens.truncate, tokens.prefix) == ((8, 16, 24, 32, 40, 48, 56, 64), True, "ask ")
     assert (loaded.manifest.task, loaded.manifest.labels, loaded.rows.verdict) == ("classify", ("no", "yes"), "proved")
     assert loaded.tokenizers["tokenizer.json"].size == len(WORDS)
     words = TABLE[Tokenizer(make_tokenizer(), "").encode("ann in rome").ids, :2].sum(0)
@@ -303,8 +303,9 @@ def test_quality_is_measured_on_labelled_texts(tmp_path: Path) -> None:
     assert (loaded.manifest.quality.rows, "accuracy" in loaded.manifest.quality.metrics) == (2, True)
 
 
-def test_lengths_grow_by_halves_of_doublings() -> None:
-    """So at most a third of a row is padding, beside short ones."""
-    assert list_lengths(512) == (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-    assert list_lengths(100) == (8, 16, 24, 32, 48, 64, 96, 100)
+def test_lengths_grow_by_quarters_of_doublings() -> None:
+    """So at most a fifth of a row is padding, beside short ones."""
+    long = (80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
+    assert list_lengths(512) == (8, 16, 24, 32, 40, 48, 56, 64, *long)
+    assert list_lengths(100) == (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 100)
     assert list_lengths(5) == (5,)

@@ -15,8 +15,8 @@ from export.importers.plan import Plan
 from export.importers.sources.kinds import choose_source
 from export.importers.sources.onnx_metadata import read_metadata
 from model_store import Store
+from model_store.detections.boxes import measure_overlap, select_boxes
 from model_store.store import ModelVersion
-from model_store.tasks.boxes import measure_overlap, select_boxes
 from tests.support.detectors.yolo import SIDE, make_final, make_with_nms, make_yolo, with_metadata
 from tests.support.models.text import make_model
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from export.zoo.quality.precision import TrueBoxes, choose_threshold, measure_answers, measure_mean_precision
-from model_store.tasks.boxes import Boxes
+from model_store.detections.boxes import Boxes
 
 SQUARE = (0, 0, 10, 10)
 SHIFTED = (4, 0, 14, 10)  # shares 60 of 140 with SQUARE

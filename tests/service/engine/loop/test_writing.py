@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,17 @@ async def test_every_form_of_memory_writes_the_same(form: str, bound: bool) -> N
     answers = [bench.ask(writing(form, prompts=[prompt])) for prompt in prompts]
     for prompt, answer in zip(prompts, answers, strict=True):
         check((await answer).sentences[0], write(prompt))
+
+
+@virtual
+async def test_one_value_of_a_step_is_for_all_beams_of_all_rows() -> None:
+    """A position may come as an array of one row, which each hypothesis of each row takes."""
+    prompts = [(1,), (2,)]
+    wanted = (await open_bench().ask(writing(width=3, prompts=prompts))).sentences
+    request = writing("a cache of fixed length", width=3, prompts=prompts)
+    request = replace(request, by_step={"position": lambda rows, step: np.array([step])})
+    for got, sentence in zip((await open_bench("a cache of fixed length").ask(request)).sentences, wanted, strict=True):
+        check(got, sentence)
 
 
 @pytest.mark.parametrize("form", FORMS)

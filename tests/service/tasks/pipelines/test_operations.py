@@ -8,8 +8,8 @@ from PIL import Image as Pillow
 
 from model_store.pictures.cutting import cut_out, is_upright
 from model_store.tasks import Embedding, Image, Step
-from service.codecs.picture_reader import decode_cut, decode_pixels
-from service.codecs.picture_writer import write_png
+from service.codecs.pictures.reader import decode_cut, decode_pixels
+from service.codecs.pictures.writer import write_png
 from service.errors import BodyTooLarge, InvalidInput, TryLater, UnsupportedMedia
 from service.tasks.pipelines.compare import compare
 from service.tasks.pipelines.crop import crop

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
-from service.codecs.picture_reader import PictureFile, decode_base64, decode_pixels
+from service.codecs.pictures.reader import PictureFile, decode_base64, decode_pixels
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure, UnsupportedMedia
 from service.tasks.reconstruction import reconstruct
 from service.tasks.work import Limits

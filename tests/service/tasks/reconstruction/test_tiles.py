@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, ModelFailure, TryLater
 from service.tasks.reconstruction import reconstruct
 from service.tasks.room import PictureRoom

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.codecs.picture_reader import PictureFile
+from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.tasks.sequences import sequence
 from service.tasks.sequences.forecast import MAX_VALUES

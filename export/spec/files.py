@@ -1,0 +1,20 @@
+"""The files that a description names, such as a tokenizer."""
+
+from export.errors import SpecError
+from export.spec.description import ModelDescription
+from model_store.errors import StoreError
+from model_store.manifest import Manifest
+from model_store.texts.tokenizer import Tokenizer
+
+
+def check_further_files(spec: ModelDescription, manifest: Manifest) -> None:
+    """Raises SpecError for a file that the description names and that is missing or no tokenizer."""
+    for name in sorted(manifest.further_files):
+        if name not in spec.further_files:
+            raise SpecError(
+                f"{spec.name}: further_files: expected the content of {name!r}, which the description names"
+            )
+        try:
+            Tokenizer(spec.further_files[name], f"{spec.name}: further_files: {name!r}")
+        except StoreError as error:
+            raise SpecError(str(error)) from error

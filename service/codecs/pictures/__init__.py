@@ -1,0 +1,1 @@
+"""Pictures to rows, and rows, boxes and masks to pictures."""

@@ -1,0 +1,97 @@
+"""Pictures of requests: files and base64 texts to pixels, by ``model_store/pictures``."""
+
+import base64
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image as Pillow
+
+from model_store.errors import PictureTooLarge, UnreadablePicture
+from model_store.pictures.cutting import Cut
+from model_store.pictures.geometry import Placement
+from model_store.pictures.reading import CheckPlan, fit_pixels, open_picture_file, read_pixels, scale_pixels
+from model_store.sounds.formats import is_sound
+from model_store.tasks import Image
+from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
+
+__all__ = [
+    "CheckRow",
+    "PictureFile",
+    "decode_base64",
+    "decode_cut",
+    "decode_pixels",
+    "open_whole",
+    "scale_pixels",
+]
+
+CheckRow = Callable[[int], None]
+"""Raises if a row of this many elements is too large."""
+
+
+class PictureFile(NamedTuple):
+    """A row that came as a file, of a picture or of a sound. ``where`` names it in messages."""
+
+    content: bytes | memoryview
+    where: str
+
+    @property
+    def kind(self) -> str:
+        """What it is, for messages."""
+        return "a sound" if is_sound(self.content) else "a picture"
+
+
+def decode_base64(text: str, what: str) -> bytes:
+    """Raises InvalidInput, naming ``what``."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise InvalidInput(f"{what}: expected a base64 text, got {text!r:.40}") from None
+
+
+def decode_pixels(
+    content: bytes, facts: Image, max_pixels: int, what: str, check: CheckPlan = lambda plan: None
+) -> tuple[np.ndarray, Placement]:
+    """The pixels of a file as the model takes them, uint8, and where the picture lies in them.
+
+    Raises UnsupportedMedia, BodyTooLarge, and what ``check`` raises before anything is decoded.
+    """
+    try:
+        return read_pixels(content, facts, max_pixels, what, check)
+    except UnreadablePicture as error:
+        raise UnsupportedMedia(str(error)) from None
+    except PictureTooLarge as error:
+        raise BodyTooLarge(str(error)) from None
+
+
+def decode_cut(
+    cut: Cut, facts: Image, max_pixels: int, where: str, check: CheckPlan = lambda plan: None
+) -> tuple[np.ndarray, Placement]:
+    """As ``decode_pixels``, of a part of a picture that is decoded already. Raises BodyTooLarge."""
+    try:
+        return fit_pixels(cut.take(), facts, max_pixels, where, check)
+    except PictureTooLarge as error:
+        raise BodyTooLarge(str(error)) from None
+
+
+def open_whole(value: Any, where: str, max_pixels: int, take: Callable[[int], None]) -> Pillow.Image:
+    """The picture of a row as it is, upright, in RGB. ``take`` is told its bytes before, and may raise.
+
+    Raises InvalidInput where the row is no picture, UnsupportedMedia, BodyTooLarge.
+    """
+    if isinstance(value, Cut):
+        take(3 * math.prod(value.size))
+        return value.take()
+    if isinstance(value, PictureFile):
+        content, where = bytes(value.content), value.where
+    elif isinstance(value, dict) and isinstance(value.get("image"), str):
+        content = decode_base64(value["image"], f"{where}.image")
+    else:
+        raise InvalidInput(f'{where}: expected a picture, as a file or as {{"image": "<base64>"}}')
+    try:
+        return open_picture_file(content, max_pixels, where, lambda plan: take(3 * math.prod(plan.size)))
+    except UnreadablePicture as error:
+        raise UnsupportedMedia(str(error)) from None
+    except PictureTooLarge as error:
+        raise BodyTooLarge(str(error)) from None
