@@ -123,8 +123,8 @@ lock: requirements-cpu.lock requirements-gpu.lock
 
 requirements-%.lock: pyproject.toml constraints.txt Makefile $(VENV)/clients/.uv
 	$(VENV)/clients/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
-		--extra $* --constraints constraints.txt --generate-hashes --no-header --no-annotate --no-emit-index-url \
-		--no-emit-find-links --output-file $@ pyproject.toml
+		--extra $* --extra text --extra sound --constraints constraints.txt --generate-hashes --no-header \
+		--no-annotate --no-emit-index-url --no-emit-find-links --output-file $@ pyproject.toml
 
 $(VENV)/.venv:
 	$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else 0'

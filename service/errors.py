@@ -3,9 +3,11 @@
 ServiceError
 ├── CallerError               the request is at fault; the caller gets the text
 │   ├── InvalidInput          a field is malformed, or has the wrong shape, datatype or value
+│   │   └── UnreadableMessage a message of a live stream is not what its kind says
 │   ├── UnknownModel          no such model or version
 │   ├── UnknownRoute          no such path
 │   ├── WrongMethod           the path exists, the method does not
+│   ├── UpgradeRequired       the path is a WebSocket, of one version
 │   ├── Forbidden             the settings of this server do not allow it
 │   ├── BodyTooLarge          the body, the memory of its run, or a picture is larger than the limit
 │   ├── HeaderTooLarge        the header is larger than the limit
@@ -41,6 +43,10 @@ class InvalidInput(CallerError):
     pass
 
 
+class UnreadableMessage(InvalidInput):
+    reason = "unreadable_message"
+
+
 class UnknownModel(CallerError):
     reason = "unknown_model"
 
@@ -57,6 +63,10 @@ class WrongMethod(CallerError):
     def __init__(self, text: str, allowed: tuple[str, ...]) -> None:
         super().__init__(text)
         self.allowed = allowed
+
+
+class UpgradeRequired(CallerError):
+    reason = "upgrade_required"
 
 
 class Forbidden(CallerError):

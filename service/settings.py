@@ -164,11 +164,11 @@ class Settings(BaseSettings):
     max_slots: Count = 256
     """rows inside the loop of one model at once"""
     max_sequences: Count = 1024
-    """sequences whose state is kept at once; then 429"""
+    """sequences whose state is kept at once, and live streams; then 429"""
     max_sequence_bytes: Count = 256 << 20
     """bytes of the state of all sequences"""
     sequence_idle_s: Timeout = 60.0
-    """seconds after which the state of an idle sequence is dropped"""
+    """seconds after which the state of an idle sequence is dropped, and an idle live stream ends"""
     max_wait_s: Seconds = 0.0
     """seconds that a partial batch is held; 0: never"""
     deadline_s: Timeout = 30.0
@@ -185,6 +185,8 @@ class Settings(BaseSettings):
     """connections of a worker at once, which are open files; then 503"""
     max_body_bytes: ByteLimit = 64 << 20
     """bytes of one request body; then 413"""
+    max_message_bytes: ByteLimit = 1 << 20
+    """bytes of one message of a live stream; then the stream ends"""
     max_inputs: Count = MAX_INPUTS
     """inputs of one request, and outputs that it names; a model with more takes all it has"""
     max_held_bytes: ByteLimit = 1 << 30

@@ -19,6 +19,7 @@ from service.api.admin.admin import Administration
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
+from service.api.live.streams import LiveStreams
 from service.api.tasks import TaskRunner
 from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
@@ -98,8 +99,13 @@ class Worker:
             tiles_at_once=min(self.device.lanes, MOST_AT_ONCE),
         )
         self.tasks = TaskRunner(self.registry, limits, loop, self.handler.threads)
+        handler = self.handler
+        self.streams = LiveStreams(
+            self.registry, self.sequences, settings, self.metrics, handler.threads, handler.parsing, handler.clock
+        )
+        self.handler.streams = self.streams
         self.registry.prove = GoldenRequests(self.registry, self.tasks, self.handler).prove
-        self.registry.holders += [self.tasks.release, infer.forget]
+        self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
         self.administration = Administration(self.registry, settings)
@@ -159,6 +165,7 @@ class Worker:
     def begin_stop(self) -> None:
         """Begin the drain: accepted requests have `drain_s` from now on. gRPC drains at the same time as the engine."""
         self.announce_stop()
+        self.streams.is_draining = True
         if self._stop_by is None:
             self._stop_by = self._loop.time() + self.drain_s
             if self.grpc is not None:

@@ -37,9 +37,10 @@ def lock(variant: str) -> str:
 
 
 def test_lock_has_what_the_project_asks_for(lock: str, variant: str) -> None:
-    """Each requirement is in the lock, on every Python, in a version that its bounds allow."""
+    """Each requirement, for texts and sounds too, is in the lock, on every Python, in a version within its bounds."""
     pins = read_pins(lock)
-    for wanted in map(Requirement, PROJECT["dependencies"] + PROJECT["optional-dependencies"][variant]):
+    extras = PROJECT["optional-dependencies"]
+    for wanted in map(Requirement, PROJECT["dependencies"] + extras[variant] + extras["text"] + extras["sound"]):
         pin = pins[canonicalize_name(wanted.name)]
         assert pin.marker is None, f"run `make lock`: {pin}"
         assert version_of(pin) in wanted.specifier, f"run `make lock`: {wanted} and {pin}"

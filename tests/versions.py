@@ -29,7 +29,7 @@ from service.versions import LIBRARIES, PYTHON  # noqa: E402  # it is run as a p
 
 READY_WITHIN_S = 120.0
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-LOWEST_EXTRAS = ("cpu", "export", "loadtest", "grpc", "dev")
+LOWEST_EXTRAS = ("cpu", "text", "sound", "export", "loadtest", "grpc", "dev")
 
 GRAPH = """
 import sys

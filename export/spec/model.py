@@ -14,7 +14,7 @@ from export.spec.description import ModelDescription
 from export.spec.graph import GraphSpec, check_tolerance
 from export.spec.kinds import MAIN, Precision, Predict
 from model_store.manifest import ModelName, Quality, Task, describe
-from model_store.tasks import Classes, Image
+from model_store.tasks import Classes, Image, Sound
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,7 +83,9 @@ def _check_facts(spec: ExportSpec) -> None:
     if spec.tile_pixels is not None and (spec.tile_pixels < 1 or spec.reconstruction is None):
         raise SpecError(f"{spec.name}: tile_pixels: expected a side, and a reconstruction, got {spec.tile_pixels}")
     if spec.image:
-        _check_image(spec, spec.image)
+        _check_place(spec, "image", spec.image)
+    if spec.sound:
+        _check_place(spec, "sound", spec.sound)
     if spec.task == "classify" and spec.tags is None and not (spec.labels and spec.classes):
         raise SpecError(
             f"{spec.name}: task classify needs labels and classes: say which output holds the logits, as "
@@ -95,13 +97,13 @@ def _check_facts(spec: ExportSpec) -> None:
                 raise SpecError(f"{spec.name}: classes: expected one of the outputs {spec.outputs}, got {name!r}")
 
 
-def _check_image(spec: ExportSpec, image: Image) -> None:
+def _check_place(spec: ExportSpec, field_name: str, facts: Image | Sound) -> None:
     graphs: Mapping[str, GraphSpec] = {MAIN: spec, **spec.graphs}
-    if image.graph not in graphs:
-        raise SpecError(f"{spec.name}: image.graph: expected one of {list(graphs)}, got {image.graph!r}")
-    inputs = list(graphs[image.graph].inputs)
-    if image.input not in inputs:
-        raise SpecError(f"{spec.name}: image.input: expected one of {inputs}, got {image.input!r}")
+    if facts.graph not in graphs:
+        raise SpecError(f"{spec.name}: {field_name}.graph: expected one of {list(graphs)}, got {facts.graph!r}")
+    inputs = list(graphs[facts.graph].inputs)
+    if facts.input not in inputs:
+        raise SpecError(f"{spec.name}: {field_name}.input: expected one of {inputs}, got {facts.input!r}")
 
 
 def lacks_probabilities(spec: ExportSpec) -> bool:

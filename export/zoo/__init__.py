@@ -9,6 +9,7 @@ from export.spec import ExportSpec, Progress
 RECIPES: dict[str, str] = {
     "date-translator": "export.zoo.date_translator",
     "diabetes-regressor": "export.zoo.diabetes_regressor",
+    "digits-captioner": "export.zoo.scenes.digits_captioner",
     "digits-classifier": "export.zoo.digits_classifier",
     "digits-denoiser": "export.zoo.digits_denoiser",
     "digits-detector": "export.zoo.scenes.digits_detector",

@@ -63,12 +63,13 @@ def _check_loop(manifest: Described, loop: Loop) -> None:
 def _step_inputs(manifest: Described) -> set[str | None]:
     """The inputs of ``main`` that the description of a task gives a meaning."""
     forecast, text, generation = manifest.forecast, manifest.text, manifest.generation
-    writing = manifest.writing
+    writing, sound = manifest.writing, manifest.sound
     diffusion = generation.diffusion if generation else None
     return {
         forecast and forecast.noise,
         text and text.token,
         *((writing.token, writing.prefix, writing.position) if writing else ()),
+        *((sound.input, sound.length) if sound and sound.graph == MAIN else ()),
         *((generation.noise, generation.label) if generation else ()),
         *((diffusion.time, diffusion.next_time, diffusion.step_noise) if diffusion else ()),
         *((diffusion.guidance, diffusion.eta) if diffusion else ()),

@@ -11,7 +11,7 @@ from model_store.strict_model import Count, Finite, StrictModel
 class Sound(StrictModel):
     """How a sound becomes a row of ``input``: one channel at ``rate``, samples from -1 to 1, float [batch, samples].
 
-    Features such as log-mels belong into the graph.
+    Its channels are averaged, and it is resampled. Features such as log-mels belong into the graph.
     """
 
     input: str
@@ -22,13 +22,16 @@ class Sound(StrictModel):
     length: str | None = None
     """Input INT64 [batch]: how many samples of the row are sound; padding follows them."""
     window: Count | None = None
-    """Samples of a row. A shorter sound is padded with silence, a longer one is cut into windows. None: any length."""
+    """Samples of a row. None: any length.
+
+    A shorter sound is padded with silence. A longer one is cut into windows; the last one ends where the sound ends.
+    """
     overlap: Annotated[int, Field(ge=0)] = 0
-    """How many samples neighbouring windows share."""
+    """How many samples neighbouring windows share; the last two may share more."""
     multiple: Count = 1
     """Without a window, rows are padded with silence to a multiple of so many samples."""
     least: Count = 1
-    """The fewest samples of a sound."""
+    """The fewest samples of a sound; a shorter one is refused."""
     longest_s: Annotated[Finite, Field(gt=0)] = 600.0
     """The longest sound that is taken, in seconds."""
     level_dbfs: Annotated[Finite, Field(le=0)] | None = None

@@ -26,7 +26,7 @@ class CtcText:
     def __init__(self, facts: Reading, symbols: Sequence[str]) -> None:
         self.pieces: list[Piece] = []
         self.steps = 0
-        """How many steps have come."""
+        """The number of the next step."""
         self._facts = facts
         self._symbols = symbols
         self._last = facts.blank
@@ -40,12 +40,18 @@ class CtcText:
         """The mean of the probabilities of the symbols; 0 where there is none."""
         return sum(piece.probability for piece in self.pieces) / len(self.pieces) if self.pieces else 0.0
 
-    def add(self, scores: np.ndarray) -> None:
-        """``scores`` [steps, symbols], finite, as the manifest describes them."""
+    def add(self, scores: np.ndarray, first: int | None = None) -> None:
+        """``scores`` [steps, symbols], finite, as the manifest describes them.
+
+        ``first`` is the number of their first step, if it is not the next one.
+        """
+        self.steps = self.steps if first is None else first
+        if not len(scores):
+            return
         best = scores.argmax(axis=1)
         before = np.concatenate([[self._last], best[:-1]])
         begins = np.flatnonzero(best != before)
-        if len(best) and self.pieces and best[0] == self._last != self._facts.blank:  # it goes on
+        if self.pieces and best[0] == self._last != self._facts.blank:  # it goes on
             end = begins[0] if len(begins) else len(best)
             self.pieces[-1] = self.pieces[-1]._replace(end=self.steps + int(end))
         probabilities = self._to_probabilities(scores[begins], best[begins])
@@ -57,8 +63,7 @@ class CtcText:
                     self._symbols[symbol], float(probabilities[place]), self.steps + int(begin), self.steps + int(end)
                 )
                 self.pieces.append(piece)
-        if len(best):
-            self._last = int(best[-1])
+        self._last = int(best[-1])
         self.steps += len(best)
 
     def _to_probabilities(self, scores: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -69,3 +74,41 @@ class CtcText:
         if self._facts.scores == "log_probabilities":
             return np.asarray(np.exp(highest))
         return np.asarray(1 / np.exp(scores - highest[:, None]).sum(axis=1))
+
+
+class JoinedText:
+    """The text of a sound that is read in windows. Of the samples that two of them share, each reads the half nearer to
+    its own, because a model knows least at its edges. Not thread-safe."""
+
+    def __init__(self, facts: Reading, symbols: Sequence[str], overlap: int) -> None:
+        """``overlap``: how many samples neighbours share."""
+        self._text = CtcText(facts, symbols)
+        self._shared = overlap // 2
+        self._position = 0  # samples that have been read
+        self._tail: tuple[np.ndarray, int] = np.zeros((0, len(symbols)), np.float32), 0
+
+    @property
+    def text(self) -> str:
+        return self._text.text
+
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """Their steps count from the beginning of the sound."""
+        return self._text.pieces
+
+    @property
+    def probability(self) -> float:
+        return self._text.probability
+
+    def add(self, scores: np.ndarray, begin: int, end: int, step_samples: float) -> None:
+        """The next window, from sample ``begin`` to ``end``; ``scores`` [steps, symbols], so many samples a step."""
+        before = round(begin / step_samples)
+        borders = [round((place - begin) / step_samples) for place in (self._position, end - self._shared, end)]
+        first, last, whole = (min(max(0, border), len(scores)) for border in borders)
+        self._text.add(scores[first:last], before + first)
+        self._position = max(self._position, end - self._shared)
+        self._tail = scores[last:whole], before + last
+
+    def finish(self) -> None:
+        """No window follows, so the last one is read to its end."""
+        self._text.add(*self._tail)

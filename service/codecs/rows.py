@@ -228,6 +228,8 @@ class _RowReader:
         if isinstance(row, dict) and row.keys() == set(names):
             return {t.name: self.read_value(row[t.name], f"{where}.{t.name}", t) for t in self.tensors}
         where, got = (row.where, "a picture") if isinstance(row, PictureFile | Cut) else (where, type_name(row))
+        if isinstance(row, PictureFile):
+            got = row.kind
         if isinstance(row, dict):
             got = f"fields {list(row)!r:.60}"
         raise InvalidInput(f"{where}: model {self.manifest.name!r} takes an object of {', '.join(names)}, got {got}")

@@ -89,10 +89,13 @@ class SoundReader:
             return row, {}, where
         names = [self.facts.input, *others]
         if not isinstance(row, Mapping) or row.keys() != set(names):
-            where, got = (row.where, "a file") if isinstance(row, PictureFile) else (where, type_name(row))
+            where, got = (row.where, row.kind) if isinstance(row, PictureFile) else (where, type_name(row))
             got = f"fields {list(row)!r:.60}" if isinstance(row, Mapping) else got
             raise InvalidInput(f"{where}: model {self.model!r} takes an object of {', '.join(names)}, got {got}")
         further = {name: self.read_value(row[name], f"{where}.{name}", tensor) for name, tensor in others.items()}
+        for name, value in further.items():
+            if value.dtype.kind == "f" and not are_finite(value):
+                raise InvalidInput(f"{where}.{name}: expected finite numbers")
         return row[self.facts.input], further, f"{where}.{self.facts.input}"
 
     def _read_samples(self, value: Any, where: str) -> np.ndarray:

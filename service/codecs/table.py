@@ -40,7 +40,7 @@ def _read_row(row: Any, where: str, table: Table, names: Mapping[str, None]) -> 
             raise InvalidInput(f"{where}: expected a value for each of {len(names)} columns, got {len(row)}")
         return row
     if not isinstance(row, Mapping):
-        where, got = (row.where, "a picture") if isinstance(row, PictureFile) else (where, type_name(row))
+        where, got = (row.where, row.kind) if isinstance(row, PictureFile) else (where, type_name(row))
         raise InvalidInput(f"{where}: expected an object of the columns {_show(names)}, got {got}")
     if row.keys() == names.keys():
         return [row[name] for name in names]

@@ -50,6 +50,7 @@ ALL = {
         Definition("gauge", "sluice_model_ready", "Workers in which the version serves", _MODEL),
         Definition("gauge", "sluice_model_provider", "Workers by the provider that runs it", (*_MODEL, "provider")),
         Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
+        Definition("gauge", "sluice_streams", "Live streams that are open", _MODEL),
         Definition("gauge", "sluice_workers", "Workers that are alive", ()),
         Definition("gauge", "sluice_worker_memory_bytes", "Resident memory of the workers, shared pages in each", ()),
         Definition("gauge", "sluice_device_memory_bytes", "Memory of a GPU, all processes", ("device", "kind")),

@@ -67,7 +67,7 @@ class Turn:
         state = rules.begin(inputs) if self._step.starts else self._sequence.state
         if state is None:
             raise _unknown(self._step)
-        self._sequences.check_room(_size(state) if self._step.starts else 0)
+        self._sequences.check_room(count_state_bytes(state) if self._step.starts else 0)
         self._taken = {**state, **rules.fill(self._step), **inputs}
         return rules.check_rows(self._taken, signature)
 
@@ -150,7 +150,7 @@ class Sequences:
             raise QueueFull(f"sequence_id: expected sequences to hold at most {most} bytes together")
 
     def replace(self, sequence: _Sequence, state: Arrays | None) -> None:
-        self.held_bytes += _size(state) - _size(sequence.state)
+        self.held_bytes += count_state_bytes(state) - count_state_bytes(sequence.state)
         sequence.state = state
 
     def close(self) -> None:
@@ -163,7 +163,8 @@ class Sequences:
         del self._open[sequence.key]
 
 
-def _size(state: Arrays | None) -> int:
+def count_state_bytes(state: Arrays | None) -> int:
+    """What a state takes; 0 for none."""
     arrays = state.values() if state else ()
     return sum(array.nbytes + (sum(map(len, array.flat)) if array.dtype.hasobject else 0) for array in arrays)
 

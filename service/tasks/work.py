@@ -123,6 +123,8 @@ Work = Coroutine[Wanted, Any, Result]
 Emit = Callable[[Mapping[str, Any]], None]
 """Sends one event of a streamed answer."""
 
+_WINDOWS_AT_ONCE, _WINDOW_BYTES_AT_ONCE = 256, 16 << 20
+"""Windows of the sounds of a request that wait or run at the same time, and their bytes."""
 SLOW_BYTES = 32 << 10
 """Larger rows are read and written in a thread: they would hold up other requests."""
 
@@ -224,6 +226,8 @@ async def decode_rows(
 
 async def infer_group(group: Group, graph: str = "main", field: str = "inputs") -> Arrays:
     """The outputs of the rows of a group. Raises InvalidInput for a row whose NaN or infinity makes its outputs so."""
+    if group.windows:
+        return await _infer_windows(group, graph)
     outputs = await Infer(group.inputs, graph)
     if not all(_are_finite(array) for array in group.inputs.values()):
         answers = [array for array in outputs.values() if len(array) == len(group.places)]
@@ -234,6 +238,24 @@ async def infer_group(group: Group, graph: str = "main", field: str = "inputs") 
                     f"{field}[{place}]: expected finite numbers: the model has no answer to NaN or infinity"
                 )
     return outputs
+
+
+async def _infer_windows(group: Group, graph: str) -> Arrays:
+    """The outputs of sounds, which are finite. Few windows run at a time, so that a long sound fills no queue."""
+    count = len(group.places)
+    size_bytes = sum(array.nbytes for array in group.inputs.values())
+    at_once = max(1, min(_WINDOWS_AT_ONCE, _WINDOW_BYTES_AT_ONCE * count // size_bytes))
+    parts = [
+        await Infer({name: array[begin : begin + at_once] for name, array in group.inputs.items()}, graph)
+        for begin in range(0, count, at_once)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+
+    def join() -> Arrays:
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    return await run_in_thread(join, sum(array.nbytes for part in parts for array in part.values()))
 
 
 def _are_finite(array: np.ndarray) -> bool:

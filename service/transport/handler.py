@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 
 from service.errors import ServiceError
 from service.settings import Settings
+from service.transport.channel import Streams
 from service.transport.cors import Cors
 from service.transport.request import BodyBudget, Endpoint, Request
 
@@ -18,11 +19,13 @@ class Handler(abc.ABC):
 
     ``clock`` gives seconds. ``cors`` is None where CORS is off. ``parsing`` is the thread for work that holds the
     interpreter. ``find_max_tensors`` gives the most inputs, or outputs, that a request for any model may have.
+    ``streams`` opens live streams.
     """
 
     clock: Callable[[], float]
     parsing: Executor
     find_max_tensors: Callable[[], int]
+    streams: Streams | None = None
     settings: Settings
     cors: Cors | None
     body_budget: BodyBudget

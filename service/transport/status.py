@@ -9,11 +9,13 @@ from service.transport.request import JSON, HeaderField, Reply
 
 STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.InvalidInput: 400,
+    errors.UnreadableMessage: 400,
     errors.Forbidden: 403,
     errors.UnknownModel: 404,
     errors.UnknownRoute: 404,
     errors.WrongMethod: 405,
     errors.TooSlow: 408,
+    errors.UpgradeRequired: 426,
     errors.BodyTooLarge: 413,
     errors.HeaderTooLarge: 431,
     errors.UnsupportedMedia: 415,
@@ -50,6 +52,8 @@ def error_reply(error: errors.ServiceError, request_id: str) -> Reply:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
     if isinstance(error, errors.WrongMethod):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if isinstance(error, errors.UpgradeRequired):
+        headers += [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
     if isinstance(error, errors.UnsupportedCoding):
         headers.append((b"accept-encoding", ", ".join(error.accepted).encode()))
     return Reply(status, [render_json({"error": text, "request_id": request_id})], headers)

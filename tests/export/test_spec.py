@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from export import ExportSpec, SpecError
-from model_store.tasks import Classes, Image
+from model_store.tasks import Classes, Image, Sound
 
 torch = pytest.importorskip("torch")
 SERIES = {"inputs": {"x": torch.zeros(3, 9, 4)}, "dynamic": {"x": {0: "batch", 1: "time"}}}
@@ -43,6 +43,7 @@ TWO = {"x": torch.zeros(3, 4), "w": torch.zeros(3, 9)}
         ({"classes": Classes(probabilities="p")}, "expected one of the outputs.*got 'p'"),
         ({"image": Image(input="z", channels=1, height=8, width=8)}, "image.input.*got 'z'"),
         ({"image": Image(input="x", graph="see", channels=1)}, r"image.graph: expected one of \['main'\], got 'see'"),
+        ({"sound": Sound(input="z", rate=8)}, "sound.input.*got 'z'"),
         ({"finite": ("z",)}, "finite: expected an input of floats.*got 'z'"),
         ({"atol": float("nan")}, "atol: expected a number of 0 or more, got nan"),
         ({"rtol": -1.0}, "rtol: expected a number of 0 or more"),

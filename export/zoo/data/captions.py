@@ -10,7 +10,7 @@ from export.zoo.data import scenes
 
 SIDE = 96
 REGIONS = 9
-MOST_DIGITS = 3
+MOST_DIGITS = 2
 HEIGHTS = (24.0, 36.0)
 """The least and the largest, in pixels."""
 BEGIN, END = 0, 1

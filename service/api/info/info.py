@@ -16,6 +16,7 @@ from service.api.admin.admin import Administration
 from service.api.info.configuration import configure
 from service.api.info.metadata import describe_model, describe_pipeline, describe_server, describe_tensor, release
 from service.api.info.statistics import tell_statistics
+from service.api.live.messages import describe_stream
 from service.api.openapi.document import make_document
 from service.api.routes import Methods, Routes, make_routes
 from service.api.steps import find_steps
@@ -55,6 +56,7 @@ class Information:
             **self._of_model("/ready", self._tell_ready),
             **self._of_model("/config", self._configure),
             **self._of_model("/stats", self._count),
+            **self._of_model("/stream", self._describe_stream),
             **self._administration.routes(),
             "/": _answer(lambda: {"status": "alive"}),  # KServe's first protocol; browsers get a page here
             "/v1/models": _answer(lambda: {"models": list(registry.entries)}),
@@ -106,6 +108,11 @@ class Information:
         if isinstance(model, Pipeline):
             raise UnknownModel(f"model {model.name!r} is a pipeline, which has no configuration: /models has its card")
         return configure(model, self._registry.settings, self._lanes)
+
+    def _describe_stream(self, model: Served, one: bool) -> dict[str, Any]:
+        if isinstance(model, Pipeline):
+            raise UnknownModel(f"model {model.name!r} is a pipeline, which has no streams: use /pipeline")
+        return describe_stream(model)
 
     def _describe(self, model: Served, one: bool) -> dict[str, Any]:
         return describe_model(model, self._registry.model_entry(model.name), one)

@@ -32,7 +32,7 @@ from service.tasks.reconstruction import reconstruct
 from service.tasks.request import TEXT
 from service.tasks.sequences import sequence
 
-_NOT_OF_TASKS = (403, 501)
+_NOT_OF_TASKS = (403, 426, 501)
 _ONCE = "An option goes into the body or into the query string, not into both."
 _BY_CONTENT = (
     f" A body that begins as {NAMES} files do is a picture, one that begins as {SOUND_NAMES} files do is a sound, "

@@ -100,6 +100,10 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
             "A date from English into German",
             {"model": "date-translator", "inputs": ["Saturday, December 31, 2022"]},
         ),
+        "caption": (
+            "Which digits are where in a picture? A sentence, the likeliest of three",
+            {"model": "digits-captioner", "inputs": [_ZERO_ON_PAPER_PNG], "beams": 3},
+        ),
         "stream": ("An event for each forecast year", {**_YEARS, "horizon": 3, "stream": True}),
     },
     "reconstruct": {
@@ -109,7 +113,12 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
             {"model": "digits-vae", "inputs": [_ZERO_PNG], "error_map": True, **_PICTURES},
         ),
     },
-    "pipeline": {},
+    "pipeline": {
+        "read": (
+            "Find the digits of a picture, cut each out and classify it",
+            {"model": "digits-reader", "inputs": [_ZERO_PNG]},
+        ),
+    },
     "generate": {
         "labels": ("Three digits", {"model": "digits-gan", "labels": ["3", "1", "4"], "seed": 1}),
         "diffusion": (

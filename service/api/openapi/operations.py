@@ -25,6 +25,7 @@ ERRORS: Mapping[int, str] = {
     408: "The body did not come in time",
     413: "The body is over the limit, or one of its pictures, or the memory of a run",
     415: "Not a picture, or a media type that is not supported",
+    426: "Not version 13 of the protocol for WebSockets",
     429: "The queue is full, or the answer would come too late",
     500: "A failure in the model; the log of the server has the reason under the request id",
     501: "Not offered by this server",
@@ -36,11 +37,13 @@ _BINARY = "application/octet-stream"
 _LENGTH = "Inference-Header-Content-Length"
 _MODEL = "/v2/models/{model}"
 _INFER = f"{_MODEL}/infer"
+_STREAM = f"{_MODEL}/stream"
 _REPOSITORY = "/v2/repository/models/{model}"
 _OPTIONAL_BODIES = ("/v2/repository", "/v2/trace", "/v2/logging", f"{_MODEL}/trace")
 
 _TENSORS = (400, 404, 408, 413, 415, 429, 500, 503, 504)
 _OF_MODEL = (404, 503)
+_OF_STREAM = (400, *_OF_MODEL, 426, 429, 501)
 _CHANGE = (400, 403, 408, 413, 415, 501, 503)
 """Statuses of errors, by what a route does."""
 _CHANGE_OF_MODEL = (*_CHANGE, 404)
@@ -79,6 +82,7 @@ _OF_VERSIONS = (
     _get(f"{_MODEL}/ready", "Whether a model serves", types.ModelReady, _OF_MODEL),
     _get(f"{_MODEL}/config", "How a model is served", ModelConfig, _OF_MODEL),
     _get(f"{_MODEL}/stats", "Statistics of a model", types.Statistics, _OF_MODEL),
+    _get(_STREAM, "Live streams: a WebSocket; without Upgrade, what it takes", types.StreamFacts, _OF_STREAM),
 )
 """Each of these exists for a version of a model too."""
 
@@ -121,6 +125,9 @@ _DESCRIPTIONS: Mapping[str, str] = {
     _INFER: "The body is JSON, or JSON followed by the bytes of tensors; `parameters.binary_data_size` of each has "
     f"their number. Then the header {_LENGTH} has the length of the JSON; with 0 the whole body is one row of the "
     "only input. Requests and answers may be compressed with gzip or deflate.",
+    _STREAM: "A model with `sound` in its manifest takes binary messages with samples (`rate` in Hz, `format` int16 or "
+    'float32) and answers each row that is complete; `{"end": true}` ends the stream with what is left. Other models '
+    "take requests of infer as text messages. An error is a last message before the stream is closed.",
     GENERATE: "`steps` is how often a model with a loop is run. Its state is zeros where it is left out.",
     GENERATE_STREAM: "`steps` is how often a model with a loop is run. Each step is an event.",
 }

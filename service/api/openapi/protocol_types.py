@@ -143,6 +143,18 @@ Loaded = exact("Loaded", name=str, load=Literal[True])
 Unloaded = exact("Unloaded", name=str, unload=Literal[True])
 
 
+class StreamFacts(Exact):
+    """What the messages of a stream hold. A row is complete after ``window`` samples; null: each message is one."""
+
+    name: str
+    version: str
+    protocol: Literal["websocket"]
+    takes: Literal["samples", "requests"]
+    rate: NotRequired[int]
+    window: NotRequired[int | None]
+    overlap: NotRequired[int]
+
+
 class TensorMetadata(Exact):
     """Sizes that are not fixed, such as that of the batch, are -1."""
 

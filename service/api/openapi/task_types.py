@@ -215,6 +215,14 @@ class Piece(Exact):
     end: NotRequired[float]
 
 
+class WrittenPart(SoundPart):
+    text: str
+    probability: Annotated[float, Field(ge=0, le=1)]
+    log_probability: Annotated[float, Field(le=0)]
+    tokens: Annotated[int, Field(ge=0)]
+    complete: bool
+
+
 class TextPrediction(Exact):
     text: str
     probability: Annotated[
@@ -225,6 +233,7 @@ class TextPrediction(Exact):
     log_probability: NotRequired[Annotated[float, Field(description="natural; of a long text it says more", le=0)]]
     tokens: NotRequired[Annotated[int, Field(description="how many tokens the text has", ge=0)]]
     complete: NotRequired[Annotated[bool, Field(description="false: the text had not ended at the last step")]]
+    windows: NotRequired[Annotated[list[WrittenPart], Field(description="of a sound, if asked for")]]
 
 
 class ReconstructPrediction(Exact):

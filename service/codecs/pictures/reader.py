@@ -12,6 +12,7 @@ from model_store.errors import PictureTooLarge, UnreadablePicture
 from model_store.pictures.cutting import Cut
 from model_store.pictures.geometry import Placement
 from model_store.pictures.reading import CheckPlan, fit_pixels, open_picture_file, read_pixels, scale_pixels
+from model_store.sounds.formats import is_sound
 from model_store.tasks import Image
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
 
@@ -30,10 +31,15 @@ CheckRow = Callable[[int], None]
 
 
 class PictureFile(NamedTuple):
-    """A row that came as a file. ``where`` names it in messages."""
+    """A row that came as a file, of a picture or of a sound. ``where`` names it in messages."""
 
     content: bytes | memoryview
     where: str
+
+    @property
+    def kind(self) -> str:
+        """What it is, for messages."""
+        return "a sound" if is_sound(self.content) else "a picture"
 
 
 def decode_base64(text: str, what: str) -> bytes:

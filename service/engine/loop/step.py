@@ -206,7 +206,7 @@ def _fill_in(steady: SteadyRun) -> None:
         step = span.step + steady.count
         for name, value_of in span.sequence.request.by_step.items():
             value = value_of(slice(span.start, span.stop), step)
-            many = span.sequence.width > 1 and isinstance(value, np.ndarray) and value.ndim
+            many = span.sequence.width > 1 and isinstance(value, np.ndarray) and value.ndim and len(value) > 1
             steady.arrays[name][span.offset : span.offset + span.slots] = (
                 np.repeat(value, span.sequence.width, axis=0) if many else value
             )

@@ -183,7 +183,7 @@ def check_rows(rows: Sequence[Any], fields: Sequence[str]) -> None:
             continue
         expected = f"expected an object of {', '.join(fields)}"
         if not isinstance(row, dict):
-            got = "a picture" if isinstance(row, PictureFile) else type_name(row)
+            got = row.kind if isinstance(row, PictureFile) else type_name(row)
             raise InvalidInput(f"{where}: {expected}, got {got}")
         if unknown := sorted(row.keys() - set(fields)):
             raise InvalidInput(f"{where}.{unknown[0]:.60}: unknown field: {expected}")

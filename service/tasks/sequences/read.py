@@ -1,9 +1,13 @@
-"""Pictures of lines, and sounds, to text in one run of the graph."""
+"""Pictures of lines, and sounds, to text in one run of the graph, or in one for each window of a long sound."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
-from service.codecs.ctc import CtcText, Piece
+import numpy as np
+
+from model_store.tasks import Image
+from service.codecs.ctc import CtcText, JoinedText, Piece
 from service.codecs.model_context import ModelContext, known
 from service.codecs.rows import Group, in_order
 from service.engine.tensors import Arrays
@@ -11,6 +15,7 @@ from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_finite
 from service.tasks.pictures import placement_of, size_of
 from service.tasks.request import TaskOptions
+from service.tasks.windows import find_sounds
 from service.tasks.work import Call, decode_rows, infer_group, run_in_thread
 
 _STEP_BYTES = 4
@@ -36,58 +41,95 @@ async def read(call: Call[ReadOptions]) -> list[dict[str, Any]]:
         raise InvalidInput(
             f"pieces: the rows of model {call.model.name!r} are neither pictures nor sounds; leave it out"
         )
-    groups = await decode_rows(call)
+    groups = await decode_rows(call, one_window=False)
     found = []
     for group in groups:
         outputs = await infer_group(group)
         size = outputs[known(manifest.reading).output].size
-        found.append(await run_in_thread(functools.partial(_read_group, call, group, outputs), size * _STEP_BYTES))
-    predictions: list[dict[str, Any]] = in_order(groups, found)
+        read_all = _read_sounds if group.windows else _read_rows
+        found.append(await run_in_thread(functools.partial(read_all, call, group, outputs), size * _STEP_BYTES))
+    places = [Group(_places_of(group), {}) for group in groups]
+    predictions: list[dict[str, Any]] = in_order(places, found)
     if call.emit is not None:
         for row, prediction in enumerate(predictions):
             call.emit({"row": row, "step": 0, "text": prediction["text"]})
     return predictions
 
 
-def read_scores(model: ModelContext, outputs: Arrays) -> list[CtcText]:
-    """The text of each row of a run. Raises ModelFailure."""
+def size_step(model: ModelContext, samples: int, steps: int) -> float:
+    """How many samples a step has, of a row of so many samples and steps."""
+    step_s = known(model.manifest.reading).step_s
+    return samples / max(1, steps) if step_s is None else step_s * known(model.manifest.sound).rate
+
+
+def _places_of(group: Group) -> Sequence[int]:
+    """The positions in the request. A sound has one, of several windows."""
+    return [group.windows[sound.start].row for sound in find_sounds(group)] if group.windows else group.places
+
+
+def _find_scores(model: ModelContext, outputs: Arrays) -> tuple[np.ndarray, Sequence[str], Sequence[int]]:
+    """The scores, the symbols, and how many steps belong to each row. Raises ModelFailure."""
     facts = known(model.manifest.reading)
     scores = check_finite(model.name, facts.output, outputs[facts.output])
     symbols = model.symbols or facts.symbols
     if scores.shape[2] != len(symbols):
         raise ModelFailure(f"model {model.name!r} gave scores of {scores.shape[2]} symbols, expected {len(symbols)}")
-    lengths = [scores.shape[1]] * len(scores) if facts.length is None else outputs[facts.length].tolist()
-    texts = []
-    for row, length in zip(scores, lengths, strict=True):
-        text = CtcText(facts, symbols)
-        text.add(row[: max(0, length)])
-        texts.append(text)
-    return texts
+    if facts.length is None:
+        return scores, symbols, [scores.shape[1]] * len(scores)
+    return scores, symbols, [max(0, length) for length in outputs[facts.length].tolist()]
 
 
-def _read_group(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list[dict[str, Any]]:
-    steps = outputs[known(call.model.manifest.reading).output].shape[1]
+def _read_rows(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list[dict[str, Any]]:
+    model, facts = call.model, known(call.model.manifest.reading)
+    scores, symbols, lengths = _find_scores(model, outputs)
     predictions = []
-    for row, text in enumerate(read_scores(call.model, outputs)):
-        prediction: dict[str, Any] = {"text": text.text, "probability": text.probability}
+    for row, length in enumerate(lengths):
+        text = CtcText(facts, symbols)
+        text.add(scores[row, :length])
+        predictions.append(_describe(text))
         if call.options.pieces:
-            prediction["pieces"] = [_locate(piece, call.model, group, row, steps) for piece in text.pieces]
-        predictions.append(prediction)
+            steps = scores.shape[1]
+            predictions[-1]["pieces"] = [
+                _locate(piece, known(model.manifest.image), group, row, steps) for piece in text.pieces
+            ]
     return predictions
 
 
-def _locate(piece: Piece, model: ModelContext, group: Group, row: int, steps: int) -> dict[str, Any]:
-    """A piece with its place in what the caller sent. ``steps``: of the whole row."""
-    found: dict[str, Any] = {"text": piece.text, "probability": piece.probability}
-    manifest = model.manifest
-    if manifest.image is None:
-        sound = known(manifest.sound)
-        step_s = known(manifest.reading).step_s or group.inputs[sound.input].shape[1] / sound.rate / steps
-        return {**found, "start": piece.begin * step_s, "end": piece.end * step_s}
-    placement = placement_of(group, row, manifest.image)
-    step = size_of(group, manifest.image)[1] / steps
+def _read_sounds(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list[dict[str, Any]]:
+    """One prediction for each sound, whose windows are joined."""
+    model, facts, sound = call.model, known(call.model.manifest.reading), known(call.model.manifest.sound)
+    scores, symbols, lengths = _find_scores(model, outputs)
+    step_samples = size_step(model, group.inputs[sound.input].shape[1], scores.shape[1])
+    predictions = []
+    for rows in find_sounds(group):
+        text = JoinedText(facts, symbols, sound.overlap)
+        for row in range(rows.start, rows.stop):
+            window = group.windows[row]
+            text.add(scores[row, : lengths[row]], window.begin, window.end, step_samples)
+        text.finish()
+        predictions.append(_describe(text))
+        if call.options.pieces:
+            step_s = step_samples / sound.rate
+            predictions[-1]["pieces"] = [
+                {**_tell(piece), "start": piece.begin * step_s, "end": piece.end * step_s} for piece in text.pieces
+            ]
+    return predictions
+
+
+def _describe(text: CtcText | JoinedText) -> dict[str, Any]:
+    return {"text": text.text, "probability": text.probability}
+
+
+def _tell(piece: Piece) -> dict[str, Any]:
+    return {"text": piece.text, "probability": piece.probability}
+
+
+def _locate(piece: Piece, image: Image, group: Group, row: int, steps: int) -> dict[str, Any]:
+    """A piece with its sides in pixels of the caller's picture. ``steps``: of the whole row."""
+    placement = placement_of(group, row, image)
+    step = size_of(group, image)[1] / steps
     left, right = (
         min(max(0.0, (place * step - placement.offset_x) / placement.scale_x), float(placement.width))
         for place in (piece.begin, piece.end)
     )
-    return {**found, "left": left, "right": right}
+    return {**_tell(piece), "left": left, "right": right}

@@ -1,7 +1,7 @@
 """Rows to text that a loop writes, one token at a time: translations, captions, titles, and prompts that go on."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,8 @@ from model_store.datatypes import DATATYPES
 from model_store.graph import MAIN, Tensor
 from model_store.tasks import Writing
 from service.codecs.model_context import ModelContext, known
-from service.codecs.rows import Group, check_count
+from service.codecs.rows import Group, check_count, in_order
+from service.codecs.sounds import SoundWindow
 from service.codecs.written import Decode, GrowingText, find_decoder, find_stop, without_part_of_stop
 from service.engine.loop.request import ByStep, Decoding, Follow, LoopRequest, Sentence, TokenSampling
 from service.engine.tensors import Arrays
@@ -19,9 +20,13 @@ from service.errors import InvalidInput, ModelFailure
 from service.protocol.json import type_name
 from service.tasks.request import FromText, TaskOptions
 from service.tasks.sequences.forecast import ForecastOptions
+from service.tasks.sequences.recordings import join_windows
 from service.tasks.sequences.translate import TextOptions
+from service.tasks.windows import check_windows
 from service.tasks.work import Call, Emit, Infer, Iterate, decode_rows, run_in_thread
 
+_CARRIED_BYTES = 256 << 20
+"""The rows of a request that carry more run one part after the other."""
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -35,7 +40,9 @@ class WritingOptions(TextOptions):
     stop: Annotated[list[Stop], FromText, Field(max_length=16)] | None = None
     """a text ends before the first of these"""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """the most tokens of a text; default: as many as the model can write"""
+    """the most tokens of a text, or of each window of a sound; default: as many as the model can write"""
+    windows: bool = False
+    """answer with the text of each window of a sound too, and its times"""
 
 
 class Options(ForecastOptions, WritingOptions):
@@ -53,18 +60,23 @@ class Rows(NamedTuple):
 async def write(call: Call[Options], rows: Sequence[Any]) -> list[dict[str, Any]]:
     """One prediction for each row: ``text``, ``probability``, ``log_probability``, ``tokens``, ``complete``.
 
-    Events: row, step from 0, the text so far. Raises InvalidInput, UnsupportedMedia, BodyTooLarge; ModelFailure for
-    scores that are not finite.
+    A long sound is written window by window. Events: row, window of a sound, step from 0, the text so far. Raises
+    InvalidInput, UnsupportedMedia, BodyTooLarge; ModelFailure for scores that are not finite.
     """
     check_count(list(rows), call.limits.max_rows)
     plan = _Plan(call)
-    texts = _Texts(plan, len(rows), call.emit)
-    predictions: list[dict[str, Any]] = [{} for _ in rows]
-    for group in await _begin(call, rows, plan):
-        result = await Iterate(plan.ask(group, texts.follow(group.places)))
+    if call.options.windows:
+        check_windows(call.model.manifest)
+    prompts, groups = await _read(call, rows, plan)
+    windows = in_order(groups, [group.windows for group in groups]) if groups[0].windows else []
+    texts = _Texts(plan, len(windows) or len(rows), call.emit, windows)
+    predictions: list[dict[str, Any]] = [{}] * (len(windows) or len(rows))
+    for group in _split(groups, plan):
+        begun = await _begin(group, prompts, plan)
+        result = await Iterate(plan.ask(begun, texts.follow(group.places)))
         for place, sentence in zip(group.places, result.sentences, strict=True):
             predictions[place] = texts.describe(place, sentence)
-    return predictions
+    return join_windows(windows, predictions, call.model.manifest, call.options.windows) if windows else predictions
 
 
 class _Plan:
@@ -137,12 +149,16 @@ class _Plan:
 class _Texts:
     """The texts of the rows of a request while they grow, and what is told of them."""
 
-    def __init__(self, plan: _Plan, rows: int, emit: Emit | None) -> None:
+    def __init__(self, plan: _Plan, rows: int, emit: Emit | None, windows: Sequence[SoundWindow] = ()) -> None:
         self._model = plan.context.name
         self._decode: Decode = find_decoder(plan.facts, plan.context.tokenizers)
         self._stops = plan.stops
         self._longest_stop = max(map(len, self._stops), default=0)
         self._emit = emit
+        self._events = [{"row": row} for row in range(rows)]
+        if windows:
+            numbers = [window.row for window in windows]
+            self._events = [{"row": row, "window": i - numbers.index(row)} for i, row in enumerate(numbers)]
         self._grown = [GrowingText(self._decode) for _ in range(rows)] if emit or self._stops else []
         self._sent = [""] * rows
         self._cuts: dict[int, int] = {}
@@ -164,7 +180,7 @@ class _Texts:
             shown = without_part_of_stop(grown.text, self._stops) if cut is None else grown.text[:cut]
             if shown != self._sent[row]:
                 self._sent[row] = shown
-                self._emit({"row": row, "step": len(tokens) - 1, "text": shown})
+                self._emit({**self._events[row], "step": len(tokens) - 1, "text": shown})
         return cut is not None
 
     def describe(self, row: int, sentence: Sentence) -> dict[str, Any]:
@@ -212,34 +228,48 @@ def _find_longest(context: ModelContext, facts: Writing) -> int | None:
     return None if limits is None else limits.largest
 
 
-async def _begin(call: Call[TaskOptions], rows: Sequence[Any], plan: _Plan) -> list[Rows]:
-    """What the rows take to their first step, a group for each shape."""
+async def _read(call: Call[TaskOptions], rows: Sequence[Any], plan: _Plan) -> tuple[list[Sequence[int]], list[Group]]:
+    """The given tokens of each row, none for windows of sounds, and the rows, a group for each shape."""
     start, facts = plan.loop.start, plan.facts
-    if start is None:
-        prompts = await _read_prompts(rows, plan)
-        sized = prompts if facts.prefix is not None else [prompts[0][:1]] * len(prompts)
-        places_of: dict[int, list[int]] = {}
-        for place, given in enumerate(sized):
-            places_of.setdefault(len(given), []).append(place)
-        groups = [Group(places, {}) for places in places_of.values()]
-    else:
+    if start is not None:
         plan.check_length(len(facts.begin), "a text")
-        prompts = [facts.begin] * len(rows)
-        groups = await decode_rows(call, start)
-    begun = []
+        return [], await decode_rows(call, start, one_window=False)
+    prompts = await _read_prompts(rows, plan)
+    sized = prompts if facts.prefix is not None else [prompts[0][:1]] * len(prompts)
+    places_of: dict[int, list[int]] = {}
+    for place, given in enumerate(sized):
+        places_of.setdefault(len(given), []).append(place)
+    return prompts, [Group(places, {}) for places in places_of.values()]
+
+
+def _split(groups: Sequence[Group], plan: _Plan) -> Iterator[Group]:
+    """The groups, cut so that what the rows of each carry has room."""
+    inputs = plan.context.inputs()
+    row_bytes = sum(
+        math.prod(size for size in tensor.row_shape if isinstance(size, int))
+        * DATATYPES[tensor.datatype].dtype.itemsize
+        for tensor in (inputs[carry.input] for carry in plan.loop.carries)
+    )
+    most = max(1, _CARRIED_BYTES // (row_bytes * plan.width or 1))
     for group in groups:
-        started = await Infer(group.inputs, start) if start is not None else {}
-        count = len(group.places)
-        begin = {
-            carry.input: _find_first(carry.start, group.inputs, started, plan.context.inputs()[carry.input], count)
-            for carry in plan.loop.carries
-        }
-        of_group = [prompts[place] for place in group.places]
-        if facts.prefix is not None:
-            begun.append(Rows(group.places, {**begin, facts.prefix: np.array(of_group, np.int64)}, ()))
-        else:
-            begun.append(Rows(group.places, begin, [prompt[1:] for prompt in of_group]))
-    return begun
+        for low in range(0, len(group.places), most):
+            part = {name: array[low : low + most] for name, array in group.inputs.items()}
+            yield Group(group.places[low : low + most], part)
+
+
+async def _begin(group: Group, prompts: Sequence[Sequence[int]], plan: _Plan) -> Rows:
+    """What the rows of a group take to their first step."""
+    start, facts = plan.loop.start, plan.facts
+    started = await Infer(group.inputs, start) if start is not None else {}
+    count = len(group.places)
+    begin = {
+        carry.input: _find_first(carry.start, group.inputs, started, plan.context.inputs()[carry.input], count)
+        for carry in plan.loop.carries
+    }
+    of_group = [prompts[place] if prompts else facts.begin for place in group.places]
+    if facts.prefix is not None:
+        return Rows(group.places, {**begin, facts.prefix: np.array(of_group, np.int64)}, ())
+    return Rows(group.places, begin, [prompt[1:] for prompt in of_group])
 
 
 def _find_first(name: str | None, given: Arrays, started: Arrays, tensor: Tensor, rows: int) -> np.ndarray:

@@ -14,6 +14,7 @@ Rules of a connection (timeouts are in ``limits.py``)
 - When a caller goes, its work is cancelled, also during a stream.
 - A stopping server closes idle connections at once, and the others after their answer.
 - A head that comes again on a connection is not parsed again.
+- The handshake of a live stream ends HTTP on the connection: `websocket/` has it from then on.
 - Requests that another server might read differently are refused: HTTP versions other than 1.0 and 1.1, no `Host` in
   1.1, more than one `Host`, and any `Transfer-Encoding` but `chunked`.
 """
@@ -31,8 +32,10 @@ from service.errors import BodyTooLarge
 from service.settings import Settings
 from service.transport.fast.connection import Connection, FastRequest, learn_head
 from service.transport.fast.limits import MAX_HEADER_BYTES, MAX_HEADER_FIELDS, TOO_LONG, LimitedProtocol, TimedFlow
+from service.transport.fast.upgrade import upgrade_connection
 from service.transport.handler import HANDLER_STATE, Handler
 from service.transport.request import BodyParts
+from service.transport.websocket.handshake import Handshake, read_handshake
 
 _PIECE_BYTES = 8 << 10
 """So much is parsed at once, except of bodies."""
@@ -45,14 +48,15 @@ _OF_OTHERS = Settings()
 class FastProtocol(LimitedProtocol):
     """A connection of the fast path.
 
-    ``Upgrade`` is ignored (RFC 9110, section 7.8). Java's client sends it with each request, to ask for h2c. But the
-    parser stops after the header of such a request and takes it for one without a body. The body would be lost, or
-    read as another request. So the header is parsed a second time without that field, followed by the body. CONNECT is
-    refused, because what follows it is not for this server.
+    ``Upgrade`` is ignored (RFC 9110, section 7.8), but for a live stream. Java's client sends it with each request, to
+    ask for h2c. But the parser stops after the header of such a request and takes it for one without a body. The body
+    would be lost, or read as another request. So the header is parsed a second time without that field, followed by the
+    body. CONNECT is refused, because what follows it is not for this server.
     """
 
     is_leaving = False  # the server is stopping: the next request is the last of this connection
     _again = b""  # the header to parse a second time, once the parser has stopped
+    _handshake: Handshake | None = None  # to be answered once the parser has stopped
 
     def __init__(
         self,
@@ -112,12 +116,16 @@ class FastProtocol(LimitedProtocol):
             raise httptools.HttpParserError(f"HTTP version: expected 1.1 or 1.0, got {version}")
         if codings and (version == "1.0" or codings != [b"chunked"]):
             raise httptools.HttpParserError("Transfer-Encoding: expected chunked, once, and in HTTP/1.1")
-        if self.parser.should_upgrade():
-            self._ignore_upgrade()
-            return
         if size > MAX_HEADER_BYTES:
             self._header_bytes = size
             raise httptools.HttpParserError(TOO_LONG)
+        if self.parser.should_upgrade():
+            is_idle = self.cycle is None or self.cycle.response_complete
+            if is_idle and self.parser.get_method() == b"GET" and version == "1.1" and self._length <= 0:
+                self._handshake = read_handshake(self._connection.handler, self.url, self.headers)
+            if self._handshake is None:
+                self._ignore_upgrade()
+            return
         self._in_header = False
         self._in_body = True
         self._since = 0.0
@@ -148,7 +156,7 @@ class FastProtocol(LimitedProtocol):
             self._connection.receive(request, body)
 
     def on_message_complete(self) -> None:
-        if self._again:
+        if self._again or self._handshake is not None:
             return
         self._in_body = False
         request = self.cycle
@@ -255,8 +263,12 @@ class FastProtocol(LimitedProtocol):
                 size = _PIECE_BYTES
                 if self._in_body and self._length >= 0:
                     size = max(size, self._length - self._body_bytes)
-                self._parse(data if at == 0 and size >= len(data) else memoryview(data)[at : at + size])
+                behind = self._parse(data if at == 0 and size >= len(data) else memoryview(data)[at : at + size])
                 at += size
+                if self._handshake is not None:
+                    handshake, self._handshake, self._in_header = self._handshake, None, False
+                    upgrade_connection(self, self._connection.handler, handshake, behind + data[at:])
+                    return
         except httptools.HttpParserError as error:
             self._in_header = self._in_body = False
             fault = error.__context__
@@ -275,13 +287,16 @@ class FastProtocol(LimitedProtocol):
         if self.flow.read_paused and not (isinstance(request, FastRequest) and request.waits_for_room):
             self.flow.resume_reading()
 
-    def _parse(self, data: bytes | memoryview) -> None:
+    def _parse(self, data: bytes | memoryview) -> bytes:
+        """Feed the parser. Returns what is behind a handshake."""
         while True:
             try:
                 self.parser.feed_data(data)
-                return
+                return b""
             except httptools.HttpParserUpgrade as upgrade:
                 data = memoryview(data)[upgrade.args[0] :]
+            if self._handshake is not None:
+                return bytes(data)
             again, self._again = self._again, b""
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as in uvicorn
@@ -349,6 +364,8 @@ class FastProtocol(LimitedProtocol):
                 elif self._unparsed:
                     self._take_in_more()
                     cycle = self.cycle
+                    if cycle is None:
+                        return  # the connection has become a live stream
                 else:
                     self._rest()
                     return

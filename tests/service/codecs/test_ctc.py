@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model_store.tasks import Reading
-from service.codecs.ctc import CtcText
+from model_store.tasks import Reading, Sound
+from service.codecs.ctc import CtcText, JoinedText
+from service.codecs.sound_stream import SoundStream
 
 SYMBOLS = ("", "a", "b", " ")
 
@@ -75,3 +76,19 @@ def test_logits_and_logarithms_become_probabilities(kind: str) -> None:
 def test_blank_may_be_the_last_symbol() -> None:
     """As in models of speech."""
     assert read(score("aa- a"), blank=3).text == "aa"
+
+
+@given(path=st.text("-ab ", max_size=40), window=st.integers(1, 9), overlap=st.integers(0, 8))
+def test_windows_that_overlap_read_as_the_whole(path: str, window: int, overlap: int) -> None:
+    """With a step for each sample, each is read once: text, probability, and the places of pieces are the same."""
+    overlap = min(overlap, window - 1)
+    stream = SoundStream(Sound(input="x", rate=8000, window=window, overlap=overlap), None, "float32", False)
+    stream.add(np.arange(len(path), dtype="<f4").tobytes())
+    scores = np.concatenate([score(path), score("-" * window)])
+    joined = JoinedText(Reading(output="y", symbols=SYMBOLS), SYMBOLS, overlap)
+    for row in [*iter(stream.take, None), *iter(stream.finish, None)]:
+        joined.add(scores[row.begin : row.begin + window], row.begin, row.end, 1.0)
+    joined.finish()
+    whole = read(score(path))
+    assert (joined.text, joined.pieces) == (whole.text, whole.pieces)
+    assert joined.probability == whole.probability

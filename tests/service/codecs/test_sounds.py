@@ -48,6 +48,7 @@ def read(rows: list[Any], manifest: Manifest = ANY, **more: Any) -> list[Group]:
         (as_row(encode(sine(0.004, RATE), RATE)), of(ONE, least=5), "inputs[0]: expected a sound of at least 5"),
         ([0] * 8, of(MORE, length="count", window=8), "model 'm' takes an object of x, speaker, got an array"),
         ({"x": [0], "count": 1}, of(MORE, length="count", window=8), "takes an object of x, speaker, got fields"),
+        ({"x": [0], "speaker": [1, "NaN"]}, of(MORE, length="count", window=8), "speaker: expected finite numbers"),
         ({"x": "a", "speaker": [1, 2]}, of(MORE, length="count", window=8), "inputs[0].x: expected samples"),
         (
             {"x": [0], "speaker": [1]},

@@ -37,6 +37,7 @@ def read(*rows: Any) -> dict[str, np.ndarray]:
     [
         ("ann", r"inputs\[1\]: expected an object of the columns age, job, height, visits, got a string"),
         (PictureFile(b"", "body"), "body: expected an object of the columns age, job, height, visits, got a picture"),
+        (PictureFile(b"fLaC", "body"), "body: expected an object of the columns age, job, height, visits, got a sound"),
         ({**ANN, "hight": 1.7}, r"inputs\[1\]: expected the columns age, job, height, visits, got 'hight' too"),
         (
             {"age": 30, "job": "clerk", "height": 1.7},

@@ -62,6 +62,15 @@ def test_probabilities_of_a_sound_are_the_mean_of_its_windows() -> None:
     assert CLASSIFIER.inferred == [("main", 3), ("main", 1)]
 
 
+def test_long_sound_fills_no_queue() -> None:
+    """Its windows run 256 at a time, and the answer is the same as of all at once."""
+    CLASSIFIER.inferred.clear()
+    [found] = predict(classify, CLASSIFIER, [[0.1] * 1204], windows=True)
+    assert CLASSIFIER.inferred == [("main", 256), ("main", 256), ("main", 89)]
+    assert len(found["windows"]) == 601
+    assert found["probability"] == pytest.approx(0.6)
+
+
 def test_windows_have_their_times_and_labels() -> None:
     """In seconds; the last one ends where the sound ends."""
     [found] = predict(classify, CLASSIFIER, [[*LONG, 0.1]], windows=True)

@@ -11,13 +11,14 @@ from service.transport.status import STATUS, error_reply, status_of
 from tests.service.test_errors import EVERY
 
 NAMES = {
-    400: "CallerError InvalidInput",
+    400: "CallerError InvalidInput UnreadableMessage",
     403: "Forbidden",
     404: "UnknownModel UnknownRoute",
     405: "WrongMethod",
     408: "TooSlow",
     413: "BodyTooLarge",
     415: "UnsupportedMedia UnsupportedCoding",
+    426: "UpgradeRequired",
     429: "QueueFull TooLate",
     431: "HeaderTooLarge",
     499: "Cancelled",

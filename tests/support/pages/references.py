@@ -42,6 +42,7 @@ PAGES = (
             ("model_store/manifest.py", ("Manifest",)),
             ("model_store/graph.py", ()),
             ("model_store/tasks/picture.py", ()),
+            ("model_store/tasks/sounds.py", ()),
             ("model_store/tasks/classes.py", ()),
             ("model_store/tasks/detection.py", ()),
             ("model_store/tasks/tables.py", ()),

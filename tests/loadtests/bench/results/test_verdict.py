@@ -58,7 +58,7 @@ def check(result: Result, figure: str, holds: object, aim: object, text: str) ->
 def test_nothing_measured_neither_holds_nor_fails() -> None:
     """Without a measurement a promise is open, and says so."""
     rows = judge(Result(MACHINE, {}, {}, (), (), ()))
-    assert len(rows) == 32
+    assert len(rows) == 33
     assert {(row.measured, row.holds, row.reaches_aim) for row in rows} == {("not measured", None, None)}
 
 

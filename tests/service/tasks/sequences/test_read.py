@@ -136,3 +136,50 @@ def test_scores_that_are_not_finite_fail() -> None:
         ask(reader(image=None), [np.full((1, 4, 2), np.nan).tolist()])
     with pytest.raises(ModelFailure, match="not finite"):
         ask(reader(image=None), [np.full((1, 4, 2), 3e38).tolist()])
+
+
+def listener(**reading: Any) -> Driver:
+    """A step for each sample: below 0.25 it is a blank, to 0.75 a, above b. Windows of 8 samples share 4."""
+    content = make_model(
+        "float[batch,8] x => float[batch,8,3] y, int64[batch] n",
+        """
+        column = Unsqueeze(x, last) far = Sub(column, places) size = Abs(far) scaled = Mul(size, strength)
+        y = Softmax(scaled) sums = ReduceMax<keepdims=0>(x, axes) none = Mul(sums, zero) whole = Add(none, seven)
+        n = Cast<to=7>(whole)
+        """,
+        last=np.array([2]),
+        axes=np.array([1]),
+        places=np.array([0, 0.5, 1], np.float32),
+        strength=np.float32(-40),
+        zero=np.float32(0),
+        seven=np.float32(7),
+    )
+    sound = {"input": "x", "rate": 1000, "window": 8, "overlap": 4}
+    facts = {"output": "y", "symbols": SYMBOLS, **reading}
+    return make({"main": content}, task="predict_sequence", sound=sound, reading=facts)
+
+
+LEVELS = {"-": 0.0, "a": 0.5, "b": 1.0}
+
+
+def test_windows_of_a_long_sound_are_joined() -> None:
+    """Samples that two windows share are read once; sounds of one request do not mix, and each has one answer."""
+    paths = ["-a-b-aa-bb-b-a-", "", "b", "aaaaaaaaaaaaaaaa", "ab-ab-ab-ab-"]
+    rows = [[LEVELS[sign] for sign in path] for path in paths if path]
+    found = predict(listener(), *rows)
+    assert [each["text"] for each in found] == ["ababba", "b", "a", "abababab"]
+    assert all(each["probability"] > 0.99 for each in found)
+
+
+def test_pieces_of_a_sound_have_their_seconds() -> None:
+    """From the beginning of the sound, also in later windows."""
+    [found] = predict(listener(), [LEVELS[sign] for sign in "-aa-------bb-"], pieces=True)
+    assert [(each["text"], each["start"], each["end"]) for each in found["pieces"]] == [
+        ("a", 0.001, 0.003),
+        ("b", 0.01, 0.012),
+    ]
+
+
+def test_steps_beyond_a_length_are_not_read() -> None:
+    """The model says how many of its steps count: here seven of eight."""
+    assert predict(listener(length="n"), [LEVELS[sign] for sign in "-a-----b"])[0]["text"] == "a"

@@ -1,0 +1,52 @@
+"""What a stream answers to a row of sound: labels, the text so far, or the outputs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from model_store.manifest import Manifest
+from service.codecs.ctc import JoinedText
+from service.codecs.model_context import ModelContext, known
+from service.codecs.sound_stream import Heard
+from service.engine.tensors import Arrays
+from service.errors import ModelFailure
+from service.protocol.infer_response import to_nested
+from service.tasks.answer import check_finite
+from service.tasks.classify import predictions
+from service.tasks.sequences.read import size_step
+
+Answerer = Callable[[Heard, Arrays], Mapping[str, Any]]
+"""The fields of the message for a row. Raises ModelFailure."""
+
+
+def choose_answers(model: ModelContext, top_k: int, text: JoinedText | None) -> Answerer:
+    """By the task of the model. ``text`` is what a model that reads has read."""
+    manifest = model.manifest
+    if text is not None:
+        return lambda heard, outputs: _read(model, text, heard, outputs)
+    if manifest.task == "classify" and manifest.classes is not None:
+        return lambda heard, outputs: {"prediction": predictions(manifest, outputs, top_k)[0]}
+    hidden = _carried(manifest)
+    return lambda heard, outputs: {
+        "outputs": {
+            name: to_nested(check_finite(model.name, name, array)[0])
+            for name, array in outputs.items()
+            if name not in hidden
+        }
+    }
+
+
+def _carried(manifest: Manifest) -> frozenset[str]:
+    """The outputs that are the state of the next row: the client has no use for them."""
+    return frozenset(carry.output for carry in manifest.loop.carries if carry.output) if manifest.loop else frozenset()
+
+
+def _read(model: ModelContext, text: JoinedText, heard: Heard, outputs: Arrays) -> Mapping[str, Any]:
+    facts = known(model.manifest.reading)
+    scores = check_finite(model.name, facts.output, outputs[facts.output])[0]
+    if scores.shape[1] != len(model.symbols or facts.symbols):
+        raise ModelFailure(f"model {model.name!r} gave scores of {scores.shape[1]} symbols")
+    step_samples = size_step(model, len(heard.samples), len(scores))
+    if facts.length is not None:
+        scores = scores[: max(0, int(outputs[facts.length][0]))]
+    text.add(scores, heard.begin, heard.end, step_samples)
+    return {"text": text.text}

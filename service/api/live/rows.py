@@ -1,0 +1,77 @@
+"""The rows of one stream in the engine: one after the other, with the state that the model keeps between them."""
+
+import asyncio
+import itertools
+
+from service.engine.batching.queue import Answer
+from service.engine.tensors import Arrays, Rows
+from service.errors import ServiceError
+from service.models.entry import Model
+from service.protocol.infer_request import SequenceStep
+from service.sequences.sequences import Sequences, count_state_bytes
+
+_numbers = itertools.count(1)
+
+
+class StreamRows:
+    """``run`` is awaited for one row after the other; ``close`` forgets the state. On the event loop's thread only."""
+
+    def __init__(self, model: Model, sequences: Sequences, deadline_s: float) -> None:
+        self.model = model
+        self._sequences = sequences
+        self._deadline_s = deadline_s
+        self._rules = model.sequence_rules
+        self._state: Arrays | None = None
+        self._number = next(_numbers)  # models that keep state themselves get it as the id of the sequence
+
+    @property
+    def keeps_state(self) -> bool:
+        return self._rules is not None
+
+    async def run(self, inputs: Arrays) -> Arrays:
+        """The outputs that callers see. Raises ServiceError, and the state is as before."""
+        rules, signature = self._rules, self.model.signature
+        if rules is None:
+            outputs = await self._infer(signature.check(inputs))
+        else:
+            rules.check(inputs, signature)
+            state = rules.begin(inputs) if self._state is None else self._state
+            self._sequences.check_room(count_state_bytes(state) if self._state is None else 0)
+            step = SequenceStep(self._id(), self._state is None, False)
+            taken = {**state, **rules.fill(step), **inputs}
+            outputs = await self._infer(rules.check_rows(taken, signature))
+            self._hold(rules.go_on(taken, outputs))
+        return {name: outputs[name] for name in signature.public_outputs}
+
+    def close(self) -> None:
+        self._hold(None)
+
+    def _id(self) -> int | str:
+        controls = self._rules.facts.controls if self._rules is not None else ()
+        takes_text = any(getattr(control, "datatype", "") == "BYTES" for control in controls)
+        return f"stream-{self._number}" if takes_text else self._number
+
+    def _hold(self, state: Arrays | None) -> None:
+        self._sequences.held_bytes += count_state_bytes(state) - count_state_bytes(self._state)
+        self._state = state
+
+    async def _infer(self, rows: Rows) -> Arrays:
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Answer | ServiceError) -> None:
+            if answered.done():
+                return
+            if isinstance(outcome, ServiceError):
+                answered.set_exception(outcome)
+            else:
+                answered.set_result(outcome)
+
+        dispatcher = self.model.dispatcher
+        if not rows.number:
+            return dispatcher.answer_no_rows(rows).outputs
+        cancel = dispatcher.submit(rows, done, timeout_s=self._deadline_s)
+        try:
+            return (await answered).outputs
+        except asyncio.CancelledError:
+            cancel()
+            raise

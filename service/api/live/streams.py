@@ -1,0 +1,211 @@
+"""The streams of a worker: `/v2/models/NAME/stream`, a WebSocket on which each message is answered as it comes.
+
+Rules
+- A stream is one sequence: its rows run in order, and the model's state is kept until it ends, in this worker.
+- A model with ``sound`` in its manifest takes binary messages with samples, and answers each row that is complete. The
+  text message ``{"end": true}`` has the rest answered, padded with silence.
+- Other models take requests of the Open Inference Protocol as text messages, and answer each.
+- A message that cannot be answered ends the stream, because what follows would go on from another state.
+- A version that goes out of service ends its streams.
+"""
+
+import asyncio
+import contextlib
+import functools
+import re
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from model_store.tasks import Sound
+from service.api.live.answers import choose_answers
+from service.api.live.messages import (
+    StreamOptions,
+    check_end,
+    check_model,
+    inputs_of,
+    is_end,
+    read_options,
+    read_request,
+)
+from service.api.live.rows import StreamRows
+from service.codecs.ctc import JoinedText
+from service.codecs.sound_stream import Heard, SoundStream
+from service.engine.tensors import Arrays
+from service.errors import (
+    Draining,
+    QueueFull,
+    ServiceError,
+    StillLoading,
+    UnsupportedMedia,
+)
+from service.metrics.meters import Metrics
+from service.models.entry import Model, Served
+from service.models.registry import Registry
+from service.protocol.infer_response import render_infer
+from service.protocol.json import render_json
+from service.protocol.large_json import LARGE_BYTES
+from service.sequences.sequences import Sequences
+from service.settings import Settings
+from service.transport.channel import Channel, Converse, Streams
+from service.transport.request import Endpoint
+from service.transport.status import status_of
+
+STREAM = "/v2/models/{model}/stream"
+_PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/stream")
+_OPENED = 101
+_SLOW_BYTES = 64 << 10
+"""More samples are resampled in a thread."""
+
+T = TypeVar("T")
+
+
+class LiveStreams(Streams):
+    """On the event loop's thread only. ``parsing`` and ``threads`` take what is slow."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        sequences: Sequences,
+        settings: Settings,
+        metrics: Metrics,
+        threads: Executor,
+        parsing: Executor,
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._sequences = sequences
+        self._settings = settings
+        self._metrics = metrics
+        self._threads = threads
+        self._parsing = parsing
+        self._clock = clock
+        self._open: dict[Channel, Model | None] = {}
+        self._ended = asyncio.Event()
+        self.is_draining = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def match(self, path: str) -> Endpoint | None:
+        found = _PATH.fullmatch(path)
+        return None if found is None else Endpoint(STREAM, found[1], found[2])
+
+    def open(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes]) -> Converse:
+        if self.is_draining:
+            raise Draining("the server is stopping")
+        if len(self._open) >= self._settings.max_sequences:
+            raise QueueFull(f"expected at most {self._settings.max_sequences} streams at once")
+        options = read_options(query)
+        with contextlib.suppress(StillLoading):  # the stream waits for it
+            check_model(self._registry.find(endpoint.model, endpoint.version), options, query)
+        return functools.partial(self._converse, endpoint, options, query)
+
+    async def release(self, model: Served) -> None:
+        """End the streams of a version, and return when they have ended."""
+        while streams := [channel for channel, used in self._open.items() if used is model]:
+            for channel in streams:
+                channel.end(Draining(f"this version of {model.name!r} goes out of service: connect again"))
+            await self._ended.wait()
+
+    async def _converse(self, endpoint: Endpoint, options: StreamOptions, query: bytes, channel: Channel) -> None:
+        self._open[channel] = None
+        opened: Model | None = None
+        try:
+            await self._registry.find_when_loaded(endpoint.model, endpoint.version)
+            model = self._registry.find(endpoint.model, endpoint.version)
+            check_model(model, options, query)
+            self._open[channel] = opened = model
+            self._metrics.numbers("sluice_requests", (STREAM, model.name, str(_OPENED))).add(1.0)
+            self._metrics.numbers("sluice_streams", (model.name, model.version)).add(1.0)
+            rows = StreamRows(model, self._sequences, self._settings.deadline_s)
+            try:
+                if model.manifest.sound is None:
+                    await self._answer_requests(channel, rows)
+                else:
+                    await self._answer_sound(channel, rows, options, model.manifest.sound)
+            except ServiceError as error:
+                self._metrics.route(STREAM, model.name).answered(status_of(error), 0.0)
+                raise
+            finally:
+                rows.close()
+        finally:
+            del self._open[channel]
+            if opened is not None:
+                self._metrics.numbers("sluice_streams", (opened.name, opened.version)).add(-1.0)
+            self._ended.set()  # wakes all that wait now
+            self._ended.clear()
+
+    async def _answer_sound(self, channel: Channel, rows: StreamRows, options: StreamOptions, sound: Sound) -> None:
+        model = rows.model
+        context, manifest = model.context, model.manifest
+        meter = self._metrics.route(STREAM, model.name)
+        stream = SoundStream(sound, options.rate, options.format, rows.keeps_state)
+        reading = manifest.reading
+        text = JoinedText(reading, context.symbols or reading.symbols, sound.overlap) if reading is not None else None
+        answer = choose_answers(context, options.top_k, text)
+        index = 0
+
+        async def give(heard: Heard) -> None:
+            nonlocal index
+            outputs = await rows.run(inputs_of(heard, sound, model))
+            found = await self._in_thread(functools.partial(answer, heard, outputs), _count_bytes(outputs))
+            times = {"start": heard.begin / sound.rate, "end": heard.end / sound.rate}
+            await channel.send(render_json({"index": index, **times, **found}))
+            index += 1
+
+        while True:
+            message = await channel.receive()
+            began = self._clock()
+            if isinstance(message, str):
+                break
+            size = len(message) if stream.resamples else 0
+            await self._in_thread(functools.partial(stream.add, message), size)
+            while (heard := stream.take()) is not None:
+                await give(heard)
+            meter.answered(200, self._clock() - began)
+        check_end(message)
+        while (heard := stream.finish()) is not None:
+            await give(heard)
+        last: dict[str, Any] = {"done": True, "rows": index}
+        if text is not None:
+            text.finish()
+            last |= {"text": text.text, "probability": text.probability}
+        await channel.send(render_json(last))
+        meter.answered(200, self._clock() - began)
+
+    async def _answer_requests(self, channel: Channel, rows: StreamRows) -> None:
+        model = rows.model
+        meter = self._metrics.route(STREAM, model.name)
+        signature = model.signature
+        most = max(self._settings.max_inputs, len(signature.public_inputs), len(signature.public_outputs))
+        while True:
+            message = await channel.receive()
+            began = self._clock()
+            if isinstance(message, bytes):
+                raise UnsupportedMedia(
+                    f"message: expected a text, for model {model.name!r} does not say how sound becomes its input, got "
+                    "a binary one"
+                )
+            if is_end(message):
+                await channel.send(render_json({"done": True}))
+                return
+            body = message.encode()
+            read = functools.partial(read_request, body, most)
+            size = len(body) if len(body) > LARGE_BYTES else 0
+            request = await self._in_thread(read, size, self._parsing)
+            outputs = await rows.run(request.inputs)
+            render = functools.partial(render_infer, model.name, model.version, request.header, outputs)
+            chunks, _ = await self._in_thread(render, _count_bytes(outputs), self._parsing)
+            await channel.send(b"".join(chunks))
+            meter.answered(200, self._clock() - began)
+
+    async def _in_thread(self, do: Callable[[], T], size_bytes: int, threads: Executor | None = None) -> T:
+        """Call ``do``, in a thread if it works on many bytes."""
+        if size_bytes <= _SLOW_BYTES:
+            return do()
+        return await asyncio.get_running_loop().run_in_executor(threads or self._threads, do)
+
+
+def _count_bytes(outputs: Arrays) -> int:
+    return sum(array.nbytes for array in outputs.values())

@@ -1,0 +1,124 @@
+"""Live sound: messages with samples to the rows of a model, as soon as each is complete."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from model_store.tasks import Sound
+from service.errors import InvalidInput, NotOffered, UnreadableMessage
+
+Form = Literal["int16", "float32"]
+LEAST_RATE, MOST_RATE = 1000, 384_000
+_DTYPES: Mapping[str, np.dtype] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
+_FULL_SCALE = np.float32(1 / 32768)
+
+
+class Heard(NamedTuple):
+    """A row: float32 [samples], of which ``begin`` to ``end`` count from the beginning of the stream, at the model's
+    rate. What follows them in the row is silence."""
+
+    samples: np.ndarray
+    begin: int
+    end: int
+
+
+class SoundStream:
+    """The samples of one stream. Rows are those that a file with the same samples gives. Not thread-safe.
+
+    ``keeps_state``: the model goes on from row to row, so that the last row, too, begins where the one before ends.
+    Raises NotOffered where the rate must be changed and the library for it is missing, or the level cannot be known.
+    """
+
+    def __init__(self, facts: Sound, rate: int | None, form: Form, keeps_state: bool) -> None:
+        if facts.level_dbfs is not None:
+            raise NotOffered("this model raises a sound to a level, which only a whole sound has: send that")
+        self._facts = facts
+        self._dtype = _DTYPES[form]
+        self._keeps_state = keeps_state
+        self._samples = np.zeros(0, np.float32)
+        self._begin = 0  # of ``_samples``, in the stream
+        self._next = 0  # where the next row begins
+        self._given = 0  # samples that rows had
+        self._resampler: Any = None
+        if rate is not None and rate != facts.rate:
+            if not LEAST_RATE <= rate <= MOST_RATE:
+                raise InvalidInput(f"rate: expected {LEAST_RATE} to {MOST_RATE} Hz, got {rate}")
+            self._resampler = _open_resampler(rate, facts.rate)
+
+    @property
+    def resamples(self) -> bool:
+        return self._resampler is not None
+
+    def add(self, content: bytes) -> None:
+        """Samples of a message. Raises UnreadableMessage for a part of a sample, or numbers that are not finite."""
+        size = self._dtype.itemsize
+        if len(content) % size:
+            name = "int16" if size == 2 else "float32"
+            raise UnreadableMessage(f"message: expected samples of {size} bytes ({name}), got {len(content)} bytes")
+        samples = np.frombuffer(content, self._dtype)
+        if size == 2:
+            samples = samples * _FULL_SCALE
+        elif not np.isfinite(samples).all():
+            raise UnreadableMessage("message: expected finite samples, got others: are they float32, little-endian?")
+        self._append(samples.astype(np.float32, copy=False), last=False)
+
+    def take(self) -> Heard | None:
+        """The next row, if it is complete. Without a window, all that has come is one."""
+        facts = self._facts
+        if facts.window is not None:
+            if self._end - self._next < facts.window:
+                return None
+            return self._cut(self._next, self._next + facts.window)
+        return self._cut(self._next, self._end) if self._end - self._next >= facts.least else None
+
+    def finish(self) -> Heard | None:
+        """The last row, after all complete ones; None if no sample is left for it."""
+        self._append(np.zeros(0, np.float32), last=True)
+        complete = self.take()
+        if complete is not None:
+            return complete
+        if self._end <= self._given:
+            return None
+        window = self._facts.window
+        if window is not None and not self._keeps_state:
+            return self._cut(max(self._begin, self._end - window), self._end)
+        return self._cut(self._next, self._end)
+
+    @property
+    def _end(self) -> int:
+        return self._begin + len(self._samples)
+
+    def _append(self, samples: np.ndarray, last: bool) -> None:
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(samples, last=last)
+            if last:
+                self._resampler = None
+        if len(samples):
+            self._samples = np.concatenate([self._samples, samples])
+
+    def _cut(self, begin: int, end: int) -> Heard:
+        """The row of these samples. What no later row can need is forgotten."""
+        facts = self._facts
+        size = facts.window or -(-max(end - begin, facts.least) // facts.multiple) * facts.multiple
+        row = np.zeros(size, np.float32)
+        row[: end - begin] = self._samples[begin - self._begin : end - self._begin]
+        self._next = end if facts.window is None else min(end, begin + facts.window - facts.overlap)
+        self._given = end
+        kept_from = self._next if self._keeps_state else min(self._next, end - (facts.window or 0))
+        forgotten = min(max(0, kept_from - self._begin), len(self._samples))
+        self._samples = self._samples[forgotten:]
+        self._begin += forgotten
+        return Heard(row, begin, end)
+
+
+def _open_resampler(rate: int, wanted: int) -> Any:
+    """Of samples in parts. It gives the same as of all samples at once."""
+    try:
+        import soxr
+    except ImportError:
+        raise NotOffered(
+            f"rate: expected {wanted} Hz, which the model takes, because soxr is missing on this server: install "
+            "sluice-serving[sound]"
+        ) from None
+    return soxr.ResampleStream(rate, wanted, 1, dtype="float32")

@@ -1,0 +1,59 @@
+"""The text of a sound, put together from the texts of its windows."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+from model_store.manifest import Manifest
+from service.codecs.sounds import SoundWindow
+from service.tasks.windows import describe_times
+
+_MORE_WORDS = 1.5
+"""What two windows share may have so many times the words that it has on average."""
+
+
+def join_windows(
+    windows: Sequence[SoundWindow], written: Sequence[dict[str, Any]], manifest: Manifest, is_asked: bool
+) -> list[dict[str, Any]]:
+    """One prediction for each sound, of those of its windows, which are in order. If asked for, with the windows."""
+    predictions = []
+    for _, places in itertools.groupby(range(len(windows)), lambda place: windows[place].row):
+        parts = [(windows[place], {**written[place], "text": written[place]["text"].strip()}) for place in places]
+        log_probability = sum(value["log_probability"] for _, value in parts)
+        prediction: dict[str, Any] = {
+            "text": _join([value["text"] for _, value in parts], [window for window, _ in parts]),
+            "probability": math.exp(log_probability),
+            "log_probability": log_probability,
+            "tokens": sum(value["tokens"] for _, value in parts),
+            "complete": all(value["complete"] for _, value in parts),
+        }
+        if is_asked:
+            prediction["windows"] = [{**describe_times(window, manifest), **value} for window, value in parts]
+        predictions.append(prediction)
+    return predictions
+
+
+def _join(texts: Sequence[str], windows: Sequence[SoundWindow]) -> str:
+    """The last window may share more with the one before than others do."""
+    if len(texts) == 1:
+        return texts[0]
+    words = texts[0].split()
+    for text, (before, window) in zip(texts[1:], itertools.pairwise(windows), strict=True):
+        following = text.split()
+        share = max(0, before.end - window.begin) / (window.end - window.begin)
+        words = _join_words(words, following, math.ceil(len(following) * share * _MORE_WORDS))
+    return " ".join(words)
+
+
+def _join_words(before: list[str], after: list[str], most: int) -> list[str]:
+    """The words of two windows that share some sound: up to ``most`` words at the end of the first, and at the begin of
+    the second. They are joined behind the longest run of words that both have there; the word at a cut may be wrong."""
+    tail, head = ([word.strip(".,;:!?").casefold() for word in part] for part in (before[-most:], after[:most]))
+    if not most:
+        return before + after
+    found = SequenceMatcher(None, tail, head, autojunk=False).find_longest_match()
+    if not found.size:
+        return before + after
+    return before[: len(before) - len(tail) + found.a + found.size] + after[found.b + found.size :]

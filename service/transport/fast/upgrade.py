@@ -1,0 +1,28 @@
+"""A connection of HTTP that becomes a live stream."""
+
+from service.errors import ServiceError
+from service.transport.fast.limits import LimitedProtocol
+from service.transport.handler import Handler
+from service.transport.request import request_id_of
+from service.transport.websocket.connection import WebSocket
+from service.transport.websocket.handshake import Handshake, accept, check_handshake
+
+
+def upgrade_connection(protocol: LimitedProtocol, handler: Handler | None, handshake: Handshake, data: bytes) -> None:
+    """Answer a handshake, and give the connection to a WebSocket if that succeeds. ``data`` came behind it."""
+    if handler is None or handler.streams is None:
+        return  # then there was no handshake
+    transport, connections = protocol.transport, protocol.server_state.connections
+    try:
+        check_handshake(handshake, handler.settings)
+        converse = handler.streams.open(handshake.endpoint, handshake.query, handshake.headers)
+    except ServiceError as error:
+        protocol.end_with(error)
+        return
+    request_id = request_id_of(handshake.headers)
+    socket = WebSocket(transport, handler, connections, request_id, converse)
+    protocol.flow.resume_reading()
+    transport.set_protocol(socket)
+    protocol.connection_lost(ConnectionAbortedError())  # with None, uvicorn would close the transport
+    transport.write(accept(handshake, request_id, protocol.server_state.default_headers))
+    socket.begin(data)
