@@ -45,7 +45,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that reads pages."""
     folder = tmp_path_factory.mktemp("pages")
     packages, store = install(folder / "packages", "rapidocr==3.10.0"), str(folder / "store")
-    for name in ("page_text", "line_text"):
+    for name in ("page_text", "read_text"):
         run_sluice("export", f"{REPOSITORY}/examples/{name}.py:spec", "--store", store, paths=packages)
     run_sluice("pipeline", "publish", f"{REPOSITORY}/examples/page_reader.toml", "--store", store)
     with Serving(settings_for(folder / "store"), FAST) as server:
