@@ -29,7 +29,6 @@ from service.api.live.messages import (
     read_request,
 )
 from service.api.live.rows import StreamRows
-from service.api.task_plan import context_of
 from service.codecs.ctc import JoinedText
 from service.codecs.sound_stream import Heard, SoundStream
 from service.engine.tensors import Arrays
@@ -139,7 +138,7 @@ class LiveStreams(Streams):
 
     async def _answer_sound(self, channel: Channel, rows: StreamRows, options: StreamOptions, sound: Sound) -> None:
         model = rows.model
-        context, manifest = context_of(model), model.manifest
+        context, manifest = model.context, model.manifest
         meter = self._metrics.route(STREAM, model.name)
         stream = SoundStream(sound, options.rate, options.format, rows.keeps_state)
         reading = manifest.reading
