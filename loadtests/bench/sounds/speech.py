@@ -27,6 +27,7 @@ from loadtests.wire import WrongAnswer
 MODEL = "speech"
 RECORDINGS = 32
 ROUNDS = 3
+DEADLINE_S = 300
 
 
 def measure_speech(
@@ -80,7 +81,10 @@ def _make_peer(model: BenchModel, store: Path) -> Peer:
             shutil.copytree(root / name, folder / name)
 
     return dataclasses.replace(
-        TASKS_PEER, prepare=prepare, command=lambda site: serve(site, "--store", str(_folder(site)))
+        TASKS_PEER,
+        prepare=prepare,
+        command=lambda site: serve(site, "--store", str(_folder(site)), "--deadline-s", str(DEADLINE_S)),
+        ready_path=f"/v2/models/{MODEL}/ready",  # a large model may load longer than the server waits for it
     )
 
 
