@@ -29,7 +29,6 @@ from service.api.live.messages import (
     read_request,
 )
 from service.api.live.rows import StreamRows
-from service.api.task_plan import context_of
 from service.codecs.sound_stream import Heard, SoundStream
 from service.engine.tensors import Arrays
 from service.errors import (
@@ -138,7 +137,7 @@ class LiveStreams(Streams):
 
     async def _answer_sound(self, channel: Channel, rows: StreamRows, options: StreamOptions, sound: Sound) -> None:
         model = rows.model
-        context = context_of(model)
+        context = model.context
         meter = self._metrics.route(STREAM, model.name)
         stream = SoundStream(sound, options.rate, options.format, rows.keeps_state)
         text = open_text(context, sound)
