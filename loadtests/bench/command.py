@@ -96,7 +96,7 @@ def bench(args: argparse.Namespace) -> int:
     if args.gpu:
         return _bench_gpu()
     if (args.speech is None) != (args.recordings is None) or (args.only == SPEECH and args.speech is None):
-        say("sluice bench: speech needs both --speech STORE and --recordings FOLDER: see examples/speech.py")
+        say("sluice bench: speech needs both --speech STORE and --recordings FOLDER: see examples/sounds/speech.py")
         return USAGE
     lacking = find_lacking()
     if lacking:

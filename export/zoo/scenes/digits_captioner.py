@@ -96,7 +96,7 @@ def _fit_decoder(model: Captioner, drawn: Sequence[scenes.Scene], progress: Prog
     images = _stack(drawn)
     token, target = map(torch.from_numpy, captions.encode(drawn))
     with torch.no_grad():
-        cells = torch.cat([model.encoder.look(part.float()) for part in images.split(WRITING_ROWS)])
+        cells = torch.cat([model.encoder.look(part.float()) for part in torch.split(images, WRITING_ROWS)])
 
     def draw_loss() -> torch.Tensor:
         rows = torch.randint(len(cells), (WRITING_ROWS,))

@@ -1,7 +1,7 @@
 """Measures speech to text: the same recordings from many clients together, and one after the other.
 
 The model is too large to come with the project: ``--speech`` names a store that has one called ``speech``, such as
-``examples/speech.py`` publishes, and ``--recordings`` a folder of WAV files.
+``examples/sounds/speech.py`` publishes, and ``--recordings`` a folder of WAV files.
 """
 
 import dataclasses
@@ -75,7 +75,7 @@ def _make_peer(model: BenchModel, store: Path) -> Peer:
         if folder.exists():
             return
         if not (store / MODEL).is_dir():
-            raise ServerFailed(f"expected a model {MODEL!r} in the store {store}: see examples/speech.py")
+            raise ServerFailed(f"expected a model {MODEL!r} in the store {store}: see examples/sounds/speech.py")
         for root, name in ((STORE, model.name), (store, MODEL)):
             shutil.copytree(root / name, folder / name)
 
