@@ -21,6 +21,7 @@ from service.errors import DeadlinePassed, InvalidInput, ServiceError
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
 from service.tasks.pipelines import pipeline as task
+from service.tasks.pipelines.values import gather_files
 from service.tasks.request import TaskRequest, read_request
 from service.tasks.work import AwaitStep, BeginStep, Call, Limits, Result, StepEnd, Wanted
 from service.transport.request import Request
@@ -47,9 +48,12 @@ def make_plan(
 ) -> TaskPlan:
     """What a pipeline makes of a request. Raises UnknownModel, NotReady, which name the step."""
     models = find_steps(registry, pipeline)
+    rows, steps = asked.rows, pipeline.steps
+    if asked.names and rows and steps.fields:
+        rows = [gather_files(rows, asked.names, steps.fields, steps.lists)]
     contexts = {name: model.context for name, model in models.items()}
     context = ModelContext(pipeline.name, pipeline.version, pipeline.manifest)
-    call = functools.partial(Call, options, asked.rows, context, limits, asked.wants_picture)
+    call = functools.partial(Call, options, rows, context, limits, asked.wants_picture)
     return TaskPlan(
         pipeline, lambda emit: task.work(call(emit), pipeline.steps, contexts), options.stream, steps=models
     )

@@ -23,7 +23,9 @@ TWO_CITIES = (
     "it was the best of times it was the worst of times it was the age of wisdom it was the age of foolishness it was "
     "the epoch of belief it was the epoch of incredulity it was the season of light it was the season of darkness it "
     "was the spring of hope it was the winter of despair we had everything before us we had nothing before us we were "
-    "all going direct to heaven we were all going direct the other way"
+    "all going direct to heaven we were all going direct the other way in short the period was so far like the present "
+    "period that some of its noisiest authorities insisted on its being received for good or for evil in the "
+    "superlative degree of comparison only"
 )
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 NUMBERS = dict(zip("0123456789", NAMES, strict=True))
@@ -40,7 +42,9 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("store")
     run_sluice("export", f"{REPOSITORY}/examples/sounds/speech.py:spec", "--store", str(folder), paths=packages)
-    with Serving(settings_for(folder), FAST) as serving:
+    with Serving(settings_for(folder, control=True), FAST) as serving:
+        loaded = httpx.post(f"{serving.url}/v2/repository/models/speech/load", timeout=600)  # answers when it is loaded
+        assert loaded.status_code == 200, loaded.text
         yield serving.url
 
 

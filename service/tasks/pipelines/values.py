@@ -4,7 +4,7 @@ A step runs once for all rows of the request, so that they share its batches. It
 need it, or with ``each`` the elements of their lists, one after the other; ``Taken`` remembers where each belongs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,6 +170,28 @@ class Values:
 def _as_list(value: Any) -> Any:
     """An array as a model takes it; all else as it is."""
     return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def gather_files(
+    files: Sequence[PictureFile], names: Sequence[str], fields: Sequence[str], lists: Collection[str]
+) -> dict[str, Any]:
+    """The files of a form as a row that is an object: each is the field that it is called, or an element of it.
+
+    Raises InvalidInput.
+    """
+    row: dict[str, Any] = {name: [] for name in lists}
+    for file, name in zip(files, names, strict=True):
+        if name not in fields:
+            raise InvalidInput(
+                f"{file.where}: expected files called {' and '.join(fields)}, got one called {name!r:.60}"
+            )
+        if name in lists:
+            row[name].append(file)
+        elif name in row:
+            raise InvalidInput(f"{file.where}: expected one file called {name}, got another")
+        else:
+            row[name] = file
+    return row
 
 
 def check_rows(rows: Sequence[Any], fields: Sequence[str]) -> None:

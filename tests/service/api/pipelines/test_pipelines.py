@@ -187,3 +187,20 @@ def test_seconds_of_each_step_are_counted(client: httpx.Client):
     ask(client, "beside", RED_BLUE)
     text = client.get("/metrics").text
     assert 'sluice_step_seconds_count{model="beside",step="one",version="1"}' in text
+
+
+def test_files_of_a_form_are_the_fields_of_a_row(client: httpx.Client):
+    """Files of one name are the elements of a list; a name that no field has is refused, and so is a second file."""
+    photo, red, blue = (to_png(halves(*colours)) for colours in ((RED, BLUE), (RED, RED), (BLUE, BLUE)))
+    form = {"model": "known"}
+    files = [("photo", photo), ("known", blue), ("known", red)]
+    found = client.post("/pipeline", data=form, files=files).json()["predictions"]
+    assert [each["index"] for each in found[0]["who"]] == [1, 0]
+    assert client.post("/pipeline", data=form, files=files[:1]).json()["predictions"] == [{"who": [None, None]}]
+    refused = client.post("/pipeline", data=form, files=[("photos", photo)])
+    assert_error(refused, 400, "file 0 (upload): expected files called photo and known, got one called 'photos'")
+    refused = client.post("/pipeline", data=form, files=[("photo", photo)] * 2)
+    assert_error(refused, 400, "file 1 (upload): expected one file called photo, got another")
+    assert_error(
+        client.post("/pipeline", data=form, files=[("known", red)]), 400, "inputs[0].photo: expected an object"
+    )
