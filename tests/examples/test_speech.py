@@ -58,7 +58,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, str]]:
     for line in said.splitlines():
         name, _, text = line.partition(": ")
         file = folder / "asterisk" / "sounds" / "en_US_f_Allison" / f"{name}.wav"
-        if file.exists() and "[" not in text and len(text.split()) >= 3:
+        if file.exists() and not set(text) & {*"[("} and len(text.split()) >= 3:  # no notes on sounds
             found.append((file, text))
     chosen = np.random.default_rng(0).choice(len(found), CLIPS, replace=False)
     return [found[i] for i in sorted(chosen)]

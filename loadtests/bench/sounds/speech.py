@@ -15,9 +15,8 @@ from loadtests.bench.load.crowd import Client, ask_together
 from loadtests.bench.load.openloop import render_request
 from loadtests.bench.load.wrk import WrkFailed
 from loadtests.bench.models.model import BenchModel
-from loadtests.bench.models.picture import PNG
 from loadtests.bench.peer import Peer, Site
-from loadtests.bench.peers.sluice import STORE, TASKS_PEER, serve
+from loadtests.bench.peers.sluice import TASKS_PEER, serve
 from loadtests.bench.results.task_figures import Contest, Pace, TaskFigures, measure_pace
 from loadtests.bench.results.task_verdict import SPEECH, SPEECH_CLIENTS
 from loadtests.bench.server import ServerFailed
@@ -27,16 +26,17 @@ from loadtests.wire import WrongAnswer
 MODEL = "speech"
 RECORDINGS = 32
 ROUNDS = 3
+DEADLINE_S = 300
 
 
 def measure_speech(
     comparison: Comparison, model: BenchModel, store: Path, recordings: Path, is_quick: bool
 ) -> TaskFigures:
-    """``model`` shows that the server answers. What cannot be measured is missing, with the reason."""
+    """``model`` names the folder of the server's log. What cannot be measured is missing, with the reason."""
     try:
         sounds = read_recordings(recordings)
         with ExitStack() as stack:
-            address = comparison.enter(stack, model, _make_peer(model, store), (PNG,)).site.address
+            address = comparison.enter(stack, model, _make_peer(store), ()).site.address  # answers are not compared
             headers = {"Content-Type": "audio/wav"}
             path = f"/predict_sequence?model={MODEL}"
             requests = [render_request(address, Request(path, "POST", headers, sound)) for sound in sounds]
@@ -67,8 +67,8 @@ def share_out(requests: list[bytes]) -> list[Client]:
     return [Client(requests[number::SPEECH_CLIENTS]) for number in range(SPEECH_CLIENTS)]
 
 
-def _make_peer(model: BenchModel, store: Path) -> Peer:
-    """Serves both models."""
+def _make_peer(store: Path) -> Peer:
+    """Serves this model alone."""
 
     def prepare(site: Site) -> None:
         folder = _folder(site)
@@ -76,11 +76,13 @@ def _make_peer(model: BenchModel, store: Path) -> Peer:
             return
         if not (store / MODEL).is_dir():
             raise ServerFailed(f"expected a model {MODEL!r} in the store {store}: see examples/sounds/speech.py")
-        for root, name in ((STORE, model.name), (store, MODEL)):
-            shutil.copytree(root / name, folder / name)
+        shutil.copytree(store / MODEL, folder / MODEL)
 
     return dataclasses.replace(
-        TASKS_PEER, prepare=prepare, command=lambda site: serve(site, "--store", str(_folder(site)))
+        TASKS_PEER,
+        prepare=prepare,
+        command=lambda site: serve(site, "--store", str(_folder(site)), "--deadline-s", str(DEADLINE_S)),
+        ready_path=f"/v2/models/{MODEL}/ready",  # a large model may load longer than the server waits for it
     )
 
 
