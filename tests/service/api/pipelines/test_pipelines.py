@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.tasks.pipelines import pipeline
 from tests.support.answers import assert_error, read_events
 from tests.support.pipelines.models import BLUE, GREEN, RED, as_row, halves, to_png, write_store
 from tests.support.servers import FAST, Serving, settings_for
@@ -69,6 +70,16 @@ def test_cut_out_pictures_can_be_answered(client: httpx.Client):
     [found] = predictions(client, "sure", as_row(pixels))
     parts = [np.asarray(Image.open(io.BytesIO(base64.b64decode(part["image"])))) for part in found["parts"]]
     assert (np.concatenate(parts, axis=1) == pixels).all()
+
+
+def test_pictures_of_an_answer_are_bounded(client: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+    """Many parts of a large picture would be an answer of any size."""
+    monkeypatch.setattr(pipeline, "_MOST_WRITTEN", 0)
+
+    answer = ask(client, "sure", as_row(halves(RED, GREEN)))
+
+    assert answer.status_code == 413
+    assert "expected parts of at most 0 pixels together" in answer.json()["error"]
 
 
 def test_vectors_are_compared_as_their_model_says(client: httpx.Client):
