@@ -20,6 +20,7 @@ RECIPES: dict[str, str] = {
     "digits-style": "export.zoo.digits_style",
     "digits-vae": "export.zoo.digits_vae",
     "elnino-forecaster": "export.zoo.elnino_forecaster",
+    "language-classifier": "export.zoo.language_classifier",
     "photo-restorer": "export.zoo.photo_restorer",
     "sunspots-forecaster": "export.zoo.sunspots_forecaster",
 }

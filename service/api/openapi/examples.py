@@ -53,6 +53,9 @@ _MEASUREMENTS = {
 """The first row of the data (Efron et al. 2004)."""
 
 DIGITS = "digits-classifier"
+LANGUAGES = "language-classifier"
+_SAME_DAY = ["Friday, March 13, 2026", "piątek, 13 marca 2026"]
+_BASE64 = {"encoding_format": "base64"}
 _YEARS = {"model": "sunspots-forecaster", "inputs": [_SUNSPOTS]}
 _INTERVALS = {"horizon": 5, "quantiles": [0.1, 0.9], "seed": 7}
 _OF_INTERVALS = "Sunspots of the next five years, with an interval of 80 %"
@@ -64,6 +67,10 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
         "why": (
             "The three most probable labels of a picture, and why the first was chosen",
             {"model": DIGITS, "inputs": [_ZERO_PNG], "top_k": 3, "explain": "integrated_gradients"},
+        ),
+        "language": (
+            "In which languages are these texts?",
+            {"model": LANGUAGES, "inputs": [*_SAME_DAY, "Denmark, Norway, and Sweden"], "top_k": 2},
         ),
     },
     "detect": {
@@ -82,6 +89,10 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
         "same": (
             "Are two pictures the same digit?",
             {"model": "digits-matcher", "inputs": [_ZERO_PNG], "compare": [_ZERO], "encoding": "base64"},
+        ),
+        "same language": (
+            "Are two texts in one language?",
+            {"model": LANGUAGES, "inputs": ["vendredi 13 mars 2026"], "compare": ["trois heures et demie"]},
         ),
     },
     "regress": {
@@ -190,7 +201,9 @@ PROTOCOL: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     },
     "/v1/models/{model}:predict": {"digit": ("All outputs for a digit", {"instances": [_ZERO]})},
     "/v1/models/{model}:explain": {"digit": ("Why the label was chosen", {"instances": [_ZERO]})},
-    "/v1/embeddings": {},  # no reference model makes vectors of texts
+    "/v1/embeddings": {
+        "texts": ("A vector for each text, as base64", {"model": LANGUAGES, "input": _SAME_DAY, **_BASE64})
+    },
     "/v1/timeseries/forecast": {
         "intervals": (
             _OF_INTERVALS,
