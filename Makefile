@@ -35,8 +35,9 @@ serve: install
 		echo 'Compilation failed. Serving interpreted code, which is slower.'; }
 	$(BIN)/sluice serve --host $(HOST) --port $(PORT) $(ARGS)
 
+# A file's tests share what they have set up, so a file stays in one process.
 test: $(VENV)/.test-$(DEVICE) plain lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 # Under a minute: what needs neither PyTorch nor a server, and one request to every route of one server.
 FAST := tests/model_store tests/service/engine tests/service/protocol tests/service/codecs tests/service/metrics \

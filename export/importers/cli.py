@@ -43,6 +43,7 @@ _GROUPS = {
     "boxes": "outputs with boxes",
     "vectors": "outputs with vectors",
     "texts": "how a text becomes its inputs",
+    "reading": "outputs with symbols over time, which are read",
 }
 """Titles of the options, by the first part of their facts' paths."""
 

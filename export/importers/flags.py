@@ -32,6 +32,8 @@ FLAGS: dict[str, Flag] = {
     "picture.resize": Flag("--resize", "stretch; fit and pad; or crop the centre", "KIND"),
     "picture.shortest": Flag("--shortest", "the shortest side after resizing, before a crop", "N", "whole"),
     "picture.longest": Flag("--longest", "the longest side after resizing, for free sizes", "N", "whole"),
+    "picture.height": Flag("--height", "the height alone: the width follows from the proportions", "N", "whole"),
+    "picture.narrowest": Flag("--narrowest", "the least width, beside a height alone", "N", "whole"),
     "picture.multiple": Flag("--multiple", "both sides become multiples of this, for free sizes", "N", "whole"),
     "picture.enlarge": Flag("--no-enlarge", "never make a picture larger", kind="no"),
     "picture.rounding": Flag("--rounding", "half a pixel of a crop or padding: nearest or down", "KIND"),
@@ -76,6 +78,9 @@ FLAGS: dict[str, Flag] = {
     "texts.truncate": Flag("--truncate", "cut a longer text at its end; else it is refused", kind="yes"),
     "texts.prefix": Flag("--prefix", "what is put before each text, such as 'query: '", "TEXT"),
     "texts.pad": Flag("--pad-id", "the id of padding", "N", "whole"),
+    "reading.symbols": Flag("--symbols", "a file with the symbols of a reader's scores, one a line", "FILE"),
+    "reading.blank": Flag("--blank", "the position of the blank among the symbols", "N", "whole"),
+    "reading.step_s": Flag("--step-seconds", "how long a step of a reader of sounds is", "SECONDS"),
     "trust": Flag("--trust", "read a pickle, which runs the code in it: only if you know who made it", kind="yes"),
     "samples": Flag(
         "--samples",

@@ -85,6 +85,9 @@ class PictureOptions(StrictModel):
     resize: Literal["stretch", "fit", "crop"] | None = None
     shortest: Count | None = None
     longest: Count | None = None
+    height: Count | None = None
+    """Alone, for lines of text: the width follows from the proportions."""
+    narrowest: Count | None = None
     multiple: Count | None = None
     enlarge: bool | None = None
     rounding: Literal["nearest", "down"] | None = None
@@ -156,6 +159,16 @@ class TextOptions(StrictModel):
     """The id of padding."""
 
 
+class ReadingOptions(StrictModel):
+    """The symbols of a model that reads text from pictures of lines, or from sounds (CTC)."""
+
+    symbols: tuple[str, ...] | str | None = None
+    """The symbols in order, that of the blank too, or a file with one a line."""
+    blank: Index | None = None
+    step_s: Number | None = None
+    """Seconds of a step."""
+
+
 class Options(StrictModel):
     """Everything that a person may say. None: not said."""
 
@@ -189,6 +202,7 @@ class Options(StrictModel):
     boxes: BoxOptions = BoxOptions()
     vectors: VectorOptions = VectorOptions()
     texts: TextOptions = TextOptions()
+    reading: ReadingOptions = ReadingOptions()
 
 
 def list_paths(model: type[BaseModel] = Options, prefix: str = "") -> Iterator[str]:

@@ -20,6 +20,7 @@ from export.importers.options import list_paths
 from export.importers.planning.detection import plan_detection
 from export.importers.planning.draft import Draft
 from export.importers.planning.pictures import plan_picture
+from export.importers.planning.reading import plan_reading
 from export.importers.planning.rows import plan_classes, plan_masks, plan_numbers, plan_vectors
 from export.importers.planning.sounds import plan_sound
 from export.importers.planning.texts import plan_texts
@@ -35,6 +36,7 @@ _TASKS = {
     "embed": plan_vectors,
     "segment": plan_masks,
     "regress": plan_numbers,
+    "predict_sequence": plan_reading,
 }
 
 

@@ -8,12 +8,14 @@ from model_store.texts.tokenizer import Tokenizer
 
 
 def check_further_files(spec: ModelDescription, manifest: Manifest) -> None:
-    """Raises SpecError for a file that the description names and that is missing or no tokenizer."""
+    """Raises SpecError for a file that the description names and that is missing, and for what is no tokenizer."""
     for name in sorted(manifest.further_files):
         if name not in spec.further_files:
             raise SpecError(
                 f"{spec.name}: further_files: expected the content of {name!r}, which the description names"
             )
+        if name not in manifest.tokenizer_files:
+            continue
         try:
             Tokenizer(spec.further_files[name], f"{spec.name}: further_files: {name!r}")
         except StoreError as error:

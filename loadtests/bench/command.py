@@ -33,9 +33,10 @@ from loadtests.bench.pipelines import measure_pipeline
 from loadtests.bench.results.chart import can_draw, draw_chart
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.report import write_json, write_markdown
-from loadtests.bench.results.result import PICTURES, PIPELINES, TASKS, TEXTS, Result
+from loadtests.bench.results.result import PICTURES, PIPELINES, SPEECH, TASKS, TEXTS, Result
 from loadtests.bench.results.task_figures import TaskFigures
 from loadtests.bench.results.verdict import SELF
+from loadtests.bench.sounds.speech import measure_speech
 from loadtests.bench.tasks import QUICK, Effort, measure_tasks
 from loadtests.bench.texts import measure_texts
 from loadtests.termination import exit_on_sigterm
@@ -62,10 +63,13 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", action="store_true", help="measure the engine on a GPU instead, without HTTP")
     parser.add_argument(
         "--only",
-        choices=(TASKS, PICTURES, TEXTS, PIPELINES),
+        choices=(TASKS, PICTURES, TEXTS, PIPELINES, SPEECH),
         default="",
-        help="measure only the task routes and the loop, pictures, texts, or what a pipeline costs beside its steps",
+        help="measure only the task routes and the loop, pictures, texts, what a pipeline costs beside its steps, or "
+        "speech",
     )
+    parser.add_argument("--speech", type=Path, metavar="STORE", help="a store with a model called speech")
+    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="WAV files with speech, for --speech")
     parser.add_argument(
         "--before",
         type=_checkout,
@@ -91,6 +95,9 @@ def bench(args: argparse.Namespace) -> int:
 
     if args.gpu:
         return _bench_gpu()
+    if (args.speech is None) != (args.recordings is None) or (args.only == SPEECH and args.speech is None):
+        say("sluice bench: speech needs both --speech STORE and --recordings FOLDER: see examples/sounds/speech.py")
+        return USAGE
     lacking = find_lacking()
     if lacking:
         say(f"sluice bench: {lacking}")
@@ -134,7 +141,7 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
     cores = count_cores()
     comparison = Comparison(folder, cache_root(os.environ), cores, say)
     asks_tasks = SELF in args.peers and not (args.no_tasks or args.before)
-    asks_pictures = asks_tasks and args.only not in (TEXTS, PIPELINES)
+    asks_pictures = asks_tasks and args.only not in (TEXTS, PIPELINES, SPEECH)
     comparison.install([*peers, *(picture_peers(args.peers) if asks_pictures else ())])
     with ExitStack() as stack:
         try:
@@ -151,6 +158,10 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
         if asks_tasks and args.only in ("", PIPELINES):
             found = measure_pipeline(comparison, make_classifier(STORE), args.quick)
             tasks = replace(tasks, pipeline=found.pipeline, missing=(*tasks.missing, *found.missing))
+        if asks_tasks and args.speech is not None and args.only in ("", SPEECH):
+            found = measure_speech(comparison, make_classifier(STORE), args.speech, args.recordings, args.quick)
+            contests = {**(tasks.contests or {}), **(found.contests or {})}
+            tasks = replace(tasks, contests=contests, missing=(*tasks.missing, *found.missing))
         if args.only:
             result = Result(machine, {}, comparison.versions, (), (), (), only=args.only)
         else:

@@ -22,7 +22,7 @@ from loadtests.http_client import Unreachable
 from loadtests.wire import WrongAnswer
 
 CLIENTS, TEXTS_A_CLIENT = 64, 16
-ROUNDS, ROUND_S, QUICK_ROUND_S = 5, 4.0, 1.0
+ROUNDS, ROUND_S, QUICK_ROUND_S = 5, 3.0, 1.0
 
 
 def measure_texts(comparison: Comparison, is_quick: bool) -> list[Cell]:

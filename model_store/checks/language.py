@@ -110,6 +110,11 @@ def _check_sound(manifest: Described, facts: Sound) -> None:
         raise ValueError(f"sound.window: expected {size}, as {place} takes, got {facts.window}")
     if facts.length is not None:
         expect(manifest, "sound.length", Place(facts.graph, "input", facts.length), ("INT64",), ())
+    if facts.graph == MAIN and manifest.loop is not None and manifest.task != "tensors":
+        raise ValueError(
+            f"sound: expected the task tensors, got {manifest.task}: 'main' goes on from window to window, as a live "
+            "stream does and a task does not"
+        )
     for field, others in (("image", manifest.image), ("table", manifest.table)):
         if others is not None:
             raise ValueError(f"sound: expected no field {field} beside it: a row is of one kind")

@@ -48,6 +48,7 @@ PREDICTIONS: Mapping[str, Form] = {
         "log_probability": NUMBER,
         "tokens": NUMBER,
         "pieces": [_PIECE],
+        "windows": ANYTHING,
         "complete": TRUTH,
     },
     "reconstruct": {

@@ -60,6 +60,12 @@ def parse_wire(text: str) -> Wire:
     return Wire(begin.group(), tuple(parts))
 
 
+def count_elements(value: Any, path: tuple[str | int | None, ...]) -> int:
+    """How many elements the first list has to which a path leads; 1 where there is none. Looks at none of them."""
+    found = follow(value, path[: path.index(EACH)] if EACH in path else path)
+    return len(found) if isinstance(found, list | np.ndarray) else 1
+
+
 def follow(value: Any, path: tuple[str | int | None, ...]) -> Any:
     """The value at a path; None where something on the way is missing. After EACH it is a list.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from service.api.task_plan import Planner, TaskPlan, context_of
+from service.api.task_plan import Planner, TaskPlan
 from service.codecs.rows import check_count
 from service.errors import InvalidInput
 from service.models.registry import Registry
@@ -24,7 +24,7 @@ def plan_embeddings(request: Request, registry: Registry, limits: Limits) -> Tas
     options = Options.parse({"encoding": asked.encoding_format, "dimensions": asked.dimensions})
 
     async def work(emit: Emit | None) -> Result:
-        call = Call(options, texts, context_of(model), limits)
+        call = Call(options, texts, model.context, limits)
         found = await embed_rows(call, "input")
         size_bytes = sum(vector.nbytes for vector in found.vectors)
         shown = await run_in_thread(lambda: encode_vectors(found.vectors, asked.encoding_format), size_bytes)

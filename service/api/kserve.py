@@ -10,7 +10,7 @@ import numpy as np
 from model_store.datatypes import datatype_of
 from service.api.generate import refuse_binary_outputs
 from service.api.handler import ErrorFormat
-from service.api.task_plan import Planner, TaskPlan, context_of
+from service.api.task_plan import Planner, TaskPlan
 from service.codecs.rows import check_count, in_order
 from service.codecs.series import VALUES
 from service.engine.tensors import Arrays
@@ -45,7 +45,7 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
     rows = _read_instances(request, model, limits)
 
     async def work(emit: Emit | None) -> Result:
-        groups = await decode_rows(Call(TaskOptions(), rows, context_of(model), limits))
+        groups = await decode_rows(Call(TaskOptions(), rows, model.context, limits))
         outputs = [await Infer(group.inputs) for group in groups]
         size = sum(array.nbytes for of_group in outputs for array in of_group.values())
         shown = await run_in_thread(lambda: in_order(groups, [_show(of_group) for of_group in outputs]), size)
@@ -61,7 +61,7 @@ def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPl
     options = classify.Options(explain=True)
 
     async def work(emit: Emit | None) -> Result:
-        result = await classify.work(Call(options, rows, context_of(model), limits))
+        result = await classify.work(Call(options, rows, model.context, limits))
         return Result({"explanations": result.body["predictions"]})
 
     return TaskPlan(model, work)
@@ -77,7 +77,7 @@ def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskP
     rows = [_row_of(item, f"inputs[{i}]") for i, item in enumerate(asked.inputs)]
 
     async def work(emit: Emit | None) -> Result:
-        predictions = await forecast(Call(options, rows, context_of(model), limits), rows)
+        predictions = await forecast(Call(options, rows, model.context, limits), rows)
         return Result(describe_forecast(asked, predictions, request.request_id, int(time.time())))
 
     return TaskPlan(model, work)

@@ -13,15 +13,15 @@ from collections import deque
 
 from service.api.handler import Responder
 from service.api.steps import find_pipeline, find_steps
-from service.api.task_driver import TaskDriver
-from service.api.task_plan import TaskPlan, context_of
-from service.api.task_run import Runs, TaskRun
+from service.api.task_plan import TaskPlan
+from service.api.task_run import Runs, TaskDriver, TaskRun
 from service.codecs.model_context import ModelContext
 from service.codecs.rows import check_count
-from service.errors import DeadlinePassed, ServiceError
+from service.errors import DeadlinePassed, InvalidInput, ServiceError
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
 from service.tasks.pipelines import pipeline as task
+from service.tasks.pipelines.values import gather_files
 from service.tasks.request import TaskRequest, read_request
 from service.tasks.work import AwaitStep, BeginStep, Call, Limits, Result, StepEnd, Wanted
 from service.transport.request import Request
@@ -34,6 +34,8 @@ def plan_pipeline(request: Request, registry: Registry, limits: Limits) -> TaskP
     headers = request.headers
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     asked = read_request(request.body, content_type, request.query, headers.get(b"accept", b"").decode("latin-1"))
+    if asked.wants_sound:
+        raise InvalidInput("accept: audio/wav: a pipeline answers no sounds: ask for JSON")
     if asked.rows:
         check_count(asked.rows, limits.max_rows)
     options = task.Options.parse(asked.fields, asked.loose)
@@ -46,9 +48,12 @@ def make_plan(
 ) -> TaskPlan:
     """What a pipeline makes of a request. Raises UnknownModel, NotReady, which name the step."""
     models = find_steps(registry, pipeline)
-    contexts = {name: context_of(model) for name, model in models.items()}
+    rows, steps = asked.rows, pipeline.steps
+    if asked.names and rows and steps.fields:
+        rows = [gather_files(rows, asked.names, steps.fields, steps.lists)]
+    contexts = {name: model.context for name, model in models.items()}
     context = ModelContext(pipeline.name, pipeline.version, pipeline.manifest)
-    call = functools.partial(Call, options, asked.rows, context, limits, asked.wants_picture)
+    call = functools.partial(Call, options, rows, context, limits, asked.wants_picture)
     return TaskPlan(
         pipeline, lambda emit: task.work(call(emit), pipeline.steps, contexts), options.stream, steps=models
     )

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from service.codecs.model_context import ModelContext
 from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.models.schedule_policy import UNSCHEDULED, Schedule
@@ -25,19 +24,6 @@ class TaskPlan(NamedTuple):
     last_event: str | None = "done"
     schedule: Schedule = UNSCHEDULED
     steps: Mapping[str, Model] = MappingProxyType({})
-
-
-def context_of(model: Model) -> ModelContext:
-    loaded = model.loaded
-    return ModelContext(
-        model.name,
-        model.version,
-        model.manifest,
-        model.row_checks,
-        loaded.tokenizers,
-        loaded.symbols,
-        model.count_tokens,
-    )
 
 
 Planner = Callable[[Request, Registry, Limits], TaskPlan]

@@ -1,19 +1,152 @@
-"""The task of one request while it runs, and its answer."""
+"""Drives the coroutine of a task: does what it asks for, sends it the answers, and answers its request."""
 
+import asyncio
 import functools
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from service.api.handler import Responder
-from service.api.task_driver import TaskDriver, Threads
 from service.api.task_plan import TaskPlan
 from service.engine.batching.queue import Answer
+from service.engine.loop.request import LoopResult
+from service.errors import DeadlinePassed, ModelFailure, ServiceError
 from service.models.entry import Model, Served
+from service.models.schedule_policy import UNSCHEDULED, Schedule
 from service.protocol.json import render_json
 from service.protocol.large_json import LARGE_BYTES
-from service.tasks.work import Result
+from service.tasks.work import Admit, Infer, Iterate, Result, RunInThread, Wanted, Work
 from service.transport import sse
 from service.transport.request import JSON, Reply
+
+
+class Threads(Protocol):
+    """Where slow work runs."""
+
+    loop: asyncio.AbstractEventLoop
+    threads: Executor
+
+
+class TaskDriver:
+    """One coroutine. It is over when ``_done`` or ``_fail`` has been called, or ``cancel``.
+
+    ``model`` is None for work that runs no graph.
+    """
+
+    __slots__ = ("_release", "_responder", "_schedule", "_threads", "_work", "batch_s", "compute_s", "model", "queue_s")
+
+    def __init__(
+        self, threads: Threads, responder: Responder, model: Model | None, schedule: Schedule = UNSCHEDULED
+    ) -> None:
+        self._threads = threads
+        self._responder = responder
+        self._schedule = schedule
+        self.model = model
+        self._work: Work | None = None
+        self._release: Callable[[], object] | None = None
+        self.queue_s = self.batch_s = self.compute_s = 0.0
+
+    def begin(self, work: Work) -> None:
+        self._work = work
+        self._go_on(None)
+
+    def cancel(self) -> None:
+        """Nobody waits any more."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
+        self._close()
+
+    def _done(self, result: Result) -> None:
+        """The work has returned."""
+        raise NotImplementedError
+
+    def _fail(self, error: Exception) -> None:
+        """The work has raised, or what it asked for has failed."""
+        raise NotImplementedError
+
+    def _wait_at_most(self, left_s: float, what: str) -> None:
+        self._responder.wait_at_most(max(0.0, left_s), what)
+
+    def _stop_waiting(self) -> None:
+        self._responder.stop_waiting()
+
+    def _go_on(self, answer: Any) -> None:
+        """Send the task the answer, and do what it asks for next."""
+        self._release = None
+        if self._work is None:
+            return
+        try:
+            try:
+                self._ask(self._work.send(answer))
+            except StopIteration as end:
+                self._done(end.value)
+        except Exception as error:  # noqa: BLE001  # whatever a task raises becomes the answer of its request
+            self._fail(error)
+
+    def _ask(self, wanted: Wanted) -> None:
+        schedule = self._schedule
+        left_s = self._responder.left_s(schedule.timeout_s)
+        if isinstance(wanted, RunInThread):
+            if wanted.admit is not None:
+                self._admit(wanted.admit, left_s)
+            future = self._threads.loop.run_in_executor(self._threads.threads, wanted.do)
+            self._release = future.cancel
+            future.add_done_callback(self._done_in_thread)
+            self._wait_at_most(left_s, "the task was done")
+            return
+        if left_s <= 0:
+            raise DeadlinePassed("the deadline passed before the task was done")
+        model = self.model
+        if isinstance(wanted, Infer) and model is not None:
+            dispatcher = model.graphs[wanted.graph]
+            rows = dispatcher.signature.check(wanted.inputs)
+            timeout_s = dispatcher.limit_wait(left_s, schedule.wait_s)
+            self._release = dispatcher.submit(rows, self._took, timeout_s=timeout_s, priority=schedule.priority)
+        elif isinstance(wanted, Iterate) and model is not None and model.loop is not None:
+            request = wanted.request
+            self._release = model.loop.submit(request, self._took, timeout_s=left_s, priority=schedule.priority)
+        else:
+            name = None if model is None else model.name
+            raise ModelFailure(f"{name!r} has nothing that does {type(wanted).__name__}")
+
+    def _admit(self, wanted: Admit, left_s: float) -> None:
+        """Raises Draining or TooLate for a request of that size."""
+        if self.model is None:
+            return
+        if wanted.steps and self.model.loop is not None:
+            self.model.loop.check_time(wanted.rows, wanted.steps, left_s)
+        else:
+            self.model.graphs[wanted.graph].check_time(wanted.rows, left_s)
+
+    def _took(self, outcome: Answer | LoopResult | ServiceError) -> None:
+        self._release = None  # it refers to what has just called this
+        if isinstance(outcome, ServiceError):
+            self._fail(outcome)
+            return
+        self.queue_s += outcome.queue_s
+        self.compute_s += outcome.compute_s
+        if isinstance(outcome, LoopResult):
+            self._go_on(outcome)
+        else:
+            self.batch_s += outcome.batch_s
+            self._go_on(outcome.outputs)
+
+    def _done_in_thread(self, done: asyncio.Future[Any]) -> None:
+        if done.cancelled() or self._work is None:
+            return
+        self._stop_waiting()
+        error = done.exception()
+        if error is None:
+            self._go_on(done.result())
+        elif isinstance(error, Exception):
+            self._fail(error)
+
+    def _close(self) -> None:
+        """Break the reference cycle of the task: it would keep its arrays until the garbage collector runs."""
+        work, self._work = self._work, None
+        if work is not None:
+            work.close()
 
 
 class Runs(Threads, Protocol):

@@ -16,7 +16,7 @@ from service.api import generate as generate_routes
 from service.api.handler import Responder, Start
 from service.api.openapi.document import ROUTES as TASK_ROUTES
 from service.api.pipelines import PipelineRun
-from service.api.task_plan import Planner, TaskPlan, context_of
+from service.api.task_plan import Planner, TaskPlan
 from service.api.task_run import TaskRun
 from service.codecs.rows import check_count
 from service.errors import Draining, InvalidInput
@@ -47,7 +47,7 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     options = task.Options.parse(asked.fields, asked.loose)
     version = None if options.version is None else str(options.version)
     model = registry.find_for_task(task.NAME, options.model, version)
-    call = functools.partial(Call, options, asked.rows, context_of(model), limits, asked.wants_picture)
+    call = functools.partial(Call, options, asked.rows, model.context, limits, asked.wants_picture)
     return TaskPlan(model, lambda emit: task.work(call(emit, wants_sound=asked.wants_sound)), options.stream)
 
 

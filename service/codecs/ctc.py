@@ -1,7 +1,7 @@
 """Connectionist temporal classification (CTC): scores of symbols over time to text. Graves et al., ICML 2006."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -76,25 +76,30 @@ class CtcText:
         return np.asarray(1 / np.exp(scores - highest[:, None]).sum(axis=1))
 
 
+class Text(Protocol):
+    """What reads scores in parts: ``CtcText``, or a search over several texts."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def probability(self) -> float: ...
+    def add(self, scores: np.ndarray, first: int | None = None) -> None: ...
+
+
 class JoinedText:
     """The text of a sound that is read in windows. Of the samples that two of them share, each reads the half nearer to
     its own, because a model knows least at its edges. Not thread-safe."""
 
-    def __init__(self, facts: Reading, symbols: Sequence[str], overlap: int) -> None:
-        """``overlap``: how many samples neighbours share."""
-        self._text = CtcText(facts, symbols)
+    def __init__(self, symbols: int, overlap: int, text: Text) -> None:
+        """``overlap``: how many samples neighbours share. ``text`` reads the ``symbols``."""
+        self._text = text
         self._shared = overlap // 2
         self._position = 0  # samples that have been read
-        self._tail: tuple[np.ndarray, int] = np.zeros((0, len(symbols)), np.float32), 0
+        self._tail: tuple[np.ndarray, int] = np.zeros((0, symbols), np.float32), 0
 
     @property
     def text(self) -> str:
         return self._text.text
-
-    @property
-    def pieces(self) -> Sequence[Piece]:
-        """Their steps count from the beginning of the sound."""
-        return self._text.pieces
 
     @property
     def probability(self) -> float:

@@ -40,6 +40,8 @@ DEFAULT_SAMPLES = 1 << 26
 """The most samples of a sound, over all channels."""
 _PIXELS_A_BYTE = 4
 """This many pixels of a decoded picture are cut out and resized in the time that decoding a byte takes."""
+_CUT_BYTES = 1 << 10
+"""Cutting out and resizing a part of few pixels takes as long as decoding so many bytes."""
 _NUMBERS_A_BYTE = 2
 """This many numbers are read in the time that decoding a byte of a picture takes."""
 
@@ -185,7 +187,7 @@ def count_bytes(rows: Sequence[Any], enough: int) -> int:
             count += len(row.content) + (0 if is_picture(row.content) else enough + 1)
             continue
         if isinstance(row, Cut):
-            count += math.prod(row.size) // _PIXELS_A_BYTE
+            count += _CUT_BYTES + math.prod(row.size) // _PIXELS_A_BYTE
             continue
         values = row.values() if isinstance(row, dict) else (row,)
         if any("sound" in each for each in (row, *values) if isinstance(each, dict)):

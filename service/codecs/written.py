@@ -52,7 +52,10 @@ def find_stop(text: str, stops: Sequence[str], start: int = 0) -> int | None:
 
 def without_part_of_stop(text: str, stops: Sequence[str]) -> str:
     """The text without an end that may become one of ``stops``."""
-    for size in range(min(max(map(len, stops), default=1) - 1, len(text)), 0, -1):
-        if any(len(stop) > size and text.endswith(stop[:size]) for stop in stops):
-            return text[:-size]
-    return text
+    end = len(text)
+    for stop in stops:
+        at = text.find(stop[0], max(0, len(text) - len(stop) + 1), end)
+        while at >= 0 and not stop.startswith(text[at:]):
+            at = text.find(stop[0], at + 1, end)
+        end = at if at >= 0 else end
+    return text[:end]

@@ -12,6 +12,7 @@ from model_store.files.reading import find_memory
 from model_store.graph import MAIN
 from model_store.listing import Unusable
 from model_store.store import read_number
+from service.codecs.model_context import ModelContext
 from service.engine.batching.cost import RunMemory
 from service.engine.batching.queue import BatchQueue
 from service.engine.execution.device import Device
@@ -82,6 +83,10 @@ class Model:
         self.signature = self.dispatcher.signature
         self.row_checks = {name: one.memory.check for name, one in self.graphs.items() if one.memory is not None}
         """For each graph a function that raises BodyTooLarge if a row of so many elements takes too much memory."""
+        self.context = ModelContext(
+            name, version, self.manifest, self.row_checks, loaded.tokenizers, loaded.symbols, self.count_tokens
+        )
+        """What codecs and tasks know of it."""
         self.loop = (
             None
             if looping is None

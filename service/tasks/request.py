@@ -1,6 +1,6 @@
 """A request to a task route, in whichever form it came: the options, the rows, and the form of the answer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl
 
@@ -28,6 +28,8 @@ class TaskRequest(NamedTuple):
     loose: bool = False
     wants_picture: bool = False
     wants_sound: bool = False
+    names: Sequence[str] = ()
+    """Of the files of a form that are the rows."""
 
 
 class TaskOptions(RequestModel):
@@ -84,7 +86,8 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
         form = parse_multipart(body, content_type)
         rows, compared = _sort_files(form)
         named = [("compare", compared)] if compared else []
-        return TaskRequest(_join(form.fields.items(), [*texts, *named]), rows or None, True, *wanted)
+        names = tuple(file.name for file in form.files if file.name != "compare")
+        return TaskRequest(_join(form.fields.items(), [*texts, *named]), rows or None, True, *wanted, names)
     if media_type.startswith(("image/", "audio/")) or is_picture(body) or is_sound(body):
         return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, *wanted)
     if media_type == TEXT and not _is_object(body):

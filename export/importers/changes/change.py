@@ -26,7 +26,7 @@ class Change(Protocol):
 
 @runtime_checkable
 class InputChange(Change, Protocol):
-    """A change after which the graph takes fewer inputs."""
+    """A change after which the graph takes fewer inputs, or others."""
 
     def restore(self, inputs: Arrays) -> Arrays:
         """The inputs of the graph before the change, from those after it."""

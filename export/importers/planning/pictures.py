@@ -13,7 +13,7 @@ from model_store.graph import Tensor
 from model_store.tasks import Image
 
 _NEED = ("detect", "segment")
-_MAY = ("classify", "embed", "regress")
+_MAY = ("classify", "embed", "regress", "predict_sequence")
 _KNOWN = (
     "for example as torchvision does: --scale 1/255 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --order RGB "
     "--resize crop --shortest 256; values from 0 to 1: --scale 1/255; from -1 to 1: --scale 1/255 --mean 0.5 --std "
@@ -26,6 +26,8 @@ def plan_picture(draft: Draft) -> None:
     ledger, task = draft.ledger, draft.ledger.get("task")
     if task == "tensors" and ledger.get("free_sizes"):
         _free_tensor(draft)
+    if task == "predict_sequence" and draft.found.more:
+        return  # the source says what its rows are
     if task not in (*_NEED, *_MAY) or (ledger.get("rows") in ("sounds", "numbers") and task in _MAY):
         return
     tensor = _find_input(draft)
@@ -56,7 +58,7 @@ def plan_picture(draft: Draft) -> None:
         input=tensor.name,
         layout=layout,
         channels=channels,
-        height=size[0] if size else None,
+        height=size[0] if size else ledger.get("picture.height"),
         width=size[1] if size else None,
         scale=scale,
         offset=offset,
@@ -69,6 +71,7 @@ _SAME = (
     "resize",
     "shortest",
     "longest",
+    "narrowest",
     "multiple",
     "enlarge",
     "rounding",
@@ -168,6 +171,11 @@ def _find_size(draft: Draft, declared: Sequence[int | str], asked: list[str]) ->
     if len(fixed) == 2:
         ledger.add("picture.size", tuple(fixed), "the graph: the sides of its input are fixed")
     said = ledger.get("picture.size")
+    if len(fixed) == 1 and declared[0] == fixed[0] and said is None:
+        ledger.add("picture.height", fixed[0], "the graph: the height of its input is fixed, and its width is free")
+    if ledger.get("picture.height") is not None:
+        _check_height(draft, declared)
+        return None
     if said is None:
         if ledger.get("picture.longest") is None and ledger.get("picture.shortest") is None:
             asked.append("--size, or --longest to keep the picture's own size")
@@ -185,6 +193,20 @@ def _find_size(draft: Draft, declared: Sequence[int | str], asked: list[str]) ->
         asked.append("--resize")
     _drop_limits(draft)
     return size[0], size[1]
+
+
+def _check_height(draft: Draft, declared: Sequence[int | str]) -> None:
+    """Raise SpecError where the width cannot follow from the height."""
+    ledger = draft.ledger
+    height = ledger.get("picture.height")
+    if ledger.get("picture.size") is not None:
+        raise SpecError(f"{draft.name}: --height {height}: expected no size beside it, because the width is free")
+    if (isinstance(declared[0], int) and declared[0] != height) or isinstance(declared[1], int):
+        raise SpecError(
+            f"{draft.name}: --height {height}: expected a graph that takes this height and any width, got "
+            f"{declared[0]} x {declared[1]}: --free-sizes frees both"
+        )
+    ledger.guess("picture.resize", "fit", "the proportions of a line stay, and padding makes its width a multiple")
 
 
 def _drop_limits(draft: Draft) -> None:

@@ -1,11 +1,13 @@
 """How a sound becomes an input."""
 
 from export.errors import SpecError
-from export.importers.planning.draft import FLOATS, Draft, show, show_shape
+from export.importers.changes.channels import DropChannel
+from export.importers.planning.draft import FLOATS, Draft, resize, show, show_shape
+from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
 from model_store.tasks import Sound
 
-TASKS = ("classify", "embed", "regress")
+TASKS = ("classify", "embed", "regress", "predict_sequence")
 _SAME = ("rate", "length", "window", "overlap", "multiple", "least", "longest_s", "level_dbfs")
 """The facts that the manifest has by the same name."""
 
@@ -26,8 +28,13 @@ def plan_sound(draft: Draft) -> None:
     if tensor is None:
         return
     ledger.add("sound.input", tensor.name, "the graph: its only input that can be samples")
-    if isinstance(tensor.shape[1], int):
-        ledger.add("sound.window", tensor.shape[1], f"the graph: input {tensor.name!r} is {show_shape(tensor)}")
+    samples = tensor.shape[-1]
+    if isinstance(samples, int):
+        ledger.add("sound.window", samples, f"the graph: input {tensor.name!r} is {show_shape(tensor)}")
+    if len(tensor.shape) == 3:
+        draft.changes.append(DropChannel(tensor.name))
+        flat = resize(tensor, tensor.name, (tensor.shape[0], samples))
+        draft.inputs = [flat if each.name == tensor.name else each for each in draft.inputs]
     if ledger.get("sound.rate") is None:
         ledger.ask(f"the rate of the samples of {tensor.name!r}, in Hz, as in training: give --rate")
         return
@@ -42,15 +49,13 @@ def _find_input(draft: Draft) -> Tensor | None:
     length, said = ledger.get("sound.length"), ledger.get("sound.input")
     if length is not None and length not in {tensor.name for tensor in inputs}:
         raise SpecError(f"{draft.name}: --length-input {length}: expected an input, got {show(inputs)}")
-    able = [tensor for tensor in inputs if len(tensor.shape) == 2 and tensor.datatype in FLOATS]
+    is_onnx = isinstance(draft.found.model, OnnxModel)
+    able = [tensor for tensor in inputs if tensor.datatype in FLOATS and _holds_samples(tensor, is_onnx)]
     if said is not None:
         able = [tensor for tensor in able if tensor.name == said]
     if not able:
-        advice = " (rows [batch, 1, samples] take a graph that drops the axis)" if said is None else ""
         which = "an input" if said is None else f"--sound-input {said}"
-        raise SpecError(
-            f"{draft.name}: {which}: expected floats [batch, samples] for sounds, got {show(inputs)}{advice}"
-        )
+        raise SpecError(f"{draft.name}: {which}: expected floats [batch, samples] for sounds, got {show(inputs)}")
     others = [tensor for tensor in inputs if tensor.name not in (able[0].name, length)]
     if len(able) > 1 or others:
         ledger.ask(
@@ -59,3 +64,8 @@ def _find_input(draft: Draft) -> Tensor | None:
         )
         return None
     return able[0]
+
+
+def _holds_samples(tensor: Tensor, is_onnx: bool) -> bool:
+    """Whether rows are [samples], or [1, samples] of a graph that can be changed."""
+    return len(tensor.shape) == 2 or (is_onnx and len(tensor.shape) == 3 and tensor.shape[1] == 1)

@@ -39,8 +39,6 @@ def plan_texts(draft: Draft) -> None:
         return
     content = _read_tokenizer(draft, Path(file))
     found = _find_inputs(draft)
-    if found is None:
-        return
     ledger.add("rows", "texts", "a tokenizer is given")
     ids = found["ids"]
     size = ids.shape[1]
@@ -93,8 +91,8 @@ def _read_tokenizer(draft: Draft, file: Path) -> bytes:
         raise SpecError(f"{draft.name}: {draft.ledger.origin('texts.tokenizer')}: {error}") from None
 
 
-def _find_inputs(draft: Draft) -> dict[str, Tensor] | None:
-    """The inputs for ids, mask and types; None if they must be asked for."""
+def _find_inputs(draft: Draft) -> dict[str, Tensor]:
+    """The inputs for ids, mask and types. Raises SpecError if there are others, or no ids."""
     given = {tensor.name: tensor for tensor in draft.inputs}
     found: dict[str, Tensor] = {}
     for field, names in _NAMES.items():

@@ -4,10 +4,10 @@ from export.errors import SpecError
 from export.importers.planning.draft import Draft
 from export.importers.planning.sounds import TASKS as SOUNDS
 
-_PICTURES = ("classify", "detect", "embed", "segment", "regress")
+_PICTURES = ("classify", "detect", "embed", "segment", "regress", "predict_sequence")
 _USED_BY = {
-    "output": ("classify", "embed", "segment", "regress"),
-    "activation": ("classify", "detect"),
+    "output": ("classify", "embed", "segment", "regress", "predict_sequence"),
+    "activation": ("classify", "detect", "predict_sequence"),
     "multi_label": ("classify",),
     "threshold": ("classify", "detect", "embed", "segment"),
     "ignored": ("segment",),
@@ -16,6 +16,7 @@ _USED_BY = {
     "boxes": ("detect",),
     "vectors": ("embed",),
     "texts": ("classify", "embed", "regress"),
+    "reading": ("predict_sequence",),
 }
 """The tasks by the fact's path, or its first part."""
 _TO_FREE_SIZES = ("picture.input", "picture.layout", "picture.channels")

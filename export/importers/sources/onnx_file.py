@@ -6,17 +6,22 @@ from pathlib import Path
 
 from export.errors import ExportError
 from export.importers.facts import Fact, Facts
+from export.importers.sources.onnx_metadata import read_metadata
 from export.importers.sources.source import Found, OnnxModel
 from export.onnx_files.reading import read_file
 from model_store.errors import StoreError
+from model_store.graph import Graph
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.plain import mark_any_shape
 from model_store.graphs.sessions import CpuSession, describe_session
 from model_store.plain import is_onnx
 
+_CHARACTERS = "character"
+"""The metadata of PaddleOCR's readers: their symbols, one a line."""
+
 
 class OnnxFile:
-    """Any ONNX file. It says little beyond its tensors."""
+    """Any ONNX file. It says little beyond its tensors, but readers of PaddleOCR have their symbols in it."""
 
     kind = "an ONNX file"
 
@@ -24,7 +29,31 @@ class OnnxFile:
         return path.is_file() and is_onnx(path.name)
 
     def read(self, path: Path, said: Facts) -> Found:
-        return Found(kind=self.kind, facts=name_of(path), model=read_onnx(path))
+        model = read_onnx(path)
+        characters = read_metadata(path).get(_CHARACTERS)
+        facts = {} if characters is None else facts_of_reader(characters, model.graph)
+        return Found(kind=self.kind, facts={**name_of(path), **facts}, model=model)
+
+
+def facts_of_reader(characters: str, graph: Graph) -> dict[str, Fact]:
+    """What is known of a reader by PaddleOCR: its symbols, and how all of them take pictures.
+
+    The file has neither the blank, which is the first symbol, nor the space, which many have as the last.
+    """
+    symbols = ("", *characters.split("\n"))
+    sizes = {tensor.shape[2] for tensor in graph.outputs if len(tensor.shape) == 3}
+    where = f"metadata: {_CHARACTERS}, with the blank before"
+    if len(symbols) + 1 in sizes:
+        symbols, where = (*symbols, " "), f"{where} and the space behind"
+    usual = "PaddleOCR: as its readers take pictures"
+    pictures = {"scale": 1 / 255, "mean": 0.5, "std": 0.5, "order": "BGR", "multiple": 32, "narrowest": 32}
+    pictures |= {"resize": "fit", "padded": "end", "padding": 127, "interpolation": "bilinear", "antialias": False}
+    return {
+        "task": Fact("predict_sequence", f"metadata: {_CHARACTERS}, which readers of PaddleOCR have"),
+        "reading.symbols": Fact(symbols, where),
+        "reading.blank": Fact(0, "PaddleOCR: the blank is the first symbol"),
+        **{f"picture.{name}": Fact(value, usual) for name, value in pictures.items()},
+    }
 
 
 def name_of(path: Path) -> dict[str, Fact]:

@@ -83,7 +83,8 @@ def _find_place(
 def find_regions(centres: np.ndarray) -> np.ndarray:
     """The ninths, 0..8, in which centres [digits, 2], in pixels, lie."""
     columns, rows = np.clip(centres // _THIRD, 0, 2).astype(int).T
-    return rows * 3 + columns
+    regions: np.ndarray = rows * 3 + columns
+    return regions
 
 
 def list_digits(scene: scenes.Scene) -> list[tuple[int, int]]:

@@ -4,6 +4,9 @@ A convolutional network looks at the picture once. A transformer (Vaswani et al.
 writes the sentence, a word at a time, with the keys and values of earlier words in a cache of fixed length.
 """
 
+from collections.abc import Iterator
+from typing import cast
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -47,7 +50,8 @@ class Encoder(nn.Module):
 
     def look(self, image: torch.Tensor) -> torch.Tensor:
         """What is in each cell, [batch, cells, size]."""
-        return self.layers(image / scenes.LARGEST_PIXEL - 0.5).flatten(2).transpose(1, 2)
+        cells: torch.Tensor = self.layers(image / scenes.LARGEST_PIXEL - 0.5)
+        return cells.flatten(2).transpose(1, 2)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values = self.remember(self.look(image))
@@ -82,8 +86,9 @@ class Layer(nn.Module):
 
     def ask(self, words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values of words [batch, words, size], each [batch, heads, words, size of a head]."""
-        projected = self.project(self.norms[0](words)).unflatten(2, (3, HEADS, SIZE // HEADS))
-        return projected.permute(2, 0, 3, 1, 4).unbind(0)
+        projected: torch.Tensor = self.project(self.norms[0](words)).unflatten(2, (3, HEADS, SIZE // HEADS))
+        queries, keys, values = projected.permute(2, 0, 3, 1, 4).unbind(0)
+        return queries, keys, values
 
     def follow(
         self,
@@ -96,7 +101,8 @@ class Layer(nn.Module):
         words = words + self.mixes[0](_attend(*earlier, hidden))
         queries = self.query(self.norms[1](words)).unflatten(2, (HEADS, SIZE // HEADS)).transpose(1, 2)
         words = words + self.mixes[1](_attend(queries, *picture))
-        return words + self.think(self.norms[2](words))
+        thought: torch.Tensor = self.think(self.norms[2](words))
+        return words + thought
 
 
 def _attend(
@@ -138,7 +144,7 @@ class Decoder(nn.Module):
         here = (places == position[:, None])[:, None, :, None]
         hidden = (places > position[:, None])[:, None, None, :]
         next_keys, next_values = [], []
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self._layers()):
             queries, key, value = layer.ask(words)
             next_keys.append(torch.where(here, key, keys[:, number]))
             next_values.append(torch.where(here, value, values[:, number]))
@@ -155,9 +161,12 @@ class Decoder(nn.Module):
         places = torch.arange(tokens.shape[1])
         words = self.embedding(tokens) + self.positions(places)
         hidden = places > places[:, None]
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self._layers()):
             words = layer.follow(words, layer.ask(words), hidden, (memory_keys[:, number], memory_values[:, number]))
         return self._score(words)
+
+    def _layers(self) -> Iterator[Layer]:
+        return cast(Iterator[Layer], iter(self.layers))
 
     def _score(self, words: torch.Tensor) -> torch.Tensor:
         return functional.log_softmax(self.head(self.norm(words)), dim=2)

@@ -11,7 +11,7 @@ from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.promise import Ratio, compare_rounds
 from loadtests.bench.results.task_figures import TaskFigures
 
-TASKS, PICTURES, TEXTS, PIPELINES = "tasks", "pictures", "texts", "pipelines"
+TASKS, PICTURES, TEXTS, PIPELINES, SPEECH = "tasks", "pictures", "texts", "pipelines", "speech"
 IN_PROCESS = "onnxruntime"
 """The name of the ceiling, ONNX Runtime in process, among the peers."""
 

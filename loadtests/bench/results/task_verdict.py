@@ -16,10 +16,14 @@ SAMENESS = "the same seeds alone, in company and across a restart: differing ans
 
 PIPELINE = "a pipeline of three steps, one client: against the sum of its steps"
 
+SPEECH_CLIENTS = 16
+SPEECH = f"speech, {SPEECH_CLIENTS} clients: against one after the other"
+
 CONTESTS = ((ARRIVING, 3.0, 5.0), (ARRIVING_LONG, 3.0, 5.0), (AT_ONCE, 3.0, 5.0), (AGAIN, 3.0, 5.0))
 FORECASTS_LEAST = 10.0
 FIRST_STEP_MOST = 5.0
 PIPELINE_MOST = 1.15
+SPEECH_LEAST = 1.5
 
 
 def judge_tasks(figures: TaskFigures) -> Iterator[Row]:
@@ -40,6 +44,10 @@ def judge_pipeline(figures: TaskFigures) -> Row:
         return Row(PIPELINE, *promise, f"{found.failed} answers failed", False, False)
     holds = found.ratio.middle < PIPELINE_MOST
     return Row(PIPELINE, *promise, write_ratio(found.ratio), holds, holds)
+
+
+def judge_speech(figures: TaskFigures) -> Row:
+    return _judge_contest(SPEECH, SPEECH_LEAST, SPEECH_LEAST, (figures.contests or {}).get(SPEECH))
 
 
 def _judge_contest(name: str, least: float, aim: float, contest: Contest | None) -> Row:

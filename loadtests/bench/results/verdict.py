@@ -10,8 +10,8 @@ from loadtests.bench.models.picture import PNG
 from loadtests.bench.peer import BINARY, JSON
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.promise import NOT_MEASURED, Ratio, Row, ratio_row, write_ratio
-from loadtests.bench.results.result import IN_PROCESS, PICTURES, PIPELINES, TASKS, TEXTS, Cell, Result, compare
-from loadtests.bench.results.task_verdict import judge_pipeline, judge_tasks
+from loadtests.bench.results.result import IN_PROCESS, PICTURES, PIPELINES, SPEECH, TASKS, TEXTS, Cell, Result, compare
+from loadtests.bench.results.task_verdict import judge_pipeline, judge_speech, judge_tasks
 
 SELF, ASGI = "sluice", "sluice-asgi"
 CLASSIFIER = "digits-classifier"
@@ -43,6 +43,9 @@ def judge(result: Result) -> list[Row]:
     pipeline = judge_pipeline(result.tasks)
     if result.only == PIPELINES:
         return [pipeline]
+    speech = judge_speech(result.tasks)
+    if result.only == SPEECH:
+        return [speech]
     tasks = [*judge_tasks(result.tasks), *pictures]
     if result.only == TASKS:
         return tasks
@@ -56,6 +59,7 @@ def judge(result: Result) -> list[Row]:
         *tasks,
         *texts,
         pipeline,
+        *([] if speech.holds is None else [speech]),
     ]
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from model_store.manifest import Manifest
-from service.codecs.ctc import JoinedText
+from model_store.tasks import Sound
+from service.codecs.ctc import CtcText, JoinedText
 from service.codecs.model_context import ModelContext, known
 from service.codecs.sound_stream import Heard
 from service.engine.tensors import Arrays
@@ -16,6 +17,15 @@ from service.tasks.sequences.read import size_step
 
 Answerer = Callable[[Heard, Arrays], Mapping[str, Any]]
 """The fields of the message for a row. Raises ModelFailure."""
+
+
+def open_text(model: ModelContext, sound: Sound) -> JoinedText | None:
+    """What a model that reads has read; None for others."""
+    facts = model.manifest.reading
+    if facts is None:
+        return None
+    symbols = model.symbols or facts.symbols
+    return JoinedText(len(symbols), sound.overlap, CtcText(facts, symbols))
 
 
 def choose_answers(model: ModelContext, top_k: int, text: JoinedText | None) -> Answerer:

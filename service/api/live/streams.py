@@ -18,7 +18,7 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from model_store.tasks import Sound
-from service.api.live.answers import choose_answers
+from service.api.live.answers import choose_answers, open_text
 from service.api.live.messages import (
     StreamOptions,
     check_end,
@@ -29,8 +29,6 @@ from service.api.live.messages import (
     read_request,
 )
 from service.api.live.rows import StreamRows
-from service.api.task_plan import context_of
-from service.codecs.ctc import JoinedText
 from service.codecs.sound_stream import Heard, SoundStream
 from service.engine.tensors import Arrays
 from service.errors import (
@@ -139,11 +137,10 @@ class LiveStreams(Streams):
 
     async def _answer_sound(self, channel: Channel, rows: StreamRows, options: StreamOptions, sound: Sound) -> None:
         model = rows.model
-        context, manifest = context_of(model), model.manifest
+        context = model.context
         meter = self._metrics.route(STREAM, model.name)
         stream = SoundStream(sound, options.rate, options.format, rows.keeps_state)
-        reading = manifest.reading
-        text = JoinedText(reading, context.symbols or reading.symbols, sound.overlap) if reading is not None else None
+        text = open_text(context, sound)
         answer = choose_answers(context, options.top_k, text)
         index = 0
 

@@ -111,6 +111,10 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
             "A date from English into German",
             {"model": "date-translator", "inputs": ["Saturday, December 31, 2022"]},
         ),
+        "caption": (
+            "Which digits are where in a picture? A sentence, the likeliest of three",
+            {"model": "digits-captioner", "inputs": [_ZERO_ON_PAPER_PNG], "beams": 3},
+        ),
         "stream": ("An event for each forecast year", {**_YEARS, "horizon": 3, "stream": True}),
     },
     "reconstruct": {

@@ -68,6 +68,13 @@ def count_tokens(groups: Sequence[Group]) -> tuple[int, int]:
     return tokens, sum(array.size for array in ids) - tokens
 
 
+def check_characters(text: str, most_tokens: int | None, where: str) -> None:
+    """Raises InvalidInput for a text that would take long to tokenise, or cannot have ``most_tokens`` at most."""
+    most = _MOST_CHARACTERS if most_tokens is None else min(_MOST_CHARACTERS, _CHARACTERS_A_TOKEN * most_tokens)
+    if len(text) > most:
+        raise InvalidInput(f"{where}: expected at most {most} characters, got {len(text)}: send a shorter text")
+
+
 class _Reader:
     """Reads the texts of one request."""
 
@@ -80,10 +87,7 @@ class _Reader:
         self.dtypes = {
             name: DATATYPES[tensor.datatype].dtype for name, tensor in model.inputs(self.facts.graph).items()
         }
-        most = self.facts.lengths[-1]
-        self._most_characters = _MOST_CHARACTERS
-        if not self.facts.truncate:
-            self._most_characters = min(_MOST_CHARACTERS, _CHARACTERS_A_TOKEN * most)
+        self._most_tokens = None if self.facts.truncate else self.facts.lengths[-1]
 
     def read(self, row: Any, where: str) -> TextRow:
         text, pair = self._split(row, where)
@@ -137,10 +141,7 @@ class _Reader:
     def _check(self, text: str, where: str) -> None:
         if not text.strip():
             raise InvalidInput(f"{where}: expected a text, got an empty one")
-        if len(text) > self._most_characters:
-            raise InvalidInput(
-                f"{where}: expected at most {self._most_characters} characters, got {len(text)}: send a shorter text"
-            )
+        check_characters(text, self._most_tokens, where)
         try:
             text.encode()
         except UnicodeEncodeError:

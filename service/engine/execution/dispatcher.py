@@ -209,7 +209,8 @@ class Dispatcher(LaneUser):
             return self.take(now, idle_lanes)
         limit = self.batch_rows
         if self.most_elements is not None:
-            limit = min(self.queue.max_rows, max(1, self.most_elements // max(1, elements)))
+            # Fewer rows than the least batch would cost as much as that.
+            limit = min(self.queue.max_rows, max(self._pad(1), self.most_elements // max(1, elements)))
         if self.memory is not None:
             limit = min(limit, self.memory.most_rows(elements))
         limit = cost.largest(limit, (due - now) / policy.RUN_MARGIN)

@@ -36,12 +36,15 @@ from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
 
+_LATEST = 0.1
+"""The weight of rows that have just ended in the mean of their steps."""
+
 
 class ContinuousBatcher(LaneUser):
     """Requests to the loop of one model version in, results out.
 
     ``carries`` says which inputs take which outputs. ``pad`` and ``may_inline`` are as for a dispatcher. ``memory``
-    bounds a step, by the size that rows begin with. ``prefix`` is the input that takes all tokens so far, if there is
+    bounds a step, by the size that rows grow to. ``prefix`` is the input that takes all tokens so far, if there is
     one: rows of one length share a step.
     """
 
@@ -75,6 +78,10 @@ class ContinuousBatcher(LaneUser):
         self._most_elements = 0
         """The size of the largest row that is there."""
         self._step_rows = self.cost.efficient(self._max_rows)
+        self._usual_steps = 0.0
+        """How many steps rows that write have made: a mean in which later rows count more. 0 until one has ended.
+
+        Few texts are as long as they may be, so a request for many is not refused for what all of them could take."""
 
     def submit(
         self, request: LoopRequest, done: Done, *, timeout_s: float = math.inf, priority: int = 1
@@ -84,14 +91,15 @@ class ContinuousBatcher(LaneUser):
         Raises InvalidInput, BodyTooLarge, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit.
         """
         key = self._check(request)
-        elements = sum(array.size for array in request.begin.values()) // request.rows
+        elements = self._count_elements(request)
         if self._memory is not None:
             self._memory.check(elements)
         width = request.decoding.width if request.decoding else 1
         if width > self._max_rows:
             why = " because the rows of the model share no steps" if self._max_rows == 1 else ""
             raise InvalidInput(f"beams: expected at most {self._max_rows}{why}, got {width}")
-        self.check_time(request.rows * width, request.steps, timeout_s)
+        steps = request.steps if request.decoding is None else min(request.steps, max(1, round(self._usual_steps)))
+        self.check_time(request.rows * width, steps, timeout_s)
         most_elements = elements if self.is_idle else max(elements, self._most_elements)
         now = self._device.clock()
         sequence = LoopSequence(key, request.rows, now, now + timeout_s, priority, width, request=request, done=done)
@@ -111,7 +119,7 @@ class ContinuousBatcher(LaneUser):
 
     def check_time(self, slots: int, steps: int, timeout_s: float) -> None:
         """Raises Draining; TooLate if so many slots would not be through so many steps in time."""
-        refusal = self.judge(f"{steps} steps", self.expected_s(slots, steps), timeout_s)
+        refusal = self.judge("1 step" if steps == 1 else f"{steps} steps", self.expected_s(slots, steps), timeout_s)
         if refusal is not None:
             raise refusal
 
@@ -232,7 +240,10 @@ class ContinuousBatcher(LaneUser):
             sequence = span.sequence
             if not sequence.gone:
                 steady.flush(span)
+                done = sequence.rows_done
                 going += advance(span, run.outputs, run.choice)
+                if done < sequence.rows_done and sequence.request.decoding is not None:
+                    self._usual_steps += (span.step - self._usual_steps) * (_LATEST if self._usual_steps else 1.0)
                 if sequence.rows_done == sequence.rows:
                     sequence.gone = True
                     run.finished.append(sequence)
@@ -295,6 +306,16 @@ class ContinuousBatcher(LaneUser):
         if request.steps < 1 or request.rows < 1:
             raise ModelFailure(f"a loop request of {request.rows} rows and {request.steps} steps")
         return self._key_of(request.begin)
+
+    def _count_elements(self, request: LoopRequest) -> int:
+        """The size of a row at its last step, as far as it is known: what begins empty grows at each step."""
+        elements = sum(array.size for array in request.begin.values()) // request.rows
+        if self._may_grow:
+            empty = [array.shape[1:] for array in request.begin.values() if not array.size]
+            places = sum(math.prod(size for size in shape if size) for shape in empty)
+            places += request.decoding is not None and request.decoding.takes_all
+            elements += places * request.steps
+        return elements
 
     def _key_of(self, arrays: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
         """The key of rows that may share a step: the shapes of what they carry."""

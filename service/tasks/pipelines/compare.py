@@ -39,8 +39,14 @@ async def compare(
     def judge_all() -> list[list[dict[str, Any] | None]]:
         return [judge(at, *of_row) for at, of_row in zip(rows, operands, strict=True)]
 
-    size = sum(len(value) * 512 for of_row in operands for value in of_row if isinstance(value, list))
-    return await run_in_thread(judge_all, size)
+    return await run_in_thread(judge_all, sum(_weigh(value) for of_row in operands for value in of_row))
+
+
+def _weigh(vectors: Any) -> int:
+    """About how many bytes take as long as to read vectors, which may be something else."""
+    if not isinstance(vectors, list):
+        return 0
+    return sum(512 + (8 * len(vector) if isinstance(vector, list) else 0) for vector in vectors)
 
 
 def _describe(vector: np.ndarray, others: Sequence[np.ndarray | None], facts: Embedding) -> dict[str, Any]:

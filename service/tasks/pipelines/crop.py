@@ -14,6 +14,9 @@ from service.errors import BodyTooLarge, InvalidInput
 from service.tasks.pipelines.values import MOST_ELEMENTS, StepWires, show
 from service.tasks.work import SLOW_BYTES, Limits, run_in_thread
 
+_BOX_BYTES = 1 << 10
+"""Reading a box takes as long as decoding so many bytes of a picture."""
+
 
 async def crop(
     wires: StepWires,
@@ -27,6 +30,11 @@ async def crop(
     Raises InvalidInput, which names what is no picture or no box, UnsupportedMedia, BodyTooLarge, TryLater.
     """
     picture_wire, boxes_wire = wires.others
+    count = sum(len(of_row[1]) for of_row in operands if isinstance(of_row[1], list))
+    if len(operands) > 1 and count > MOST_ELEMENTS:
+        raise BodyTooLarge(
+            f"expected at most {MOST_ELEMENTS} boxes of {boxes_wire} in all rows together, got {count}: send fewer rows"
+        )
 
     def cut(at: int, value: Any, boxes: Any) -> list[Cut]:
         where = show(boxes_wire, at)
@@ -45,7 +53,8 @@ async def crop(
         except PictureTooLarge as error:
             raise BodyTooLarge(str(error)) from None
 
-    return await run_in_thread(cut_all, count_bytes([of_row[0] for of_row in operands], SLOW_BYTES))
+    size = count_bytes([of_row[0] for of_row in operands], SLOW_BYTES) + count * _BOX_BYTES
+    return await run_in_thread(cut_all, size)
 
 
 def _read_list(boxes: Any, where: str) -> list[Any]:

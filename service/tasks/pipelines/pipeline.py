@@ -1,23 +1,29 @@
 """pipeline: rows through several models, each step batched in its own model's queue."""
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+import math
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from model_store.pictures.cutting import Cut
 from service.codecs.model_context import ModelContext, known
 from service.codecs.pictures.writer import as_image, write_png
-from service.errors import InvalidInput, ServiceError
+from service.errors import BodyTooLarge, Cancelled, InvalidInput, ServiceError
 from service.tasks.pipelines.compare import compare
 from service.tasks.pipelines.crop import crop
 from service.tasks.pipelines.faults import tell_fault
 from service.tasks.pipelines.flow import Flow
 from service.tasks.pipelines.steps import TASKS, PipelineSteps
-from service.tasks.pipelines.values import Places, StepWires, Taken, Values, check_rows
+from service.tasks.pipelines.values import VALUE_BYTES, Places, StepWires, Taken, Values, check_rows
 from service.tasks.request import TaskOptions
-from service.tasks.work import AwaitStep, BeginStep, Call, Result, RunInThread, StepEnd, Work
+from service.tasks.work import AwaitStep, BeginStep, Call, Result, RunInThread, StepEnd, Work, run_in_thread
+
+T = TypeVar("T")
 
 NAME = "pipeline"
+_MOST_WRITTEN = 8
+"""An answer may show this many times the pixels of the largest picture."""
 
 
 class Options(TaskOptions):
@@ -38,13 +44,13 @@ async def work(call: Call[Options], steps: PipelineSteps, models: Mapping[str, M
     rows = call.rows
     if not rows or len(rows) > call.limits.max_rows:
         raise InvalidInput(f"inputs: expected an array of 1 to {call.limits.max_rows} rows, got {len(rows or ())}")
-    check_rows(rows, steps.fields)
+    await run_in_thread(lambda: check_rows(rows, steps.fields), len(rows) * VALUE_BYTES)
     timings: dict[str, dict[str, Any]] = {}
     with call.limits.room.open() as take:
         run = _Run(call, steps, models, Values(steps.facts, rows), take)
         while not run.flow.is_done:
             for name in run.flow.take():
-                begin = run.prepare(name)
+                begin = await run.prepare(name)
                 if begin is None:
                     run.flow.end(name)
                     timings[name] = {"rows": 0, "queue_s": 0.0, "compute_s": 0.0, "total_s": 0.0}
@@ -56,20 +62,48 @@ async def work(call: Call[Options], steps: PipelineSteps, models: Mapping[str, M
                 timings[end.step] = {"rows": count, **{f: getattr(end, f) for f in ("queue_s", "compute_s", "total_s")}}
                 if call.emit is not None:
                     call.emit({"step": end.step, "rows": count})
-        outputs = run.values.outputs()
+        outputs = await run_in_thread(run.values.outputs, run.values.weigh_outputs())
         if steps.answers_pictures:
-            outputs = await RunInThread(lambda: _show(outputs))
+            outputs = await _write_pictures(outputs, _MOST_WRITTEN * call.limits.max_pixels)
     more = {"timings": {name: timings[name] for name in steps.facts.steps}} if call.options.timings else {}
     return call.answer(run.is_large, predictions=outputs, **more)
 
 
-def _show(value: Any) -> Any:
-    """The value with PNG files in place of pictures."""
+async def _write_pictures(outputs: Any, most_pixels: int) -> Any:
+    """The outputs with PNG files in place of pictures. Raises BodyTooLarge for more pixels than that."""
+    over = threading.Event()
+
+    def write() -> Any:
+        pixels = sum(math.prod(part.size) for part in _find_cuts(outputs))
+        if pixels > most_pixels:
+            raise BodyTooLarge(
+                f"expected parts of at most {most_pixels} pixels together, which the answer shows, got {pixels}: send "
+                "fewer boxes"
+            )
+        return _show(outputs, over.is_set)
+
+    try:
+        return await RunInThread(write)
+    finally:
+        over.set()  # if the request has ended, the thread stops
+
+
+def _find_cuts(value: Any) -> Iterator[Cut]:
     if isinstance(value, Cut):
+        yield value
+    elif isinstance(value, list | dict):
+        for element in value.values() if isinstance(value, dict) else value:
+            yield from _find_cuts(element)
+
+
+def _show(value: Any, is_over: Callable[[], bool]) -> Any:
+    if isinstance(value, Cut):
+        if is_over():
+            raise Cancelled("nobody waits for the pictures any more")
         return as_image(write_png(value.take()))
     if isinstance(value, list):
-        return [_show(element) for element in value]
-    return {name: _show(element) for name, element in value.items()} if isinstance(value, dict) else value
+        return [_show(element, is_over) for element in value]
+    return {name: _show(element, is_over) for name, element in value.items()} if isinstance(value, dict) else value
 
 
 async def _answer(work: Awaitable[Any]) -> Result:
@@ -98,28 +132,25 @@ class _Run:
         self.is_large = steps.answers_pictures
         """Whether the answer may take long to write."""
 
-    def prepare(self, name: str) -> BeginStep | None:
+    async def prepare(self, name: str) -> BeginStep | None:
         """How to begin a step; None where none of the rows needs it. Raises ServiceError, naming the step."""
         wires = self._steps.wires[name]
-        try:
-            begun = self._begin(name, wires)
-        except ServiceError as error:
-            raise tell_fault(name, wires, (), error) from error
+        begun = await self._begin(name, wires)
         if begun is None:
             return None
         work, places = begun
         return BeginStep(name, work, functools.partial(tell_fault, name, wires, places))
 
-    def _begin(self, name: str, wires: StepWires) -> tuple[Work, Places] | None:
+    async def _begin(self, name: str, wires: StepWires) -> tuple[Work, Places] | None:
         step, call = wires.step, self._call
         if step.model is not None:
-            taken = self.values.take(name, wires)
+            taken = await self._look(name, wires, self.values.take)
             if not taken.rows:
                 return None
             self._taken[name] = taken
             of_step = Call(self._steps.options[name], taken.rows, self._models[name], call.limits, owns_rows=False)
             return TASKS[str(step.task)].work(of_step), taken.places
-        rows, operands = self.values.take_operands(name, wires)
+        rows, operands = await self._look(name, wires, self.values.take_operands)
         if not rows:
             return None
         self._taken[name] = rows
@@ -127,6 +158,17 @@ class _Run:
             return _answer(crop(wires, rows, operands, call.limits, self._take)), ()
         facts = known(self._models[self._steps.metrics_of[name]].manifest.embedding)
         return _answer(compare(wires, rows, operands, facts)), ()
+
+    async def _look(self, name: str, wires: StepWires, take: Callable[[str, StepWires], T]) -> T:
+        """What a step takes."""
+
+        def look() -> T:
+            try:
+                return take(name, wires)
+            except ServiceError as error:
+                raise tell_fault(name, wires, (), error) from error
+
+        return await run_in_thread(look, self.values.weigh_step(wires))
 
     def put(self, end: StepEnd) -> int:
         """Keep what a step answered. Returns how many rows it had."""

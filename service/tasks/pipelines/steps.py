@@ -1,6 +1,6 @@
 """The steps of a pipeline as they are served: the tasks of its models, with their options read and wires parsed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ class PipelineSteps:
     """Of each step that compares: the step whose model says how."""
     fields: tuple[str, ...]
     """Of a row; none where a row is a value itself."""
+    lists: frozenset[str]
+    """Those of the fields that are lists."""
     answers_pictures: bool
     """Whether an output has what was cut out."""
 
@@ -60,5 +62,13 @@ def read_steps(facts: Pipeline) -> PipelineSteps:
         options=options,
         metrics_of={name: parse_wire(s.vectors).source for name, s in facts.steps.items() if s.vectors is not None},
         fields=tuple(fields_of_rows(facts)),
+        lists=frozenset(_find_lists(wires)),
         answers_pictures=any(facts.steps[parse_wire(wire).source].do == "crop" for wire in facts.outputs.values()),
     )
+
+
+def _find_lists(steps: Mapping[str, StepWires]) -> Iterator[str]:
+    """The fields of a row that a step takes as a list."""
+    for step in steps.values():
+        lists = (step.each, *(step.others[1:] if step.step.do == "crop" else step.others))
+        yield from (str(wire.path[0]) for wire in lists if wire is not None and wire.is_of_request and wire.path)

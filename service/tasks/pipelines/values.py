@@ -4,20 +4,26 @@ A step runs once for all rows of the request, so that they share its batches. It
 need it, or with ``each`` the elements of their lists, one after the other; ``Taken`` remembers where each belongs.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from model_store.pipelines.conditions import Condition, holds, parse_condition
-from model_store.pipelines.wires import REQUEST, Wire, follow, parse_wire
+from model_store.pipelines.wires import REQUEST, Wire, count_elements, follow, parse_wire
 from model_store.tasks import Pipeline, Step
 from service.codecs.pictures.reader import PictureFile
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
 from service.protocol.json import type_name
+from service.tasks.work import SLOW_BYTES
 
 MOST_ELEMENTS = 4096
 """That a step works on for one request."""
+_MOST_LOOKED_AT = 1 << 16
+"""Elements to which ``when`` may say no."""
+VALUE_BYTES = 128
+"""Looking at a value takes as long as other work on so many bytes."""
 
 
 class StepWires(NamedTuple):
@@ -72,7 +78,7 @@ class Values:
 
     def __init__(self, pipeline: Pipeline, rows: Sequence[Any]) -> None:
         self._rows: list[dict[str, Any]] = [{REQUEST: row} for row in rows]
-        self._pipeline = pipeline
+        self._outputs = {name: parse_wire(text) for name, text in pipeline.outputs.items()}
 
     def look(self, row: int, wire: Wire) -> Any:
         """The value of a wire for a row of the request; None where it is missing."""
@@ -84,10 +90,12 @@ class Values:
         Raises InvalidInput where the caller's row is at fault, ModelFailure where a step's answer is, BodyTooLarge.
         """
         taken = Taken([], [])
+        looked_at = 0
         for at, values in enumerate(self._rows):
+            applies = self._make_test(at, wires)
             if wires.each is None:
                 values[name] = None
-                if self._applies(at, wires):
+                if applies(-1):
                     value = self._assemble(at, wires)
                     if value is not None:
                         taken.rows.append(value)
@@ -100,16 +108,14 @@ class Values:
             if not isinstance(elements, list):
                 error = InvalidInput if wires.each.is_of_request else ModelFailure
                 raise error(f"{show(wires.each, at)}: expected an array, got {type_name(elements)}")
+            looked_at += len(elements)
+            _check_count(looked_at, _MOST_LOOKED_AT, wires.each)
             values[name] = [None] * len(elements)
             for position, element in enumerate(elements):
-                if element is not None and self._applies(at, wires, position, len(elements)):
+                if element is not None and applies(position):
                     taken.rows.append(element)
                     taken.places.append((at, position))
-            if len(taken.rows) > MOST_ELEMENTS:
-                raise BodyTooLarge(
-                    f"expected at most {MOST_ELEMENTS} elements of {wires.each} in all rows together, got more: send "
-                    "fewer rows"
-                )
+            _check_count(len(taken.rows), MOST_ELEMENTS, wires.each)
         return taken
 
     def put(self, name: str, taken: Taken, answers: Sequence[Any]) -> None:
@@ -125,7 +131,7 @@ class Values:
         rows, operands = [], []
         for at, values in enumerate(self._rows):
             values[name] = None
-            found = [self.look(at, wire) for wire in wires.others] if self._applies(at, wires) else [None]
+            found = [self.look(at, wire) for wire in wires.others] if self._make_test(at, wires)(-1) else [None]
             if all(value is not None for value in found):
                 rows.append(at)
                 operands.append(found)
@@ -138,25 +144,47 @@ class Values:
 
     def outputs(self) -> list[dict[str, Any]]:
         """The prediction for each row of the request."""
-        wires = {name: parse_wire(text) for name, text in self._pipeline.outputs.items()}
-        return [{name: self.look(at, wire) for name, wire in wires.items()} for at in range(len(self._rows))]
+        return [{name: self.look(at, wire) for name, wire in self._outputs.items()} for at in range(len(self._rows))]
 
-    def _applies(self, at: int, wires: StepWires, position: int = -1, length: int = 0) -> bool:
-        if wires.when is None:
-            return True
+    def weigh_step(self, wires: StepWires) -> int:
+        """About how many bytes take as long as to take the rows of a step. It is fast itself."""
+        return self._weigh([wire for wire in (wires.each, *wires.others) if wire is not None])
 
-        def look(wire: Wire) -> Any:
-            value = self.look(at, wire)
-            if position < 0 or not wire.has_each or value is None:
-                return value
-            if len(value) != length:
-                raise ModelFailure(
-                    f"when: expected lists of the same length, got {length} elements of {wires.each} and "
-                    f"{len(value)} of {wire}"
-                )
-            return value[position]
+    def weigh_outputs(self) -> int:
+        """About how many bytes take as long as to put together the outputs."""
+        return self._weigh(self._outputs.values())
 
-        return holds(wires.when, look)
+    def _weigh(self, wires: Iterable[Wire]) -> int:
+        if len(self._rows) * VALUE_BYTES > SLOW_BYTES:
+            return len(self._rows) * VALUE_BYTES
+        counts = [count_elements(row.get(wire.source), wire.path) for row in self._rows for wire in wires]
+        return (len(self._rows) + sum(counts)) * VALUE_BYTES
+
+    def _make_test(self, at: int, wires: StepWires) -> Callable[[int], bool]:
+        """Whether the step applies to a row, or to its element at a position. Each wire is followed once."""
+        when, each = wires.when, wires.each
+        if when is None:
+            return lambda position: True
+        found: dict[Wire, Any] = {}
+
+        def look(position: int, wire: Wire) -> Any:
+            if wire not in found:
+                found[wire] = self.look(at, wire)
+                if each is not None and wire.has_each:
+                    self._check_length(at, each, wire, found[wire])
+            value = found[wire]
+            return value if position < 0 or not wire.has_each or value is None else value[position]
+
+        return lambda position: holds(when, functools.partial(look, position))
+
+    def _check_length(self, at: int, each: Wire, wire: Wire, value: Any) -> None:
+        """Raises InvalidInput for lists of the caller that have different lengths, ModelFailure for others."""
+        wanted = len(self.look(at, each))
+        if value is not None and len(value) != wanted:
+            error = InvalidInput if each.is_of_request and wire.is_of_request else ModelFailure
+            raise error(
+                f"{show(wire, at)}: expected {wanted} elements, as many as {show(each, at)} has, got {len(value)}"
+            )
 
     def _assemble(self, at: int, wires: StepWires) -> Any:
         """What the model takes for a row: a value, or an object of several; None where one is missing."""
@@ -167,15 +195,47 @@ class Values:
         return None if any(value is None for value in found.values()) else found
 
 
+def _check_count(count: int, most: int, wire: Wire) -> None:
+    if count > most:
+        raise BodyTooLarge(
+            f"expected at most {most} elements of {wire} in all rows together, got more: send fewer rows"
+        )
+
+
 def _as_list(value: Any) -> Any:
     """An array as a model takes it; all else as it is."""
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
+def gather_files(
+    files: Sequence[PictureFile], names: Sequence[str], fields: Sequence[str], lists: Collection[str]
+) -> dict[str, Any]:
+    """The files of a form as a row that is an object: each is the field that it is called, or an element of it.
+
+    Raises InvalidInput.
+    """
+    row: dict[str, Any] = {name: [] for name in lists}
+    for file, name in zip(files, names, strict=True):
+        if name not in fields:
+            raise InvalidInput(
+                f"{file.where}: expected files called {' and '.join(fields)}, got one called {name!r:.60}"
+            )
+        if name in lists:
+            row[name].append(file)
+        elif name in row:
+            raise InvalidInput(f"{file.where}: expected one file called {name}, got another")
+        else:
+            row[name] = file
+    return row
+
+
 def check_rows(rows: Sequence[Any], fields: Sequence[str]) -> None:
     """Raises InvalidInput unless rows are what the pipeline takes: objects of these fields, or values if there are
     none."""
+    wanted = set(fields)
     for at, row in enumerate(rows):
+        if isinstance(row, dict) and row.keys() == wanted:
+            continue
         where = row.where if isinstance(row, PictureFile) else f"inputs[{at}]"
         if row is None:
             raise InvalidInput(f"{where}: expected a row, got null")
@@ -185,7 +245,7 @@ def check_rows(rows: Sequence[Any], fields: Sequence[str]) -> None:
         if not isinstance(row, dict):
             got = row.kind if isinstance(row, PictureFile) else type_name(row)
             raise InvalidInput(f"{where}: {expected}, got {got}")
-        if unknown := sorted(row.keys() - set(fields)):
+        if unknown := sorted(row.keys() - wanted):
             raise InvalidInput(f"{where}.{unknown[0]:.60}: unknown field: {expected}")
         if missing := [name for name in fields if name not in row]:
             raise InvalidInput(f"{where}.{missing[0]}: {expected}, and this one is missing")

@@ -7,22 +7,25 @@ from typing import Any
 import numpy as np
 
 from model_store.tasks import Image
-from service.codecs.ctc import CtcText, JoinedText, Piece
+from service.codecs.ctc import CtcText, JoinedText, Piece, Text
+from service.codecs.ctc_beams import CtcBeams
 from service.codecs.model_context import ModelContext, known
 from service.codecs.rows import Group, in_order
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_finite
 from service.tasks.pictures import placement_of, size_of
-from service.tasks.request import TaskOptions
+from service.tasks.sequences.translate import TextOptions
 from service.tasks.windows import find_sounds
 from service.tasks.work import Call, decode_rows, infer_group, run_in_thread
 
+MAX_STEPS = 10_000
+"""Of all rows of one size that are searched: that takes a second or two."""
 _STEP_BYTES = 4
 """About what reading a score costs, in bytes of a picture that are decoded."""
 
 
-class ReadOptions(TaskOptions):
+class ReadOptions(TextOptions):
     pieces: bool = False
     """where each symbol was read: its sides in the picture, or its seconds in the sound"""
 
@@ -30,7 +33,8 @@ class ReadOptions(TaskOptions):
 async def read(call: Call[ReadOptions]) -> list[dict[str, Any]]:
     """One prediction for each row: ``text``, ``probability`` and, where they are asked for, ``pieces``.
 
-    ``probability`` is the mean over the symbols, each as in the first step that has it; 0 for an empty text. A piece
+    ``probability`` is the mean over the symbols, each as in the first step that has it; 0 for an empty text. With beams
+    the text is the most probable one, and ``probability`` that of the text, over all ways to read it. A piece
     has ``text``, ``probability``, and its place: ``left`` and ``right`` in pixels of the caller's picture, or ``start``
     and ``end`` in seconds.
     Rows of one width share a run: nothing is padded beyond what the manifest says, so other rows change nothing.
@@ -41,13 +45,21 @@ async def read(call: Call[ReadOptions]) -> list[dict[str, Any]]:
         raise InvalidInput(
             f"pieces: the rows of model {call.model.name!r} are neither pictures nor sounds; leave it out"
         )
+    width = call.options.beams or 1
+    if call.options.pieces and width > 1:
+        raise InvalidInput(f"pieces: expected it with beams 1, for a search knows no places, got beams {width}")
     groups = await decode_rows(call, one_window=False)
     found = []
     for group in groups:
         outputs = await infer_group(group)
-        size = outputs[known(manifest.reading).output].size
+        scores = outputs[known(manifest.reading).output]
+        steps = scores.shape[0] * scores.shape[1]
+        if width > 1 and steps > MAX_STEPS:
+            raise InvalidInput(f"beams: expected at most {MAX_STEPS} steps of rows together, got {steps}: ask for 1")
         read_all = _read_sounds if group.windows else _read_rows
-        found.append(await run_in_thread(functools.partial(read_all, call, group, outputs), size * _STEP_BYTES))
+        found.append(
+            await run_in_thread(functools.partial(read_all, call, group, outputs), scores.size * _STEP_BYTES * width)
+        )
     places = [Group(_places_of(group), {}) for group in groups]
     predictions: list[dict[str, Any]] = in_order(places, found)
     if call.emit is not None:
@@ -79,36 +91,39 @@ def _find_scores(model: ModelContext, outputs: Arrays) -> tuple[np.ndarray, Sequ
     return scores, symbols, [max(0, length) for length in outputs[facts.length].tolist()]
 
 
+def _open(call: Call[ReadOptions], symbols: Sequence[str]) -> CtcText | CtcBeams:
+    facts, width = known(call.model.manifest.reading), call.options.beams or 1
+    return CtcText(facts, symbols) if width == 1 else CtcBeams(facts, symbols, width)
+
+
 def _read_rows(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list[dict[str, Any]]:
-    model, facts = call.model, known(call.model.manifest.reading)
-    scores, symbols, lengths = _find_scores(model, outputs)
+    scores, symbols, lengths = _find_scores(call.model, outputs)
     predictions = []
     for row, length in enumerate(lengths):
-        text = CtcText(facts, symbols)
+        text = _open(call, symbols)
         text.add(scores[row, :length])
         predictions.append(_describe(text))
-        if call.options.pieces:
-            steps = scores.shape[1]
-            predictions[-1]["pieces"] = [
-                _locate(piece, known(model.manifest.image), group, row, steps) for piece in text.pieces
-            ]
+        if call.options.pieces and isinstance(text, CtcText):
+            image, steps = known(call.model.manifest.image), scores.shape[1]
+            predictions[-1]["pieces"] = [_locate(piece, image, group, row, steps) for piece in text.pieces]
     return predictions
 
 
 def _read_sounds(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list[dict[str, Any]]:
     """One prediction for each sound, whose windows are joined."""
-    model, facts, sound = call.model, known(call.model.manifest.reading), known(call.model.manifest.sound)
+    model, sound = call.model, known(call.model.manifest.sound)
     scores, symbols, lengths = _find_scores(model, outputs)
     step_samples = size_step(model, group.inputs[sound.input].shape[1], scores.shape[1])
     predictions = []
     for rows in find_sounds(group):
-        text = JoinedText(facts, symbols, sound.overlap)
+        text = _open(call, symbols)
+        joined = JoinedText(len(symbols), sound.overlap, text)
         for row in range(rows.start, rows.stop):
             window = group.windows[row]
-            text.add(scores[row, : lengths[row]], window.begin, window.end, step_samples)
-        text.finish()
+            joined.add(scores[row, : lengths[row]], window.begin, window.end, step_samples)
+        joined.finish()
         predictions.append(_describe(text))
-        if call.options.pieces:
+        if call.options.pieces and isinstance(text, CtcText):
             step_s = step_samples / sound.rate
             predictions[-1]["pieces"] = [
                 {**_tell(piece), "start": piece.begin * step_s, "end": piece.end * step_s} for piece in text.pieces
@@ -116,7 +131,7 @@ def _read_sounds(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list
     return predictions
 
 
-def _describe(text: CtcText | JoinedText) -> dict[str, Any]:
+def _describe(text: Text) -> dict[str, Any]:
     return {"text": text.text, "probability": text.probability}
 
 

@@ -1,6 +1,7 @@
 """Rows to text that a loop writes, one token at a time: translations, captions, titles, and prompts that go on."""
 
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -13,20 +14,23 @@ from model_store.tasks import Writing
 from service.codecs.model_context import ModelContext, known
 from service.codecs.rows import Group, check_count, in_order
 from service.codecs.sounds import SoundWindow
+from service.codecs.texts.tokens import check_characters, count_bytes_of_texts
 from service.codecs.written import Decode, GrowingText, find_decoder, find_stop, without_part_of_stop
 from service.engine.loop.request import ByStep, Decoding, Follow, LoopRequest, Sentence, TokenSampling
 from service.engine.tensors import Arrays
-from service.errors import InvalidInput, ModelFailure
+from service.errors import Cancelled, InvalidInput, ModelFailure
 from service.protocol.json import type_name
 from service.tasks.request import FromText, TaskOptions
 from service.tasks.sequences.forecast import ForecastOptions
 from service.tasks.sequences.recordings import join_windows
 from service.tasks.sequences.translate import TextOptions
 from service.tasks.windows import check_windows
-from service.tasks.work import Call, Emit, Infer, Iterate, decode_rows, run_in_thread
+from service.tasks.work import SLOW_BYTES, Call, Emit, Infer, Iterate, decode_rows, run_in_thread
 
 _CARRIED_BYTES = 256 << 20
 """The rows of a request that carry more run one part after the other."""
+_ROW_BYTES, _TOKEN_BYTES = 128, 16
+"""Writing the answer to a row, and a token of it, takes as long as other work on so many bytes."""
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -70,13 +74,18 @@ async def write(call: Call[Options], rows: Sequence[Any]) -> list[dict[str, Any]
     prompts, groups = await _read(call, rows, plan)
     windows = in_order(groups, [group.windows for group in groups]) if groups[0].windows else []
     texts = _Texts(plan, len(windows) or len(rows), call.emit, windows)
-    predictions: list[dict[str, Any]] = [{}] * (len(windows) or len(rows))
+    sentences: dict[int, Sentence] = {}
     for group in _split(groups, plan):
         begun = await _begin(group, prompts, plan)
         result = await Iterate(plan.ask(begun, texts.follow(group.places)))
-        for place, sentence in zip(group.places, result.sentences, strict=True):
-            predictions[place] = texts.describe(place, sentence)
-    return join_windows(windows, predictions, call.model.manifest, call.options.windows) if windows else predictions
+        sentences.update(zip(group.places, result.sentences, strict=True))
+
+    def describe() -> list[dict[str, Any]]:
+        found = [texts.describe(place, sentences[place]) for place in range(len(sentences))]
+        return join_windows(windows, found, call.model.manifest, call.options.windows) if windows else found
+
+    size = sum(_ROW_BYTES + len(sentence.tokens) * _TOKEN_BYTES for sentence in sentences.values())
+    return await run_in_thread(describe, size)
 
 
 class _Plan:
@@ -104,13 +113,17 @@ class _Plan:
         """Raises InvalidInput if a row that begins with so many tokens has no place for those that were asked for."""
         most = self.limit(given)
         if most < 1:
-            longest = self.max_steps if self._largest is None else min(self.max_steps, self._largest)
-            raise InvalidInput(f"{where}: expected a prompt of at most {longest} tokens, got {given}")
+            raise InvalidInput(f"{where}: expected a prompt of at most {self.longest} tokens, got {given}")
         if self._max_tokens is not None and self._max_tokens > most:
             after = f" after the {given} tokens that {where} begins with" if given > len(self.facts.begin) else ""
             raise InvalidInput(
                 f"max_tokens: expected 1 to {most} for model {self.context.name!r}{after}, got {self._max_tokens}"
             )
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of a prompt."""
+        return self.max_steps if self._largest is None else min(self.max_steps, self._largest)
 
     def limit(self, given: int) -> int:
         """How many tokens a row that begins with ``given`` ones may have after them."""
@@ -283,17 +296,24 @@ def _find_first(name: str | None, given: Arrays, started: Arrays, tensor: Tensor
 async def _read_prompts(rows: Sequence[Any], plan: _Plan) -> list[Sequence[int]]:
     """The begin of the model and the tokens of each prompt. Raises InvalidInput."""
     tokenizer = plan.context.tokenizers[known(plan.facts.file)]
+    over = threading.Event()
 
     def read() -> list[Sequence[int]]:
         prompts: list[Sequence[int]] = []
         for number, row in enumerate(rows):
+            if over.is_set():
+                raise Cancelled("nobody waits for the rows any more")
             where = f"inputs[{number}]"
             text = _expect_text(row, where)
+            check_characters(text, plan.longest, where)
             prompts.append((*plan.facts.begin, *tokenizer.encode(text, special=False).ids))
             plan.check_length(len(prompts[-1]), where)
         return prompts
 
-    return await run_in_thread(read, sum(len(row) for row in rows if isinstance(row, str)))
+    try:
+        return await run_in_thread(read, count_bytes_of_texts(rows, SLOW_BYTES))
+    finally:
+        over.set()  # if the request has ended, the thread stops
 
 
 def _expect_text(row: Any, where: str) -> str:

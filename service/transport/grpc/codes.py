@@ -19,6 +19,7 @@ CODES: Mapping[int, StatusCode] = {
     408: StatusCode.DEADLINE_EXCEEDED,
     413: StatusCode.RESOURCE_EXHAUSTED,
     415: StatusCode.INVALID_ARGUMENT,
+    426: StatusCode.UNIMPLEMENTED,
     429: StatusCode.RESOURCE_EXHAUSTED,
     431: StatusCode.RESOURCE_EXHAUSTED,
     499: StatusCode.CANCELLED,

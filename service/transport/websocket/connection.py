@@ -52,6 +52,7 @@ CLOSE_CODES: dict[type[ServiceError], int] = {
 }
 """The code with which an error ends a stream: RFC 6455, section 7.4.1, and 1013, try again later."""
 _DONE = 1000
+_FRAMES_A_TURN = 64
 
 
 def close_code_of(error: ServiceError) -> int:
@@ -90,6 +91,7 @@ class WebSocket(Channel, asyncio.Protocol):
         self._since = self._loop.time()  # when it began to wait for a message
         self._unread: int | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._turn: asyncio.Handle | None = None  # to take more frames
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, data: bytes) -> None:
@@ -142,8 +144,9 @@ class WebSocket(Channel, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_closing = True
         self._connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        for handle in (self._timer, self._turn):
+            if handle is not None:
+                handle.cancel()
         self._message.clear()
         self._waiting = None
         self._release()
@@ -168,13 +171,22 @@ class WebSocket(Channel, asyncio.Protocol):
     # Frames
 
     def _pump(self) -> None:
-        """Take frames until a message waits."""
-        while self._waiting is None or self._is_closing:
+        """Take frames until a message waits. After many of them, others have their turn before the next."""
+        for _ in range(_FRAMES_A_TURN):
+            if self._waiting is not None and not self._is_closing:
+                break
             event = next(self._frames.events(), None)
             if event is None:
                 break
             self._take(event)
+        else:
+            self._turn = self._turn or self._loop.call_soon(self._pump_more)
         self._set_reading()
+
+    def _pump_more(self) -> None:
+        self._turn = None
+        if self._frames.state is not ConnectionState.CLOSED:
+            self._pump()
 
     def _take(self, event: Event) -> None:
         if isinstance(event, CloseConnection):
@@ -224,7 +236,7 @@ class WebSocket(Channel, asyncio.Protocol):
         if self.transport.is_closing():
             return
         has_room = self._waiting is None and self._writable.is_set() and self._ending is None
-        reads = has_room or self._is_closing
+        reads = (has_room or self._is_closing) and self._turn is None
         if reads != self._reads:
             self._reads = reads
             (self.transport.resume_reading if reads else self.transport.pause_reading)()

@@ -12,6 +12,7 @@ from tests.support.models.reference import Reference
 
 LARGEST_BYTES = dict.fromkeys(("date-translator", "digits-denoiser", "digits-diffusion", "photo-restorer"), 500_000)
 LARGEST_BYTES |= {
+    "digits-captioner": 1_200_000,
     "language-classifier": 500_000,
     "digits-classifier": 1_000_000,
     "digits-segmenter": 1_000_000,

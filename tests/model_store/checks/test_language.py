@@ -43,3 +43,20 @@ def test_version_needs_the_file_of_its_tokenizer() -> None:
     """It is one of the further files."""
     assert describe().further_files == {"tokenizer.json"}
     assert describe().tasks == {"classify"}
+
+
+def test_sound_that_goes_on_from_window_to_window_is_for_streams() -> None:
+    """A task runs each window by itself, so the state would be lost: only the task tensors has such a model."""
+    samples = Tensor(name="x", datatype="FP32", shape=("batch", 4), batch_axis=0)
+    state = Tensor(name="state", datatype="FP32", shape=("batch", 1), batch_axis=0)
+    outputs = (state.model_copy(update={"name": "next"}), state.model_copy(update={"name": "vector"}))
+    fields = {
+        "name": "m",
+        "graphs": {"main": Graph(file="main.onnx", inputs=(samples, state), outputs=outputs)},
+        "sound": {"input": "x", "rate": 8000, "window": 4},
+        "loop": {"carries": ({"input": "state", "output": "next"},), "max_steps": 9},
+        "embedding": {"output": "vector"},
+    }
+    assert Manifest.model_validate({**fields, "task": "tensors", "embedding": None}).sound is not None
+    with pytest.raises(ValueError, match="sound: expected the task tensors, got embed"):
+        Manifest.model_validate({**fields, "task": "embed"})

@@ -85,10 +85,11 @@ def test_windows_that_overlap_read_as_the_whole(path: str, window: int, overlap:
     stream = SoundStream(Sound(input="x", rate=8000, window=window, overlap=overlap), None, "float32", False)
     stream.add(np.arange(len(path), dtype="<f4").tobytes())
     scores = np.concatenate([score(path), score("-" * window)])
-    joined = JoinedText(Reading(output="y", symbols=SYMBOLS), SYMBOLS, overlap)
+    text = read()
+    joined = JoinedText(len(SYMBOLS), overlap, text)
     for row in [*iter(stream.take, None), *iter(stream.finish, None)]:
         joined.add(scores[row.begin : row.begin + window], row.begin, row.end, 1.0)
     joined.finish()
     whole = read(score(path))
-    assert (joined.text, joined.pieces) == (whole.text, whole.pieces)
+    assert (joined.text, text.pieces) == (whole.text, whole.pieces)
     assert joined.probability == whole.probability

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wsproto.events import Event
 
 from service import errors
 from service.errors import ServiceError
 from service.settings import Settings
 from service.transport.channel import Channel, Converse, Streams
 from service.transport.request import LINGER_S, Endpoint
-from service.transport.websocket.connection import CLOSE_CODES, close_code_of
+from service.transport.websocket.connection import CLOSE_CODES, WebSocket, close_code_of
 from tests.service.test_errors import EVERY
 from tests.support.connections.sockets import ACCEPTED, Closed, Frames, open_bytes
 from tests.support.connections.virtual import PATH, Peer, VirtualServer, served
@@ -331,6 +332,33 @@ async def test_flood_of_pings_is_bounded(server: VirtualServer, /) -> None:
     assert not pings.done()
     assert connection.transport.get_write_buffer_size() < 1 << 20
     pings.cancel()
+
+
+@served(SETTINGS)
+async def test_others_have_their_turn_between_the_frames_of_a_burst(
+    server: VirtualServer, /, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of tiny frames fit into one read: they are taken a few at a time, in order, and none is lost."""
+    taken: list[int] = []
+    pump, take = WebSocket._pump, WebSocket._take
+
+    def count_turns(self: WebSocket) -> None:
+        taken.append(0)
+        pump(self)
+
+    def count_frames(self: WebSocket, event: Event) -> None:
+        taken[-1] += 1
+        take(self, event)
+
+    monkeypatch.setattr(WebSocket, "_pump", count_turns)
+    monkeypatch.setattr(WebSocket, "_take", count_frames)
+    _, client = await connect(server)
+    await client.open()
+    await client.peer.send(client.ping(b"") * 1000 + client.message("a"))
+    for _ in range(1000):
+        assert await client.next() != "aa"
+    assert await client.next() == "aa"
+    assert max(taken) <= 64
 
 
 @served(SETTINGS)

@@ -1,15 +1,16 @@
 """What the files of sentence-transformers say: how tokens become one vector, and what is put before a text."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from export.errors import ExportError
 from export.importers.facts import Fact
-from export.importers.sources.hugging.files import read_json
+from export.importers.sources.hugging.files import CONFIG, read_json
 
 MODULES, SENTENCES = "modules.json", "config_sentence_transformers.json"
+_TRANSFORMER = "sentence_bert_config.json"
 _POOLINGS = {"cls": "first", "cls_token": "first", "mean": "mean", "mean_tokens": "mean", "lasttoken": "last"}
 """How we call their ways of pooling."""
 _METRICS = {"cosine": "cosine", "dot": "cosine", "euclidean": "euclidean"}
@@ -35,7 +36,23 @@ def read_sentences(folder: Path) -> tuple[dict[str, Fact], list[str]]:
     if metric in _METRICS and (metric != "dot" or has_end):
         facts["vectors.metric"] = Fact(_METRICS[metric], f"{SENTENCES}: similarity_fn_name {metric}")
     prefix, notes = _read_prompts(config)
+    _check_steps(folder, steps, bool(prefix))
     return facts | prefix, notes
+
+
+def _check_steps(folder: Path, steps: Sequence[tuple[str, str]], has_prompt: bool) -> None:
+    """Raises ExportError for what the steps do to texts and the manifest cannot say."""
+    if (folder / _TRANSFORMER).is_file() and read_json(folder / _TRANSFORMER).get("do_lower_case"):
+        raise ExportError(
+            f"{folder}: {_TRANSFORMER}: do_lower_case: expected a tokenizer.json that makes lower case itself, by the "
+            "normalizer Lowercase: add it there, and set do_lower_case to false"
+        )
+    for kind, path in steps:
+        if kind == "Pooling" and has_prompt and read_json(folder / path / CONFIG).get("include_prompt") is False:
+            raise ExportError(
+                f"{folder}: {path}/{CONFIG}: include_prompt: the vectors of a prompt's tokens cannot be left out here: "
+                "export the whole model to ONNX, or publish it by `sluice export`"
+            )
 
 
 def _read_steps(folder: Path) -> list[Mapping[str, Any]]:

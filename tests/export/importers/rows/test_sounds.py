@@ -72,7 +72,7 @@ def plan(folder: Path, content: bytes, **said: Any) -> None:
         (EMBEDDER, {"task": "embed", "sound__rate": 8, "picture__order": "RGB"}, "the model's rows are sounds"),
         (LENGTHS, {"task": "embed", "sound__rate": 8}, "which input takes the samples"),
         (
-            make_model("float[batch,1,n] x => float[batch,1,n] y", "y = Identity(x)"),
+            make_model("float[batch,2,n] x => float[batch,2,n] y", "y = Identity(x)"),
             {"task": "embed", "sound__rate": 8},
             "expected floats [batch, samples] for sounds",
         ),
@@ -122,6 +122,23 @@ def test_vectors_of_sounds_of_any_length_are_imported(tmp_path: Path) -> None:
     }
     assert manifest.quality is not None
     assert manifest.quality.rows == 4
+
+
+def test_axis_of_one_channel_goes(tmp_path: Path) -> None:
+    """A graph that takes [batch, 1, samples] is changed, and proved against the file."""
+    channel = make_model(
+        "float[batch,1,n] x => float[batch,2] y",
+        """
+        s = Mul(x, x) a = ReduceMax<keepdims=0>(s, [2]) b = ReduceMean<keepdims=0>(s, [2]) y = Concat<axis=1>(a, b)
+        """,
+    )
+    sounds = write_sounds(tmp_path / "sounds")
+    manifest = publish(tmp_path, channel, "--task", "embed", "--rate", RATE, "--samples", sounds, "--no-normalise")
+    assert manifest.sound is not None
+    assert manifest.sound.window is None
+    assert len(manifest.graphs["main"].inputs[0].shape) == 2
+    assert manifest.parity is not None
+    assert max(case.max_abs_error for case in manifest.parity.rungs) == 0
 
 
 def test_graph_that_takes_lengths_is_imported(tmp_path: Path) -> None:

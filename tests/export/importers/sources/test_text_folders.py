@@ -96,6 +96,28 @@ REFUSED: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], type[Exception], 
         NotPublished,
         "expected the modules Transformer, Pooling and Normalize, got Dense",
     ),
+    "lower case": (
+        {
+            "config.json": BERT,
+            "modules.json": STEPS,
+            "1_Pooling/config.json": POOLING,
+            "sentence_bert_config.json": {"do_lower_case": True},
+        },
+        {},
+        NotPublished,
+        "do_lower_case: expected a tokenizer.json that makes lower case itself",
+    ),
+    "a pooling without the prompt": (
+        {
+            "config.json": BERT,
+            "modules.json": STEPS,
+            "1_Pooling/config.json": {**POOLING, "include_prompt": False},
+            "config_sentence_transformers.json": {"prompts": {"query": "ask : "}, "default_prompt_name": "query"},
+        },
+        {},
+        NotPublished,
+        "include_prompt: the vectors of a prompt's tokens cannot be left out",
+    ),
     "no length": (
         {"config.json": {**CLASSIFIER, "max_position_embeddings": None}, "model.onnx": SCORES},
         {},

@@ -141,11 +141,17 @@ def test_every_route_is_documented(reference_server: Serving, document: dict[str
 
 
 def test_every_model_is_configured_as_the_schema_says(reference: httpx.Client, document: dict[str, Any]):
-    """The configurations of all reference models, with and without a loop, follow the schema and have one batching."""
+    """The configurations of all reference models, with and without a loop, follow the schema and have one batching.
+
+    A pipeline has none."""
     schema = document["paths"]["/v2/models/{model}/config"]["get"]["responses"]["200"]["content"][JSON]["schema"]
     batchings = set()
     for model in reference.get("/v2/models").json()["models"]:
-        config = reference.get(f"/v2/models/{model}/config").json()
+        answer = reference.get(f"/v2/models/{model}/config")
+        if model == "digits-reader":
+            assert "is a pipeline, which has no configuration" in answer.json()["error"]
+            continue
+        config = answer.json()
         check(document, config, schema)
         [batching] = config.keys() & {"dynamic_batching", "sequence_batching"}
         batchings.add(batching)

@@ -113,7 +113,7 @@ def test_one_failing_step_ends_the_others(serving: Serving, threads: ThreadPoolE
     """The caller gets the error at once, while the other branch still runs."""
     with gated(model_of(serving, "matcher")) as gate:
         painter_of = model_of(serving, "painter").dispatcher
-        runner, painter_of.runner = painter_of.runner, _Failing()  # type: ignore[assignment]
+        runner, painter_of.runner = painter_of.runner, _Failing()
         try:
             assert_error(ask(serving, {**BODY, "model": "beside"}), 500, "step one failed on this request")
         finally:

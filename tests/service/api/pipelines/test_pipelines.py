@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.tasks.pipelines import pipeline
 from tests.support.answers import assert_error, read_events
 from tests.support.pipelines.models import BLUE, GREEN, RED, as_row, halves, to_png, write_store
 from tests.support.servers import FAST, Serving, settings_for
@@ -69,6 +70,16 @@ def test_cut_out_pictures_can_be_answered(client: httpx.Client):
     [found] = predictions(client, "sure", as_row(pixels))
     parts = [np.asarray(Image.open(io.BytesIO(base64.b64decode(part["image"])))) for part in found["parts"]]
     assert (np.concatenate(parts, axis=1) == pixels).all()
+
+
+def test_pictures_of_an_answer_are_bounded(client: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+    """Many parts of a large picture would be an answer of any size."""
+    monkeypatch.setattr(pipeline, "_MOST_WRITTEN", 0)
+
+    answer = ask(client, "sure", as_row(halves(RED, GREEN)))
+
+    assert answer.status_code == 413
+    assert "expected parts of at most 0 pixels together" in answer.json()["error"]
 
 
 def test_vectors_are_compared_as_their_model_says(client: httpx.Client):
@@ -187,3 +198,20 @@ def test_seconds_of_each_step_are_counted(client: httpx.Client):
     ask(client, "beside", RED_BLUE)
     text = client.get("/metrics").text
     assert 'sluice_step_seconds_count{model="beside",step="one",version="1"}' in text
+
+
+def test_files_of_a_form_are_the_fields_of_a_row(client: httpx.Client):
+    """Files of one name are the elements of a list; a name that no field has is refused, and so is a second file."""
+    photo, red, blue = (to_png(halves(*colours)) for colours in ((RED, BLUE), (RED, RED), (BLUE, BLUE)))
+    form = {"model": "known"}
+    files = [("photo", photo), ("known", blue), ("known", red)]
+    found = client.post("/pipeline", data=form, files=files).json()["predictions"]
+    assert [each["index"] for each in found[0]["who"]] == [1, 0]
+    assert client.post("/pipeline", data=form, files=files[:1]).json()["predictions"] == [{"who": [None, None]}]
+    refused = client.post("/pipeline", data=form, files=[("photos", photo)])
+    assert_error(refused, 400, "file 0 (upload): expected files called photo and known, got one called 'photos'")
+    refused = client.post("/pipeline", data=form, files=[("photo", photo)] * 2)
+    assert_error(refused, 400, "file 1 (upload): expected one file called photo, got another")
+    assert_error(
+        client.post("/pipeline", data=form, files=[("known", red)]), 400, "inputs[0].photo: expected an object"
+    )

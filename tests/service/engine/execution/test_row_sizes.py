@@ -56,6 +56,13 @@ async def test_rows_of_a_batch_are_as_many_as_a_budget_of_elements_allows(bench:
     assert runner.batches == [8, 4, 4, *[2] * 4, *[1] * 8]
 
 
+@on_counting(**OPEN, most_elements=16, least_rows=2)
+async def test_budget_of_elements_has_room_for_the_least_batch(bench: Bench, runner: Counting, /) -> None:
+    """A single row would be padded to it, so two rows cost no more than one."""
+    await ask(bench, 17, rows=8)
+    assert runner.batches == [2, 2, 2, 2]
+
+
 @on_counting(content=graphs.double(4), most_elements=16)
 async def test_budget_of_elements_needs_rows_of_any_size(bench: Bench, runner: Counting, /) -> None:
     """If all rows have one size, the rows of a batch are all that counts."""

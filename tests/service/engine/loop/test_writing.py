@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from model_store.tasks import Carry
+from service.engine.batching.cost import RunMemory
 from service.engine.loop.request import Decoding, LoopRequest, Sentence, TokenSampling
-from tests.service.engine.loop.bench import Bench, Counting
+from service.errors import BodyTooLarge, TooLate
+from tests.service.engine.loop.bench import SLOW_S, Bench, Counting
 from tests.support.clocks import virtual
 from tests.support.writers import graphs as writers
 from tests.support.writers.graphs import SCORES, SYMBOLS
@@ -236,6 +238,29 @@ async def test_draws_have_the_shares_of_the_scores() -> None:
         if top_k:
             shares[np.argsort(-shares)[2:]] = 0
         assert counts / 600 == pytest.approx(shares / shares.sum(), abs=0.06)
+
+
+@pytest.mark.parametrize(("form", "places"), [("no cache", 1), ("a cache that grows", 2)])
+@virtual
+async def test_row_that_would_grow_too_large_is_refused(form: str, places: int) -> None:
+    """Its size at the last step counts, not the one that it begins with."""
+    bench = open_bench(form, memory=RunMemory(4 * 20 * places, (0.0, 4.0, 0.0)))
+    await bench.ask(writing(form, steps=18))
+    with pytest.raises(BodyTooLarge):
+        bench.ask(writing(form, steps=21))
+
+
+@virtual
+async def test_request_is_refused_by_the_usual_length_of_texts() -> None:
+    """Not by the longest that a text may have: few are so long."""
+    bench = open_bench(cost_s=SLOW_S)
+    end = int(SCORES[1].argmax())
+    for steps, shown in ((1, "1 step "), (100, "11 steps ")):
+        await bench.ask(writing(steps=100, ends=(end,) if steps == 1 else ()))
+        busy = bench.ask(writing(steps=2, ends=()))  # an idle loop would begin what seems too slow
+        with pytest.raises(TooLate, match=f"^{shown}would take"):
+            bench.ask(writing(steps=100), timeout_s=1e-9)
+        await busy
 
 
 @virtual

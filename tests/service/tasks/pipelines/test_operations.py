@@ -119,6 +119,15 @@ def test_what_is_no_box_is_refused(boxes: Any, complaint: str):
         run(crop(parse_step(step), [0], [[as_row(PIXELS), boxes]], LIMITS, lambda size: None))
 
 
+def test_boxes_of_all_rows_together_are_bounded():
+    """Rows share the number of boxes that a step cuts out, which is checked before a picture is opened."""
+    step = parse_step(Step(do="crop", picture="request", boxes="find.detections"))
+    operands = [["no picture", [[0, 0, 1, 1]] * 3000]] * 2
+
+    with pytest.raises(BodyTooLarge, match=r"at most 4096 boxes of find.detections in all rows together, got 6000"):
+        run(crop(step, [0, 1], operands, LIMITS, lambda size: None))
+
+
 def test_picture_that_cannot_be_cut_is_refused():
     """Numbers are no picture; what is damaged or too large is refused before it is decoded; so is one without room."""
     wires = parse_step(Step(do="crop", picture="request.photo", boxes="find.detections"))

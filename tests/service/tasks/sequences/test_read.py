@@ -106,7 +106,7 @@ def test_stream_has_an_event_for_each_row() -> None:
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        ({"beams": 2}, "beams: model 'm' reads; leave it out"),
+        ({"beams": 2, "pieces": True}, "pieces: expected it with beams 1"),
         ({"horizon": 3}, "horizon: model 'm' reads; leave it out"),
     ],
 )
@@ -183,3 +183,20 @@ def test_pieces_of_a_sound_have_their_seconds() -> None:
 def test_steps_beyond_a_length_are_not_read() -> None:
     """The model says how many of its steps count: here seven of eight."""
     assert predict(listener(length="n"), [LEVELS[sign] for sign in "-a-----b"])[0]["text"] == "a"
+
+
+def test_search_gives_the_most_probable_text() -> None:
+    """Here the same as the best symbols give; its probability is that of the whole text, over all ways to read it."""
+    rows = [line("aab-b-"), line("a")]
+    found = predict(reader(), *rows, beams=4)
+    assert [each["text"] for each in found] == ["abb", "a"]
+    assert all(0.9 < each["probability"] <= 1 for each in found)
+    assert predict(listener(), [LEVELS[sign] for sign in "-a-b-aa-bb-b-a-"], beams=2)[0]["text"] == "ababba"
+
+
+def test_search_over_too_many_steps_is_refused() -> None:
+    """It would take long; the best symbols of each step are still given."""
+    rows = [line("-" * 4096)] * 3
+    with pytest.raises(InvalidInput, match="beams: expected at most 10000 steps of rows together, got 12288"):
+        ask(reader(), rows, beams=2)
+    assert predict(reader(), rows[0])[0]["text"] == ""

@@ -224,3 +224,18 @@ def test_rows_are_what_the_start_graph_takes() -> None:
     )
     assert [row["text"] for row in ask([[1.0, 2.0], [3.0, 0.0], [-2.0, -3.0]], model)] == ["a a", "", "b b"]
     assert np.isclose(ask([[1.0, 2.0]], model)[0]["log_probability"], 2 * (4 - math.log(sum(map(math.exp, (2, 4, 1))))))
+
+
+def test_many_short_prompts_are_read_and_written_in_a_thread() -> None:
+    """What each prompt takes adds up: neither tokens nor texts of many rows hold up the event loop."""
+    model = counter()
+    ask(["a"] * 2, model, max_tokens=1)
+    assert model.threads_asked == 0
+    ask(["a"] * 1500, model, max_tokens=1)
+    assert model.threads_asked == 2
+
+
+def test_prompt_of_far_too_many_characters_is_not_tokenised() -> None:
+    """A prompt that no tokens could hold is refused at once."""
+    with pytest.raises(InvalidInput, match=r"inputs\[1\]: expected at most 768 characters, got 5000: send a shorter"):
+        ask(["a", "a" * 5000], counter())

@@ -1,0 +1,1 @@
+"""Measurements of tasks on sounds."""
