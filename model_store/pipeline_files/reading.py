@@ -65,6 +65,8 @@ def read_file(path: Path) -> Written:
         read = _File.model_validate(tomllib.loads(content.decode()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadManifest(f"{path.name}: expected TOML in UTF-8: {error}") from None
+    except RecursionError:
+        raise BadManifest(f"{path.name}: expected TOML with fewer values inside of each other") from None
     except ValidationError as error:
         raise BadManifest(f"{path.name}: {describe(error)}") from None
     files: dict[str, bytes] = {}

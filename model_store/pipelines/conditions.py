@@ -26,6 +26,7 @@ _TOKEN = re.compile(
     r"""|"(?P<text>[^"]*)"|'(?P<other>[^']*)'|(?P<word>[A-Za-z][A-Za-z0-9_.\[\]-]*))"""
 )
 _MOST_CHARACTERS = 1000
+_MOST_NESTED = 32
 _FORM = 'expected comparisons such as find.score >= 0.5 or kind.label == "text", joined by and, or and parentheses'
 
 
@@ -97,7 +98,7 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._at = self._begin = 0
+        self._at = self._begin = self._depth = 0
         self.token: tuple[str, str] | None = None
         self._advance()
 
@@ -138,7 +139,11 @@ class _Reader:
 
     def _read_one(self) -> Condition:
         if self._take("bracket", "("):
+            self._depth += 1
+            if self._depth > _MOST_NESTED:
+                raise ValueError(f"expected parentheses at most {_MOST_NESTED} deep, got more")
             found = self.read_any()
+            self._depth -= 1
             if not self._take("bracket", ")"):
                 raise self.refuse(")")
             return found

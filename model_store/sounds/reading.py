@@ -22,6 +22,10 @@ _BLOCK_VALUES = 1 << 18
 _MOST_FACTOR = 1000
 """The rate of a file is at most so many times that of the model, and at least that part of it."""
 _MOST_CHANNELS = 64
+_MOST_PEAK = 100.0
+"""Of samples that are meant to go from -1 to 1. Sounds may be louder than full scale, but not so much."""
+_MOST_FACTOR_OF_LEVEL = 1e30
+"""Quieter sounds are as good as silence, and a factor must be finite."""
 _UNKNOWN = 1 << 62
 """What libsndfile says if a file does not say how long it is."""
 
@@ -66,9 +70,20 @@ def read_sound(
         raise UnreadableSound(f"{where}: expected a {NAMES} sound, got a damaged one ({error})") from None
     except soundfile.SoundFileError as error:
         raise UnreadableSound(f"{where}: expected a {NAMES} sound, got a damaged one ({_reword(error)})") from None
-    if not np.isfinite(samples).all():
-        raise UnreadableSound(f"{where}: expected finite samples, got NaN or infinite ones")
+    fault = find_fault(samples)
+    if fault is not None:
+        raise UnreadableSound(f"{where}: {fault}")
     return raise_level(samples, facts)
+
+
+def find_fault(samples: np.ndarray) -> str | None:
+    """What is wrong with samples that are not finite, or far beyond 1: those are integers, or no samples."""
+    peak = float(np.abs(samples).max(initial=0))
+    if not np.isfinite(peak):
+        return "expected finite samples, got NaN or infinite ones"
+    if peak > _MOST_PEAK:
+        return f"expected samples from -1 to 1, got one of size {peak:g}: divide integers of 16 bits by 32768"
+    return None
 
 
 def raise_level(samples: np.ndarray, facts: Sound) -> np.ndarray:
@@ -79,7 +94,8 @@ def raise_level(samples: np.ndarray, facts: Sound) -> np.ndarray:
     wanted = 10 ** (facts.level_dbfs / 20)
     if not 0 < level < wanted:
         return samples
-    louder: np.ndarray = samples * np.float32(wanted / level)
+    factor = np.float32(min(wanted / level, _MOST_FACTOR_OF_LEVEL))
+    louder: np.ndarray = samples * factor
     return louder
 
 

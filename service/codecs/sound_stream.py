@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from model_store.sounds.reading import find_fault
 from model_store.tasks import Sound
 from service.errors import InvalidInput, NotOffered, UnreadableMessage
 
@@ -59,8 +60,8 @@ class SoundStream:
         samples = np.frombuffer(content, self._dtype)
         if size == 2:
             samples = samples * _FULL_SCALE
-        elif not np.isfinite(samples).all():
-            raise UnreadableMessage("message: expected finite samples, got others: are they float32, little-endian?")
+        elif (fault := find_fault(samples)) is not None:
+            raise UnreadableMessage(f"message: {fault}: are they float32, little-endian?")
         self._append(samples.astype(np.float32, copy=False), last=False)
 
     def take(self) -> Heard | None:

@@ -10,7 +10,7 @@ from model_store.datatypes import DATATYPES
 from model_store.errors import SoundTooLong, SoundTooShort, UnreadableSound
 from model_store.graph import Tensor
 from model_store.manifest import Manifest
-from model_store.sounds.reading import raise_level, read_sound
+from model_store.sounds.reading import find_fault, raise_level, read_sound
 from model_store.sounds.windows import Window, check_length, count_windows, cut_row, plan_windows, size_row
 from model_store.tasks import Sound
 from service.codecs.pictures.reader import CheckRow, PictureFile, decode_base64
@@ -110,8 +110,9 @@ class SoundReader:
         samples = array_of_large(value, DATATYPES["FP32"], where)
         if samples.ndim != 1:
             raise InvalidInput(f"{where}: {self._form()}, got an array of shape {list(samples.shape)}")
-        if not are_finite(samples):
-            raise InvalidInput(f"{where}: expected finite samples")
+        fault = find_fault(samples)
+        if fault is not None:
+            raise InvalidInput(f"{where}: {fault}")
         if len(samples) > self.facts.longest_s * self.facts.rate:
             raise BodyTooLarge(
                 f"{where}: expected a sound of at most {self.facts.longest_s:g} s, got {len(samples)} samples at "

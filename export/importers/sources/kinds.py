@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from export.errors import ExportError
+from export.importers.sources.hugging.files import CONFIG, read_json
+from export.importers.sources.hugging.texts import TOKENIZER
 from export.importers.sources.hugging_face import HuggingFace
 from export.importers.sources.onnx_file import OnnxFile
 from export.importers.sources.scikit_learn import ScikitLearn
@@ -10,6 +12,7 @@ from export.importers.sources.source import Source
 from export.importers.sources.timm_folder import TimmFolder
 from export.importers.sources.triton_folder import TritonFolder
 from export.importers.sources.ultralytics import Ultralytics
+from model_store.triton import CONFIG_FILE
 
 SOURCES: tuple[Source, ...] = (
     HuggingFace(),
@@ -25,11 +28,25 @@ SOURCES: tuple[Source, ...] = (
 def choose_source(path: Path) -> Source:
     """The source that claims a path. Raises ExportError, which lists what can be imported."""
     found = next((source for source in SOURCES if source.claims(path)), None)
+    if isinstance(found, TritonFolder) and not (path / CONFIG_FILE).is_file():
+        _check_hugging_face(path)
     if found is not None:
         return found
     kinds = ", ".join(source.kind for source in SOURCES)
     what = "there is no such file or folder" if not path.exists() else _describe(path)
     raise ExportError(f"{path}: {what}: expected one of: {kinds}")
+
+
+def _check_hugging_face(folder: Path) -> None:
+    """Raises ExportError for a folder of Hugging Face that lacks its configuration: it must not become tensors."""
+    config = folder / CONFIG
+    if config.is_file():
+        read_json(config)
+    if (folder / TOKENIZER).is_file():
+        raise ExportError(
+            f"{folder}: {TOKENIZER} is there, but no {CONFIG} that says architectures or model_type: put the one that "
+            "transformers writes beside it, or import the ONNX file by its path, which takes tensors then"
+        )
 
 
 def _describe(path: Path) -> str:

@@ -91,6 +91,7 @@ def test_condition_compares_values_with_constants(text: str, expected: bool):
         ("a.t == 'x", 'got "\'x"'),
         ("lambda: 1", "got ': 1'"),
         ("a.n > 1 " * 200, "at most 1000 characters"),
+        ("(" * 450 + "a.n > 1" + ")" * 450, "expected parentheses at most 32 deep, got more"),
     ],
 )
 def test_what_is_no_condition_is_refused(text: str, complaint: str):

@@ -139,6 +139,20 @@ def test_sample_that_is_not_finite_is_refused(value: float) -> None:
         read(buffer.getvalue())
 
 
+def test_integers_in_place_of_samples_are_refused() -> None:
+    """Numbers far beyond full scale would give a wrong answer, or none; a little beyond it is a loud sound."""
+    with pytest.raises(UnreadableSound, match=r"body: expected samples from -1 to 1, got one of size 32000: divide"):
+        read_sound(encode(np.array([0, 32000], np.float32), kind="float wav"), FACTS, 1000, "body")
+    assert read_sound(encode(np.array([0, 4], np.float32), kind="float wav"), FACTS, 1000, "body").max() == 4
+
+
+def test_faintest_sound_stays_finite() -> None:
+    """What is nearly silence cannot be raised to a level."""
+    facts = FACTS.model_copy(update={"level_dbfs": -30.0})
+    samples = np.array([0, 1e-44], np.float32)
+    assert np.isfinite(read_sound(encode(samples, kind="float wav"), facts, 1000, "body")).all()
+
+
 def test_long_sound_is_refused_before_it_is_decoded() -> None:
     """A short file may be hours long: the header says so, and nothing is decoded."""
     content = bytearray(encode(np.zeros(1600, np.float32), kind="flac"))

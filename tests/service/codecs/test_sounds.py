@@ -44,6 +44,7 @@ def read(rows: list[Any], manifest: Manifest = ANY, **more: Any) -> list[Group]:
         ([[1, 2]], ANY, "got an array of shape [1, 2]"),
         ([], ANY, "inputs[0]: expected a sound of at least 1 samples at 1000 Hz, got 0"),
         ([1, "NaN"], ANY, "inputs[0]: expected finite samples"),
+        ([1, -32768], ANY, "inputs[0]: expected samples from -1 to 1, got one of size 32768: divide integers"),
         ([0] * 4, of(ONE, least=5), "expected a sound of at least 5 samples at 1000 Hz, got 4"),
         (as_row(encode(sine(0.004, RATE), RATE)), of(ONE, least=5), "inputs[0]: expected a sound of at least 5"),
         ([0] * 8, of(MORE, length="count", window=8), "model 'm' takes an object of x, speaker, got an array"),

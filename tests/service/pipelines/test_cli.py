@@ -61,6 +61,14 @@ def test_check_explains_and_draws(file: Path, store: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.startswith("flowchart LR\n")
 
 
+def test_file_of_endless_brackets_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """It ends in a line that says why, not in a traceback."""
+    path = tmp_path / "deep.toml"
+    path.write_text("name = " + "[" * 5000)
+    assert sluice.main(["pipeline", "check", str(path)]) != 0
+    assert "expected TOML with fewer values inside of each other" in capsys.readouterr().err
+
+
 def test_check_tells_every_model_that_does_not_fit(file: Path, store: Path, capsys: pytest.CaptureFixture[str]):
     """A step each, and the command fails."""
     file.write_text(FILE.replace('"painter"', '"panter"').replace('"finder"', '"matcher"'))

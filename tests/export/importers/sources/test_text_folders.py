@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.errors import MissingFacts, NotPublished, ParityError, SpecError
+from export.errors import ExportError, MissingFacts, NotPublished, ParityError, SpecError
 from export.importers.facts import Fact
 from export.importers.importing import plan_import, publish_import
 from export.importers.plan import Plan
@@ -190,6 +190,23 @@ def test_tokenizer_that_is_missing_is_asked_for(tmp_path: Path) -> None:
     folder = write(tmp_path / "m", {"config.json": CLASSIFIER, "model.onnx": SCORES})
     (folder / "tokenizer.json").unlink()
     with pytest.raises(NotPublished, match=r"expected tokenizer.json, got none: save it by transformers"):
+        plan(folder)
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        ({}, r"tokenizer.json is there, but no config.json that says architectures or model_type"),
+        ({"config.json": {"vocab_size": 3}}, r"but no config.json that says architectures or model_type"),
+        ({"config.json": b"{"}, r"config.json: expected JSON"),
+    ],
+)
+def test_folder_without_its_configuration_does_not_become_tensors(
+    tmp_path: Path, files: Mapping[str, Any], complaint: str
+) -> None:
+    """A text model without its tokenizer would be published, so the configuration is asked for."""
+    folder = write(tmp_path / "m", {"model.onnx": SCORES, **files})
+    with pytest.raises(ExportError, match=complaint):
         plan(folder)
 
 

@@ -176,6 +176,7 @@ SEQUENCE = json.dumps({"inputs": integers(1), "parameters": {"sequence_id": 1}})
 BINARY = json.dumps({"inputs": integers(1), "parameters": {"binary_data_output": True}})
 BAD: dict[str, tuple[str, str | bytes, int, str]] = {
     "half a sample": (path("adder"), b"abc", 1007, "message: expected samples of 2 bytes (int16), got 3 bytes"),
+    "integers as floats": (path("adder", FLOATS), floats(1, 3e4), 1007, "message: expected samples from -1 to 1, got"),
     "not finite": (path("adder", FLOATS), floats(1, float("nan")), 1007, "message: expected finite samples"),
     "a text": (path("adder"), '{"stop": true}', 1008, 'expected samples, or the text {"end": true}'),
     "no JSON": (path("adder"), "stop", 1007, "message: expected JSON"),
