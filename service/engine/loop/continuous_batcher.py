@@ -21,7 +21,7 @@ from typing import Any
 
 from model_store.tasks import Carry
 from service.engine.batching.cost import CostModel, RunMemory
-from service.engine.batching.policy import RUN_MARGIN
+from service.engine.batching.policy import NEW_RUN_WEIGHT, RUN_MARGIN
 from service.engine.execution.device import Device, LaneUser
 from service.engine.execution.observer import Observer
 from service.engine.execution.runner import StepRunner
@@ -35,9 +35,6 @@ from service.errors import DeadlinePassed, InvalidInput, ModelFailure, QueueFull
 from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
-
-_LATEST = 0.1
-"""The weight of rows that have just ended in the mean of their steps."""
 
 
 class ContinuousBatcher(LaneUser):
@@ -243,7 +240,9 @@ class ContinuousBatcher(LaneUser):
                 done = sequence.rows_done
                 going += advance(span, run.outputs, run.choice)
                 if done < sequence.rows_done and sequence.request.decoding is not None:
-                    self._usual_steps += (span.step - self._usual_steps) * (_LATEST if self._usual_steps else 1.0)
+                    self._usual_steps += (span.step - self._usual_steps) * (
+                        NEW_RUN_WEIGHT if self._usual_steps else 1.0
+                    )
                 if sequence.rows_done == sequence.rows:
                     sequence.gone = True
                     run.finished.append(sequence)

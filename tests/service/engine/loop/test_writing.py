@@ -255,7 +255,7 @@ async def test_request_is_refused_by_the_usual_length_of_texts() -> None:
     """Not by the longest that a text may have: few are so long."""
     bench = open_bench(cost_s=SLOW_S)
     end = int(SCORES[1].argmax())
-    for steps, shown in ((1, "1 step "), (100, "11 steps ")):
+    for steps, shown in ((1, "1 step "), (100, "21 steps ")):
         await bench.ask(writing(steps=100, ends=(end,) if steps == 1 else ()))
         busy = bench.ask(writing(steps=2, ends=()))  # an idle loop would begin what seems too slow
         with pytest.raises(TooLate, match=f"^{shown}would take"):
