@@ -19,6 +19,9 @@ def find_faults(pipeline: Pipeline, store: Store) -> Iterator[str]:
     for name, step in pipeline.steps.items():
         if step.model is None:
             continue
+        if not known:
+            yield f"steps.{name}.model: no model {step.model!r:.120}: there are no models in {store.root}"
+            continue
         if step.model not in known:
             yield f"steps.{name}.model: no model {step.model!r:.120} in {store.root}{suggest(step.model, known)}"
             continue

@@ -10,7 +10,7 @@ from service.api.handler import Responder
 from service.api.task_plan import TaskPlan
 from service.engine.batching.queue import Answer
 from service.engine.loop.request import LoopResult
-from service.errors import DeadlinePassed, ModelFailure, ServiceError
+from service.errors import DeadlinePassed, InvalidInput, ModelFailure, ServiceError
 from service.models.entry import Model, Served
 from service.models.schedule_policy import UNSCHEDULED, Schedule
 from service.protocol.json import render_json
@@ -122,6 +122,9 @@ class TaskDriver:
     def _took(self, outcome: Answer | LoopResult | ServiceError) -> None:
         self._release = None  # it refers to what has just called this
         if isinstance(outcome, ServiceError):
+            takes_texts = self.model is not None and self.model.manifest.tokens is not None
+            if takes_texts and isinstance(outcome, InvalidInput):  # the caller has not chosen the ids of the tokens
+                outcome = ModelFailure(f"the graph does not take what its tokenizer gives: {outcome}")
             self._fail(outcome)
             return
         self.queue_s += outcome.queue_s

@@ -78,7 +78,7 @@ _OF_VERSIONS = (
     _post(_INFER, "Tensors to tensors", types.InferAnswer, (*_TENSORS, 501), types.InferRequest),
     _post(GENERATE, "Flat JSON to flat JSON", types.FlatAnswer, _TENSORS, types.FlatRequest),
     _post(GENERATE_STREAM, "Flat JSON to events", types.FlatAnswer, _TENSORS, types.FlatRequest),
-    _get(_MODEL, "Inputs and outputs of a model", types.ModelMetadata, _OF_MODEL),
+    _get(_MODEL, "Inputs and outputs of a model", types.ModelMetadata | types.PipelineMetadata, _OF_MODEL),
     _get(f"{_MODEL}/ready", "Whether a model serves", types.ModelReady, _OF_MODEL),
     _get(f"{_MODEL}/config", "How a model is served", ModelConfig, _OF_MODEL),
     _get(f"{_MODEL}/stats", "Statistics of a model", types.Statistics, _OF_MODEL),

@@ -175,6 +175,24 @@ class ModelMetadata(Exact):
     writing: NotRequired[Annotated[str, Field(description="of a model that writes text: what its length costs")]]
 
 
+class PipelineFacts(Exact):
+    steps: Annotated[dict[str, dict[str, Any]], Field(description="as they were written")]
+    outputs: dict[str, str]
+    golden: Annotated[str, Field(description="what its golden requests have shown")]
+    mermaid: Annotated[str, Field(description="a drawing")]
+
+
+class PipelineMetadata(Exact):
+    """A pipeline takes no tensors."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    pipeline: PipelineFacts
+
+
 _Duration = exact("Duration", count=Count, ns=Count)
 _RUN = dict.fromkeys(("compute_input", "compute_infer", "compute_output"), _Duration)
 _REQUEST = dict.fromkeys(("success", "fail", "queue", "cache_hit", "cache_miss"), _Duration)

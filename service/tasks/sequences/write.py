@@ -121,9 +121,9 @@ class _Plan:
             )
 
     @property
-    def longest(self) -> int:
-        """The most tokens of a prompt."""
-        return self.max_steps if self._largest is None else min(self.max_steps, self._largest)
+    def longest(self) -> int | None:
+        """The most tokens of a prompt. None: a graph without a cache, which takes any number of them."""
+        return self.max_steps if self.facts.prefix is None else self._largest
 
     def limit(self, given: int) -> int:
         """How many tokens a row that begins with ``given`` ones may have after them."""

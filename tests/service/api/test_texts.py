@@ -2,13 +2,17 @@
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from model_store import Store
 from tests.support.answers import assert_error
+from tests.support.driving import describe
+from tests.support.models.text import make_model
 from tests.support.servers import FAST, Serving, settings_for
 from tests.support.texts import models
 
@@ -115,3 +119,19 @@ def test_tokens_and_padding_are_counted(client: httpx.Client) -> None:
     before = read()
     client.post("/classify", json={"model": "tagger", "inputs": ["ann"]})
     assert read() - before == 3
+
+
+def test_tokens_that_the_graph_does_not_take_are_a_failure_of_the_model(tmp_path: Path) -> None:
+    """A text has no ids that its caller could correct: 500, and not 400 as for tensors."""
+    graph = make_model(
+        "int64[batch,length] ids => float[batch,4] vector",
+        "words = Gather(table, ids) vector = ReduceSum<keepdims = 0>(words, [1])",
+        table=np.ones((models.WORDS.index("rome"), 4), np.float32),
+    )
+    files = {"main.onnx": graph, "tokenizer.json": models.make_tokenizer()}
+    tokens = models.TOKENS.model_copy(update={"mask": None})
+    manifest = describe({"main": graph}, task="embed", embedding={"output": "vector"}, tokens=tokens)
+    Store(tmp_path).publish(manifest, files)
+    with Serving(settings_for(tmp_path), FAST) as serving, serving.client() as client:
+        assert client.post("/embed", json={"inputs": ["ann"]}).status_code == 200
+        assert_error(client.post("/embed", json={"inputs": ["rome"]}), 500, "the model failed on this request")

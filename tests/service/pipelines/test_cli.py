@@ -69,6 +69,12 @@ def test_file_of_endless_brackets_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert "expected TOML with fewer values inside of each other" in capsys.readouterr().err
 
 
+def test_store_without_models_is_told(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A wrong folder is not taken for one wrong name."""
+    assert sluice.main(["pipeline", "check", str(file), "--store", str(tmp_path / "nowhere")]) != 0
+    assert f"there are no models in {tmp_path / 'nowhere'}" in capsys.readouterr().err
+
+
 def test_check_tells_every_model_that_does_not_fit(file: Path, store: Path, capsys: pytest.CaptureFixture[str]):
     """A step each, and the command fails."""
     file.write_text(FILE.replace('"painter"', '"panter"').replace('"finder"', '"matcher"'))

@@ -9,7 +9,9 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 
+from service.api.openapi.protocol_types import PipelineMetadata
 from service.tasks.pipelines import pipeline
 from tests.support.answers import assert_error, read_events
 from tests.support.pipelines.models import BLUE, GREEN, RED, as_row, halves, to_png, write_store
@@ -184,7 +186,9 @@ def test_pipeline_is_a_model_of_one_route(client: httpx.Client):
 
 def test_card_shows_the_steps(client: httpx.Client):
     """Metadata and card have the steps as they were written, and a drawing."""
-    steps = client.get("/v2/models/colours").json()["pipeline"]["steps"]
+    shown = client.get("/v2/models/colours").json()
+    TypeAdapter(PipelineMetadata).validate_python(shown, strict=True)
+    steps = shown["pipeline"]["steps"]
     assert steps["halves"] == {"do": "crop", "picture": "request", "boxes": "find.detections"}
     [card] = [card for card in client.get("/models").json()["models"] if card["name"] == "colours"]
     assert (card["ready"], card["task"]) == (True, "pipeline")

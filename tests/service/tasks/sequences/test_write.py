@@ -124,7 +124,7 @@ def test_scores_that_are_not_finite_are_a_failure_of_the_model(log_probability: 
 
 
 @settings(max_examples=25, deadline=None)
-@given(rows=st.lists(st.text(min_size=1, max_size=7), min_size=1, max_size=6))
+@given(rows=st.lists(st.text(min_size=1, max_size=7).filter(str.strip), min_size=1, max_size=6))
 def test_texts_of_any_lengths_keep_their_order(rows: list[str]) -> None:
     """Each text is copied, with the joint probability of its tokens and its end; texts of one length run together."""
     for row, prediction in zip(rows, ask(rows), strict=True):
@@ -239,3 +239,5 @@ def test_prompt_of_far_too_many_characters_is_not_tokenised() -> None:
     """A prompt that no tokens could hold is refused at once."""
     with pytest.raises(InvalidInput, match=r"inputs\[1\]: expected at most 768 characters, got 5000: send a shorter"):
         ask(["a", "a" * 5000], counter())
+    with pytest.raises(InvalidInput, match=r"inputs\[0\]: expected at most 1048576 characters, got 1100000"):
+        ask(["a" * 1_100_000], PREFIX)
