@@ -12,7 +12,7 @@ from model_store.datatypes import DATATYPES
 from model_store.graph import MAIN, Tensor
 from model_store.tasks import Writing
 from service.codecs.model_context import ModelContext, known
-from service.codecs.rows import Group, check_count, in_order
+from service.codecs.rows import Group, in_order
 from service.codecs.sounds import SoundWindow
 from service.codecs.texts.tokens import check_characters, count_bytes_of_texts
 from service.codecs.written import Decode, GrowingText, find_decoder, find_stop, without_part_of_stop
@@ -20,7 +20,7 @@ from service.engine.loop.request import ByStep, Decoding, Follow, LoopRequest, S
 from service.engine.tensors import Arrays
 from service.errors import Cancelled, InvalidInput, ModelFailure
 from service.protocol.json import type_name
-from service.tasks.request import FromText, TaskOptions
+from service.tasks.request import FromText, TaskOptions, refuse
 from service.tasks.sequences.forecast import ForecastOptions
 from service.tasks.sequences.recordings import join_windows
 from service.tasks.sequences.translate import TextOptions
@@ -67,7 +67,6 @@ async def write(call: Call[Options], rows: Sequence[Any]) -> list[dict[str, Any]
     A long sound is written window by window. Events: row, window of a sound, step from 0, the text so far. Raises
     InvalidInput, UnsupportedMedia, BodyTooLarge; ModelFailure for scores that are not finite.
     """
-    check_count(list(rows), call.limits.max_rows)
     plan = _Plan(call)
     if call.options.windows:
         check_windows(call.model.manifest)
@@ -215,9 +214,8 @@ class _Texts:
 def _read_sampling(options: Options) -> TokenSampling | None:
     if options.temperature:
         return TokenSampling(options.temperature, options.top_k, options.top_p or 1.0, options.seed)
-    for field in ("top_k", "top_p", "seed"):
-        if getattr(options, field) != Options.model_fields[field].default:
-            raise InvalidInput(f"{field}: expected a temperature above 0 beside it, for nothing is drawn without one")
+    reason = "expected a temperature above 0 beside it, for nothing is drawn without one"
+    refuse(options, ("top_k", "top_p", "seed"), reason)
     return None
 
 
