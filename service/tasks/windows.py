@@ -19,11 +19,18 @@ def check_windows(manifest: Manifest) -> None:
         raise InvalidInput(f"windows: model {manifest.name!r} takes no sounds, which have windows: ask without them")
 
 
-def find_sounds(group: Group) -> list[slice]:
-    """The rows of each sound of a group, which has windows."""
-    rows = [window.row for window in group.windows]
+def find_sounds(windows: Sequence[SoundWindow]) -> list[slice]:
+    """The places of each sound among the windows of a group or of a request. Those of a sound follow each other."""
+    rows = [window.row for window in windows]
     begins = [i for i, row in enumerate(rows) if i == 0 or row != rows[i - 1]]
     return [slice(begin, end) for begin, end in zip(begins, [*begins[1:], len(rows)], strict=True)]
+
+
+def find_places(group: Group) -> Sequence[int]:
+    """The position in the request of each row of a group, or of each sound if its rows are windows."""
+    if not group.windows:
+        return group.places
+    return [group.windows[sound.start].row for sound in find_sounds(group.windows)]
 
 
 def average_windows(group: Group, outputs: Arrays, names: Iterable[str]) -> tuple[Group, dict[str, np.ndarray]]:
@@ -34,8 +41,7 @@ def average_windows(group: Group, outputs: Arrays, names: Iterable[str]) -> tupl
     wanted = {name: outputs[name] for name in names}
     if not group.windows:
         return group, wanted
-    sounds = find_sounds(group)
-    places = [group.windows[sound.start].row for sound in sounds]
+    sounds, places = find_sounds(group.windows), find_places(group)
     if len(sounds) == len(group.windows):
         return Group(places, group.inputs), wanted
     means = {name: np.stack([_average(array[sound]) for sound in sounds]) for name, array in wanted.items()}
@@ -58,5 +64,5 @@ def describe_windows(group: Group, values: Sequence[dict[str, Any]], manifest: M
     """For each sound of a group its windows with their times and values. ``values`` has one for each row."""
     return [
         [{**describe_times(group.windows[i], manifest), **values[i]} for i in range(sound.start, sound.stop)]
-        for sound in find_sounds(group)
+        for sound in find_sounds(group.windows)
     ]

@@ -15,7 +15,7 @@ from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_answer, check_finite
 from service.tasks.reconstruction.options import Options
-from service.tasks.windows import find_sounds
+from service.tasks.windows import find_places, find_sounds
 from service.tasks.work import SLOW_BYTES, Call, Result, decode_rows, infer_group, run_in_thread
 
 
@@ -41,8 +41,7 @@ async def reconstruct_sounds(call: Call[Options], graph: str, sound: Sound) -> R
 
     def describe() -> list[Any]:
         found = [_join(call.model.name, facts, sound, *each) for each in zip(groups, outputs, strict=True)]
-        places = [Group([group.windows[of.start].row for of in find_sounds(group)], {}) for group in groups]
-        joined = in_order(places, found)
+        joined = in_order([Group(find_places(group), {}) for group in groups], found)
         if call.wants_sound:
             return [encode_wav(joined[0].after, sound.rate)]
         return [_describe(call.options, facts, sound, one) for one in joined]
@@ -77,7 +76,7 @@ def _join(model: str, facts: Reconstruction, sound: Sound, group: Group, outputs
         None if name is None else check_finite(model, name, outputs[name]) for name in (facts.error, facts.anomaly)
     )
     joined = []
-    for of in find_sounds(group):
+    for of in find_sounds(group.windows):
         windows = [window.of_sound for window in group.windows[of]]
         before, after = join_windows(given[of], windows), join_windows(found[of], windows)
         if errors is None:

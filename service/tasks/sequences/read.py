@@ -16,7 +16,7 @@ from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_finite
 from service.tasks.pictures import placement_of, size_of
 from service.tasks.sequences.translate import TextOptions
-from service.tasks.windows import find_sounds
+from service.tasks.windows import find_places, find_sounds
 from service.tasks.work import Call, decode_rows, infer_group, run_in_thread
 
 MAX_STEPS = 10_000
@@ -60,7 +60,7 @@ async def read(call: Call[ReadOptions]) -> list[dict[str, Any]]:
         found.append(
             await run_in_thread(functools.partial(read_all, call, group, outputs), scores.size * _STEP_BYTES * width)
         )
-    places = [Group(_places_of(group), {}) for group in groups]
+    places = [Group(find_places(group), {}) for group in groups]
     predictions: list[dict[str, Any]] = in_order(places, found)
     if call.emit is not None:
         for row, prediction in enumerate(predictions):
@@ -72,11 +72,6 @@ def size_step(model: ModelContext, samples: int, steps: int) -> float:
     """How many samples a step has, of a row of so many samples and steps."""
     step_s = known(model.manifest.reading).step_s
     return samples / max(1, steps) if step_s is None else step_s * known(model.manifest.sound).rate
-
-
-def _places_of(group: Group) -> Sequence[int]:
-    """The positions in the request. A sound has one, of several windows."""
-    return [group.windows[sound.start].row for sound in find_sounds(group)] if group.windows else group.places
 
 
 def _find_scores(model: ModelContext, outputs: Arrays) -> tuple[np.ndarray, Sequence[str], Sequence[int]]:
@@ -115,7 +110,7 @@ def _read_sounds(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list
     scores, symbols, lengths = _find_scores(model, outputs)
     step_samples = size_step(model, group.inputs[sound.input].shape[1], scores.shape[1])
     predictions = []
-    for rows in find_sounds(group):
+    for rows in find_sounds(group.windows):
         text = _open(call, symbols)
         joined = JoinedText(len(symbols), sound.overlap, text)
         for row in range(rows.start, rows.stop):

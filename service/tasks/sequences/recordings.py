@@ -8,7 +8,7 @@ from typing import Any
 
 from model_store.manifest import Manifest
 from service.codecs.sounds import SoundWindow
-from service.tasks.windows import describe_times
+from service.tasks.windows import describe_times, find_sounds
 
 _MORE_WORDS = 1.5
 """What two windows share may have so many times the words that it has on average."""
@@ -19,8 +19,9 @@ def join_windows(
 ) -> list[dict[str, Any]]:
     """One prediction for each sound, of those of its windows, which are in order. If asked for, with the windows."""
     predictions = []
-    for _, places in itertools.groupby(range(len(windows)), lambda place: windows[place].row):
-        parts = [(windows[place], {**written[place], "text": written[place]["text"].strip()}) for place in places]
+    for sound in find_sounds(windows):
+        of_sound = zip(windows[sound], written[sound], strict=True)
+        parts = [(window, {**value, "text": value["text"].strip()}) for window, value in of_sound]
         log_probability = sum(value["log_probability"] for _, value in parts)
         prediction: dict[str, Any] = {
             "text": _join([value["text"] for _, value in parts], [window for window, _ in parts]),

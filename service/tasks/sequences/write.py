@@ -24,7 +24,7 @@ from service.tasks.request import FromText, TaskOptions, refuse
 from service.tasks.sequences.forecast import ForecastOptions
 from service.tasks.sequences.recordings import join_windows
 from service.tasks.sequences.translate import TextOptions
-from service.tasks.windows import check_windows
+from service.tasks.windows import check_windows, find_sounds
 from service.tasks.work import SLOW_BYTES, Call, Emit, Infer, Iterate, decode_rows, run_in_thread
 
 _CARRIED_BYTES = 256 << 20
@@ -169,8 +169,8 @@ class _Texts:
         self._emit = emit
         self._events = [{"row": row} for row in range(rows)]
         if windows:
-            numbers = [window.row for window in windows]
-            self._events = [{"row": row, "window": i - numbers.index(row)} for i, row in enumerate(numbers)]
+            sounds = [windows[places] for places in find_sounds(windows)]
+            self._events = [{"row": window.row, "window": i} for sound in sounds for i, window in enumerate(sound)]
         self._grown = [GrowingText(self._decode) for _ in range(rows)] if emit or self._stops else []
         self._sent = [""] * rows
         self._cuts: dict[int, int] = {}
