@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from model_store.sounds.reading import find_fault
+from model_store.sounds.windows import size_row
 from model_store.tasks import Sound
 from service.errors import InvalidInput, NotOffered, UnreadableMessage
 
@@ -101,8 +102,7 @@ class SoundStream:
     def _cut(self, begin: int, end: int) -> Heard:
         """The row of these samples. What no later row can need is forgotten."""
         facts = self._facts
-        size = facts.window or -(-max(end - begin, facts.least) // facts.multiple) * facts.multiple
-        row = np.zeros(size, np.float32)
+        row = np.zeros(size_row(max(end - begin, facts.least), facts), np.float32)
         row[: end - begin] = self._samples[begin - self._begin : end - self._begin]
         self._next = end if facts.window is None else min(end, begin + facts.window - facts.overlap)
         self._given = end

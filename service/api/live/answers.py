@@ -6,14 +6,13 @@ from typing import Any
 from model_store.manifest import Manifest
 from model_store.tasks import Sound
 from service.codecs.ctc import CtcText, JoinedText
-from service.codecs.model_context import ModelContext, known
+from service.codecs.model_context import ModelContext
 from service.codecs.sound_stream import Heard
 from service.engine.tensors import Arrays
-from service.errors import ModelFailure
 from service.protocol.infer_response import to_nested
 from service.tasks.answer import check_finite
 from service.tasks.classify import predictions
-from service.tasks.sequences.read import size_step
+from service.tasks.sequences.read import find_scores, size_step
 
 Answerer = Callable[[Heard, Arrays], Mapping[str, Any]]
 """The fields of the message for a row. Raises ModelFailure."""
@@ -51,12 +50,7 @@ def _carried(manifest: Manifest) -> frozenset[str]:
 
 
 def _read(model: ModelContext, text: JoinedText, heard: Heard, outputs: Arrays) -> Mapping[str, Any]:
-    facts = known(model.manifest.reading)
-    scores = check_finite(model.name, facts.output, outputs[facts.output])[0]
-    if scores.shape[1] != len(model.symbols or facts.symbols):
-        raise ModelFailure(f"model {model.name!r} gave scores of {scores.shape[1]} symbols")
-    step_samples = size_step(model, len(heard.samples), len(scores))
-    if facts.length is not None:
-        scores = scores[: max(0, int(outputs[facts.length][0]))]
-    text.add(scores, heard.begin, heard.end, step_samples)
+    scores, _, lengths = find_scores(model, outputs)
+    step_samples = size_step(model, len(heard.samples), scores.shape[1])
+    text.add(scores[0, : lengths[0]], heard.begin, heard.end, step_samples)
     return {"text": text.text}

@@ -74,8 +74,8 @@ def size_step(model: ModelContext, samples: int, steps: int) -> float:
     return samples / max(1, steps) if step_s is None else step_s * known(model.manifest.sound).rate
 
 
-def _find_scores(model: ModelContext, outputs: Arrays) -> tuple[np.ndarray, Sequence[str], Sequence[int]]:
-    """The scores, the symbols, and how many steps belong to each row. Raises ModelFailure."""
+def find_scores(model: ModelContext, outputs: Arrays) -> tuple[np.ndarray, Sequence[str], Sequence[int]]:
+    """The scores [rows, steps, symbols], the symbols, and how many steps belong to each row. Raises ModelFailure."""
     facts = known(model.manifest.reading)
     scores = check_finite(model.name, facts.output, outputs[facts.output])
     symbols = model.symbols or facts.symbols
@@ -92,7 +92,7 @@ def _open(call: Call[ReadOptions], symbols: Sequence[str]) -> CtcText | CtcBeams
 
 
 def _read_rows(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list[dict[str, Any]]:
-    scores, symbols, lengths = _find_scores(call.model, outputs)
+    scores, symbols, lengths = find_scores(call.model, outputs)
     predictions = []
     for row, length in enumerate(lengths):
         text = _open(call, symbols)
@@ -107,7 +107,7 @@ def _read_rows(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list[d
 def _read_sounds(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list[dict[str, Any]]:
     """One prediction for each sound, whose windows are joined."""
     model, sound = call.model, known(call.model.manifest.sound)
-    scores, symbols, lengths = _find_scores(model, outputs)
+    scores, symbols, lengths = find_scores(model, outputs)
     step_samples = size_step(model, group.inputs[sound.input].shape[1], scores.shape[1])
     predictions = []
     for rows in find_sounds(group.windows):
