@@ -23,6 +23,7 @@ from service.tasks.answer import (
 from service.tasks.reconstruction.options import Options
 from service.tasks.reconstruction.sounds import reconstruct_sounds
 from service.tasks.reconstruction.tiles import Plan, infer_tiled
+from service.tasks.reconstruction.verdict import describe_error
 from service.tasks.room import Take
 from service.tasks.work import SLOW_BYTES, Call, Result, decode_rows, infer_group, run_in_thread
 
@@ -47,9 +48,10 @@ async def work(call: Call[Options]) -> Result:
     With Accept: image/png it is one PNG of the outputs, with audio/wav a WAV of the only output. A stream has one
     event, its last.
     """
-    if (sound := find_sound(call.model.manifest, _choose_graph(call))) is not None:
-        return await reconstruct_sounds(call, _choose_graph(call), sound)
-    plan = _plan(call)
+    graph = _choose_graph(call)
+    if (sound := find_sound(call.model.manifest, graph)) is not None:
+        return await reconstruct_sounds(call, graph, sound)
+    plan = _plan(call, graph)
     with call.limits.room.open() as take:
         groups = await decode_rows(call, plan.graph, plan.tiles, _check_of(plan, take))
         found = [await _reconstruct(plan, group) for group in groups]
@@ -71,9 +73,9 @@ def _choose_graph(call: Call[Options]) -> str:
     return graph
 
 
-def _plan(call: Call[Options]) -> Plan:
+def _plan(call: Call[Options], graph: str) -> Plan:
     """Raises InvalidInput for what this model cannot do."""
-    options, manifest, graph = call.options, call.model.manifest, _choose_graph(call)
+    options, manifest = call.options, call.model.manifest
     facts = known(manifest.reconstruction)
     if options.error_map and call.wants_picture:
         raise InvalidInput("error_map: expected an answer in JSON, for Accept: image/png shows the outputs alone")
@@ -158,15 +160,10 @@ def _subtract(plan: Plan, group: Group, found: np.ndarray) -> np.ndarray:
 
 
 async def _describe(plan: Plan, found: _Found) -> list[dict[str, Any]]:
-    facts = plan.facts
     shown = await show_rows(found.outputs, plan.picture)
     answers: list[dict[str, Any]] = []
     for row, error, score in zip(shown, found.errors.tolist(), found.scores.tolist(), strict=True):
-        answers.append({"output": row, "error": error})
-        if facts.anomaly is not None:
-            answers[-1]["score"] = score
-        if facts.threshold is not None:
-            answers[-1] |= {"anomaly": score > facts.threshold, "threshold": facts.threshold}
+        answers.append({"output": row, **describe_error(plan.facts, error, score)})
     if plan.error_map:
         size = sum(row.size for row in found.outputs)
         for answer, its_map in zip(answers, await run_in_thread(lambda: _show_maps(plan, found), size), strict=True):

@@ -15,17 +15,18 @@ from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_answer, check_finite
 from service.tasks.reconstruction.options import Options
+from service.tasks.reconstruction.verdict import describe_error
 from service.tasks.windows import find_places, find_sounds
 from service.tasks.work import SLOW_BYTES, Call, Result, decode_rows, infer_group, run_in_thread
 
 
 class _Joined(NamedTuple):
-    """A sound before and after, float32 [samples] each. ``score`` is None where the graph has none."""
+    """A sound before and after, float32 [samples] each. ``score`` is the error if the graph gives no score."""
 
     before: np.ndarray
     after: np.ndarray
     error: float
-    score: float | None
+    score: float
 
 
 async def reconstruct_sounds(call: Call[Options], graph: str, sound: Sound) -> Result:
@@ -83,21 +84,14 @@ def _join(model: str, facts: Reconstruction, sound: Sound, group: Group, outputs
             error = float(np.sqrt(np.mean(np.square(after - before, dtype=np.float64))))
         else:
             error = float(errors[of].mean())
-        joined.append(_Joined(before, after, error, None if scores is None else float(scores[of].max())))
+        joined.append(_Joined(before, after, error, error if scores is None else float(scores[of].max())))
     return joined
 
 
 def _describe(options: Options, facts: Reconstruction, sound: Sound, joined: _Joined) -> dict[str, Any]:
     is_sound = options.output_format == "sound"
-    answer: dict[str, Any] = {
-        "output": as_sound(joined.after, sound.rate) if is_sound else joined.after.tolist(),
-        "error": joined.error,
-    }
-    if joined.score is not None:
-        answer["score"] = joined.score
-    if facts.threshold is not None:
-        score = joined.error if joined.score is None else joined.score
-        answer |= {"anomaly": score > facts.threshold, "threshold": facts.threshold}
+    output = as_sound(joined.after, sound.rate) if is_sound else joined.after.tolist()
+    answer = {"output": output, **describe_error(facts, joined.error, joined.score)}
     if options.error_map:
         answer["error_map"] = np.abs(joined.after - joined.before).tolist()
     return answer
