@@ -12,35 +12,19 @@ import time
 from collections import deque
 
 from service.api.handler import Responder
-from service.api.steps import find_pipeline, find_steps
+from service.api.steps import find_steps
 from service.api.task_plan import TaskPlan
 from service.api.task_run import Runs, TaskDriver, TaskRun
 from service.codecs.model_context import ModelContext
-from service.codecs.rows import check_count
-from service.errors import DeadlinePassed, InvalidInput, ServiceError
+from service.errors import DeadlinePassed, ServiceError
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
 from service.tasks.pipelines import pipeline as task
 from service.tasks.pipelines.values import gather_files
-from service.tasks.request import TaskRequest, read_request
+from service.tasks.request import TaskRequest
 from service.tasks.work import AwaitStep, BeginStep, Call, Limits, Result, StepEnd, Wanted
-from service.transport.request import Request
 
 ROUTE = f"/{task.NAME}"
-
-
-def plan_pipeline(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
-    """Read a request to a pipeline. Raises InvalidInput, UnsupportedMedia, UnknownModel, NotReady."""
-    headers = request.headers
-    content_type = headers.get(b"content-type", b"").decode("latin-1")
-    asked = read_request(request.body, content_type, request.query, headers.get(b"accept", b"").decode("latin-1"))
-    if asked.wants_sound:
-        raise InvalidInput("accept: audio/wav: a pipeline answers no sounds: ask for JSON")
-    if asked.rows:
-        check_count(asked.rows, limits.max_rows)
-    options = task.Options.parse(asked.fields, asked.loose)
-    version = None if options.version is None else str(options.version)
-    return make_plan(find_pipeline(registry, options.model, version), options, asked, registry, limits)
 
 
 def make_plan(

@@ -16,6 +16,7 @@ from service.api import generate as generate_routes
 from service.api.handler import Responder, Start
 from service.api.openapi.document import ROUTES as TASK_ROUTES
 from service.api.pipelines import PipelineRun
+from service.api.steps import find_pipeline
 from service.api.task_plan import Planner, TaskPlan
 from service.api.task_run import TaskRun
 from service.codecs.rows import check_count
@@ -24,7 +25,7 @@ from service.models.entry import Served
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
 from service.protocol.large_json import LARGE_BYTES
-from service.tasks.request import read_request
+from service.tasks.request import TaskRequest, read_request
 from service.tasks.work import Call, Limits
 from service.transport.request import Request
 
@@ -36,24 +37,35 @@ ROUTES: Mapping[str, Any] = {f"/{route.task.NAME}": route.task for route in TASK
 def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Read a request to a task route. Raises InvalidInput, UnsupportedMedia, UnknownModel, NotReady."""
     task = ROUTES[request.endpoint.route]
-    headers = request.headers
-    content_type = headers.get(b"content-type", b"").decode("latin-1")
-    accept = headers.get(b"accept", b"").decode("latin-1")
-    asked = read_request(request.body, content_type, request.query, accept)
-    if asked.wants_sound and request.endpoint.route not in _ANSWER_SOUND:
-        raise InvalidInput(f"accept: audio/wav: {request.endpoint.route} answers no sounds: ask for JSON")
-    if asked.rows:
-        check_count(asked.rows, limits.max_rows)  # in the thread that read them, which also frees them
-    options = task.Options.parse(asked.fields, asked.loose)
-    version = None if options.version is None else str(options.version)
-    model = registry.find_for_task(task.NAME, options.model, version)
+    asked, options = _read(request, limits)
+    model = registry.find_for_task(task.NAME, options.model, options.wanted_version)
     call = functools.partial(Call, options, asked.rows, model.context, limits, asked.wants_picture)
     return TaskPlan(model, lambda emit: task.work(call(emit, wants_sound=asked.wants_sound)), options.stream)
 
 
+def plan_pipeline(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
+    """Read a request to a pipeline. Raises InvalidInput, UnsupportedMedia, UnknownModel, NotReady."""
+    asked, options = _read(request, limits)
+    pipeline = find_pipeline(registry, options.model, options.wanted_version)
+    return pipelines.make_plan(pipeline, options, asked, registry, limits)
+
+
+def _read(request: Request, limits: Limits) -> tuple[TaskRequest, Any]:
+    """A request to a task route, and its options. Raises InvalidInput, UnsupportedMedia."""
+    route, headers = request.endpoint.route, request.headers
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    accept = headers.get(b"accept", b"").decode("latin-1")
+    asked = read_request(request.body, content_type, request.query, accept)
+    if asked.wants_sound and route not in _ANSWER_SOUND:
+        raise InvalidInput(f"accept: audio/wav: {route} answers no sounds: ask for JSON")
+    if asked.rows:
+        check_count(asked.rows, limits.max_rows)  # in the thread that read them, which also frees them
+    return asked, ROUTES[route].Options.parse(asked.fields, asked.loose)
+
+
 PLANNERS: Mapping[str, Planner] = {
     **dict.fromkeys(ROUTES, plan_task),
-    pipelines.ROUTE: pipelines.plan_pipeline,
+    pipelines.ROUTE: plan_pipeline,
     **generate_routes.PLANNERS,
     **kserve.PLANNERS,
     **embeddings.PLANNERS,

@@ -51,6 +51,11 @@ class TaskOptions(RequestModel):
         fields = {name: value for name, value in fields.items() if value is not None or name not in cls.model_fields}
         return cls.read(fields, strict=not loose, context={"loose": loose})
 
+    @property
+    def wanted_version(self) -> str | None:
+        """``version`` as the registry takes it."""
+        return None if self.version is None else str(self.version)
+
     @classmethod
     def own(cls) -> list[str]:
         """The names of the options that not every task has."""
