@@ -84,7 +84,7 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
     decided by its first bytes, or by its content type. A body of text/plain is one text, unless it is a JSON object:
     browsers give JSON this type. All else is read as JSON, for `curl -d` always names a form. Raises InvalidInput.
     """
-    texts = _read_query(query)
+    texts = read_query(query)
     wanted = prefers_picture(accept), prefers_sound(accept)
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == FORM:
@@ -137,13 +137,14 @@ def _sort_files(form: Form) -> tuple[list[Any], list[Any]]:
     return rows, compared
 
 
-def _read_query(query: bytes) -> list[tuple[str, str]]:
+def read_query(query: bytes, max_fields: int = MAX_FIELDS) -> list[tuple[str, str]]:
+    """The fields of a query string, in order. Raises InvalidInput."""
     if not query:
         return []
     try:
-        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+        return parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=max_fields)
     except ValueError as error:
-        raise InvalidInput(f"query: expected at most {MAX_FIELDS} fields of UTF-8 text, got else ({error})") from None
+        raise InvalidInput(f"query: expected at most {max_fields} fields of UTF-8 text ({error})") from None
 
 
 def _join(fields: Iterable[tuple[str, Any]], texts: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What a stream takes: options in its query, and messages."""
 
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +15,7 @@ from service.models.entry import Model
 from service.protocol.infer_request import InferRequest, parse_infer
 from service.protocol.json import parse_json
 from service.protocol.request_model import RequestModel
+from service.tasks.request import read_query
 
 _MAX_FIELDS = 16
 _MOST_END = 64
@@ -35,10 +35,7 @@ class StreamOptions(RequestModel):
 
 def read_options(query: bytes) -> StreamOptions:
     """Raises InvalidInput."""
-    try:
-        fields = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
-    except ValueError as error:
-        raise InvalidInput(f"query: expected at most {_MAX_FIELDS} fields of UTF-8 text ({error})") from None
+    fields = read_query(query, _MAX_FIELDS)
     twice = next((name for name, _ in fields if sum(other == name for other, _ in fields) > 1), None)
     if twice is not None:
         raise InvalidInput(f"{twice:.60}: expected once, got it more than once")
