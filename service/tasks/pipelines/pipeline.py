@@ -4,7 +4,7 @@ import functools
 import math
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from model_store.pictures.cutting import Cut
 from service.codecs.model_context import ModelContext, known
@@ -18,8 +18,6 @@ from service.tasks.pipelines.steps import TASKS, PipelineSteps
 from service.tasks.pipelines.values import VALUE_BYTES, Places, StepWires, Taken, Values, check_rows
 from service.tasks.request import TaskOptions
 from service.tasks.work import AwaitStep, BeginStep, Call, Result, RunInThread, StepEnd, Work, run_in_thread
-
-T = TypeVar("T")
 
 NAME = "pipeline"
 _MOST_WRITTEN = 1
@@ -108,7 +106,7 @@ def _show(value: Any, is_over: Callable[[], bool]) -> Any:
 
 async def _answer(work: Awaitable[Any]) -> Result:
     """The work of an operation, as that of a task."""
-    return Result(await work)
+    return Result({"predictions": await work})
 
 
 class _Run:
@@ -128,7 +126,7 @@ class _Run:
         self._steps = steps
         self._models = models
         self._take = take
-        self._taken: dict[str, Taken | list[int]] = {}
+        self._taken: dict[str, Taken] = {}
         self.is_large = steps.answers_pictures
         """Whether the answer may take long to write."""
 
@@ -142,27 +140,24 @@ class _Run:
         return BeginStep(name, work, functools.partial(tell_fault, name, wires, places))
 
     async def _begin(self, name: str, wires: StepWires) -> tuple[Work, Places] | None:
-        step, call = wires.step, self._call
+        step, call, values = wires.step, self._call, self.values
+        taken = await self._look(name, wires, values.take_operands if step.model is None else values.take)
+        if not taken.rows:
+            return None
+        self._taken[name] = taken
         if step.model is not None:
-            taken = await self._look(name, wires, self.values.take)
-            if not taken.rows:
-                return None
-            self._taken[name] = taken
             of_step = Call(self._steps.options[name], taken.rows, self._models[name], call.limits, owns_rows=False)
             return TASKS[str(step.task)].work(of_step), taken.places
-        rows, operands = await self._look(name, wires, self.values.take_operands)
-        if not rows:
-            return None
-        self._taken[name] = rows
+        rows = [at for at, _ in taken.places]
         if step.do == "crop":
-            return _answer(crop(wires, rows, operands, call.limits, self._take)), ()
+            return _answer(crop(wires, rows, taken.rows, call.limits, self._take)), ()
         facts = known(self._models[self._steps.metrics_of[name]].manifest.embedding)
-        return _answer(compare(wires, rows, operands, facts)), ()
+        return _answer(compare(wires, rows, taken.rows, facts)), ()
 
-    async def _look(self, name: str, wires: StepWires, take: Callable[[str, StepWires], T]) -> T:
+    async def _look(self, name: str, wires: StepWires, take: Callable[[str, StepWires], Taken]) -> Taken:
         """What a step takes."""
 
-        def look() -> T:
+        def look() -> Taken:
             try:
                 return take(name, wires)
             except ServiceError as error:
@@ -175,8 +170,5 @@ class _Run:
         self.flow.end(end.step)
         taken = self._taken.pop(end.step)
         self.is_large = self.is_large or end.result.is_large
-        if isinstance(taken, Taken):
-            self.values.put(end.step, taken, end.result.body["predictions"])
-            return len(taken.rows)
-        self.values.put_results(end.step, taken, end.result.body)
-        return len(taken)
+        self.values.put(end.step, taken, end.result.body["predictions"])
+        return len(taken.rows)

@@ -119,28 +119,23 @@ class Values:
         return taken
 
     def put(self, name: str, taken: Taken, answers: Sequence[Any]) -> None:
-        """The answers to the rows of a step with a model."""
+        """The answers to the rows of a step."""
         for (at, position), answer in zip(taken.places, answers, strict=True):
             if position < 0:
                 self._rows[at][name] = answer
             else:
                 self._rows[at][name][position] = answer
 
-    def take_operands(self, name: str, wires: StepWires) -> tuple[list[int], list[list[Any]]]:
-        """The rows of the request for which an operation has all that it takes, and what it takes for each."""
-        rows, operands = [], []
+    def take_operands(self, name: str, wires: StepWires) -> Taken:
+        """What an operation takes for each row of the request that has all of it."""
+        taken = Taken([], [])
         for at, values in enumerate(self._rows):
             values[name] = None
             found = [self.look(at, wire) for wire in wires.others] if self._make_test(at, wires)(-1) else [None]
             if all(value is not None for value in found):
-                rows.append(at)
-                operands.append(found)
-        return rows, operands
-
-    def put_results(self, name: str, rows: Sequence[int], results: Sequence[Any]) -> None:
-        """The answers of an operation."""
-        for at, result in zip(rows, results, strict=True):
-            self._rows[at][name] = result
+                taken.rows.append(found)
+                taken.places.append((at, -1))
+        return taken
 
     def outputs(self) -> list[dict[str, Any]]:
         """The prediction for each row of the request."""

@@ -8,7 +8,7 @@ from model_store.pipelines.wires import Wire
 from model_store.tasks import Pipeline, Step
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure, ServiceError
 from service.tasks.pipelines import values as module
-from service.tasks.pipelines.values import Values, parse_step
+from service.tasks.pipelines.values import Taken, Values, parse_step
 
 JUDGED = Step(model="m", task="classify", each="request.items", when="request.scores[] > 0.5")
 
@@ -47,7 +47,7 @@ def test_condition_on_elements_follows_its_wire_once():
 def test_lists_of_different_lengths_are_the_fault_of_who_made_them(each: str, when: str, error: type[ServiceError]):
     """Two lists of the caller are refused as such; a list that a step made is a failure."""
     values = make({"items": [1, 2], "scores": [1]})
-    values.put_results("find", [0], [{"items": [1, 2]}])
+    values.put("find", Taken([[]], [(0, -1)]), [{"items": [1, 2]}])
 
     with pytest.raises(error, match=r"inputs\[0\].scores\[\]: expected 2 elements, as many as .*items has, got 1"):
         values.take("step", parse_step(Step(model="m", task="classify", each=each, when=when)))
