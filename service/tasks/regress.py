@@ -25,9 +25,8 @@ async def work(call: Call[Options]) -> Result:
     if call.wants_picture:
         raise InvalidInput("accept: image/png: numbers are no picture: ask for JSON")
     facts = known(call.model.manifest.regression)
-    rows = await decode_rows(call, one_window=False)
-    found = [(group, await infer_group(group)) for group in rows]
-    merged = [average_windows(group, of_group, [facts.output]) for group, of_group in found]
+    decoded = await decode_rows(call, one_window=False)
+    merged = [average_windows(group, await infer_group(group), [facts.output]) for group in decoded]
     groups, outputs = [group for group, _ in merged], [of_group for _, of_group in merged]
 
     def describe() -> list[list[dict[str, Any]]]:

@@ -9,6 +9,7 @@ from typing import Any
 from model_store.pictures.cutting import Cut
 from service.codecs.model_context import ModelContext, known
 from service.codecs.pictures.writer import as_image, write_png
+from service.codecs.rows import check_count
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, ServiceError
 from service.tasks.pipelines.compare import compare
 from service.tasks.pipelines.crop import crop
@@ -39,9 +40,8 @@ async def work(call: Call[Options], steps: PipelineSteps, models: Mapping[str, M
     """
     if call.wants_picture:
         raise InvalidInput("accept: image/png: a pipeline has no picture of its answer: ask for JSON")
-    rows = call.rows
-    if not rows or len(rows) > call.limits.max_rows:
-        raise InvalidInput(f"inputs: expected an array of 1 to {call.limits.max_rows} rows, got {len(rows or ())}")
+    rows = call.rows or []
+    check_count(rows, call.limits.max_rows)
     await run_in_thread(lambda: check_rows(rows, steps.fields), len(rows) * VALUE_BYTES)
     timings: dict[str, dict[str, Any]] = {}
     with call.limits.room.open() as take:
