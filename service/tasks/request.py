@@ -11,7 +11,7 @@ from model_store.sounds.formats import is_sound
 from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.protocol.json import parse_json, type_name
-from service.protocol.large_json import parse_body, parse_object
+from service.protocol.large_json import parse_object
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.protocol.multipart import Form, parse_multipart
 from service.protocol.request_model import RequestModel
@@ -95,22 +95,23 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
         return TaskRequest(_join(form.fields.items(), [*texts, *named]), rows or None, True, *wanted, names)
     if media_type.startswith(("image/", "audio/")) or is_picture(body) or is_sound(body):
         return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, *wanted)
-    if media_type == TEXT and not _is_object(body):
+    fields = _find_object(body) if media_type == TEXT else parse_object(body)
+    if fields is None:
         return TaskRequest(_join((), texts), [_decode(body)], True, *wanted)
-    fields = parse_object(body)
     inputs = fields.pop("inputs", None)
     if inputs is not None and not isinstance(inputs, list):
         raise InvalidInput(f"inputs: expected an array of rows, got {type_name(inputs)}")
     return TaskRequest(_join(fields.items(), texts) if texts else fields, inputs, bool(texts), *wanted)
 
 
-def _is_object(body: bytes | memoryview) -> bool:
+def _find_object(body: bytes | memoryview) -> dict[str, Any] | None:
+    """The JSON object that a body is; None for any other text."""
     if not bytes(body[:100]).lstrip().startswith(b"{"):
-        return False
+        return None
     try:
-        return isinstance(parse_body(body), dict)
+        return parse_object(body)
     except InvalidInput:
-        return False
+        return None
 
 
 def _decode(body: bytes | memoryview) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from model_store.datatypes import DATATYPES
-from model_store.tasks import Tokens
 from model_store.texts.rows import fill_rows, find_length
-from model_store.texts.tokenizer import Encoded, Tokenizer
-from service.codecs.model_context import ModelContext
+from model_store.texts.tokenizer import Encoded
+from service.codecs.model_context import ModelContext, known
 from service.codecs.pictures.reader import PictureFile
 from service.codecs.rows import Group, TextRow
 from service.errors import Cancelled, InvalidInput
@@ -80,10 +79,9 @@ class _Reader:
 
     def __init__(self, model: ModelContext) -> None:
         manifest = model.manifest
-        assert manifest.tokens is not None  # noqa: S101  # the caller asks only then
-        self.facts: Tokens = manifest.tokens
+        self.facts = known(manifest.tokens)
         self._model = model.name
-        self._tokenizer: Tokenizer = model.tokenizers[self.facts.file]
+        self._tokenizer = model.tokenizers[self.facts.file]
         self.dtypes = {
             name: DATATYPES[tensor.datatype].dtype for name, tensor in model.inputs(self.facts.graph).items()
         }
