@@ -75,7 +75,7 @@ ROUTES = (
     Route(
         sequence,
         "Series to their forecasts; texts, pictures and sounds to texts",
-        list[float] | types.Series | str | types.EncodedPicture | types.Numbers,
+        list[float] | types.Series | str | types.EncodedPicture | types.EncodedSound | types.Numbers,
         types.SequenceAnswer,
         events=types.ForecastEvent | types.TextEvent,
     ),

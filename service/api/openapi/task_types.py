@@ -277,7 +277,17 @@ ReconstructAnswer = exact("ReconstructAnswer", **_VERSION, predictions=list[Reco
 PipelineEvent = exact("PipelineEvent", "A step that has ended, and how many rows it had.", step=str, rows=int)
 _EVENT = {"row": int, "step": int}
 ForecastEvent = exact("ForecastEvent", **_EVENT, value=float)
-TextEvent = exact("TextEvent", "`text` is the whole text up to this step.", **_EVENT, text=str)
+
+
+class TextEvent(Exact):
+    """`text` is the whole text up to this step."""
+
+    row: int
+    window: NotRequired[Annotated[int, Field(description="of a sound, from 0", ge=0)]]
+    step: int
+    text: str
+
+
 _PREVIEW = "`preview` is the row as the model expects it to end."
 GenerateEvent = exact("GenerateEvent", _PREVIEW, **_EVENT, steps=int, preview=Shown)
 
