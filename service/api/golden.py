@@ -18,7 +18,7 @@ from service.transport.request import Endpoint
 
 
 class GoldenRequests:
-    """Sends them by the same way as those of callers."""
+    """Sends them in the same way as those of callers."""
 
     def __init__(self, registry: Registry, runner: TaskRunner, handler: RequestHandler) -> None:
         self._registry = registry
@@ -26,7 +26,7 @@ class GoldenRequests:
         self._handler = handler
 
     async def prove(self, pipeline: Pipeline) -> None:
-        """Note in the pipeline what came of them. Raises NotReady where it answers otherwise.
+        """Send them, and note the result in the pipeline. Raises NotReady if an answer differs.
 
         They are not sent if a model of the steps does not serve: then the pipeline does not either.
         """

@@ -88,7 +88,7 @@ class PipelineRun(TaskRun):
         self._go_on(end)
 
     def step_failed(self, step: str, error: Exception) -> None:
-        """End all."""
+        """End all steps, and the request."""
         self._steps.pop(step, None)
         self._fail(error)
 

@@ -39,7 +39,7 @@ def check_steps(registry: Registry, pipeline: Pipeline) -> None:
 
 
 async def wait_for_steps(registry: Registry, pipeline: Pipeline) -> None:
-    """Return when the models of the steps were tried: while the server starts, or if they load when asked for.
+    """Wait until the models of the steps have been tried, while the server starts or if models load on demand.
 
     Two pipelines that name each other do not wait for each other, or not for long.
     """

@@ -159,7 +159,7 @@ class Runs(Threads, Protocol):
 
 
 class TaskRun(TaskDriver):
-    """What it drives answers the request."""
+    """A run whose result is the answer to a request."""
 
     __slots__ = ("_plan", "_runs")
 

@@ -24,8 +24,8 @@ class _Prefix:
 class CtcBeams:
     """As ``CtcText``, with ``width`` prefixes that go on after each step. It knows no places of symbols.
 
-    No symbol is left out of the search: what is not among the ``width`` best of a step cannot make a prefix that goes
-    on, but where that prefix is there already.
+    A symbol that is not among the best of a step is looked at only if its prefix is there already: no other prefix
+    with it could be one of the ``width`` that go on. So the search loses nothing.
     """
 
     def __init__(self, facts: Reading, symbols: Sequence[str], width: int) -> None:

@@ -114,7 +114,7 @@ class SoundStream:
 
 
 def _open_resampler(rate: int, wanted: int) -> Any:
-    """Of samples in parts. It gives the same as of all samples at once."""
+    """It takes samples in parts, and gives the same as for all of them at once."""
     try:
         import soxr
     except ImportError:

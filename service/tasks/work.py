@@ -79,7 +79,7 @@ class RunInThread(NamedTuple, Generic[T]):
 class BeginStep(NamedTuple):
     """Begin a step of a pipeline, beside those that run. The answer comes at once: None.
 
-    ``tell`` makes of an error of the step what the caller gets.
+    ``tell`` turns an error of the step into the one that the caller gets.
     """
 
     step: str
@@ -178,7 +178,7 @@ async def decode_rows(
     field: str = "inputs",
     one_window: bool = True,
 ) -> list[Group]:
-    """The rows of a call, which ``field`` of the request has, for a graph. Pictures that ``tiles`` cuts stay pixels.
+    """The rows of a call as inputs of a graph. Pictures that ``tiles`` cuts stay pixels. ``field`` is for messages.
 
     ``check_row`` takes the place of the model's own check. A long sound becomes several rows, unless ``one_window``
     refuses it: ``service/tasks/windows.py`` joins their answers. Raises InvalidInput, which names the row at fault,

@@ -19,7 +19,7 @@ Answerer = Callable[[Heard, Arrays], Mapping[str, Any]]
 
 
 def open_text(model: ModelContext, sound: Sound) -> JoinedText | None:
-    """What a model that reads has read; None for others."""
+    """The text of a stream, empty at first; None for a model that does not read."""
     facts = model.manifest.reading
     if facts is None:
         return None
@@ -28,7 +28,7 @@ def open_text(model: ModelContext, sound: Sound) -> JoinedText | None:
 
 
 def choose_answers(model: ModelContext, top_k: int, text: JoinedText | None) -> Answerer:
-    """By the task of the model. ``text`` is what a model that reads has read."""
+    """What suits the task of the model. ``text`` is that of ``open_text``."""
     manifest = model.manifest
     if text is not None:
         return lambda heard, outputs: _read(model, text, heard, outputs)

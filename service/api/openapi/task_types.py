@@ -115,7 +115,7 @@ class Part(Exact):
 
 
 class TaggedText(Exact):
-    """The parts of a text that have a label, from its begin to its end."""
+    """The parts of a text that have a label, in the order of the text."""
 
     spans: list[Part]
 

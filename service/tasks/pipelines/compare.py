@@ -43,7 +43,7 @@ async def compare(
 
 
 def _weigh(vectors: Any) -> int:
-    """About how many bytes take as long as to read vectors, which may be something else."""
+    """Reading vectors takes as long as other work on about so many bytes. They may turn out to be something else."""
     if not isinstance(vectors, list):
         return 0
     return sum(512 + (8 * len(vector) if isinstance(vector, list) else 0) for vector in vectors)

@@ -1,4 +1,4 @@
-"""Errors of a step, told to the caller of the pipeline."""
+"""Turns the error of a step into one that the caller of the pipeline understands."""
 
 import copy
 import re

@@ -19,9 +19,9 @@ from service.protocol.json import type_name
 from service.tasks.work import SLOW_BYTES
 
 MOST_ELEMENTS = 4096
-"""That a step works on for one request."""
+"""Elements that a step works on for one request."""
 _MOST_LOOKED_AT = 1 << 16
-"""Elements to which ``when`` may say no."""
+"""As ``MOST_ELEMENTS``, with those that ``when`` leaves out."""
 VALUE_BYTES = 128
 """Looking at a value takes as long as other work on so many bytes."""
 
@@ -85,7 +85,7 @@ class Values:
         return follow(self._rows[row].get(wire.source), wire.path)
 
     def take(self, name: str, wires: StepWires) -> Taken:
-        """The rows of a step with a model. What is not put later stays null.
+        """The rows of a step with a model. A row that gets no answer later stays null.
 
         Raises InvalidInput where the caller's row is at fault, ModelFailure where a step's answer is, BodyTooLarge.
         """
@@ -142,11 +142,11 @@ class Values:
         return [{name: self.look(at, wire) for name, wire in self._outputs.items()} for at in range(len(self._rows))]
 
     def weigh_step(self, wires: StepWires) -> int:
-        """About how many bytes take as long as to take the rows of a step. It is fast itself."""
+        """Taking the rows of a step takes as long as other work on about so many bytes. Counting them is fast."""
         return self._weigh([wire for wire in (wires.each, *wires.others) if wire is not None])
 
     def weigh_outputs(self) -> int:
-        """About how many bytes take as long as to put together the outputs."""
+        """Putting the outputs together takes as long as other work on about so many bytes."""
         return self._weigh(self._outputs.values())
 
     def _weigh(self, wires: Iterable[Wire]) -> int:
@@ -205,7 +205,7 @@ def _as_list(value: Any) -> Any:
 def gather_files(
     files: Sequence[PictureFile], names: Sequence[str], fields: Sequence[str], lists: Collection[str]
 ) -> dict[str, Any]:
-    """The files of a form as a row that is an object: each is the field that it is called, or an element of it.
+    """The files of a form as a row that is an object: each is the field of its name, or an element of it.
 
     Raises InvalidInput.
     """

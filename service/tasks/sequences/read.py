@@ -47,7 +47,9 @@ async def read(call: Call[ReadOptions]) -> list[dict[str, Any]]:
         )
     width = call.options.beams or 1
     if call.options.pieces and width > 1:
-        raise InvalidInput(f"pieces: expected it with beams 1, for a search knows no places, got beams {width}")
+        raise InvalidInput(
+            f"pieces: expected it with beams 1, for a search does not know where symbols are, got beams {width}"
+        )
     groups = await decode_rows(call, one_window=False)
     found = []
     for group in groups:
@@ -69,7 +71,7 @@ async def read(call: Call[ReadOptions]) -> list[dict[str, Any]]:
 
 
 def size_step(model: ModelContext, samples: int, steps: int) -> float:
-    """How many samples a step has, of a row of so many samples and steps."""
+    """How many samples a step stands for, in a row of so many samples and steps."""
     step_s = known(model.manifest.reading).step_s
     return samples / max(1, steps) if step_s is None else step_s * known(model.manifest.sound).rate
 

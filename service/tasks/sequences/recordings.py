@@ -17,7 +17,7 @@ _MORE_WORDS = 1.5
 def join_windows(
     windows: Sequence[SoundWindow], written: Sequence[dict[str, Any]], manifest: Manifest, is_asked: bool
 ) -> list[dict[str, Any]]:
-    """One prediction for each sound, of those of its windows, which are in order. If asked for, with the windows."""
+    """One prediction for each sound, made of those of its windows, which are in order. ``is_asked``: with windows."""
     predictions = []
     for sound in find_sounds(windows):
         of_sound = zip(windows[sound], written[sound], strict=True)
@@ -49,8 +49,11 @@ def _join(texts: Sequence[str], windows: Sequence[SoundWindow]) -> str:
 
 
 def _join_words(before: list[str], after: list[str], most: int) -> list[str]:
-    """The words of two windows that share some sound: up to ``most`` words at the end of the first, and at the begin of
-    the second. They are joined behind the longest run of words that both have there; the word at a cut may be wrong."""
+    """The words of two windows that share some sound, joined behind the longest run of words that both have.
+
+    It is searched among the last ``most`` words of the first and the first ones of the second. A word at a cut may be
+    wrong.
+    """
     tail, head = ([word.strip(".,;:!?").casefold() for word in part] for part in (before[-most:], after[:most]))
     if not most:
         return before + after

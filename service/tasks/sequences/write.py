@@ -159,7 +159,7 @@ class _Plan:
 
 
 class _Texts:
-    """The texts of the rows of a request while they grow, and what is told of them."""
+    """The texts of the rows of a request while they grow, and their events."""
 
     def __init__(self, plan: _Plan, rows: int, emit: Emit | None, windows: Sequence[SoundWindow] = ()) -> None:
         self._model = plan.context.name
@@ -177,7 +177,7 @@ class _Texts:
         """By row that a stop has ended: where its text ends."""
 
     def follow(self, places: Sequence[int]) -> Follow | None:
-        """Tells of each token and finds stops, where either was asked for."""
+        """Sends events and finds stops, called with each token. None if neither was asked for."""
         return (lambda row, tokens: self._take(places[row], tokens)) if self._grown else None
 
     def _take(self, row: int, tokens: Sequence[int]) -> bool:
@@ -292,7 +292,7 @@ def _find_first(name: str | None, given: Arrays, started: Arrays, tensor: Tensor
 
 
 async def _read_prompts(rows: Sequence[Any], plan: _Plan) -> list[Sequence[int]]:
-    """The begin of the model and the tokens of each prompt. Raises InvalidInput."""
+    """For each row the tokens that every text begins with, and those of its prompt. Raises InvalidInput."""
     tokenizer = plan.context.tokenizers[known(plan.facts.file)]
     over = threading.Event()
 
