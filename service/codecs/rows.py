@@ -114,19 +114,21 @@ def read_groups(
     itself. Raises Cancelled when ``is_over`` says that nobody waits any more. A sound becomes a row for each of its
     windows; ``one_window`` refuses those that have several.
     """
-    tensors, sound = manifest.graphs[graph].inputs, find_sound(manifest, graph)
+    tensors = manifest.graphs[graph].inputs
     if manifest.table is not None and graph == MAIN:
         return [Group(range(len(rows)), read_table(rows, manifest.table, tensors, field))]
-    if len(tensors) == 1 and sound is None and {dict, PictureFile, Cut}.isdisjoint(map(type, rows)):
+    if len(tensors) == 1 and manifest.sound is None and {dict, PictureFile, Cut}.isdisjoint(map(type, rows)):
         array = _read_all(rows, tensors[0], field)
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
     reader = _RowReader(manifest, image_of(manifest, graph), tensors, max_pixels, check_row, tiles)
-    if sound is not None:
-        sounds = SoundReader(
-            manifest.name, sound, tensors, max_samples, reader.read_value, check_row, one_window, is_over
+    if manifest.sound is not None and (sound := find_sound(manifest, graph)) is not None:
+        read_value = reader.read_value
+        return _read_sounds(
+            rows,
+            SoundReader(manifest.name, sound, tensors, max_samples, read_value, check_row, one_window, is_over),
+            field,
         )
-        return _read_sounds(rows, sounds, field)
     found: list[Arrays] = []
     placements: list[Placement | None] = []
     kept_pixels = 0
