@@ -120,6 +120,8 @@ class Result(NamedTuple):
 
 Wanted = Infer | Iterate | RunInThread[Any] | BeginStep | AwaitStep
 Work = Coroutine[Wanted, Any, Result]
+IsOver = Callable[[], bool]
+"""Whether nobody waits for a request any more."""
 Emit = Callable[[Mapping[str, Any]], None]
 """Sends one event of a streamed answer."""
 
@@ -170,6 +172,15 @@ async def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | Non
     return do() if size_bytes <= SLOW_BYTES else await RunInThread(do, admit)
 
 
+async def run_stoppable(do: Callable[[IsOver], T], size_bytes: int = SLOW_BYTES + 1) -> T:
+    """As ``run_in_thread``. ``do`` asks the function that it gets whether the request has ended, and then raises."""
+    over = threading.Event()
+    try:
+        return await run_in_thread(lambda: do(over.is_set), size_bytes)
+    finally:
+        over.set()
+
+
 async def decode_rows(
     call: Call[TaskOptions],
     graph: str = "main",
@@ -189,15 +200,14 @@ async def decode_rows(
         raise InvalidInput(f"{field}: expected an array of rows, got nothing")
     check_count(rows, limits.max_rows, field)  # before each row is looked at
     check_row = check_row or model.row_checks.get(graph)
-    over = threading.Event()
     tokens = model.manifest.tokens
     has_texts = tokens is not None and tokens.graph == graph
     size_bytes = (count_bytes_of_texts if has_texts else count_bytes)(rows, SLOW_BYTES)
 
-    def read() -> list[Group]:
+    def read(is_over: IsOver) -> list[Group]:
         try:
             if has_texts:
-                return read_texts(rows, model, field, over.is_set)
+                return read_texts(rows, model, field, is_over)
             return read_groups(
                 rows,
                 model.manifest,
@@ -205,7 +215,7 @@ async def decode_rows(
                 graph,
                 check_row,
                 tiles,
-                over.is_set,
+                is_over,
                 field,
                 limits.max_samples,
                 one_window,
@@ -215,10 +225,7 @@ async def decode_rows(
                 for row in rows:
                     release_large(row)
 
-    try:
-        groups = await run_in_thread(read, size_bytes)
-    finally:
-        over.set()  # if the request has ended, the thread stops
+    groups = await run_stoppable(read, size_bytes)
     if has_texts:
         model.count_tokens(*count_tokens(groups))
     return groups

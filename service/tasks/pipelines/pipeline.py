@@ -2,7 +2,6 @@
 
 import functools
 import math
-import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,7 +17,7 @@ from service.tasks.pipelines.flow import Flow
 from service.tasks.pipelines.steps import TASKS, PipelineSteps
 from service.tasks.pipelines.values import VALUE_BYTES, Places, StepWires, Taken, Values, check_rows
 from service.tasks.request import TaskOptions
-from service.tasks.work import AwaitStep, BeginStep, Call, Result, RunInThread, StepEnd, Work, run_in_thread
+from service.tasks.work import AwaitStep, BeginStep, Call, IsOver, Result, StepEnd, Work, run_in_thread, run_stoppable
 
 NAME = "pipeline"
 _MOST_WRITTEN = 1
@@ -69,21 +68,17 @@ async def work(call: Call[Options], steps: PipelineSteps, models: Mapping[str, M
 
 async def _write_pictures(outputs: Any, most_pixels: int) -> Any:
     """The outputs with PNG files in place of pictures. Raises BodyTooLarge for more pixels than that."""
-    over = threading.Event()
 
-    def write() -> Any:
+    def write(is_over: IsOver) -> Any:
         pixels = sum(math.prod(part.size) for part in _find_cuts(outputs))
         if pixels > most_pixels:
             raise BodyTooLarge(
                 f"expected parts of at most {most_pixels} pixels together, which the answer shows, got {pixels}: send "
                 "fewer boxes"
             )
-        return _show(outputs, over.is_set)
+        return _show(outputs, is_over)
 
-    try:
-        return await RunInThread(write)
-    finally:
-        over.set()  # if the request has ended, the thread stops
+    return await run_stoppable(write)
 
 
 def _find_cuts(value: Any) -> Iterator[Cut]:
@@ -94,7 +89,7 @@ def _find_cuts(value: Any) -> Iterator[Cut]:
             yield from _find_cuts(element)
 
 
-def _show(value: Any, is_over: Callable[[], bool]) -> Any:
+def _show(value: Any, is_over: IsOver) -> Any:
     if isinstance(value, Cut):
         if is_over():
             raise Cancelled("nobody waits for the pictures any more")

@@ -1,7 +1,6 @@
 """Rows to text that a loop writes, one token at a time: translations, captions, titles, and prompts that go on."""
 
 import math
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -25,7 +24,7 @@ from service.tasks.sequences.forecast import ForecastOptions
 from service.tasks.sequences.recordings import join_windows
 from service.tasks.sequences.translate import TextOptions
 from service.tasks.windows import check_windows, find_sounds
-from service.tasks.work import SLOW_BYTES, Call, Emit, Infer, Iterate, decode_rows, run_in_thread
+from service.tasks.work import SLOW_BYTES, Call, Emit, Infer, IsOver, Iterate, decode_rows, run_in_thread, run_stoppable
 
 _CARRIED_BYTES = 256 << 20
 """The rows of a request that carry more run one part after the other."""
@@ -294,12 +293,11 @@ def _find_first(name: str | None, given: Arrays, started: Arrays, tensor: Tensor
 async def _read_prompts(rows: Sequence[Any], plan: _Plan) -> list[Sequence[int]]:
     """For each row the tokens that every text begins with, and those of its prompt. Raises InvalidInput."""
     tokenizer = plan.context.tokenizers[known(plan.facts.file)]
-    over = threading.Event()
 
-    def read() -> list[Sequence[int]]:
+    def read(is_over: IsOver) -> list[Sequence[int]]:
         prompts: list[Sequence[int]] = []
         for number, row in enumerate(rows):
-            if over.is_set():
+            if is_over():
                 raise Cancelled("nobody waits for the rows any more")
             where = f"inputs[{number}]"
             text = _expect_text(row, where)
@@ -308,10 +306,7 @@ async def _read_prompts(rows: Sequence[Any], plan: _Plan) -> list[Sequence[int]]
             plan.check_length(len(prompts[-1]), where)
         return prompts
 
-    try:
-        return await run_in_thread(read, count_bytes_of_texts(rows, SLOW_BYTES))
-    finally:
-        over.set()  # if the request has ended, the thread stops
+    return await run_stoppable(read, count_bytes_of_texts(rows, SLOW_BYTES))
 
 
 def _expect_text(row: Any, where: str) -> str:
