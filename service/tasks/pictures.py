@@ -5,7 +5,7 @@ import numpy as np
 from model_store.pictures.geometry import Placement
 from model_store.tasks import Image
 from service.codecs.model_context import known
-from service.codecs.pictures.reader import PictureFile, decode_base64, decode_pixels
+from service.codecs.pictures.reader import decode_pixels, find_file
 from service.codecs.pictures.writer import to_picture
 from service.codecs.rows import Group
 from service.errors import InvalidInput
@@ -22,12 +22,8 @@ def find_background(call: Call[TaskOptions]) -> bytes | None:
         return None
     if len(call.rows) > 1:
         raise InvalidInput(f"accept: image/png shows one picture, got {len(call.rows)} rows: ask for JSON")
-    row = call.rows[0]
-    if isinstance(row, PictureFile):
-        return bytes(row.content)
-    if isinstance(row, dict) and isinstance(row.get("image"), str):
-        return decode_base64(row["image"], "inputs[0].image")
-    return None
+    found = find_file(call.rows[0], "inputs[0]")
+    return None if found is None else found[0]
 
 
 def read_background(file: bytes | None, group: Group, call: Call[TaskOptions]) -> np.ndarray:

@@ -22,6 +22,7 @@ __all__ = [
     "decode_base64",
     "decode_cut",
     "decode_pixels",
+    "find_file",
     "open_whole",
     "scale_pixels",
 ]
@@ -75,6 +76,15 @@ def decode_cut(
         raise BodyTooLarge(str(error)) from None
 
 
+def find_file(row: Any, where: str) -> tuple[bytes, str] | None:
+    """The picture file of a row, and where it is, for messages; None for a row of another form. Raises InvalidInput."""
+    if isinstance(row, PictureFile):
+        return bytes(row.content), row.where
+    if isinstance(row, dict) and isinstance(row.get("image"), str):
+        return decode_base64(row["image"], f"{where}.image"), where
+    return None
+
+
 def open_whole(value: Any, where: str, max_pixels: int, take: Callable[[int], None]) -> Pillow.Image:
     """The picture of a row as it is, upright, in RGB. ``take`` is told its bytes before, and may raise.
 
@@ -83,12 +93,10 @@ def open_whole(value: Any, where: str, max_pixels: int, take: Callable[[int], No
     if isinstance(value, Cut):
         take(3 * math.prod(value.size))
         return value.take()
-    if isinstance(value, PictureFile):
-        content, where = bytes(value.content), value.where
-    elif isinstance(value, dict) and isinstance(value.get("image"), str):
-        content = decode_base64(value["image"], f"{where}.image")
-    else:
+    found = find_file(value, where)
+    if found is None:
         raise InvalidInput(f'{where}: expected a picture, as a file or as {{"image": "<base64>"}}')
+    content, where = found
     try:
         return open_picture_file(content, max_pixels, where, lambda plan: take(3 * math.prod(plan.size)))
     except UnreadablePicture as error:
