@@ -142,7 +142,7 @@ def _describe(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "operationId": route.task.NAME,
         "summary": route.summary,
-        "description": _ONCE + (_BY_CONTENT if route.rows is types.Row else ""),
+        "description": _ONCE + (_BY_CONTENT if route.rows is not None else ""),
         "tags": ["tasks"],
         "parameters": [_parameter(name, schema) for name, schema in fields.items()],
         "requestBody": {"required": True, "content": _bodies(route, fields)},
@@ -168,13 +168,14 @@ def _bodies(route: Route, fields: Mapping[str, Any]) -> dict[str, Any]:
     """What a request may be, by media type."""
     request = {"schema": ref(f"schemas/{route.name}Request"), "examples": describe_examples(EXAMPLES[route.task.NAME])}
     bodies: dict[str, Any] = {JSON: request}
-    if route.rows is types.Row:
+    if route.rows is not None:
         bodies |= {kind: {"schema": binary("one row")} for kind in _FILES}
         bodies[TEXT] = {"schema": {"type": "string", "description": "one row, unless it is a JSON object"}}
         files = {
             "type": "array",
             "items": binary("one row"),
-            "description": f"{NAMES} files, or {SOUND_NAMES} files, under any names",
+            "description": f"{NAMES} files, or {SOUND_NAMES} files, under any names; if the rows of a pipeline have "
+            "fields, under their names",
         }
         form = {"type": "object", "properties": {"files": files, **fields}}
         bodies[FORM] = {"schema": form, "encoding": {"files": {"contentType": ", ".join(_FILES)}}}
