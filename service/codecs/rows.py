@@ -25,6 +25,7 @@ from service.codecs.pictures.reader import (
     decode_base64,
     decode_cut,
     decode_pixels,
+    describe_row,
     scale_pixels,
 )
 from service.codecs.sounds import SoundReader, SoundWindow, find_sound
@@ -229,11 +230,7 @@ class _RowReader:
         names = [tensor.name for tensor in self.tensors]
         if isinstance(row, dict) and row.keys() == set(names):
             return {t.name: self.read_value(row[t.name], f"{where}.{t.name}", t) for t in self.tensors}
-        where, got = (row.where, "a picture") if isinstance(row, PictureFile | Cut) else (where, type_name(row))
-        if isinstance(row, PictureFile):
-            got = row.kind
-        if isinstance(row, dict):
-            got = f"fields {list(row)!r:.60}"
+        where, got = describe_row(row, where)
         raise InvalidInput(f"{where}: model {self.manifest.name!r} takes an object of {', '.join(names)}, got {got}")
 
     def read_value(self, value: Any, where: str, tensor: Tensor) -> np.ndarray:

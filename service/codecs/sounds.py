@@ -13,10 +13,9 @@ from model_store.manifest import Manifest
 from model_store.sounds.reading import find_fault, raise_level, read_sound
 from model_store.sounds.windows import Window, check_length, count_windows, cut_row, plan_windows, size_row
 from model_store.tasks import Sound
-from service.codecs.pictures.reader import CheckRow, PictureFile, decode_base64
+from service.codecs.pictures.reader import CheckRow, PictureFile, decode_base64, describe_row
 from service.engine.tensors import Arrays, are_finite
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
-from service.protocol.json import type_name
 from service.protocol.large_json import array_of_large
 
 _MOST_DECODED = 8
@@ -89,8 +88,7 @@ class SoundReader:
             return row, {}, where
         names = [self.facts.input, *others]
         if not isinstance(row, Mapping) or row.keys() != set(names):
-            where, got = (row.where, row.kind) if isinstance(row, PictureFile) else (where, type_name(row))
-            got = f"fields {list(row)!r:.60}" if isinstance(row, Mapping) else got
+            where, got = describe_row(row, where)
             raise InvalidInput(f"{where}: model {self.model!r} takes an object of {', '.join(names)}, got {got}")
         further = {name: self.read_value(row[name], f"{where}.{name}", tensor) for name, tensor in others.items()}
         for name, value in further.items():

@@ -8,7 +8,7 @@ import numpy as np
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
 from model_store.tasks import Column, Table
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import describe_row
 from service.errors import InvalidInput
 from service.protocol.json import type_name
 from service.protocol.large_json import array_of_large
@@ -40,7 +40,7 @@ def _read_row(row: Any, where: str, table: Table, names: Mapping[str, None]) -> 
             raise InvalidInput(f"{where}: expected a value for each of {len(names)} columns, got {len(row)}")
         return row
     if not isinstance(row, Mapping):
-        where, got = (row.where, row.kind) if isinstance(row, PictureFile) else (where, type_name(row))
+        where, got = describe_row(row, where)
         raise InvalidInput(f"{where}: expected an object of the columns {_show(names)}, got {got}")
     if row.keys() == names.keys():
         return [row[name] for name in names]

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from model_store.pictures.reading import CheckPlan, fit_pixels, open_picture_fil
 from model_store.sounds.formats import is_sound
 from model_store.tasks import Image
 from service.errors import BodyTooLarge, InvalidInput, UnsupportedMedia
+from service.protocol.json import type_name
 
 __all__ = [
     "CheckRow",
@@ -22,6 +23,7 @@ __all__ = [
     "decode_base64",
     "decode_cut",
     "decode_pixels",
+    "describe_row",
     "find_file",
     "open_whole",
     "scale_pixels",
@@ -41,6 +43,15 @@ class PictureFile(NamedTuple):
     def kind(self) -> str:
         """What it is, for messages."""
         return "a sound" if is_sound(self.content) else "a picture"
+
+
+def describe_row(row: Any, where: str) -> tuple[str, str]:
+    """Where a row is and what it is, for a message that refuses it."""
+    if isinstance(row, PictureFile):
+        return row.where, row.kind
+    if isinstance(row, Cut):
+        return row.where, "a picture"
+    return where, f"fields {list(row)!r:.60}" if isinstance(row, Mapping) else type_name(row)
 
 
 def decode_base64(text: str, what: str) -> bytes:

@@ -10,7 +10,7 @@ from model_store.datatypes import DATATYPES
 from model_store.texts.rows import fill_rows, find_length
 from model_store.texts.tokenizer import Encoded
 from service.codecs.model_context import ModelContext, known
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import PictureFile, describe_row
 from service.codecs.rows import Group, TextRow
 from service.errors import Cancelled, InvalidInput
 from service.protocol.json import type_name
@@ -128,7 +128,7 @@ class _Reader:
                 return text, pair
             at, got = ("text_pair", pair) if isinstance(text, str) else ("text", text)
             raise InvalidInput(f"{where}.{at}: expected a text, got {type_name(got)}")
-        got = f"fields {list(row)!r:.60}" if isinstance(row, dict) else type_name(row)
+        where, got = describe_row(row, where)
         if isinstance(row, list):
             got = (
                 f"an array of {len(row)}" if all(isinstance(part, str) for part in row) else "an array of other values"

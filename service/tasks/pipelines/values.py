@@ -13,7 +13,7 @@ import numpy as np
 from model_store.pipelines.conditions import Condition, holds, parse_condition
 from model_store.pipelines.wires import REQUEST, Wire, count_elements, follow, parse_wire
 from model_store.tasks import Pipeline, Step
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import PictureFile, describe_row
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
 from service.protocol.json import type_name
 from service.tasks.work import SLOW_BYTES
@@ -231,14 +231,13 @@ def check_rows(rows: Sequence[Any], fields: Sequence[str]) -> None:
     for at, row in enumerate(rows):
         if isinstance(row, dict) and row.keys() == wanted:
             continue
-        where = row.where if isinstance(row, PictureFile) else f"inputs[{at}]"
         if row is None:
-            raise InvalidInput(f"{where}: expected a row, got null")
+            raise InvalidInput(f"inputs[{at}]: expected a row, got null")
         if not fields:
             continue
+        where, got = describe_row(row, f"inputs[{at}]")
         expected = f"expected an object of {', '.join(fields)}"
         if not isinstance(row, dict):
-            got = row.kind if isinstance(row, PictureFile) else type_name(row)
             raise InvalidInput(f"{where}: {expected}, got {got}")
         if unknown := sorted(row.keys() - wanted):
             raise InvalidInput(f"{where}.{unknown[0]:.60}: unknown field: {expected}")
