@@ -33,13 +33,11 @@ from service.errors import (
 )
 from service.transport.channel import Channel, Converse
 from service.transport.handler import Handler
-from service.transport.request import LINGER_S
+from service.transport.request import LEAST_BYTES_PER_S, LINGER_S
 from service.transport.status import error_reply, status_of
 
 logger = logging.getLogger("sluice.http")
 
-LEAST_BYTES_PER_S = 1024
-"""The least speed at which a client must read."""
 CLOSE_CODES: dict[type[ServiceError], int] = {
     UnsupportedMedia: 1003,
     UnreadableMessage: 1007,
