@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from model_store.pipelines.answers import ANYTHING, NUMBER, PICTURE, Form, form_at, form_of, show_form
+from model_store.pipelines.answers import ANYTHING, NUMBER, PICTURE, Form, find_forms, form_at, show_form
 from model_store.pipelines.conditions import comparisons_of, kind_of, parse_condition, wires_of
 from model_store.pipelines.facts import Pipeline, Step
 from model_store.pipelines.names import suggest
@@ -42,8 +42,8 @@ def check_pipeline(pipeline: Pipeline) -> None:
 
 
 def _check_step(where: str, step: Step) -> None:
-    given = step.model_fields_set - {"model", "do", "when"}
-    given = {field for field in given if getattr(step, field) != type(step).model_fields[field].default}
+    fields = type(step).model_fields.items()
+    given = {name for name, field in fields if getattr(step, name) != field.default} - {"model", "do", "when"}
     if (step.model is None) == (step.do is None):
         got = "both" if step.model else "neither"
         raise ValueError(f"{where}: expected either model, or do with the name of an operation, got {got}")
@@ -100,7 +100,7 @@ def _check_rows(pipeline: Pipeline) -> None:
 
 def _check_forms(pipeline: Pipeline) -> None:
     """Refuse wires to what no answer has, or to what cannot be used there."""
-    forms = {REQUEST: ANYTHING, **{name: form_of(step) for name, step in pipeline.steps.items()}}
+    forms = find_forms(pipeline)
 
     def find(where: str, wire: Wire) -> Form:
         try:
@@ -137,7 +137,7 @@ class _Expected(NamedTuple):
 
 
 def _is_list_of_boxes(form: Form) -> bool:
-    if form == ANYTHING or not isinstance(form, list):
+    if not isinstance(form, list):
         return bool(form == ANYTHING)
     element = form[0]
     if isinstance(element, list):

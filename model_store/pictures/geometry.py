@@ -101,8 +101,7 @@ def _take_any_size(given: Size, facts: Image) -> tuple[Size, Size]:
 
 def _take_any_width(given: Size, height: int, facts: Image) -> tuple[Size, Size]:
     """The same two sizes, of this height."""
-    whole = int if facts.rounding == "down" else round
-    width = max(1, whole(given.width * height / given.height))
+    width = _round(given.width * height / given.height, facts)
     if facts.longest is not None:
         width = min(width, facts.longest)
     size = Size(_next_multiple(max(width, facts.narrowest or 1), facts.multiple), height)
@@ -112,8 +111,12 @@ def _take_any_width(given: Size, height: int, facts: Image) -> tuple[Size, Size]
 def _fit(given: Size, size: Size, facts: Image) -> Size:
     """The largest size of the same proportions within ``size``."""
     scale = min(size.height / given.height, size.width / given.width)
-    whole = int if facts.rounding == "down" else round
-    return Size(max(1, whole(given.width * scale)), max(1, whole(given.height * scale)))
+    return Size(_round(given.width * scale, facts), _round(given.height * scale, facts))
+
+
+def _round(side: float, facts: Image) -> int:
+    """Whole pixels, at least one."""
+    return max(1, int(side) if facts.rounding == "down" else round(side))
 
 
 def _shorten(given: Size, shortest: int) -> Size:

@@ -5,17 +5,17 @@ from collections.abc import Iterator, Mapping
 from model_store.errors import StoreError
 from model_store.graph import MAIN
 from model_store.manifest import Manifest
-from model_store.pipelines.answers import ANYTHING, NUMBER, PICTURE, TEXT, Form, form_at, form_of, show_form
+from model_store.pipelines.answers import ANYTHING, NUMBER, PICTURE, TEXT, Form, find_forms, form_at, show_form
 from model_store.pipelines.facts import Pipeline, Step
 from model_store.pipelines.names import suggest
-from model_store.pipelines.wires import REQUEST, parse_wire
+from model_store.pipelines.wires import parse_wire
 from model_store.store import Store
 
 
 def find_faults(pipeline: Pipeline, store: Store) -> Iterator[str]:
     """What is wrong with the steps, one text each. Raises OSError if the store cannot be read."""
     known = store.names()
-    forms: dict[str, Form] = {REQUEST: ANYTHING, **{name: form_of(step) for name, step in pipeline.steps.items()}}
+    forms = find_forms(pipeline)
     for name, step in pipeline.steps.items():
         if step.model is None:
             continue

@@ -14,7 +14,7 @@ from model_store.files.reading import MOST_TEXT_BYTES
 from model_store.manifest import Manifest, ModelName, Quality, describe
 from model_store.pictures.formats import is_picture
 from model_store.pipelines.facts import GoldenRequest, Pipeline, Step
-from model_store.strict_model import Finite, StrictModel
+from model_store.strict_model import StrictModel
 
 _MOST_GOLDEN = 20
 _MOST_REQUEST_BYTES = 16 << 20
@@ -32,18 +32,16 @@ def _read_step(value: Any) -> Any:
     """A version may be written as a number."""
     if not isinstance(value, dict):
         raise ValueError("expected a table, such as [steps.find] with model, task and input")
-    if isinstance(value, dict) and type(value.get("version")) is int:
+    if type(value.get("version")) is int:
         return {**value, "version": str(value["version"])}
     return value
 
 
-class _Golden(StrictModel):
+class _Golden(GoldenRequest):
     """``request`` is a picture, or a JSON file with ``inputs``; ``answer`` a JSON file with ``predictions``."""
 
     request: str
     answer: str
-    atol: Annotated[Finite, Field(ge=0)] = 1e-3
-    rtol: Annotated[Finite, Field(ge=0)] = 1e-3
 
 
 class _File(StrictModel):

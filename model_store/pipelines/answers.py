@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from model_store.pipelines.facts import Step
+from model_store.pipelines.facts import Pipeline, Step
 from model_store.pipelines.names import suggest
-from model_store.pipelines.wires import EACH, Wire, show_part
+from model_store.pipelines.wires import EACH, REQUEST, Wire, show_part
 
 Form = Any
 """A word such as NUMBER; ``{field: form}`` of an object; ``[form]`` of a list."""
@@ -69,8 +69,12 @@ OPERATIONS: Mapping[str, Form] = {
 """Operation -> the form of its answer."""
 
 
-def form_of(step: Step) -> Form:
-    """What the step answers for a row."""
+def find_forms(pipeline: Pipeline) -> Mapping[str, Form]:
+    """The form of each source of wires: the request, and what each step answers for a row."""
+    return {REQUEST: ANYTHING, **{name: _form_of(step) for name, step in pipeline.steps.items()}}
+
+
+def _form_of(step: Step) -> Form:
     if step.do is not None:
         return OPERATIONS[step.do]
     prediction = PREDICTIONS[str(step.task)]

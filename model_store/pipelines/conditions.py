@@ -1,6 +1,6 @@
 """Conditions: comparisons of wires with constants, joined by ``and``, ``or`` and parentheses.
 
-They are parsed into values. Nothing of them is ever run as code.
+They are parsed into values. No part of them is ever run as code.
 """
 
 import operator
@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from model_store.pipelines.answers import NUMBER, TEXT, TRUTH
 from model_store.pipelines.wires import Wire, parse_wire
 
 Constant = str | float | bool
@@ -59,20 +60,16 @@ def parse_condition(text: str) -> Condition:
     return found
 
 
-def wires_of(condition: Condition) -> Iterator[Wire]:
-    if isinstance(condition, Comparison):
-        yield condition.wire
-        return
-    for part in condition.parts:
-        yield from wires_of(part)
-
-
 def comparisons_of(condition: Condition) -> Iterator[Comparison]:
     if isinstance(condition, Comparison):
         yield condition
         return
     for part in condition.parts:
         yield from comparisons_of(part)
+
+
+def wires_of(condition: Condition) -> Iterator[Wire]:
+    return (comparison.wire for comparison in comparisons_of(condition))
 
 
 def holds(condition: Condition, look: Look) -> bool:
@@ -86,11 +83,12 @@ def holds(condition: Condition, look: Look) -> bool:
 
 
 def kind_of(value: Any) -> str:
+    """The form of a value that a constant can have; "" for others."""
     if isinstance(value, bool):
-        return "true or false"
+        return TRUTH
     if isinstance(value, int | float):
-        return "number"
-    return "text" if isinstance(value, str) else ""
+        return NUMBER
+    return TEXT if isinstance(value, str) else ""
 
 
 class _Reader:

@@ -1,4 +1,4 @@
-"""The parts of a file, looked at before libsndfile reads it: it takes what is there of a file that was cut.
+"""The parts of a file, checked before libsndfile reads it, which accepts a file that was cut short.
 
 All functions raise ValueError for files that are not in order. A check gives the fewest samples of a channel that the
 file must have, 0 where libsndfile knows.
@@ -7,7 +7,7 @@ file must have, 0 where libsndfile knows.
 from typing import NamedTuple
 
 _UNKNOWN_BYTES = 0x7FFFF000
-"""Programs that write into a pipe say at least this size, for they do not know it."""
+"""Programs that write into a pipe do not know the size, and give this one or more."""
 _MOST_PARTS = 1 << 18
 """Pages, frames or chunks that are looked at. Frames of an MP3 last hours until then."""
 _MOST_TAGS = 16
@@ -34,7 +34,7 @@ class Frame(NamedTuple):
 
 
 def skip_tags(content: bytes) -> int:
-    """Where the file begins behind ID3 tags, which may precede MP3 and FLAC."""
+    """Where the file begins after ID3 tags, which may precede MP3 and FLAC."""
     at = 0
     for _ in range(_MOST_TAGS):
         if content[at : at + 3] != b"ID3" or len(content) < at + _ID3_BYTES:

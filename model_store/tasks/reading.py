@@ -22,7 +22,7 @@ class Reading(StrictModel):
     symbols: tuple[str, ...] = ()
     """The texts of the symbols, in order. That of ``blank`` is not used."""
     file: FileName | None = None
-    """A file of the version with the symbols instead, UTF-8, one a line, for there may be thousands."""
+    """A file of the version with the symbols instead, in UTF-8, one on each line: there may be thousands."""
     blank: Index = 0
     """The position of the blank."""
     length: str | None = None

@@ -11,7 +11,7 @@ from model_store.strict_model import Count, Finite, StrictModel
 class Sound(StrictModel):
     """How a sound becomes a row of ``input``: one channel at ``rate``, samples from -1 to 1, float [batch, samples].
 
-    Its channels are averaged, and it is resampled. Features such as log-mels belong into the graph.
+    Its channels are averaged, and it is resampled. Features such as log-mels belong in the graph.
     """
 
     input: str
@@ -29,7 +29,7 @@ class Sound(StrictModel):
     overlap: Annotated[int, Field(ge=0)] = 0
     """How many samples neighbouring windows share; the last two may share more."""
     multiple: Count = 1
-    """Without a window, rows are padded with silence to a multiple of so many samples."""
+    """Without a window, rows are padded with silence to a multiple of this many samples."""
     least: Count = 1
     """The fewest samples of a sound; a shorter one is refused."""
     longest_s: Annotated[Finite, Field(gt=0)] = 600.0

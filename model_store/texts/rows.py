@@ -11,7 +11,7 @@ from model_store.tasks import Tokens
 from model_store.texts.tokenizer import Encoded
 
 _AXIS = 1
-"""Of the tokens in the inputs of a text."""
+"""The axis of the tokens in the inputs of a text."""
 
 
 def find_length(facts: Tokens, tokens: int) -> int:
@@ -59,5 +59,5 @@ def stretch_samples(
 
 
 def _is_fixed(tensor: Tensor) -> bool:
-    """Whether a tensor is something else than tokens of any number of texts, of any length."""
+    """Whether a tensor is anything but tokens of any number of texts, of any length."""
     return tensor.batch_axis != 0 or len(tensor.shape) != _AXIS + 1 or isinstance(tensor.shape[_AXIS], int)

@@ -55,7 +55,6 @@ class Model:
         self.manifest = loaded.manifest
         self.sequence_rules = loaded.sequence_rules
         self.tasks = loaded.manifest.tasks
-        self.count_tokens = observer.tokens
         overrides, policy, looping = loaded.manifest.batching, loaded.schedule_policy, loaded.manifest.loop
         wait_s = settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
         max_requests = policy.max_requests if policy else (None, None)
@@ -84,7 +83,7 @@ class Model:
         self.row_checks = {name: one.memory.check for name, one in self.graphs.items() if one.memory is not None}
         """For each graph a function that raises BodyTooLarge if a row of so many elements takes too much memory."""
         self.context = ModelContext(
-            name, version, self.manifest, self.row_checks, loaded.tokenizers, loaded.symbols, self.count_tokens
+            name, version, self.manifest, self.row_checks, loaded.tokenizers, loaded.symbols, observer.tokens
         )
         """What codecs and tasks know of it."""
         self.loop = (

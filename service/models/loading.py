@@ -118,11 +118,10 @@ class LoadedVersion(VerifiedGraph):
 def load_version(
     version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None
 ) -> LoadedVersion | LoadedPipeline:
-    """Load and prove one version. Who serves a pipeline sends its golden requests: its models may be loading still.
+    """Load and prove one version. The registry sends a pipeline its golden requests later: its models may still load.
 
-    Raises StoreError or NotReady, whose text says why it cannot serve.
-
-    Another thread may end it by ``cancellation``: then it raises NotReady with the reason of that.
+    Raises StoreError or NotReady, whose text says why it cannot serve. Another thread may end it by ``cancellation``:
+    then it raises NotReady with the reason of that.
     """
     try:
         with (cancellation or Cancellation()).active():

@@ -80,4 +80,4 @@ class Pipeline:
         histogram.observe(seconds)
 
     async def drain(self) -> None:
-        """It has nothing of its own that runs."""
+        """It runs nothing of its own."""

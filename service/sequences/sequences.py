@@ -63,12 +63,7 @@ class Turn:
         Raises InvalidInput, QueueFull.
         """
         signature, rules = self._sequence.key[0], self._sequence.sequence_rules
-        rules.check(inputs, signature)
-        state = rules.begin(inputs) if self._step.starts else self._sequence.state
-        if state is None:
-            raise _unknown(self._step)
-        self._sequences.check_room(count_state_bytes(state) if self._step.starts else 0)
-        self._taken = {**state, **rules.fill(self._step), **inputs}
+        self._taken = self._sequences.fill_in(rules, signature, self._sequence.state, self._step, inputs)
         return rules.check_rows(self._taken, signature)
 
     def keep(self, outputs: Arrays) -> None:
@@ -143,14 +138,29 @@ class Sequences:
             idle_s = sequence.sequence_rules.facts.idle_s or self._settings.sequence_idle_s
             sequence.timer = self._loop.call_later(idle_s, self._expire, sequence)
 
-    def check_room(self, more_bytes: int) -> None:
-        """Raises QueueFull if the states and ``more_bytes`` take more than the limit."""
+    def fill_in(
+        self, rules: SequenceRules, signature: Signature, state: Arrays | None, step: SequenceStep, inputs: Arrays
+    ) -> Arrays:
+        """All inputs of a step: the caller's, the state that the step before has left, and those of the server.
+
+        Raises InvalidInput; QueueFull if the states of all sequences take more than the limit.
+        """
+        rules.check(inputs, signature)
+        if step.starts:
+            state = rules.begin(inputs)
+        elif state is None:
+            raise _unknown(step)
         most = self._settings.max_sequence_bytes
-        if self.held_bytes + more_bytes > most:
+        if self.held_bytes + (_count_bytes(state) if step.starts else 0) > most:
             raise QueueFull(f"sequence_id: expected sequences to hold at most {most} bytes together")
+        return {**state, **rules.fill(step), **inputs}
+
+    def count_change(self, before: Arrays | None, state: Arrays | None) -> None:
+        """A state has taken the place of another one. None: there is none."""
+        self.held_bytes += _count_bytes(state) - _count_bytes(before)
 
     def replace(self, sequence: _Sequence, state: Arrays | None) -> None:
-        self.held_bytes += count_state_bytes(state) - count_state_bytes(sequence.state)
+        self.count_change(sequence.state, state)
         sequence.state = state
 
     def close(self) -> None:
@@ -163,7 +173,7 @@ class Sequences:
         del self._open[sequence.key]
 
 
-def count_state_bytes(state: Arrays | None) -> int:
+def _count_bytes(state: Arrays | None) -> int:
     """What a state takes; 0 for none."""
     arrays = state.values() if state else ()
     return sum(array.nbytes + (sum(map(len, array.flat)) if array.dtype.hasobject else 0) for array in arrays)

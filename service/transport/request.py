@@ -22,6 +22,9 @@ HeaderField = tuple[bytes, bytes]
 LINGER_S: Final = 2.0
 """How long a refused client may go on sending. Closing at once would reset the connection before the answer is read."""
 
+LEAST_BYTES_PER_S: Final = 1024
+"""The least speed of a body, and at which a client must read. The slowest mobile networks are faster."""
+
 MAX_UNREAD_BYTES: Final = 8 << 20
 """How much of a stream is buffered for a caller that does not read."""
 

@@ -3,12 +3,13 @@
 import asyncio
 import itertools
 
+from model_store.graphs.sequences import Id
 from service.engine.batching.queue import Answer
 from service.engine.tensors import Arrays, Rows
 from service.errors import ServiceError
 from service.models.entry import Model
 from service.protocol.infer_request import SequenceStep
-from service.sequences.sequences import Sequences, count_state_bytes
+from service.sequences.sequences import Sequences
 
 _numbers = itertools.count(1)
 
@@ -22,7 +23,11 @@ class StreamRows:
         self._deadline_s = deadline_s
         self._rules = model.sequence_rules
         self._state: Arrays | None = None
-        self._number = next(_numbers)  # models that keep state themselves get it as the id of the sequence
+        controls = self._rules.facts.controls if self._rules is not None else ()
+        takes_text = any(isinstance(control, Id) and control.datatype == "BYTES" for control in controls)
+        number = next(_numbers)
+        # Models that keep state themselves get it as the id of the sequence.
+        self._id: int | str = f"stream-{number}" if takes_text else number
 
     @property
     def keeps_state(self) -> bool:
@@ -34,11 +39,8 @@ class StreamRows:
         if rules is None:
             outputs = await self._infer(signature.check(inputs))
         else:
-            rules.check(inputs, signature)
-            state = rules.begin(inputs) if self._state is None else self._state
-            self._sequences.check_room(count_state_bytes(state) if self._state is None else 0)
-            step = SequenceStep(self._id(), self._state is None, False)
-            taken = {**state, **rules.fill(step), **inputs}
+            step = SequenceStep(self._id, starts=self._state is None, ends=False)
+            taken = self._sequences.fill_in(rules, signature, self._state, step, inputs)
             outputs = await self._infer(rules.check_rows(taken, signature))
             self._hold(rules.go_on(taken, outputs))
         return {name: outputs[name] for name in signature.public_outputs}
@@ -46,13 +48,8 @@ class StreamRows:
     def close(self) -> None:
         self._hold(None)
 
-    def _id(self) -> int | str:
-        controls = self._rules.facts.controls if self._rules is not None else ()
-        takes_text = any(getattr(control, "datatype", "") == "BYTES" for control in controls)
-        return f"stream-{self._number}" if takes_text else self._number
-
     def _hold(self, state: Arrays | None) -> None:
-        self._sequences.held_bytes += count_state_bytes(state) - count_state_bytes(self._state)
+        self._sequences.count_change(self._state, state)
         self._state = state
 
     async def _infer(self, rows: Rows) -> Arrays:

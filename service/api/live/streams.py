@@ -2,8 +2,8 @@
 
 Rules
 - A stream is one sequence: its rows run in order, and the model's state is kept until it ends, in this worker.
-- A model with ``sound`` in its manifest takes binary messages with samples, and answers each row that is complete. The
-  text message ``{"end": true}`` has the rest answered, padded with silence.
+- A model with ``sound`` in its manifest takes binary messages with samples, and answers each row that is complete. At
+  the text message ``{"end": true}`` it pads the rest with silence and answers that too.
 - Other models take requests of the Open Inference Protocol as text messages, and answer each.
 - A message that cannot be answered ends the stream, because what follows would go on from another state.
 - A version that goes out of service ends its streams.

@@ -38,7 +38,7 @@ class Greedy:
 
 @dataclass(slots=True)
 class Followed(Greedy):
-    """The same of a row whose first ``forced`` tokens are given, that has a limit, or that somebody follows."""
+    """The same for a row whose first ``forced`` tokens are given, that has a limit, or that somebody follows."""
 
     row: int = 0
     forced: int = 0

@@ -27,11 +27,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.errors import HeaderTooLarge, InvalidInput, ServiceError, TooSlow, TryLater
 from service.settings import Settings
 from service.transport.fast.connection import Connection, FastRequest, write_reply
-from service.transport.request import LINGER_S, SMALL_BODY_BYTES, no_room, request_id_of
+from service.transport.request import LEAST_BYTES_PER_S, LINGER_S, SMALL_BODY_BYTES, no_room, request_id_of
 from service.transport.status import error_reply
 
-LEAST_BYTES_PER_S = 1024
-"""The least speed of a body. The slowest mobile networks are faster."""
 MAX_REFUSED_CONNECTIONS = 128
 """So many connections above the limit are answered; the others are closed at once."""
 MAX_HEADER_BYTES, MAX_HEADER_FIELDS = 64 << 10, 256

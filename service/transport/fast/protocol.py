@@ -48,10 +48,10 @@ _OF_OTHERS = Settings()
 class FastProtocol(LimitedProtocol):
     """A connection of the fast path.
 
-    ``Upgrade`` is ignored (RFC 9110, section 7.8), but for a live stream. Java's client sends it with each request, to
-    ask for h2c. But the parser stops after the header of such a request and takes it for one without a body. The body
-    would be lost, or read as another request. So the header is parsed a second time without that field, followed by the
-    body. CONNECT is refused, because what follows it is not for this server.
+    ``Upgrade`` is ignored (RFC 9110, section 7.8), except for a live stream. Java's client sends it with each request,
+    to ask for h2c. But the parser stops after the header of such a request and takes it for one without a body. The
+    body would be lost, or read as another request. So the header is parsed a second time without that field, followed
+    by the body. CONNECT is refused, because what follows it is not for this server.
     """
 
     is_leaving = False  # the server is stopping: the next request is the last of this connection
@@ -288,7 +288,7 @@ class FastProtocol(LimitedProtocol):
             self.flow.resume_reading()
 
     def _parse(self, data: bytes | memoryview) -> bytes:
-        """Feed the parser. Returns what is behind a handshake."""
+        """Feed the parser. Returns what follows a handshake."""
         while True:
             try:
                 self.parser.feed_data(data)

@@ -33,13 +33,11 @@ from service.errors import (
 )
 from service.transport.channel import Channel, Converse
 from service.transport.handler import Handler
-from service.transport.request import LINGER_S
+from service.transport.request import LEAST_BYTES_PER_S, LINGER_S
 from service.transport.status import error_reply, status_of
 
 logger = logging.getLogger("sluice.http")
 
-LEAST_BYTES_PER_S = 1024
-"""The least speed at which a client must read."""
 CLOSE_CODES: dict[type[ServiceError], int] = {
     UnsupportedMedia: 1003,
     UnreadableMessage: 1007,
@@ -79,7 +77,7 @@ class WebSocket(Channel, asyncio.Protocol):
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._frames = Connection(ConnectionType.SERVER)
-        self._message = bytearray()  # that is being received
+        self._message = bytearray()  # the one that is being received
         self._waiting: str | bytes | None = None
         self._held_bytes = 0  # of the body budget
         self._wanted: asyncio.Future[None] | None = None  # the conversation waits for a message
@@ -127,8 +125,7 @@ class WebSocket(Channel, asyncio.Protocol):
 
     def end(self, error: ServiceError) -> None:
         self._ending = self._ending or error
-        if self._wanted is not None and not self._wanted.done():
-            self._wanted.set_result(None)
+        self._wake()
         self._set_reading()
 
     # Called by the transport and the server
@@ -192,7 +189,7 @@ class WebSocket(Channel, asyncio.Protocol):
         if isinstance(event, CloseConnection):
             self._take_close(event)
         elif self._is_closing or self._ending is not None:
-            pass  # it came behind the end
+            pass  # it came after the end
         elif isinstance(event, Ping):
             self._write(event.response())
         elif isinstance(event, TextMessage | BytesMessage):
@@ -211,8 +208,7 @@ class WebSocket(Channel, asyncio.Protocol):
             whole = bytes(self._message)
             self._message.clear()
             self._waiting = whole.decode() if isinstance(event, TextMessage) else whole
-            if self._wanted is not None and not self._wanted.done():
-                self._wanted.set_result(None)
+            self._wake()
 
     def _take_close(self, event: CloseConnection) -> None:
         state = self._frames.state
@@ -232,7 +228,7 @@ class WebSocket(Channel, asyncio.Protocol):
             self.transport.write(bytes(self._frames.send(event)))
 
     def _set_reading(self) -> None:
-        """Read while there is room for a message, and behind our end for that of the client."""
+        """Read while there is room for a message, and after our end until that of the client."""
         if self.transport.is_closing():
             return
         has_room = self._waiting is None and self._writable.is_set() and self._ending is None
@@ -240,6 +236,11 @@ class WebSocket(Channel, asyncio.Protocol):
         if reads != self._reads:
             self._reads = reads
             (self.transport.resume_reading if reads else self.transport.pause_reading)()
+
+    def _wake(self) -> None:
+        """Let the conversation go on if it waits for a message."""
+        if self._wanted is not None and not self._wanted.done():
+            self._wanted.set_result(None)
 
     def _release(self) -> None:
         """Give back the room of the messages that are answered."""
