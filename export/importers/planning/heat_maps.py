@@ -12,7 +12,7 @@ from typing import Literal
 from export.errors import SpecError
 from export.importers.changes.heat_maps import DistancesToBoxes, FacesToBoxes, ReadHeatMap, at_places
 from export.importers.planning.boxes import describe_boxes
-from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
+from export.importers.planning.draft import Draft, ask_labels, holds_floats, resize, show
 from export.importers.planning.layouts import add_defaults, require_opset
 from model_store.graph import Tensor
 
@@ -84,7 +84,7 @@ def _read(
 
 
 def _find_faces(draft: Draft, labels: Sequence[str]) -> tuple[Literal["NCHW", "NHWC"], Tensor, list[Tensor]]:
-    maps = [t for t in draft.outputs if len(t.shape) == 4 and t.datatype in FLOATS]
+    maps = [t for t in draft.outputs if holds_floats(t, 4)]
     by_size = [[t for t in maps if t.shape[1] == size] for size in (1, 2, 10)]
     if [len(found) for found in by_size] != [1, 2, 1] or len(labels) != 1:
         raise SpecError(
@@ -96,7 +96,7 @@ def _find_faces(draft: Draft, labels: Sequence[str]) -> tuple[Literal["NCHW", "N
 
 
 def _find_objects(draft: Draft, labels: Sequence[str]) -> tuple[Literal["NCHW", "NHWC"], Tensor, list[Tensor]]:
-    maps = [t for t in draft.outputs if len(t.shape) == 4 and t.datatype in FLOATS]
+    maps = [t for t in draft.outputs if holds_floats(t, 4)]
     layouts: tuple[tuple[Literal["NCHW", "NHWC"], int], ...] = (("NCHW", 1), ("NHWC", 3))
     for layout, axis in layouts:
         heats = [t for t in maps if t.shape[axis] == len(labels)]

@@ -19,7 +19,7 @@ from export.importers.changes.candidates import OPSET, BestCandidates, ColumnsLa
 from export.importers.changes.change import opset_of
 from export.importers.changes.opset import RaiseOpset
 from export.importers.planning.boxes import describe_boxes, make_corners, pick_labels
-from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
+from export.importers.planning.draft import Draft, ask_labels, holds_floats, resize, show
 from model_store.graph import Tensor
 
 CANDIDATES = 1000
@@ -99,14 +99,14 @@ def require_opset(draft: Draft) -> None:
 def find_rows(draft: Draft) -> tuple[Tensor | None, Tensor | None]:
     """The output with the candidates, and that with the prototypes of masks; the first is None if it is asked for."""
     said = draft.ledger.get("boxes.boxes")
-    able = [t for t in draft.outputs if len(t.shape) == 3 and t.datatype in FLOATS]
+    able = [t for t in draft.outputs if holds_floats(t, 3)]
     found = [draft.find(said, "boxes.boxes")] if said is not None else able
     if len(found) != 1:
         draft.ledger.ask(f"which output [batch, ..., ...] has the candidates: {show(draft.outputs)}: give --boxes")
         return None, None
     if len(found[0].shape) != 3:
         raise SpecError(f"{draft.name}: --boxes {said}: expected an output with three axes, got {show(found)}")
-    masks = [t for t in draft.outputs if len(t.shape) == 4 and t.datatype in FLOATS and isinstance(t.shape[1], int)]
+    masks = [t for t in draft.outputs if holds_floats(t, 4) and isinstance(t.shape[1], int)]
     return found[0], masks[0] if len(masks) == 1 else None
 
 

@@ -6,7 +6,16 @@ from pathlib import Path
 from export.errors import SpecError
 from export.importers.changes.texts import PoolTokens
 from export.importers.facts import Fact
-from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show, show_shape
+from export.importers.planning.draft import (
+    FLOATS,
+    Draft,
+    ask_labels,
+    choose_output,
+    holds_floats,
+    resize,
+    show,
+    show_shape,
+)
 from model_store.errors import StoreError
 from model_store.graph import Tensor
 from model_store.tasks import Tags, Tokens
@@ -141,11 +150,9 @@ def is_tagger(draft: Draft) -> bool:
 def plan_tags(draft: Draft) -> None:
     """Which output has the scores of the labels of tokens."""
     ledger = draft.ledger
-    able = [tensor for tensor in draft.outputs if tensor.datatype in FLOATS and len(tensor.shape) == 3]
-    output = draft.find(ledger.get("output"), "output") if ledger.get("output") else able[0]
-    ledger.add("output", output.name, "the graph: its only output with scores of tokens")
+    output = choose_output(draft, "scores of tokens", lambda tensor: holds_floats(tensor, 3))
     labels = ask_labels(draft, "tokens")
-    if labels is None:
+    if output is None or labels is None:
         return
     if output.shape[2] != len(labels):
         raise SpecError(
