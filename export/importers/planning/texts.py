@@ -22,7 +22,7 @@ from model_store.tasks import Tags, Tokens
 from model_store.texts.tokenizer import Tokenizer
 
 FILE = "tokenizer.json"
-_TASKS = ("classify", "embed", "regress")
+TASKS = ("classify", "embed", "regress")
 _NAMES = {
     "ids": ("input_ids", "ids", "token_ids", "tokens"),
     "mask": ("attention_mask", "mask", "input_mask"),
@@ -39,7 +39,7 @@ _MOST_LENGTHS = 4096
 def plan_texts(draft: Draft) -> None:
     """Set ``tokens``, if the task takes texts. Raises SpecError."""
     ledger = draft.ledger
-    if ledger.get("task") not in _TASKS or ledger.get("rows") not in (None, "texts"):
+    if ledger.get("task") not in TASKS or ledger.get("rows") not in (None, "texts"):
         return
     file = ledger.get("texts.tokenizer")
     if file is None:
