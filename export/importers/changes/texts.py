@@ -12,12 +12,10 @@ from export.importers.changes.change import (
     add_node,
     dims_of,
     find_output,
-    opset_of,
+    free_name,
     replace_output,
 )
-
-_UNSQUEEZE_BY_INPUT = 13
-"""Since this opset the axes of Unsqueeze and ReduceSum are an input."""
+from export.importers.changes.shapes import add_axis, add_reduction
 
 
 @dataclass(frozen=True)
@@ -67,20 +65,17 @@ class PoolTokens:
             after = add_node(graph, "Concat", [tail, none], f"{self.new}_after", axis=1)
             more = add_node(graph, "Mul", [held, after], f"{self.new}_more")
             held = add_node(graph, "Sub", [held, more], f"{self.new}_end")
-        if opset_of(model) < _UNSQUEEZE_BY_INPUT:
-            return add_node(graph, "Unsqueeze", [held], f"{self.new}_weights", axes=[2])
-        axes = add_constant(graph, f"{self.new}_places", np.array([2]))
-        return add_node(graph, "Unsqueeze", [held, axes], f"{self.new}_weights")
+        weights = free_name(graph, f"{self.new}_weights")
+        add_axis(model, held, weights, 2)
+        return weights
 
     def _add_front(self, model: onnx.ModelProto) -> list[str]:
         return [add_constant(model.graph, f"{self.new}_{name}", np.array([number])) for name, number in _FRONT]
 
     def _add_sum(self, model: onnx.ModelProto, given: str, name: str) -> str:
-        graph = model.graph
-        if opset_of(model) < _UNSQUEEZE_BY_INPUT:
-            return add_node(graph, "ReduceSum", [given], f"{self.new}_{name}", axes=[1], keepdims=0)
-        axes = add_constant(graph, f"{self.new}_{name}_axes", np.array([1]))
-        return add_node(graph, "ReduceSum", [given, axes], f"{self.new}_{name}", keepdims=0)
+        total = free_name(model.graph, f"{self.new}_{name}")
+        add_reduction(model, "ReduceSum", given, total, 1)
+        return total
 
     def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
         kept = dict(outputs)
