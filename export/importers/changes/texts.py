@@ -20,43 +20,38 @@ from export.importers.changes.shapes import add_axis, add_reduction
 
 @dataclass(frozen=True)
 class PoolTokens:
-    """[batch, length, size] becomes [batch, size]: the first token, the last one, or the mean of all.
+    """[batch, length, size] becomes [batch, size]: the last token, or the mean of all.
 
-    ``mask`` is the input [batch, length] that is 1 for tokens and 0 for the padding behind them. None: there is none.
+    ``mask`` is the input [batch, length] that is 1 for tokens and 0 for the padding behind them.
     """
 
     output: str
     new: str
-    how: Literal["first", "mean", "last"]
-    mask: str | None
+    how: Literal["mean", "last"]
+    mask: str
 
     def __str__(self) -> str:
-        what = {"first": "the first token", "last": "the last token", "mean": "the mean of the tokens"}[self.how]
-        return f"{self.new!r}: {what} of {self.output!r}"
+        return f"{self.new!r}: the {'mean of the tokens' if self.how == 'mean' else 'last token'} of {self.output!r}"
 
     def apply(self, model: onnx.ModelProto) -> None:
         graph = model.graph
         value = find_output(graph, self.output)
         rows, _, size = dims_of(value)
         kind = value.type.tensor_type.elem_type
-        if self.how == "first":
-            first = add_constant(graph, f"{self.new}_first", np.array(0))
-            graph.node.append(onnx.helper.make_node("Gather", [self.output, first], [self.new], axis=1))
+        weights = self._add_weights(model, kind)
+        kept = add_node(graph, "Mul", [self.output, weights], f"{self.new}_kept")
+        total = self._add_sum(model, kept, "total")
+        if self.how == "mean":
+            count = self._add_sum(model, weights, "count")
+            graph.node.append(onnx.helper.make_node("Div", [total, count], [self.new]))
         else:
-            weights = self._add_weights(model, kind)
-            kept = add_node(graph, "Mul", [self.output, weights], f"{self.new}_kept")
-            total = self._add_sum(model, kept, "total")
-            if self.how == "mean":
-                count = self._add_sum(model, weights, "count")
-                graph.node.append(onnx.helper.make_node("Div", [total, count], [self.new]))
-            else:
-                graph.node.append(onnx.helper.make_node("Identity", [total], [self.new]))
+            graph.node.append(onnx.helper.make_node("Identity", [total], [self.new]))
         replace_output(graph, self.output, self.new, [rows, size])
 
     def _add_weights(self, model: onnx.ModelProto, kind: int) -> str:
         """1 for the tokens that count and 0 for others, [batch, length, 1]."""
         graph = model.graph
-        held = add_node(graph, "Cast", [self.mask or ""], f"{self.new}_held", to=kind)
+        held = add_node(graph, "Cast", [self.mask], f"{self.new}_held", to=kind)
         if self.how == "last":
             begin, end, axis = (add_constant(graph, f"{self.new}_{name}", np.array([number])) for name, number in _TAIL)
             tail = add_node(graph, "Slice", [held, begin, end, axis], f"{self.new}_tail")
@@ -80,10 +75,8 @@ class PoolTokens:
     def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
         kept = dict(outputs)
         rows = kept.pop(self.output)
-        counts = np.full(len(rows), rows.shape[1]) if self.mask is None else inputs[self.mask].astype(int).sum(1)
-        if self.how == "first":
-            pooled = rows[:, 0]
-        elif self.how == "last":
+        counts = inputs[self.mask].astype(int).sum(1)
+        if self.how == "last":
             pooled = np.stack([row[count - 1] for row, count in zip(rows, counts, strict=True)])
         else:
             means = [row[:count].astype(np.float64).mean(0) for row, count in zip(rows, counts, strict=True)]

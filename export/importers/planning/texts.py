@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.errors import SpecError
+from export.importers.changes.shapes import PoolPlaces
 from export.importers.changes.texts import PoolTokens
 from export.importers.facts import Fact
 from export.importers.planning.draft import (
@@ -130,11 +131,13 @@ def pool(draft: Draft, output: Tensor) -> Tensor | None:
         )
         return None
     tokens: Tokens = draft.fields["tokens"]
-    mask = tokens.mask
-    if mask is None and how != "first":
-        raise SpecError(f"{draft.name}: --pooling {how}: expected a graph with a mask of padding, this one has none")
     vector = resize(output, draft.choose_name("vector"), [output.shape[0], output.shape[2]])
-    draft.change(PoolTokens(output.name, vector.name, how, mask), output.name, vector)
+    if how == "first":
+        draft.change(PoolPlaces(output.name, vector.name, takes_mean=False), output.name, vector)
+    elif tokens.mask is None:
+        raise SpecError(f"{draft.name}: --pooling {how}: expected a graph with a mask of padding, this one has none")
+    else:
+        draft.change(PoolTokens(output.name, vector.name, how, tokens.mask), output.name, vector)
     return vector
 
 
