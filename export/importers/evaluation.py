@@ -10,6 +10,7 @@ from export.importers.changes.change import Arrays
 from export.importers.rows.samples import Reader
 from export.spec.description import ModelDescription
 from export.zoo.quality.calibration import measure_calibration_error
+from export.zoo.quality.verification import Pairs, measure_auroc
 from model_store.manifest import Quality
 from model_store.tasks import Embedding
 
@@ -125,8 +126,7 @@ def _measure_vectors(
 ) -> Iterator[tuple[str, float]]:
     """How well the similarity of a pair tells whether its labels are equal, over all pairs.
 
-    ``auroc`` is the share of pairs of pairs, one of equal and one of different labels, in which the former is more
-    similar. ``best_threshold`` is the cosine or distance with the best ``balanced_accuracy``: the mean of the shares
+    ``best_threshold`` is the cosine or distance with the best ``balanced_accuracy``: the mean of the shares
     that are right among equal and among different ones.
     """
     drawn = draw_rows(labels, _MOST_VECTORS)
@@ -145,9 +145,7 @@ def _measure_vectors(
     same, different = np.sort(scores[equal]), np.sort(scores[~equal])
     if not len(same) or not len(different):
         raise SpecError(f"{path}: expected at least two labels, and two rows of one of them, to compare vectors")
-    below = np.searchsorted(different, same, "left")
-    ties = np.searchsorted(different, same, "right") - below
-    yield "auroc", float((below + ties / 2).mean() / len(different))
+    yield "auroc", measure_auroc(Pairs(scores, equal))
     limits = np.unique(scores)
     limits = np.concatenate([limits[:1], (limits[1:] + limits[:-1]) / 2])
     right = 1 - np.searchsorted(same, limits, "left") / len(same) + np.searchsorted(different, limits) / len(different)
