@@ -215,10 +215,7 @@ def _describe(model: DigitsDetector, data: scenes.Sources, threshold: float, see
         samples={"image": samples},
         golden_rows=1,
         quality=lambda predict: measure_quality(predict, data.test, facts),
-        data=(
-            f"{scenes.SOURCE}: {len(data.train.digits.labels)} digits to train, {len(data.validation.digits.labels)} "
-            f"to validate, {len(data.test.digits.labels)} to test"
-        ),
+        data=f"{scenes.SOURCE}: {data.count_digits()}",
         seed=seed,
         parameters={
             "steps": STEPS,
@@ -248,7 +245,7 @@ def measure_quality(predict: Predict, source: scenes.Source, facts: Detection) -
     found = _select(outputs)
     precision, recall = measure_answers(_select(outputs, facts), true)
     return Quality(
-        data="scenes of a fixed seed, of digits and photographs that are in no other part",
+        data=scenes.HELD_OUT,
         rows=TEST_ROWS,
         metrics={
             "map50": measure_mean_precision(found, true),
