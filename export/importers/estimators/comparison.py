@@ -1,4 +1,4 @@
-"""Compares the graph with the estimator on the samples, and finds out which values may be missing.
+"""Compares the graph with the estimator on the samples.
 
 A graph computes in float32, scikit-learn mostly in float64. That is rounding, except where a number lies beside the
 threshold of a tree: there the row takes another path. So graphs of several number formats are tried, and the first
@@ -9,6 +9,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +135,16 @@ class Original:
     answers: Answers
     samples: Columns
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The first place of each row of the samples."""
         filled = self.features.fill(self.samples)
         count = len(next(iter(filled.values())))
-        places = {_name_row(filled, row): row for row in reversed(range(count))}
-        object.__setattr__(self, "_places", places)
+        return {_name_row(filled, row): row for row in reversed(range(count))}
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The answers for one row."""
-        place = self._places.get(_name_row(inputs, 0))  # type: ignore[attr-defined]
+        place = self._places.get(_name_row(inputs, 0))
         columns: Columns = self.features.read_inputs(inputs)
         if place is not None:
             columns = {name: [self.samples[name][place]] for name in self.features.names}
