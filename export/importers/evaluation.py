@@ -25,7 +25,7 @@ more than five labels."""
 _MOST_VECTORS = 2000
 """All pairs of so many vectors are compared."""
 _WHOLE = 20
-"""Labels of so many rows are drawn whole."""
+"""Labels with no more rows than this are drawn whole."""
 _SEED = 0
 """Draws the labels that are compared where there are more vectors."""
 
@@ -103,7 +103,7 @@ def _measure_labels(found: np.ndarray, truths: np.ndarray) -> Iterator[tuple[str
 
 
 def draw_rows(labels: Sequence[str], most: int) -> np.ndarray:
-    """At most so many positions, in order: rows of labels drawn at random, whole labels so that pairs stay together.
+    """At most ``most`` positions, in order: rows of labels drawn at random, whole labels so that pairs stay together.
 
     A large label gives an equal share of the rows or 20, whichever is more, so that others are compared too. Each run
     draws the same.

@@ -138,7 +138,7 @@ def choose_output(draft: Draft, what: str, fits: Callable[[Tensor], bool]) -> Te
 
 
 def holds_floats(tensor: Tensor, axes: int) -> bool:
-    """Whether a tensor has floats, and so many axes."""
+    """Whether a tensor holds floats and has this number of axes."""
     return tensor.datatype in FLOATS and len(tensor.shape) == axes
 
 

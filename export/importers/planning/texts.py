@@ -34,7 +34,7 @@ _OUTSIDE = "O"
 _LEAST = 8
 """The shortest padded length, and the least step to the next."""
 _MOST_LENGTHS = 4096
-"""A graph without a mask has a length for each number of tokens, up to so many."""
+"""A graph without a mask has a length for each number of tokens, up to this one."""
 
 
 def plan_texts(draft: Draft) -> None:
@@ -64,7 +64,8 @@ def plan_texts(draft: Draft) -> None:
     if "mask" not in found and not isinstance(size, int):
         if longest > _MOST_LENGTHS:
             raise SpecError(
-                f"{draft.name}: without a mask, texts cannot be padded: expected --max-length of 4096 or less"
+                f"{draft.name}: without a mask, texts cannot be padded: expected --max-length of {_MOST_LENGTHS} or "
+                "less"
             )
         lengths = range(1, longest + 1)
         draft.notes.append("the graph has no mask, so texts are not padded: those of one length share batches")

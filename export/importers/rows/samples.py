@@ -93,7 +93,7 @@ class Reader:
         return {name: np.stack(rows)}
 
     def _read_first_size(self, files: Sequence[Path]) -> dict[str, np.ndarray]:
-        """As many pictures, or windows of sounds, as have the size of the first one."""
+        """The pictures, or windows of sounds, that have the size of the first one."""
         if self.sound is not None:
             return self._read_sounds(files, only_first=True)
         name, rows = self._read_files(files)
@@ -175,7 +175,7 @@ class Rows:
     arrays: Mapping[str, np.ndarray] | None = None
 
     def chunks(self, size: int) -> Iterator[dict[str, np.ndarray]]:
-        """The rows, so many at a time."""
+        """The rows, ``size`` at a time."""
         if self.arrays is None:
             for start in range(0, len(self.files), size):
                 yield self.reader.read_files(self.files[start : start + size])
@@ -203,7 +203,7 @@ def _read_texts(path: Path) -> Sequence[Text]:
 
 
 def list_files(folder: Path, ends: Sequence[str]) -> list[Path]:
-    """The files of a folder and of the folders in it whose names end so, by name."""
+    """The files of a folder, and of the folders in it, with one of these endings, by name."""
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ends and file.is_file())
 
 
@@ -212,7 +212,7 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def spread(files: Sequence[Path], most: int) -> list[Path]:
-    """At most so many of the files, from all parts of the list."""
+    """At most ``most`` of the files, from all parts of the list."""
     if len(files) <= most:
         return list(files)
     return [files[place] for place in np.linspace(0, len(files) - 1, most).astype(int)]

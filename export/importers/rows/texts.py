@@ -21,7 +21,7 @@ TEXT_COLUMN, PAIR_COLUMN = "text", "text_pair"
 Text = str | tuple[str, str]
 _MADE_UP_TOKENS = 16
 _PADDING = 1e-4
-"""Padding may change an answer by this share of its magnitude: another number of terms rounds otherwise."""
+"""Padding may change an answer by this share of its magnitude: sums of more terms round differently."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ CANDIDATES = Detection(threshold=0.01, overlap=0.45, across_labels=True)
 VALIDATION_ROWS = 150
 SAMPLE_ROWS = 30
 TEST_ROWS = 200
-_SIDE_SIGMAS = 6.0  # the sides of a digit are so many standard deviations of the heat at its centre
+_SIDE_SIGMAS = 6.0  # the sides of a digit, in standard deviations of the heat at its centre
 _LEAST_SIGMA = 1 / 3  # cells
 _FIRST_SCORE = 0.01  # most cells have no digit: to start from one half would cost many steps
 _VALIDATION_SEED, _TEST_SEED = 1, 2  # of the data: every version is measured on the same scenes

@@ -29,7 +29,7 @@ _VECTORS = ("sentence_embedding", "last_hidden_state", "token_embeddings", "text
 _AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer", "data2vec-text")
 """Types of models whose positions begin behind the id of padding, so that they take fewer tokens than positions."""
 _NO_LIMIT = 1_000_000
-"""Tokenizers without a limit name a number far above."""
+"""Tokenizers without a limit name a number far above this."""
 
 
 def is_text_model(folder: Path, config: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ _LENGTH, _ROWS = 12, 4
 _LEAST = 2
 """Torch traces a length of 1 as a graph of its own, and texts are padded to more."""
 _TOLERANCE = 1e-4
-"""Padding may change an answer by this share of the largest magnitude: another number of terms rounds otherwise."""
+"""Padding may change an answer by this share of the largest magnitude: sums of more terms round differently."""
 
 
 def read_text_torch(folder: Path, config: Mapping[str, Any], facts: Facts) -> tuple[TorchModel, dict[str, Fact]]:
