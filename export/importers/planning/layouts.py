@@ -53,7 +53,7 @@ def plan_rows(draft: Draft) -> None:
     kind = ledger.get("boxes.layout")
     layout = _LAYOUTS[kind]
     labels = ask_labels(draft, "boxes")
-    output, prototypes = find_rows(draft)
+    output, prototypes = _find_rows(draft)
     if output is None or labels is None:
         return
     size = output.shape[1 if kind == "yolov8" else 2]
@@ -96,7 +96,7 @@ def require_opset(draft: Draft) -> None:
         draft.changes.append(RaiseOpset(OPSET))
 
 
-def find_rows(draft: Draft) -> tuple[Tensor | None, Tensor | None]:
+def _find_rows(draft: Draft) -> tuple[Tensor | None, Tensor | None]:
     """The output with the candidates, and that with the prototypes of masks; the first is None if it is asked for."""
     said = draft.ledger.get("boxes.boxes")
     able = [t for t in draft.outputs if holds_floats(t, 3)]

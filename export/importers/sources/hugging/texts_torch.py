@@ -49,7 +49,7 @@ def read_text_torch(folder: Path, config: Mapping[str, Any], facts: Facts) -> tu
     graph = Graph(
         file="main.onnx",
         inputs=tuple(Tensor(name=name, datatype="INT64", shape=("batch", "length")) for name in names),
-        outputs=tuple(_describe(name, value, length) for name, value in outputs.items()),
+        outputs=tuple(_describe(name, value) for name, value in outputs.items()),
     )
     dynamic = dict.fromkeys(names, _AXES)
     bounds = {"length": (_LEAST, longest)}
@@ -113,7 +113,7 @@ class _Pooled(torch.nn.Module):
         return {VECTOR: (found * held.unsqueeze(-1)).sum(1) / held.sum(1, keepdim=True).clamp(min=1)}
 
 
-def _describe(name: str, value: torch.Tensor, length: int) -> Tensor:
+def _describe(name: str, value: torch.Tensor) -> Tensor:
     row = ["length" if axis == 0 and value.dim() == 3 else size for axis, size in enumerate(value.shape[1:])]
     return Tensor(name=name, datatype="FP32", shape=("batch", *row))
 
