@@ -53,17 +53,13 @@ def plan_heat_maps(draft: Draft) -> None:
         draft.changes.append(DistancesToBoxes(cells, distances, boxes.name))
     given = {heat.name, *(one.name for one in maps)}
     others = [tensor for tensor in draft.outputs if tensor.name not in given]
-    several = [classes] if len(labels) > 1 else []
     draft.outputs = [*others, scores, classes, boxes, *([points] if points else [])]
-    made = [scores, boxes, *several, *([points] if points else [])]
-    draft.answers |= {tensor.name for tensor in made}
     describe_boxes(
         draft,
         boxes=boxes.name,
         scores=scores.name,
-        classes=classes.name if several else None,
+        classes=classes.name if len(labels) > 1 else None,
         points=points.name if points else None,
-        point_names=draft.ledger.get("boxes.point_names") if points else None,
     )
 
 

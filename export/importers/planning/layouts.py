@@ -71,16 +71,15 @@ def plan_rows(draft: Draft) -> None:
         rows = _order(draft, output, layout, len(labels))
         boxes, scores, classes = _split(draft, rows, layout, parts, len(labels))
         boxes = make_corners(draft, boxes, "boxes", "cxcywh", kind == "rtdetr")
-    made = {
-        "boxes": boxes.name,
-        "scores": scores.name,
-        "classes": classes.name if classes else None,
-        "points": points,
-        "coefficients": coefficients,
-        "prototypes": prototypes.name if prototypes and coefficients else None,
-    }
-    draft.answers |= {name for name in made.values() if name is not None}
-    describe_boxes(draft, **made, point_names=ledger.get("boxes.point_names") if points else None)
+    describe_boxes(
+        draft,
+        boxes=boxes.name,
+        scores=scores.name,
+        classes=classes.name if classes else None,
+        points=points,
+        coefficients=coefficients,
+        prototypes=prototypes.name if prototypes and coefficients else None,
+    )
 
 
 def add_defaults(draft: Draft, overlap: float | str, max_detections: int, origin: str, threshold: float = 0.25) -> None:
