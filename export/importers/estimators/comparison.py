@@ -20,13 +20,12 @@ from export.importers.changes.change import Arrays
 from export.importers.estimators.answers import PROBABILITIES, Answers
 from export.importers.estimators.columns import Features, find_whole
 from export.importers.estimators.conversion import convert
+from export.importers.rounding import LIMIT, measure_errors
 from export.importers.rows.tables import Columns
 from model_store.errors import StoreError, first_line
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.sessions import CpuSession
 
-LIMIT = 1e-4
-"""A difference above this share of an output's largest magnitude is no rounding."""
 _FORMATS = {"FP32": "float32", "FP64": "float64"}
 
 
@@ -116,10 +115,7 @@ def measure_difference(expected: Arrays, got: Arrays, scales: Mapping[str, float
         if found.shape != wanted.shape:
             return np.inf, list(range(len(wanted)))
         scale = max(scales[name], 1e-30)
-        same = (wanted == found) | (np.isnan(wanted) & np.isnan(found))
-        with np.errstate(invalid="ignore"):
-            share = np.where(same, 0.0, np.abs(wanted.astype(np.float64) - found) / scale)
-        share = share.reshape(len(wanted), -1).max(1)
+        share = (measure_errors(wanted, found) / scale).reshape(len(wanted), -1).max(1)
         apart |= set(np.flatnonzero(~(share <= LIMIT)).tolist())
         worst = max(worst, float(share.max(initial=0.0)))
     return worst, sorted(apart)
