@@ -43,7 +43,7 @@ def spec() -> ExportSpec:
         reconstruction=Reconstruction(output="clean"),
         samples={"sound": sounds},
         dynamic={"sound": {0: "batch", 1: "samples"}},
-        row_atol=1e-6,  # a mean over an axis is rounded otherwise in another batch
+        row_atol=1e-6,  # a mean over an axis rounds differently in another batch
         bounds={"samples": (FRAME, 120 * RATE)},
         description="Speech without noise, by NSNet2",
         licence="CC-BY-4.0",

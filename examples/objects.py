@@ -27,8 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 INPUT, HEAT, DISTANCES = "tower_0/images", "tower_0/keypoints", "tower_0/wh"
 SIDE, CELLS = 512, 128
-ACTIVATIONS = {"Relu": "Relu", "Relu6": "Clip"}
-SAME_NAME = {"Relu": "Relu", "Sigmoid": "Sigmoid", "Identity": "Identity"}
+SAME_NAME = ("Relu", "Sigmoid", "Identity")
 
 TOML = """\
 name = "objects"
@@ -74,12 +73,12 @@ class Reader:
 
     def convert(self, node: Mapping[str, Any]) -> Iterator[onnx.NodeProto]:
         name, kind, given = node["name"], node["op"], node.get("input", [])
-        if "Conv2" in kind or "Conv2dNative" in kind:
+        if "Conv2" in kind:
             yield from self.convolve(node)
         elif kind in ("Add", "Mul"):
             yield helper.make_node(kind, [self.read(each) for each in given], [name])
         elif kind in SAME_NAME:
-            yield helper.make_node(SAME_NAME[kind], [self.read(given[0])], [name])
+            yield helper.make_node(kind, [self.read(given[0])], [name])
         elif kind == "Relu6":
             yield self.clip(self.read(given[0]), name)
         elif kind == "Mean":
@@ -88,7 +87,7 @@ class Reader:
         elif kind == "ConcatV2":
             yield helper.make_node("Concat", [self.read(each) for each in given[:-1]], [name], axis=1)
         elif kind == "ResizeBilinear":
-            scales = self.add_constant(f"{name}/scales", np.array([[[1.0]], [[1.0]], [[2.0]], [[2.0]]]).ravel())
+            scales = f"{name}/scales"
             self.constants[scales] = np.array([1, 1, 2, 2], np.float32)
             how = {"mode": "linear", "coordinate_transformation_mode": "asymmetric"}
             yield helper.make_node("Resize", [self.read(given[0]), "", scales], [name], **how)
@@ -109,7 +108,7 @@ class Reader:
         strides = [int(step) for step in facts["strides"]["list"]["i"][1:3]]
         pad = {"SAME": "SAME_UPPER", "VALID": "VALID"}[read_text(facts["padding"])]
         fused = [base64.b64decode(text).decode() for text in facts.get("fused_ops", {}).get("list", {}).get("s", ())]
-        activation = next((each for each in fused if each in ACTIVATIONS), None)
+        activation = next((each for each in fused if each in ("Relu", "Relu6")), None)
         out = name if activation is None else f"{name}/raw"
         inputs = [self.read(picture), filters, *bias]
         yield helper.make_node("Conv", inputs, [out], strides=strides, auto_pad=pad, group=groups)

@@ -12,9 +12,10 @@ from export.inputs import count_rows, in_chunks, make_random, real_samples, take
 from export.onnx_files.spec import OnnxSpec
 from export.proof.statistics import summarise_all
 from export.spec import BATCH, MAIN, Arrays, ExportSpec, GraphSpec, Precision, Progress
+from export.spec.files import golden_file
 from model_store.golden import default_atol, measure_magnitude
 from model_store.graph import Graph
-from model_store.manifest import GOLDEN_FILE, Golden, Manifest, Parity, Quality, Statistics
+from model_store.manifest import Golden, Manifest, Parity, Quality, Statistics
 from model_store.store import GoldenSamples, ModelVersion, Store
 from model_store.tasks import Reconstruction
 
@@ -240,10 +241,6 @@ def _beside(quality: Quality | None, full: Quality | None) -> Quality | None:
         if name in full.metrics:
             metrics[f"{name}_{FULL}"] = full.metrics[name]
     return quality.model_copy(update={"metrics": metrics})
-
-
-def golden_file(graph: str) -> str:
-    return GOLDEN_FILE if graph == MAIN else f"golden-{graph}.npz"
 
 
 def _describe_golden(spec: ExportSpec, graph: GraphSpec, name: str, golden: GoldenSamples) -> Golden:

@@ -10,6 +10,7 @@ from export.importers.changes.change import Arrays
 from export.importers.rows.samples import Reader
 from export.spec.description import ModelDescription
 from export.zoo.quality.calibration import measure_calibration_error
+from export.zoo.quality.verification import Pairs, measure_auroc
 from model_store.manifest import Quality
 from model_store.tasks import Embedding
 
@@ -24,7 +25,7 @@ more than five labels."""
 _MOST_VECTORS = 2000
 """All pairs of so many vectors are compared."""
 _WHOLE = 20
-"""Labels of so many rows are drawn whole."""
+"""Labels with no more rows than this are drawn whole."""
 _SEED = 0
 """Draws the labels that are compared where there are more vectors."""
 
@@ -102,7 +103,7 @@ def _measure_labels(found: np.ndarray, truths: np.ndarray) -> Iterator[tuple[str
 
 
 def draw_rows(labels: Sequence[str], most: int) -> np.ndarray:
-    """At most so many positions, in order: rows of labels drawn at random, whole labels so that pairs stay together.
+    """At most ``most`` positions, in order: rows of labels drawn at random, whole labels so that pairs stay together.
 
     A large label gives an equal share of the rows or 20, whichever is more, so that others are compared too. Each run
     draws the same.
@@ -125,8 +126,7 @@ def _measure_vectors(
 ) -> Iterator[tuple[str, float]]:
     """How well the similarity of a pair tells whether its labels are equal, over all pairs.
 
-    ``auroc`` is the share of pairs of pairs, one of equal and one of different labels, in which the former is more
-    similar. ``best_threshold`` is the cosine or distance with the best ``balanced_accuracy``: the mean of the shares
+    ``best_threshold`` is the cosine or distance with the best ``balanced_accuracy``: the mean of the shares
     that are right among equal and among different ones.
     """
     drawn = draw_rows(labels, _MOST_VECTORS)
@@ -145,9 +145,7 @@ def _measure_vectors(
     same, different = np.sort(scores[equal]), np.sort(scores[~equal])
     if not len(same) or not len(different):
         raise SpecError(f"{path}: expected at least two labels, and two rows of one of them, to compare vectors")
-    below = np.searchsorted(different, same, "left")
-    ties = np.searchsorted(different, same, "right") - below
-    yield "auroc", float((below + ties / 2).mean() / len(different))
+    yield "auroc", measure_auroc(Pairs(scores, equal))
     limits = np.unique(scores)
     limits = np.concatenate([limits[:1], (limits[1:] + limits[:-1]) / 2])
     right = 1 - np.searchsorted(same, limits, "left") / len(same) + np.searchsorted(different, limits) / len(different)

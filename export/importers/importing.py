@@ -27,7 +27,7 @@ from model_store.store import ModelVersion, Store
 
 GOLDEN_ROWS = 8
 _ROWS = {
-    "samples": "a folder of pictures, or a file with rows",
+    "samples": "a folder of pictures, texts or sounds, or a file with rows",
     "evaluate": "a folder with a sub-folder for each label, or a table",
 }
 

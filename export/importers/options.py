@@ -73,7 +73,7 @@ Numbers = Annotated[Finite | tuple[Finite, Finite, Finite], BeforeValidator(read
 Size = Annotated[Count | tuple[Count, Count], BeforeValidator(read_size)]
 Activation = Literal["softmax", "sigmoid", "none"]
 Layout = Literal["yolov5", "yolov8", "rtdetr", "end2end", "centerface", "centernet"]
-"""How raw outputs hold boxes: see ``planning/layouts.py``."""
+"""How raw outputs hold boxes: see ``planning/layouts.py`` and ``planning/heat_maps.py``."""
 
 
 class PictureOptions(StrictModel):

@@ -1,7 +1,8 @@
 """The plan of an import: every fact with its origin, the changes of the graph, and the description that follows.
 
-It reads and writes nothing but files of labels. What is neither said nor measured is guessed and shown as a guess; what
-would be dangerous to guess, such as the scaling of pictures or the order of labels, is asked for in one error.
+It writes nothing, and reads only the files that facts name: labels, symbols and a tokenizer. What is neither said nor
+measured is guessed and shown as a guess; what would be dangerous to guess, such as the scaling of pictures or the order
+of labels, is asked for in one error.
 """
 
 from collections.abc import Mapping, Sequence

@@ -8,6 +8,7 @@ import numpy as np
 from export.errors import ExportError, ParityError
 from export.importers.changes.change import Arrays, Change, InputChange, apply_all, sorts
 from export.importers.changes.shapes import FreeSizes
+from export.importers.rounding import LIMIT, measure_errors
 from export.importers.sources.source import OnnxModel
 from model_store.errors import StoreError, first_line
 from model_store.graph import Graph
@@ -18,8 +19,6 @@ from model_store.manifest import Parity, ParityCase
 from model_store.tasks import Image
 
 _LIMITS = {np.dtype(np.float16): 1e-2, np.dtype(np.float64): 1e-6}
-_LIMIT = 1e-4
-"""A difference above this share of an output's largest magnitude is no rounding."""
 _ROWS = 8
 _SIDES = (64, 96)
 """Height and width of made-up pictures, if any are taken."""
@@ -91,7 +90,7 @@ def prove_changes(
             worst = np.maximum(worst, _compare(name, expected, got, row, model.scales)).tolist()
             expected = got
         cases.append(ParityCase(rows=1, seed=0, inputs=origin, max_abs_error=worst[0], max_rel_error=worst[1]))
-    return Parity(atol=0.0, rtol=0.0, scale_tol=_LIMIT, rungs=tuple(cases))
+    return Parity(atol=0.0, rtol=0.0, scale_tol=LIMIT, rungs=tuple(cases))
 
 
 def _run_file(name: str, model: OnnxModel, changes: Sequence[Change]) -> Callable[[Arrays], Arrays]:
@@ -123,7 +122,7 @@ def _compare(name: str, expected: Arrays, got: Arrays, row: int, scales: Mapping
                 raise ParityError(f"{where}: expected {_first(wanted, found)}", f"row {row}")
             continue
         error, share = _differ(wanted.astype(np.float64), found.astype(np.float64), scales.get(output, 0.0))
-        limit = _LIMITS.get(wanted.dtype, _LIMIT)
+        limit = _LIMITS.get(wanted.dtype, LIMIT)
         if not share <= limit:
             raise ParityError(
                 f"{where}: differs from the original by {error:.3g}, {share:.2g} of its largest magnitude: expected at "
@@ -135,9 +134,7 @@ def _compare(name: str, expected: Arrays, got: Arrays, row: int, scales: Mapping
 
 
 def _differ(wanted: np.ndarray, found: np.ndarray, scale: float) -> tuple[float, float]:
-    same = (wanted == found) | (np.isnan(wanted) & np.isnan(found))
-    with np.errstate(invalid="ignore"):
-        error = float(np.where(same, 0.0, np.abs(wanted - found)).max(initial=0.0))
+    error = float(measure_errors(wanted, found).max(initial=0.0))
     finite = np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)
     return error, 0.0 if error == 0 else error / max(float(finite), scale, 1e-30)
 

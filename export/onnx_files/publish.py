@@ -21,12 +21,12 @@ from export.onnx_files.spec import OnnxSpec
 from export.onnx_files.steps import sample_step
 from export.proof.statistics import summarise_all
 from export.spec import Arrays, Progress
-from export.spec.files import check_further_files
+from export.spec.files import check_further_files, golden_file
 from model_store.errors import StoreError
 from model_store.golden import GoldenSamples, default_atol
 from model_store.graph import MAIN
 from model_store.graphs.bits import take_rows
-from model_store.manifest import GOLDEN_FILE, Golden, Manifest, Parity, Provenance, Statistics, describe
+from model_store.manifest import Golden, Manifest, Parity, Provenance, Statistics, describe
 from model_store.store import ModelVersion, Store
 from model_store.tasks import Classes
 
@@ -197,7 +197,3 @@ def _describe_golden(
         for name, one in graphs.items()
     }
     return {"golden": facts.pop(MAIN), "graph_golden": facts}
-
-
-def golden_file(graph: str) -> str:
-    return GOLDEN_FILE if graph == MAIN else f"golden-{graph}.npz"

@@ -1,10 +1,15 @@
-"""The files that a description names, such as a tokenizer."""
+"""The files of a version beside its graphs: golden samples, and those that a description names, such as a tokenizer."""
 
 from export.errors import SpecError
 from export.spec.description import ModelDescription
 from model_store.errors import StoreError
-from model_store.manifest import Manifest
+from model_store.graph import MAIN
+from model_store.manifest import GOLDEN_FILE, Manifest
 from model_store.texts.tokenizer import Tokenizer
+
+
+def golden_file(graph: str) -> str:
+    return GOLDEN_FILE if graph == MAIN else f"golden-{graph}.npz"
 
 
 def check_further_files(spec: ModelDescription, manifest: Manifest) -> None:

@@ -10,6 +10,7 @@ from export.spec import ExportSpec, Predict, Progress
 from export.zoo.data import digits
 from export.zoo.quality.fidelity import measure_psnr
 from export.zoo.quality.judge import measure_agreement
+from export.zoo.scenes.blocks import make_block
 from model_store.manifest import Quality
 from model_store.tasks import Image, Reconstruction
 
@@ -36,9 +37,9 @@ class DigitsDenoiser(nn.Module):
         super().__init__()
         wide = 2 * CHANNELS
         self.encoder = nn.Sequential(
-            *_block(1, CHANNELS, stride=1),
-            *_block(CHANNELS, wide, stride=2),
-            *_block(wide, wide, stride=2),
+            *make_block(1, CHANNELS, stride=1),
+            *make_block(CHANNELS, wide, stride=2),
+            *make_block(wide, wide, stride=2),
             nn.Flatten(),
             nn.Linear(wide * 2 * 2, LATENT),
         )
@@ -58,11 +59,6 @@ class DigitsDenoiser(nn.Module):
         reconstruction = self.decoder(self.encoder(image / digits.LARGEST_PIXEL)) * digits.LARGEST_PIXEL
         difference = (image - reconstruction).flatten(1)
         return reconstruction, (difference * difference).mean(dim=1)
-
-
-def _block(channels_in: int, channels_out: int, stride: int) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)  # BatchNorm has the bias
-    return convolution, nn.BatchNorm2d(channels_out), nn.ReLU()
 
 
 def add_noise(images: np.ndarray, seed: int) -> np.ndarray:

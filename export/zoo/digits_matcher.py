@@ -16,6 +16,7 @@ from export.original import limit_threads
 from export.spec import ExportSpec, Predict, Progress
 from export.zoo.data import digits
 from export.zoo.quality.verification import compare_pairs, find_equal_error, measure_auroc, measure_errors
+from export.zoo.scenes.blocks import make_block
 from model_store.manifest import Quality
 from model_store.tasks import Embedding, Image
 
@@ -106,19 +107,14 @@ class Edges(nn.Module):
 def _make_branch() -> nn.Module:
     wide = 2 * CHANNELS
     return nn.Sequential(
-        *_block(1, CHANNELS),
-        *_block(CHANNELS, CHANNELS),
-        *_block(CHANNELS, wide, stride=2),
-        *_block(wide, wide),
-        *_block(wide, wide, stride=2),
+        *make_block(1, CHANNELS),
+        *make_block(CHANNELS, CHANNELS),
+        *make_block(CHANNELS, wide, stride=2),
+        *make_block(wide, wide),
+        *make_block(wide, wide, stride=2),
         nn.Flatten(),
         nn.Linear(wide * 2 * 2, BRANCH_SIZE),
     )
-
-
-def _block(channels_in: int, channels_out: int, stride: int = 1) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)  # BatchNorm has the bias
-    return convolution, nn.BatchNorm2d(channels_out), nn.ReLU()
 
 
 def take_classes(parts: Sequence[digits.Part], classes: tuple[int, ...]) -> digits.Part:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from export.original import limit_threads
-from export.spec import ExportSpec, Predict, Progress, Sizes
+from export.spec import Arrays, ExportSpec, Predict, Progress, Sizes
 from export.zoo.data import languages
 from export.zoo.quality.calibration import fit_temperature, measure_calibration_error
 from export.zoo.quality.verification import compare_pairs, find_equal_error, measure_errors
@@ -39,6 +39,7 @@ HELD_OUT_JOINED_ROWS = 1_500
 LEARNING_RATE = 6e-3
 SAMPLES = 64
 FACTS = Tokens(ids="ids", mask="mask", lengths=(8, 16, 32, 64), truncate=True)
+_OUTPUTS = ("logits", "probabilities", "embedding")
 _STEPS_PER_REPORT = 200
 _BATCHES_A_DRAW = 8  # of rows of about one length
 _DTYPES = dict.fromkeys(("ids", "mask"), np.dtype(np.int64))
@@ -156,13 +157,13 @@ def read_groups(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[tuple[np
 
 def _run(model: LanguageClassifier, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The logits and the vectors of the texts."""
-    logits = np.empty((len(texts), len(languages.CODES)), np.float32)
-    vectors = np.empty((len(texts), VECTOR), np.float32)
-    with torch.no_grad():
-        for places, inputs in read_groups(tokenizer, texts):
-            found, _, embedding = model(*map(torch.from_numpy, inputs.values()))
-            logits[places], vectors[places] = found.numpy(), embedding.numpy()
-    return logits, vectors
+
+    def predict(inputs: Arrays, graph: str = "main") -> dict[str, np.ndarray]:
+        with torch.no_grad():
+            found = model(*map(torch.from_numpy, inputs.values()))
+        return {name: tensor.numpy() for name, tensor in zip(_OUTPUTS, found, strict=True)}
+
+    return _predict_all(predict, tokenizer, texts, "logits")
 
 
 def _find_temperature(model: LanguageClassifier, tokenizer: Tokenizer, part: languages.Part) -> float:
@@ -180,7 +181,7 @@ def _describe(
         description="Tells in which of thirty languages a short text is: names, dates, amounts, or lists of them.",
         module=model,
         inputs={name: tensor[:3] for name, tensor in samples.items()},
-        outputs=("logits", "probabilities", "embedding"),
+        outputs=_OUTPUTS,
         dynamic={name: {0: "batch", 1: "length"} for name in samples},
         ranges={"ids": (0, SYMBOLS - 1), "mask": (0, 1)},
         samples=samples,
@@ -261,11 +262,13 @@ def measure_quality(predict: Predict, data: languages.Languages, content: bytes,
     )
 
 
-def _predict_all(predict: Predict, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities and the vectors of the texts."""
-    probabilities = np.empty((len(texts), len(languages.CODES)), np.float32)
+def _predict_all(
+    predict: Predict, tokenizer: Tokenizer, texts: Sequence[str], output: str = "probabilities"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The probabilities, or another output for each language, and the vectors of the texts."""
+    found = np.empty((len(texts), len(languages.CODES)), np.float32)
     vectors = np.empty((len(texts), VECTOR), np.float32)
     for places, inputs in read_groups(tokenizer, texts):
         answer = predict(inputs)
-        probabilities[places], vectors[places] = answer["probabilities"], answer["embedding"]
-    return probabilities, vectors
+        found[places], vectors[places] = answer[output], answer["embedding"]
+    return found, vectors

@@ -12,7 +12,7 @@ from export.importers.changes.change import Arrays, opset_of
 
 @dataclass(frozen=True)
 class RaiseOpset:
-    """The graph by operators of a newer opset, for changes that need them."""
+    """The graph with the operators of a newer opset, for changes that need them."""
 
     version: int
 

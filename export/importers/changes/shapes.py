@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx
@@ -73,13 +74,28 @@ class PoolPlaces:
 
 
 def add_reduction(model: onnx.ModelProto, kind: str, given: str, output: str, axis: int) -> None:
-    """Add a reduction over one axis, without keeping it; since opset 18 the axis is an input."""
+    """Add a reduction over one axis, without keeping it."""
+    _add_along(model, kind, given, output, axis, keepdims=0)
+
+
+def add_axis(model: onnx.ModelProto, given: str, output: str, axis: int) -> None:
+    """Add an axis of size 1."""
+    _add_along(model, "Unsqueeze", given, output, axis)
+
+
+def _add_along(model: onnx.ModelProto, kind: str, given: str, output: str, axis: int, **attributes: Any) -> None:
+    """Add a node whose axis is an input in newer opsets, and an attribute in older ones."""
     graph = model.graph
-    if opset_of(model) >= 18:
+    if opset_of(model) >= _AXES_AS_INPUT.get(kind, _OTHER_AXES_AS_INPUT):
         axes = add_constant(graph, f"{output}_axes", np.array([axis]))
-        graph.node.append(onnx.helper.make_node(kind, [given, axes], [output], keepdims=0))
+        graph.node.append(onnx.helper.make_node(kind, [given, axes], [output], **attributes))
     else:
-        graph.node.append(onnx.helper.make_node(kind, [given], [output], axes=[axis], keepdims=0))
+        graph.node.append(onnx.helper.make_node(kind, [given], [output], axes=[axis], **attributes))
+
+
+_AXES_AS_INPUT = {"Unsqueeze": 13, "ReduceSum": 13}
+_OTHER_AXES_AS_INPUT = 18
+"""The first opset in which the axes are an input."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +117,7 @@ class AddBatchAxis:
                 )
             inner = free_name(graph, f"{name}_inner")
             rename_tensor(graph, name, inner)
-            if opset_of(model) >= 13:
-                front = add_constant(graph, f"{name}_axes", np.array([0]))
-                graph.node.append(onnx.helper.make_node("Unsqueeze", [inner, front], [name]))
-            else:
-                graph.node.append(onnx.helper.make_node("Unsqueeze", [inner], [name], axes=[0]))
+            add_axis(model, inner, name, 0)
             replace_output(graph, name, name, [1, *axes])
 
     def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:

@@ -12,53 +12,46 @@ from export.importers.changes.change import (
     add_node,
     dims_of,
     find_output,
-    opset_of,
+    free_name,
     replace_output,
 )
-
-_UNSQUEEZE_BY_INPUT = 13
-"""Since this opset the axes of Unsqueeze and ReduceSum are an input."""
+from export.importers.changes.shapes import add_axis, add_reduction
 
 
 @dataclass(frozen=True)
 class PoolTokens:
-    """[batch, length, size] becomes [batch, size]: the first token, the last one, or the mean of all.
+    """[batch, length, size] becomes [batch, size]: the last token, or the mean of all.
 
-    ``mask`` is the input [batch, length] that is 1 for tokens and 0 for the padding behind them. None: there is none.
+    ``mask`` is the input [batch, length] that is 1 for tokens and 0 for the padding behind them.
     """
 
     output: str
     new: str
-    how: Literal["first", "mean", "last"]
-    mask: str | None
+    how: Literal["mean", "last"]
+    mask: str
 
     def __str__(self) -> str:
-        what = {"first": "the first token", "last": "the last token", "mean": "the mean of the tokens"}[self.how]
-        return f"{self.new!r}: {what} of {self.output!r}"
+        return f"{self.new!r}: the {'mean of the tokens' if self.how == 'mean' else 'last token'} of {self.output!r}"
 
     def apply(self, model: onnx.ModelProto) -> None:
         graph = model.graph
         value = find_output(graph, self.output)
         rows, _, size = dims_of(value)
         kind = value.type.tensor_type.elem_type
-        if self.how == "first":
-            first = add_constant(graph, f"{self.new}_first", np.array(0))
-            graph.node.append(onnx.helper.make_node("Gather", [self.output, first], [self.new], axis=1))
+        weights = self._add_weights(model, kind)
+        kept = add_node(graph, "Mul", [self.output, weights], f"{self.new}_kept")
+        total = self._add_sum(model, kept, "total")
+        if self.how == "mean":
+            count = self._add_sum(model, weights, "count")
+            graph.node.append(onnx.helper.make_node("Div", [total, count], [self.new]))
         else:
-            weights = self._add_weights(model, kind)
-            kept = add_node(graph, "Mul", [self.output, weights], f"{self.new}_kept")
-            total = self._add_sum(model, kept, "total")
-            if self.how == "mean":
-                count = self._add_sum(model, weights, "count")
-                graph.node.append(onnx.helper.make_node("Div", [total, count], [self.new]))
-            else:
-                graph.node.append(onnx.helper.make_node("Identity", [total], [self.new]))
+            graph.node.append(onnx.helper.make_node("Identity", [total], [self.new]))
         replace_output(graph, self.output, self.new, [rows, size])
 
     def _add_weights(self, model: onnx.ModelProto, kind: int) -> str:
         """1 for the tokens that count and 0 for others, [batch, length, 1]."""
         graph = model.graph
-        held = add_node(graph, "Cast", [self.mask or ""], f"{self.new}_held", to=kind)
+        held = add_node(graph, "Cast", [self.mask], f"{self.new}_held", to=kind)
         if self.how == "last":
             begin, end, axis = (add_constant(graph, f"{self.new}_{name}", np.array([number])) for name, number in _TAIL)
             tail = add_node(graph, "Slice", [held, begin, end, axis], f"{self.new}_tail")
@@ -67,28 +60,23 @@ class PoolTokens:
             after = add_node(graph, "Concat", [tail, none], f"{self.new}_after", axis=1)
             more = add_node(graph, "Mul", [held, after], f"{self.new}_more")
             held = add_node(graph, "Sub", [held, more], f"{self.new}_end")
-        if opset_of(model) < _UNSQUEEZE_BY_INPUT:
-            return add_node(graph, "Unsqueeze", [held], f"{self.new}_weights", axes=[2])
-        axes = add_constant(graph, f"{self.new}_places", np.array([2]))
-        return add_node(graph, "Unsqueeze", [held, axes], f"{self.new}_weights")
+        weights = free_name(graph, f"{self.new}_weights")
+        add_axis(model, held, weights, 2)
+        return weights
 
     def _add_front(self, model: onnx.ModelProto) -> list[str]:
         return [add_constant(model.graph, f"{self.new}_{name}", np.array([number])) for name, number in _FRONT]
 
     def _add_sum(self, model: onnx.ModelProto, given: str, name: str) -> str:
-        graph = model.graph
-        if opset_of(model) < _UNSQUEEZE_BY_INPUT:
-            return add_node(graph, "ReduceSum", [given], f"{self.new}_{name}", axes=[1], keepdims=0)
-        axes = add_constant(graph, f"{self.new}_{name}_axes", np.array([1]))
-        return add_node(graph, "ReduceSum", [given, axes], f"{self.new}_{name}", keepdims=0)
+        total = free_name(model.graph, f"{self.new}_{name}")
+        add_reduction(model, "ReduceSum", given, total, 1)
+        return total
 
     def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
         kept = dict(outputs)
         rows = kept.pop(self.output)
-        counts = np.full(len(rows), rows.shape[1]) if self.mask is None else inputs[self.mask].astype(int).sum(1)
-        if self.how == "first":
-            pooled = rows[:, 0]
-        elif self.how == "last":
+        counts = inputs[self.mask].astype(int).sum(1)
+        if self.how == "last":
             pooled = np.stack([row[count - 1] for row, count in zip(rows, counts, strict=True)])
         else:
             means = [row[:count].astype(np.float64).mean(0) for row, count in zip(rows, counts, strict=True)]

@@ -89,14 +89,15 @@ def find_answers(estimator: Any, rows: Any, path: Path) -> Answers:
             "--task tensors, or --task embed for vectors"
         )
     if predicted.ndim == 2 and predicted.shape[1] > 1:
-        return Answers(kind="several", width=_count_labels(estimator, rows, predicted.shape[1], path))
+        _check_labels(estimator, path)
+        return Answers(kind="several", width=predicted.shape[1])
     classes = tuple(np.asarray(estimator.classes_).tolist())
     kind: Kind = "probabilities" if hasattr(estimator, "predict_proba") else "labels"
     return Answers(kind=kind, width=len(classes), classes=classes)
 
 
-def _count_labels(estimator: Any, rows: Any, width: int, path: Path) -> int:
-    """The number of labels, each of which is there or not. Raises ExportError for targets of more classes."""
+def _check_labels(estimator: Any, path: Path) -> None:
+    """Raises ExportError for several targets that are no labels, each of which is there or not."""
     classes = getattr(estimator, "classes_", None)
     for place, own in enumerate(classes if isinstance(classes, list) else []):
         if not _are_flags(np.asarray(own).tolist()):
@@ -104,7 +105,6 @@ def _count_labels(estimator: Any, rows: Any, width: int, path: Path) -> int:
                 f"{path}: target {place} of {type(estimator).__name__} has the classes {list(own)}: expected 0 and 1 "
                 "for each label: import one classifier for each target"
             )
-    return width
 
 
 def _are_flags(classes: Sequence[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Compares the graph with the estimator on the samples, and finds out which values may be missing.
+"""Compares the graph with the estimator on the samples.
 
 A graph computes in float32, scikit-learn mostly in float64. That is rounding, except where a number lies beside the
 threshold of a tree: there the row takes another path. So graphs of several number formats are tried, and the first
@@ -9,6 +9,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,12 @@ from export.importers.changes.change import Arrays
 from export.importers.estimators.answers import PROBABILITIES, Answers
 from export.importers.estimators.columns import Features, find_whole
 from export.importers.estimators.conversion import convert
+from export.importers.rounding import LIMIT, measure_errors
 from export.importers.rows.tables import Columns
 from model_store.errors import StoreError, first_line
 from model_store.graphs.locales import with_available_locale
 from model_store.graphs.sessions import CpuSession
 
-LIMIT = 1e-4
-"""A difference above this share of an output's largest magnitude is no rounding."""
 _FORMATS = {"FP32": "float32", "FP64": "float64"}
 
 
@@ -115,10 +115,7 @@ def measure_difference(expected: Arrays, got: Arrays, scales: Mapping[str, float
         if found.shape != wanted.shape:
             return np.inf, list(range(len(wanted)))
         scale = max(scales[name], 1e-30)
-        same = (wanted == found) | (np.isnan(wanted) & np.isnan(found))
-        with np.errstate(invalid="ignore"):
-            share = np.where(same, 0.0, np.abs(wanted.astype(np.float64) - found) / scale)
-        share = share.reshape(len(wanted), -1).max(1)
+        share = (measure_errors(wanted, found) / scale).reshape(len(wanted), -1).max(1)
         apart |= set(np.flatnonzero(~(share <= LIMIT)).tolist())
         worst = max(worst, float(share.max(initial=0.0)))
     return worst, sorted(apart)
@@ -134,15 +131,16 @@ class Original:
     answers: Answers
     samples: Columns
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """The first place of each row of the samples."""
         filled = self.features.fill(self.samples)
         count = len(next(iter(filled.values())))
-        places = {_name_row(filled, row): row for row in reversed(range(count))}
-        object.__setattr__(self, "_places", places)
+        return {_name_row(filled, row): row for row in reversed(range(count))}
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """The answers for one row."""
-        place = self._places.get(_name_row(inputs, 0))  # type: ignore[attr-defined]
+        place = self._places.get(_name_row(inputs, 0))
         columns: Columns = self.features.read_inputs(inputs)
         if place is not None:
             columns = {name: [self.samples[name][place]] for name in self.features.names}

@@ -75,9 +75,9 @@ def _load_pickle(path: Path, is_trusted: bool) -> Any:
         if path.suffix == ".joblib":
             return _import("joblib", "joblib", path).load(path)
         return pickle.loads(path.read_bytes())  # noqa: S301  # the person says that the file is trusted
+    except NotPublished:
+        raise
     except Exception as error:
-        if isinstance(error, NotPublished):
-            raise
         raise ExportError(
             f"{path}: it cannot be read: {type(error).__name__}: {first_line(error)}: run the import with the packages "
             "and versions with which it was saved, from the folder of its own modules"
@@ -94,9 +94,9 @@ def _load_skops(path: Path, is_trusted: bool) -> Any:
                 "made it. It is read now only, never by the server"
             )
         return io.load(path, trusted=unknown)
+    except NotPublished:
+        raise
     except Exception as error:
-        if isinstance(error, NotPublished):
-            raise
         raise ExportError(f"{path}: it cannot be read: {type(error).__name__}: {first_line(error)}") from error
 
 

@@ -1,7 +1,7 @@
 """Boxes, their scores and their labels."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from export.errors import SpecError
 from export.importers.changes.boxes import (
@@ -49,7 +49,6 @@ def plan_boxes(draft: Draft) -> None:
         return
     if _counts_by_content(draft, boxes):
         scores, classes = _fix_count(draft, boxes, scores, classes)
-    draft.answers |= {tensor.name for tensor in (boxes, scores, classes) if tensor is not None}
     describe_boxes(draft, boxes=boxes.name, scores=scores.name, classes=classes.name if classes else None)
 
 
@@ -61,14 +60,16 @@ def pick_labels(draft: Draft, scores: Tensor, name: str) -> tuple[Tensor, Tensor
     return best, labels
 
 
-def describe_boxes(draft: Draft, **outputs: Any) -> None:
-    """Set ``detection``. ``outputs`` are its fields that name outputs."""
+def describe_boxes(draft: Draft, **outputs: str | None) -> None:
+    """Set ``detection``. ``outputs`` are its fields that name outputs, which the task then reads."""
     ledger = draft.ledger
+    draft.answers |= {name for name in outputs.values() if name is not None}
     overlap = ledger.guess("boxes.overlap", 0.45, "the usual limit; none if the graph gives final boxes")
     facts = draft.make(
         Detection,
         "boxes",
         **outputs,
+        point_names=ledger.get("boxes.point_names") if outputs.get("points") is not None else None,
         threshold=ledger.get("threshold"),
         across_labels=ledger.get("boxes.across_labels"),
         max_detections=ledger.get("boxes.max_detections"),

@@ -123,6 +123,25 @@ def ask_labels(draft: Draft, what: str) -> Sequence[str] | None:
     return labels
 
 
+def choose_output(draft: Draft, what: str, fits: Callable[[Tensor], bool]) -> Tensor | None:
+    """The output that somebody names, or the only one that fits; None if it must be asked for."""
+    ledger = draft.ledger
+    said = ledger.get("output")
+    if said is not None:
+        return draft.find(said, "output")
+    able = [tensor for tensor in draft.outputs if fits(tensor)]
+    if len(able) == 1:
+        ledger.add("output", able[0].name, f"the graph: the only output that can be {what}")
+        return able[0]
+    ledger.ask(f"which output has {what}: {show(draft.outputs)}: give --output")
+    return None
+
+
+def holds_floats(tensor: Tensor, axes: int) -> bool:
+    """Whether a tensor holds floats and has this number of axes."""
+    return tensor.datatype in FLOATS and len(tensor.shape) == axes
+
+
 def show(tensors: Iterable[Tensor]) -> str:
     """Tensors with their shapes, for messages."""
     return "; ".join(f"{t.name!r} {t.datatype} {show_shape(t)}" for t in tensors) or "none"

@@ -12,7 +12,7 @@ from typing import Literal
 from export.errors import SpecError
 from export.importers.changes.heat_maps import DistancesToBoxes, FacesToBoxes, ReadHeatMap, at_places
 from export.importers.planning.boxes import describe_boxes
-from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
+from export.importers.planning.draft import Draft, ask_labels, holds_floats, resize, show
 from export.importers.planning.layouts import add_defaults, require_opset
 from model_store.graph import Tensor
 
@@ -53,17 +53,13 @@ def plan_heat_maps(draft: Draft) -> None:
         draft.changes.append(DistancesToBoxes(cells, distances, boxes.name))
     given = {heat.name, *(one.name for one in maps)}
     others = [tensor for tensor in draft.outputs if tensor.name not in given]
-    several = [classes] if len(labels) > 1 else []
     draft.outputs = [*others, scores, classes, boxes, *([points] if points else [])]
-    made = [scores, boxes, *several, *([points] if points else [])]
-    draft.answers |= {tensor.name for tensor in made}
     describe_boxes(
         draft,
         boxes=boxes.name,
         scores=scores.name,
-        classes=classes.name if several else None,
+        classes=classes.name if len(labels) > 1 else None,
         points=points.name if points else None,
-        point_names=draft.ledger.get("boxes.point_names") if points else None,
     )
 
 
@@ -84,7 +80,7 @@ def _read(
 
 
 def _find_faces(draft: Draft, labels: Sequence[str]) -> tuple[Literal["NCHW", "NHWC"], Tensor, list[Tensor]]:
-    maps = [t for t in draft.outputs if len(t.shape) == 4 and t.datatype in FLOATS]
+    maps = [t for t in draft.outputs if holds_floats(t, 4)]
     by_size = [[t for t in maps if t.shape[1] == size] for size in (1, 2, 10)]
     if [len(found) for found in by_size] != [1, 2, 1] or len(labels) != 1:
         raise SpecError(
@@ -96,7 +92,7 @@ def _find_faces(draft: Draft, labels: Sequence[str]) -> tuple[Literal["NCHW", "N
 
 
 def _find_objects(draft: Draft, labels: Sequence[str]) -> tuple[Literal["NCHW", "NHWC"], Tensor, list[Tensor]]:
-    maps = [t for t in draft.outputs if len(t.shape) == 4 and t.datatype in FLOATS]
+    maps = [t for t in draft.outputs if holds_floats(t, 4)]
     layouts: tuple[tuple[Literal["NCHW", "NHWC"], int], ...] = (("NCHW", 1), ("NHWC", 3))
     for layout, axis in layouts:
         heats = [t for t in maps if t.shape[axis] == len(labels)]

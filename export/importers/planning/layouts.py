@@ -19,7 +19,7 @@ from export.importers.changes.candidates import OPSET, BestCandidates, ColumnsLa
 from export.importers.changes.change import opset_of
 from export.importers.changes.opset import RaiseOpset
 from export.importers.planning.boxes import describe_boxes, make_corners, pick_labels
-from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show
+from export.importers.planning.draft import Draft, ask_labels, holds_floats, resize, show
 from model_store.graph import Tensor
 
 CANDIDATES = 1000
@@ -53,7 +53,7 @@ def plan_rows(draft: Draft) -> None:
     kind = ledger.get("boxes.layout")
     layout = _LAYOUTS[kind]
     labels = ask_labels(draft, "boxes")
-    output, prototypes = find_rows(draft)
+    output, prototypes = _find_rows(draft)
     if output is None or labels is None:
         return
     size = output.shape[1 if kind == "yolov8" else 2]
@@ -71,16 +71,15 @@ def plan_rows(draft: Draft) -> None:
         rows = _order(draft, output, layout, len(labels))
         boxes, scores, classes = _split(draft, rows, layout, parts, len(labels))
         boxes = make_corners(draft, boxes, "boxes", "cxcywh", kind == "rtdetr")
-    made = {
-        "boxes": boxes.name,
-        "scores": scores.name,
-        "classes": classes.name if classes else None,
-        "points": points,
-        "coefficients": coefficients,
-        "prototypes": prototypes.name if prototypes and coefficients else None,
-    }
-    draft.answers |= {name for name in made.values() if name is not None}
-    describe_boxes(draft, **made, point_names=ledger.get("boxes.point_names") if points else None)
+    describe_boxes(
+        draft,
+        boxes=boxes.name,
+        scores=scores.name,
+        classes=classes.name if classes else None,
+        points=points,
+        coefficients=coefficients,
+        prototypes=prototypes.name if prototypes and coefficients else None,
+    )
 
 
 def add_defaults(draft: Draft, overlap: float | str, max_detections: int, origin: str, threshold: float = 0.25) -> None:
@@ -96,17 +95,17 @@ def require_opset(draft: Draft) -> None:
         draft.changes.append(RaiseOpset(OPSET))
 
 
-def find_rows(draft: Draft) -> tuple[Tensor | None, Tensor | None]:
+def _find_rows(draft: Draft) -> tuple[Tensor | None, Tensor | None]:
     """The output with the candidates, and that with the prototypes of masks; the first is None if it is asked for."""
     said = draft.ledger.get("boxes.boxes")
-    able = [t for t in draft.outputs if len(t.shape) == 3 and t.datatype in FLOATS]
+    able = [t for t in draft.outputs if holds_floats(t, 3)]
     found = [draft.find(said, "boxes.boxes")] if said is not None else able
     if len(found) != 1:
         draft.ledger.ask(f"which output [batch, ..., ...] has the candidates: {show(draft.outputs)}: give --boxes")
         return None, None
     if len(found[0].shape) != 3:
         raise SpecError(f"{draft.name}: --boxes {said}: expected an output with three axes, got {show(found)}")
-    masks = [t for t in draft.outputs if len(t.shape) == 4 and t.datatype in FLOATS and isinstance(t.shape[1], int)]
+    masks = [t for t in draft.outputs if holds_floats(t, 4) and isinstance(t.shape[1], int)]
     return found[0], masks[0] if len(masks) == 1 else None
 
 

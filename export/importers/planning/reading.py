@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.errors import SpecError
-from export.importers.planning.draft import FLOATS, Draft, show, show_shape
+from export.importers.planning.draft import Draft, choose_output, holds_floats, show, show_shape
 from model_store.errors import StoreError
 from model_store.graph import Tensor
 from model_store.tasks import Reading
@@ -21,7 +21,9 @@ def plan_reading(draft: Draft) -> None:
     if draft.found.more:
         return
     ledger = draft.ledger
-    output = _choose_output(draft)
+    output = choose_output(draft, "scores [batch, steps, symbols]", lambda tensor: holds_floats(tensor, 3))
+    if output is not None and not holds_floats(output, 3):
+        raise SpecError(f"{draft.name}: output {show([output])}: expected floats [batch, steps, symbols]")
     symbols = _read_symbols(draft)
     if output is None or symbols is None:
         return
@@ -49,22 +51,6 @@ def plan_reading(draft: Draft) -> None:
         step_s=ledger.get("reading.step_s"),
     )
     draft.fields["further_files"] = {FILE: join_symbols(tuple(symbols))}
-
-
-def _choose_output(draft: Draft) -> Tensor | None:
-    """The output that a person names, or the only one that fits; None if it must be asked for."""
-    ledger = draft.ledger
-    said = ledger.get("output")
-    able = [t for t in draft.outputs if said in (None, t.name) and t.datatype in FLOATS and len(t.shape) == 3]
-    if said is not None:
-        found = draft.find(said, "output")
-        if not able:
-            raise SpecError(f"{draft.name}: output {show([found])}: expected floats [batch, steps, symbols]")
-    if len(able) != 1:
-        ledger.ask(f"which output has scores [batch, steps, symbols]: {show(draft.outputs)}: give --output")
-        return None
-    ledger.add("output", able[0].name, "the graph: its only output with scores over time")
-    return able[0]
 
 
 def _read_symbols(draft: Draft) -> Sequence[str] | None:

@@ -1,12 +1,20 @@
 """Tasks with one answer for a row: labels, vectors, masks, numbers."""
 
-from collections.abc import Callable
 from math import prod
 
 from export.errors import SpecError
 from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FlattenRows, PoolPlaces
-from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show, show_shape
+from export.importers.planning.draft import (
+    FLOATS,
+    Draft,
+    ask_labels,
+    choose_output,
+    holds_floats,
+    resize,
+    show,
+    show_shape,
+)
 from export.importers.planning.texts import is_tagger, plan_tags, pool
 from export.importers.sources.source import OnnxModel
 from model_store.graph import Tensor
@@ -37,7 +45,7 @@ def plan_classes(draft: Draft) -> None:
         plan_tags(draft)
         return
     ledger = draft.ledger
-    output = _choose(draft, "its scores", lambda tensor: _width(tensor) is not None)
+    output = choose_output(draft, "its scores", lambda tensor: _width(tensor) is not None)
     width = None if output is None else _width(output)
     labels = ask_labels(draft, "scores" if width is None else f"{width} scores")
     if output is None or labels is None:
@@ -73,20 +81,6 @@ def _width(tensor: Tensor) -> int | None:
         return None
     size, *others = tensor.shape[1:]
     return size if isinstance(size, int) and all(other == 1 for other in others) else None
-
-
-def _choose(draft: Draft, what: str, fits: Callable[[Tensor], bool]) -> Tensor | None:
-    """The output that a person names, or the only one that fits; None if it must be asked for."""
-    ledger = draft.ledger
-    said = ledger.get("output")
-    if said is not None:
-        return draft.find(said, "output")
-    able = [tensor for tensor in draft.outputs if fits(tensor)]
-    if len(able) == 1:
-        ledger.add("output", able[0].name, f"the graph: the only output that can be {what}")
-        return able[0]
-    ledger.ask(f"which output has {what}: {show(draft.outputs)}: give --output")
-    return None
 
 
 def _differ(draft: Draft, output: Tensor, count: int) -> str:
@@ -134,15 +128,16 @@ def _find_activation(draft: Draft, name: str, maker: str) -> str | None:
 def plan_vectors(draft: Draft) -> None:
     """Which output is the vector."""
     ledger = draft.ledger
-    output = _choose(draft, "the vector", lambda t: _width(t) is not None or _has_places(t))
+    output = choose_output(draft, "the vector", lambda t: _width(t) is not None or holds_floats(t, 3))
     if output is None:
         return
-    if _has_places(output) and "tokens" in draft.fields:
+    has_places = holds_floats(output, 3)
+    if has_places and "tokens" in draft.fields:
         pooled = pool(draft, output)
         if pooled is None:
             return
         output = pooled
-    elif _has_places(output):
+    elif has_places:
         pooling = ledger.get("vectors.pooling")
         if pooling not in ("first", "mean"):
             ledger.ask(
@@ -173,14 +168,10 @@ def plan_vectors(draft: Draft) -> None:
     )
 
 
-def _has_places(tensor: Tensor) -> bool:
-    return tensor.datatype in FLOATS and len(tensor.shape) == 3
-
-
 def plan_masks(draft: Draft) -> None:
     """Which output has a label for each pixel."""
     ledger = draft.ledger
-    output = _choose(draft, "the mask", lambda tensor: len(tensor.shape) in (3, 4))
+    output = choose_output(draft, "the mask", lambda tensor: len(tensor.shape) in (3, 4))
     labels = ask_labels(draft, "pixels")
     if output is None or labels is None:
         return
@@ -201,7 +192,9 @@ def plan_numbers(draft: Draft) -> None:
     """Which output has the numbers."""
     if "regression" in draft.found.more:
         return
-    output = _choose(draft, "the numbers", lambda tensor: tensor.datatype in FLOATS and len(tensor.shape) in (1, 2))
+    output = choose_output(
+        draft, "the numbers", lambda tensor: tensor.datatype in FLOATS and len(tensor.shape) in (1, 2)
+    )
     if output is None:
         return
     draft.answers.add(output.name)

@@ -4,16 +4,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.errors import SpecError
+from export.importers.changes.shapes import PoolPlaces
 from export.importers.changes.texts import PoolTokens
 from export.importers.facts import Fact
-from export.importers.planning.draft import FLOATS, Draft, ask_labels, resize, show, show_shape
+from export.importers.planning.draft import (
+    FLOATS,
+    Draft,
+    ask_labels,
+    choose_output,
+    holds_floats,
+    resize,
+    show,
+    show_shape,
+)
 from model_store.errors import StoreError
 from model_store.graph import Tensor
 from model_store.tasks import Tags, Tokens
 from model_store.texts.tokenizer import Tokenizer
 
 FILE = "tokenizer.json"
-_TASKS = ("classify", "embed", "regress")
+TASKS = ("classify", "embed", "regress")
 _NAMES = {
     "ids": ("input_ids", "ids", "token_ids", "tokens"),
     "mask": ("attention_mask", "mask", "input_mask"),
@@ -24,13 +34,13 @@ _OUTSIDE = "O"
 _LEAST = 8
 """The shortest padded length, and the least step to the next."""
 _MOST_LENGTHS = 4096
-"""A graph without a mask has a length for each number of tokens, up to so many."""
+"""A graph without a mask has a length for each number of tokens, up to this one."""
 
 
 def plan_texts(draft: Draft) -> None:
     """Set ``tokens``, if the task takes texts. Raises SpecError."""
     ledger = draft.ledger
-    if ledger.get("task") not in _TASKS or ledger.get("rows") not in (None, "texts"):
+    if ledger.get("task") not in TASKS or ledger.get("rows") not in (None, "texts"):
         return
     file = ledger.get("texts.tokenizer")
     if file is None:
@@ -54,7 +64,8 @@ def plan_texts(draft: Draft) -> None:
     if "mask" not in found and not isinstance(size, int):
         if longest > _MOST_LENGTHS:
             raise SpecError(
-                f"{draft.name}: without a mask, texts cannot be padded: expected --max-length of 4096 or less"
+                f"{draft.name}: without a mask, texts cannot be padded: expected --max-length of {_MOST_LENGTHS} or "
+                "less"
             )
         lengths = range(1, longest + 1)
         draft.notes.append("the graph has no mask, so texts are not padded: those of one length share batches")
@@ -121,11 +132,13 @@ def pool(draft: Draft, output: Tensor) -> Tensor | None:
         )
         return None
     tokens: Tokens = draft.fields["tokens"]
-    mask = tokens.mask
-    if mask is None and how != "first":
-        raise SpecError(f"{draft.name}: --pooling {how}: expected a graph with a mask of padding, this one has none")
     vector = resize(output, draft.choose_name("vector"), [output.shape[0], output.shape[2]])
-    draft.change(PoolTokens(output.name, vector.name, how, mask), output.name, vector)
+    if how == "first":
+        draft.change(PoolPlaces(output.name, vector.name, takes_mean=False), output.name, vector)
+    elif tokens.mask is None:
+        raise SpecError(f"{draft.name}: --pooling {how}: expected a graph with a mask of padding, this one has none")
+    else:
+        draft.change(PoolTokens(output.name, vector.name, how, tokens.mask), output.name, vector)
     return vector
 
 
@@ -141,11 +154,9 @@ def is_tagger(draft: Draft) -> bool:
 def plan_tags(draft: Draft) -> None:
     """Which output has the scores of the labels of tokens."""
     ledger = draft.ledger
-    able = [tensor for tensor in draft.outputs if tensor.datatype in FLOATS and len(tensor.shape) == 3]
-    output = draft.find(ledger.get("output"), "output") if ledger.get("output") else able[0]
-    ledger.add("output", output.name, "the graph: its only output with scores of tokens")
+    output = choose_output(draft, "scores of tokens", lambda tensor: holds_floats(tensor, 3))
     labels = ask_labels(draft, "tokens")
-    if labels is None:
+    if output is None or labels is None:
         return
     if output.shape[2] != len(labels):
         raise SpecError(

@@ -3,6 +3,7 @@
 from export.errors import SpecError
 from export.importers.planning.draft import Draft
 from export.importers.planning.sounds import TASKS as SOUNDS
+from export.importers.planning.texts import TASKS as TEXTS
 
 _PICTURES = ("classify", "detect", "embed", "segment", "regress", "predict_sequence")
 _USED_BY = {
@@ -15,10 +16,12 @@ _USED_BY = {
     "sound": SOUNDS,
     "boxes": ("detect",),
     "vectors": ("embed",),
-    "texts": ("classify", "embed", "regress"),
+    "texts": TEXTS,
     "reading": ("predict_sequence",),
 }
 """The tasks by the fact's path, or its first part."""
+_ONLY_ROWS = {"detect": "pictures", "segment": "pictures", "tensors": "numbers"}
+"""Tasks with rows of one kind."""
 _TO_FREE_SIZES = ("picture.input", "picture.layout", "picture.channels")
 """What --free-sizes reads for every task."""
 _DECODED = ("boxes.scores", "boxes.classes", "boxes.format", "boxes.units", "boxes.background", "activation")
@@ -38,17 +41,8 @@ def refuse_other_tasks(draft: Draft) -> None:
         if tasks and task not in tasks:
             advice = f"leave it out, or give --task {' or '.join(tasks)}"
             _refuse(draft, path, f"the task {task} has no use for it", advice)
-    if "rows" in draft.said and (task, ledger.get("rows")) in (
-        ("detect", "numbers"),
-        ("segment", "numbers"),
-        ("detect", "sounds"),
-        ("segment", "sounds"),
-        ("tensors", "pictures"),
-        ("tensors", "sounds"),
-        ("detect", "texts"),
-        ("segment", "texts"),
-        ("tensors", "texts"),
-    ):
+    only = _ONLY_ROWS.get(task)
+    if "rows" in draft.said and only is not None and ledger.get("rows") != only:
         _refuse(draft, "rows", f"the task {task} has no rows of {ledger.get('rows')}", "leave it out")
     if ledger.get("boxes.layout") is not None:
         for path in sorted(draft.said & set(_DECODED)):

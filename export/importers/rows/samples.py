@@ -9,9 +9,9 @@ import numpy as np
 
 from export.errors import ExportError, SpecError
 from export.importers.rows.cells import convert, read_cells
-from export.importers.rows.sounds import SOUNDS, list_sounds, read_sound_rows
+from export.importers.rows.sounds import SOUNDS, read_sound_rows
 from export.importers.rows.tables import fill_inputs
-from export.importers.rows.texts import TEXTS, TextReader, list_texts, read_files, read_lines, take_column
+from export.importers.rows.texts import TEXTS, Text, TextReader, read_lines, read_text, take_column
 from model_store.datatypes import DATATYPES
 from model_store.errors import PictureTooLarge, StoreError, UnreadablePicture
 from model_store.graph import Graph, Tensor
@@ -41,55 +41,45 @@ class Reader:
 
     def read_samples(self, path: Path) -> dict[str, np.ndarray]:
         """Rows by input, at most 256. Raises SpecError, ExportError."""
-        if self.texts is not None and path.suffix.lower() != ".npz":
-            return self._read_texts(self.texts, path)
         if path.suffix.lower() == ".npz":
             return self._read_arrays(path) if self.table is None else self._fill(read_named(path), path, MOST_SAMPLES)
-        if path.is_dir():
-            files = self._list_files(path)
-            if not files:
-                what = f"pictures ({', '.join(PICTURES)})" if self.sound is None else f"sounds ({', '.join(SOUNDS)})"
-                raise SpecError(f"samples {path}: expected {what}, the folder has none")
-            return self._read_first_size(spread(files, MOST_SAMPLES))
+        what, ends = self._kind
+        files = spread(list_files(path, ends), MOST_SAMPLES) if path.is_dir() else []
+        if path.is_dir() and not files:
+            raise SpecError(f"samples {path}: expected {what} ({', '.join(ends)}), the folder has none")
+        if self.texts is not None:
+            texts = [read_text(file).strip() for file in files] or _read_texts(path)
+            return self.texts.read_samples(texts[:MOST_SAMPLES], str(path))
+        if files:
+            return self._read_first_size(files)
         if path.suffix.lower() in _TABLES:
             return self.read_table(path, MOST_SAMPLES)[0]
-        what = "pictures" if self.sound is None else "sounds"
         raise SpecError(f"samples {path}: expected a folder of {what}, or a file .npz, .parquet or .csv")
 
-    def _read_texts(self, texts: TextReader, path: Path) -> dict[str, np.ndarray]:
-        if path.is_dir():
-            files = list_texts(path)
-            if not files:
-                raise SpecError(f"samples {path}: expected texts ({TEXTS}), the folder has none")
-            return texts.read_samples(read_files(spread(files, MOST_SAMPLES)), str(path))
-        if path.suffix.lower() in _TABLES:
-            return texts.read_samples(take_column(read_columns(path), path)[:MOST_SAMPLES], str(path))
-        if path.suffix.lower() != TEXTS:
-            raise SpecError(f"samples {path}: expected a folder of texts, or a file .txt, .npz, .parquet or .csv")
-        lines = read_lines(path)
-        if not lines:
-            raise SpecError(f"samples {path}: expected a text in each line, the file is empty")
-        return texts.read_samples(lines[:MOST_SAMPLES], str(path))
+    @property
+    def _kind(self) -> tuple[str, Sequence[str]]:
+        """What its files are, in words, and how their names end."""
+        if self.texts is not None:
+            return "texts", (TEXTS,)
+        return ("pictures", PICTURES) if self.sound is None else ("sounds", SOUNDS)
 
     def read_labelled(self, path: Path) -> tuple["Rows", list[str]]:
         """Rows that are read when they are needed, and the label of each. Raises SpecError, ExportError."""
-        if path.is_dir() and self.texts is not None:
-            named = [(file, folder.name) for folder in list_folders(path) for file in list_texts(folder)]
-            if not named:
-                raise SpecError(f"evaluate {path}: expected a sub-folder of texts for each label, got none")
-            rows = self.texts.read_all(read_files([file for file, _ in named]), str(path))
-            return Rows(self, arrays=rows), [label for _, label in named]
         if path.is_dir():
-            files = [(file, folder.name) for folder in list_folders(path) for file in self._list_files(folder)]
-            if not files:
-                what = "pictures" if self.sound is None else "sounds"
+            what, ends = self._kind
+            named = [(file, folder.name) for folder in list_folders(path) for file in list_files(folder, ends)]
+            if not named:
                 raise SpecError(f"evaluate {path}: expected a sub-folder of {what} for each label, got none")
-            return Rows(self, files=[file for file, _ in files]), [label for _, label in files]
+            files, labels = [file for file, _ in named], [label for _, label in named]
+            if self.texts is None:
+                return Rows(self, files=files), labels
+            rows = self.texts.read_all([read_text(file).strip() for file in files], str(path))
+            return Rows(self, arrays=rows), labels
         if path.suffix.lower() in _TABLES:
-            arrays, labels = self.read_table(path, None)
-            if labels is None:
+            arrays, given = self.read_table(path, None)
+            if given is None:
                 raise SpecError(f"evaluate {path}: expected a column {LABEL_COLUMN!r} with the labels")
-            return Rows(self, arrays=arrays), labels
+            return Rows(self, arrays=arrays), given
         raise SpecError(f"evaluate {path}: expected a folder with a sub-folder for each label, or a .parquet or .csv")
 
     def read_files(self, files: Sequence[Path]) -> dict[str, np.ndarray]:
@@ -103,14 +93,11 @@ class Reader:
         return {name: np.stack(rows)}
 
     def _read_first_size(self, files: Sequence[Path]) -> dict[str, np.ndarray]:
-        """As many pictures, or windows of sounds, as have the size of the first one."""
+        """The pictures, or windows of sounds, that have the size of the first one."""
         if self.sound is not None:
             return self._read_sounds(files, only_first=True)
         name, rows = self._read_files(files)
         return {name: np.stack([row for row in rows if row.shape == rows[0].shape])}
-
-    def _list_files(self, folder: Path) -> list[Path]:
-        return list_pictures(folder) if self.sound is None else list_sounds(folder)
 
     def _read_sounds(self, files: Sequence[Path], only_first: bool = False) -> dict[str, np.ndarray]:
         """The windows of sounds, at most 256 if they are samples, of one size."""
@@ -188,7 +175,7 @@ class Rows:
     arrays: Mapping[str, np.ndarray] | None = None
 
     def chunks(self, size: int) -> Iterator[dict[str, np.ndarray]]:
-        """The rows, so many at a time."""
+        """The rows, ``size`` at a time."""
         if self.arrays is None:
             for start in range(0, len(self.files), size):
                 yield self.reader.read_files(self.files[start : start + size])
@@ -203,9 +190,21 @@ def _read_column(values: Sequence[Any], tensor: Tensor, path: Path) -> np.ndarra
     return array[:, None] if array.ndim == 1 and len(tensor.shape) == 2 else array
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder and of the folders in it, by name."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
+def _read_texts(path: Path) -> Sequence[Text]:
+    """The texts of a table or of the lines of a file. Raises SpecError."""
+    if path.suffix.lower() in _TABLES:
+        return take_column(read_columns(path), path)
+    if path.suffix.lower() != TEXTS:
+        raise SpecError(f"samples {path}: expected a folder of texts, or a file .txt, .npz, .parquet or .csv")
+    lines = read_lines(path)
+    if not lines:
+        raise SpecError(f"samples {path}: expected a text in each line, the file is empty")
+    return lines
+
+
+def list_files(folder: Path, ends: Sequence[str]) -> list[Path]:
+    """The files of a folder, and of the folders in it, with one of these endings, by name."""
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ends and file.is_file())
 
 
 def list_folders(folder: Path) -> list[Path]:
@@ -213,7 +212,7 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def spread(files: Sequence[Path], most: int) -> list[Path]:
-    """At most so many of the files, from all parts of the list."""
+    """At most ``most`` of the files, from all parts of the list."""
     if len(files) <= most:
         return list(files)
     return [files[place] for place in np.linspace(0, len(files) - 1, most).astype(int)]

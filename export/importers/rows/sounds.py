@@ -19,11 +19,6 @@ _SECONDS = 1
 """Of a made-up sound, if any length is taken."""
 
 
-def list_sounds(folder: Path) -> list[Path]:
-    """The sounds of a folder and of the folders in it, by name."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SOUNDS and file.is_file())
-
-
 def read_sound_rows(name: str, file: Path, facts: Sound, inputs: Sequence[Tensor]) -> dict[str, np.ndarray]:
     """The windows of a file as rows, by input. Raises ExportError, which names the file."""
     try:

@@ -1,4 +1,4 @@
-"""Rows of a table with named columns as the inputs of a graph, and the rows of a file as columns."""
+"""Rows of a table with named columns as the inputs of a graph."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -21,7 +21,7 @@ TEXT_COLUMN, PAIR_COLUMN = "text", "text_pair"
 Text = str | tuple[str, str]
 _MADE_UP_TOKENS = 16
 _PADDING = 1e-4
-"""Padding may change an answer by this share of its magnitude: another number of terms rounds otherwise."""
+"""Padding may change an answer by this share of its magnitude: sums of more terms round differently."""
 
 
 @dataclass(frozen=True)
@@ -118,26 +118,15 @@ def make_text_reader(description: ModelDescription, graph: Graph) -> TextReader 
 
 def read_lines(path: Path) -> list[str]:
     """The texts of a file, one a line; empty lines are left out. Raises SpecError."""
+    return [line for line in read_text(path).splitlines() if line.strip()]
+
+
+def read_text(path: Path) -> str:
+    """The content of a file. Raises SpecError."""
     try:
-        return [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: expected a text in UTF-8: {error}") from None
-
-
-def list_texts(folder: Path) -> list[Path]:
-    """The texts of a folder and of the folders in it, by name."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() == TEXTS and file.is_file())
-
-
-def read_files(files: Sequence[Path]) -> list[str]:
-    """Each file as one text. Raises SpecError."""
-    texts = []
-    for file in files:
-        try:
-            texts.append(file.read_text("utf-8-sig").strip())
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{file}: expected a text in UTF-8: {error}") from None
-    return texts
 
 
 def take_column(columns: Mapping[str, Sequence[object]], path: Path) -> list[Text]:

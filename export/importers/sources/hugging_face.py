@@ -11,20 +11,28 @@ from export.importers.facts import Fact, Facts
 from export.importers.labels import order_labels
 from export.importers.sources.hugging.files import (
     CONFIG,
+    PROCESSOR,
     WEIGHTS,
     check_weights,
     find_onnx,
+    name_architecture,
+    read_classes,
     read_json,
     read_licence,
 )
-from export.importers.sources.hugging.texts import TEXT_TASKS, TOKENIZER, is_text_model, read_text_model
+from export.importers.sources.hugging.texts import (
+    TEXT_TASKS,
+    TOKENIZER,
+    choose_vector,
+    is_text_model,
+    read_text_facts,
+)
 from export.importers.sources.hugging_face_pictures import read_processor
 from export.importers.sources.onnx_file import name_of, read_onnx
 from export.importers.sources.source import Found, OnnxModel, TorchModel
 from model_store.datatypes import DATATYPES
 from model_store.plain import is_onnx
 
-PROCESSOR = "preprocessor_config.json"
 _PICTURE_TASKS = {
     "ForImageClassification": "classify",
     "ForImageClassificationWithTeacher": "classify",
@@ -53,23 +61,26 @@ class HuggingFace:
         folder = _find_folder(path)
         assert folder is not None  # noqa: S101  # it was claimed
         config = read_json(folder / CONFIG)
-        if is_text_model(folder, config):
-            return read_text_model(path, folder, config, said)
-        facts, notes = read_facts(folder, config)
+        takes_texts = is_text_model(folder, config)
+        facts, notes = read_text_facts(folder, config) if takes_texts else read_facts(folder, config)
+        if "labels" in facts and facts["labels"].value[0] == "LABEL_0":
+            notes.append(f"the labels of {CONFIG} are placeholders: --labels gives them names")
         file = path if path.is_file() else find_onnx(folder)
+        what = "a Hugging Face folder of texts" if takes_texts else "a Hugging Face folder"
         model: OnnxModel | TorchModel
         if file is not None:
             model = read_onnx(file)
-            kind = f"a Hugging Face folder, its {file.absolute().relative_to(folder.absolute())}"
+            what += f", its {file.absolute().relative_to(folder.absolute())}"
+            facts |= choose_vector(model, facts) if takes_texts else {}
             if any((folder / name).is_file() for name in WEIGHTS):
                 notes.append(
                     "its safetensors are not read, because it has an ONNX file: without that, the import "
                     "exports them and compares the graph with PyTorch"
                 )
         else:
-            model, more = _read_torch(folder, config, {**facts, **said})
-            kind, facts = "a Hugging Face folder, its safetensors through transformers", {**facts, **more}
-        return Found(kind=kind, facts=facts, model=model, changes=_fill_mask(model), notes=tuple(notes))
+            model, more = _read_torch(folder, config, {**facts, **said}, takes_texts)
+            what, facts = f"{what}, its safetensors through transformers", facts | more
+        return Found(kind=what, facts=facts, model=model, changes=_fill_mask(model), notes=tuple(notes))
 
 
 def _fill_mask(model: OnnxModel | TorchModel) -> tuple[FillMask, ...]:
@@ -104,7 +115,7 @@ def _is_config(path: Path) -> bool:
 def read_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Fact], list[str]]:
     """What the configurations say, and remarks. Raises ExportError for models that do not take pictures."""
     facts: dict[str, Fact] = dict(name_of(folder))
-    architecture = next(iter(config.get("architectures") or ()), "")
+    architecture = name_architecture(config)
     has_pictures = (folder / PROCESSOR).is_file()
     task = _find_task(architecture, has_pictures)
     if task is None:
@@ -113,15 +124,13 @@ def read_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Fact]
     if task in ("classify", "detect", "segment") and (labels := config.get("id2label")):
         facts["labels"] = Fact(order_labels(labels, f"{CONFIG}: id2label"), f"{CONFIG}: id2label")
     if task == "classify":
-        facts |= _read_classes(config)
+        facts |= read_classes(config)
     if task == "detect":
         facts |= _read_boxes(str(config.get("model_type")))
     notes: list[str] = []
-    if "labels" in facts and facts["labels"].value[0] == "LABEL_0":
-        notes.append(f"the labels of {CONFIG} are placeholders: --labels gives them names")
     if has_pictures:
-        picture, remarks = read_processor(read_json(folder / PROCESSOR), PROCESSOR)
-        facts, notes = facts | picture, notes + remarks
+        picture, notes = read_processor(read_json(folder / PROCESSOR), PROCESSOR)
+        facts |= picture
     if licence := read_licence(folder):
         facts["licence"] = licence
     return facts, notes
@@ -140,14 +149,6 @@ def _refuse(folder: Path, architecture: str) -> str:
         f"{what}: expected a model of pictures, whose name ends in {', '.join(_PICTURE_TASKS)}, with {PROCESSOR}, or "
         f"one of texts, whose name ends in {', '.join(TEXT_TASKS)}, with {TOKENIZER}: publish others by `sluice export`"
     )
-
-
-def _read_classes(config: Mapping[str, Any]) -> dict[str, Fact]:
-    facts = {"output": Fact("logits", "transformers: the scores of a classifier")}
-    if config.get("problem_type") == "multi_label_classification":
-        origin = f"{CONFIG}: problem_type multi_label_classification"
-        return facts | {"activation": Fact("sigmoid", origin), "multi_label": Fact(True, origin)}
-    return facts | {"activation": Fact("softmax", "transformers: classifiers give scores of any size")}
 
 
 def _read_boxes(model_type: str) -> dict[str, Fact]:
@@ -169,9 +170,15 @@ def _read_boxes(model_type: str) -> dict[str, Fact]:
     return {path: Fact(value, origin) for path, value in values.items()}
 
 
-def _read_torch(folder: Path, config: Mapping[str, Any], facts: Facts) -> tuple[TorchModel, dict[str, Fact]]:
+def _read_torch(
+    folder: Path, config: Mapping[str, Any], facts: Facts, takes_texts: bool
+) -> tuple[TorchModel, dict[str, Fact]]:
     """The model through transformers. Raises ExportError if it is not there, or the folder has no safetensors."""
     check_weights(folder)
+    if takes_texts:
+        from export.importers.sources.hugging.texts_torch import read_text_torch
+
+        return read_text_torch(folder, config, facts)
     from export.importers.sources.hugging_face_torch import read_torch
 
     return read_torch(folder, config, facts)

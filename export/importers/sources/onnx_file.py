@@ -59,8 +59,13 @@ def facts_of_reader(characters: str, graph: Graph) -> dict[str, Fact]:
 def name_of(path: Path) -> dict[str, Fact]:
     """The name of a file or folder as a model's name, if it can be one."""
     path = path.absolute()
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem if path.is_file() else path.name).strip("-._")
-    return {"name": Fact(name, f"the name of {path.name}")} if name else {}
+    return as_name(path.stem if path.is_file() else path.name, f"the name of {path.name}")
+
+
+def as_name(text: str, origin: str) -> dict[str, Fact]:
+    """A text as a model's name, without what no name may have; nothing if nothing is left."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")
+    return {"name": Fact(name, origin)} if name else {}
 
 
 def read_onnx(path: Path) -> OnnxModel:

@@ -1,6 +1,5 @@
 """A fitted estimator or pipeline of scikit-learn: saved in a file, or made by a Python file."""
 
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from export.importers.estimators.trials import try_columns
 from export.importers.facts import Fact, Facts, value_of
 from export.importers.rows.samples import MOST_SAMPLES, read_named
 from export.importers.rows.tables import Columns
-from export.importers.sources.onnx_file import describe_onnx
+from export.importers.sources.onnx_file import as_name, describe_onnx
 from export.importers.sources.source import Found, OnnxModel
 from model_store.tasks import Classes
 
@@ -80,12 +79,11 @@ def _read_samples(said: Facts) -> Columns | None:
 def _list_facts(what: str, name: str, answers: Answers) -> dict[str, Fact]:
     task = "regress" if answers.kind == "numbers" else "classify"
     facts = {
+        **as_name(name, "the name of the source"),
         "task": Fact(task, f"scikit-learn: {what} is a {_ROLES[answers.kind]}"),
         "rows": Fact("numbers", "scikit-learn: rows of named columns"),
         "output": Fact(VALUES if answers.kind == "numbers" else PROBABILITIES, f"scikit-learn: {what}"),
     }
-    if called := re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._"):
-        facts["name"] = Fact(called, "the name of the source")
     if answers.labels:
         facts["labels"] = Fact(answers.labels, _LABELS.get(answers.kind, f"scikit-learn: {what}.classes_"))
     if answers.kind != "numbers":

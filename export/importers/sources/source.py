@@ -4,8 +4,8 @@ To add a kind of source, write a module with a class that has ``kind``, ``claims
 add it to ``SOURCES`` in ``kinds.py``. The rest of the import does not change:
 
 1. ``claims(path)`` looks at names only, and at no more of a file than its beginning.
-2. ``read(path, said)`` reads files and returns ``Found``. It runs nothing of what it reads. ``said`` are the facts that
-   the person gives; most sources need none of them.
+2. ``read(path, said)`` reads files and returns ``Found``. It runs code that it reads only if the person names a
+   Python file or says ``trust``. ``said`` are the facts that the person gives; most sources need none of them.
 3. ``Found.facts`` says what the source knows, by the paths of ``options.Options``, with the origin of each fact in
    words: ``{"labels": Fact(("cat", "dog"), "config.json: id2label")}``. A fact that is not said is measured on the
    graph, guessed, or asked for; a source does not guess. What a person says counts more, so a source says all it knows.

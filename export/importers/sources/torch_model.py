@@ -1,6 +1,7 @@
 """A loaded PyTorch model as what a source gives."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
@@ -33,21 +34,33 @@ def make_torch_model(
         inputs=(Tensor(name=name, datatype=_DATATYPES[example.dtype], shape=shape),),
         outputs=tuple(_describe(output, value) for output, value in outputs.items()),
     )
+    return TorchModel(graph=graph, make_spec=prepare_spec(module, {name: example}, tuple(outputs), {name: free}))
+
+
+def prepare_spec(
+    module: torch.nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    outputs: tuple[str, ...],
+    dynamic: Mapping[str, Mapping[int, str]],
+    **more: Any,
+) -> Callable[[Publication], ExportSpec]:
+    """What makes the spec of a model when its description is known. ``more`` are further fields of the spec."""
 
     def make_spec(publication: Publication) -> ExportSpec:
         samples = publication.samples
         return ExportSpec(
             **publication.description.as_fields(),
             module=module,
-            inputs={name: example},
-            outputs=tuple(outputs),
-            dynamic={name: dict(free)},
+            inputs=inputs,
+            outputs=outputs,
+            dynamic=dynamic,
             samples=None if samples is None else {key: torch.from_numpy(array) for key, array in samples.items()},
             quality=publication.quality,
             golden_rows=publication.golden_rows,
+            **more,
         )
 
-    return TorchModel(graph=graph, make_spec=make_spec)
+    return make_spec
 
 
 def _describe(name: str, value: torch.Tensor) -> Tensor:

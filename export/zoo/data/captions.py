@@ -54,12 +54,12 @@ def _blur(source: scenes.Source) -> scenes.Source:
 def draw_scenes(
     source: scenes.Source, counts: Sequence[int] | np.ndarray, generator: np.random.Generator
 ) -> list[scenes.Scene]:
-    """Square scenes of ``SIDE`` pixels with so many digits, or fewer, each in a ninth of its own."""
+    """Square scenes of ``SIDE`` pixels with these numbers of digits, or fewer, each digit in its own ninth."""
     return [scenes.draw_scene(source, SIDE, int(count), generator, HEIGHTS, _find_place) for count in counts]
 
 
 def draw_captioned(source: scenes.Source, count: int, generator: np.random.Generator) -> list[scenes.Scene]:
-    """As many scenes with 0 to ``MOST_DIGITS`` digits."""
+    """``count`` scenes with 0 to ``MOST_DIGITS`` digits."""
     return draw_scenes(source, generator.integers(MOST_DIGITS + 1, size=count), generator)
 
 

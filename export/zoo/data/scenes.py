@@ -17,6 +17,8 @@ LICENCE = (
     f"{digits.LICENCE}; photographs of scikit-image CC0 or in the public domain, of scikit-learn by danielbuechele "
     "(china) and vultilion (flower), CC BY 2.0"
 )
+HELD_OUT = "scenes of a fixed seed, of digits and photographs that are in no other part"
+"""The data on which every version is measured."""
 LARGEST_PIXEL = 255
 LEAST_HEIGHT, LARGEST_HEIGHT = 22, 56  # pixels, of the 8 x 8 picture of a digit
 MOST_DIGITS = 6
@@ -66,6 +68,11 @@ class Sources:
     train: Source
     validation: Source
     test: Source
+
+    def count_digits(self) -> str:
+        """The number of digits in each part, in words."""
+        train, validation, test = (len(part.digits.labels) for part in (self.train, self.validation, self.test))
+        return f"{train} digits to train, {validation} to validate, {test} to test"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import numpy as np
 
 
 class Pairs(NamedTuple):
-    """Each pair of rows once: its cosine, float64 [pairs], and whether the two are of one class, bool [pairs]."""
+    """Each pair of rows once: its cosine or another similarity, float64 [pairs], and whether the two are of one class,
+    bool [pairs]."""
 
     similarity: np.ndarray
     same: np.ndarray

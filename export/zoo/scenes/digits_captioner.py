@@ -65,10 +65,8 @@ def _fit(model: Captioner, source: scenes.Source, generator: np.random.Generator
     Scenes are seen many times, each time in other colours: to draw one takes longer than to learn from it.
     """
     progress("drawing scenes")
-    full, captioned = (
-        captions.draw_scenes(source, [captions.REGIONS] * READING_SCENES, generator),
-        captions.draw_captioned(source, WRITING_SCENES, generator),
-    )
+    full = captions.draw_scenes(source, [captions.REGIONS] * READING_SCENES, generator)
+    captioned = captions.draw_captioned(source, WRITING_SCENES, generator)
     _fit_encoder(model.encoder, full, progress)
     _fit_decoder(model, captioned, progress)
 
@@ -192,10 +190,7 @@ def _describe(model: Captioner, data: scenes.Sources, seed: int) -> ExportSpec:
             ends=(captions.END,),
         ),
         quality=lambda predict: measure_quality(predict, data.test),
-        data=(
-            f"{scenes.SOURCE}, out of focus: {len(data.train.digits.labels)} digits to train, "
-            f"{len(data.validation.digits.labels)} to validate, {len(data.test.digits.labels)} to test"
-        ),
+        data=f"{scenes.SOURCE}, out of focus: {data.count_digits()}",
         seed=seed,
         parameters={
             "reading_scenes": READING_SCENES,
@@ -250,7 +245,7 @@ def measure_quality(predict: Predict, source: scenes.Source) -> Quality:
     """The share of ``TEST_ROWS`` scenes of a fixed seed whose sentence has no error."""
     drawn = captions.draw_captioned(source, TEST_ROWS, np.random.default_rng(_TEST_SEED))
     return Quality(
-        data="scenes of a fixed seed, of digits and photographs that are in no other part",
+        data=scenes.HELD_OUT,
         rows=TEST_ROWS,
         metrics={"exact_match": _measure_exact_match(predict, drawn)},
         bar={"exact_match": LEAST_EXACT_MATCH},

@@ -42,7 +42,7 @@ CANDIDATES = Detection(threshold=0.01, overlap=0.45, across_labels=True)
 VALIDATION_ROWS = 150
 SAMPLE_ROWS = 30
 TEST_ROWS = 200
-_SIDE_SIGMAS = 6.0  # the sides of a digit are so many standard deviations of the heat at its centre
+_SIDE_SIGMAS = 6.0  # the sides of a digit, in standard deviations of the heat at its centre
 _LEAST_SIGMA = 1 / 3  # cells
 _FIRST_SCORE = 0.01  # most cells have no digit: to start from one half would cost many steps
 _VALIDATION_SEED, _TEST_SEED = 1, 2  # of the data: every version is measured on the same scenes
@@ -215,10 +215,7 @@ def _describe(model: DigitsDetector, data: scenes.Sources, threshold: float, see
         samples={"image": samples},
         golden_rows=1,
         quality=lambda predict: measure_quality(predict, data.test, facts),
-        data=(
-            f"{scenes.SOURCE}: {len(data.train.digits.labels)} digits to train, {len(data.validation.digits.labels)} "
-            f"to validate, {len(data.test.digits.labels)} to test"
-        ),
+        data=f"{scenes.SOURCE}: {data.count_digits()}",
         seed=seed,
         parameters={
             "steps": STEPS,
@@ -248,7 +245,7 @@ def measure_quality(predict: Predict, source: scenes.Source, facts: Detection) -
     found = _select(outputs)
     precision, recall = measure_answers(_select(outputs, facts), true)
     return Quality(
-        data="scenes of a fixed seed, of digits and photographs that are in no other part",
+        data=scenes.HELD_OUT,
         rows=TEST_ROWS,
         metrics={
             "map50": measure_mean_precision(found, true),

@@ -146,10 +146,7 @@ def _describe(model: DigitsSegmenter, data: scenes.Sources, threshold: float, se
         samples={"image": samples},
         golden_rows=1,
         quality=lambda predict: measure_quality(predict, data.test, threshold),
-        data=(
-            f"{scenes.SOURCE}: {len(data.train.digits.labels)} digits to train, {len(data.validation.digits.labels)} "
-            f"to validate, {len(data.test.digits.labels)} to test"
-        ),
+        data=f"{scenes.SOURCE}: {data.count_digits()}",
         seed=seed,
         parameters={
             "steps": STEPS,
@@ -178,7 +175,7 @@ def measure_quality(predict: Predict, source: scenes.Source, threshold: float) -
     found = predict({"image": scenes.stack_images(drawn)})["scores"] >= np.float32(threshold)
     right = int((found & ink).sum())
     return Quality(
-        data="scenes of a fixed seed, of digits and photographs that are in no other part",
+        data=scenes.HELD_OUT,
         rows=TEST_ROWS,
         metrics={
             "iou": measure_overlap(found, ink),

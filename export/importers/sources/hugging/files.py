@@ -9,7 +9,7 @@ from export.errors import ExportError
 from export.importers.facts import Fact
 from model_store.plain import is_onnx
 
-CONFIG = "config.json"
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -33,6 +33,20 @@ def find_onnx(folder: Path) -> Path | None:
         names = ", ".join(str(file.relative_to(folder)) for file in files)
         raise ExportError(f"{folder}: expected one ONNX file, got {names}: import one of them by its path")
     return next(iter(named or files), None)
+
+
+def name_architecture(config: Mapping[str, Any]) -> str:
+    """The first of the architectures; "" if there is none."""
+    return str(next(iter(config.get("architectures") or ()), ""))
+
+
+def read_classes(config: Mapping[str, Any]) -> dict[str, Fact]:
+    """Which output of a classifier has the scores, and what makes probabilities of them."""
+    facts = {"output": Fact("logits", "transformers: the scores of a classifier")}
+    if config.get("problem_type") == "multi_label_classification":
+        origin = f"{CONFIG}: problem_type multi_label_classification"
+        return facts | {"activation": Fact("sigmoid", origin), "multi_label": Fact(True, origin)}
+    return facts | {"activation": Fact("softmax", "transformers: classifiers give scores of any size")}
 
 
 def read_licence(folder: Path) -> Fact | None:

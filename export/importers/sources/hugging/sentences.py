@@ -12,9 +12,9 @@ from export.importers.sources.hugging.files import CONFIG, read_json
 MODULES, SENTENCES = "modules.json", "config_sentence_transformers.json"
 _TRANSFORMER = "sentence_bert_config.json"
 _POOLINGS = {"cls": "first", "cls_token": "first", "mean": "mean", "mean_tokens": "mean", "lasttoken": "last"}
-"""How we call their ways of pooling."""
+"""Our names for their ways of pooling."""
 _METRICS = {"cosine": "cosine", "dot": "cosine", "euclidean": "euclidean"}
-"""How we call their similarities. The dot product of normalised vectors is their cosine."""
+"""Our names for their similarities. The dot product of normalised vectors is their cosine."""
 
 
 def read_sentences(folder: Path) -> tuple[dict[str, Fact], list[str]]:

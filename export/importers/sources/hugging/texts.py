@@ -7,14 +7,21 @@ from typing import Any
 from export.errors import ExportError
 from export.importers.facts import Fact, Facts
 from export.importers.labels import order_labels
-from export.importers.sources.hugging.files import CONFIG, WEIGHTS, check_weights, find_onnx, read_json, read_licence
+from export.importers.sources.hugging.files import (
+    CONFIG,
+    PROCESSOR,
+    name_architecture,
+    read_classes,
+    read_json,
+    read_licence,
+)
 from export.importers.sources.hugging.sentences import MODULES, read_sentences
-from export.importers.sources.onnx_file import name_of, read_onnx
-from export.importers.sources.source import Found, OnnxModel, TorchModel
+from export.importers.sources.onnx_file import name_of
+from export.importers.sources.source import OnnxModel
 from model_store.texts.tokenizer import Tokenizer
 
 TOKENIZER = "tokenizer.json"
-_TOKENIZER_CONFIG, _PICTURES = "tokenizer_config.json", "preprocessor_config.json"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 TEXT_TASKS = {"ForSequenceClassification": "classify", "ForTokenClassification": "classify", "Model": "embed"}
 """Tasks by the end of the architecture's name."""
 _VECTORS = ("sentence_embedding", "last_hidden_state", "token_embeddings", "text_embeds")
@@ -22,53 +29,27 @@ _VECTORS = ("sentence_embedding", "last_hidden_state", "token_embeddings", "text
 _AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer", "data2vec-text")
 """Types of models whose positions begin behind the id of padding, so that they take fewer tokens than positions."""
 _NO_LIMIT = 1_000_000
-"""Tokenizers without a limit name a number far above."""
+"""Tokenizers without a limit name a number far above this."""
 
 
 def is_text_model(folder: Path, config: Mapping[str, Any]) -> bool:
     """Whether the folder has a model of texts that can be imported, or could be with a tokenizer."""
-    architecture = _architecture(config)
-    if (folder / _PICTURES).is_file():
+    architecture = name_architecture(config)
+    if (folder / PROCESSOR).is_file():
         return False
     if (folder / TOKENIZER).is_file():
         return (folder / MODULES).is_file() or architecture.endswith(tuple(TEXT_TASKS))
     return architecture.endswith(("ForSequenceClassification", "ForTokenClassification"))
 
 
-def read_text_model(path: Path, folder: Path, config: Mapping[str, Any], said: Facts) -> Found:
-    """What the folder says, and its graph. Raises ExportError."""
+def read_text_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Fact], list[str]]:
+    """What the folder says, and remarks. Raises ExportError."""
     if not (folder / TOKENIZER).is_file():
         raise ExportError(
             f"{folder}: expected {TOKENIZER}, got none: save it by transformers: "
             f"AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
         )
-    facts, notes = _read_facts(folder, config)
-    file = path if path.is_file() else find_onnx(folder)
-    model: OnnxModel | TorchModel
-    if file is not None:
-        model = read_onnx(file)
-        kind = f"a Hugging Face folder of texts, its {file.absolute().relative_to(folder.absolute())}"
-        facts |= _choose_vector(model, facts, folder)
-        if any((folder / name).is_file() for name in WEIGHTS):
-            notes.append(
-                "its safetensors are not read, because it has an ONNX file: without that, the import exports them and "
-                "compares the graph with PyTorch"
-            )
-    else:
-        check_weights(folder)
-        from export.importers.sources.hugging.texts_torch import read_text_torch
-
-        model, more = read_text_torch(folder, config, {**facts, **said})
-        kind, facts = "a Hugging Face folder of texts, its safetensors through transformers", {**facts, **more}
-    return Found(kind=kind, facts=facts, model=model, notes=tuple(notes))
-
-
-def _architecture(config: Mapping[str, Any]) -> str:
-    return str(next(iter(config.get("architectures") or ()), ""))
-
-
-def _read_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Fact], list[str]]:
-    architecture = _architecture(config)
+    architecture = name_architecture(config)
     facts: dict[str, Fact] = dict(name_of(folder))
     notes: list[str] = []
     if (folder / MODULES).is_file():
@@ -79,8 +60,6 @@ def _read_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Fact
         task = next(task for end, task in TEXT_TASKS.items() if architecture.endswith(end))
         facts["task"] = Fact(task, f"{CONFIG}: architectures {architecture}")
         facts |= _read_answers(config, architecture)
-    if "labels" in facts and facts["labels"].value[0] == "LABEL_0":
-        notes.append(f"the labels of {CONFIG} are placeholders: --labels gives them names")
     facts["rows"] = Fact("texts", TOKENIZER)
     facts["texts.tokenizer"] = Fact(str(folder / TOKENIZER), TOKENIZER)
     facts |= _read_length(folder, config)
@@ -95,14 +74,11 @@ def _read_answers(config: Mapping[str, Any], architecture: str) -> dict[str, Fac
     labels = config.get("id2label")
     if not architecture.endswith("Classification") or not labels:
         return {}
-    output = {"output": Fact("logits", "transformers: the scores of a classifier")}
+    facts = read_classes(config)
     if len(labels) == 1 and architecture.endswith("ForSequenceClassification"):
-        return {**output, "task": Fact("regress", f"{CONFIG}: id2label has one label, so its score is a number")}
-    named = {**output, "labels": Fact(order_labels(labels, f"{CONFIG}: id2label"), f"{CONFIG}: id2label")}
-    if config.get("problem_type") == "multi_label_classification":
-        origin = f"{CONFIG}: problem_type multi_label_classification"
-        return named | {"activation": Fact("sigmoid", origin), "multi_label": Fact(True, origin)}
-    return named | {"activation": Fact("softmax", "transformers: classifiers give scores of any size")}
+        task = Fact("regress", f"{CONFIG}: id2label has one label, so its score is a number")
+        return {"output": facts["output"], "task": task}
+    return {**facts, "labels": Fact(order_labels(labels, f"{CONFIG}: id2label"), f"{CONFIG}: id2label")}
 
 
 def _read_length(folder: Path, config: Mapping[str, Any]) -> dict[str, Fact]:
@@ -134,7 +110,7 @@ def _read_padding(folder: Path, config: Mapping[str, Any]) -> dict[str, Fact]:
     return {}
 
 
-def _choose_vector(model: OnnxModel, facts: Facts, folder: Path) -> dict[str, Fact]:
+def choose_vector(model: OnnxModel, facts: Facts) -> dict[str, Fact]:
     """The output of an ONNX file with the vector of the text, or of each token."""
     if facts["task"].value != "embed":
         return {}

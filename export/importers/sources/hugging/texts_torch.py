@@ -11,8 +11,8 @@ import torch
 from export.errors import ExportError
 from export.importers.facts import Fact, Facts, value_of
 from export.importers.sources.hugging_face_torch import load_model
-from export.importers.sources.source import Publication, TorchModel
-from export.spec import ExportSpec
+from export.importers.sources.source import TorchModel
+from export.importers.sources.torch_model import prepare_spec
 from model_store.graph import Graph, Tensor
 
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
@@ -23,7 +23,7 @@ _LENGTH, _ROWS = 12, 4
 _LEAST = 2
 """Torch traces a length of 1 as a graph of its own, and texts are padded to more."""
 _TOLERANCE = 1e-4
-"""Padding may change an answer by this share of the largest magnitude: another number of terms rounds otherwise."""
+"""Padding may change an answer by this share of the largest magnitude: sums of more terms round differently."""
 
 
 def read_text_torch(folder: Path, config: Mapping[str, Any], facts: Facts) -> tuple[TorchModel, dict[str, Fact]]:
@@ -49,24 +49,11 @@ def read_text_torch(folder: Path, config: Mapping[str, Any], facts: Facts) -> tu
     graph = Graph(
         file="main.onnx",
         inputs=tuple(Tensor(name=name, datatype="INT64", shape=("batch", "length")) for name in names),
-        outputs=tuple(_describe(name, value, length) for name, value in outputs.items()),
+        outputs=tuple(_describe(name, value) for name, value in outputs.items()),
     )
-
-    def make_spec(publication: Publication) -> ExportSpec:
-        samples = publication.samples
-        return ExportSpec(
-            **publication.description.as_fields(),
-            module=wrapped,
-            inputs=example,
-            outputs=tuple(outputs),
-            dynamic={name: dict(_AXES) for name in names},
-            bounds={"length": (_LEAST, longest)},
-            random_inputs=drawn,
-            samples=None if samples is None else {key: torch.from_numpy(array) for key, array in samples.items()},
-            quality=publication.quality,
-            golden_rows=publication.golden_rows,
-        )
-
+    dynamic = dict.fromkeys(names, _AXES)
+    bounds = {"length": (_LEAST, longest)}
+    make_spec = prepare_spec(wrapped, example, tuple(outputs), dynamic, bounds=bounds, random_inputs=drawn)
     more = {"output": Fact(VECTOR, "the export: the pooled vector")} if is_vector else {}
     return TorchModel(graph=graph, make_spec=make_spec), more
 
@@ -126,7 +113,7 @@ class _Pooled(torch.nn.Module):
         return {VECTOR: (found * held.unsqueeze(-1)).sum(1) / held.sum(1, keepdim=True).clamp(min=1)}
 
 
-def _describe(name: str, value: torch.Tensor, length: int) -> Tensor:
+def _describe(name: str, value: torch.Tensor) -> Tensor:
     row = ["length" if axis == 0 and value.dim() == 3 else size for axis, size in enumerate(value.shape[1:])]
     return Tensor(name=name, datatype="FP32", shape=("batch", *row))
 
