@@ -5,19 +5,16 @@ import shutil
 from contextlib import ExitStack
 from statistics import median
 
-from loadtests.bench.comparison import Comparison
-from loadtests.bench.environment import NotInstalled
+from loadtests.bench.comparison import FAILURES, Comparison
 from loadtests.bench.load.crowd import Client, ask_together
 from loadtests.bench.load.openloop import render_request
-from loadtests.bench.load.wrk import WrkFailed
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.models.picture import PNG, encode_png
 from loadtests.bench.peer import Site
 from loadtests.bench.peers.sluice import PEER, STORE, TASKS_PEER, serve_store, store_of
 from loadtests.bench.results.task_figures import PipelineCost, TaskFigures, count_failed
-from loadtests.bench.server import ServerFailed, run_to_end
-from loadtests.http_client import Request, Unreachable
-from loadtests.wire import WrongAnswer
+from loadtests.bench.server import run_to_end
+from loadtests.http_client import Request
 
 NAME = "three-steps"
 STEPS = {
@@ -90,6 +87,6 @@ def measure_pipeline(comparison: Comparison, model: BenchModel, is_quick: bool) 
                     found.append(median(of_kind))
             whole, *steps = times_s
             return TaskFigures(pipeline=PipelineCost(tuple(whole), tuple(map(sum, zip(*steps, strict=True))), failed))
-    except (NotInstalled, ServerFailed, Unreachable, WrongAnswer, WrkFailed, OSError) as failure:
+    except FAILURES as failure:
         comparison.say(f"{peer.name}: the figure of pipelines is missing: {failure}")
         return TaskFigures(missing=(f"pipelines: {str(failure).splitlines()[0]}",))
