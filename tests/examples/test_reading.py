@@ -8,7 +8,7 @@ import httpx
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from tests.examples.packages import REPOSITORY, install, run_sluice
+from tests.examples.packages import export_example, install
 from tests.support.pictures.encoding import as_row, encode
 from tests.support.servers import FAST, Serving, settings_for
 
@@ -26,7 +26,7 @@ def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     package, spec = READERS[request.param]
     folder = tmp_path_factory.mktemp("reader")
     packages, store = install(folder / "packages", package), folder / "store"
-    run_sluice("export", f"{REPOSITORY / 'examples/read_text.py'}:{spec}", "--store", str(store), paths=packages)
+    export_example("read_text", store, packages, spec)
     with Serving(settings_for(store, max_rows=4), FAST) as server, server.client() as client:
         client.timeout = httpx.Timeout(120)
         yield client
