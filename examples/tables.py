@@ -1,6 +1,6 @@
 """Ten pipelines of scikit-learn: texts, mixed columns, missing values, several labels, outliers, numbers.
 
-    pip install 'sluice[cpu,tables]'
+    pip install 'sluice-serving[cpu,tables]'
     python examples/tables.py samples
     sluice import examples/tables.py:sentences --samples samples/sentences.csv --store models
     sluice import examples/tables.py:penguins --samples samples/penguins.csv --store models

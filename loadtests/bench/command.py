@@ -141,7 +141,7 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
     cores = count_cores()
     comparison = Comparison(folder, cache_root(os.environ), cores, say)
     asks_tasks = SELF in args.peers and not (args.no_tasks or args.before)
-    asks_pictures = asks_tasks and args.only not in (TEXTS, PIPELINES, SPEECH)
+    asks_pictures = asks_tasks and args.only in ("", TASKS, PICTURES)
     comparison.install([*peers, *(picture_peers(args.peers) if asks_pictures else ())])
     with ExitStack() as stack:
         try:

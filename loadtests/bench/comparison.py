@@ -23,6 +23,10 @@ from loadtests.bench.server import ServerFailed, free_port, pause, read_tail, re
 from loadtests.http_client import Request, Unreachable, exchange
 from loadtests.wire import WrongAnswer
 
+START_FAILURES = (NotInstalled, ServerFailed, Unreachable, WrongAnswer, OSError)
+"""What ``Comparison.enter`` raises."""
+FAILURES = (*START_FAILURES, WrkFailed)
+"""Those, and what asking a server that runs raises. The figure is missing then."""
 ROWS_PER_REQUEST = 1
 JSON_SLACK_BYTES_PER_NUMBER = 16
 """Other rows in a batch may change a float's last digits, and so the length of a JSON answer."""
@@ -116,7 +120,7 @@ class Comparison:
             for peer in peers:
                 try:
                     contenders.append(self.enter(stack, model, peer, schedule.encodings))
-                except (NotInstalled, ServerFailed, Unreachable, WrongAnswer, OSError) as failure:
+                except START_FAILURES as failure:
                     self._give_up(peer, model, str(failure))
             return [
                 cell
@@ -128,7 +132,7 @@ class Comparison:
     def enter(self, stack: ExitStack, model: BenchModel, peer: Peer, encodings: tuple[str, ...]) -> Contender:
         """Start a peer and check its answers. Its server stays up until ``stack`` ends, unless this raises.
 
-        Raises NotInstalled, ServerFailed, Unreachable, WrongAnswer, OSError.
+        Raises one of ``START_FAILURES``.
         """
         if peer.needs_private_network and self.no_private_network:
             raise ServerFailed(f"it only runs in a private network: {self.no_private_network}")

@@ -3,22 +3,18 @@
 import dataclasses
 import shutil
 from contextlib import ExitStack
-from pathlib import Path
 from statistics import median
 
-from loadtests.bench.comparison import Comparison
-from loadtests.bench.environment import NotInstalled
+from loadtests.bench.comparison import FAILURES, Comparison
 from loadtests.bench.load.crowd import Client, ask_together
 from loadtests.bench.load.openloop import render_request
-from loadtests.bench.load.wrk import WrkFailed
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.models.picture import PNG, encode_png
 from loadtests.bench.peer import Site
-from loadtests.bench.peers.sluice import PEER, STORE, TASKS_PEER, serve
+from loadtests.bench.peers.sluice import PEER, STORE, TASKS_PEER, serve_store, store_of
 from loadtests.bench.results.task_figures import PipelineCost, TaskFigures, count_failed
-from loadtests.bench.server import ServerFailed, run_to_end
-from loadtests.http_client import Request, Unreachable
-from loadtests.wire import WrongAnswer
+from loadtests.bench.server import run_to_end
+from loadtests.http_client import Request
 
 NAME = "three-steps"
 STEPS = {
@@ -42,13 +38,9 @@ def write_pipeline() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _folder(site: Site) -> Path:
-    return site.repository.parent / "store"
-
-
 def _prepare(site: Site) -> None:
     """The models of the steps, and the pipeline of them, unless they are there. Raises ServerFailed."""
-    store = _folder(site)
+    store = store_of(site)
     if store.exists():
         return
     store.mkdir()
@@ -60,11 +52,7 @@ def _prepare(site: Site) -> None:
     run_to_end(command, PEER.environment(site), PUBLISH_LIMIT_S)
 
 
-PIPELINE_PEER = dataclasses.replace(
-    TASKS_PEER,
-    prepare=_prepare,
-    command=lambda site: serve(site, "--store", str(_folder(site))),
-)
+PIPELINE_PEER = dataclasses.replace(TASKS_PEER, prepare=_prepare, command=serve_store)
 """Serves the models of the steps and the pipeline."""
 
 
@@ -99,6 +87,6 @@ def measure_pipeline(comparison: Comparison, model: BenchModel, is_quick: bool) 
                     found.append(median(of_kind))
             whole, *steps = times_s
             return TaskFigures(pipeline=PipelineCost(tuple(whole), tuple(map(sum, zip(*steps, strict=True))), failed))
-    except (NotInstalled, ServerFailed, Unreachable, WrongAnswer, WrkFailed, OSError) as failure:
+    except FAILURES as failure:
         comparison.say(f"{peer.name}: the figure of pipelines is missing: {failure}")
         return TaskFigures(missing=(f"pipelines: {str(failure).splitlines()[0]}",))

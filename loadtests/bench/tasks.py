@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-from loadtests.bench.comparison import Comparison
-from loadtests.bench.environment import NotInstalled
+from loadtests.bench.comparison import FAILURES, Comparison
 from loadtests.bench.load.crowd import Client, Reply, ask_together
 from loadtests.bench.load.openloop import render_request
-from loadtests.bench.load.wrk import WrkFailed
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import Peer
 from loadtests.bench.results.task_figures import (
@@ -28,9 +26,7 @@ from loadtests.bench.results.task_figures import (
     measure_pace,
 )
 from loadtests.bench.results.task_verdict import AGAIN, ARRIVING, ARRIVING_LONG, AT_ONCE, FORECASTS
-from loadtests.bench.server import ServerFailed
-from loadtests.http_client import Request, Unreachable
-from loadtests.wire import WrongAnswer
+from loadtests.http_client import Request
 
 SAMPLERS, FORECASTERS, SEEDS = 32, 64, 64
 STEPS, MANY_STEPS, HORIZON = 50, 200, 100
@@ -180,6 +176,6 @@ def measure_tasks(comparison: Comparison, peer: Peer, model: BenchModel, effort:
             ways.append(answer_in_company(address, is_reversed=True))
             ways.append(answer_alone(address))
         return replace(figures, sameness=compare_outputs(ways))
-    except (NotInstalled, ServerFailed, Unreachable, WrongAnswer, WrkFailed, OSError) as failure:
+    except FAILURES as failure:
         comparison.say(f"{peer.name}: a figure of the tasks is missing: {failure}")
         return replace(figures, missing=(f"tasks: {str(failure).splitlines()[0]}",))

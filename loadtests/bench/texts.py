@@ -9,17 +9,13 @@ from statistics import median
 
 import numpy as np
 
-from loadtests.bench.comparison import Comparison, Contender
-from loadtests.bench.environment import NotInstalled
+from loadtests.bench.comparison import START_FAILURES, Comparison, Contender
 from loadtests.bench.load.crowd import Client, Reply, ask_together
 from loadtests.bench.load.openloop import render_request
 from loadtests.bench.load.wrk import Sample, WrkFailed
 from loadtests.bench.models.text_encoder import ENCODER, LEAST_TOKENS, MOST_TOKENS, TEXTS, make_text
 from loadtests.bench.peers.sluice_texts import FIXED_PEER, TEXTS_PEER, make_request
 from loadtests.bench.results.result import Absence, Cell
-from loadtests.bench.server import ServerFailed
-from loadtests.http_client import Unreachable
-from loadtests.wire import WrongAnswer
 
 CLIENTS, TEXTS_A_CLIENT = 64, 16
 ROUNDS, ROUND_S, QUICK_ROUND_S = 5, 3.0, 1.0
@@ -33,7 +29,7 @@ def measure_texts(comparison: Comparison, is_quick: bool) -> list[Cell]:
         for peer in (TEXTS_PEER, FIXED_PEER):
             try:
                 contenders.append(comparison.enter(stack, ENCODER, peer, (TEXTS,)))
-            except (NotInstalled, ServerFailed, Unreachable, WrongAnswer, OSError) as failure:
+            except START_FAILURES as failure:
                 comparison.absences.append(Absence(peer.name, ENCODER.name, str(failure)))
                 return []
         comparison.say(f"{ENCODER.name}, {TEXTS}, {CLIENTS} clients: {', '.join(samples)}")

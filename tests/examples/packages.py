@@ -56,6 +56,12 @@ def run_sluice(*arguments: str, paths: Path | None = None, **variables: str) -> 
     _run_checked([sys.executable, str(REPOSITORY / "sluice.py"), *arguments], paths, variables)
 
 
+def export_example(name: str, store: Path, paths: Path | None = None, spec: str = "spec", **variables: str) -> None:
+    """Publish what a script of ``examples/`` describes, such as ``sounds/speech``."""
+    source = f"{REPOSITORY / 'examples' / name}.py:{spec}"
+    run_sluice("export", source, "--store", str(store), paths=paths, **variables)
+
+
 def _run_checked(command: list[str], paths: Path | None, variables: Mapping[str, str] = {}) -> None:
     environment = {
         **os.environ,

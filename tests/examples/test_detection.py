@@ -23,12 +23,6 @@ OBJECTS = {
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Those of scikit-image."""
-    return install(tmp_path_factory.mktemp("photographs"), "scikit-image==0.26.0") / "skimage" / "data"
-
-
-@pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with the detector of faces."""
     folder = tmp_path_factory.mktemp("faces")

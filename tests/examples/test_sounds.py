@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.examples.packages import REPOSITORY, install, run_sluice, unpack
+from tests.examples.packages import export_example, install, unpack
 from tests.support.servers import FAST, Serving, settings_for
 from tests.support.sounds.encoding import decode, encode
 
@@ -35,7 +35,7 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The address of a server with the models of these examples."""
     folder = tmp_path_factory.mktemp("store")
     for name in ("denoise", "voice_match"):
-        run_sluice("export", f"{REPOSITORY}/examples/{name}.py:spec", "--store", str(folder), paths=packages)
+        export_example(name, folder, packages)
     with Serving(settings_for(folder), FAST) as serving:
         yield serving.url
 

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.examples.packages import REPOSITORY, install, run_sluice, unpack
+from tests.examples.packages import export_example, install, unpack
 from tests.support.servers import FAST, Serving, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -41,7 +41,7 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The address of a server with the model of the example."""
     pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("store")
-    run_sluice("export", f"{REPOSITORY}/examples/sounds/speech.py:spec", "--store", str(folder), paths=packages)
+    export_example("sounds/speech", folder, packages)
     with Serving(settings_for(folder, control=True), FAST) as serving:
         loaded = httpx.post(f"{serving.url}/v2/repository/models/speech/load", timeout=600)  # answers when it is loaded
         assert loaded.status_code == 200, loaded.text

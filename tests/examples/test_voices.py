@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.examples.packages import REPOSITORY, install, run_sluice
+from tests.examples.packages import REPOSITORY, export_example, install
 from tests.support.servers import FAST, Serving, settings_for
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def example() -> Any:
 @pytest.fixture(scope="module")
 def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     store = tmp_path_factory.mktemp("store")
-    run_sluice("export", str(REPOSITORY / "examples/voice_activity.py:spec"), "--store", str(store), paths=packages)
+    export_example("voice_activity", store, packages)
     with Serving(settings_for(store), FAST) as serving:
         yield serving
 

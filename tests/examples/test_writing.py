@@ -1,13 +1,12 @@
 """The examples of models that write, from the packages to the right texts over HTTP alone."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.examples.packages import REPOSITORY, install, run_sluice
+from tests.examples.packages import export_example, install
 from tests.support.servers import FAST, Serving, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -32,7 +31,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("store")
     packages = install(tmp_path_factory.mktemp("packages"), "traceforge-title-model==0.2.0", "g2p-en==2.1.0")
     for name in ("title", "phonemes"):
-        run_sluice("export", f"{REPOSITORY}/examples/{name}.py:spec", "--store", str(folder), paths=Path(packages))
+        export_example(name, folder, packages)
     with Serving(settings_for(folder), FAST) as serving, serving.client() as client:
         yield client
 

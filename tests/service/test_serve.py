@@ -17,6 +17,7 @@ import tritonclient.grpc as triton
 from service.api.openapi.examples import EXAMPLES
 from service.api.tasks import ROUTES
 from tests.service.models.asking import X
+from tests.support.answers import sum_series
 from tests.support.connections.certificates import Authority
 from tests.support.models import graphs
 from tests.support.processes import REPOSITORY, Served, free_port
@@ -36,9 +37,8 @@ def test_metrics_are_summed_over_two_workers(served: Served):
     """Whichever of two workers is asked, it counts the requests of both, exactly."""
 
     def count() -> float:
-        lines = served.get("/metrics").text.splitlines()
-        prefix = 'sluice_requests_total{model="digits-classifier",route="/classify",status="200"}'
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(prefix))
+        series = 'sluice_requests_total{model="digits-classifier",route="/classify",status="200"}'
+        return sum_series(served.get("/metrics").text, series)
 
     def ask(_: int) -> int:
         return served.post("/classify", {"inputs": [ROW]}).status_code

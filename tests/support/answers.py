@@ -1,4 +1,4 @@
-"""What clients read of answers: errors, and server-sent events."""
+"""What clients read of answers: errors, server-sent events, and metrics."""
 
 import json
 from collections.abc import Iterator
@@ -16,6 +16,11 @@ def assert_error(response: httpx.Response, status: int, text: str) -> None:
     assert response.headers["x-request-id"] == body["request_id"]
     assert response.headers["content-type"] == "application/json"
     assert ("retry-after" in response.headers) == (status in (429, 503))
+
+
+def sum_series(metrics: str, start: str) -> float:
+    """The sum of all series of a page of metrics whose lines begin so; 0 if there are none."""
+    return sum(float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith(start))
 
 
 def read_events(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:

@@ -111,15 +111,21 @@ class BenchModel:
 
     def build(self) -> bytes:
         """The model as ONNX, with a dynamic batch axis; the same bytes every time."""
-        from onnx import TensorProto, checker, helper
+        from onnx import TensorProto, helper
 
-        graph = Graph(np.random.default_rng(SEED))
-        self.grow(graph)
         inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", *self.row_shape])]
         outputs = [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
             for name, shape in self.output_shapes.items()
         ]
+        return self.build_between(inputs, outputs)
+
+    def build_between(self, inputs: list[Any], outputs: list[Any]) -> bytes:
+        """The graph that ``grow`` makes, with these inputs and outputs."""
+        from onnx import checker, helper
+
+        graph = Graph(np.random.default_rng(SEED))
+        self.grow(graph)
         model = helper.make_model(
             helper.make_graph(graph.nodes, self.name, inputs, outputs, graph.weights),
             opset_imports=[helper.make_opsetid("", OPSET)],

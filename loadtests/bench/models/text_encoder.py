@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtests.bench.models.model import IR_VERSION, OPSET, OUTPUT, SEED, BenchModel, Graph, open_session
+from loadtests.bench.models.model import OUTPUT, SEED, BenchModel, Graph, open_session
 
 TEXTS = "texts"
 """The encoding of the requests: JSON with a text."""
@@ -27,20 +27,12 @@ class TextEncoder(BenchModel):
         return {OUTPUT: (WIDTH,)}
 
     def build(self) -> bytes:
-        from onnx import TensorProto, checker, helper
+        from onnx import TensorProto, helper
 
-        graph = Graph(np.random.default_rng(SEED))
-        self.grow(graph)
         shape = ["batch", "length"]
         inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in (IDS, MASK)]
         outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [*shape, WIDTH])]
-        model = helper.make_model(
-            helper.make_graph(graph.nodes, self.name, inputs, outputs, graph.weights),
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-        )
-        checker.check_model(model, full_check=True)
-        return bytes(model.SerializeToString(deterministic=True))
+        return self.build_between(inputs, outputs)
 
     def make_rows(self, rows: int) -> np.ndarray:
         return make_text(32, SEED)[None].repeat(rows, 0)

@@ -25,6 +25,15 @@ def serve(site: Site, *more: str) -> list[str]:
     return [str(site.python), "-m", "sluice", "serve", "--host", "127.0.0.1", "--port", str(site.port), *more]
 
 
+def store_of(site: Site) -> Path:
+    """The folder for a store that is made for one comparison."""
+    return site.repository.parent / "store"
+
+
+def serve_store(site: Site) -> list[str]:
+    return serve(site, "--store", str(store_of(site)))
+
+
 def _command(site: Site) -> list[str]:
     return serve(site, "--store", str(site.repository))
 

@@ -15,7 +15,7 @@ from loadtests.bench.models.model import BenchModel
 from loadtests.bench.models.photograph import JPEG, encode_jpeg
 from loadtests.bench.peer import Site
 from loadtests.bench.peers.bentoml_photograph import read_found
-from loadtests.bench.peers.sluice import PEER, serve
+from loadtests.bench.peers.sluice import PEER, serve_store, store_of
 from loadtests.bench.server import run_to_end
 from loadtests.http_client import Answer, Request
 
@@ -53,26 +53,18 @@ def write_import(site: Site, labels: Path) -> list[str]:
     name = site.model.name
     facts = {"name": name, "max-rows": site.model.max_rows, "labels": labels, **PICTURE, **OPTIONS[name]}
     words = [word for key, value in facts.items() for word in (f"--{key}", value) if word is not None]
-    command = [site.python, "-m", "sluice", "import", site.model_file, *words, "--store", _store(site)]
+    command = [site.python, "-m", "sluice", "import", site.model_file, *words, "--store", store_of(site)]
     return [str(word) for word in command]
-
-
-def _store(site: Site) -> Path:
-    return site.repository.parent / "store"
 
 
 def _prepare(site: Site) -> None:
     """Import the model, unless it is there. Raises ServerFailed."""
-    if _store(site).exists():
+    if store_of(site).exists():
         return
     count = LABELS if site.model == CLASSIFIER else BOX_LABELS
     labels = site.repository.parent / "labels.txt"
     labels.write_text("".join(f"label {i}\n" for i in range(count)))
     run_to_end(write_import(site, labels), PEER.environment(site), IMPORT_LIMIT_S)
-
-
-def _command(site: Site) -> list[str]:
-    return serve(site, "--store", str(_store(site)))
 
 
 def _request(model: BenchModel, encoding: str, rows: np.ndarray) -> Request:
@@ -91,6 +83,6 @@ def _read_scores(answer: Answer) -> np.ndarray:
 
 
 PHOTOGRAPH_PEER = dataclasses.replace(
-    PEER, encodings=(JPEG,), prepare=_prepare, command=_command, request=_request, read_scores=_read_scores
+    PEER, encodings=(JPEG,), prepare=_prepare, command=serve_store, request=_request, read_scores=_read_scores
 )
 """Serves one imported model."""

@@ -15,7 +15,7 @@ import numpy as np
 from loadtests.bench.models.model import OUTPUT, BenchModel
 from loadtests.bench.models.text_encoder import MOST_TOKENS, TEXTS, write_text, write_tokenizer
 from loadtests.bench.peer import Peer, Site
-from loadtests.bench.peers.sluice import PEER, serve
+from loadtests.bench.peers.sluice import PEER, serve_store, store_of
 from loadtests.bench.server import run_to_end
 from loadtests.http_client import Answer, Request
 from loadtests.wire import WrongAnswer
@@ -25,20 +25,16 @@ FIXED_ROWS = 32
 FIXED = "sluice-padded"
 
 
-def _store(site: Site) -> Path:
-    return site.repository.parent / "store"
-
-
 def write_import(site: Site, tokenizer: Path) -> list[str]:
     """The command that publishes the site's model with a tokenizer."""
     words = ["--name", site.model.name, "--task", "embed", "--output", OUTPUT, "--pooling", "mean"]
     words += ["--tokenizer", str(tokenizer), "--max-length", str(MOST_TOKENS), "--max-rows", str(site.model.max_rows)]
-    return [str(site.python), "-m", "sluice", "import", str(site.model_file), *words, "--store", str(_store(site))]
+    return [str(site.python), "-m", "sluice", "import", str(site.model_file), *words, "--store", str(store_of(site))]
 
 
 def _prepare(site: Site) -> None:
     """Import the model, unless it is there. Raises ServerFailed."""
-    if _store(site).exists():
+    if store_of(site).exists():
         return
     tokenizer = site.repository.parent / "tokenizer.json"
     tokenizer.write_text(write_tokenizer())
@@ -48,16 +44,12 @@ def _prepare(site: Site) -> None:
 def _prepare_fixed(site: Site) -> None:
     """The same version with one padded length, and batches of 32."""
     _prepare(site)
-    path = _store(site) / site.model.name / "1" / "manifest.json"
+    path = store_of(site) / site.model.name / "1" / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["tokens"]["lengths"] = [MOST_TOKENS]
     manifest["batching"]["max_rows"] = FIXED_ROWS
     path.chmod(0o644)
     path.write_text(json.dumps(manifest))
-
-
-def _command(site: Site) -> list[str]:
-    return serve(site, "--store", str(_store(site)))
 
 
 def make_request(model: BenchModel, encoding: str, rows: np.ndarray) -> Request:
@@ -81,7 +73,7 @@ def _make(name: str, prepare: Callable[[Site], None]) -> Peer:
         name=name,
         encodings=(TEXTS,),
         prepare=prepare,
-        command=_command,
+        command=serve_store,
         request=make_request,
         read_scores=_read_scores,
     )

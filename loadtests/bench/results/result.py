@@ -69,7 +69,7 @@ class Result:
     figures: Figures = field(default_factory=Figures)
     tasks: TaskFigures = field(default_factory=TaskFigures)
     only: str = ""
-    """``TASKS``, ``PICTURES``, ``TEXTS`` or ``PIPELINES``, if nothing else was to be measured."""
+    """``TASKS``, ``PICTURES``, ``TEXTS``, ``PIPELINES`` or ``SPEECH``, if nothing else was to be measured."""
 
     @property
     def peers(self) -> list[str]:

@@ -9,19 +9,16 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadtests.bench.comparison import Comparison
-from loadtests.bench.environment import NotInstalled
+from loadtests.bench.comparison import FAILURES, Comparison
 from loadtests.bench.load.crowd import Client, ask_together
 from loadtests.bench.load.openloop import render_request
-from loadtests.bench.load.wrk import WrkFailed
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import Peer, Site
 from loadtests.bench.peers.sluice import TASKS_PEER, serve
 from loadtests.bench.results.task_figures import Contest, Pace, TaskFigures, measure_pace
 from loadtests.bench.results.task_verdict import SPEECH, SPEECH_CLIENTS
 from loadtests.bench.server import ServerFailed
-from loadtests.http_client import Request, Unreachable
-from loadtests.wire import WrongAnswer
+from loadtests.http_client import Request
 
 MODEL = "speech"
 RECORDINGS = 32
@@ -49,7 +46,7 @@ def measure_speech(
                 together.append(measure_pace([ask_together(address, share_out(requests))]))
             contest = Contest("recordings", tuple(alone), tuple(together))
             return TaskFigures(contests={SPEECH: contest})
-    except (NotInstalled, ServerFailed, Unreachable, WrongAnswer, WrkFailed, OSError) as failure:
+    except FAILURES as failure:
         comparison.say(f"the figure of speech is missing: {failure}")
         return TaskFigures(missing=(f"speech: {str(failure).splitlines()[0]}",))
 

@@ -1,21 +1,14 @@
 """`sluice import` reads, plans, changes, proves and publishes; what it publishes loads and answers."""
 
-import dataclasses
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from PIL import Image as Pillow
 
-from export.errors import ExportError, ParityError
-from export.importers.changes.change import Arrays
-from export.importers.changes.classes import AddProbabilities
-from export.importers.proof import make_rows, prove_changes
-from export.importers.sources.onnx_file import describe_onnx
 from model_store import Store
 from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
@@ -328,48 +321,6 @@ def test_declared_size_of_pictures_becomes_free(tmp_path: Path) -> None:
     outputs = loaded.session.run({"x": np.zeros((2, 3, 20, 12), np.float32)})
     names = [output.name for output in loaded.signature.graph.outputs]
     np.testing.assert_allclose(outputs[names.index("corners")][1, 0], [3, 5, 9, 15])
-
-
-class Wrong(AddProbabilities):
-    """A change whose operators do not do what it says."""
-
-    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
-        return {name: 1.001 * array for name, array in super().expect(inputs, outputs).items()}
-
-
-def test_change_that_does_something_else_is_found() -> None:
-    """The proof names the output and the difference."""
-    content = make_model(CLASSIFIER[0].format(batch="n"), CLASSIFIER[1], weights=np.eye(3, dtype=np.float32))
-    model = describe_onnx("m", content, {})
-    changed = onnx.load_model_from_string(content)
-    AddProbabilities("y", "p", "softmax").apply(changed)
-    rows = make_rows(model.graph, None)
-    with pytest.raises(
-        ParityError, match=r"output 'y' of the changed graph, row 0 .*: differs .* by [\d.e-]+, 0\.001 of"
-    ):
-        prove_changes("m", model, changed.SerializeToString(), [Wrong("y", "p", "softmax")], rows, "")
-
-
-def test_rows_on_which_the_graph_fails_are_named() -> None:
-    """The error says which shapes were tried and what to give."""
-    content = make_model("float[n,k] x => float[n,2] y", "y = MatMul(x, w[3,2])")
-    model = describe_onnx("m", content, {})
-    with pytest.raises(ExportError, match=r"ONNX Runtime fails on a row of .*\(1, 8\).*: give --samples"):
-        prove_changes("m", model, content, [], make_rows(model.graph, None), "")
-
-
-def test_converted_graph_is_proved_against_what_it_was_made_of() -> None:
-    """A source may bring the original: the graph must then give what that gives."""
-    content = make_model("float[n,3] x => float[n,3] y", "y = Relu(x)")
-    rows: dict[str, Any] = {"x": np.array([[1, -1, 2]], np.float32)}
-    model = describe_onnx("m", content, {})
-
-    def with_original(factor: float) -> Any:
-        return dataclasses.replace(model, original=lambda given: {"y": np.maximum(given["x"], 0) * np.float32(factor)})
-
-    assert prove_changes("m", with_original(1), content, [], rows, "samples").rungs[0].max_abs_error == 0
-    with pytest.raises(ParityError, match="output 'y'"):
-        prove_changes("m", with_original(2), content, [], rows, "samples")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from export.importers.plan import Plan, make_plan
 from export.importers.sources.onnx_file import describe_onnx
 from export.importers.sources.source import Found
 from model_store.tasks import Classes, Detection, Embedding
+from tests.export.importers.publishing import as_options
 from tests.support.models.text import make_model
 
 NUMBERS = {"picture.scale": 1 / 255, "picture.order": "RGB", "picture.resize": "stretch"}
@@ -26,7 +27,7 @@ BOXES = (
 def plan(graph: tuple[str, str], said: Mapping[str, Any], in_file: Mapping[str, Any] | None = None) -> Plan:
     facts = {"name": Fact("m", "the name of m.onnx")}
     layers = [
-        {path: Fact(value, f"--{path}") for path, value in said.items()},
+        as_options(said),
         {path: Fact(value, f"model.toml: {path}") for path, value in (in_file or {}).items()},
     ]
     return make_plan(Found(kind="a graph", facts=facts, model=describe_onnx("m", make_model(*graph), {})), layers)

@@ -1,16 +1,19 @@
 """What the proof of a changed graph takes for rounding, and what for a difference."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
-from export.errors import ParityError
+from export.errors import ExportError, ParityError
 from export.importers.changes.candidates import BestCandidates
 from export.importers.changes.change import Arrays, add_constant, apply_all, dims_of, find_output, replace_output
+from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import FreeSizes
-from export.importers.proof import prove_changes
+from export.importers.proof import make_rows, prove_changes
 from export.importers.sources.onnx_file import describe_onnx
 from tests.support.models.text import make_model
 
@@ -60,3 +63,46 @@ def test_rows_may_have_other_sizes_than_those_that_were_declared() -> None:
     rows = {"x": np.ones((1, 3, 6, 5), np.float32)}
     parity = prove_changes("m", describe_onnx("m", content, {}), apply_all(content, changes), changes, rows, "samples")
     assert parity.rungs[0].max_abs_error == 0
+
+
+class Wrong(AddProbabilities):
+    """A change whose operators do not do what it says."""
+
+    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
+        return {name: 1.001 * array for name, array in super().expect(inputs, outputs).items()}
+
+
+def test_change_that_does_something_else_is_found() -> None:
+    """The proof names the output and the difference."""
+    body = "m = ReduceMean<keepdims=0>(x, [2, 3]) y = MatMul(m, weights)"
+    content = make_model("float[n,3,8,8] x => float[n,3] y", body, weights=np.eye(3, dtype=np.float32))
+    model = describe_onnx("m", content, {})
+    changed = onnx.load_model_from_string(content)
+    AddProbabilities("y", "p", "softmax").apply(changed)
+    rows = make_rows(model.graph, None)
+    with pytest.raises(
+        ParityError, match=r"output 'y' of the changed graph, row 0 .*: differs .* by [\d.e-]+, 0\.001 of"
+    ):
+        prove_changes("m", model, changed.SerializeToString(), [Wrong("y", "p", "softmax")], rows, "")
+
+
+def test_rows_on_which_the_graph_fails_are_named() -> None:
+    """The error says which shapes were tried and what to give."""
+    content = make_model("float[n,k] x => float[n,2] y", "y = MatMul(x, w[3,2])")
+    model = describe_onnx("m", content, {})
+    with pytest.raises(ExportError, match=r"ONNX Runtime fails on a row of .*\(1, 8\).*: give --samples"):
+        prove_changes("m", model, content, [], make_rows(model.graph, None), "")
+
+
+def test_converted_graph_is_proved_against_what_it_was_made_of() -> None:
+    """A source may bring the original: the graph must then give what that gives."""
+    content = make_model("float[n,3] x => float[n,3] y", "y = Relu(x)")
+    rows: dict[str, Any] = {"x": np.array([[1, -1, 2]], np.float32)}
+    model = describe_onnx("m", content, {})
+
+    def with_original(factor: float) -> Any:
+        return dataclasses.replace(model, original=lambda given: {"y": np.maximum(given["x"], 0) * np.float32(factor)})
+
+    assert prove_changes("m", with_original(1), content, [], rows, "samples").rungs[0].max_abs_error == 0
+    with pytest.raises(ParityError, match="output 'y'"):
+        prove_changes("m", with_original(2), content, [], rows, "samples")

@@ -158,7 +158,7 @@ def test_long_sound_is_refused_before_it_is_decoded() -> None:
     content = bytearray(encode(np.zeros(1600, np.float32), kind="flac"))
     content[21] |= 0x0F  # the samples of a stream: 36 bits of STREAMINFO
     content[22:26] = b"\xff\xff\xff\xff"
-    with pytest.raises(SoundTooLong, match=r"body: expected a sound of at most 600 s, got 4294967\.3 s|more than"):
+    with pytest.raises(SoundTooLong, match=r"body: expected a sound of at most 600 s, got more than a million$"):
         read(bytes(content))
     with pytest.raises(SoundTooLong, match=r"at most 0\.5 s, got 1\.0 s"):
         read(encode(sine(1.0)), FACTS.model_copy(update={"longest_s": 0.5}))

@@ -1,6 +1,5 @@
 """What all routes have in common, /classify, and what the service tells of its models."""
 
-import base64
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import tritonclient.http as triton
 from model_store import GoldenSamples, Store
 from model_store.tasks import Picture
 from service.codecs.pictures.writer import encode_png
-from tests.support.answers import assert_error
+from tests.support.answers import assert_error, sum_series
+from tests.support.pictures.encoding import as_row
 from tests.support.servers import FAST, Serving, settings_for
 from tests.support.wires import INFER
 
@@ -119,7 +119,7 @@ def test_classify_takes_pictures(client: httpx.Client, golden: GoldenSamples):
         for each in (pixels, pixels.repeat(60, 1).repeat(60, 2).clip(0, 252) + noise)
     )
     assert len(large) > 32 << 10
-    row = {"image": base64.b64encode(small).decode()}
+    row = as_row(small)
     answers = [client.post("/classify", json={"inputs": [each], "top_k": 2}) for each in (numbers.tolist(), row)]
     kind = {"content-type": "image/png"}
     answers += [client.post("/classify?top_k=2", content=body, headers=kind) for body in (small, large)]
@@ -177,8 +177,7 @@ def test_metrics_count_what_happened(client: httpx.Client):
     """The exposition counts requests by route, model and status, and never has a label from an unknown URL."""
 
     def count(line: str) -> float:
-        text = client.get("/metrics").text
-        return sum(float(row.rpartition(" ")[2]) for row in text.splitlines() if row.startswith(line))
+        return sum_series(client.get("/metrics").text, line)
 
     series = 'sluice_requests_total{model="double",route="/v2/models/{model}/infer",status="%d"}'
     before = count(series % 200), count(series % 400)

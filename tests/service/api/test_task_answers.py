@@ -17,7 +17,7 @@ from model_store import DEFAULT_ROOT
 from service.api.openapi.examples import EXAMPLES
 from tests.support.answers import read_events
 from tests.support.models import failing
-from tests.support.pictures.encoding import encode
+from tests.support.pictures.encoding import as_row, encode
 from tests.support.servers import FAST, Serving, settings_for
 
 PHOTO = {"model": "photo-restorer"}
@@ -48,7 +48,7 @@ def test_photograph_is_restored_in_three_ways(reference: httpx.Client):
     photograph = encode(Image.fromarray(given), "JPEG", quality=90)
     wanted = {"accept": "image/png"}
     jpeg = {**wanted, "content-type": "image/jpeg"}
-    row = {"image": base64.b64encode(photograph).decode()}
+    row = as_row(photograph)
     kinds = [
         reference.post("/reconstruct", json={**PHOTO, "inputs": [row]}, headers=wanted),
         reference.post("/reconstruct", content=photograph, headers=jpeg, params=PHOTO),

@@ -1,6 +1,5 @@
 """What the four task routes refuse, and how. All that a task itself refuses is in tests/service/tasks."""
 
-import base64
 import itertools
 import json
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from service.api.openapi.examples import EXAMPLES
 from service.codecs.pictures.writer import encode_png
 from tests.support.answers import assert_error
 from tests.support.models import failing
-from tests.support.pictures.encoding import claim
+from tests.support.pictures.encoding import as_row, claim
 from tests.support.servers import FAST, Serving, settings_for
 
 ROUTES = tuple(failing.GOOD)
@@ -28,7 +27,7 @@ every_route = pytest.mark.parametrize("route", ROUTES)
 
 def bomb(width: int, height: int) -> dict[str, str]:
     """A row with a PNG of a few bytes that claims to have this size."""
-    return {"image": base64.b64encode(claim(width, height)).decode()}
+    return as_row(claim(width, height))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model_store import Store
-from tests.support.answers import assert_error
+from tests.support.answers import assert_error, sum_series
 from tests.support.driving import describe
 from tests.support.models.text import make_model
 from tests.support.servers import FAST, Serving, settings_for
@@ -113,8 +113,7 @@ def test_tokens_and_padding_are_counted(client: httpx.Client) -> None:
     name = 'sluice_tokens_total{kind="text",model="tagger",version="1"}'
 
     def read() -> float:
-        lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(name)]
-        return float(lines[0].rpartition(" ")[2]) if lines else 0.0
+        return sum_series(client.get("/metrics").text, name)
 
     before = read()
     client.post("/classify", json={"model": "tagger", "inputs": ["ann"]})

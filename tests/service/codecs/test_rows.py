@@ -1,6 +1,5 @@
 """Rows as people send them."""
 
-import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +18,7 @@ from service.codecs.rows import Group, in_order, read_groups, shown_input
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from service.tasks.request import TaskOptions
 from service.tasks.work import Call, Limits, decode_rows
-from tests.support.pictures.encoding import encode
+from tests.support.pictures.encoding import as_row, encode
 
 
 def describe(shape: tuple[int | str, ...], datatype: str = "FP32", image: Image | None = None) -> Manifest:
@@ -30,10 +29,6 @@ def describe(shape: tuple[int | str, ...], datatype: str = "FP32", image: Image 
 
 def picture(value: int = 255) -> bytes:
     return encode(Pillow.new("L", (4, 4), value))
-
-
-def as_row(content: bytes) -> dict[str, str]:
-    return {"image": base64.b64encode(content).decode()}
 
 
 NUMBERS = describe((2,))

@@ -79,7 +79,7 @@ def test_damaged_and_long_sounds_have_their_own_errors() -> None:
     with pytest.raises(UnsupportedMedia, match=r"^file 1: expected a WAV, FLAC, OGG or MP3 sound, got something else"):
         read([PictureFile(b"hello", "file 1")])
     short = of(ONE, longest_s=0.01)
-    with pytest.raises(BodyTooLarge, match=r"^inputs\[0\].sound: expected a sound of at most 0.01 s, got 0.0 s|0.1 s"):
+    with pytest.raises(BodyTooLarge, match=r"^inputs\[0\].sound: expected a sound of at most 0.01 s, got 0.1 s$"):
         read([as_row(encode(sine(0.1, RATE), RATE))], short)
     with pytest.raises(BodyTooLarge, match=r"^inputs\[0\]: expected a sound of at most 0.01 s, got 11 samples"):
         read([[0] * 11], short)

@@ -15,7 +15,7 @@ from service.tasks.work import Limits
 from tests.support import driving
 from tests.support.driving import Driver, body_of, make
 from tests.support.models.text import make_model
-from tests.support.pictures.encoding import encode
+from tests.support.pictures.encoding import as_row, encode
 
 LABELS = ("cat", "dog", "cup")
 IMAGE = {"input": "x", "channels": 3, "height": 32, "width": 32, "resize": "fit", "padding": 114}
@@ -66,8 +66,7 @@ def detector(
 
 
 def picture(width: int = 64, height: int = 32) -> dict[str, str]:
-    content = encode(Pillow.new("RGB", (width, height), (0, 0, 255)))
-    return {"image": base64.b64encode(content).decode()}
+    return as_row(encode(Pillow.new("RGB", (width, height), (0, 0, 255))))
 
 
 ask = functools.partial(driving.ask, detect)
@@ -112,7 +111,7 @@ def test_scores_that_are_no_numbers_are_a_failure_of_the_model(score: float) -> 
 def test_file_that_is_no_picture_is_refused() -> None:
     """The row is named."""
     with pytest.raises(UnsupportedMedia, match=r"inputs\[0\].image"):
-        find(rows=[{"image": base64.b64encode(b"hello").decode()}])
+        find(rows=[as_row(b"hello")])
 
 
 def test_boxes_are_in_pixels_of_the_callers_picture() -> None:

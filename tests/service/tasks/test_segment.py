@@ -14,7 +14,7 @@ from service.tasks import segment
 from tests.support import driving
 from tests.support.driving import Driver, body_of, make
 from tests.support.models.text import make_model
-from tests.support.pictures.encoding import encode
+from tests.support.pictures.encoding import as_row, encode
 
 LABELS = ("nothing", "road", "sky")
 IMAGE = {"input": "x", "channels": 3, "height": 8, "width": 8, "resize": "fit"}
@@ -41,8 +41,7 @@ def scores_of(labels: np.ndarray) -> np.ndarray:
 
 
 def picture(width: int = 16, height: int = 8) -> dict[str, str]:
-    content = encode(Pillow.new("RGB", (width, height), (9, 9, 9)))
-    return {"image": base64.b64encode(content).decode()}
+    return as_row(encode(Pillow.new("RGB", (width, height), (9, 9, 9))))
 
 
 ask = functools.partial(driving.ask, segment)

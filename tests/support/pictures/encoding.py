@@ -1,5 +1,6 @@
 """Pictures as files: by Pillow, and by hand what it does not write."""
 
+import base64
 import io
 import struct
 import zlib
@@ -12,6 +13,10 @@ def encode(picture: Pillow.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def as_row(content: bytes) -> dict[str, str]:
+    return {"image": base64.b64encode(content).decode()}
 
 
 def png(width: int, height: int, depth: int, colours: int, lines: bytes, *extra: tuple[bytes, bytes]) -> bytes:

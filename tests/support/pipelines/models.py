@@ -1,6 +1,5 @@
 """Tiny models that can be the steps of a pipeline, and pipelines of them."""
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from model_store.tasks import Classes, Column, Detection, Embedding, Image, Regr
 from service.codecs.pictures.writer import encode_png
 from tests.support.driving import describe
 from tests.support.models.text import make_model
+from tests.support.pictures import encoding
 
 SIDE = 32
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -27,7 +27,7 @@ def halves(left: tuple[int, int, int], right: tuple[int, int, int], side: int = 
 
 def as_row(pixels: np.ndarray) -> dict[str, str]:
     """A picture [height, width, 3] as a row of a request."""
-    return {"image": base64.b64encode(to_png(pixels)).decode()}
+    return encoding.as_row(to_png(pixels))
 
 
 def to_png(pixels: np.ndarray) -> bytes:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
 from export.errors import ExportError
@@ -12,15 +11,14 @@ from export.importers.changes.boxes import BestLabels, FixCandidates, LabelScore
 from export.importers.changes.change import Change, apply_all
 from export.importers.changes.classes import AddProbabilities
 from export.importers.changes.shapes import AddBatchAxis, FixDefaults, FlattenRows, FreeSizes, KeepOutputs, PoolPlaces
+from tests.support.inferring import Plain
 from tests.support.models.text import make_model
 
 DRAW = np.random.default_rng(0)
 
 
 def run(content: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    return Plain(content).run(inputs)
 
 
 def copy(shape: str, opset: int = 20, kind: str = "float") -> bytes:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
 from export.errors import ExportError
@@ -13,15 +12,14 @@ from export.importers.changes.candidates import BestCandidates, ColumnsLast, Par
 from export.importers.changes.change import Change, apply_all
 from export.importers.changes.heat_maps import DistancesToBoxes, FacesToBoxes, ReadHeatMap, at_places
 from export.importers.changes.opset import RaiseOpset
+from tests.support.inferring import Plain
 from tests.support.models.text import make_model
 
 DRAW = np.random.default_rng(0)
 
 
 def run(content: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    return Plain(content).run(inputs)
 
 
 def prove(content: bytes, changes: list[Change], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError, SpecError
-from export.importers.facts import Fact
-from export.importers.importing import plan_import, publish_import
+from export.importers.importing import plan_import
 from export.importers.plan import Plan
 from model_store import Store
 from service.models.loading import load_version
 from service.settings import Settings
+from tests.export.importers.publishing import as_options, publish
 
 pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
@@ -42,8 +42,7 @@ def plan(tmp_path: Path) -> Callable[..., Plan]:
         if samples is not None:
             samples.to_csv(tmp_path / "samples.csv", index=False)
             said["samples"] = str(tmp_path / "samples.csv")
-        facts = {"trust": True, **said}
-        return plan_import(path, {field: Fact(value, "test") for field, value in facts.items()})[1]
+        return plan_import(path, as_options({"trust": True, **said}))[1]
 
     return make
 
@@ -206,9 +205,8 @@ def test_published_version_holds_texts_and_gaps(tmp_path: Path) -> None:
     estimator = pipeline.make_pipeline(columns, linear_model.LogisticRegression()).fit(gaps, np.arange(40) % 3)
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(estimator))
     gaps.to_csv(tmp_path / "gaps.csv", index=False)
-    said = {"trust": Fact(True, "test"), "samples": Fact(str(tmp_path / "gaps.csv"), "test")}
-    found, planned = plan_import(tmp_path / "m.pkl", said)
-    [version] = publish_import(tmp_path / "m.pkl", found, planned, Store(tmp_path / "models"))
+    said = {"trust": True, "samples": str(tmp_path / "gaps.csv")}
+    _, version = publish(tmp_path / "m.pkl", Store(tmp_path / "models"), said)
     manifest = version.read_manifest()
     golden = version.read_golden(manifest)
     assert golden is not None
@@ -225,8 +223,7 @@ def test_column_may_be_called_label(tmp_path: Path) -> None:
     rows = X.rename(columns={"a": "label"})
     (tmp_path / "m.pkl").write_bytes(pickle.dumps(linear_model.LinearRegression().fit(rows, X["b"])))
     rows.to_csv(tmp_path / "rows.csv", index=False)
-    said = {"trust": Fact(True, "test"), "samples": Fact(str(tmp_path / "rows.csv"), "test")}
-    found, planned = plan_import(tmp_path / "m.pkl", said)
-    [version] = publish_import(tmp_path / "m.pkl", found, planned, Store(tmp_path / "models"))
+    said = {"trust": True, "samples": str(tmp_path / "rows.csv")}
+    planned, version = publish(tmp_path / "m.pkl", Store(tmp_path / "models"), said)
     assert list(columns_of(planned)) == ["label", "b", "score"]
     assert version.read_manifest().golden is not None

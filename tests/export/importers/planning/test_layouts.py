@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from export.errors import MissingFacts, SpecError
-from export.importers.facts import Fact
 from export.importers.plan import Plan, make_plan
 from export.importers.sources.onnx_file import describe_onnx
 from export.importers.sources.source import Found
+from tests.export.importers.publishing import as_options
 from tests.support.detectors.yolo import SIDE, make_final, make_yolo
 from tests.support.models.text import make_model
 
@@ -18,7 +18,7 @@ LABELS = ("ant", "bee", "cat")
 
 def plan(content: bytes, **said: Any) -> Plan:
     named = {name.replace("__", "."): value for name, value in said.items()}
-    facts = {path: Fact(value, f"--{path}") for path, value in {"name": "m", **PICTURE, **named}.items()}
+    facts = as_options({"name": "m", **PICTURE, **named})
     return make_plan(Found(kind="a graph", facts={}, model=describe_onnx("m", content, {})), (facts,))
 
 

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError, MissingFacts, SpecError
-from export.importers.facts import Fact
 from export.importers.importing import plan_import, publish_import
-from export.importers.options import Facts
 from model_store import Manifest, Store
 from service.models.loading import load_version
 from service.settings import Settings
 from sluice import main
+from tests.export.importers.publishing import as_options
 from tests.support.models.text import make_model
 from tests.support.sounds.encoding import encode, sine
 
@@ -56,7 +55,7 @@ def publish(folder: Path, content: bytes, *given: object) -> Manifest:
 def plan(folder: Path, content: bytes, **said: Any) -> None:
     path = folder / "m.onnx"
     path.write_bytes(content)
-    plan_import(path, {name.replace("__", "."): Fact(value, f"--{name}") for name, value in said.items()})
+    plan_import(path, as_options({name.replace("__", "."): value for name, value in said.items()}))
 
 
 @pytest.mark.parametrize(
@@ -157,11 +156,7 @@ def test_damaged_sound_is_named(tmp_path: Path) -> None:
     (tmp_path / "sounds").mkdir()
     path = tmp_path / "m.onnx"
     path.write_bytes(EMBEDDER)
-    said: Facts = {
-        "task": Fact("embed", "--task"),
-        "sound.rate": Fact(RATE, "--rate"),
-        "samples": Fact(str(tmp_path / "sounds"), "--samples"),
-    }
+    said = as_options({"task": "embed", "sound.rate": RATE, "samples": str(tmp_path / "sounds")})
     found, its_plan = plan_import(path, said)
     with pytest.raises(SpecError, match=r"expected sounds \(\.wav, .*\), the folder has none"):
         next(publish_import(path, found, its_plan, Store(tmp_path / "store")))

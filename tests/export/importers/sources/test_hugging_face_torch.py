@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError
-from export.importers.facts import Fact
-from export.importers.importing import plan_import, publish_import
 from model_store import Store
 from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
+from tests.export.importers.publishing import NOTHING, Said, publish
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -25,11 +24,8 @@ def save(folder: Path, model: Any, processor: Any) -> Any:
     return model
 
 
-def imported(folder: Path, store: Path, said: dict[str, Any] | None = None) -> LoadedVersion:
-    facts = {path: Fact(value, f"--{path}") for path, value in (said or {}).items()}
-    found, plan = plan_import(folder, facts)
-    [version] = publish_import(folder, found, plan, Store(store))
-    return load_version(version, Settings(provider="cpu", max_rows=4))
+def imported(folder: Path, store: Path, said: Said = NOTHING) -> LoadedVersion:
+    return load_version(publish(folder, Store(store), said)[1], Settings(provider="cpu", max_rows=4))
 
 
 def run(loaded: LoadedVersion, pixels: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError, MissingFacts, NotPublished, ParityError, SpecError
-from export.importers.facts import Fact
-from export.importers.importing import plan_import, publish_import
+from export.importers.importing import plan_import
 from export.importers.plan import Plan
 from export.importers.planning.texts import list_lengths
 from model_store import GoldenSamples, Store
@@ -19,6 +18,7 @@ from model_store.tasks import Tags
 from model_store.texts.tokenizer import Tokenizer
 from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
+from tests.export.importers.publishing import NOTHING, Said, as_options, publish
 from tests.support.models.text import make_model
 from tests.support.texts.models import LABELS, WORDS, make_tokenizer, tagger
 
@@ -60,18 +60,12 @@ def write(folder: Path, files: Mapping[str, Any]) -> Path:
     return folder
 
 
-def facts(said: Mapping[str, Any]) -> dict[str, Fact]:
-    return {path: Fact(value, f"--{path}") for path, value in said.items()}
-
-
 def plan(folder: Path, **said: Any) -> Plan:
-    return plan_import(folder, facts({path.replace("__", "."): value for path, value in said.items()}))[1]
+    return plan_import(folder, as_options({path.replace("__", "."): value for path, value in said.items()}))[1]
 
 
-def publish(folder: Path, store: Path, said: Mapping[str, Any] | None = None) -> LoadedVersion:
-    found, planned = plan_import(folder, facts(said or {}))
-    [version] = publish_import(folder, found, planned, Store(store))
-    return load_version(version, Settings(provider="cpu", max_rows=4))
+def imported(folder: Path, store: Path, said: Said = NOTHING) -> LoadedVersion:
+    return load_version(publish(folder, Store(store), said)[1], Settings(provider="cpu", max_rows=4))
 
 
 def run(loaded: LoadedVersion, text: str, length: int) -> np.ndarray:
@@ -175,14 +169,14 @@ def test_folder_that_says_too_little_or_something_else_is_refused(
 ) -> None:
     """The error says what was expected, and what to do."""
     with pytest.raises(kind, match=text):
-        plan_import(write(tmp_path / "m", files), facts(said))
+        plan_import(write(tmp_path / "m", files), as_options(said))
 
 
 def test_graph_that_does_not_leave_padding_out_is_refused(tmp_path: Path) -> None:
     """Its answers would depend on the length to which a text is padded."""
     folder = write(tmp_path / "m", {"config.json": CLASSIFIER, "model.onnx": LEAKY})
     with pytest.raises(ParityError, match=r"'logits' of a text of .* tokens changes by .* if it is padded"):
-        publish(folder, tmp_path / "store")
+        imported(folder, tmp_path / "store")
 
 
 def test_tokenizer_that_is_missing_is_asked_for(tmp_path: Path) -> None:
@@ -213,7 +207,9 @@ def test_folder_without_its_configuration_does_not_become_tensors(
 def test_classifier_is_served_with_its_labels(tmp_path: Path) -> None:
     """Its probabilities are the softmax of its logits, at every padded length."""
     files = {"config.json": CLASSIFIER, "model.onnx": SCORES, "tokenizer_config.json": {"pad_token": "[PAD]"}}
-    loaded = publish(write(tmp_path / "m", files), tmp_path / "store", {"texts.truncate": True, "texts.prefix": "ask "})
+    loaded = imported(
+        write(tmp_path / "m", files), tmp_path / "store", {"texts.truncate": True, "texts.prefix": "ask "}
+    )
     tokens = loaded.manifest.tokens
     assert tokens is not None
     assert (tokens.lengths, tokens.truncate, tokens.prefix) == ((8, 16, 24, 32, 40, 48, 56, 64), True, "ask ")
@@ -247,7 +243,7 @@ def test_vectors_of_tokens_become_one_vector(tmp_path: Path, pooling: str, expec
         "onnx/model.onnx": TOKENS,
         "README.md": b"---\nlicense: mit\n---\n",
     }
-    loaded = publish(write(tmp_path / "m", files), tmp_path / "store")
+    loaded = imported(write(tmp_path / "m", files), tmp_path / "store")
     manifest = loaded.manifest
     assert manifest.tokens is not None
     assert (manifest.tokens.lengths, manifest.tokens.prefix) == ((8, 16, 24), "ask : ")
@@ -273,7 +269,7 @@ def test_tagger_has_the_scheme_of_its_labels(tmp_path: Path) -> None:
     named = {"id2label": {str(i): label for i, label in enumerate(LABELS)}}
     files = {"config.json": {**config, **named}, "model.onnx": tagger()}
     folder = write(tmp_path / "m", files)
-    loaded = publish(folder, tmp_path / "store", {"texts.length": 16, "output": "tags"})
+    loaded = imported(folder, tmp_path / "store", {"texts.length": 16, "output": "tags"})
     assert loaded.manifest.tags == Tags(output="tags", scheme="iob")
     assert loaded.manifest.tokens is not None
     assert loaded.manifest.tokens.lengths == tuple(range(1, 17))  # it takes no mask
@@ -305,7 +301,7 @@ def test_samples_are_texts(tmp_path: Path) -> None:
         (folder.parent / "texts").mkdir(exist_ok=True)
         (folder.parent / "texts" / f"{number}.txt").write_text(line)
     for path in (tmp_path / "texts.txt", tmp_path / "texts"):
-        loaded = publish(folder, tmp_path / "store", {"samples": str(path), "name": path.stem})
+        loaded = imported(folder, tmp_path / "store", {"samples": str(path), "name": path.stem})
         number = Store(tmp_path / "store").find(path.stem)
         golden = GoldenSamples.from_bytes(number.read_all()[1]["golden.npz"])
         assert golden.inputs["input_ids"].shape == (2, 8)
@@ -328,7 +324,7 @@ def test_samples_that_are_no_texts_are_refused(tmp_path: Path, name: str, conten
     (tmp_path / name).write_text(content)
     folder = write(tmp_path / "m", {"config.json": CLASSIFIER, "model.onnx": SCORES})
     with pytest.raises((NotPublished, StoreError), match=text):
-        publish(folder, tmp_path / "store", {"samples": str(tmp_path / name)})
+        imported(folder, tmp_path / "store", {"samples": str(tmp_path / name)})
 
 
 def test_quality_is_measured_on_labelled_texts(tmp_path: Path) -> None:
@@ -337,7 +333,7 @@ def test_quality_is_measured_on_labelled_texts(tmp_path: Path) -> None:
     for label, text in (("no", "ann in rome"), ("yes", "new york")):
         (tmp_path / "texts" / label).mkdir(parents=True)
         (tmp_path / "texts" / label / "a.txt").write_text(text)
-    loaded = publish(folder, tmp_path / "store", {"evaluate": str(tmp_path / "texts")})
+    loaded = imported(folder, tmp_path / "store", {"evaluate": str(tmp_path / "texts")})
     assert loaded.manifest.quality is not None
     assert (loaded.manifest.quality.rows, "accuracy" in loaded.manifest.quality.metrics) == (2, True)
 

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError
-from export.importers.facts import Fact
-from export.importers.importing import plan_import, publish_import
 from model_store import Store
 from model_store.texts.tokenizer import Tokenizer
 from service.codecs.model_context import ModelContext
@@ -16,6 +14,7 @@ from service.codecs.texts.spans import find_spans
 from service.codecs.texts.tokens import read_texts
 from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
+from tests.export.importers.publishing import NOTHING, Said, publish
 from tests.support.texts.models import LABELS, WORDS, make_tokenizer
 
 torch = pytest.importorskip("torch")
@@ -31,13 +30,10 @@ SMALL = {
 TEXT = "ann lives in new york"
 
 
-def imported(folder: Path, model: Any, said: dict[str, Any] | None = None) -> LoadedVersion:
+def imported(folder: Path, model: Any, said: Said = NOTHING) -> LoadedVersion:
     model.eval().save_pretrained(folder)
     (folder / "tokenizer.json").write_bytes(make_tokenizer())
-    facts = {path: Fact(value, f"--{path}") for path, value in (said or {}).items()}
-    found, plan = plan_import(folder, facts)
-    store = Store(folder.parent / "store")
-    [version] = publish_import(folder, found, plan, store)
+    _, version = publish(folder, Store(folder.parent / "store"), said)
     return load_version(version, Settings(provider="cpu", max_rows=4))
 
 

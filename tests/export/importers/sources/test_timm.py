@@ -8,14 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
-from export.errors import ExportError
-from export.importers.facts import Fact, MissingFacts
-from export.importers.importing import plan_import, publish_import
+from export.errors import ExportError, MissingFacts
+from export.importers.importing import plan_import
 from export.importers.sources.kinds import choose_source
 from model_store import Store
+from tests.export.importers.publishing import as_options, publish
+from tests.support.inferring import Plain
 from tests.support.models.text import make_model
 
 CFG = {
@@ -47,14 +47,13 @@ def test_classifier_needs_no_options(tmp_path: Path) -> None:
     """Labels, licence and preprocessing come from the configuration, and probabilities are added."""
     folder = write(tmp_path / "tiny", CONFIG)
     assert choose_source(folder).kind.startswith("a timm folder")
-    found, plan = plan_import(folder, {})
+    plan, version = publish(folder, Store(tmp_path / "store"))
     image = plan.description.image
     assert image is not None
     assert (image.resize, image.shortest, image.height, image.interpolation) == ("crop", 35, 32, "bicubic")
     np.testing.assert_allclose(image.scale, 1 / 255 / np.array(CFG["std"]), rtol=1e-6)
     np.testing.assert_allclose(image.offset, -np.array(CFG["mean"]) / np.array(CFG["std"]), rtol=1e-6)
     assert not any(fact.is_guess for fact in plan.facts.values())
-    [version] = publish_import(folder, found, plan, Store(tmp_path / "store"))
     manifest = version.read_manifest()
     assert (manifest.labels, manifest.licence) == (("ant", "bee", "cat"), "apache-2.0")
     assert manifest.classes is not None
@@ -84,7 +83,7 @@ def test_resizing_that_a_manifest_cannot_say_is_asked_for(tmp_path: Path, change
     folder = write(tmp_path / "tiny", {**CONFIG, "pretrained_cfg": {**CFG, **changes}})
     with pytest.raises(MissingFacts, match=r"give --resize(?s:.*)\nnote: .*the manifest cannot describe it"):
         plan_import(folder, {})
-    _, plan = plan_import(folder, {"picture.resize": Fact("stretch", "--resize")})
+    _, plan = plan_import(folder, as_options({"picture.resize": "stretch"}))
     assert "the manifest cannot describe it" in plan.notes[0]
 
 
@@ -141,12 +140,12 @@ def test_weights_are_read_by_timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delitem(sys.modules, "export.importers.sources.timm_torch", raising=False)
     folder = write(tmp_path / "tiny", CONFIG, None)
     (folder / "model.safetensors").touch()
-    found, plan = plan_import(folder, {})
-    [version] = publish_import(folder, found, plan, Store(tmp_path / "store"))
+    _, version = publish(folder, Store(tmp_path / "store"))
     weights = str(folder / "model.safetensors")
     assert asked == [("tiny", {"checkpoint_path": weights, "num_classes": 3, "in_chans": 3})]
     pixels = np.random.default_rng(0).random((2, 3, 32, 32), np.float32)
-    session = ort.InferenceSession(version.folder / "main.onnx", providers=["CPUExecutionProvider"])
     with torch.no_grad():
         expected = net(torch.from_numpy(pixels)).numpy()
-    np.testing.assert_allclose(session.run(["logits"], {"pixels": pixels})[0], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        Plain(version.folder / "main.onnx").run({"pixels": pixels})["logits"], expected, atol=1e-6
+    )

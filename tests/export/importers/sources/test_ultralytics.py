@@ -5,19 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from export.errors import ExportError, SpecError
-from export.importers.facts import Fact
-from export.importers.importing import plan_import, publish_import
-from export.importers.plan import Plan
+from export.importers.importing import plan_import
 from export.importers.sources.kinds import choose_source
 from export.importers.sources.onnx_metadata import read_metadata
 from model_store import Store
 from model_store.detections.boxes import measure_overlap, select_boxes
-from model_store.store import ModelVersion
+from tests.export.importers.publishing import publish
 from tests.support.detectors.yolo import SIDE, make_final, make_with_nms, make_yolo, with_metadata
+from tests.support.inferring import Plain
 from tests.support.models.text import make_model
 
 NAMES = {0: "ant", 1: "bee", 2: "cat"}
@@ -42,16 +40,8 @@ def write(path: Path, content: bytes, metadata: Mapping[str, object]) -> Path:
     return path
 
 
-def publish(path: Path, store: Store, said: Mapping[str, Any] | None = None) -> tuple[Plan, ModelVersion]:
-    found, plan = plan_import(path, {name: Fact(value, f"--{name}") for name, value in (said or {}).items()})
-    [version] = publish_import(path, found, plan, store)
-    return plan, version
-
-
 def run(content: bytes, pictures: np.ndarray) -> dict[str, np.ndarray]:
-    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {"images": pictures}), strict=True))
+    return Plain(content).run({"images": pictures})
 
 
 def decode_slowly(rows: np.ndarray, labels: int, objectness: bool) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.support.answers import sum_series
 from tests.support.connections.listening import RATE, write_listeners
 from tests.support.connections.live import LiveClient, refuse
 from tests.support.connections.sockets import Closed
@@ -255,8 +256,7 @@ def test_metrics_count_streams_and_messages(server: Serving, client: httpx.Clien
     route = 'sluice_requests_total{model="speller",route="/v2/models/{model}/stream",status='
 
     def value(of: str) -> float:
-        lines = client.get("/metrics").text.splitlines()
-        return next((float(line.split()[-1]) for line in lines if line.startswith(of)), 0.0)
+        return sum_series(client.get("/metrics").text, of)
 
     before = [value(f'{route}"{status}"}}') for status in (101, 200, 400)]
     with LiveClient(server, path("speller")) as stream:

@@ -1,8 +1,6 @@
 """Reading: pictures of lines to text."""
 
-import base64
 import functools
-import io
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from service.tasks.sequences import sequence
 from tests.support import driving
 from tests.support.driving import Driver, body_of, make
 from tests.support.models.text import make_model
+from tests.support.pictures.encoding import as_row, encode
 
 IMAGE = {
     "input": "x",
@@ -52,9 +51,7 @@ def reader(**facts: Any) -> Driver:
 def line(levels: str, height: int = 4) -> dict[str, str]:
     """A picture with a column for each sign."""
     columns = np.array([{"-": 0, "a": 100, "b": 200}[sign] for sign in levels], np.uint8)
-    file = io.BytesIO()
-    Pillow.fromarray(np.repeat(columns[None], height, axis=0)).save(file, "PNG")
-    return {"image": base64.b64encode(file.getvalue()).decode()}
+    return as_row(encode(Pillow.fromarray(np.repeat(columns[None], height, axis=0))))
 
 
 ask = functools.partial(driving.ask, sequence)
@@ -127,7 +124,7 @@ def test_row_that_is_no_picture_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"inputs\[1\]"):
         ask(reader(), [line("a"), "text"])
     with pytest.raises(UnsupportedMedia, match=r"inputs\[0\].image"):
-        ask(reader(), [{"image": base64.b64encode(b"no picture").decode()}])
+        ask(reader(), [as_row(b"no picture")])
 
 
 def test_scores_that_are_not_finite_fail() -> None:
