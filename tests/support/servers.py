@@ -1,8 +1,10 @@
 """A real server for tests: uvicorn in a thread, on a port of its own, with the runtime of one worker behind it."""
 
 import asyncio
+import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from service.transport.asgi import AsgiApplication
 from service.transport.fast.protocol import FastProtocol
 from service.worker import Worker
 
+logger = logging.getLogger(__name__)
+
 
 class ClosingWorker(Worker):
     """Ends its threads when it stops, so that a test leaves none."""
@@ -26,6 +30,10 @@ class ClosingWorker(Worker):
         self.registry.close()
         self.handler.close()
         self.device.close()
+
+    def replace(self, reason: str) -> None:
+        """Says it only: the process that a worker would end is that of the tests."""
+        logger.error("the worker would be replaced: %s", reason)
 
 
 class ReadyWorker(ClosingWorker):
@@ -125,8 +133,9 @@ def turn_until(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> No
     async def look() -> bool:
         return holds()
 
+    until = time.monotonic() + 60
     while not asyncio.run_coroutine_threadsafe(look(), loop).result(30):
-        pass
+        assert time.monotonic() < until, "it has not come to hold within a minute"
 
 
 def settings_for(store: Path, **changes: object) -> Settings:

@@ -60,6 +60,6 @@ def test_worker_that_is_replaced_ends_as_told_but_sooner(tmp_path: Path, monkeyp
         assert server.worker.drain_s == 60.0
         with monkeypatch.context() as patch:
             patch.setattr(os, "kill", lambda *call: sent.append(call))
-            server.worker.replace("a lane is stuck")
+            module.Worker.replace(server.worker, "a lane is stuck")
         assert sent == [(os.getpid(), signal.SIGTERM)]
         assert server.worker.drain_s == module.REPLACE_DRAIN_S

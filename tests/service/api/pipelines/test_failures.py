@@ -188,14 +188,15 @@ def test_shutdown_answers_a_pipeline_that_runs(store: Path, threads: ThreadPoolE
         assert running.result().json()["predictions"] == ANSWER
 
 
-def test_requests_of_several_callers_share_the_batches_of_a_step(serving: Serving, threads: ThreadPoolExecutor):
+def test_requests_of_several_callers_share_the_batches_of_a_step(store: Path, threads: ThreadPoolExecutor):
     """Rows that wait at a step go through it together, whoever sent them."""
-    with gated(model_of(serving, "finder")) as gate:
-        first = threads.submit(ask, serving)
+    settings = settings_for(store, max_rows=4, lanes=1, deadline_s=20.0)
+    with Serving(settings, FAST) as server, gated(model_of(server, "finder")) as gate:
+        first = threads.submit(ask, server)
         gate.entered.acquire()
-        others = [threads.submit(ask, serving) for _ in range(3)]
-        queue = model_of(serving, "finder").dispatcher.queue
-        turn_until(serving.worker.handler.loop, lambda: queue.waiting_rows >= 2)
+        others = [threads.submit(ask, server) for _ in range(3)]
+        queue = model_of(server, "finder").dispatcher.queue
+        turn_until(server.worker.handler.loop, lambda: queue.waiting_rows == 3)
         gate.opened.set()
         assert [each.result().json()["predictions"] for each in (first, *others)] == [ANSWER] * 4
-    assert max(gate.rows) >= 2
+    assert gate.rows == [1, 3]
