@@ -61,10 +61,11 @@ class Slow(CostModel):
 def gated(model: Model, run_s: float = 0.002) -> Iterator[Gate]:
     """Hold the batches of a model, each expected to take ``run_s``, in their lanes."""
     dispatcher = model.dispatcher
-    runner, cost, gate = dispatcher.runner, dispatcher.cost, Gate(dispatcher.runner)
-    dispatcher.cost, dispatcher.runner = Slow(run_s), gate
+    before, gate = (dispatcher.runner, dispatcher.cost, dispatcher._needs_lane), Gate(dispatcher.runner)
+    # The cost of rows of a size that has been seen is not that of the dispatcher.
+    dispatcher.runner, dispatcher.cost, dispatcher._needs_lane = gate, Slow(run_s), True
     try:
         yield gate
     finally:
         gate.opened.set()
-        dispatcher.runner, dispatcher.cost = runner, cost
+        dispatcher.runner, dispatcher.cost, dispatcher._needs_lane = before
