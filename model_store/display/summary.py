@@ -8,7 +8,6 @@ from rich.text import Text
 
 from model_store.display.size import write_size
 from model_store.graph import MAIN
-from model_store.graphs.batch import batches
 from model_store.manifest import Manifest, Parity, Quality
 
 _MOST_LABELS = 12
@@ -21,8 +20,9 @@ def tell_rows(manifest: Manifest) -> str:
     main = manifest.graphs.get(MAIN)
     if main is None:
         return ""
-    if main.rows is None:
-        return "alone" if not batches(main) else "proved" if manifest.parity is not None else ""
+    if main.rows is None:  # published before rows were analysed
+        has_batch = any(tensor.batch_axis is not None for tensor in main.inputs)
+        return "alone" if not has_batch else "proved" if manifest.parity is not None else ""
     return "proved" if main.rows.verdict == "proved" else "alone"
 
 
