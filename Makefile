@@ -133,12 +133,12 @@ $(VENV)/.venv:
 	touch $@
 
 $(VENV)/.serve-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
-	$(PIP) -e '.[$(DEVICE),text,sound]'
+	$(PIP) -e '.[$(DEVICE),text,sound,completion]'
 	touch $@
 
 # Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
 $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
-	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,tables,dev]'
+	$(PIP) -e '.[$(DEVICE),text,sound,completion,export,grpc,loadtest,tables,dev]'
 	touch $@ $(VENV)/.serve-$(DEVICE)
 
 clean: plain

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
 
@@ -91,11 +91,12 @@ def _add_flag(group: argparse._ArgumentGroup, name: str) -> None:
     shown = show_default(field.default)
     text = f"{field.description}{f' [{shown}]' if shown else ''}".replace("%", "%%")
     flag = f"--{name.replace('_', '-')}"
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else None
     if isinstance(field.default, bool):
         group.add_argument(flag, nargs="?", const="true", choices=("true", "false"), metavar="true", help=text)
     else:
         unit = next((word for end, word in _UNITS.items() if name.endswith(end)), "N")
-        group.add_argument(flag, metavar=_WORDS.get(name, unit), help=text)
+        group.add_argument(flag, metavar=_WORDS.get(name, unit), choices=choices, help=text)
 
 
 def _describe_secret(name: str) -> str:
