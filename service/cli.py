@@ -5,14 +5,17 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+from model_store import DEFAULT_ROOT
 from service.cores import count_cores
 from service.flags import add_flags, read_flags
 from service.metrics.folders import claim_folder
 from service.process.channel import BACKLOG
-from service.process.health import ask_ready, read_server_flags
+from service.process.health import ask_ready, find_reachable, read_server_flags
 from service.process.supervisor import STOP_SIGNALS, supervise, worker_environ
 from service.settings import Settings, SettingsError, find_injected
 from service.transport.addresses import find_address, join_address, open_listener
@@ -25,6 +28,7 @@ serve_arguments = health_arguments = add_flags
 
 def serve(args: argparse.Namespace) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP."""
+    began = time.monotonic()
     with ExitStack() as held:
         try:
             check_versions()
@@ -39,10 +43,26 @@ def serve(args: argparse.Namespace) -> int:
         except SettingsError as error:
             print(f"sluice serve: {error}", file=sys.stderr)
             return 2
-        scheme = "https" if settings.tls_certificate else "http"
-        print(f"sluice serve: listening on {scheme}://{join_address(settings.host, settings.port)}", flush=True)
-        code = supervise(settings, listener, worker_environ(settings, os.environ, count_cores()))
+        print(f"sluice serve: listening on {_join_url(settings, settings.host)}", flush=True)
+        code = supervise(
+            settings, listener, worker_environ(settings, os.environ, count_cores()), partial(_greet, settings, began)
+        )
     os._exit(code)  # Python's own way out gives signals their usual effect again, and one more would kill this process
+
+
+def _greet(settings: Settings, began: float) -> None:
+    """Say where the server answers, and a command that shows that it does."""
+    url = _join_url(settings, find_reachable(settings.host)) + settings.base_path
+    ask = f"curl -s {url}/models"
+    if settings.store == DEFAULT_ROOT and not settings.models:
+        body = '{"model": "language-classifier", "inputs": ["Friday, March 13, 2026"]}'
+        ask = f"curl -s {url}/classify -d '{body}'"
+    print(f"sluice serve: started in {time.monotonic() - began:.1f} s; playground: {url}/", flush=True)
+    print(f"sluice serve: next, in another terminal: {ask}", flush=True)
+
+
+def _join_url(settings: Settings, host: str) -> str:
+    return f"{'https' if settings.tls_certificate else 'http'}://{join_address(host, settings.port)}"
 
 
 def health(args: argparse.Namespace) -> int:
