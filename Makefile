@@ -6,6 +6,8 @@ HOST ?= 127.0.0.1
 BIN := $(VENV)/bin
 # onnxruntime and onnxruntime-gpu must not be installed together, so one of the two extras is chosen.
 DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+# What a step does, in words, with the seconds that it took.
+STEP := @sh .ci/step
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: install compiled plain serve test test-fast test-compiled test-slow test-fuzz test-browser test-chaos test-versions \
@@ -17,9 +19,9 @@ install: $(VENV)/.serve-$(DEVICE)
 compiled: $(VENV)/.compiled
 
 $(VENV)/.compiled: $(VENV)/.serve-$(DEVICE) mypyc.ini $(shell find service -name '*.py')
-	find service -name '*.so' -delete
-	HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) --no-deps -e .
-	touch $@
+	@find service -name '*.so' -delete
+	$(STEP) 'Compiling the request path (about a minute, once)' env HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) --no-deps -e .
+	@touch $@
 
 # A wheel for this Python and machine, with the compiled modules in it.
 wheel: $(VENV)/.serve-$(DEVICE)
@@ -33,7 +35,7 @@ plain:
 serve: install
 	@$(MAKE) --no-print-directory compiled || { $(MAKE) --no-print-directory plain; \
 		echo 'Compilation failed. Serving interpreted code, which is slower.'; }
-	$(BIN)/sluice serve --host $(HOST) --port $(PORT) $(ARGS)
+	@$(BIN)/sluice serve --host $(HOST) --port $(PORT) $(ARGS)
 
 # A file's tests share what they have set up, so a file stays in one process.
 test: $(VENV)/.test-$(DEVICE) plain lint
@@ -133,18 +135,19 @@ requirements-%.lock: pyproject.toml constraints.txt Makefile $(VENV)/clients/.uv
 		--no-annotate --no-emit-index-url --no-emit-find-links --output-file $@ pyproject.toml
 
 $(VENV)/.venv:
-	$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else 0'
-	$(PYTHON) -m venv $(VENV)
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else 0'
+	$(STEP) 'Making an environment of its own in $(VENV)' $(PYTHON) -m venv $(VENV)
+	@touch $@
 
 $(VENV)/.serve-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
-	$(PIP) -e '.[$(DEVICE),text,sound]'
-	touch $@
+	$(STEP) 'Installing Sluice and its libraries (one to five minutes, once)' $(PIP) -e '.[$(DEVICE),text,sound,completion]'
+	@touch $@
 
 # Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
 $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
-	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,tables,dev]'
-	touch $@ $(VENV)/.serve-$(DEVICE)
+	$(STEP) 'Installing what tests and exports need (several minutes, once)' \
+		$(PIP) -e '.[$(DEVICE),text,sound,completion,export,grpc,loadtest,tables,dev]'
+	@touch $@ $(VENV)/.serve-$(DEVICE)
 
 clean: plain
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
 from model_store import DEFAULT_ROOT
+from model_store.display.summary import order_metrics, print_summary, tell_rows
+from model_store.display.table import print_table, say
 from model_store.errors import StoreError
 from model_store.graph import MAIN, Graph
 from model_store.listing import Contents, Unusable
@@ -21,25 +22,35 @@ from model_store.manifest import Manifest
 from model_store.pipelines.drawing import draw_text
 from model_store.store import ModelVersion, Store, read_number
 
+_DONE = {"list": "listed", "verify": "checked"}
+_JSON = {
+    "list": "print every version as JSON",
+    "show": "print the whole manifest as JSON",
+    "verify": "print the results as JSON",
+}
+
 
 def models_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
     texts = {
-        "list": "list every version of every model, and everything else in the store that cannot be served",
-        "show": "show one version: its manifest, inputs and outputs, and whether requests share batches",
+        "list": "list the models, and everything else in the store that cannot be served",
+        "show": "show one version: what it is for, how good it is, its tensors, and whether requests share batches",
         "verify": "check all files of one model, or of all models, against their digests",
     }
     for action, text in texts.items():
         command = actions.add_parser(action, help=text, description=text[0].upper() + text[1:] + ".")
-        if action != "list":
-            many = "?" if action == "verify" else None
-            command.add_argument("model", nargs=many, help="its name")
+        many = None if action == "show" else "?"
+        which = "its name" if action == "show" else f"its name; without one, all models are {_DONE[action]}"
+        command.add_argument("model", nargs=many, help=which)
+        if action == "list":
+            command.add_argument("--all", action="store_true", help="every version on a line of its own")
+        else:
             command.add_argument("--version", help="number or alias (default: the newest)")
         command.add_argument("--store", type=Path, help="folder of models [SLUICE_STORE]")
         command.add_argument(
             "--follow-links", action="store_true", help="let links lead out of the store [SLUICE_FOLLOW_LINKS]"
         )
-        command.add_argument("--json", action="store_true", help="print JSON")
+        command.add_argument("--json", action="store_true", help=_JSON[action])
 
 
 def models(args: argparse.Namespace) -> int:
@@ -66,30 +77,41 @@ def _read_default(name: str, content: bytes) -> str | None:
 
 
 def _list(store: Store, args: argparse.Namespace) -> int:
+    if args.model is not None:
+        store.versions(args.model)  # raises for a model that is not there
+    found = store.list_all() if args.model is None else {args.model: store.list_model(args.model)}
+    every = args.json or args.all or args.model is not None
     rows: list[dict[str, Any]] = []
-    for name, contents in store.list_all().items():
+    for name, contents in found.items():
         aliases, fault = _read_aliases(store, name, contents)
-        rows += [_describe(v, aliases, fault) for v in store.versions_of(name, contents)]
+        versions = store.versions_of(name, contents)
+        if every:
+            rows += [_describe(version, aliases, fault, older=0) for version in versions]
+        else:
+            rows += _describe_newest(versions, aliases, fault)
         rows += [_tell(each) for each in contents.unusable]
     if args.json:
-        print(json.dumps(rows))
-        return 0
-    if not rows:
+        print(json.dumps([{key: value for key, value in row.items() if key != "older"} for row in rows]))
+    elif rows:
+        print_table(Console(highlight=False), rows, _find_width())
+    else:
         print(f"no models in {store.root}: `sluice train` or `sluice export` publishes one", file=sys.stderr)
-        return 0
-    table = Table(Column("model", no_wrap=True), "version", "task", "created", "quality", "aliases")
-    for row in rows:
-        quality = ", ".join(f"{k} {v:.4g}" for k, v in row["quality"].items())
-        table.add_row(
-            escape(row["name"]),  # rich would read brackets in a folder's name as colours
-            escape(str(row["version"] or "")),
-            row["task"],
-            row["created"][:10],
-            escape(row["error"]) or quality,
-            " ".join(row["aliases"]),
-        )
-    Console().print(table)
     return 0
+
+
+def _describe_newest(versions: list[ModelVersion], aliases: Mapping[str, int], fault: str) -> list[dict[str, Any]]:
+    """The newest version that can be read, after newer ones that cannot."""
+    rows = []
+    for older in reversed(range(len(versions))):
+        rows.append(_describe(versions[older], aliases, fault, older))
+        if rows[-1]["task"] != "?":
+            break
+    return rows
+
+
+def _find_width() -> int | None:
+    """The width of the terminal, or what COLUMNS says; None where lines go into a file or another program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
 
 
 def _read_aliases(store: Store, name: str, contents: Contents) -> tuple[Mapping[str, int], str]:
@@ -100,24 +122,36 @@ def _read_aliases(store: Store, name: str, contents: Contents) -> tuple[Mapping[
         return {}, str(error)
 
 
-def _describe(version: ModelVersion, aliases: Mapping[str, int], fault: str) -> dict[str, Any]:
-    names = [alias for alias, number in aliases.items() if number == version.version]
+def _describe(version: ModelVersion, aliases: Mapping[str, int], fault: str, older: int) -> dict[str, Any]:
+    names = [alias for alias, number in aliases.items() if older or number == version.version]
+    if older:  # one line for all versions
+        names = [n if aliases[n] == version.version else f"{n}={aliases[n]}" for n in names]
     row: dict[str, Any] = {"name": version.name, "version": version.version, "aliases": names}
-    row |= {"task": "tensors", "created": "", "quality": {}, "error": fault}
-    if version.is_plain:
-        return row
+    row |= {"task": "tensors", "created": "", "quality": {}, "rows": "", "size_bytes": 0, "error": fault}
+    row |= {"older": older}
     try:
+        row["size_bytes"] = _measure(version.folder)
+        if version.is_plain:
+            return row
         manifest = version.read_manifest()
     except (StoreError, OSError) as error:
         return row | {"task": "?", "error": str(error)}
     created = manifest.provenance.created if manifest.provenance else ""
-    quality = dict(manifest.quality.metrics) if manifest.quality else {}
-    return row | {"task": manifest.task, "created": created, "quality": quality}
+    quality = dict(order_metrics(manifest.quality)) if manifest.quality else {}
+    return row | {"task": manifest.task, "created": created, "quality": quality, "rows": tell_rows(manifest)}
+
+
+def _measure(folder: Path) -> int:
+    """Bytes of the files of a version. A plain version may be a file beside others, or link to one."""
+    if not folder.is_dir():
+        return folder.stat().st_size
+    return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
 
 
 def _tell(unusable: Unusable) -> dict[str, Any]:
     row: dict[str, Any] = {"name": unusable.name, "version": _read_version(unusable), "aliases": [], "task": "?"}
-    return row | {"created": "", "quality": {}, "error": unusable.reason}
+    row |= {"created": "", "quality": {}, "rows": "", "size_bytes": 0, "error": unusable.reason}
+    return row | {"older": 0}
 
 
 def _read_version(unusable: Unusable) -> int | str | None:
@@ -133,15 +167,18 @@ def _show(store: Store, args: argparse.Namespace) -> int:
     if args.json:
         print(manifest.to_json().decode(), end="")
         return 0
-    if manifest.pipeline is not None:
-        Console().print_json(manifest.model_dump_json(exclude_none=True, exclude_defaults=True))
-        print(draw_text(manifest.pipeline))
-        return 0
     from model_store.graphs.report import print_manifest
 
-    settled = {name: _settle(version, manifest, name) for name in manifest.graphs}
-    Console().print_json(manifest.model_dump_json(exclude_none=True))
-    print_manifest(Console(), manifest.model_copy(update={"graphs": settled}))
+    console = Console()
+    aliases = [alias for alias, number in store.aliases(version.name).items() if number == version.version]
+    print_summary(console, manifest, version.version, aliases)
+    if manifest.pipeline is not None:
+        say(console, draw_text(manifest.pipeline))
+    else:
+        settled = {name: _settle(version, manifest, name) for name in manifest.graphs}
+        print_manifest(console, manifest.model_copy(update={"graphs": settled}))
+    chosen = f" --version {args.version}" if args.version else ""
+    say(console, f"the whole manifest: sluice models show {version.name}{chosen} --json", "dim")
     return 0
 
 

@@ -5,35 +5,30 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+from model_store import DEFAULT_ROOT
 from service.cores import count_cores
+from service.flags import add_flags, read_flags
 from service.metrics.folders import claim_folder
 from service.process.channel import BACKLOG
-from service.process.health import ask_ready, read_server_flags
+from service.process.health import ask_ready, find_reachable, read_server_flags
 from service.process.supervisor import STOP_SIGNALS, supervise, worker_environ
-from service.settings import PREFIX, Settings, SettingsError, find_injected
+from service.settings import Settings, SettingsError, find_injected
 from service.transport.addresses import find_address, join_address, open_listener
 from service.transport.open_files import fit_connections
 from service.transport.tls import read_identity
 from service.versions import check_versions
 
-_FLAGS = ("config", "store", "models", "host", "port", "workers", "provider", "max_rows", "deadline_s", "log_level")
-"""The settings that have a flag; all have a variable."""
-
-
-def serve_arguments(parser: argparse.ArgumentParser) -> None:
-    helps = {name: field.description for name, field in Settings.model_fields.items()}
-    for name in _FLAGS:
-        parser.add_argument(f"--{name.replace('_', '-')}", help=f"{helps[name]} [{PREFIX}{name.upper()}]")
-    others = "\n".join(f"  {PREFIX + n.upper():28}{h}" for n, h in helps.items() if n not in _FLAGS)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"further settings, by environment variable or in the file:\n{others}"
+serve_arguments = health_arguments = add_flags
 
 
 def serve(args: argparse.Namespace) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP."""
+    began = time.monotonic()
     with ExitStack() as held:
         try:
             check_versions()
@@ -48,13 +43,26 @@ def serve(args: argparse.Namespace) -> int:
         except SettingsError as error:
             print(f"sluice serve: {error}", file=sys.stderr)
             return 2
-        scheme = "https" if settings.tls_certificate else "http"
-        print(f"sluice serve: listening on {scheme}://{join_address(settings.host, settings.port)}", flush=True)
-        code = supervise(settings, listener, worker_environ(settings, os.environ, count_cores()))
+        print(f"sluice serve: listening on {_join_url(settings, settings.host)}", flush=True)
+        code = supervise(
+            settings, listener, worker_environ(settings, os.environ, count_cores()), partial(_greet, settings, began)
+        )
     os._exit(code)  # Python's own way out gives signals their usual effect again, and one more would kill this process
 
 
-health_arguments = serve_arguments
+def _greet(settings: Settings, began: float) -> None:
+    """Say where the server answers, and a command that shows that it does."""
+    url = _join_url(settings, find_reachable(settings.host)) + settings.base_path
+    ask = f"curl -s {url}/models"
+    if settings.store == DEFAULT_ROOT and not settings.models:
+        body = '{"model": "language-classifier", "inputs": ["Friday, March 13, 2026"]}'
+        ask = f"curl -s {url}/classify -d '{body}'"
+    print(f"sluice serve: started in {time.monotonic() - began:.1f} s; playground: {url}/", flush=True)
+    print(f"sluice serve: next, in another terminal: {ask}", flush=True)
+
+
+def _join_url(settings: Settings, host: str) -> str:
+    return f"{'https' if settings.tls_certificate else 'http'}://{join_address(host, settings.port)}"
 
 
 def health(args: argparse.Namespace) -> int:
@@ -76,12 +84,11 @@ def health(args: argparse.Namespace) -> int:
 
 def read_settings(args: argparse.Namespace) -> Settings:
     """The settings of the flags, and of the environment where there is no flag. Raises SettingsError."""
-    given = {PREFIX + name.upper(): value for name in _FLAGS if (value := getattr(args, name)) is not None}
     injected = find_injected(os.environ)
     if injected:
         why = "ignored, because Kubernetes sets them for a Service of that name"
         print(f"sluice: {', '.join(injected)}: {why}", file=sys.stderr)
-    return Settings.from_environ({**os.environ, **given})
+    return Settings.from_environ({**os.environ, **read_flags(args)})
 
 
 def _own_folder(settings: Settings, held: ExitStack) -> Path:

@@ -12,10 +12,32 @@ from pathlib import Path, PurePosixPath
 
 def count_cores(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup"), affinity: int | None = None) -> int:
     """At least 1; a quota of 1.5 cores counts as 2. ``affinity`` None: ask the system how many cores it allows."""
-    if affinity is None:
-        affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = count_affinity() if affinity is None else affinity
+    quota = find_quota(proc, cgroups)
+    return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
+
+
+def count_affinity() -> int:
+    """The cores on which the system lets this process run."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_quota(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """How many cores the control groups of this process allow; None: no limit."""
     quotas = [quota for folder in _find_folders(proc, cgroups) if (quota := _read_quota(folder)) is not None]
-    return max(1, min([affinity, *(math.ceil(quota) for quota in quotas)]))
+    return min(quotas, default=None)
+
+
+def find_throttled(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """The share of periods in which a control group of this process was stopped; None if nobody counts."""
+    shares = []
+    for folder in _find_folders(proc, cgroups):
+        lines = [line.split() for line in (_read(folder / "cpu.stat") or "").splitlines()]
+        fields = {line[0]: line[1] for line in lines if len(line) == 2}
+        periods = int(fields.get("nr_periods", 0))
+        if periods:
+            shares.append(int(fields.get("nr_throttled", 0)) / periods)
+    return max(shares, default=None)
 
 
 def _find_folders(proc: Path, cgroups: Path) -> Iterator[Path]:

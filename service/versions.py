@@ -36,8 +36,18 @@ def check_versions() -> None:
         _check(name, installed, supported)
 
 
+def is_older(installed: str, supported: Range) -> bool:
+    return _parse(installed) < _parse(supported.lowest)
+
+
+def is_newer(installed: str, supported: Range) -> bool:
+    """Newer than what was tested, where only as many numbers count as the tested version has."""
+    newest = _parse(supported.newest)
+    return _parse(installed)[: len(newest)] > newest
+
+
 def _check(name: str, installed: str, supported: Range) -> None:
-    if _parse(installed) < _parse(supported.lowest):
+    if is_older(installed, supported):
         raise SettingsError(f"{name} {installed}: expected {supported.lowest} or newer ({supported.newest} was tested)")
 
 

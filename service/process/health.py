@@ -17,7 +17,7 @@ def ask_ready(settings: Settings) -> str:
     Its certificate is not verified, because it has another name than this address. Where clients need a certificate we
     show the server's own. A server that refuses it counts as ready: it answers, and nothing more can be found out.
     """
-    host = _ANY.get(settings.host, settings.host)
+    host = find_reachable(settings.host)
     connection = http.client.HTTPConnection(host, settings.port, timeout=TIMEOUT_S)
     if settings.tls_certificate is not None:
         context = ssl.create_default_context()
@@ -36,6 +36,11 @@ def ask_ready(settings: Settings) -> str:
         except (OSError, http.client.HTTPException) as error:
             return str(error) or type(error).__name__
     return "" if answer.status == 200 else f"{answer.status} {text}"
+
+
+def find_reachable(host: str) -> str:
+    """An address of this machine at which a server that listens on ``host`` answers."""
+    return _ANY.get(host, host)
 
 
 def read_server_flags(cmdline: Path = Path("/proc/1/cmdline")) -> list[str]:

@@ -17,7 +17,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.crashes import find_blame
@@ -67,10 +67,21 @@ class _WorkerProcess(WorkerState):
 
 
 class Supervisor:
-    """``environ`` is the environment of the workers. ``listener`` is a socket that listens already."""
+    """``environ`` is the environment of the workers. ``listener`` is a socket that listens already.
 
-    def __init__(self, settings: Settings, listener: socket.socket, environ: Mapping[str, str]) -> None:
+    ``on_ready`` is called once, when the first worker has loaded its models.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        environ: Mapping[str, str],
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
+        self._on_ready = on_ready
+        self._has_been_ready = False
         self._listener = listener
         self._environ = dict(environ)
         self._workers: list[_WorkerProcess] = []
@@ -209,6 +220,9 @@ class Supervisor:
                     worker.has_started = self._has_served = True
                 elif what == READY:
                     worker.is_ready = worker.listens = True
+                    if not self._has_been_ready:
+                        self._has_been_ready = True
+                        self._on_ready()
                 elif what == REFUSED:
                     worker.refusal = text
                 self._choose_listeners()
@@ -224,10 +238,12 @@ class Supervisor:
                 worker.listen(worker is chosen)
 
 
-def supervise(settings: Settings, listener: socket.socket, environ: Mapping[str, str]) -> int:
+def supervise(
+    settings: Settings, listener: socket.socket, environ: Mapping[str, str], on_ready: Callable[[], None]
+) -> int:
     """Run a supervisor; returns the exit code."""
     configure_logs("supervisor", settings.log_level)
-    return asyncio.run(Supervisor(settings, listener, environ).run())
+    return asyncio.run(Supervisor(settings, listener, environ, on_ready).run())
 
 
 def worker_environ(settings: Settings, environ: Mapping[str, str], cores: int) -> dict[str, str]:

@@ -98,6 +98,15 @@ def test_damaged_manifest_is_listed_with_its_fault(root: Path, capsys: Capture) 
     assert rows[0]["error"].startswith("m/1/manifest.json: ")
 
 
+def test_damaged_newest_version_does_not_hide_the_one_before(root: Path, capsys: Capture) -> None:
+    """The line of a model is that of the newest version that can be read; the damaged one is told below."""
+    (root / "m" / "2" / "manifest.json").write_bytes(b"{}")
+    assert run("list", "--store", root) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:3] == ["m", "1", "tensors"]
+    assert lines[-1].startswith("m 2: m/2/manifest.json: ")
+
+
 def test_what_cannot_serve_is_listed_and_fails_verification(root: Path, capsys: Capture) -> None:
     """Folders that cannot serve are listed with the reason beside the others."""
     (root / "m" / "3").mkdir()
@@ -122,6 +131,8 @@ def test_damaged_aliases_do_not_hide_the_versions(root: Path, capsys: Capture) -
     assert run("list", "--store", root, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert [("aliases.json" in r["error"], r["name"]) for r in rows] == [(True, "m"), (True, "m"), (False, "plain")]
+    assert run("list", "--store", root) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["m", "2", "(+1)"]
 
 
 @pytest.mark.parametrize("by", ["flag", "variable"])
@@ -155,20 +166,62 @@ def test_empty_store_is_no_failure(tmp_path: Path, capsys: Capture) -> None:
     assert "sluice train" in captured.err
 
 
-def test_list_shows_every_version(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    """The table has a line for each version with quality and aliases; the store may come from the environment."""
+def test_list_has_one_line_a_model(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """The newest version is shown, with the number of older ones and their aliases; the store may be a variable."""
     monkeypatch.setenv("SLUICE_STORE", str(root))
     assert run("list") == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if " m " in line or " plain " in line]
-    assert len(lines) == 3
-    assert "accuracy 0.9877" in lines[0]
-    assert ["stable" in line for line in lines] == [True, False, False]
+    heading, m, plain, hint = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["model", "version", "task", "quality", "rows", "size", "aliases"]
+    assert m.split()[:7] == ["m", "2", "(+1)", "tensors", "0.9877", "accuracy", "-"]
+    assert m.split()[-2:] == ["kB", "stable=1"]
+    assert plain.split() == ["plain", "1", "tensors", "-", "-", "4", "B"]
+    assert "sluice models list MODEL" in hint
+
+
+@pytest.mark.parametrize(("words", "versions"), [(("m",), ["1", "2"]), (("--all",), ["1", "2", "1"])])
+def test_every_version_is_listed_where_it_is_asked_for(
+    root: Path, words: tuple[str, ...], versions: list[str], capsys: Capture
+) -> None:
+    """The name of a model, or --all, gives a line to each version, with its own aliases."""
+    assert run("list", *words, "--store", root) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[1] for line in lines] == versions
+    assert ["stable" in line for line in lines] == [position == 0 for position in range(len(versions))]
+
+
+@pytest.mark.parametrize("width", [80, 60, 200])
+def test_lines_fit_the_terminal(tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """A long line loses the ends of its quality, aliases, task and name, in this order, and never its size."""
+    store = Store(tmp_path)
+    quality = Quality(data="held out", rows=9, metrics={"a_metric_with_a_long_name": 0.5})
+    store.publish(describe(name="a-model-with-a-rather-long-name", quality=quality), {"main.onnx": b""})
+    store.set_alias("a-model-with-a-rather-long-name", "the-one-that-is-used", 1)
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run("list", "--store", tmp_path) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert len(line) <= width
+    assert "kB" in line
+    assert ("…" in line) == (width < 200)
+
+
+def test_nothing_is_cut_off_for_other_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """A list that goes into a pipe has whole names and no colours."""
+    name = "a" * 90
+    Store(tmp_path).publish(describe(name=name), {"main.onnx": b""})
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert run("list", "--store", tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert name in printed
+    assert "\x1b" not in printed
 
 
 def test_list_for_programs_has_the_same_facts(root: Path, capsys: Capture) -> None:
-    """With --json each version is an object with its quality as numbers."""
+    """With --json each version is an object with its quality and size as numbers."""
     assert run("list", "--store", root, "--json") == 0
     first = json.loads(capsys.readouterr().out)[0]
+    assert first.pop("size_bytes") > len(b"one")
     assert first == {
         "name": "m",
         "version": 1,
@@ -176,17 +229,37 @@ def test_list_for_programs_has_the_same_facts(root: Path, capsys: Capture) -> No
         "task": "tensors",
         "created": "2026-01-02T03:04:05Z",
         "quality": {"accuracy": 0.987654},
+        "rows": "",
         "error": "",
     }
 
 
 def test_shown_manifest_is_the_published_one(root: Path, capsys: Capture) -> None:
-    """``show --json`` prints the version's manifest; ``show`` prints it for people."""
+    """``show --json`` prints the version's manifest; ``show`` prints its facts for people."""
     assert run("show", "m", "--store", root, "--json") == 0
     shown = Manifest.from_json(capsys.readouterr().out.encode(), "shown")
     assert shown == Store(root).find("m", 2).read_manifest()
     assert run("show", "m", "--version", "stable", "--store", root) == 0
-    assert '"accuracy": 0.987654' in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "m version 1 (stable): tensors" in printed
+    assert "accuracy 0.9877 measured on 9 rows: held out" in printed
+    assert "sluice models show m --version stable --json" in printed
+
+
+def test_summary_says_what_is_good_enough(root: Path, capsys: Capture) -> None:
+    """A metric with a bar comes first, with its bar; so do labels, licence and golden rows."""
+    quality = Quality(data="held out", rows=1234, metrics={"loss": 0.25, "accuracy": 0.5}, bar={"accuracy": 0.4})
+    facts = {"labels": tuple(map(str, range(20))), "licence": "Apache-2.0", "description": "Tells digits apart."}
+    Store(root).publish(describe(name="n", quality=quality, **facts), {"main.onnx": b""})
+    assert run("show", "n", "--store", root) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for part in (
+        "Tells digits apart.",
+        "quality accuracy 0.5 (at least 0.4), loss 0.25 measured on 1,234 rows: held out",
+        "labels 20: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 8 more",
+        "licence Apache-2.0",
+    ):
+        assert part in printed
 
 
 def publish(root: Path, graph: Graph, content: bytes) -> None:

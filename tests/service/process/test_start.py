@@ -1,6 +1,7 @@
 """How `sluice serve` starts, and how it says that it cannot: real processes."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,6 +82,18 @@ def test_listens_on_all_addresses_of_both_families(running: Running) -> None:
             assert over_grpc.is_server_ready()
     assert sum("SLUICE_PORT, SLUICE_SERVICE_HOST: ignored, because Kubernetes" in line for line in server.log) == 1
     assert server.infer(connection="Upgrade", upgrade="h2c") == 200
+
+
+def test_start_tells_the_playground_and_the_next_command(running: Running) -> None:
+    """When a worker has loaded its models, two lines tell the address of the pages and a command that answers."""
+    server = running.server
+    if not any("next, in another terminal" in line for line in server.log):
+        server.read_until("next, in another terminal", 1)
+    told = [line for line in server.log if line.startswith("sluice serve: ")]
+    url = f"http://[::1]:{server.port}/a/b"
+    assert told[0] == f"sluice serve: listening on http://[::]:{server.port}\n"
+    assert re.fullmatch(rf"sluice serve: started in \d+\.\d s; playground: {re.escape(url)}/\n", told[1])
+    assert told[2] == f"sluice serve: next, in another terminal: curl -s {url}/models\n"
 
 
 def test_health_is_asked_of_the_server_of_the_settings(running: Running) -> None:

@@ -1,0 +1,73 @@
+"""The table of ``sluice models list``: one line a model, as wide as the terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from model_store.display.size import write_size
+
+_GAP = "  "
+_SHRINKING = (("quality", 6), ("aliases", 7), ("task", 6), ("model", 8))
+"""What becomes narrower if the line is too long, in this order, and down to which width."""
+_NUMBERS = frozenset({"size"})
+
+
+def print_table(console: Console, rows: Sequence[Mapping[str, Any]], width: int | None) -> None:
+    """Print what can be served as lines of at most ``width`` cells (None: whole), then what is wrong, with reasons.
+
+    ``rows`` are those of ``sluice models list --json``, with the number of ``older`` versions of each.
+    """
+    good = [row for row in rows if row["task"] != "?"]
+    lines = [_write_cells(row) for row in good]
+    if lines:
+        for position, line in enumerate(_lay_out(lines, width)):
+            console.print(Text(line, style="bold" if position == 0 else ""), soft_wrap=True)
+    if any(row["older"] for row in good):
+        say(console, "(+N): older versions; `sluice models list MODEL` lists them all", "dim")
+    for row in rows:
+        if row["error"]:
+            name = f"{row['name']} {row['version']}" if row["version"] else row["name"]
+            say(console, f"{name}: {row['error']}", "red")
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print a line as it is: no markup, and wrapped at words in a terminal only."""
+    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
+
+
+def _write_cells(row: Mapping[str, Any]) -> dict[str, str]:
+    older = f" (+{row['older']})" if row["older"] else ""
+    return {
+        "model": row["name"],
+        "version": f"{row['version']}{older}",
+        "task": row["task"],
+        "quality": next((f"{value:.4g} {name}" for name, value in row["quality"].items()), "-"),
+        "rows": row["rows"] or "-",
+        "size": write_size(row["size_bytes"]),
+        "aliases": " ".join(row["aliases"]),
+    }
+
+
+def _lay_out(cells: Sequence[Mapping[str, str]], width: int | None) -> Iterable[str]:
+    """The heading and the lines, each column as wide as its longest cell if that fits."""
+    names = [name for name in cells[0] if name != "aliases" or any(line[name] for line in cells)]
+    table = [{name: name for name in names}, *cells]
+    widths = {name: max(cell_len(line[name]) for line in table) for name in names}
+    if width is not None:
+        excess = sum(widths.values()) + len(_GAP) * (len(names) - 1) - width
+        for name, least in _SHRINKING:
+            if name in widths and excess > 0:
+                less = min(excess, max(0, widths[name] - least))
+                widths[name] -= less
+                excess -= less
+    for line in table:
+        yield _GAP.join(_fit(line[name], widths[name], name in _NUMBERS) for name in names).rstrip()
+
+
+def _fit(text: str, width: int, is_number: bool) -> str:
+    if cell_len(text) > width:
+        return set_cell_size(text, width - 1) + "…"
+    return " " * (width - cell_len(text)) + text if is_number else set_cell_size(text, width)

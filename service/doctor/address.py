@@ -1,0 +1,90 @@
+"""Where the server would listen, and the variables that are around."""
+
+import os
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+
+from service.doctor.finding import Finding
+from service.process.health import ask_ready
+from service.settings import PREFIX, Settings, SettingsError, find_injected
+from service.transport.addresses import find_address, join_address, open_listener
+from service.transport.tls import read_identity
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def check_address(settings: Settings) -> Iterator[Finding]:
+    """Whether the ports are free. A server that answers on the port is told, and is no fault."""
+    try:
+        found = find_address(settings.replace(grpc_port=0))
+    except SettingsError as error:
+        yield Finding("address", "wrong", str(error), f"correct {PREFIX}HOST")
+        return
+    yield _check_port(found, "port")
+    if settings.grpc_port and find_spec("grpc") is None:
+        text = f"{PREFIX}GRPC_PORT={settings.grpc_port}: grpcio is not installed"
+        yield Finding("gRPC", "wrong", text, "pip install 'sluice-serving[grpc]'")
+    if settings.grpc_port:
+        yield _check_port(found.replace(port=settings.grpc_port), "grpc_port")
+
+
+def _check_port(settings: Settings, name: str) -> Finding:
+    place = join_address(settings.host, settings.port)
+    variable = f"{PREFIX}{name.upper()}"
+    try:
+        open_listener(settings, 1).close()
+    except SettingsError as error:
+        if name == "port" and not ask_ready(settings):
+            text = f"a server is ready at {place}, so another one cannot start there"
+            return Finding(name, "note", text, f"choose another {variable} for a second server")
+        return Finding(name, "wrong", str(error), f"end what listens there (ss -ltnp), or choose another {variable}")
+    return Finding(name, "ok", f"{place} is free" if settings.port else "0: any free port")
+
+
+def check_tls(settings: Settings) -> Iterator[Finding]:
+    try:
+        identity = read_identity(settings)
+    except SettingsError as error:
+        yield Finding("TLS", "wrong", str(error), "correct the files")
+        return
+    if identity is not None:
+        yield Finding("TLS", "ok", "certificate and key fit together")
+    elif settings.host not in ("127.0.0.1", "localhost", "::1"):
+        yield Finding(
+            "TLS",
+            "note",
+            f"off, and {PREFIX}HOST={settings.host} is reached from other machines",
+            f"end TLS in a proxy, or set {PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY",
+        )
+
+
+def check_variables(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """Variables that are not what they seem."""
+    injected = find_injected(environ)
+    if injected:
+        yield Finding(
+            "variables",
+            "note",
+            f"ignored, because Kubernetes sets them for a Service of that name: {', '.join(injected)}",
+            "enableServiceLinks: false in the pod keeps them out",
+        )
+    threads = [f"{name}={environ[name]}" for name in _THREADS if environ.get(name)]
+    if threads:
+        yield Finding(
+            "variables",
+            "note",
+            f"{', '.join(threads)}: kept, although a server would choose the number by its cores",
+            f"unset {' '.join(name for name in _THREADS if environ.get(name))} unless you mean it",
+        )
+
+
+def read_settings(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
+    """The settings that a server would have, and whether they can be used."""
+    try:
+        settings = Settings.from_environ({**environ, **given})
+    except SettingsError as error:
+        text = f"{error} (what follows was checked with the defaults)"
+        return None, [Finding("settings", "wrong", text, "`sluice serve --help` lists all settings")]
+    changed = [name for name, field in Settings.model_fields.items() if getattr(settings, name) != field.default]
+    text = f"{len(changed)} differ from their defaults: {', '.join(changed)}" if changed else "all are the defaults"
+    return settings, [Finding("settings", "ok", text)]

@@ -1,0 +1,112 @@
+"""`sluice doctor`: what is right, slow and wrong here, and what to do."""
+
+import argparse
+import json
+import os
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.text import Text
+
+from service.doctor import address, libraries, machine
+from service.doctor.finding import Finding
+from service.flags import add_flags, read_flags
+from service.settings import Settings
+
+_STYLES = {"wrong": "bold red", "slow": "yellow", "note": "", "ok": "green"}
+_ORDER = tuple(_STYLES)
+_LABEL = 20
+"""Cells before the text: the state and the check."""
+
+
+def doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    add_flags(parser)
+    parser.usage = f"{parser.prog} [--json] [--SETTING VALUE ...]"
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Look at everything; 0 if a server with these settings would work, 1 if something is wrong."""
+    findings = examine(read_flags(args))
+    is_wrong = any(finding.state == "wrong" for finding in findings)
+    if args.json:
+        print(json.dumps({"healthy": not is_wrong, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        _print(Console(highlight=False), findings)
+    return 1 if is_wrong else 0
+
+
+def examine(given: dict[str, str]) -> list[Finding]:
+    """The findings of all checks. Those that need settings have the defaults where the settings are wrong."""
+    usable, findings = address.read_settings(given, os.environ)
+    findings += address.check_variables()
+    settings = usable or Settings()
+    for check in _CHECKS:
+        findings += _run(check, settings)
+    return findings
+
+
+def _run(check: Callable[[Settings], Iterable[Finding]], settings: Settings) -> list[Finding]:
+    """A check that itself fails is a finding: it must not hide the others."""
+    try:
+        return list(check(settings))
+    except Exception as error:  # noqa: BLE001
+        name = check.__name__.removeprefix("check_").replace("_", " ")
+        return [Finding(name, "wrong", f"this could not be checked: {type(error).__name__}: {error}")]
+
+
+def _check_runtime(settings: Settings) -> Iterator[Finding]:
+    from service.doctor import runtime  # needs ONNX Runtime, which may be missing
+
+    yield from runtime.check_provider(settings)
+    yield from runtime.check_request_path(settings)
+
+
+def _check_store(settings: Settings) -> Iterator[Finding]:
+    from service.doctor.store import survey
+
+    found = survey(settings)
+    yield from machine.check_memory(settings, models=found.newest_bytes)
+    yield from found.findings
+
+
+_CHECKS: tuple[Callable[[Settings], Iterable[Finding]], ...] = (
+    libraries.check_python,
+    libraries.check_libraries,
+    libraries.check_runtimes,
+    _check_runtime,
+    machine.check_processor,
+    machine.check_cores,
+    machine.check_load,
+    _check_store,
+    machine.check_files,
+    machine.check_folders,
+    address.check_address,
+    address.check_tls,
+)
+
+
+def _print(console: Console, findings: list[Finding]) -> None:
+    counts = Counter(finding.state for finding in findings)
+    verdict = "a server would work" if not counts["wrong"] else "a server, or some of its models, would not work"
+    told = f"{verdict}: {counts['wrong']} wrong, {counts['slow']} slow, {counts['ok']} right"
+    console.print(Text(told, style="bold"))
+    for finding in sorted(findings, key=lambda each: _ORDER.index(each.state)):
+        _print_finding(console, finding)
+
+
+def _print_finding(console: Console, finding: Finding) -> None:
+    indent = " " * _LABEL
+    width = max(60, console.width) - 1
+    lines = textwrap.wrap(finding.text, width - _LABEL, break_on_hyphens=False, break_long_words=False)
+    head = Text.assemble((f"{finding.state:6}", _STYLES[finding.state]), f"{finding.check:{_LABEL - 6}}")
+    console.print(head + Text(lines[0] if lines else ""), soft_wrap=True)
+    for line in lines[1:]:
+        console.print(Text(indent + line), soft_wrap=True)
+    if finding.advice and finding.state != "ok":
+        advice = textwrap.wrap(f"do: {finding.advice}", width - _LABEL, break_on_hyphens=False, break_long_words=False)
+        for line in advice:
+            console.print(Text(indent + line), soft_wrap=True)

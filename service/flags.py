@@ -1,0 +1,114 @@
+"""The flags of `sluice serve`: one for each setting, in the groups of its help."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import SecretStr
+
+from service.settings import PREFIX, Settings
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "models": (
+        *("store", "models", "default_models", "lazy", "follow_links"),
+        *("require_exact", "batch_unproved", "load_timeout_s", "ready_wait_s"),
+    ),
+    "address": (
+        *("host", "port", "grpc_port", "base_path", "cors_origins"),
+        *("tls_certificate", "tls_key", "tls_client_ca"),
+    ),
+    "processes and devices": (
+        *("workers", "provider", "lanes", "intra_op_threads"),
+        *("gpu_mem_bytes", "cuda_graphs", "tf32", "engine_cache"),
+    ),
+    "batches and waiting": (*("max_rows", "max_wait_s", "max_queue_rows", "max_slots", "deadline_s", "max_timeout_s"),),
+    "limits of a request": (
+        *("max_body_bytes", "max_inputs", "max_image_pixels", "max_sound_samples", "max_generated", "max_steps"),
+        *("max_run_bytes", "max_held_bytes"),
+    ),
+    "connections, sequences and streams": (
+        *("max_connections", "header_timeout_s", "body_timeout_s", "keep_alive_s"),
+        *("max_sequences", "max_sequence_bytes", "sequence_idle_s", "max_message_bytes", "state_key"),
+    ),
+    "operation": (
+        *("config", "secrets_dir", "control", "fast_path", "log_level", "metrics_dir", "drain_s", "lame_duck_s"),
+    ),
+}
+"""The settings by the heading of their group. A setting that is in none is under "others"."""
+
+_UNITS = {"_s": "SECONDS", "_bytes": "BYTES", "_dir": "FOLDER", "_pixels": "N", "_path": "PATH"}
+_WORDS = {
+    **dict.fromkeys(("store", "engine_cache"), "FOLDER"),
+    **dict.fromkeys(("config", "tls_certificate", "tls_key", "tls_client_ca"), "FILE"),
+    "host": "ADDRESS",
+    "models": "A,B",
+    "default_models": "T=M,…",
+    "cors_origins": "A,B",
+    "provider": "NAME",
+    "log_level": "LEVEL",
+}
+
+
+class _Format(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting but the secrets, which other users of the machine could read in a list of processes.
+
+    A value stays text, or None without the flag: ``Settings`` reads it as it reads variables.
+    """
+    parser.formatter_class = _Format
+    parser.usage = f"{parser.prog} [--SETTING VALUE ...]"
+    parser.epilog = (
+        f"Each setting is a flag, or a variable (--max-rows is {PREFIX}MAX_ROWS), or a line of the TOML file --config "
+        "(max_rows = 64). The first of these that has a value counts. [] has the default."
+    )
+    grouped = {name for names in GROUPS.values() for name in names}
+    others = tuple(name for name in Settings.model_fields if name not in grouped)
+    for title, names in {**GROUPS, "others": others}.items():
+        secrets = [_describe_secret(name) for name in names if is_secret(name)]
+        group = parser.add_argument_group(title, " ".join(secrets) or None)
+        for name in names:
+            if not is_secret(name):
+                _add_flag(group, name)
+
+
+def is_secret(name: str) -> bool:
+    return isinstance(Settings.model_fields[name].default, SecretStr)
+
+
+def read_flags(args: argparse.Namespace) -> dict[str, str]:
+    """The variables that the given flags stand for."""
+    given = {name: getattr(args, name, None) for name in Settings.model_fields}
+    return {PREFIX + name.upper(): value for name, value in given.items() if value is not None}
+
+
+def _add_flag(group: argparse._ArgumentGroup, name: str) -> None:
+    field = Settings.model_fields[name]
+    shown = show_default(field.default)
+    text = f"{field.description}{f' [{shown}]' if shown else ''}".replace("%", "%%")
+    flag = f"--{name.replace('_', '-')}"
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else None
+    if isinstance(field.default, bool):
+        group.add_argument(flag, nargs="?", const="true", choices=("true", "false"), metavar="true", help=text)
+    else:
+        unit = next((word for end, word in _UNITS.items() if name.endswith(end)), "N")
+        group.add_argument(flag, metavar=_WORDS.get(name, unit), choices=choices, help=text)
+
+
+def _describe_secret(name: str) -> str:
+    return f"{PREFIX}{name.upper()}, which has no flag: {Settings.model_fields[name].description}."
+
+
+def show_default(value: Any) -> str:
+    """A default as one would write it; "" if there is none."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Path):
+        return "the reference models"
+    if isinstance(value, int | float | str):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    return ""
