@@ -10,10 +10,13 @@ DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 STEP := @sh .ci/step
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install compiled plain serve test test-fast test-compiled test-slow test-fuzz test-browser test-chaos test-versions \
-	test-lowest bench-smoke wheel clients lint format picture docs descriptors lock clean
+.PHONY: install install-export compiled plain serve test test-fast test-compiled test-slow test-fuzz test-browser \
+	test-chaos test-versions test-lowest bench-smoke wheel clients lint format picture docs site descriptors lock clean
 
 install: $(VENV)/.serve-$(DEVICE)
+
+# What `sluice export`, `import` and `loadtest` need too, without the tools of the tests.
+install-export: $(VENV)/.export-$(DEVICE)
 
 # The hottest modules, compiled by mypyc. It takes a minute, a C compiler and Python's headers.
 compiled: $(VENV)/.compiled
@@ -113,9 +116,14 @@ format: $(VENV)/.test-$(DEVICE)
 picture: $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m tests.support.import_graph
 
-# The references of specs and of the manifest in docs/, from the docstrings.
+# The references in docs/, from the sources.
 docs: $(VENV)/.test-$(DEVICE)
-	$(BIN)/python -m tests.support.pages.references
+	$(BIN)/python -m tests.support.pages
+
+# The documentation as a site, in build/site.
+site: $(VENV)/.venv
+	$(PIP) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # The descriptors of the .proto files, by the protoc of grpcio-tools.
 descriptors: model_store/triton/model_config.binpb service/transport/grpc/service.binpb
@@ -143,11 +151,16 @@ $(VENV)/.serve-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 	$(STEP) 'Installing Sluice and its libraries (one to five minutes, once)' $(PIP) -e '.[$(DEVICE),text,sound,completion]'
 	@touch $@
 
+$(VENV)/.export-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
+	$(STEP) 'Installing what exports need (several minutes, once)' \
+		$(PIP) -e '.[$(DEVICE),text,sound,completion,export,tables,loadtest]'
+	@touch $@ $(VENV)/.serve-$(DEVICE)
+
 # Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
 $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 	$(STEP) 'Installing what tests and exports need (several minutes, once)' \
 		$(PIP) -e '.[$(DEVICE),text,sound,completion,export,grpc,loadtest,tables,dev]'
-	@touch $@ $(VENV)/.serve-$(DEVICE)
+	@touch $@ $(VENV)/.serve-$(DEVICE) $(VENV)/.export-$(DEVICE)
 
 clean: plain
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,17 +1,15 @@
-"""The user's first minutes, for real: `make serve` on a free port, the README's commands, each route, SIGTERM.
+"""The user's first hour, for real: every code block of the README and of the tutorial, in order, and each route.
 
-Run by `.ci/run`, not by pytest. Exit code 0 if all of it works.
+A block that is marked as not run is named with the reason. Run by `.ci/run`, not by pytest. Exit code 0 if all works.
 """
 
 import base64
 import io
 import json
 import os
-import re
-import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -22,13 +20,25 @@ import numpy as np
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from tests.support.pages.blocks import read_blocks  # noqa: E402  # it is run as a program
+from tests.support.pages.session import Session  # noqa: E402
+from tests.support.processes import free_port  # noqa: E402
+
 READY_WITHIN_S = 60.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+README, TUTORIAL = REPOSITORY / "README.md", REPOSITORY / "docs" / "tutorial.md"
+ZERO = """
+0 0 5 13 9 1 0 0
+0 0 13 15 10 15 5 0
+0 3 15 2 0 11 8 0
+0 4 12 0 0 8 8 0
+0 5 8 0 0 9 8 0
+0 4 11 0 1 12 7 0
+0 2 14 5 10 12 0 0
+0 0 6 13 10 0 0 0
+"""
+"""A digit that the classifier knows, values 0 to 16."""
 
 
 def ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
@@ -47,16 +57,8 @@ def check(what: str, holds: bool, shown: object = "") -> None:
         raise SystemExit(f"smoke run failed: {what}: {shown}")
 
 
-def readme_curls(port: int) -> list[str]:
-    text = (REPOSITORY / "README.md").read_text()
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    return [block.replace("127.0.0.1:3000", f"127.0.0.1:{port}") for block in blocks if block.startswith("curl")]
-
-
 def digit() -> np.ndarray:
-    """The zero of the README, values 0..16."""
-    rows = re.findall(r"^  \[([\d, ]+)\]", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
-    return np.array([[int(v) for v in row.split(",")] for row in rows], np.float32)
+    return np.array(ZERO.split(), np.float32).reshape(8, 8)
 
 
 def ask_every_route(url: str) -> None:
@@ -128,40 +130,32 @@ def ask_every_task(url: str) -> None:
                 check(f"{method} {path}, the example {name!r}", status == 200, content)
 
 
+def read_page(page: Path, folder: Path) -> None:
+    """Do what a page says in an empty folder. The README's first server is asked on every route."""
+    for name in (".venv", "docs", "examples"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    environ = {**os.environ, "PATH": f"{REPOSITORY / '.venv' / 'bin'}:{os.environ['PATH']}"}
+    make = f'make() {{ command make --silent -C "{REPOSITORY}" "$@"; }}'
+    with Session(folder, free_port(), environ, make) as session:
+        for block in read_blocks(page):
+            if block.reason:
+                print(f"--  not run, {block.reason}: {page.name}: {block.name}", flush=True)
+                continue
+            began = time.monotonic()
+            session.run(block)
+            took_s = time.monotonic() - began
+            print(f"ok  {page.name}: {block.name} ({took_s:.1f} s)", flush=True)
+            if block.name.startswith("make serve"):
+                check(f"make serve answers within {READY_WITHIN_S:.0f} s", took_s < READY_WITHIN_S, took_s)
+                ask_every_route(session.url)
+                ask_every_task(session.url)
+
+
 def main() -> int:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    subprocess.run(["make", "--silent", "install"], cwd=REPOSITORY, check=True)
-    began = time.monotonic()
-    server = subprocess.Popen(
-        ["make", "--silent", "serve", f"PORT={port}"],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    log: list[str] = []
-    try:
-        assert server.stdout is not None
-        for line in server.stdout:
-            log.append(line)
-            if "models serve" in line:
-                break
-        check(f"make serve answers within {READY_WITHIN_S:.0f} s", time.monotonic() - began < READY_WITHIN_S, log)
-        for command in readme_curls(port):
-            done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-            right = '"label":"0"' in done.stdout or "/classify" not in command
-            check(f"README: {command.splitlines()[0]} …", done.returncode == 0 and right, done)
-        ask_every_route(url)
-        ask_every_task(url)
-    except BaseException:
-        print("".join(log), file=sys.stderr)
-        raise
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        output, _ = server.communicate(timeout=60)
-    check("SIGTERM ends it without a traceback", "Traceback" not in output, output)
+    subprocess.run(["make", "--silent", "install-export"], cwd=REPOSITORY, check=True)
+    for page in (README, TUTORIAL):
+        with tempfile.TemporaryDirectory() as folder:
+            read_page(page, Path(folder))
     return 0
 
 

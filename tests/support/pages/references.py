@@ -1,12 +1,14 @@
-"""The references in docs/, written from the docstrings of the classes that they describe: ``make docs``.
+"""The references of specs and of the manifest, written from the docstrings of the classes that they describe.
 
-A field is described by the text below it. A test compares the pages with the sources.
+A field is described by the text below it.
 """
 
 import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.support.pages.markdown import join_page, make_table
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -58,12 +60,11 @@ PAGES = (
         ),
     ),
 )
-_HEAD = "<!-- Written by `make docs` from the docstrings: change those. -->"
 
 
 def write(page: Page) -> str:
     """The page as it should be."""
-    parts = [f"# {page.title}", _HEAD, page.introduction]
+    parts = [page.introduction]
     for file, names in page.sources:
         statements = ast.parse((REPOSITORY / file).read_text()).body
         classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
@@ -76,7 +77,7 @@ def write(page: Page) -> str:
         }
         for name in names or [name for name, node in classes.items() if list(_fields(node))]:
             parts += _describe(classes[name], constants)
-    return "\n\n".join(parts) + "\n"
+    return join_page(page.title, *parts)
 
 
 def _describe(node: ast.ClassDef, constants: Mapping[str, ast.expr]) -> Iterator[str]:
@@ -85,12 +86,12 @@ def _describe(node: ast.ClassDef, constants: Mapping[str, ast.expr]) -> Iterator
     if bases:
         yield f"All fields of `{bases[0]}`, and those below."
     yield from filter(None, [_as_markdown(ast.get_docstring(node) or "")])
-    rows = ["| field | type | default | |", "|---|---|---|---|"]
+    rows = []
     for field, text in _fields(node):
         assert isinstance(field.target, ast.Name)
         kind, default = _code(field.annotation), "" if field.value is None else _code(_default(field.value, constants))
-        rows.append(f"| `{field.target.id}` | {kind} | {default} | {_as_markdown(text).replace('|', chr(92) + '|')} |")
-    yield "\n".join(rows)
+        rows.append((f"`{field.target.id}`", kind, default, _as_markdown(text)))
+    yield make_table(("field", "type", "default", ""), rows)
 
 
 def _fields(node: ast.ClassDef) -> Iterator[tuple[ast.AnnAssign, str]]:
@@ -114,7 +115,7 @@ def _default(value: ast.expr, constants: Mapping[str, ast.expr]) -> ast.expr:
 
 def _code(node: ast.expr) -> str:
     """As code in a cell."""
-    return f"`{ast.unparse(_WithoutNotes().visit(node))}`".replace("|", "\\|")
+    return f"`{ast.unparse(_WithoutNotes().visit(node))}`"
 
 
 class _WithoutNotes(ast.NodeTransformer):
@@ -130,8 +131,3 @@ class _WithoutNotes(ast.NodeTransformer):
 def _as_markdown(text: str) -> str:
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
     return "\n\n".join(paragraphs).replace("``", "`")
-
-
-if __name__ == "__main__":
-    for page in PAGES:
-        (REPOSITORY / "docs" / page.file).write_text(write(page))
