@@ -9,7 +9,7 @@ DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: install compiled plain serve test test-fast test-compiled test-slow test-fuzz test-chaos test-versions \
-	test-lowest bench-smoke wheel clients lint format picture docs descriptors lock clean
+	test-lowest bench-smoke wheel clients client-types lint format picture docs descriptors lock clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
@@ -96,6 +96,7 @@ lint: $(VENV)/.test-$(DEVICE)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p service -p export -p model_store -p loadtests -p benchmarks
 	$(BIN)/mypy sluice.py
+	MYPYPATH=clients/python $(BIN)/mypy -p sluice_client -p clients.generator
 	$(BIN)/lint-imports
 
 format: $(VENV)/.test-$(DEVICE)
@@ -109,6 +110,10 @@ picture: $(VENV)/.test-$(DEVICE)
 # The references of specs and of the manifest in docs/, from the docstrings.
 docs: $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m tests.support.pages.references
+
+# The types and methods of the Python and TypeScript clients, from the OpenAPI document.
+client-types: $(VENV)/.test-$(DEVICE)
+	$(BIN)/python -m clients.generator
 
 # The descriptors of the .proto files, by the protoc of grpcio-tools.
 descriptors: model_store/triton/model_config.binpb service/transport/grpc/service.binpb
