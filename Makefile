@@ -65,11 +65,17 @@ test-chaos: $(VENV)/.test-$(DEVICE)
 
 # Clients of others that the slow tests run, each in an environment of its own. perf_analyzer, which comes with
 # older tritonclients only, needs Debian's libb64-0d as well.
-clients: $(VENV)/clients/.kserve $(VENV)/clients/.schemathesis $(VENV)/clients/.perf
+clients: $(VENV)/clients/.kserve $(VENV)/clients/.schemathesis $(VENV)/clients/.perf $(VENV)/clients/.typescript
 
 $(VENV)/clients/.%: $(VENV)/.venv Makefile
 	$(BIN)/python -m venv $(VENV)/clients/$*
 	$(VENV)/clients/$*/bin/pip install --quiet --disable-pip-version-check $(CLIENT_$*)
+	touch $@
+
+# The compiler of the TypeScript client, where there is npm.
+$(VENV)/clients/.typescript: $(VENV)/.venv Makefile
+	mkdir -p $(VENV)/clients
+	! command -v npm >/dev/null || npm install --silent --no-fund --no-audit --prefix $(VENV)/clients/typescript typescript@5.9.3
 	touch $@
 
 CLIENT_kserve := kserve==0.21.0
