@@ -11,7 +11,8 @@ STEP := @sh .ci/step
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: install install-export compiled plain serve test test-fast test-compiled test-slow test-fuzz test-browser \
-	test-chaos test-versions test-lowest bench-smoke wheel clients lint format picture docs site descriptors lock clean
+	test-chaos test-versions test-lowest bench-smoke wheel clients client-types lint format picture docs site descriptors \
+	lock clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
@@ -75,11 +76,17 @@ test-chaos: $(VENV)/.test-$(DEVICE)
 
 # Clients of others that the slow tests run, each in an environment of its own. perf_analyzer, which comes with
 # older tritonclients only, needs Debian's libb64-0d as well.
-clients: $(VENV)/clients/.kserve $(VENV)/clients/.schemathesis $(VENV)/clients/.perf
+clients: $(VENV)/clients/.kserve $(VENV)/clients/.schemathesis $(VENV)/clients/.perf $(VENV)/clients/.typescript
 
 $(VENV)/clients/.%: $(VENV)/.venv Makefile
 	$(BIN)/python -m venv $(VENV)/clients/$*
 	$(VENV)/clients/$*/bin/pip install --quiet --disable-pip-version-check $(CLIENT_$*)
+	touch $@
+
+# The compiler of the TypeScript client, where there is npm.
+$(VENV)/clients/.typescript: $(VENV)/.venv Makefile
+	mkdir -p $(VENV)/clients
+	! command -v npm >/dev/null || npm install --silent --no-fund --no-audit --prefix $(VENV)/clients/typescript typescript@5.9.3
 	touch $@
 
 CLIENT_kserve := kserve==0.21.0
@@ -106,6 +113,7 @@ lint: $(VENV)/.test-$(DEVICE)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p service -p export -p model_store -p loadtests -p benchmarks
 	$(BIN)/mypy sluice.py
+	MYPYPATH=clients/python $(BIN)/mypy -p sluice_client -p clients.generator
 	$(BIN)/lint-imports
 
 format: $(VENV)/.test-$(DEVICE)
@@ -124,6 +132,10 @@ docs: $(VENV)/.test-$(DEVICE)
 site: $(VENV)/.venv
 	$(PIP) -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# The types and methods of the Python and TypeScript clients, from the OpenAPI document.
+client-types: $(VENV)/.test-$(DEVICE)
+	$(BIN)/python -m clients.generator
 
 # The descriptors of the .proto files, by the protoc of grpcio-tools.
 descriptors: model_store/triton/model_config.binpb service/transport/grpc/service.binpb

@@ -10,6 +10,7 @@ from service.api.embeddings import EMBEDDINGS
 from service.api.generate import GENERATE, GENERATE_STREAM
 from service.api.kserve import EXPLAIN, FORECAST, PREDICT
 from service.api.openapi import protocol_types as types
+from service.api.openapi.card_types import Cards
 from service.api.openapi.examples import DIGITS, MODELS, PROTOCOL
 from service.api.openapi.model_config import ModelConfig
 from service.protocol.openai.embeddings import EmbeddingsRequest
@@ -107,7 +108,7 @@ _OTHERS = (
     _get(
         "/models",
         "Cards: name, versions, labels, quality, parity, provider, ready or the reason why not",
-        dict[str, Any],
+        Cards,
     ),
     _get("/livez", "Whether the server runs", types.Live),
     _get("/readyz", "Whether a model serves", types.Ready, (503,)),

@@ -1,0 +1,1 @@
+"""What is written from the OpenAPI document: answers, options, and the methods of the clients."""

@@ -1,0 +1,63 @@
+"""What ``GET /models`` answers, as types for the OpenAPI document. Tests check the cards of a server against them."""
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+
+from service.api.openapi.protocol_types import Exact, PipelineFacts, TensorMetadata, exact
+
+
+class VersionState(Exact):
+    """A version that was loaded, or that was tried, or that cannot be tried."""
+
+    version: str
+    state: Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
+    reason: NotRequired[Annotated[str, Field(description="why it does not serve")]]
+
+
+class Quality(Exact):
+    """What was measured on held-out data. `bar` holds the least value that each metric had to reach."""
+
+    data: str
+    rows: int
+    metrics: dict[str, float]
+    bar: dict[str, float]
+
+
+class Batching(Exact):
+    """How the requests of a model share batches."""
+
+    batches: Annotated[bool, Field(description="whether requests share batches")]
+    max_rows: int
+    max_wait_s: float
+    rows: Annotated[str, Field(description="whether the rows of a batch are independent: proved, mixing or unknown")]
+    reason: Annotated[str, Field(description="how that is known")]
+    bits: Annotated[str, Field(description="how a row's bits depend on the other rows of its batch, on this provider")]
+    least_rows: Annotated[int, Field(description="smaller batches are filled up to this size")]
+    threads_alone: Annotated[int | None, Field(description="threads of a batch that runs alone; null: one")]
+
+
+class Card(Exact):
+    """One model. What is not required is there when a version serves, as far as it applies."""
+
+    name: str
+    ready: bool
+    serving: Annotated[str | None, Field(description="the version that serves unless another is asked for")]
+    aliases: dict[str, int]
+    versions: list[VersionState]
+    reason: NotRequired[Annotated[str, Field(description="why it does not serve")]]
+    task: NotRequired[str]
+    description: NotRequired[str]
+    labels: NotRequired[list[str]]
+    inputs: NotRequired[list[TensorMetadata]]
+    outputs: NotRequired[list[TensorMetadata]]
+    quality: NotRequired[Quality | None]
+    parity: NotRequired[Annotated[dict[str, Any] | None, Field(description="how it compares with its original")]]
+    licence: NotRequired[str | None]
+    provider: NotRequired[Annotated[str, Field(description="of ONNX Runtime")]]
+    golden_error: NotRequired[Annotated[float | None, Field(description="largest difference from its golden samples")]]
+    batching: NotRequired[Batching]
+    pipeline: NotRequired[PipelineFacts]
+
+
+Cards = exact("Cards", models=list[Card])
