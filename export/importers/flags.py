@@ -78,6 +78,9 @@ FLAGS: dict[str, Flag] = {
     "texts.truncate": Flag("--truncate", "cut a longer text at its end; else it is refused", kind="yes"),
     "texts.prefix": Flag("--prefix", "what is put before each text, such as 'query: '", "TEXT"),
     "texts.pad": Flag("--pad-id", "the id of padding", "N", "whole"),
+    "texts.first_position": Flag(
+        "--first-position", "the position of the first token, if the graph takes positions: usually 0", "N", "whole"
+    ),
     "reading.symbols": Flag("--symbols", "a file with the symbols of a reader's scores, one a line", "FILE"),
     "reading.blank": Flag("--blank", "the position of the blank among the symbols", "N", "whole"),
     "reading.step_s": Flag("--step-seconds", "how long a step of a reader of sounds is", "SECONDS"),

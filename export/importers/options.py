@@ -157,6 +157,8 @@ class TextOptions(StrictModel):
     prefix: str | None = None
     pad: Index | None = None
     """The id of padding."""
+    first_position: Index | None = None
+    """The position of a text's first token, if the graph takes positions."""
 
 
 class ReadingOptions(StrictModel):

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.examples.packages import install, pack, run_example, run_sluice
 from tests.support.servers import FAST, Serving, settings_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 OBJECTS = {
     "chelsea.png": "cat",
     "coffee.png": "cup",

@@ -14,7 +14,7 @@ from tests.support.servers import FAST, Serving, settings_for
 sys.path.append(str(REPOSITORY / "examples"))
 from face_who import ask
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 RENDERED = (
     "The quick brown fox jumps over the lazy dog.",

@@ -12,7 +12,7 @@ from tests.examples.packages import export_example, install
 from tests.support.pictures.encoding import as_row, encode
 from tests.support.servers import FAST, Serving, settings_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LINES = ("Sluice serves ONNX models", "Batch 64, 12.5 ms (p99)", "The quick brown fox jumps", "over 13 lazy dogs")
 READERS = {
     "line-reader": ("rapidocr==3.10.0", "spec"),

@@ -14,7 +14,7 @@ import pytest
 from tests.examples.packages import REPOSITORY, export_example, install
 from tests.support.servers import FAST, Serving, settings_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SECONDS = 20
 
 

@@ -1,4 +1,4 @@
-"""One vector for a text, of those of its tokens."""
+"""One vector for a text, of those of its tokens; and positions of tokens, which the graph counts itself."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +16,59 @@ from export.importers.changes.change import (
     replace_output,
 )
 from export.importers.changes.shapes import add_axis, add_reduction
+
+
+@dataclass(frozen=True)
+class FillPositions:
+    """Positions of tokens, [batch, length] or [1, length], are no longer an input: they are counted from ``first``.
+
+    ``ids`` is the input [batch, length] of the tokens. Padding is behind them and is counted too.
+    """
+
+    positions: str
+    ids: str
+    first: int
+    dtype: str
+    has_rows: bool
+    """Whether there are positions for each row."""
+
+    def __str__(self) -> str:
+        return f"the input {self.positions!r} is counted in the graph, from {self.first}, because tokens are in order"
+
+    def apply(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        graph.input.remove(next(value for value in graph.input if value.name == self.positions))
+        count = len(graph.node)
+        first, one, axis = (
+            add_constant(graph, f"{self.positions}_{name}", np.array(number, np.int64))
+            for name, number in (("first", self.first), ("step", 1), ("axis", 1))
+        )
+        shape = add_node(graph, "Shape", [self.ids], f"{self.positions}_shape")
+        length = add_node(graph, "Gather", [shape, axis], f"{self.positions}_length", axis=0)
+        end = add_node(graph, "Add", [length, first], f"{self.positions}_end")
+        counted = add_node(graph, "Range", [first, end, one], f"{self.positions}_counted")
+        if self.has_rows:
+            counted = add_node(graph, "Expand", [counted, shape], f"{self.positions}_spread")
+        else:
+            counted = self._add_row(model, counted)
+        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
+        graph.node.append(onnx.helper.make_node("Cast", [counted], [self.positions], to=kind))
+        nodes = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*nodes[count:], *nodes[:count]])
+
+    def _add_row(self, model: onnx.ModelProto, counted: str) -> str:
+        row = free_name(model.graph, f"{self.positions}_row")
+        add_axis(model, counted, row, 0)
+        return row
+
+    def restore(self, inputs: Arrays) -> Arrays:
+        rows, length = inputs[self.ids].shape
+        counted = np.tile(np.arange(self.first, self.first + length), (rows if self.has_rows else 1, 1))
+        return {**inputs, self.positions: counted.astype(self.dtype)}
+
+    def expect(self, inputs: Arrays, outputs: Arrays) -> dict[str, np.ndarray]:
+        return dict(outputs)
 
 
 @dataclass(frozen=True)

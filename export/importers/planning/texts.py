@@ -5,7 +5,7 @@ from pathlib import Path
 
 from export.errors import SpecError
 from export.importers.changes.shapes import PoolPlaces
-from export.importers.changes.texts import PoolTokens
+from export.importers.changes.texts import FillPositions, PoolTokens
 from export.importers.facts import Fact
 from export.importers.planning.draft import (
     FLOATS,
@@ -17,6 +17,7 @@ from export.importers.planning.draft import (
     show,
     show_shape,
 )
+from model_store.datatypes import DATATYPES
 from model_store.errors import StoreError
 from model_store.graph import Tensor
 from model_store.tasks import Tags, Tokens
@@ -28,6 +29,7 @@ _NAMES = {
     "ids": ("input_ids", "ids", "token_ids", "tokens"),
     "mask": ("attention_mask", "mask", "input_mask"),
     "types": ("token_type_ids", "segment_ids", "type_ids"),
+    "positions": ("position_ids", "positions"),
 }
 _INTEGERS = ("INT64", "INT32")
 _OUTSIDE = "O"
@@ -51,6 +53,8 @@ def plan_texts(draft: Draft) -> None:
     found = _find_inputs(draft)
     ledger.add("rows", "texts", "a tokenizer is given")
     ids = found["ids"]
+    if "positions" in found:
+        _fill_positions(draft, found["positions"], ids.name)
     size = ids.shape[1]
     if isinstance(size, int):
         if "texts.length" in draft.said and ledger.get("texts.length") != size:
@@ -83,6 +87,14 @@ def plan_texts(draft: Draft) -> None:
     draft.fields["further_files"] = {FILE: content}
 
 
+def _fill_positions(draft: Draft, positions: Tensor, ids: str) -> None:
+    """Let the graph count the tokens itself: padding is behind them, so each has its place for its position."""
+    first = draft.ledger.add("texts.first_position", 0, "usual")
+    dtype = str(DATATYPES[positions.datatype].dtype)
+    draft.changes.append(FillPositions(positions.name, ids, first, dtype, has_rows=positions.shape[0] != 1))
+    draft.inputs.remove(positions)
+
+
 def list_lengths(longest: int) -> tuple[int, ...]:
     """8, 16, 24 and so on to 64, then four lengths for each doubling: 80, 96, 112, 128, 160; and the longest."""
     lengths = []
@@ -103,7 +115,7 @@ def _read_tokenizer(draft: Draft, file: Path) -> bytes:
 
 
 def _find_inputs(draft: Draft) -> dict[str, Tensor]:
-    """The inputs for ids, mask and types. Raises SpecError if there are others, or no ids."""
+    """The inputs for ids, mask, types and positions. Raises SpecError if there are others, or no ids."""
     given = {tensor.name: tensor for tensor in draft.inputs}
     found: dict[str, Tensor] = {}
     for field, names in _NAMES.items():
@@ -113,10 +125,11 @@ def _find_inputs(draft: Draft) -> dict[str, Tensor]:
     if "ids" not in found and len(given) == 1:
         found["ids"] = given.popitem()[1]
     ids = found.get("ids")
-    if ids is None or given or ids.datatype not in _INTEGERS or len(ids.shape) != 2:
+    counted = [tensor for tensor in (ids, found.get("positions")) if tensor is not None]
+    if ids is None or given or any(tensor.datatype not in _INTEGERS or len(tensor.shape) != 2 for tensor in counted):
         raise SpecError(
-            f"{draft.name}: a model of texts takes ids [batch, length], and maybe a mask and types like them "
-            f"({', '.join(name for names in _NAMES.values() for name in names[:1])}), this one {show(draft.inputs)}: "
+            f"{draft.name}: a model of texts takes ids [batch, length], and maybe a mask, types and positions like "
+            f"them ({', '.join(names[0] for names in _NAMES.values())}), this one {show(draft.inputs)}: "
             "export it without the others, or give --rows numbers"
         )
     return found

@@ -1,6 +1,7 @@
 """Options that would do nothing: a person who gives one expects that it does something, so it is refused."""
 
 from export.errors import SpecError
+from export.importers.changes.texts import FillPositions
 from export.importers.planning.draft import Draft
 from export.importers.planning.sounds import TASKS as SOUNDS
 from export.importers.planning.texts import TASKS as TEXTS
@@ -63,6 +64,8 @@ def refuse_unused(draft: Draft) -> None:
             _refuse(draft, path, "the boxes of this model have no points", "leave it out")
         if path.startswith("texts.") and "tokens" not in draft.fields:
             _refuse(draft, path, f"the model's rows are {draft.ledger.get('rows') or 'no texts'}", "leave it out")
+        if path == "texts.first_position" and not any(isinstance(change, FillPositions) for change in draft.changes):
+            _refuse(draft, path, "the graph takes no positions", "leave it out")
         takes_pictures = "image" in draft.fields or draft.ledger.get("task") not in _PICTURES
         if (path.startswith("picture.") or path == "free_sizes") and not takes_pictures:
             rows = draft.ledger.get("rows") or "numbers"

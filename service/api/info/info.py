@@ -106,12 +106,13 @@ class Information:
         """The model of a path, loaded if need be. Raises UnknownModel, NotReady."""
         return await self._registry.find_when_loaded(request.path_params["model"], request.path_params.get("version"))
 
-    def _ready(self) -> dict[str, bool]:
+    def _ready(self) -> dict[str, Any]:
+        """It does not wait for a model that loads slowly, but names it. Raises NotReady."""
         if self.is_draining:
             raise NotReady("the server is stopping")
         if not self._registry.is_ready:
             raise NotReady("no model serves: /models tells why" if self._registry.loaded else "models are being loaded")
-        return {"live": True, "ready": True}
+        return {"live": True, "ready": True, "loading": self._registry.list_loading()}
 
     def _tell_ready(self, model: Served, one: bool) -> dict[str, Any]:
         """A pipeline is ready when the models of its steps are. Raises UnknownModel, NotReady."""

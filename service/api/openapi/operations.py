@@ -123,7 +123,11 @@ _OTHERS = (
     _post(FORECAST, "Series to forecasts", types.ForecastAnswer, _TENSORS, ForecastRequest, types.ForecastError),
 )
 
+_LOADING = "`loading` names the models that do not serve yet because they load slowly: others do not wait for them."
+
 _DESCRIPTIONS: Mapping[str, str] = {
+    "/readyz": _LOADING,
+    "/v2/health/ready": _LOADING,
     _INFER: "The body is JSON, or JSON followed by the bytes of tensors; `parameters.binary_data_size` of each has "
     f"their number. Then the header {_LENGTH} has the length of the JSON; with 0 the whole body is one row of the "
     "only input. Requests and answers may be compressed with gzip or deflate.",

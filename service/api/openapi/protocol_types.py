@@ -134,7 +134,7 @@ class FlatAnswer(TypedDict):
 
 
 Live = exact("Live", live=Literal[True])
-Ready = exact("Ready", live=Literal[True], ready=Literal[True])
+Ready = exact("Ready", live=Literal[True], ready=Literal[True], loading=list[str])
 Alive = exact("Alive", status=Literal["alive"])
 ServerMetadata = exact("ServerMetadata", name=str, version=str, extensions=list[str])
 Names = exact("Names", models=list[str])

@@ -1,8 +1,8 @@
 """What a row has written in a loop: greedily, with draws, or by beam search. Plain values, no engine.
 
-Beam search (Graves, Sequence Transduction with Recurrent Neural Networks, 2012) without length normalisation: what is
-compared is the joint probability of whole sentences, so a row can end as soon as no hypothesis can overtake the best
-finished one.
+Beam search (Graves, Sequence Transduction with Recurrent Neural Networks, 2012) compares whole sentences: by their
+joint probability, or with a length penalty (Wu et al., Google's Neural Machine Translation System, 2016) by its
+logarithm for each token. A row ends as soon as no hypothesis can overtake the best finished one.
 """
 
 import logging
@@ -73,15 +73,17 @@ class Followed(Greedy):
 class Beams:
     """One row: ``width`` hypotheses, the likeliest first, each in a slot of its own."""
 
-    def __init__(self, width: int, ends: Collection[int], max_tokens: int) -> None:
+    def __init__(self, width: int, ends: Collection[int], max_tokens: int, length_penalty: float = 0.0) -> None:
         self.width = width
         self.ends = sorted(ends)
         self.max_tokens = max_tokens
+        self.length_penalty = length_penalty
         self._tokens: list[list[int]] = [[] for _ in range(width)]
         # They begin equal, so only the first counts.
         self._log_probability = np.full(width, -np.inf)
         self._log_probability[0] = 0.0
         self._finished: Sentence | None = None
+        self._best_rate = -np.inf
         self.has_ended = False
 
     def take(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,8 +97,9 @@ class Beams:
         for end in self.ends:
             for slot in np.flatnonzero(np.isfinite(joint[:, end])):
                 ended = Sentence(self._tokens[slot], float(joint[slot, end]))
-                if self._finished is None or ended.log_probability > self._finished.log_probability:
-                    self._finished = ended
+                rate = self._rate(ended.log_probability, len(ended.tokens) + 1)
+                if self._finished is None or rate > self._best_rate:
+                    self._finished, self._best_rate = ended, rate
         joint[:, self.ends] = -np.inf
         # A stable sort, so that equal ones come in the same order every time.
         best = np.argsort(-joint.reshape(-1), kind="stable")[: self.width]
@@ -105,11 +108,16 @@ class Beams:
         self._tokens = [[*self._tokens[p], int(t)] for p, t in zip(parents.tolist(), tokens.tolist(), strict=True)]
         self.has_ended = len(self._tokens[0]) >= self.max_tokens
         if self._finished is not None:
-            self.has_ended |= bool(self._finished.log_probability >= self._log_probability[0])
+            # More tokens make no hypothesis likelier, so none comes above its rate at the greatest length.
+            self.has_ended |= self._best_rate >= self._rate(float(self._log_probability[0]), self.max_tokens)
         return parents, tokens
 
+    def _rate(self, log_probability: float, tokens: int) -> float:
+        """What sentences are compared by."""
+        return float(log_probability / tokens**self.length_penalty)
+
     def best(self) -> Sentence:
-        """The likeliest finished sentence; the likeliest unfinished one where none has ended."""
+        """The best finished sentence; the likeliest unfinished one where none has ended."""
         if self._finished is not None:
             return self._finished
         return Sentence(self._tokens[0], float(self._log_probability[0]), has_ended=False)
@@ -121,7 +129,7 @@ Written = Greedy | Beams
 def begin_row(decoding: Decoding, row: int) -> Written:
     """What a row has written before its first step."""
     if decoding.width > 1:
-        return Beams(decoding.width, decoding.ends, decoding.max_tokens)
+        return Beams(decoding.width, decoding.ends, decoding.max_tokens, decoding.length_penalty)
     if not decoding.forced and decoding.follow is None:
         return Greedy(decoding.ends)  # its limit is that of the steps
     forced = len(decoding.forced[row]) if decoding.forced else 0

@@ -51,6 +51,9 @@ class Decoding:
     ends: Collection[int]
     width: int = 1
     """1 takes the likeliest token. More is beam search: so many hypotheses of each row, each in a slot of its own."""
+    length_penalty: float = 0.0
+    """Of beam search, 0 or more: sentences are compared by the logarithm of their probability, divided by the number of
+    their tokens, the end among them, to this power. The higher it is, the better for long ones."""
     takes_all: bool = False
     are_logits: bool = False
     """Whether scores are logits. Else they are logarithms of probabilities."""

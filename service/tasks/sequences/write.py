@@ -34,6 +34,9 @@ Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class WritingOptions(TextOptions):
+    length_penalty: Annotated[float, Field(ge=0, le=4)] | None = None
+    """with beams: 0, the default, finds the likeliest text, 1 the one whose tokens are likeliest on the average; the
+    higher it is, the longer are texts"""
     temperature: Annotated[float, Field(ge=0, le=100)] | None = None
     """above 0: tokens are drawn, the more evenly the higher it is; 0, the default, takes the likeliest token"""
     top_k: Annotated[int, Field(ge=1)] | None = None
@@ -98,6 +101,9 @@ class _Plan:
         self.sampling = _read_sampling(options)
         if self.width > 1:
             _refuse_beside_beams(options)
+        elif options.length_penalty is not None:
+            raise InvalidInput("length_penalty: expected beams above 1 beside it, for one text has no others")
+        self.length_penalty = options.length_penalty or 0.0
         if len(call.rows or ()) * self.width > call.limits.max_rows:
             most = call.limits.max_rows // self.width
             raise InvalidInput(
@@ -145,6 +151,7 @@ class _Plan:
             facts.begin[0],
             frozenset(facts.ends),
             self.width,
+            self.length_penalty,
             takes_all=facts.prefix is not None,
             are_logits=True,
             forced=rows.forced if any(rows.forced) else (),

@@ -64,6 +64,7 @@ def read_text_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, 
     facts["texts.tokenizer"] = Fact(str(folder / TOKENIZER), TOKENIZER)
     facts |= _read_length(folder, config)
     facts |= _read_padding(folder, config)
+    facts |= _read_first_position(config)
     if licence := read_licence(folder):
         facts["licence"] = licence
     return facts, notes
@@ -94,8 +95,18 @@ def _list_limits(folder: Path, config: Mapping[str, Any]) -> Iterator[Fact]:
             yield Fact(int(value), f"{file}: {name}")
     positions = config.get("max_position_embeddings")
     if isinstance(positions, int) and positions > 0:
-        before = 1 + int(config.get("pad_token_id") or 0) if config.get("model_type") in _AFTER_PADDING else 0
-        yield Fact(positions - before, f"{CONFIG}: max_position_embeddings")
+        yield Fact(positions - _find_first_position(config), f"{CONFIG}: max_position_embeddings")
+
+
+def _read_first_position(config: Mapping[str, Any]) -> dict[str, Fact]:
+    first = _find_first_position(config)
+    origin = f"{CONFIG}: pad_token_id, behind which positions of {config.get('model_type')} begin"
+    return {"texts.first_position": Fact(first, origin)} if first else {}
+
+
+def _find_first_position(config: Mapping[str, Any]) -> int:
+    """The position of the first token."""
+    return 1 + int(config.get("pad_token_id") or 0) if config.get("model_type") in _AFTER_PADDING else 0
 
 
 def _read_padding(folder: Path, config: Mapping[str, Any]) -> dict[str, Fact]:

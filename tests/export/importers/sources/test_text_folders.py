@@ -122,13 +122,19 @@ REFUSED: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], type[Exception], 
         {
             "config.json": CLASSIFIER,
             "model.onnx": make_model(
-                f"{IDS}, int64[batch,length] position_ids => float[batch,length] logits",
-                "s = Add(input_ids, position_ids) logits = Cast<to=1>(s)",
+                f"{IDS}, int64[batch,length] word_lengths => float[batch,length] logits",
+                "s = Add(input_ids, word_lengths) logits = Cast<to=1>(s)",
             ),
         },
         {},
         SpecError,
-        "a model of texts takes ids .* this one 'input_ids' .*'position_ids'",
+        "a model of texts takes ids .* this one 'input_ids' .*'word_lengths'",
+    ),
+    "a first position without positions": (
+        {"config.json": CLASSIFIER, "model.onnx": SCORES},
+        {"texts.first_position": 0},
+        SpecError,
+        "--texts.first_position: the graph takes no positions: leave it out",
     ),
     "no tokenizer": (
         {"config.json": CLASSIFIER, "model.onnx": SCORES, "tokenizer.json": b"{}"},
@@ -218,6 +224,41 @@ def test_classifier_is_served_with_its_labels(tmp_path: Path) -> None:
     words = TABLE[Tokenizer(make_tokenizer(), "").encode("ann in rome").ids, :2].sum(0)
     np.testing.assert_allclose(run(loaded, "ann in rome", 8)[0], words, rtol=1e-5)
     np.testing.assert_allclose(run(loaded, "ann in rome", 24)[0], words, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("positions", "config", "first"),
+    [
+        ("int64[batch,length]", {}, 0),
+        ("int32[1,length]", {}, 0),
+        ("int64[batch,length]", {"model_type": "roberta", "pad_token_id": 1}, 2),
+    ],
+)
+def test_positions_are_counted_in_the_graph(
+    tmp_path: Path, positions: str, config: Mapping[str, Any], first: int
+) -> None:
+    """A caller sends none. In models of RoBERTa's kind they begin behind the id of padding, and take fewer tokens."""
+    places = np.random.default_rng(1).standard_normal((64, 2)).astype(np.float32)
+    graph = make_model(
+        f"{BOTH}, {positions} position_ids => float[batch,2] logits",
+        """
+        words = Gather(table, input_ids) places = Gather(at, position_ids) both = Add(words, places)
+        held = Cast<to = 1>(attention_mask) column = Unsqueeze(held, [-1])
+        kept = Mul(both, column) logits = ReduceSum<keepdims = 0>(kept, [1])
+        """,
+        table=TABLE[:, :2],
+        at=places,
+    )
+    folder = write(tmp_path / "m", {"config.json": {**CLASSIFIER, **config}, "model.onnx": graph})
+    assert f"the input 'position_ids' is counted in the graph, from {first}" in str(plan(folder).changes[0])
+    loaded = imported(folder, tmp_path / "store")
+    assert loaded.rows.verdict == "proved"
+    assert loaded.manifest.tokens is not None
+    assert loaded.manifest.tokens.lengths[-1] == 64 - first
+    ids = Tokenizer(make_tokenizer(), "").encode("ann lives in rome").ids
+    wanted = TABLE[ids, :2].sum(0) + places[first : first + len(ids)].sum(0)
+    for length in (8, 24, 64 - first):
+        np.testing.assert_allclose(run(loaded, "ann lives in rome", length)[0], wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from onnx import helper
 
 from model_store.tasks import Carry
+from service.engine.loop.decoding import Beams
 from service.engine.loop.request import Decoding, LoopRequest
 from service.errors import InvalidInput
 from tests.service.engine.loop.bench import FLOAT, INT, Bench, Counting
@@ -37,22 +38,25 @@ def speak() -> bytes:
     )
 
 
-def speaking(table: int, width: int = 1, rows: int = 1, steps: int = 6) -> LoopRequest:
+def speaking(table: int, width: int = 1, rows: int = 1, steps: int = 6, penalty: float = 0.0) -> LoopRequest:
     begin = {"table": np.full(rows, table, np.int64)}
-    return LoopRequest(begin, steps, decoding=Decoding("token", "scores", begin=0, ends=(END,), width=width))
+    decoding = Decoding("token", "scores", 0, (END,), width, penalty, max_tokens=steps)
+    return LoopRequest(begin, steps, decoding=decoding)
 
 
-def say_likeliest(table: int, steps: int) -> tuple[list[int], float]:
-    """The likeliest sentence of at most ``steps`` symbols with its end, by trying all of them."""
+def say_likeliest(table: int, steps: int, penalty: float = 0.0) -> tuple[list[int], float]:
+    """The best sentence of at most ``steps`` symbols with its end, by trying all of them, and its chance."""
     best: tuple[list[int], float] = ([], -math.inf)
+    most = -math.inf
     for length in range(steps):
         for tokens in itertools.product(range(END), repeat=length):
             chance, last, which = 0.0, 0, table
             for token in (*tokens, END):
                 chance += float(CHANCES[which, last, token])
                 last, which = token, 1 - which
-            if chance > best[1]:
-                best = (list(tokens), chance)
+            rate = chance / (length + 1) ** penalty
+            if rate > most:
+                best, most = (list(tokens), chance), rate
     return best
 
 
@@ -79,15 +83,26 @@ async def test_greedy_decoding_takes_the_likeliest_symbol_each_time() -> None:
         assert list(sentence.tokens) == [token for token in tokens if token != END]
 
 
+@pytest.mark.parametrize("penalty", [0.0, 0.5, 1.0, 2.0])
 @virtual
-async def test_beams_as_many_as_there_are_sentences_find_the_likeliest() -> None:
+async def test_beams_as_many_as_there_are_sentences_find_the_best(penalty: float) -> None:
     """With enough hypotheses beam search finds what trying all sentences finds, for several rows in one step."""
     bench = Bench(speak(), SPEAK, max_rows=600, max_slots=600)
-    for table, answer in enumerate([bench.ask(speaking(table, width=256, steps=4)) for table in (0, 1)]):
+    asked = [bench.ask(speaking(table, width=256, steps=4, penalty=penalty)) for table in (0, 1)]
+    for table, answer in enumerate(asked):
         [sentence] = (await answer).sentences
-        tokens, chance = say_likeliest(table, 4)
+        tokens, chance = say_likeliest(table, 4, penalty)
         assert list(sentence.tokens) == tokens
         assert sentence.log_probability == pytest.approx(chance, abs=1e-4)
+
+
+def test_length_penalty_makes_a_longer_text_win() -> None:
+    """Two tokens of 0.6 each beat an end of 0.4, which is likelier than both, once their mean counts."""
+    for penalty, expected in ((0.0, []), (1.0, [0, 0])):
+        beams = Beams(2, (1,), 4, penalty)
+        for chance in (0.6, 0.6, 0.0):
+            beams.take(np.log(np.maximum([[chance, 1 - chance]] * 2, 1e-9)))
+        assert (beams.best().tokens, beams.has_ended) == (expected, True)
 
 
 @virtual

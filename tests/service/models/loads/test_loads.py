@@ -58,7 +58,9 @@ def test_models_that_never_load_are_waited_for_by_nobody(tmp_path: Path, impatie
     graphs.write_plain(tmp_path, "good", graphs.double())
     settings = settings_for(tmp_path, control=True, ready_wait_s=impatient)
     with Serving(settings, FAST) as server, server.client() as client:
-        assert client.get("/readyz").status_code == 200
+        ready = client.get("/readyz").json()
+        assert ready["ready"] is True
+        assert set(ready["loading"]) == {f"endless-{number}" for number in range(2 + len(os.sched_getaffinity(0)))}
         assert infer(client, "good").json()["outputs"][0]["data"] == Y
         states = index(client)
         assert states.pop(("good", "1")) == ("READY", "")
@@ -71,6 +73,7 @@ def test_models_that_never_load_are_waited_for_by_nobody(tmp_path: Path, impatie
         assert index(client)["other", "1"] == ("READY", "")
         assert client.post("/v2/repository/models/endless-0/unload").status_code == 200
         assert index(client)["endless-0", "1"] == ("UNAVAILABLE", "it was unloaded")
+        assert "endless-0" not in client.get("/readyz").json()["loading"]
 
 
 def publish_endless(root: Path) -> None:

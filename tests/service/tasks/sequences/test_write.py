@@ -63,6 +63,11 @@ def write(text: str, model: Driver = COPIER, **more: Any) -> str:
             {"beams": 2, "stop": ["a"]},
             "stop: expected it with beams 1, for several texts grow at the same time, got beams 2",
         ),
+        ({"beams": 2, "length_penalty": -1}, "length_penalty: expected greater than or equal to 0 (got -1)"),
+        (
+            {"length_penalty": 1},
+            "length_penalty: expected beams above 1 beside it, for one text has no others",
+        ),
         ({"horizon": 3}, "horizon: model 'm' writes texts; leave it out"),
     ],
 )
