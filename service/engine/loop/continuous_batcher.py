@@ -63,7 +63,6 @@ class ContinuousBatcher(LaneUser):
     ) -> None:
         super().__init__(device, cost, observer, may_inline)
         self.table = table
-        self._graph = StepGraph(runner, signature, carries, pad)
         self._carried = [c.input for c in carries]
         changing = [signature.inputs[c.input] for c in carries if c.output is not None]
         if prefix is not None:
@@ -77,6 +76,7 @@ class ContinuousBatcher(LaneUser):
         self._step_rows = self.cost.efficient(self._max_rows)
         self._usual_steps = 0.0
         """How many steps rows that write have made: a mean in which later rows count more. 0 until one has ended.
+        self._graph = StepGraph(runner, signature, carries, pad, pad(self._step_rows))
 
         Few texts are as long as they may be, so a request for many is not refused for what all of them could take."""
 
