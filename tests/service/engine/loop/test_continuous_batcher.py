@@ -192,6 +192,27 @@ async def check_growth(requests: Sequence[LoopRequest], answers: Sequence["async
         np.testing.assert_array_equal((await answer).last["longer"], expected)
 
 
+@pytest.mark.parametrize(
+    ("max_rows", "priority", "first"), [(8, 1, 5), (2, 1, 2), (8, 0, 1)], ids=["few", "enough", "of high priority"]
+)
+@virtual
+async def test_rows_begin_together_while_others_wait_for_the_graph_before(
+    max_rows: int, priority: int, first: int
+) -> None:
+    """The first step is that of all but the last, or of a full step; only a row of high priority does not wait."""
+    before = dispatching.Bench(dispatching.Counting(graphs.double()), graphs.double(), max_rows=1, cost_s=SLOW_S)
+    bench = Bench(walk(), WALK, cost_s=SLOW_S, max_rows=max_rows, device=before.device, start=before.dispatcher)
+
+    async def ask(number: int) -> None:
+        await before.ask_x(number)
+        request = walking(number, 3)
+        check_walk(request, await bench.ask(request, priority=priority))
+
+    await asyncio.gather(*map(ask, range(6)))
+    assert bench.counting.steps[0] == first
+    bench.device.close()
+
+
 @virtual
 async def test_rows_of_different_lengths_are_in_no_step_together() -> None:
     """Callers who come while others step get the same as alone, though what each carries has another length by then."""
@@ -241,27 +262,6 @@ async def test_slow_steps_go_side_by_side_on_two_lanes() -> None:
     assert bench.counting.steps[:2] == [4, 4]
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    bound=st.booleans(),
-    in_lanes=st.booleans(),
-    requests=st.lists(st.tuples(st.integers(-5, 5), st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=10),
-    max_rows=st.integers(1, 6),
-    max_slots=st.integers(6, 12),
-    gaps=st.lists(st.integers(0, 3), min_size=10, max_size=10),
-)
-@virtual
-async def test_company_changes_no_bit(requests, max_rows, max_slots, gaps, bound, in_lanes):
-    """Whoever joins and leaves, a request has the bits that it has alone, also with its state on the device (bound)."""
-    sizes = {"lanes": 2, "max_rows": max_rows, "max_slots": max_slots, "least_rows": 2}
-    bench = Bench(drift(), DRIFT, cost_s=SLOW_S * in_lanes, runner=Counting(drift(), bound), **sizes)
-    asked = []
-    for (start, steps, rows), gap in zip(requests, gaps, strict=False):
-        request = drifting(start, steps, rows)
-        asked.append((request, bench.ask(request)))
-        for _ in range(gap):
-            await asyncio.sleep(0)
-    for request, answer in asked:
 class Noting(Counting):
     """Notes where the input ``push`` of each step lies, and what it holds."""
 
@@ -298,5 +298,26 @@ async def test_what_no_step_changes_stays_where_it_is() -> None:
     ]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    bound=st.booleans(),
+    in_lanes=st.booleans(),
+    requests=st.lists(st.tuples(st.integers(-5, 5), st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=10),
+    max_rows=st.integers(1, 6),
+    max_slots=st.integers(6, 12),
+    gaps=st.lists(st.integers(0, 3), min_size=10, max_size=10),
+)
+@virtual
+async def test_company_changes_no_bit(requests, max_rows, max_slots, gaps, bound, in_lanes):
+    """Whoever joins and leaves, a request has the bits that it has alone, also with its state on the device (bound)."""
+    sizes = {"lanes": 2, "max_rows": max_rows, "max_slots": max_slots, "least_rows": 2}
+    bench = Bench(drift(), DRIFT, cost_s=SLOW_S * in_lanes, runner=Counting(drift(), bound), **sizes)
+    asked = []
+    for (start, steps, rows), gap in zip(requests, gaps, strict=False):
+        request = drifting(start, steps, rows)
+        asked.append((request, bench.ask(request)))
+        for _ in range(gap):
+            await asyncio.sleep(0)
+    for request, answer in asked:
         check_walk(request, await answer)
     assert bench.batcher.table.is_empty
