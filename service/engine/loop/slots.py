@@ -5,8 +5,8 @@ Rules
   A step has at most as many slots as its limit, unless one row alone needs more.
 - A row holds its slots from its first step to its last: one, or one for each hypothesis. At most ``max_slots`` are
   held, so the memory of all states is bounded.
-- Rows that wait join the next step that has room, and such a step goes first. Within a priority, rows begin in order of
-  arrival. If no rows wait, the batch that has rested longest goes.
+- Rows that wait and may begin join the next step that has room, and such a step goes first. Within a priority, rows
+  begin in order of arrival. If no rows begin, the batch that has rested longest goes.
 - No batch rests for ever: after a step that went first while others rested, the one that has rested longest goes.
 - Resting batches that fit into one step become one batch.
 - A sequence that ends, expires or is cancelled leaves whole, between steps. Its slots are free at once.
@@ -79,13 +79,15 @@ class RunningBatch(Generic[T]):
     """Spans that step together; ``slots`` is their sum.
 
     ``key`` is that of its sequences. The batcher may change it after a step, if the shapes of the rows have changed.
-    ``steady`` is what the batcher knows of the batch while no row joins or leaves, else None.
+    ``steady`` is what the batcher knows of the batch while no row joins or leaves, else None. ``kept`` is what it keeps
+    for these rows alone.
     """
 
     key: Hashable
     spans: list[Span[T]] = field(default_factory=list)
     slots: int = 0
     steady: Any = None
+    kept: Any = None
 
 
 class SlotTable(Generic[T]):
@@ -111,6 +113,11 @@ class SlotTable(Generic[T]):
     def can_step(self) -> bool:
         """Whether ``take`` would give a batch."""
         return bool(self._resting) or self._head() is not None
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a row of the first priority waits."""
+        return any(not span.sequence.gone for span in self._waiting[0])
 
     @property
     def is_empty(self) -> bool:
@@ -165,9 +172,12 @@ class SlotTable(Generic[T]):
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
 
-    def take(self, limit: int) -> RunningBatch[T] | None:
-        """The next batch to step, of at most ``limit`` slots, or None. Call ``expire`` first."""
-        head = None if self._passed_over and self._resting else self._head()
+    def take(self, limit: int, begins: bool = True) -> RunningBatch[T] | None:
+        """The next batch to step, of at most ``limit`` slots, or None. Call ``expire`` first.
+
+        ``begins``: whether rows that wait may make their first step.
+        """
+        head = None if not begins or (self._passed_over and self._resting) else self._head()
         if head is not None:
             batch = self._find_batch(head, limit)
         elif self._resting:
@@ -177,7 +187,7 @@ class SlotTable(Generic[T]):
         self._passed_over = head is not None and bool(self._resting)
         if batch.slots > limit:
             self._split(batch, limit)
-        if self.waiting_rows:
+        if begins and self.waiting_rows:
             self._board(batch, limit)
         for other in list(self._resting):
             if other.key == batch.key and batch.slots + other.slots <= limit:
@@ -233,7 +243,7 @@ class SlotTable(Generic[T]):
                 rest.append(span.cut(rows, span.rows))
         if rest:
             left = sum(span.slots for span in rest)
-            batch.spans, batch.slots, batch.steady = kept, batch.slots - left, None
+            batch.spans, batch.slots, batch.steady, batch.kept = kept, batch.slots - left, None, None
             self._resting.insert(0, RunningBatch(batch.key, rest, left))
 
     def _board(self, batch: RunningBatch[T], limit: int) -> None:
