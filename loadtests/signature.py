@@ -80,6 +80,13 @@ def find_model(address: str, task: str | None = None) -> str:
     )
 
 
+def find_task(address: str, model: str) -> str:
+    """The task of a model by the server's ``/models``; ``tensors`` if nothing says so. Raises Unreachable."""
+    answer = exchange(address, Request("/models"))
+    cards = _read_cards(answer.body) if answer.status == 200 else []
+    return next((str(card.get("task", "tensors")) for card in cards if card.get("name") == model), "tensors")
+
+
 def _read_tensor(entry: dict[str, Any]) -> Tensor:
     return Tensor(str(entry["name"]), str(entry["datatype"]), tuple(int(size) for size in entry["shape"]))
 
