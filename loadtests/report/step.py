@@ -32,7 +32,7 @@ def tell_verdict(steps: Sequence[Step]) -> str:
     good = [step for step in steps if step.verdict.holds]
     bad = [step for step in steps if not step.verdict.holds]
     if len(steps) == 1:
-        return f"the objective does not hold: {_tell_broken(bad[0])}" if bad else "the objective holds"
+        return f"the objective does not hold: {_tell_broken(bad[0])}" if bad else _tell_good(good[0])
     told = f"the objective holds in {len(good) or 'none'} of {len(steps)} runs"
     if good:
         best = max(good, key=lambda step: step.figures.total.requests_per_s)
@@ -79,6 +79,11 @@ def write_ms(time_s: float) -> str:
     if math.isnan(time_ms):
         return "–"
     return f"{time_ms:.2f}" if time_ms < 1 else f"{time_ms:.1f}" if time_ms < 10 else f"{time_ms:.0f}"
+
+
+def _tell_good(step: Step) -> str:
+    _, p99, limit = write_finding(step.verdict.findings[-1])
+    return f"the objective holds: {step.figures.total.requests_per_s:,.0f} requests/s, p99 {p99}, {limit}"
 
 
 def _tell_callers(step: Step) -> str:

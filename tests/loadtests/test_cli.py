@@ -107,7 +107,7 @@ def test_good_server_holds_the_objective(
     assert "<html" in report.with_name("report_locust.html").read_text()
     assert report.with_name("report_stats.csv").exists()
     printed = capsys.readouterr().out
-    assert printed.startswith("the objective holds\n")
+    assert printed.startswith("the objective holds: ")
     assert "\x1b" not in printed
     assert all(text in printed for text in ("/classify", "(binary)", "(json)", "error rate", "rows a run"))
 

@@ -36,7 +36,7 @@ def make_step(
     [
         ([make_step(p99_s=0.5)], "the objective does not hold: p99 500 ms, at most 250 ms"),
         ([make_step(requests=0, p99_s=math.nan)], "the objective does not hold: no request was made"),
-        ([make_step()], "the objective holds"),
+        ([make_step()], "the objective holds: 200 requests/s, p99 100 ms, at most 250 ms"),
         (
             [make_step(1), make_step(4), make_step(16, p99_s=0.5)],
             "the objective holds in 2 of 3 runs; best with 4 callers: 200 requests/s; not with 16 callers: "
