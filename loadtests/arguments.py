@@ -37,6 +37,7 @@ def _add_requests(group: argparse._ArgumentGroup) -> None:
         type=_protocols,
         metavar="A,B",
         help="task: rows to the route of its task; json, binary, grpc: tensors; stream: an answer step by step; "
+        "live: tensors as messages of a WebSocket; "
         "several share the callers (task, or json for a model without a task)",
     )
     group.add_argument("--rows-per-request", default=1, type=_at_least(int, 1), metavar="N", help="rows in each (1)")
@@ -95,7 +96,7 @@ def find_fault(args: argparse.Namespace) -> str:
         return "--rate and --sweep: expected one of them: a sweep is over callers that wait for their answers"
     if args.rate and args.rate * args.run_time < 1:
         return f"--rate {args.rate:g}: expected at least one request in --run-time {args.run_time}"
-    tensors = [name for name in args.protocol if name in ("binary", "grpc")]
+    tensors = [name for name in args.protocol if name in ("binary", "grpc", "live")]
     if args.body is not None and tensors:
         return f"--body: expected --protocol task, json or stream, got {', '.join(tensors)}"
     return ""

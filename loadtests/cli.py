@@ -67,6 +67,8 @@ def _find_lacking(args: argparse.Namespace) -> str:
         return "the load generator Locust is not installed: pip install 'sluice-serving[loadtest]'"
     if "grpc" in args.protocol and find_spec("grpc") is None:
         return "--protocol grpc: grpcio is not installed: pip install 'sluice-serving[grpc]'"
+    if "live" in args.protocol and find_spec("websocket") is None:
+        return "--protocol live: websocket-client is not installed: pip install 'sluice-serving[loadtest]'"
     return ""
 
 
@@ -80,6 +82,8 @@ def _make_plans(args: argparse.Namespace) -> list[Plan]:
     grpc_address = (args.grpc or f"{urlsplit(args.host).hostname}:{_GRPC_PORT}") if "grpc" in protocols else ""
     for protocol in protocols:
         body = load.bodies[protocol][0]
+        if protocol == "live":
+            continue  # it has been asked whether it takes them
         if protocol == "grpc":
             try_grpc(grpc_address, body.content)
         else:

@@ -32,7 +32,7 @@ from loadtests.sending.grpc_client import find_call, open_channel
 from loadtests.sending.inference_message import decode_message
 from loadtests.sending.load import Load, make_load
 from loadtests.sending.schedule import Schedule
-from loadtests.signature import NoModel, find_model
+from loadtests.signature import NoModel, Signature, find_model
 from loadtests.wire import WrongAnswer
 
 
@@ -93,6 +93,12 @@ def add_arguments(parser: LocustArgumentParser) -> None:
 
 
 def prepare(environment: Environment, **_: object) -> None:
+    """Make the bodies when a run begins from Locust's page, or in a worker; else they are there already."""
+    if not environment.parsed_options or not environment.parsed_options.headless:
+        make_run(environment)
+
+
+def make_run(environment: Environment) -> None:
     """Make the bodies. If that fails, the run ends at once."""
     _runs.clear()
     options: Any = environment.parsed_options
@@ -180,6 +186,10 @@ class Protocol(User):
             self.facts.schedule.sent += 1
         return perf_counter() if self.due_s is None else self.due_s
 
+    def name(self) -> str:
+        """Of the route, short because tables have it."""
+        return f"/{self.load.path(self.protocol).rsplit('/')[-1]} ({self.protocol})"
+
     def choose(self) -> Body:
         return random.choice(self.load.bodies[self.protocol])
 
@@ -199,7 +209,7 @@ class HttpUser(Protocol, FastHttpUser):
             path,
             data=body.content,  # type: ignore[arg-type]  # bytes are sent as they are, though Locust declares text
             headers=dict(body.headers),
-            name=self.name(path),
+            name=self.name(),
             catch_response=True,
             stream=self.protocol == "stream",
         ) as response:
@@ -211,10 +221,6 @@ class HttpUser(Protocol, FastHttpUser):
             if self.due_s is not None or self.protocol == "stream":
                 response.request_meta["response_time"] = (perf_counter() - began_s) * 1e3
 
-    def name(self, path: str) -> str:
-        """Short, because tables have it."""
-        return f"/{path.rsplit('/')[-1]} ({self.protocol})"
-
     def check(self, response: Any, began_s: float) -> None:
         """Raises WrongAnswer."""
         raise NotImplementedError
@@ -225,8 +231,8 @@ class TaskUser(HttpUser):
 
     protocol = "task"
 
-    def name(self, path: str) -> str:
-        return path
+    def name(self) -> str:
+        return self.load.route
 
     def check(self, response: Any, began_s: float) -> None:
         check_task(self.load.task, response.content or b"", self.load.rows)
@@ -265,7 +271,38 @@ class StreamUser(HttpUser):
             raise WrongAnswer("the stream ended before it had an event and its end")
 
 
-class GrpcUser(Protocol):
+class MessageUser(Protocol):
+    """A user that does not speak plain HTTP, and so reports its requests itself."""
+
+    abstract = True
+
+    @property
+    def expected(self) -> tuple[Signature, int]:
+        assert self.load.signature is not None  # noqa: S101  # messages are not bodies of the user's own
+        return self.load.signature, self.load.rows or 0
+
+    def send(self, content: bytes) -> bytes:
+        """Send a message and check its answer. Raises WrongAnswer."""
+        raise NotImplementedError
+
+    @task
+    def ask(self) -> None:
+        content = self.choose().content
+        began_s, answer, failure = self.begin(), b"", None
+        try:
+            answer = self.send(content)
+        except WrongAnswer as error:
+            failure = error
+        self.environment.events.request.fire(
+            request_type=self.protocol,
+            name=self.name(),
+            response_time=(perf_counter() - began_s) * 1e3,
+            response_length=len(answer),
+            exception=failure,
+        )
+
+
+class GrpcUser(MessageUser):
     """A user that sends tensors as bytes over gRPC, by the Open Inference Protocol."""
 
     protocol = "grpc"
@@ -283,39 +320,57 @@ class GrpcUser(Protocol):
         if self.channel is not None:
             self.channel.close()
 
-    @task
-    def ask(self) -> None:
-        content = self.choose().content
-        began_s = self.begin()
-        sent_s, answer, failure = perf_counter(), b"", None
+    def send(self, content: bytes) -> bytes:
         try:
-            answer = self.call(content, timeout=FastHttpUser.network_timeout)
-            assert self.load.signature is not None  # noqa: S101  # gRPC has no bodies of the user's own
-            check_tensors(decode_message(answer), self.load.signature, self.load.rows or 0)
+            answer: bytes = self.call(content, timeout=HttpUser.network_timeout)
         except self.failure as error:
-            failure = WrongAnswer(f"gRPC status {error.code().name}")  # type: ignore[attr-defined]
-        except WrongAnswer as error:
-            failure = error
-        ended_s = perf_counter()
-        self.environment.events.request.fire(
-            request_type="GRPC",
-            name=f"{self.load.model} (grpc)",
-            response_time=(ended_s - (sent_s if self.due_s is None else began_s)) * 1e3,
-            response_length=len(answer),
-            exception=failure,
-        )
+            raise WrongAnswer(f"gRPC status {error.code().name}") from None  # type: ignore[attr-defined]
+        check_tensors(decode_message(answer), *self.expected)
+        return answer
+
+
+class LiveUser(MessageUser):
+    """A user that sends tensors as JSON over a WebSocket of its own, a message after the answer to the last one."""
+
+    protocol = "live"
+    socket: Any = None
+
+    def send(self, content: bytes) -> bytes:
+        import websocket
+
+        try:
+            if self.socket is None:
+                address = f"ws{(self.host or '').removeprefix('http')}{self.load.live_path}"
+                self.socket = websocket.create_connection(address, timeout=HttpUser.network_timeout)
+            self.socket.send(content.decode())
+            answer = self.socket.recv()
+        except (OSError, websocket.WebSocketException) as error:
+            self.on_stop()
+            raise WrongAnswer(f"the WebSocket failed: {type(error).__name__}") from None
+        received: bytes = answer.encode() if isinstance(answer, str) else answer
+        check_outputs({}, received, *self.expected)
+        return received
+
+    def on_stop(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
 
 
 def set_up(environment: Environment, **_: object) -> None:
-    """Let the run time count from now, and gRPC wait without blocking the other users.
+    """Let gRPC wait without blocking the other users, make the bodies, and let the run time count from then.
 
-    The clock of gevent's loop stands still during imports, so that a run would be too short by as much.
+    The clock of gevent's loop stands still meanwhile, so that a run would be too short by as much.
     """
-    gevent.get_hub().loop.update_now()
     if any(issubclass(user, GrpcUser) for user in environment.user_classes):
         from grpc.experimental.gevent import init_gevent
 
         init_gevent()
+    if environment.parsed_options and environment.parsed_options.headless:
+        make_run(environment)
+        if not _runs:
+            raise SystemExit(1)
+    gevent.get_hub().loop.update_now()
 
 
 _events: Any = events  # Locust's hooks have no types

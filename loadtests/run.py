@@ -11,7 +11,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 
-USERS = {"task": "TaskUser", "json": "JsonUser", "binary": "BinaryUser", "grpc": "GrpcUser", "stream": "StreamUser"}
+USERS = {
+    "task": "TaskUser",
+    "json": "JsonUser",
+    "binary": "BinaryUser",
+    "grpc": "GrpcUser",
+    "stream": "StreamUser",
+    "live": "LiveUser",
+}
 """The choices of ``--protocol`` and the Locust user that each one starts."""
 
 STOP_TIMEOUT_S = 5

@@ -1,5 +1,6 @@
 """What the users of one run send, by protocol."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,16 @@ from loadtests.sending.body import Body
 from loadtests.sending.examples import make_bodies, make_streams, read_body
 from loadtests.sending.inference_message import encode_message
 from loadtests.sending.rows import make_inputs
-from loadtests.signature import NoModel, Signature, find_task, read_signature
+from loadtests.signature import DYNAMIC, NoModel, Signature, check_live, find_task, read_signature
 from loadtests.wire import encode_binary, encode_json
 
-PROTOCOLS = ("task", "json", "binary", "grpc", "stream")
-TENSORS = ("json", "binary", "grpc")
+TENSORS = ("json", "binary", "grpc", "live")
 """Protocols that carry the tensors of the model."""
 
-BODIES = 32
+BODIES, FEW_BODIES = 32, 4
 """How many different bodies are sent in turn: enough to defeat caches, few enough to make at once."""
+_MANY_NUMBERS = 1 << 16
+"""Of a body, of which fewer are made."""
 
 SEED = 20
 
@@ -45,7 +47,13 @@ class Load:
     def infer_path(self) -> str:
         return f"/v2/models/{self.model}/infer"
 
+    @property
+    def live_path(self) -> str:
+        return f"/v2/models/{self.model}/stream"
+
     def path(self, protocol: str) -> str:
+        if protocol == "live":
+            return self.live_path
         return self.infer_path if protocol in TENSORS else self.route
 
 
@@ -58,6 +66,8 @@ def make_load(address: str, model: str, protocols: Iterable[str], rows: int, bod
     task = find_task(address, model) if chosen & {"task", "stream"} else "tensors"
     if task == "tensors" and chosen & {"task", "stream"}:
         raise NoModel(f"model {model!r} has no task route: ask it with --protocol json, binary or grpc")
+    if "live" in chosen:
+        check_live(address, model)
     if body is not None:
         query, content = read_body(body, model)
         query = query if chosen & {"task", "stream"} else ""
@@ -66,7 +76,7 @@ def make_load(address: str, model: str, protocols: Iterable[str], rows: int, bod
     signature = read_signature(address, model) if has_signature else Signature(model, (), ())
     made: dict[str, tuple[Body, ...]] = {}
     if "task" in chosen:
-        made["task"] = make_bodies(address, task, signature, rows, BODIES, SEED)
+        made["task"] = make_bodies(address, task, signature, rows, _count_bodies(signature, rows), SEED)
     if "stream" in chosen:
         made["stream"] = make_streams(address, task, signature, rows, BODIES)
     for protocol in chosen & set(TENSORS):
@@ -74,11 +84,16 @@ def make_load(address: str, model: str, protocols: Iterable[str], rows: int, bod
     return Load(model, task, rows, signature, "", made)
 
 
+def _count_bodies(signature: Signature, rows: int) -> int:
+    numbers = sum(math.prod(size for size in t.row_shape if size != DYNAMIC) for t in signature.inputs)
+    return BODIES if rows * numbers < _MANY_NUMBERS else FEW_BODIES
+
+
 def _make_tensors(protocol: str, signature: Signature, rows: int) -> Iterable[Body]:
     if not signature.inputs:
         raise NoModel(f"model {signature.model!r} is a pipeline, which takes no tensors: use --protocol task")
     rng = np.random.default_rng(SEED)
-    for _ in range(BODIES):
+    for _ in range(_count_bodies(signature, rows)):
         inputs = make_inputs(signature, rows, rng)
         if protocol == "grpc":
             yield Body(encode_message(signature.model, inputs), {})

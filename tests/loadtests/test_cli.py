@@ -9,7 +9,10 @@ import pytest
 
 import sluice
 from loadtests import cli
+from service.settings import Settings
 from tests.loadtests.answering import answering_grpc
+from tests.support.models.graphs import double, write_plain
+from tests.support.servers import FAST, Serving
 
 LOCUSTFILE = '''
 """The users of the load test. The run ends when each kind has made so many requests, however long that takes."""
@@ -17,7 +20,7 @@ LOCUSTFILE = '''
 import gevent
 from locust import events
 
-from loadtests.locustfile import BinaryUser, GrpcUser, JsonUser, StreamUser, TaskUser
+from loadtests.locustfile import BinaryUser, GrpcUser, JsonUser, LiveUser, StreamUser, TaskUser
 
 
 @events.init.add_listener
@@ -193,6 +196,7 @@ def test_request_of_ones_own_is_sent_as_it_is(
     [
         (("--model", "plain", "--protocol", "task"), "model 'plain' has no task route: ask it with --protocol json"),
         (("--model", "digits", "--protocol", "stream"), "expected one of predict_sequence, generate"),
+        (("--model", "digits", "--protocol", "live"), "--protocol live needs a model whose live stream takes requests"),
         (("--body", "none.json"), "--body none.json: expected a file that can be read"),
         (("--body", "Makefile"), "--body Makefile: expected a name that tells its type"),
     ],
@@ -226,7 +230,20 @@ def test_tensors_over_grpc(serve: Callable, brief: Callable[..., int], capsys: p
     with serve() as server, answering_grpc() as address:
         words = ("--protocol", "grpc", "--grpc", address, "--max-p99-ms", "20000")
         assert brief(server.address, *words) == 0
-    assert "digits (grpc)" in capsys.readouterr().out
+    assert "/infer (grpc)" in capsys.readouterr().out
+
+
+def test_tensors_over_a_websocket(
+    tmp_path: Path, brief: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each caller has a live stream of its own, on a real server, beside callers of another protocol."""
+    store = write_plain(tmp_path / "store", "double", double())
+    with Serving(Settings(store=store), FAST) as server:
+        words = ("--model", "double", "--protocol", "live,json", "--max-p99-ms", "20000")
+        assert brief(server.url, *words) == 0
+    printed = capsys.readouterr().out
+    assert "/stream (live)" in printed
+    assert "/infer (json)" in printed
 
 
 def test_unreachable_server_is_named(tmp_path: Path, closed_address: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,7 +294,7 @@ def test_missing_locust_names_the_extra(monkeypatch: pytest.MonkeyPatch, capsys:
         (("--host", "http://x", "--report", "report.txt"), "expected a file that ends in .html"),
         (
             ("--host", "http://x", "--protocol", "task,smoke"),
-            "expected some of task, json, binary, grpc, stream, got 'smoke'",
+            "expected some of task, json, binary, grpc, stream, live, got 'smoke'",
         ),
         (("--host", "http://x", "--sweep", "1,x"), "expected whole numbers from 1, comma-separated"),
         (("--host", "http://x", "--sweep", "1,4", "--users", "3"), "not allowed with argument"),
