@@ -48,7 +48,7 @@ test: $(VENV)/.test-$(DEVICE) plain lint
 # Under a minute: what needs neither PyTorch nor a server, and one request to every route of one server.
 FAST := tests/model_store tests/service/engine tests/service/protocol tests/service/codecs tests/service/metrics \
 	tests/service/tasks tests/service/test_every_route.py tests/test_*.py --ignore tests/model_store/rows \
-	$(filter-out %/test_cli.py,$(wildcard tests/loadtests/test_*.py))
+	tests/loadtests/report tests/loadtests/sending $(filter-out %/test_cli.py,$(wildcard tests/loadtests/test_*.py))
 test-fast: $(VENV)/.test-$(DEVICE) plain
 	$(BIN)/pytest $(FAST)
 

@@ -19,21 +19,37 @@ def check_status(status: int) -> None:
         raise WrongAnswer(f"status {status} instead of 200")
 
 
-def check_predictions(body: bytes, rows: int) -> None:
-    """Raises WrongAnswer unless ``body`` is a /classify answer with one well-formed prediction for each row."""
+def check_task(task: str, body: bytes, rows: int | None) -> None:
+    """Raises WrongAnswer unless ``body`` answers a task, with something for each row; ``rows`` None: for any number.
+
+    Labels and probabilities of /classify are checked too.
+    """
+    name = "outputs" if task == "generate" else "predictions"
     try:
-        predictions = json.loads(body)["predictions"]
+        answers = json.loads(body)[name]
     except (ValueError, KeyError, TypeError):
-        raise WrongAnswer("the answer is not a JSON object with predictions") from None
-    if not isinstance(predictions, list) or len(predictions) != rows:
-        raise WrongAnswer("the number of predictions is not the number of rows")
-    for prediction in predictions:
-        _check_prediction(prediction)
+        raise WrongAnswer(f"the answer is not a JSON object with {name}") from None
+    if not isinstance(answers, list) or (rows is not None and len(answers) != rows):
+        raise WrongAnswer(f"the number of {name} is not the number of rows")
+    if task == "classify":
+        for prediction in answers:
+            _check_prediction(prediction)
+
+
+def check_event(line: bytes) -> bool:
+    """Whether a line of a stream of events has data. Raises WrongAnswer for an event with an error."""
+    if line.startswith(b"event: error"):
+        raise WrongAnswer("an event tells an error")
+    return line.startswith(b"data: ")
 
 
 def check_outputs(headers: Mapping[str, str], body: bytes, signature: Signature, rows: int) -> None:
     """Raises WrongAnswer unless the infer answer holds every output of ``signature`` with ``rows`` finite rows."""
-    outputs = decode(headers, body)
+    check_tensors(decode(headers, body), signature, rows)
+
+
+def check_tensors(outputs: Mapping[str, np.ndarray], signature: Signature, rows: int) -> None:
+    """Raises WrongAnswer unless every output of ``signature`` is there with ``rows`` finite rows."""
     for tensor in signature.outputs:
         if tensor.name not in outputs:
             raise WrongAnswer(f"output {tensor.name!r} is missing")
@@ -41,6 +57,8 @@ def check_outputs(headers: Mapping[str, str], body: bytes, signature: Signature,
 
 
 def _check_prediction(prediction: Any) -> None:
+    if isinstance(prediction, dict) and isinstance(prediction.get("spans"), list):
+        return  # the parts of a text
     if not isinstance(prediction, dict) or not {"label", "index", "probability"} <= prediction.keys():
         raise WrongAnswer("a prediction lacks label, index or probability")
     probability = prediction["probability"]

@@ -1,67 +1,78 @@
 """Locust users. ``sluice loadtest`` runs this file. Locust can run it too, with its page or distributed:
 
-locust -f loadtests/locustfile.py --host http://127.0.0.1:3000 --model digits ClassifyUser
+locust -f loadtests/locustfile.py --host http://127.0.0.1:3000 --model digits TaskUser
 
-A user sends its next request as soon as the last one is answered. Bodies are made before the first request, to keep the
-generator's own work small. Every answer is checked, because a fast wrong answer is a failure.
+A user sends its next request as soon as the last one is answered, or at ``--rate``: then latency counts from when a
+request was due, so a slow answer does not hide the requests that it delayed. Bodies are made before the first request.
+Every answer is checked, because a fast wrong answer is a failure.
 """
 
 import csv
 import json
 import logging
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter, process_time
 from typing import Any, TextIO
 
+import gevent
+import gevent.event
 import locust.stats
-import numpy as np
-from locust import FastHttpUser, constant, events, task
+from locust import FastHttpUser, User, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import WorkerRunner
 from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
 
-from loadtests.answer import check_outputs, check_predictions, check_status
+from loadtests.answer import check_event, check_outputs, check_status, check_task, check_tensors
 from loadtests.http_client import Unreachable
-from loadtests.rows import make_inputs
-from loadtests.signature import NoModel, Signature, find_model, read_signature
-from loadtests.wire import WrongAnswer, encode_binary, shorten
-
-BODIES = 32
-"""How many different bodies are sent in turn: enough to defeat caches, few enough to make at once."""
-
-SEED = 20
-
-
-@dataclass(frozen=True)
-class Body:
-    content: bytes
-    headers: Mapping[str, str]
+from loadtests.sending.body import Body
+from loadtests.sending.grpc_client import find_call, open_channel
+from loadtests.sending.inference_message import decode_message
+from loadtests.sending.load import Load, make_load
+from loadtests.sending.schedule import Schedule
+from loadtests.signature import NoModel, Signature, find_model
+from loadtests.wire import WrongAnswer
 
 
-@dataclass(frozen=True)
-class Load:
-    """What the users of this process send."""
+class Run:
+    """What the users of this process share; Locust gives them no other place of their own."""
 
-    signature: Signature
-    rows: int
-    classify: tuple[Body, ...]
-    binary: tuple[Body, ...]
+    load: Load | None = None
+    grpc_address = ""
+    schedule: Schedule | None = None
+    """None: a closed loop."""
+    first_events_s: list[float]
+
+    def __init__(self) -> None:
+        self.all_started = gevent.event.Event()
+        self.began_s, self.began_cpu_s = perf_counter(), process_time()
+        self.ended_s: float | None = None
+        self.first_events_s = []
+
+    def describe(self) -> dict[str, Any]:
+        """What the generator itself did: its cores, requests that it could not send, times to the first event."""
+        now_s = self.ended_s or perf_counter()
+        elapsed_s = max(now_s - self.began_s, 1e-9)
+        not_sent = 0 if self.schedule is None else self.schedule.count_not_sent(elapsed_s)
+        return {
+            "cores": (process_time() - self.began_cpu_s) / max(perf_counter() - self.began_s, 1e-9),
+            "not_sent": not_sent,
+            "first_events_s": sorted(self.first_events_s),
+        }
 
 
-_loads: list[Load] = []  # empty until test_start; Locust gives its users no other place of their own
+_runs: list[Run] = []  # empty until test_start
 
 
-def bucket_response_time(response_time: int | float) -> int:
+def bucket_response_time(response_time: int | float) -> float:
     """Milliseconds with three significant digits; Locust's own two would let 254 ms pass a limit of 250 ms."""
-    digits = len(str(int(response_time)))
-    return round(response_time) if digits <= 3 else int(round(response_time, 3 - digits))
+    return float(f"{response_time:.3g}")
 
 
-locust.stats.bucket_response_time = bucket_response_time  # Locust's documented way to choose the resolution
+_stats: Any = locust.stats
+_stats.bucket_response_time = bucket_response_time  # Locust's documented way to choose the resolution
 
 
 def add_arguments(parser: LocustArgumentParser) -> None:
@@ -73,25 +84,52 @@ def add_arguments(parser: LocustArgumentParser) -> None:
         help="model to ask; without it, the first ready one that the server lists",
     )
     group.add_argument("--rows-per-request", type=int, default=1, env_var="LOADTEST_ROWS", help="rows in each request")
+    group.add_argument("--body", default="", metavar="FILE", help="send this file in place of made requests")
+    group.add_argument("--rate", type=float, default=0.0, help="requests per second of an open loop; 0: a closed loop")
+    group.add_argument("--grpc", default="", metavar="HOST:PORT", help="address of gRPC")
     group.add_argument(
         "--figures", default="", metavar="PREFIX", help="write PREFIX_stats.csv and PREFIX_failures.csv at the end"
     )
 
 
 def prepare(environment: Environment, **_: object) -> None:
-    """Read the model's signature and make the bodies. If that fails, the run ends at once."""
-    _loads.clear()
+    """Make the bodies when a run begins from Locust's page, or in a worker; else they are there already."""
+    if not environment.parsed_options or not environment.parsed_options.headless:
+        make_run(environment)
+
+
+def make_run(environment: Environment) -> None:
+    """Make the bodies. If that fails, the run ends at once."""
+    _runs.clear()
     options: Any = environment.parsed_options
     address = environment.host or ""
-    classifies = any(issubclass(user, ClassifyUser) for user in environment.user_classes)
+    protocols = {user.protocol for user in environment.user_classes if issubclass(user, Protocol)}
     try:
-        model = options.model or find_model(address, "classify" if classifies else None)
-        _loads.append(make_load(read_signature(address, model), options.rows_per_request))
+        model = options.model or find_model(address)
+        run = Run()
+        run.load = make_load(
+            address, model, protocols, options.rows_per_request, Path(options.body) if options.body else None
+        )
+        run.grpc_address = options.grpc
+        run.schedule = Schedule(options.rate) if options.rate else None
+        _runs.append(run)
     except (NoModel, Unreachable) as failure:
         logging.error("%s", failure)
         environment.process_exit_code = 1
         if environment.runner is not None:
             environment.runner.quit()
+
+
+def begin(**_: object) -> None:
+    """All users are there: the open loop starts now."""
+    for run in _runs:
+        run.began_s, run.began_cpu_s = perf_counter(), process_time()
+        run.all_started.set()
+
+
+def end(**_: object) -> None:
+    for run in _runs:
+        run.ended_s = perf_counter()
 
 
 def write_figures(environment: Environment, **_: object) -> None:
@@ -107,80 +145,238 @@ def write_figures(environment: Environment, **_: object) -> None:
         for failure in environment.stats.errors.values():
             # A worker sends text; Locust's own file would wrap each text in the name of its exception class.
             writer.writerow((failure.name, str(failure.error), failure.occurrences))
+    entries = {entry.name: entry for entry in environment.stats.entries.values()}
+    entries[environment.stats.total.name] = environment.stats.total
+    quantiles_ms = {n: [e.get_response_time_percentile(q) for q in (0.5, 0.95, 0.99)] for n, e in entries.items()}
+    for run in _runs:
+        facts = run.describe() | {"quantiles_ms": quantiles_ms}
+        Path(f"{options.figures}_generator.json").write_text(json.dumps(facts))
 
 
 def _open_csv(path: str) -> TextIO:
     return Path(path).open("w", newline="", encoding="utf-8")
 
 
-def make_load(signature: Signature, rows: int) -> Load:
-    """Bodies of ``rows`` rows each for both kinds of user; raises NoModel."""
-    rng = np.random.default_rng(SEED)
-    classify, binary = [], []
-    for _ in range(BODIES):
-        inputs = make_inputs(signature, rows, rng)
-        headers, content = encode_binary(inputs)
-        binary.append(Body(content, headers))
-        # The task route takes the rows of a single input; a classifier with several inputs is asked over /v2 instead.
-        first = shorten(next(iter(inputs.values())))
-        document = {"model": signature.model, "inputs": first}
-        classify.append(Body(json.dumps(document).encode(), {"Content-Type": "application/json"}))
-    return Load(signature, rows, tuple(classify), tuple(binary))
-
-
-class ModelUser(FastHttpUser):
-    """The base of both kinds of user."""
+class Protocol(User):
+    """The base of all users: what is sent, and from when the time of a request counts."""
 
     abstract = True
-    wait_time = constant(0)
+    protocol = ""
+    due_s: float | None = None
+    """When the current request was due, by ``perf_counter``; None in a closed loop."""
+
+    def on_start(self) -> None:
+        if not _runs or _runs[0].load is None:
+            raise StopUser
+        self.facts, self.load = _runs[0], _runs[0].load
+        if self.facts.schedule is not None:
+            self.facts.all_started.wait()
+            gevent.sleep(self.wait_time())
+
+    def wait_time(self) -> float:
+        """Seconds until the next request, which an open loop takes from its schedule."""
+        if self.facts.schedule is None:
+            return 0.0
+        self.due_s = self.facts.began_s + self.facts.schedule.take()
+        return max(0.0, self.due_s - perf_counter())
+
+    def begin(self) -> float:
+        """Begin a request; returns the time from which it counts."""
+        if self.facts.schedule is not None:
+            self.facts.schedule.sent += 1
+        return perf_counter() if self.due_s is None else self.due_s
+
+    def name(self) -> str:
+        """Of the route, short because tables have it."""
+        return f"/{self.load.path(self.protocol).rsplit('/')[-1]} ({self.protocol})"
+
+    def choose(self) -> Body:
+        return random.choice(self.load.bodies[self.protocol])
+
+
+class HttpUser(Protocol, FastHttpUser):
+    """A user that sends one request and reads one answer over HTTP."""
+
+    abstract = True
     connection_timeout = 10.0
     network_timeout = 30.0
 
-    def on_start(self) -> None:
-        if not _loads:
-            raise StopUser
-        self.load = _loads[0]
-
-    def send(self, path: str, body: Body, name: str) -> None:
-        content: Any = body.content  # bytes are sent as they are, though Locust declares text and forms only
+    @task
+    def ask(self) -> None:
+        body, path = self.choose(), self.load.path(self.protocol)
+        began_s = self.begin()
         with self.client.post(
-            path, data=content, headers=dict(body.headers), name=name, catch_response=True
+            path,
+            data=body.content,  # type: ignore[arg-type]  # bytes are sent as they are, though Locust declares text
+            headers=dict(body.headers),
+            name=self.name(),
+            catch_response=True,
+            stream=self.protocol == "stream",
         ) as response:
             try:
                 check_status(response.status_code)
-                headers = {key.lower(): value for key, value in (response.headers or {}).items()}
-                self.check(headers, response.content or b"")
+                self.check(response, began_s)
             except WrongAnswer as failure:
                 response.failure(str(failure))
+            if self.due_s is not None or self.protocol == "stream":
+                response.request_meta["response_time"] = (perf_counter() - began_s) * 1e3
 
-    def check(self, headers: Mapping[str, str], body: bytes) -> None:
+    def check(self, response: Any, began_s: float) -> None:
+        """Raises WrongAnswer."""
         raise NotImplementedError
 
 
-class ClassifyUser(ModelUser):
-    """A user that sends rows as nested JSON numbers to the task route."""
+class TaskUser(HttpUser):
+    """A user that sends rows as people do, to the route of the model's task."""
 
-    @task
-    def classify(self) -> None:
-        self.send("/classify", random.choice(self.load.classify), "/classify")
+    protocol = "task"
 
-    def check(self, headers: Mapping[str, str], body: bytes) -> None:
-        check_predictions(body, self.load.rows)
+    def name(self) -> str:
+        return self.load.route
+
+    def check(self, response: Any, began_s: float) -> None:
+        check_task(self.load.task, response.content or b"", self.load.rows)
 
 
-class BinaryUser(ModelUser):
+class JsonUser(HttpUser):
+    """A user that sends tensors as JSON by the Open Inference Protocol."""
+
+    protocol = "json"
+
+    def check(self, response: Any, began_s: float) -> None:
+        if self.load.signature is not None and self.load.rows is not None:
+            headers = {key.lower(): value for key, value in (response.headers or {}).items()}
+            check_outputs(headers, response.content or b"", self.load.signature, self.load.rows)
+
+
+class BinaryUser(JsonUser):
     """A user that sends tensors as bytes by the Open Inference Protocol."""
 
-    @task
-    def infer(self) -> None:
-        path = f"/v2/models/{self.load.signature.model}/infer"
-        self.send(path, random.choice(self.load.binary), f"{path} (binary)")
+    protocol = "binary"
 
-    def check(self, headers: Mapping[str, str], body: bytes) -> None:
-        check_outputs(headers, body, self.load.signature, self.load.rows)
+
+class StreamUser(HttpUser):
+    """A user that reads an answer step by step, as server-sent events. Its time ends with the last one."""
+
+    protocol = "stream"
+
+    def check(self, response: Any, began_s: float) -> None:
+        events = 0
+        while line := response._response.readline(b"\n"):
+            if check_event(line):
+                events += 1
+                if events == 1:
+                    self.facts.first_events_s.append(perf_counter() - began_s)
+        if events < 2:
+            raise WrongAnswer("the stream ended before it had an event and its end")
+
+
+class MessageUser(Protocol):
+    """A user that does not speak plain HTTP, and so reports its requests itself."""
+
+    abstract = True
+
+    @property
+    def expected(self) -> tuple[Signature, int]:
+        assert self.load.signature is not None  # noqa: S101  # messages are not bodies of the user's own
+        return self.load.signature, self.load.rows or 0
+
+    def send(self, content: bytes) -> bytes:
+        """Send a message and check its answer. Raises WrongAnswer."""
+        raise NotImplementedError
+
+    @task
+    def ask(self) -> None:
+        content = self.choose().content
+        began_s, answer, failure = self.begin(), b"", None
+        try:
+            answer = self.send(content)
+        except WrongAnswer as error:
+            failure = error
+        self.environment.events.request.fire(
+            request_type=self.protocol,
+            name=self.name(),
+            response_time=(perf_counter() - began_s) * 1e3,
+            response_length=len(answer),
+            exception=failure,
+        )
+
+
+class GrpcUser(MessageUser):
+    """A user that sends tensors as bytes over gRPC, by the Open Inference Protocol."""
+
+    protocol = "grpc"
+    channel: Any = None
+
+    def on_start(self) -> None:
+        super().on_start()
+        import grpc
+
+        self.channel = open_channel(self.facts.grpc_address)
+        self.call = find_call(self.channel)
+        self.failure: type[Exception] = grpc.RpcError
+
+    def on_stop(self) -> None:
+        if self.channel is not None:
+            self.channel.close()
+
+    def send(self, content: bytes) -> bytes:
+        try:
+            answer: bytes = self.call(content, timeout=HttpUser.network_timeout)
+        except self.failure as error:
+            raise WrongAnswer(f"gRPC status {error.code().name}") from None  # type: ignore[attr-defined]
+        check_tensors(decode_message(answer), *self.expected)
+        return answer
+
+
+class LiveUser(MessageUser):
+    """A user that sends tensors as JSON over a WebSocket of its own, a message after the answer to the last one."""
+
+    protocol = "live"
+    socket: Any = None
+
+    def send(self, content: bytes) -> bytes:
+        import websocket
+
+        try:
+            if self.socket is None:
+                address = f"ws{(self.host or '').removeprefix('http')}{self.load.live_path}"
+                self.socket = websocket.create_connection(address, timeout=HttpUser.network_timeout)
+            self.socket.send(content.decode())
+            answer = self.socket.recv()
+        except (OSError, websocket.WebSocketException) as error:
+            self.on_stop()
+            raise WrongAnswer(f"the WebSocket failed: {type(error).__name__}") from None
+        received: bytes = answer.encode() if isinstance(answer, str) else answer
+        check_outputs({}, received, *self.expected)
+        return received
+
+    def on_stop(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+
+def set_up(environment: Environment, **_: object) -> None:
+    """Let gRPC wait without blocking the other users, make the bodies, and let the run time count from then.
+
+    The clock of gevent's loop stands still meanwhile, so that a run would be too short by as much.
+    """
+    if any(issubclass(user, GrpcUser) for user in environment.user_classes):
+        from grpc.experimental.gevent import init_gevent
+
+        init_gevent()
+    if environment.parsed_options and environment.parsed_options.headless:
+        make_run(environment)
+        if not _runs:
+            raise SystemExit(1)
+    gevent.get_hub().loop.update_now()
 
 
 _events: Any = events  # Locust's hooks have no types
 _events.init_command_line_parser.add_listener(add_arguments)
+_events.init.add_listener(set_up)
 _events.test_start.add_listener(prepare)
+_events.spawning_complete.add_listener(begin)
+_events.test_stopping.add_listener(end)
 _events.quitting.add_listener(write_figures)

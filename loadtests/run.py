@@ -11,8 +11,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 
-USERS = {"classify": ("ClassifyUser",), "binary": ("BinaryUser",), "both": ("ClassifyUser", "BinaryUser")}
-"""The choices of ``--user`` and the Locust users that each one starts."""
+USERS = {
+    "task": "TaskUser",
+    "json": "JsonUser",
+    "binary": "BinaryUser",
+    "grpc": "GrpcUser",
+    "stream": "StreamUser",
+    "live": "LiveUser",
+}
+"""The choices of ``--protocol`` and the Locust user that each one starts."""
 
 STOP_TIMEOUT_S = 5
 """How long running requests may take at the end of the run, so that they are counted."""
@@ -29,16 +36,22 @@ class RunFailed(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """One load test: who asks what, how long, and where the report goes."""
+    """One load test: who asks what, how long, and where the report goes.
+
+    ``rate_per_s`` is that of an open loop; 0: each of the ``users`` sends when its last request is answered.
+    """
 
     host: str
     model: str
-    user: str
+    protocols: tuple[str, ...]
     users: int
     spawn_rate_per_s: float
     run_time_s: int
     rows_per_request: int
     report: Path
+    body: Path | None = None
+    rate_per_s: float = 0.0
+    grpc: str = ""
 
     @property
     def csv_prefix(self) -> Path:
@@ -49,15 +62,25 @@ class Plan:
         return self.report.with_suffix(".log")
 
     @property
+    def locust_page(self) -> Path:
+        """Locust's own report, with charts over time."""
+        return self.report.with_name(f"{self.report.stem}_locust.html")
+
+    @property
     def command(self) -> list[str]:
-        users = USERS[self.user][: self.users]  # a single caller can only be of one kind
+        users = [USERS[name] for name in self.protocols][: self.users]  # a single caller can only be of one kind
+        more = ["--body", str(self.body)] if self.body else []
+        more += ["--rate", str(self.rate_per_s)] if self.rate_per_s else []
+        more += ["--grpc", self.grpc] if self.grpc else []
+        spawn_rate_per_s = self.users if self.rate_per_s else self.spawn_rate_per_s  # an open loop begins with all
         return [
             sys.executable,
             *("-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"),
-            *("--host", self.host, "--users", str(self.users), "--spawn-rate", str(self.spawn_rate_per_s)),
+            *("--host", self.host, "--users", str(self.users), "--spawn-rate", str(spawn_rate_per_s)),
             *("--run-time", f"{self.run_time_s}s", "--stop-timeout", str(STOP_TIMEOUT_S)),
             *("--model", self.model, "--rows-per-request", str(self.rows_per_request)),
-            *("--html", str(self.report), "--figures", str(self.csv_prefix)),
+            *("--html", str(self.locust_page), "--figures", str(self.csv_prefix)),
+            *more,
             # The objective judges failed requests. Any other exit code means that Locust failed.
             *("--exit-code-on-error", "0"),
             *users,
@@ -83,7 +106,8 @@ def run_locust(plan: Plan, console: Console) -> None:
 
 
 def _outputs(plan: Plan) -> list[Path]:
-    return [plan.report, plan.log, *(Path(f"{plan.csv_prefix}{name}") for name in ("_stats.csv", "_failures.csv"))]
+    figures = (Path(f"{plan.csv_prefix}{name}") for name in ("_stats.csv", "_failures.csv", "_generator.json"))
+    return [plan.report, plan.locust_page, plan.log, *figures]
 
 
 def _environment() -> dict[str, str]:
@@ -98,7 +122,8 @@ def _await_end(process: "subprocess.Popen[bytes]", plan: Plan, console: Console)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     limit_s = plan.run_time_s + STOP_TIMEOUT_S + GRACE_S
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"{plan.users} callers on {plan.host}", total=plan.run_time_s)
+        loop = f"{plan.rate_per_s:g} requests/s" if plan.rate_per_s else f"{plan.users} callers"
+        task = progress.add_task(f"{loop} on {plan.host}", total=plan.run_time_s)
         for _ in range(int(limit_s / PROGRESS_INTERVAL_S)):
             try:
                 return process.wait(PROGRESS_INTERVAL_S)

@@ -80,6 +80,28 @@ def find_model(address: str, task: str | None = None) -> str:
     )
 
 
+def find_task(address: str, model: str) -> str:
+    """The task of a model by the server's ``/models``; ``tensors`` if nothing says so. Raises Unreachable."""
+    answer = exchange(address, Request("/models"))
+    cards = _read_cards(answer.body) if answer.status == 200 else []
+    return next((str(card.get("task", "tensors")) for card in cards if card.get("name") == model), "tensors")
+
+
+def check_live(address: str, model: str) -> None:
+    """Raises NoModel unless a WebSocket of the model takes requests with tensors, Unreachable."""
+    path = f"/v2/models/{quote(model, safe='')}/stream"
+    answer = exchange(address, Request(path))
+    try:
+        takes = json.loads(answer.body).get("takes") if answer.status == 200 else None
+    except (ValueError, AttributeError):
+        takes = None
+    if takes != "requests":
+        raise NoModel(
+            f"{address}{path} answered {answer.status}: {_excerpt(answer.body)}; --protocol live needs a model whose "
+            "live stream takes requests"
+        )
+
+
 def _read_tensor(entry: dict[str, Any]) -> Tensor:
     return Tensor(str(entry["name"]), str(entry["datatype"]), tuple(int(size) for size in entry["shape"]))
 

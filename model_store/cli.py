@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -200,6 +200,7 @@ def _show_plain(version: ModelVersion, as_json: bool) -> int:
 
     found = inspect(version)
     if not as_json:
+        say(Console(), f"{version.name} version {version.version}: tensors, of an ONNX file without a manifest", "bold")
         print_inspection(Console(), found)
     elif found.manifest is not None:
         print(found.manifest.to_json().decode(), end="")
@@ -213,14 +214,24 @@ def _verify(store: Store, args: argparse.Namespace) -> int:
         print("sluice models verify: --version needs the name of a model", file=sys.stderr)
         return 2
     versions, unusable = _find_all(store, args.model, args.version)
-    results: list[tuple[str, int | str | None, str]] = [(v.name, v.version, _complaint(v)) for v in versions]
-    results += [(each.name, _read_version(each), each.reason) for each in unusable]
+    results: list[dict[str, Any]] = []
+    for name, number, complaint in _verify_each(versions, unusable):
+        results.append({"name": name, "version": number, "ok": not complaint, "reason": complaint})
+        if not args.json:  # at once: the files of a large store take minutes
+            print(f"{name} {number}: {complaint or 'ok'}" if number else f"{name}: {complaint}", flush=True)
     if args.json:
-        print(json.dumps([{"name": n, "version": v, "ok": not c, "reason": c} for n, v, c in results]))
-    else:
-        for name, number, complaint in results:
-            print(f"{name} {number}: {complaint or 'ok'}" if number else f"{name}: {complaint}")
-    return 1 if any(complaint for _, _, complaint in results) else 0
+        print(json.dumps(results))
+    return 0 if all(result["ok"] for result in results) else 1
+
+
+def _verify_each(
+    versions: Sequence[ModelVersion], unusable: Sequence[Unusable]
+) -> Iterator[tuple[str, int | str | None, str]]:
+    """Name, version, and what is wrong, "" if nothing is."""
+    for version in versions:
+        yield version.name, version.version, _complaint(version)
+    for each in unusable:
+        yield each.name, _read_version(each), each.reason
 
 
 def _find_all(store: Store, model: str | None, version: str | None) -> tuple[list[ModelVersion], Sequence[Unusable]]:

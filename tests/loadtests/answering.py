@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -47,3 +48,29 @@ def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, header
         handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(body)
+
+
+@contextmanager
+def answering_grpc() -> Iterator[str]:
+    """The address of a gRPC server that answers each row with three scores of one, by Triton's own messages."""
+    import grpc
+    from tritonclient.grpc import service_pb2
+
+    def infer(content: bytes, _: object) -> bytes:
+        request = service_pb2.ModelInferRequest.FromString(content)
+        rows = request.inputs[0].shape[0]
+        response = service_pb2.ModelInferResponse(model_name=request.model_name)
+        response.outputs.add(name="scores", datatype="FP32", shape=[rows, 3])
+        response.raw_output_contents.append(b"\x00\x00\x80\x3f" * (3 * rows))
+        content: bytes = response.SerializeToString()
+        return content
+
+    handlers = {"ModelInfer": grpc.unary_unary_rpc_method_handler(infer)}
+    server = grpc.server(ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from loadtests.rows import make_inputs
+from loadtests.sending.rows import make_inputs
 from loadtests.signature import NoModel, Signature, Tensor, find_model, parse_signature
 
 NO_AXIS = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": []}], "outputs": []}'

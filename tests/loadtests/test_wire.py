@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from loadtests.answer import check_outputs, check_predictions, check_status
+from loadtests.answer import check_outputs, check_status, check_task
 from loadtests.signature import Signature, Tensor
 from loadtests.wire import DTYPES, HEADER_LENGTH, WrongAnswer, decode, encode_binary, encode_json, shorten
 
@@ -71,9 +71,9 @@ WRONG_PREDICTIONS = (
             for changes in wrong
         ),
         # One prediction a row, each with a label, an index and a probability.
-        *((partial(check_predictions, body, rows=1), "") for body in (b"<html>", b"[]")),
+        *((partial(check_task, "classify", body, rows=1), "") for body in (b"<html>", b"[]")),
         *(
-            (partial(check_predictions, json.dumps({"predictions": wrong}).encode(), rows=1), "")
+            (partial(check_task, "classify", json.dumps({"predictions": wrong}).encode(), rows=1), "")
             for wrong in WRONG_PREDICTIONS
         ),
         # 0 is how Locust reports a connection that failed.
@@ -135,6 +135,6 @@ def test_numbers_are_short() -> None:
 def test_right_answers_pass() -> None:
     """Right answers in both encodings raise nothing."""
     check_status(200)
-    check_predictions(json.dumps({"predictions": [PREDICTION]}).encode(), rows=1)
+    check_task("classify", json.dumps({"predictions": [PREDICTION]}).encode(), rows=1)
     check_outputs({}, answer_with(output()), SIGNATURE, rows=1)
     check_outputs(*binary({"outputs": [ENTRY]}, bytes(8)), SIGNATURE, rows=1)
