@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install install-export compiled plain serve test test-fast test-compiled test-slow test-fuzz test-chaos test-versions \
-	test-lowest bench-smoke wheel clients lint format picture docs site descriptors lock clean
+.PHONY: install compiled plain serve test test-fast test-compiled test-slow test-fuzz test-chaos test-versions \
+	test-lowest bench-smoke wheel clients lint format picture docs descriptors lock clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
 # What `sluice export`, `import` and `loadtest` need too, without the tools of the tests.
+.PHONY: install-export
 install-export: $(VENV)/.export-$(DEVICE)
 
 # The hottest modules, compiled by mypyc. It takes a minute, a C compiler and Python's headers.
@@ -114,6 +115,7 @@ docs: $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m tests.support.pages
 
 # The documentation as a site, in build/site.
+.PHONY: site
 site: $(VENV)/.venv
 	$(PIP) -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
