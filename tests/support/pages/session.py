@@ -123,8 +123,9 @@ class Server:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.append(line)
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.append(line)
         self._ended.set()
 
     def read_log(self) -> str:
