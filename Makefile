@@ -120,6 +120,12 @@ site: $(VENV)/.venv
 	$(PIP) -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
+# The pictures of docs/how-to/playground.md. They need Debian's Chromium.
+.PHONY: screenshots
+screenshots: $(VENV)/.test-$(DEVICE)
+	$(PIP) 'playwright>=1.50'
+	$(BIN)/python -m tests.support.pages.screenshots
+
 # The descriptors of the .proto files, by the protoc of grpcio-tools.
 descriptors: model_store/triton/model_config.binpb service/transport/grpc/service.binpb
 
