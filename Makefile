@@ -154,7 +154,8 @@ $(VENV)/.serve-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 
 $(VENV)/.export-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 	$(PIP) -e '.[$(DEVICE),text,sound,export,tables,loadtest]'
-	touch $@ $(VENV)/.serve-$(DEVICE)
+	test -e $(VENV)/.serve-$(DEVICE) || touch $(VENV)/.serve-$(DEVICE)  # a newer one would be compiled again
+	touch $@
 
 # Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
 $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt

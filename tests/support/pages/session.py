@@ -17,7 +17,7 @@ from tests.support.pages.blocks import Block, is_printed
 PORT = "3000"
 """The port that the pages name. A session takes another one."""
 COMMAND_S = 300.0
-START_S = 120.0
+START_S = 300.0
 STOP_S = 60.0
 BETWEEN_TRIES_S = 0.2
 _SERVE = ("make serve", "sluice serve")
