@@ -17,6 +17,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 install: $(VENV)/.serve-$(DEVICE)
 
 # What `sluice export`, `import` and `loadtest` need too, without the tools of the tests.
+.PHONY: install-export
 install-export: $(VENV)/.export-$(DEVICE)
 
 # The hottest modules, compiled by mypyc. It takes a minute, a C compiler and Python's headers.
@@ -129,6 +130,7 @@ docs: $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m tests.support.pages
 
 # The documentation as a site, in build/site.
+.PHONY: site
 site: $(VENV)/.venv
 	$(PIP) -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
@@ -136,6 +138,12 @@ site: $(VENV)/.venv
 # The types and methods of the Python and TypeScript clients, from the OpenAPI document.
 client-types: $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m clients.generator
+
+# The pictures of docs/how-to/playground.md. They need Debian's Chromium.
+.PHONY: screenshots
+screenshots: $(VENV)/.test-$(DEVICE)
+	$(PIP) -e '.[browser]'
+	$(BIN)/python -m tests.support.pages.screenshots
 
 # The descriptors of the .proto files, by the protoc of grpcio-tools.
 descriptors: model_store/triton/model_config.binpb service/transport/grpc/service.binpb
@@ -166,7 +174,8 @@ $(VENV)/.serve-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 $(VENV)/.export-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 	$(STEP) 'Installing what exports need (several minutes, once)' \
 		$(PIP) -e '.[$(DEVICE),text,sound,completion,export,tables,loadtest]'
-	@touch $@ $(VENV)/.serve-$(DEVICE)
+	@test -e $(VENV)/.serve-$(DEVICE) || touch $(VENV)/.serve-$(DEVICE)  # a newer one would be compiled again
+	@touch $@
 
 # Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
 $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt

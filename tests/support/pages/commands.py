@@ -2,27 +2,30 @@
 
 import argparse
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import sluice
 from tests.support.pages.markdown import as_code, join_page, make_table
 
 
 def write_commands() -> str:
-    parts = [part for name in sluice.COMMANDS for part in _describe(_make_parser(name), "##")]
+    parts: list[str] = []
+    names: dict[Callable[[argparse.ArgumentParser], None], str] = {}
+    for name, (module, function, _, text) in sluice.COMMANDS.items():
+        add_arguments = getattr(importlib.import_module(module), function)
+        parser = argparse.ArgumentParser(prog=f"sluice {name}", description=f"{text[0].upper()}{text[1:]}.")
+        if add_arguments in names:
+            parts += [f"## {parser.prog}", f"{parser.description} It takes the flags of `{names[add_arguments]}`."]
+        else:
+            names[add_arguments] = parser.prog
+            add_arguments(parser)
+            parts += _describe(parser, "##")
     return join_page(
         "The command line",
         "`sluice COMMAND --help` says the same. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; those of "
         "[`sluice check`](../check.md) say more.",
         *parts,
     )
-
-
-def _make_parser(name: str) -> argparse.ArgumentParser:
-    module, add_arguments, _, text = sluice.COMMANDS[name]
-    parser = argparse.ArgumentParser(prog=f"sluice {name}", description=f"{text[0].upper()}{text[1:]}.")
-    getattr(importlib.import_module(module), add_arguments)(parser)
-    return parser
 
 
 def _describe(parser: argparse.ArgumentParser, heading: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from tests.support.pages.blocks import Block, is_printed
 PORT = "3000"
 """The port that the pages name. A session takes another one."""
 COMMAND_S = 300.0
-START_S = 120.0
+START_S = 300.0
 STOP_S = 60.0
 BETWEEN_TRIES_S = 0.2
 _SERVE = ("make serve", "sluice serve")
@@ -123,8 +123,9 @@ class Server:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.append(line)
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.append(line)
         self._ended.set()
 
     def read_log(self) -> str:
