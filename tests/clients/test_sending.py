@@ -11,7 +11,7 @@ import pytest
 
 from service.api.openapi.operations import ERRORS
 from service.transport.status import STATUS
-from sluice_client import AsyncClient, errors
+from sluice_client import AsyncClient, Client, errors
 from sluice_client.answers import RegressAnswer
 from tests.clients.asking import BOTH, URL, Server
 
@@ -217,14 +217,12 @@ def test_errors_can_be_pickled() -> None:
 
 def test_address_must_be_one_of_http() -> None:
     """An address without its scheme is refused when the client is made."""
-    from sluice_client import Client
-
     with pytest.raises(ValueError, match="url: expected http"):
         Client("localhost:3000")
 
 
 def test_calls_wait_for_their_turn_within_their_time() -> None:
-    """No more calls than ``max_connections`` are on their way; one that waits too long is TimedOut, and was not sent."""
+    """No more calls than ``max_connections`` are on their way; one that waits too long is TimedOut and not sent."""
     began: list[str] = []
 
     async def ask() -> None:
