@@ -115,6 +115,7 @@ lint: $(VENV)/.test-$(DEVICE)
 	$(BIN)/mypy -p service -p export -p model_store -p loadtests -p benchmarks
 	$(BIN)/mypy sluice.py
 	MYPYPATH=clients/python $(BIN)/mypy -p sluice_client -p clients.generator
+	MYPYPATH=clients/python $(BIN)/mypy examples/client
 	$(BIN)/lint-imports
 
 format: $(VENV)/.test-$(DEVICE)

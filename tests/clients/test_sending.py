@@ -1,5 +1,6 @@
 """How the Python clients send, try again and fail. Both are asked the same."""
 
+import asyncio
 import json
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from service.api.openapi.operations import ERRORS
 from service.transport.status import STATUS
-from sluice_client import errors
+from sluice_client import AsyncClient, Client, errors
 from sluice_client.answers import RegressAnswer
 from tests.clients.asking import BOTH, URL, Server
 
@@ -216,7 +217,34 @@ def test_errors_can_be_pickled() -> None:
 
 def test_address_must_be_one_of_http() -> None:
     """An address without its scheme is refused when the client is made."""
-    from sluice_client import Client
-
     with pytest.raises(ValueError, match="url: expected http"):
         Client("localhost:3000")
+
+
+def test_calls_wait_for_their_turn_within_their_time() -> None:
+    """No more calls than ``max_connections`` are on their way; one that waits too long is TimedOut and not sent."""
+    began: list[str] = []
+
+    async def ask() -> None:
+        held, released = asyncio.Event(), asyncio.Event()
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            began.append(request.headers["x-request-id"])
+            held.set()
+            await released.wait()
+            return numbers()
+
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+            AsyncClient(URL, max_connections=1, http=http) as client,
+        ):
+            first = asyncio.create_task(client.regress([[1.0]], request_id="first"))
+            await held.wait()
+            with pytest.raises(errors.TimedOut):
+                await client.regress([[1.0]], request_id="late", timeout_s=1e-3)
+            second = asyncio.create_task(client.regress([[1.0]], request_id="second"))
+            released.set()
+            await asyncio.gather(first, second)
+
+    asyncio.run(ask())
+    assert began == ["first", "second"]

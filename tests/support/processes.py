@@ -82,11 +82,9 @@ class Served:
     def __init__(self, *arguments: str, workers: int, environment: dict[str, str] | None = None) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "sluice", "serve", "--port", str(self.port), "--workers", str(workers)]
         self.process = subprocess.Popen(
-            [*command, *arguments],
-            cwd=REPOSITORY,
-            env={**os.environ, **(environment or {})},
+            self.command(*arguments, workers=workers),
+            **self.options(environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -97,6 +95,14 @@ class Served:
         except BaseException:
             self.kill()
             raise
+
+    def command(self, *arguments: str, workers: int) -> list[str]:
+        command = [sys.executable, "-m", "sluice", "serve", "--port", str(self.port), "--workers", str(workers)]
+        return [*command, *arguments]
+
+    def options(self, environment: dict[str, str] | None) -> dict[str, Any]:
+        """Folder and variables."""
+        return {"cwd": REPOSITORY, "env": {**os.environ, **(environment or {})}}
 
     def __enter__(self) -> Self:
         return self

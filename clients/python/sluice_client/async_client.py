@@ -54,6 +54,7 @@ class AsyncClient(AsyncTasks):
             limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
         )
         self._owns_http = http is None
+        self._turns = anyio.Semaphore(max_connections)
 
     async def infer(
         self,
@@ -100,8 +101,7 @@ class AsyncClient(AsyncTasks):
 
     async def _ask(self, call: Call[A], retry: Retry | None = None) -> A:
         sending = Sending(call, self._timeout_s, retry or self._retry)
-        response = await self._begin(sending)
-        async with contextlib.aclosing(response):
+        async with self._take_turn(sending), contextlib.aclosing(await self._begin(sending)) as response:
             chunks = []
             with sending.in_our_words():
                 async for chunk in response.aiter_bytes():
@@ -115,10 +115,23 @@ class AsyncClient(AsyncTasks):
     @contextlib.asynccontextmanager
     async def _connect(self, call: Call[Any]) -> AsyncIterator[tuple[AsyncIterator[bytes], Meta]]:
         sending = Sending(call, self._timeout_s, self._retry)
-        response = await self._begin(sending)
-        with sending.in_our_words():
-            async with contextlib.aclosing(response):
+        async with self._take_turn(sending), contextlib.aclosing(await self._begin(sending)) as response:
+            with sending.in_our_words():
                 yield response.aiter_bytes(), sending.meta(response)
+
+    @contextlib.asynccontextmanager
+    async def _take_turn(self, sending: Sending) -> AsyncIterator[None]:
+        """Wait here: the pool of httpx looks at all that wait whenever a request begins or ends."""
+        try:
+            with anyio.fail_after(sending.left_s):
+                await self._turns.acquire()
+        except TimeoutError:
+            sending.check_time()
+            raise
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     async def _begin(self, sending: Sending) -> httpx.Response:
         """The answer, of which the body has not been read. Raises Refused where it is none of 200."""

@@ -1,6 +1,8 @@
 """Metadata of the server and its models."""
 
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from model_store.graph import Tensor
@@ -23,7 +25,15 @@ def release() -> str:
     """The version of the product."""
     try:
         return version("sluice-serving")
-    except PackageNotFoundError:  # run from a checkout that was not installed
+    except PackageNotFoundError:  # a checkout or a bento, which is not installed
+        return _read_release(Path(__file__).parents[3] / "pyproject.toml")
+
+
+def _read_release(project: Path) -> str:
+    """The version that a pyproject.toml declares; 0 if it is not there."""
+    try:
+        return str(tomllib.loads(project.read_text())["project"]["version"])
+    except (OSError, KeyError):
         return "0"
 
 

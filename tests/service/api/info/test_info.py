@@ -1,6 +1,7 @@
 """Metadata, configuration, readiness, and the prefix of all routes."""
 
 import logging
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from onnx import TensorProto
 
 from model_store import Store
+from service.api.info import metadata
 from tests.service.models.asking import X
 from tests.support.answers import assert_error
 from tests.support.models import graphs
@@ -212,3 +214,16 @@ def test_log_settings_change_what_is_logged(information: httpx.Client, caplog: p
     assert information.post("/v2/logging", json=quiet).json().items() >= quiet.items()
     assert logged() == []
     information.post("/v2/logging", json={"log_info": True, "log_warning": True, "log_error": True}).raise_for_status()
+
+
+def test_release_is_known_without_an_installation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A checkout or a bento that is not installed has the version of its pyproject.toml; without that it is 0."""
+
+    def refuse(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    declared = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())["project"]["version"]
+    monkeypatch.setattr(metadata, "version", refuse)
+    assert metadata.release() == declared
+    monkeypatch.setattr(metadata, "__file__", str(tmp_path / "a" / "b" / "c" / "d.py"))
+    assert metadata.release() == "0"
