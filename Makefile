@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install compiled plain serve test test-fast test-compiled test-slow test-fuzz test-chaos test-versions \
+.PHONY: install compiled plain serve test test-fast test-compiled test-slow test-fuzz test-browser test-chaos test-versions \
 	test-lowest bench-smoke wheel clients lint format picture docs descriptors lock clean
 
 install: $(VENV)/.serve-$(DEVICE)
@@ -57,6 +57,11 @@ test-compiled: $(VENV)/.test-$(DEVICE) compiled
 # Mutated requests over real connections, 100,000 of them; `make test` sends 2,000.
 test-fuzz: $(VENV)/.test-$(DEVICE)
 	$(BIN)/pytest tests/fuzz -m slow -s
+
+# The pages in Debian's Chromium: every example, drawing, streams, errors; no error on the console, no other origin.
+test-browser: $(VENV)/.test-$(DEVICE)
+	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,tables,dev,browser]'
+	$(BIN)/pytest tests/web -m browser
 
 # What must not stop a server: killed workers, hot swaps, slow clients, signals, the largest requests, a soak. One table;
 # a quarter of an hour.

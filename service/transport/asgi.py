@@ -1,11 +1,10 @@
-"""The ASGI application. A request goes to the handler, to BentoML (its pages), or to `information` (all else).
+"""The ASGI application. A request goes to the handler, to BentoML (its schema), or to `information` (all else).
 
 It serves while models are still being loaded, so that probes get "not ready" and not a closed port.
 """
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -18,7 +17,8 @@ from service.transport.awaited_request import AwaitedRequest
 from service.transport.handler import HANDLER_STATE, Handler
 from service.transport.request import LINGER_S, BodyParts, Endpoint, HeaderField, Reply, no_room, request_id_of
 
-_BENTOML_PATHS = re.compile(r"/schema\.json|/(?:static_content|assets)/.*")
+_SCHEMA = "/schema.json"
+"""What BentoML answers: its client reads the tasks from it. Its page loads scripts of others, so it is not served."""
 
 
 class Lifecycle(Protocol):
@@ -86,8 +86,8 @@ class AsgiApplication:
         endpoint = service.handler.match(path)
         if endpoint is not None:
             await self._carry(service.handler, endpoint, scope, receive, send)
-        elif _is_of_pages(path, scope):
-            await self._inner({**scope, "path": "/"} if path == "/docs" else scope, receive, send)
+        elif path == _SCHEMA:
+            await self._inner(scope, receive, send)
         else:
             await self._inform(service, scope, receive, send)
 
@@ -133,13 +133,6 @@ class AsgiApplication:
             await _send_and_linger(request.answer.result(), send, receive)
         elif not request.is_sent:
             await _send_reply(request.answer.result(), send)
-
-
-def _is_of_pages(path: str, scope: Scope) -> bool:
-    """Whether BentoML answers: it has a page for browsers, and the files of that page."""
-    if path == "/":
-        return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
-    return path == "/docs" or _BENTOML_PATHS.fullmatch(path) is not None
 
 
 def _strip(path: str, base_path: str) -> str:

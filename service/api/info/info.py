@@ -13,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.api.admin.admin import Administration
+from service.api.info.cards import describe_card
 from service.api.info.configuration import configure
-from service.api.info.metadata import describe_model, describe_pipeline, describe_server, describe_tensor, release
+from service.api.info.metadata import describe_model, describe_server, release
 from service.api.info.statistics import tell_statistics
 from service.api.live.messages import describe_stream
 from service.api.openapi.document import make_document
@@ -23,11 +24,12 @@ from service.api.steps import find_steps
 from service.errors import NotReady, ServiceError, UnknownModel, UnknownRoute, WrongMethod
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
-from service.models.entry import ModelEntry, Served, State
+from service.models.entry import Served
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
 from service.protocol.json import render_json
 from service.transport.status import error_reply
+from service.web.pages import PAGES, answer_file, answer_page, wants_page
 
 
 class Information:
@@ -58,14 +60,16 @@ class Information:
             **self._of_model("/stats", self._count),
             **self._of_model("/stream", self._describe_stream),
             **self._administration.routes(),
-            "/": _answer(lambda: {"status": "alive"}),  # KServe's first protocol; browsers get a page here
+            "/": {"GET": _answer_root},
+            **{path: {"GET": answer_page} for path in PAGES if path != "/"},
+            "/web/{file:path}": {"GET": answer_file},
             "/v1/models": _answer(lambda: {"models": list(registry.entries)}),
             "/v1/models/{model}": self._answer_of_model(self._tell_ready),
             "/v1/timeseries/models": _answer(
                 lambda: sorted({model.name for model in registry.models() if model.manifest.forecast})
             ),
             "/models": _answer(
-                lambda: {"models": [_card(registry, name, entry) for name, entry in registry.entries.items()]}
+                lambda: {"models": [describe_card(registry, name, entry) for name, entry in registry.entries.items()]}
             ),
             "/metrics": {"GET": self._expose},
             "/docs.json": {"GET": _show_document},
@@ -137,6 +141,13 @@ def _answer(describe: Callable[[], Any]) -> Methods:
     return {"GET": answer}
 
 
+async def _answer_root(request: Request) -> Response:
+    """The playground for browsers; for all others what KServe's first protocol has here."""
+    if wants_page(request):
+        return await answer_page(request)
+    return JSONResponse({"status": "alive"}, headers={"vary": "Accept"})
+
+
 async def _show_document(request: Request) -> Response:
     return Response(_document(), media_type="application/json")
 
@@ -162,74 +173,3 @@ async def _refuse_route(request: Request, error: Exception) -> Response:
     allowed = tuple((error.headers or {}).get("Allow", "GET").split(", "))
     expected = " or ".join(allowed)
     return await _refuse(request, WrongMethod(f"{path}: expected {expected}, got {request.method}", allowed))
-
-
-def _card(registry: Registry, name: str, model_entry: ModelEntry) -> dict[str, Any]:
-    serving = model_entry.serving
-    card: dict[str, Any] = {
-        "name": name,
-        "ready": serving is not None,
-        "serving": serving.version if serving else None,
-        "aliases": model_entry.aliases,
-        "versions": _versions(model_entry),
-    }
-    reason = model_entry.reason or "; ".join(each.reason for each in model_entry.unusable if not each.version)
-    if reason:
-        card["reason"] = reason
-    if serving is None:
-        return card
-    if isinstance(serving, Pipeline):
-        return card | _card_of_pipeline(registry, serving)
-    manifest, loaded, signature = serving.manifest, serving.loaded, serving.signature
-    return card | {
-        "task": manifest.task,
-        "description": manifest.description,
-        "labels": manifest.labels,
-        "inputs": [describe_tensor(t) for t in signature.public_inputs.values()],
-        "outputs": [describe_tensor(t) for t in signature.public_outputs.values()],
-        "quality": manifest.quality.model_dump() if manifest.quality else None,
-        "parity": manifest.parity.model_dump() if manifest.parity else None,
-        "licence": manifest.licence,
-        "provider": loaded.session.provider,
-        "golden_error": loaded.golden_error,
-        "batching": {
-            "batches": signature.batches,
-            "max_rows": loaded.max_rows,
-            "max_wait_s": serving.dispatcher.queue.max_wait_s,
-            "rows": loaded.rows.verdict,
-            "reason": loaded.rows.reason,
-            "bits": loaded.bits,
-            "least_rows": loaded.least_rows,
-            "threads_alone": loaded.all_cores.threads if loaded.all_cores else None,
-        },
-    }
-
-
-def _card_of_pipeline(registry: Registry, pipeline: Pipeline) -> dict[str, Any]:
-    """Whether it is ready, and what it does."""
-    manifest = pipeline.manifest
-    facts: dict[str, Any] = {
-        "task": manifest.task,
-        "description": manifest.description,
-        "quality": manifest.quality.model_dump() if manifest.quality else None,
-        "licence": manifest.licence,
-        "pipeline": describe_pipeline(pipeline),
-    }
-    try:
-        find_steps(registry, pipeline)
-    except ServiceError as error:
-        facts |= {"ready": False, "reason": str(error)}
-    return facts
-
-
-def _versions(model_entry: ModelEntry) -> list[dict[str, Any]]:
-    """The versions that were loaded or tried, then those that cannot be tried."""
-    cards = []
-    for number, entry in sorted(model_entry.entries.items()):
-        cards.append({"version": str(number), "state": entry.state})
-        if entry.reason:
-            cards[-1]["reason"] = entry.reason
-    for each in model_entry.unusable:
-        if each.version and not any(card["version"] == each.version for card in cards):
-            cards.append({"version": each.version, "state": State.UNAVAILABLE, "reason": each.reason})
-    return cards

@@ -16,6 +16,7 @@ from service.api.openapi.operations import list_operations
 from service.api.tasks import PLANNERS, ROUTES
 from service.transport.request import INFER
 from service.transport.status import STATUS
+from service.web.pages import PAGES
 from tests.support.answers import read_events
 from tests.support.servers import FAST, Serving, settings_for
 
@@ -131,8 +132,9 @@ def routes_of(application: Any) -> set[tuple[str, str]]:
 
 
 def test_every_route_is_documented(reference_server: Serving, document: dict[str, Any]):
-    """The document has every route of the server by path and method, and no other."""
-    served = routes_of(reference_server.worker.information) - {("get", "/docs.json")}
+    """The document has every route of the server by path and method, and no other, but not the pages."""
+    pages = {("get", "/docs.json"), ("get", "/web/{file:path}"), *(("get", path) for path in PAGES if path != "/")}
+    served = routes_of(reference_server.worker.information) - pages
     for route in PLANNERS.keys() | {INFER}:
         served |= {("post", route)}
         if route.startswith("/v2"):

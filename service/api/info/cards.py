@@ -1,0 +1,98 @@
+"""The cards of models, at /models: what people want to know of a model, and what a page needs to ask it."""
+
+from typing import Any
+
+from model_store.manifest import Manifest
+from service.api.info.metadata import describe_pipeline, describe_tensor
+from service.api.steps import find_steps
+from service.errors import ServiceError
+from service.models.entry import ModelEntry, State
+from service.models.pipeline import Pipeline
+from service.models.registry import Registry
+
+_DETAILS = (
+    *("classes", "image", "table", "tokens", "sound", "detection", "segmentation", "embedding", "regression"),
+    *("loop", "forecast", "text", "tags", "writing", "reading", "reconstruction", "generation"),
+)
+"""Fields of a manifest that say what goes in and comes out."""
+
+
+def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dict[str, Any]:
+    """The card of a model of the store, whether it serves or not."""
+    serving = model_entry.serving
+    card: dict[str, Any] = {
+        "name": name,
+        "ready": serving is not None,
+        "serving": serving.version if serving else None,
+        "aliases": model_entry.aliases,
+        "versions": _versions(model_entry),
+    }
+    reason = model_entry.reason or "; ".join(each.reason for each in model_entry.unusable if not each.version)
+    if reason:
+        card["reason"] = reason
+    if serving is None:
+        return card
+    if isinstance(serving, Pipeline):
+        return card | _card_of_pipeline(registry, serving)
+    manifest, loaded, signature = serving.manifest, serving.loaded, serving.signature
+    return card | {
+        "task": manifest.task,
+        "tasks": sorted(manifest.tasks),
+        "description": manifest.description,
+        "details": _details(manifest),
+        "labels": manifest.labels,
+        "inputs": [describe_tensor(t) for t in signature.public_inputs.values()],
+        "outputs": [describe_tensor(t) for t in signature.public_outputs.values()],
+        "quality": manifest.quality.model_dump() if manifest.quality else None,
+        "parity": manifest.parity.model_dump() if manifest.parity else None,
+        "licence": manifest.licence,
+        "provider": loaded.session.provider,
+        "golden_error": loaded.golden_error,
+        "batching": {
+            "batches": signature.batches,
+            "max_rows": loaded.max_rows,
+            "max_wait_s": serving.dispatcher.queue.max_wait_s,
+            "rows": loaded.rows.verdict,
+            "reason": loaded.rows.reason,
+            "bits": loaded.bits,
+            "least_rows": loaded.least_rows,
+            "threads_alone": loaded.all_cores.threads if loaded.all_cores else None,
+        },
+    }
+
+
+def _details(manifest: Manifest) -> dict[str, Any]:
+    """What surrounds the graphs, such as the size of pictures or the columns of a table."""
+    found = {name: getattr(manifest, name) for name in _DETAILS}
+    return {name: facts.model_dump(mode="json") for name, facts in found.items() if facts is not None}
+
+
+def _card_of_pipeline(registry: Registry, pipeline: Pipeline) -> dict[str, Any]:
+    """Whether it is ready, and what it does."""
+    manifest = pipeline.manifest
+    facts: dict[str, Any] = {
+        "task": manifest.task,
+        "tasks": sorted(manifest.tasks),
+        "description": manifest.description,
+        "quality": manifest.quality.model_dump() if manifest.quality else None,
+        "licence": manifest.licence,
+        "pipeline": describe_pipeline(pipeline),
+    }
+    try:
+        find_steps(registry, pipeline)
+    except ServiceError as error:
+        facts |= {"ready": False, "reason": str(error)}
+    return facts
+
+
+def _versions(model_entry: ModelEntry) -> list[dict[str, Any]]:
+    """The versions that were loaded or tried, then those that cannot be tried."""
+    cards = []
+    for number, entry in sorted(model_entry.entries.items()):
+        cards.append({"version": str(number), "state": entry.state})
+        if entry.reason:
+            cards[-1]["reason"] = entry.reason
+    for each in model_entry.unusable:
+        if each.version and not any(card["version"] == each.version for card in cards):
+            cards.append({"version": each.version, "state": State.UNAVAILABLE, "reason": each.reason})
+    return cards

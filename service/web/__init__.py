@@ -1,0 +1,1 @@
+"""The pages that people see: a playground, live charts and the API's documentation."""

@@ -1,0 +1,172 @@
+/**
+ * Inputs of a workbench. Pictures are drawn, dropped, pasted or chosen; `fields.js` has the plain fields.
+ *
+ * @typedef {{blob: Blob, dataUrl: string, width: number, height: number, asRow: () => {image: string}}} PictureValue
+ *   `asRow()` is what goes into `inputs`. Width and height are 0 for a file that the browser cannot show
+ */
+
+import { h, replace } from "./dom.js";
+import { acceptDrops } from "./fields.js";
+
+export { acceptDrops, checkbox, fileInput, numberInput, select, slider, textInput } from "./fields.js";
+
+const PICTURES = "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff";
+const SIDE = 256;
+
+/**
+ * A component that gives pictures: `onPicture` is called for each new one.
+ * @param {{onPicture: (picture: PictureValue) => void, drawable?: boolean, width?: number, height?: number,
+ *   label?: string}} options `width` and `height` are those that the model sees: drawings have their proportions
+ * @returns {{element: HTMLElement, picture: PictureValue | null, set: (blob: Blob) => Promise<void>,
+ *   clear: () => void, destroy: () => void}} `set` shows a picture as if it had been chosen
+ */
+export function pictureInput({ onPicture, drawable = false, width = 1, height = 1, label = "Picture" }) {
+  const preview = h("div", { class: "picture-preview" });
+  const canvas = drawable ? drawingCanvas(width, height, (blob) => set(blob, true)) : null;
+  const file = h("input", { type: "file", accept: PICTURES, class: "visually-hidden", "aria-label": `${label}: choose a file` });
+  file.addEventListener("change", () => {
+    if (file.files.length) set(file.files[0]);
+    file.value = "";
+  });
+  const component = { element: null, picture: null, set, clear, destroy };
+  const hint = drawable ? "Draw with white ink and fill the square. Or drop, paste or choose a picture." : "Drop, paste or choose a picture.";
+  component.element = h(
+    "div",
+    { class: "picture-input", role: "group", "aria-label": label },
+    h("div", { class: "picture-stage" }, canvas?.element, preview),
+    h("div", { class: "row" }, h("label", { class: "button" }, file, "Choose a file"), h("button", { type: "button", class: "quiet", onclick: clear }, "Clear")),
+    h("small", { class: "hint" }, hint),
+  );
+  acceptDrops(component.element, (files) => set(files[0]));
+  document.addEventListener("paste", paste);
+  clear();
+
+  /** @param {Blob} blob */
+  async function set(blob, drawn = false) {
+    const picture = await readPicture(blob);
+    component.picture = picture;
+    component.element.classList.toggle("drawn", drawn);
+    if (!drawn) {
+      canvas?.clear();
+      show(preview, picture, label);
+    }
+    onPicture(picture);
+  }
+
+  function clear() {
+    component.picture = null;
+    canvas?.clear();
+    component.element.classList.toggle("drawn", drawable);
+    replace(preview, drawable ? null : h("p", { class: "muted" }, "No picture yet"));
+  }
+
+  function paste(event) {
+    const pasted = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
+    if (!pasted) return;
+    event.preventDefault();
+    set(pasted);
+  }
+
+  function destroy() {
+    document.removeEventListener("paste", paste);
+  }
+
+  return component;
+}
+
+function show(preview, picture, label) {
+  const size = picture.width ? `${picture.width} × ${picture.height} pixels` : "This browser cannot show it, but the server may read it.";
+  const small = picture.width && picture.width < 64 ? "pixelated" : null;
+  replace(
+    preview,
+    picture.width ? h("img", { src: picture.dataUrl, alt: `${label}, ${size}`, class: small }) : null,
+    h("small", { class: "muted" }, size),
+  );
+}
+
+/** @param {Blob} blob @returns {Promise<PictureValue>} */
+export async function readPicture(blob) {
+  const dataUrl = await readDataUrl(blob);
+  let size = { width: 0, height: 0 };
+  try {
+    const bitmap = await createImageBitmap(blob);
+    size = { width: bitmap.width, height: bitmap.height };
+    bitmap.close();
+  } catch {
+    // The server reads formats that browsers do not, such as TIFF.
+  }
+  return { blob, dataUrl, ...size, asRow: () => ({ image: dataUrl.slice(dataUrl.indexOf(",") + 1) }) };
+}
+
+/** The bytes of a file as base64, for `{"sound": …}` and the like. @param {Blob} blob @returns {Promise<string>} */
+export async function readBase64(blob) {
+  const url = await readDataUrl(blob);
+  return url.slice(url.indexOf(",") + 1);
+}
+
+function readDataUrl(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(String(reader.result));
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+}
+
+/** The picture of a row such as `{"image": base64}`. @param {{image: string}} row @returns {Blob} */
+export function blobOfRow(row) {
+  const bytes = Uint8Array.from(atob(row.image), (sign) => sign.charCodeAt(0));
+  return new Blob([bytes], { type: "image/png" });
+}
+
+/** White ink on black, which is how digits and letters are usually trained. The pen is as thick as a pixel of the model. */
+function drawingCanvas(width, height, onDrawn) {
+  const scale = SIDE / Math.max(width, height);
+  const canvas = h("canvas", {
+    ...{ width: Math.round(width * scale), height: Math.round(height * scale), class: "drawing" },
+    ...{ role: "img", "aria-label": "Draw here with a mouse, a finger or a pen. With the keyboard, choose a file." },
+  });
+  const context = canvas.getContext("2d");
+  let last = null;
+
+  function clear() {
+    context.fillStyle = "#000";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+  }
+
+  function at(event) {
+    const box = canvas.getBoundingClientRect();
+    return [((event.clientX - box.left) * canvas.width) / box.width, ((event.clientY - box.top) * canvas.height) / box.height];
+  }
+
+  function draw(event) {
+    if (last === null) return;
+    const to = at(event);
+    Object.assign(context, { strokeStyle: "#fff", lineCap: "round", lineJoin: "round" });
+    context.lineWidth = Math.max(canvas.width / 16, Math.min(scale, canvas.width / 9));
+    context.beginPath();
+    context.moveTo(...last);
+    context.lineTo(...to);
+    context.stroke();
+    last = to;
+  }
+
+  canvas.addEventListener("pointerdown", (event) => {
+    event.preventDefault();
+    canvas.closest(".picture-input").querySelector(".picture-preview").replaceChildren();
+    canvas.closest(".picture-input").classList.add("drawn");
+    canvas.setPointerCapture(event.pointerId);
+    last = at(event);
+    draw(event);
+  });
+  canvas.addEventListener("pointermove", draw);
+  const end = () => {
+    if (last === null) return;
+    last = null;
+    canvas.toBlob((blob) => onDrawn(blob), "image/png");
+  };
+  canvas.addEventListener("pointerup", end);
+  canvas.addEventListener("pointercancel", end);
+  clear();
+  return { element: canvas, clear };
+}
