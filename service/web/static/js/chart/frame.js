@@ -3,14 +3,6 @@
 import { h, replace } from "../dom.js";
 
 const MOST_LINES_OF_TABLE = 500;
-let made = 0;
-
-/** An id that no other element of the page has. */
-export function newId(stem) {
-  made += 1;
-  return `${stem}-${made}`;
-}
-
 /**
  * @typedef {object} Frame
  * @property {HTMLElement} element the figure

@@ -1,7 +1,7 @@
 /** Line charts in SVG: lines, bands between two lines, axes, and a cursor for pointer and keyboard. */
 
-import { svg, replace } from "../dom.js";
-import { drawToWidth, makeFrame, newId } from "./frame.js";
+import { replace, svg, uniqueId } from "../dom.js";
+import { drawToWidth, makeFrame } from "./frame.js";
 import { extent, niceRange, niceTicks, scale, showNumber, thin } from "./scale.js";
 
 const MARGIN = { top: 8, right: 12, bottom: 26, left: 52 };
@@ -36,6 +36,7 @@ const MARGIN = { top: 8, right: 12, bottom: 26, left: 52 };
  * @property {{at: number, text: string}[]} [xTicks]
  * @property {number} [least] a value that the axis has at least, such as 0
  * @property {number} [largest] a value that the axis has at least
+ * @property {number} [unit] 1024 for ticks in powers of it, as for bytes
  * @property {(x: number) => string} [showX]
  * @property {(y: number) => string} [showY]
  * @property {string} [xName] what the positions are, for the table
@@ -56,7 +57,7 @@ class LineChart {
     this.frame = makeFrame();
     this.width = 0;
     this.cursor = null; // a position in pixels
-    this.clip = newId("chart-clip");
+    this.clip = uniqueId("chart-clip");
     this.drawing = svg("svg", { class: "chart-drawing", role: "img", tabindex: "0", focusable: "true" });
     this.frame.body.append(this.drawing);
     this.listen();
@@ -110,16 +111,18 @@ class LineChart {
   }
 
   measure() {
-    const { least, largest, xRange, height = 240 } = this.options;
+    const { least, largest, xRange, height = 240, unit } = this.options;
     const columns = this.columns();
     const range = columns.reduce((found, { values }) => extent(values, ...(found ?? [least, largest])) ?? found, undefined);
     const high = height - MARGIN.bottom;
     const ticks = Math.max(2, Math.floor((high - MARGIN.top) / 45));
-    const [low, top] = niceRange(...(range ?? [least ?? 0, largest ?? 1]), ticks);
+    const [bottom, above] = range ?? [least ?? 0, largest ?? 1];
+    const factor = unit ? unit ** Math.max(0, Math.floor(Math.log(above || 1) / Math.log(unit))) : 1;
+    const [low, top] = niceRange(bottom / factor, above / factor, ticks).map((end) => end * factor);
     const [first, last] = xRange ?? columns.reduce((found, { x }) => extent(x, ...(found ?? [])) ?? found, undefined) ?? [0, 1];
     const apart = first === last ? 0.5 : 0;
     this.height = height;
-    this.yTicks = niceTicks(low, top, ticks).map((at) => ({ at, text: this.showY(at) }));
+    this.yTicks = niceTicks(low / factor, top / factor, ticks).map((at) => ({ at: at * factor, text: this.showY(at * factor) }));
     const longest = Math.max(...this.yTicks.map(({ text }) => text.length));
     this.left = Math.max(MARGIN.left - 16, Math.min(90, 12 + longest * 7));
     this.toX = scale(first - apart, last + apart, this.left, this.width - MARGIN.right);
@@ -180,8 +183,8 @@ class LineChart {
 
   drawLine({ x, values, tone, dashed, marked }) {
     const points = thin(x.map(this.toX), values);
-    const path = joinPoints(points.map(([at, y]) => [at, y === null || !Number.isFinite(y) ? null : this.toY(y)]));
-    const dots = points.filter(([at, y], i) => y !== null && Number.isFinite(y)
+    const path = joinPoints(points.map(([at, y]) => [at, isNumber(y) ? this.toY(y) : null]));
+    const dots = points.filter(([at, y], i) => isNumber(y)
       && (marked || (points[i - 1]?.[1] ?? null) === null && (points[i + 1]?.[1] ?? null) === null));
     return [
       svg("path", { class: `chart-line tone-${tone}${dashed ? " dashed" : ""}`, d: path }),
@@ -202,7 +205,7 @@ class LineChart {
   describe() {
     const parts = this.lines.map(({ name, values }) => {
       const range = extent(values);
-      const last = values.findLast((value) => value !== null && Number.isFinite(value));
+      const last = values.findLast(isNumber);
       return range
         ? `${name}: from ${this.showY(range[0])} to ${this.showY(range[1])}, last ${this.showY(last)}`
         : `${name}: no values yet`;
@@ -239,7 +242,7 @@ class LineChart {
 
   /** Positions of all values in pixels, rising. They are found once for each drawing. */
   positions() {
-    this.found ??= [...new Set(this.columns().flatMap(({ x }) => x))].sort((a, b) => a - b).map(this.toX);
+    this.found ??= [...new Set(this.columns().flatMap(({ x, values }) => x.filter((_, i) => isNumber(values[i]))))].sort((a, b) => a - b).map(this.toX);
     return this.found;
   }
 
@@ -254,15 +257,19 @@ class LineChart {
     }
     const found = this.columns().flatMap(({ name, x, values, tone }) => {
       const i = x.findIndex((each) => Math.abs(this.toX(each) - at) < 1e-6);
-      return i < 0 || values[i] === null || !Number.isFinite(values[i]) ? [] : [{ name, value: values[i], tone, x: x[i] }];
+      return i < 0 || !isNumber(values[i]) ? [] : [{ name, value: values[i], tone, x: x[i] }];
     });
     replace(this.mark,
       svg("line", { class: "chart-rule", x1: at, x2: at, y1: MARGIN.top, y2: this.height - MARGIN.bottom }),
       ...found.filter(({ tone }) => tone).map(({ value, tone }) =>
         svg("circle", { class: `chart-dot tone-${tone}`, cx: at, cy: this.toY(value), r: 3.5 })));
     const texts = found.map(({ name, value }) => `${name} ${this.showY(value)}`);
-    replace(this.frame.readout, texts.length ? `${this.showX(found[0].x)}: ${texts.join(" · ")}` : "No value here");
+    replace(this.frame.readout, texts.length ? `${this.showX(found[0].x)}: ${texts.join(" · ")}` : null);
   }
+}
+
+function isNumber(value) {
+  return value !== null && Number.isFinite(value);
 }
 
 function nearest(positions, at) {
