@@ -31,6 +31,7 @@ const MARGIN = { top: 8, right: 12, bottom: 26, left: 52 };
  * @property {Line[]} series
  * @property {Band|Band[]} [band]
  * @property {string[]} [labels] texts of the positions 0, 1, …
+ * @property {boolean} [isWhole] ticks are at whole positions only
  * @property {number} [height] in pixels
  * @property {[number, number]} [xRange]
  * @property {{at: number, text: string}[]} [xTicks]
@@ -168,7 +169,7 @@ class LineChart {
   findXTicks() {
     if (this.options.xTicks) return this.options.xTicks;
     const [first, last] = this.span;
-    const whole = (at) => !this.options.labels || Number.isInteger(at);
+    const whole = (at) => !(this.options.labels || this.options.isWhole) || Number.isInteger(at);
     const sample = [first, last].map((at) => this.showX(at).length);
     const count = Math.max(1, Math.floor((this.width - this.left) / (Math.max(...sample) * 7 + 28)));
     return niceTicks(first, last, Math.min(count, 10)).filter(whole).map((at) => ({ at, text: this.showX(at) }));

@@ -76,5 +76,5 @@ function showErrors({ errors }) {
   if (!errors.length) return null;
   return h("section", null, h("h3", null, "Errors"),
     h("p", { class: "muted" }, "Each has the reason as ", h("code", null, "error"), " and the ", h("code", null, "request_id"), " of the log."),
-    h("dl", null, errors.map(({ status, description }) => h("div", null, h("dt", null, h("code", null, status)), h("dd", null, description)))));
+    h("dl", { class: "statuses" }, errors.map(({ status, description }) => h("div", null, h("dt", null, h("code", null, status)), h("dd", null, description)))));
 }

@@ -58,7 +58,7 @@ function rangeOf({ minimum, maximum, exclusiveMinimum, exclusiveMaximum, minLeng
   const parts = [];
   if (minimum !== undefined) parts.push(`at least ${minimum}`);
   if (exclusiveMinimum !== undefined) parts.push(`above ${exclusiveMinimum}`);
-  if (maximum !== undefined) parts.push(`at most ${maximum}`);
+  if (maximum <= Number.MAX_SAFE_INTEGER) parts.push(`at most ${maximum}`);
   if (exclusiveMaximum !== undefined) parts.push(`below ${exclusiveMaximum}`);
   if (minLength > 1 || maxLength !== undefined) parts.push(`${minLength ?? 0} to ${maxLength ?? "any number of"} characters`);
   return parts.length ? `, ${parts.join(", ")}` : "";

@@ -1,6 +1,6 @@
 /** "Try it out": a form that sends an operation, its examples, and the command that does the same. */
 
-import { checkbox, fileInput, numberInput, select, textInput } from "../fields.js";
+import { fileInput, numberInput, select, textInput } from "../fields.js";
 import { h, replace } from "../dom.js";
 import { programsOf } from "../code.js";
 import { codeBlock, showError } from "../result.js";
@@ -168,7 +168,7 @@ class Tryout {
   draft() {
     const values = {};
     for (const [name, field] of this.fields) {
-      if (field.value !== null && field.value !== false) values[name] = String(field.value);
+      if (field.value !== null) values[name] = String(field.value);
     }
     const { operation, kind, files, accept } = this;
     const isStream = kind === "json" && parseJson(this.text).value?.stream === true || values.stream === "true";
@@ -243,12 +243,14 @@ class Tryout {
 function makeField(document, { name, description, schema, required }, onInput) {
   const choices = (schema.anyOf ?? [schema]).map((choice) => document.resolve(choice));
   const [only] = choices;
-  const hint = [description, choices.length > 1 || !only.type ? shortType(document, schema) : ""].filter(Boolean).join("; ");
+  const hint = [description, choices.length > 1 || !only.type ? shortType(document, schema) : ""].filter(Boolean).join("; ").replaceAll("`", "");
   const label = required ? `${name} (required)` : name;
-  if (choices.length === 1 && only.enum) {
-    return select(name, [{ value: "", label: "as the server does" }, ...only.enum.map(String)], onInput);
+  const values = only.enum ?? (only.type === "boolean" ? [true, false] : null);
+  if (choices.length === 1 && values) {
+    const field = select(name, [{ value: "", label: "as the server does" }, ...values.map(String)], onInput);
+    field.element.append(h("small", { class: "hint" }, hint));
+    return field;
   }
-  if (choices.length === 1 && only.type === "boolean") return checkbox(`${name}: ${description}`, false, onInput);
   if (choices.length === 1 && (only.type === "integer" || only.type === "number")) {
     const limits = { min: only.minimum, max: only.maximum, step: only.type === "integer" ? 1 : "any" };
     return numberInput({ label, hint, ...limits, onInput });

@@ -6,6 +6,7 @@ import { duration } from "../format.js";
 import { findPeaks } from "./wav.js";
 
 const HIGH = 72;
+const SHORT = 0.15;
 
 /**
  * @typedef {object} SoundPart
@@ -23,10 +24,9 @@ export function soundTimeline({ audio, samples, seconds, parts = [] }) {
   const drawing = svg("svg", { class: "waveform", role: "img", "aria-label": `A sound of ${duration(seconds)}` });
   const body = h("div", { class: "waveform-body" }, drawing);
   const lines = assignLines(parts);
-  const lanes = h("ol", { class: "sound-parts", "aria-label": "Windows of the sound", style: { "--lines": Math.max(1, ...lines.map((line) => line + 1)) } },
-    parts.map((part, i) => h("li", { style: place(part, seconds, lines[i]) },
-      h("button", { type: "button", onclick: () => playPart(audio, part), title: `${showTimes(part)}: ${part.text}` },
-        h("span", { class: "times" }, showTimes(part)), h("span", { class: "text" }, part.text || "nothing"), part.note ? h("small", null, part.note) : null))));
+  const areShort = parts.every(({ begin_s, end_s }) => (end_s - begin_s) / seconds < SHORT);
+  const lanes = h("ol", { class: `sound-parts${areShort ? " low" : ""}`, "aria-label": "Windows of the sound", style: { "--lines": Math.max(1, ...lines.map((line) => line + 1)) } },
+    parts.map((part, i) => showPart(audio, part, seconds, lines[i])));
   const cursor = svg("line", { class: "chart-rule", y1: 0, y2: HIGH });
   let width = 0;
   const draw = () => {
@@ -53,6 +53,16 @@ export function soundTimeline({ audio, samples, seconds, parts = [] }) {
   return h("div", { class: "timeline" }, body, parts.length ? lanes : null);
 }
 
+/** A button that plays the part. In a short one only the text has room. */
+function showPart(audio, part, seconds, line) {
+  const says = [showTimes(part), part.text || "nothing", part.note].filter(Boolean).join(", ");
+  const isShort = (part.end_s - part.begin_s) / seconds < SHORT;
+  const button = { type: "button", onclick: () => playPart(audio, part), title: says, "aria-label": `Play ${says}` };
+  return h("li", { style: place(part, seconds, line), class: isShort ? "short" : null }, h("button", button,
+    isShort ? null : h("span", { class: "times" }, showTimes(part)), h("span", { class: "text" }, part.text || "–"),
+    isShort || !part.note ? null : h("small", null, part.note)));
+}
+
 function drawWave(samples, width) {
   const count = Math.max(1, Math.floor(width / 2));
   return findPeaks(samples, count).map((peak, i) => {
@@ -74,7 +84,7 @@ function assignLines(parts) {
 
 function place({ begin_s, end_s }, seconds, line) {
   const share = (at) => `${(Math.min(1, at / seconds) * 100).toFixed(3)}%`;
-  return { "--begin": share(begin_s), "--width": share(Math.min(end_s, seconds) - begin_s), "--line": line };
+  return { "--begin": share(begin_s), "--width": share(Math.min(end_s, seconds) - begin_s), "--row": line };
 }
 
 function showTimes({ begin_s, end_s }) {

@@ -23,7 +23,7 @@ class PipelineBench {
     Object.assign(this, { model, server });
     this.steps = stepList(model.pipeline);
     this.place = h("div");
-    this.examples = h("div", { class: "row" });
+    this.examples = h("div", { class: "row examples" });
     this.button = h("button", { type: "submit", class: "primary" }, "Send through");
     this.stop = h("button", { type: "button", hidden: true, onclick: () => this.controller?.abort() }, "Stop");
     this.found = h("div", { class: "pipeline-answer" });

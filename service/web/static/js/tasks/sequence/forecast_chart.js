@@ -24,26 +24,30 @@ const SHOWN_PER_STEP = 4;
  */
 export function describeForecast(forecast, isWhole) {
   const { history, labels, name, unit, mean, quantiles = {}, horizon } = forecast;
-  const shown = isWhole ? history.length : Math.max(LEAST_SHOWN, SHOWN_PER_STEP * horizon);
-  const from = Math.max(0, history.length - shown);
+  const from = isWhole || !isCut(forecast) ? 0 : history.length - Math.max(LEAST_SHOWN, SHOWN_PER_STEP * horizon);
   const last = history.length - 1;
-  const all = [...(labels ?? history.map((_, i) => String(i + 1))), ...continueLabels(labels, horizon)];
-  const x = [last, ...mean.map((_, i) => last + 1 + i)];
+  const all = [...(labels ?? history.map((_, i) => (i < last ? `−${last - i}` : "now"))), ...continueLabels(labels, horizon)];
+  const x = [0, ...mean.map((_, i) => 1 + i)]; // steps after the last value of the history
   const band = pairQuantiles(quantiles).map(([low, high]) => ({
     name: `${nameOfShare(high - low)} interval`, tone: 2, x,
     low: [history[last], ...quantiles[low]], high: [history[last], ...quantiles[high]],
   }));
-  const past = { name: name || "history", tone: 1, x: range(from, last), values: history.slice(from) };
+  const past = { name: name || "history", tone: 1, x: range(from - last, 0), values: history.slice(from) };
   const future = { name: "forecast", tone: 2, x, values: [history[last], ...mean], marked: mean.length <= 40 };
   return {
     title: unit ? `${name || "Series"}, in ${unit}` : name || "Series",
     series: [past, ...(mean.length ? [future] : [])],
-    ...{ band, divider: last, height: 320, xRange: [from, last + Math.max(1, horizon)] },
-    showX: (at) => all[Math.round(at)] ?? "",
+    ...{ band, divider: 0, height: 320, xRange: [from - last, Math.max(1, horizon)] },
+    showX: (at) => all[Math.round(at) + last] ?? "",
     showY: showNumber,
-    labels: all,
+    isWhole: true,
     xName: "Time",
   };
+}
+
+/** Whether a chart that is not whole leaves a part of the history out. */
+export function isCut({ history, horizon }) {
+  return history.length > Math.max(LEAST_SHOWN, SHOWN_PER_STEP * horizon);
 }
 
 export function makeForecastChart() {

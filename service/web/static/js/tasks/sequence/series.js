@@ -4,7 +4,8 @@ import { getExamples } from "../../api.js";
 import { h, replace } from "../../dom.js";
 import { checkbox, numberInput, select, slider } from "../../fields.js";
 import { codeBlock, showAnswer, showError } from "../../result.js";
-import { describeForecast, makeForecastChart, writeCsv } from "./forecast_chart.js";
+import { describeForecast, isCut, makeForecastChart, writeCsv } from "./forecast_chart.js";
+import { timeEvents } from "./event_times.js";
 import { seriesInput } from "./series_input.js";
 
 const ROUTE = "predict_sequence";
@@ -29,7 +30,7 @@ class SeriesBench {
     this.further = new Map(this.findFurther().map((tensor) => [tensor.name, numberInput({ label: tensor.name, step: tensor.datatype.startsWith("FP") ? "any" : 1 })]));
     this.button = h("button", { type: "submit", class: "primary" }, "Forecast");
     this.stop = h("button", { type: "button", hidden: true, onclick: () => this.controller?.abort() }, "Stop");
-    this.examples = h("div", { class: "row" });
+    this.examples = h("div", { class: "row examples" });
     this.whole = checkbox("Show all of the history", false, () => this.draw());
     this.chart = makeForecastChart();
     this.output = h("div", { class: "answer", "aria-busy": "false" });
@@ -50,7 +51,7 @@ class SeriesBench {
       fields.paths = slider("Draws", 10, 2000, 10, 200);
       fields.seed = numberInput({ label: "Seed", value: 0, min: 0, step: 1 });
     } else if (quantiles.length > 1) fields.interval = checkbox("Show the interval", true);
-    if (loop) fields.stream = checkbox("Show each step as it comes", true);
+    if (loop) fields.stream = checkbox("Show each step as it comes");
     return fields;
   }
 
@@ -141,7 +142,9 @@ class SeriesBench {
   }
 
   async follow(body, signal) {
+    const times = timeEvents();
     for await (const { event, data } of this.server.stream(ROUTE, body, { signal })) {
+      times.note();
       if (event === "done") this.take(data);
       else if (data.row === 0) {
         this.forecast.mean.push(data.value);
@@ -149,6 +152,7 @@ class SeriesBench {
       }
     }
     showAnswer(this.output, { request: { route: `/${ROUTE}`, body, accept: "application/json" } });
+    this.output.prepend(times.describe());
   }
 
   take({ predictions: [{ mean, quantiles }] }) {
@@ -177,6 +181,7 @@ class SeriesBench {
   }
 
   draw() {
+    this.whole.element.hidden = !this.forecast || !isCut(this.forecast);
     if (this.forecast) this.chart.update(describeForecast(this.forecast, this.whole.value));
     else this.chart.update({ title: "Series", series: [], height: 320 });
   }

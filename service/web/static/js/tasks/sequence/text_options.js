@@ -48,7 +48,7 @@ export function textOptions(model) {
       if (name === "draws" || value === null || value === false || value === "") continue;
       options[name] = name === "stop" ? [value] : value;
     }
-    const streams = way.value !== "beams";
+    const streams = !reading && way.value !== "beams"; // what is read comes in one event
     if (way.value !== "draws") return [{ streams, options }];
     const first = fields.seed.value ?? 0;
     return Array.from({ length: fields.draws.value }, (_, i) => ({ streams, options: { ...options, seed: first + i } }));

@@ -4,6 +4,7 @@ import { getExamples } from "../../api.js";
 import { h, replace } from "../../dom.js";
 import { showAnswer, showError } from "../../result.js";
 import { kindOfRow, rowInput } from "./row_input.js";
+import { timeEvents } from "./event_times.js";
 import { textOptions } from "./text_options.js";
 import { partsOf, showPieces, writtenText } from "./written.js";
 
@@ -23,7 +24,7 @@ class TextBench {
     this.options = textOptions(model);
     this.button = h("button", { type: "submit", class: "primary" }, model.details.reading ? "Read" : "Write");
     this.stop = h("button", { type: "button", hidden: true, onclick: () => this.controller?.abort() }, "Stop");
-    this.examples = h("div", { class: "row" });
+    this.examples = h("div", { class: "row examples" });
     this.texts = h("div", { class: "texts" });
     this.said = h("p", { role: "status", class: "visually-hidden" });
     this.output = h("div", { class: "answer" });
@@ -79,6 +80,7 @@ class TextBench {
       } else {
         showError(this.output, error);
         controller.abort(); // the other draws
+        for (const text of this.texts.querySelectorAll("[aria-busy]")) text.setAttribute("aria-busy", "false");
       }
     } finally {
       if (this.controller === controller) this.stop.hidden = true;
@@ -89,11 +91,14 @@ class TextBench {
   async ask(body, place, signal) {
     let prediction;
     if (body.stream) {
+      const times = timeEvents();
       for await (const { event, data } of this.server.stream(ROUTE, body, { signal })) {
+        times.note();
         if (event === "done") [prediction] = data.predictions;
         else place.grow(data.text, data.window);
       }
       showAnswer(this.output, { request: { route: `/${ROUTE}`, body, accept: "application/json" } });
+      this.output.prepend(times.describe());
     } else {
       const answer = await this.server.ask(ROUTE, body, { signal });
       [prediction] = answer.json.predictions;

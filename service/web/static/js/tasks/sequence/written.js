@@ -46,7 +46,7 @@ export function showPieces(picture, pieces) {
     const style = { left: `${(left / picture.width) * 100}%`, width: `${(Math.max(1, right - left) / picture.width) * 100}%` };
     return h("li", { style, title: percent(probability) }, text);
   });
-  return h("figure", { class: "pieces" }, h("img", { src: picture.dataUrl, alt: "The picture that was read" }),
+  return h("figure", { class: "pieces" }, h("img", { src: picture.dataUrl, alt: "The picture that was read", class: picture.width < 64 ? "coarse" : null }),
     h("ol", { "aria-label": "Symbols, in their places" }, spots));
 }
 
