@@ -1,5 +1,7 @@
 /** JSON as people read it: short values on one line, numbers side by side, long texts cut. */
 
+import { findFault } from "./json_fault.js";
+
 const WIDTH = 76;
 const LONGEST = 120;
 
@@ -64,12 +66,11 @@ function cut(text) {
 export function parseJson(text) {
   try {
     return { value: JSON.parse(text) };
-  } catch (error) {
-    const position = /position (\d+)/.exec(error.message)?.[1];
-    if (position === undefined) return { fault: `This is not JSON: ${error.message}` };
-    const before = text.slice(0, Number(position)).split("\n");
-    const what = error.message.replace(/ in JSON at position.*$| at position.*$/, "");
-    return { fault: `This is not JSON: ${what}, in line ${before.length}, column ${before.at(-1).length + 1}.` };
+  } catch {
+    const { at, expected } = findFault(text);
+    const before = text.slice(0, at).split("\n");
+    const got = at < text.length ? JSON.stringify(text[at]) : "the end";
+    return { fault: `This is not JSON: line ${before.length}, column ${before.at(-1).length + 1}: expected ${expected}, got ${got}.` };
   }
 }
 

@@ -74,6 +74,8 @@ class SeriesBench {
       this.input.set(values.join("\n"));
       for (const [name, field] of this.further) if (others[name] !== undefined) field.value = others[name];
       if (body.horizon) this.fields.horizon.value = body.horizon;
+      if (body.seed !== undefined && this.fields.seed) this.fields.seed.value = body.seed;
+      if (this.fields.stream) this.fields.stream.value = Boolean(body.stream);
       this.run();
     };
     replace(this.examples, found.slice(0, 4).map((example) => h("button", { type: "button", class: "small", onclick: () => use(example) }, example.title)));
