@@ -171,6 +171,7 @@ class SeriesBench {
 
   showHistory() {
     const { series } = this.input;
+    replace(this.output);
     this.forecast = series && { history: series.values, labels: series.labels, name: series.name, unit: this.facts.unit, mean: [], horizon: Math.min(12, this.most) };
     this.draw();
   }

@@ -25,7 +25,9 @@ export function seriesInput({ least, most, onChange }) {
   const input = new SeriesInput(least, most, onChange);
   return {
     element: input.element,
+    /** Of all that was typed, also just now. */
     get series() {
+      if (input.timer !== undefined) input.read();
       return input.series;
     },
     set: (text) => input.set(text),
@@ -72,6 +74,7 @@ class SeriesInput {
 
   read() {
     clearTimeout(this.timer);
+    this.timer = undefined;
     const text = this.text ?? this.area.value;
     this.filled = false;
     try {
