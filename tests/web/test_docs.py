@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from model_store import DEFAULT_ROOT
 from service.api.openapi.document import make_document
 from service.api.openapi.examples import EXAMPLES
+from tests.web.checks import check_page, check_width
 
 DOCUMENT = make_document("0")
 ADMINISTRATION = "administration"
@@ -161,7 +162,7 @@ def test_commands_for_the_shell_are_what_is_sent(page: Page) -> None:
 
 def test_page_fits_a_telephone(page: Page) -> None:
     """At 360 pixels nothing is wider than the page, with an answer on it too."""
-    page.set_viewport_size({"width": 360, "height": 740})
     page.goto("/docs#predict_sequence/intervals")
     assert send(page) == 200
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    check_width(page, 360)
+    check_page(page)

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from service.api.openapi.examples import EXAMPLES
 from tests.support.answers import assert_error
 from tests.support.servers import FAST, Serving, settings_for
+from tests.web.checks import check_page, check_width
 from tests.web.conftest import watch
 
 BODY = EXAMPLES["classify"]["digit"][1]
@@ -163,7 +164,7 @@ def test_model_that_serves_in_some_workers_only_says_so(page: Page, server: Serv
 
 def test_page_fits_a_telephone(page: Page) -> None:
     """At 360 pixels nothing is wider than the page."""
-    page.set_viewport_size({"width": 360, "height": 740})
     page.goto("/live")
     expect(line(page, MODEL)).to_contain_text("Ready")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    check_width(page, 360)
+    check_page(page)

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from model_store import DEFAULT_ROOT
+from tests.web.checks import check_page, check_width
 
 PICTURE = DEFAULT_ROOT.parents[1] / "docs/digits.png"
 FIELDS = """async ([steps, cards]) => (
@@ -27,6 +28,8 @@ def test_picture_goes_through_the_steps(page: Page) -> None:
     times = page.get_by_role("img", name=re.compile(r"Time of each step\. find: .*; cut: .*; read: "))
     expect(times).to_be_visible()
     expect(page.locator(".code code").first).to_contain_text("/pipeline")
+    check_page(page)
+    check_width(page, 360)
 
 
 def test_examples_of_a_pipeline_answer(page: Page) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.web.checks import check_page, check_width
+
 READ = """async (text) => {
   const { readTable } = await import("./web/js/tasks/sequence/csv.js");
   try {
@@ -203,7 +205,7 @@ def test_refusal_of_the_server_is_a_sentence(page: Page, refused: set[str]) -> N
     refused.add("/predict_sequence")
     page.goto("/#model=elnino-forecaster")
     page.get_by_label("Series", exact=True).fill("\n".join(map(str, range(12))))
-    page.get_by_label("month").fill("12")
+    page.get_by_label("month", exact=True).fill("12")
     forecast(page)
     expect(page.get_by_role("alert")).to_contain_text("Input 'month': expected integers from 0 to 11, got 12")
     expect(page.get_by_role("alert")).to_contain_text("Request ")
@@ -258,8 +260,8 @@ def test_files_are_dropped(bench: Page, tmp_path: Path) -> None:
 
 def test_page_fits_a_telephone(bench: Page) -> None:
     """At 360 pixels nothing is wider than the page, with a forecast on it too."""
-    bench.set_viewport_size({"width": 360, "height": 740})
     bench.get_by_label("Series", exact=True).fill(SUNSPOTS)
     forecast(bench)
     expect(bench.locator(".chart-legend")).to_contain_text("forecast")
-    assert bench.evaluate("document.documentElement.scrollWidth") <= 360
+    check_width(bench, 360)
+    check_page(bench)

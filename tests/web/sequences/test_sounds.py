@@ -10,6 +10,7 @@ import soundfile
 from playwright.sync_api import Page, expect
 
 from tests.support.sounds.encoding import encode
+from tests.web.checks import check_page, check_width
 
 
 def tones(seconds: float, rate: int = 8000) -> np.ndarray:
@@ -22,7 +23,7 @@ def choose(page: Page, name: str, content: bytes) -> None:
     page.locator(".sound-input input[type=file]").set_input_files({"name": name, "mimeType": "", "buffer": content})
 
 
-@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("kind", ["wav", "flac", "vorbis", "mp3"])
 def test_sound_is_written_window_by_window(page: Page, writers: str, kind: str) -> None:
     """Each window has its text on the time line; the browser draws the sound, whichever file it is."""
     page.goto(f"{writers}/#model=listener")
@@ -79,6 +80,8 @@ def test_recording_is_sent_as_wav(page: Page, writers: str) -> None:
     assert np.argmax(heard) * sound.samplerate / len(samples) == pytest.approx(440, abs=2)
     expect(page.locator(".written")).to_have_attribute("aria-busy", "false")
     expect(page.locator(".sound-view")).to_contain_text("recording.wav")
+    check_page(page)
+    check_width(page, 360)
 
 
 def test_microphone_that_is_refused_is_said(page: Page, writers: str) -> None:

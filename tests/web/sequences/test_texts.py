@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from tests.web.checks import check_page, check_width
+
 
 def write(page: Page) -> None:
     page.get_by_role("button", name="Write", exact=True).click()
@@ -97,6 +99,8 @@ def test_text_ends_before_a_stop(page: Page, writers: str) -> None:
     page.get_by_label(re.compile("Prompt")).press("Control+Enter")
     expect(page.locator(".written")).to_have_text("cd")
     expect(page.locator(".written-card")).to_contain_text("cut at the longest length")
+    check_page(page)
+    check_width(page, 360)
 
 
 @pytest.fixture

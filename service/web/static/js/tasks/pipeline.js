@@ -1,6 +1,7 @@
 /** The workbench of a pipeline: a picture, or another row, through its steps; the answer, and the time of each step. */
 
-import { getExamples, getModels } from "../api.js";
+import { getModels } from "../api.js";
+import { exampleButtons } from "../bench.js";
 import { h, replace } from "../dom.js";
 import { showAnswer, showError } from "../result.js";
 import { readFields, rowFields } from "./pipeline/fields.js";
@@ -23,14 +24,14 @@ class PipelineBench {
     Object.assign(this, { model, server });
     this.steps = stepList(model.pipeline);
     this.place = h("div");
-    this.examples = h("div", { class: "row examples" });
+    this.examples = h("div");
     this.button = h("button", { type: "submit", class: "primary" }, "Send through");
     this.stop = h("button", { type: "button", hidden: true, onclick: () => this.controller?.abort() }, "Stop");
     this.found = h("div", { class: "pipeline-answer" });
     this.said = h("p", { role: "status", class: "visually-hidden" });
     this.output = h("div", { class: "answer" }, h("p", { class: "muted" }, "The answer stands here."));
     const form = h("form", { class: "card", onsubmit: (event) => this.submit(event), novalidate: true },
-      h("h2", null, "Request"), this.examples, this.place, h("div", { class: "row" }, this.button, this.stop));
+      h("h2", null, "Request"), this.place, h("div", { class: "row" }, this.button, this.stop), this.examples);
     this.element = h("div", { class: "columns" },
       h("div", { class: "stack" }, form, h("div", { class: "card" }, h("h2", null, "Steps"), this.steps.element)),
       h("div", { class: "card" }, h("h2", null, "Answer"), this.found, this.said, this.output));
@@ -41,14 +42,14 @@ class PipelineBench {
     const cards = await getModels().catch(() => []);
     this.fields = rowFields(readFields(this.model.pipeline, cards), () => this.runIfWhole());
     replace(this.place, this.fields.element);
-    const examples = await getExamples(this.model.name, ROUTE).catch(() => []);
-    const use = async ({ body }) => {
-      this.isFilling = true;
-      await this.fields.set(body.inputs[0]);
-      this.isFilling = false;
-      this.run();
-    };
-    replace(this.examples, examples.slice(0, 4).map((example) => h("button", { type: "button", class: "small", onclick: () => use(example) }, example.title)));
+    replace(this.examples, exampleButtons(this.server, this.model, ROUTE, ({ body }) => this.useExample(body)));
+  }
+
+  async useExample(body) {
+    this.isFilling = true;
+    await this.fields.set(body.inputs[0]);
+    this.isFilling = false;
+    this.run();
   }
 
   runIfWhole() {

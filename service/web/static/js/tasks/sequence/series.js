@@ -1,6 +1,6 @@
 /** The workbench of a model that forecasts: a series in, its future as a chart out. */
 
-import { getExamples } from "../../api.js";
+import { exampleButtons } from "../../bench.js";
 import { h, replace } from "../../dom.js";
 import { checkbox, numberInput, select, slider } from "../../fields.js";
 import { codeBlock, showAnswer, showError } from "../../result.js";
@@ -15,7 +15,6 @@ const INTERVALS = [["none", "none"], ["0.1,0.9", "80 %"], ["0.05,0.95", "90 %"],
 export function mountSeries(parent, model, server) {
   const bench = new SeriesBench(model, server);
   replace(parent, bench.element);
-  bench.loadExamples();
   return { unmount: () => bench.controller?.abort() };
 }
 
@@ -30,14 +29,14 @@ class SeriesBench {
     this.further = new Map(this.findFurther().map((tensor) => [tensor.name, numberInput({ label: tensor.name, step: tensor.datatype.startsWith("FP") ? "any" : 1 })]));
     this.button = h("button", { type: "submit", class: "primary" }, "Forecast");
     this.stop = h("button", { type: "button", hidden: true, onclick: () => this.controller?.abort() }, "Stop");
-    this.examples = h("div", { class: "row examples" });
     this.whole = checkbox("Show all of the history", false, () => this.draw());
     this.chart = makeForecastChart();
     this.output = h("div", { class: "answer", "aria-busy": "false" });
     this.said = h("p", { role: "status", class: "visually-hidden" });
     const form = h("form", { class: "card", onsubmit: (event) => this.submit(event), novalidate: true },
-      h("h2", null, "Series"), this.examples, this.input.element, h("div", { class: "field-grid" }, [...this.further.values()].map(({ element }) => element)),
-      h("div", { class: "field-grid" }, Object.values(this.fields).map(({ element }) => element)), h("div", { class: "row" }, this.button, this.stop));
+      h("h2", null, "Series"), this.input.element, h("div", { class: "field-grid" }, [...this.further.values()].map(({ element }) => element)),
+      h("div", { class: "field-grid" }, Object.values(this.fields).map(({ element }) => element)), h("div", { class: "row" }, this.button, this.stop),
+      exampleButtons(server, model, ROUTE, ({ body }) => this.useExample(body)));
     this.element = h("div", { class: "columns" }, form,
       h("div", { class: "card" }, h("h2", null, "Forecast"), this.chart.element, this.whole.element, this.said, this.output));
   }
@@ -61,24 +60,15 @@ class SeriesBench {
     return this.model.details.loop ? [] : this.model.inputs.filter(({ name }) => ![history, length, noise].includes(name));
   }
 
-  async loadExamples() {
-    let found = [];
-    try {
-      found = await getExamples(this.model.name, ROUTE);
-    } catch {
-      return; // a model without examples
-    }
-    const use = ({ body }) => {
-      const [row] = body.inputs;
-      const { values = row[this.facts.history] ?? row, ...others } = Array.isArray(row) ? {} : row;
-      this.input.set(values.join("\n"));
-      for (const [name, field] of this.further) if (others[name] !== undefined) field.value = others[name];
-      if (body.horizon) this.fields.horizon.value = body.horizon;
-      if (body.seed !== undefined && this.fields.seed) this.fields.seed.value = body.seed;
-      if (this.fields.stream) this.fields.stream.value = Boolean(body.stream);
-      this.run();
-    };
-    replace(this.examples, found.slice(0, 4).map((example) => h("button", { type: "button", class: "small", onclick: () => use(example) }, example.title)));
+  useExample(body) {
+    const [row] = body.inputs;
+    const { values = row[this.facts.history] ?? row, ...others } = Array.isArray(row) ? {} : row;
+    this.input.set(values.join("\n"));
+    for (const [name, field] of this.further) if (others[name] !== undefined) field.value = others[name];
+    if (body.horizon) this.fields.horizon.value = body.horizon;
+    if (body.seed !== undefined && this.fields.seed) this.fields.seed.value = body.seed;
+    if (this.fields.stream) this.fields.stream.value = Boolean(body.stream);
+    this.run();
   }
 
   submit(event) {

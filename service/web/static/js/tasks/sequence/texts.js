@@ -1,9 +1,9 @@
 /** The workbench of a model that writes or reads texts: translations, captions, speech, lines of text. */
 
-import { getExamples } from "../../api.js";
+import { exampleButtons } from "../../bench.js";
 import { h, replace } from "../../dom.js";
 import { showAnswer, showError } from "../../result.js";
-import { kindOfRow, rowInput } from "./row_input.js";
+import { kindOfRow, sourceInput } from "./source_input.js";
 import { timeEvents } from "./event_times.js";
 import { textOptions } from "./text_options.js";
 import { partsOf, showPieces, writtenText } from "./written.js";
@@ -13,42 +13,32 @@ const ROUTE = "predict_sequence";
 export function mountTexts(parent, model, server) {
   const bench = new TextBench(model, server);
   replace(parent, bench.element);
-  bench.loadExamples();
   return { unmount: () => bench.end() };
 }
 
 class TextBench {
   constructor(model, server) {
     Object.assign(this, { model, server });
-    this.input = rowInput(model, () => kindOfRow(model) !== "text" && kindOfRow(model) !== "numbers" && this.run());
+    this.input = sourceInput(model, () => kindOfRow(model) !== "text" && kindOfRow(model) !== "numbers" && this.run());
     this.options = textOptions(model);
     this.button = h("button", { type: "submit", class: "primary" }, model.details.reading ? "Read" : "Write");
     this.stop = h("button", { type: "button", hidden: true, onclick: () => this.controller?.abort() }, "Stop");
-    this.examples = h("div", { class: "row examples" });
     this.texts = h("div", { class: "texts" });
     this.said = h("p", { role: "status", class: "visually-hidden" });
     this.output = h("div", { class: "answer" });
     const form = h("form", { class: "card", onsubmit: (event) => this.submit(event), novalidate: true },
       h("h2", null, { sound: "Sound", picture: "Picture", numbers: "Row", text: "Text" }[kindOfRow(model)]),
-      this.examples, this.input.element, this.options.element, h("div", { class: "row" }, this.button, this.stop));
+      this.input.element, this.options.element, h("div", { class: "row" }, this.button, this.stop),
+      exampleButtons(server, model, ROUTE, ({ body }) => this.useExample(body)));
     form.addEventListener("keydown", (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && this.submit(event));
     this.element = h("div", { class: "columns" }, form, h("div", { class: "card" }, h("h2", null, "Answer"), this.texts, this.said, this.output));
     replace(this.output, h("p", { class: "muted" }, "The text stands here."));
   }
 
-  async loadExamples() {
-    let found = [];
-    try {
-      found = await getExamples(this.model.name, ROUTE);
-    } catch {
-      return; // a model without examples
-    }
-    const use = ({ body }) => {
-      this.options.set(body);
-      this.input.set(body.inputs[0]);
-      if (kindOfRow(this.model) === "text" || kindOfRow(this.model) === "numbers") this.run();
-    };
-    replace(this.examples, found.slice(0, 4).map((example) => h("button", { type: "button", class: "small", onclick: () => use(example) }, example.title)));
+  useExample(body) {
+    this.options.set(body);
+    this.input.set(body.inputs[0]);
+    if (["text", "numbers"].includes(kindOfRow(this.model))) this.run(); // the others tell of their change
   }
 
   submit(event) {

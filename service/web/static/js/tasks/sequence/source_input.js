@@ -6,7 +6,7 @@ import { blobOfRow, pictureInput } from "../../inputs.js";
 import { soundInput } from "../../sounds/sound_input.js";
 
 /**
- * @typedef {object} RowInput
+ * @typedef {object} SourceInput
  * @property {HTMLElement} element
  * @property {() => Promise<any>} row what goes into `inputs`
  * @property {() => string} fault why there is no row; empty if there is one
@@ -25,9 +25,9 @@ export function kindOfRow({ details }) {
 /**
  * @param {import("../../api.js").Model} model
  * @param {() => void} onChange
- * @returns {RowInput}
+ * @returns {SourceInput}
  */
-export function rowInput(model, onChange) {
+export function sourceInput(model, onChange) {
   return { sound: soundRow, picture: pictureRow, numbers: numbersRow, text: textRow }[kindOfRow(model)](model, onChange);
 }
 
