@@ -1,5 +1,6 @@
 """The page of what the server does now: its figures, and what it says when the server is away."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ def test_page_goes_on_when_the_server_is_back(page: Page, refused: set[str]) -> 
     expect(page.get_by_role("alert")).to_contain_text("502")
     page.unroute("**/metrics")
     expect(page.get_by_role("alert")).not_to_contain_text("away")
+    memory = page.locator(".panel", has_text="Memory").locator(".chart-line").first
+    expect(memory).to_have_attribute("d", re.compile("M.*M"))
     expect(page.get_by_text("Connected.")).to_be_visible()
 
 

@@ -60,6 +60,7 @@ class LivePage {
   }
 
   fail(error) {
+    this.history.miss();
     this.away ??= { since: new Date(), why: "" };
     const reasons = { 0: "Is it running, and can this computer reach it?" };
     this.away.why = error.name === "TimeoutError" ? "It took more than ten seconds." : reasons[error.status] ?? error.message;

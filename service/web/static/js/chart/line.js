@@ -23,6 +23,7 @@ const MARGIN = { top: 8, right: 12, bottom: 26, left: 52 };
  * @property {(number|null)[]} high
  * @property {number[]} [x]
  * @property {number} [tone]
+ * @property {boolean} [isPlain] its ends are lines of their own, so they are not said twice
  */
 
 /**
@@ -97,7 +98,7 @@ class LineChart {
   columns() {
     return [
       ...this.lines,
-      ...this.bands.flatMap(({ name, x, low, high }) => [
+      ...this.bands.filter(({ isPlain }) => !isPlain).flatMap(({ name, x, low, high }) => [
         { name: `${name}, low`, x, values: low },
         { name: `${name}, high`, x, values: high },
       ]),

@@ -113,7 +113,7 @@ function toBlob(base64, type) {
 
 /** Events as they come. */
 async function showEvents(parent, response) {
-  const list = h("ol", { class: "events", "aria-label": "Events" });
+  const list = h("ol", { class: "events", "aria-label": "Events", tabindex: "0" });
   const count = h("p", { class: "muted", role: "status" });
   parent.append(count, list);
   let events = 0;

@@ -88,6 +88,7 @@ function readPoint(history, interval, model) {
   const all = () => true;
   return {
     at: interval.to,
+    isGap: interval.isGap,
     from: interval.from,
     figures: readFigures(history, history.last(SMOOTH_S, interval.to), model),
     workers: sumLevels(interval, "sluice_workers", all),
@@ -101,14 +102,13 @@ function readPoint(history, interval, model) {
  * @param {ReturnType<typeof readPoints>} points
  * @param {(point: any) => number|null} read
  * @param {number} now seconds
- * @param {number} longest_s a longer interval is a gap
  * @returns {{x: number[], values: (number|null)[]}} x in seconds before now, negative
  */
-export function toColumn(points, read, now, longest_s) {
+export function toColumn(points, read, now) {
   const x = [];
   const values = [];
   for (const point of points) {
-    if (point.at - point.from > longest_s && x.length) {
+    if (point.isGap && x.length) {
       x.push((point.from + point.at) / 2 - now);
       values.push(null);
     }

@@ -23,6 +23,7 @@ const LATELY_S = 60;
  * @property {number} from seconds
  * @property {number} to seconds
  * @property {boolean} reset whether a counter fell
+ * @property {boolean} isGap whether the server was away in between
  * @property {Map<string, Entry[]>} increases by the name of a counter or histogram
  * @property {Map<string, Entry[]>} levels gauges at `to`, by their name
  */
@@ -42,6 +43,12 @@ export class History {
     /** @type {Map<string, number[]>} the bounds of each histogram */
     this.bounds = new Map();
     this.before = undefined;
+    this.wasAway = false;
+  }
+
+  /** The server did not answer: the next interval is a gap. */
+  miss() {
+    this.wasAway = true;
   }
 
   /**
@@ -57,7 +64,8 @@ export class History {
     const from = this.before?.at ?? at;
     const { increases, reset } = subtract(now.series, this.before?.series);
     this.before = now;
-    this.intervals.push({ from, to: at, reset, increases, levels });
+    this.intervals.push({ from, to: at, reset, isGap: this.wasAway, increases, levels });
+    this.wasAway = false;
     const oldest = at - this.longest_s;
     while (this.intervals.length && this.intervals[0].to < oldest) this.intervals.shift();
   }

@@ -4,7 +4,6 @@ import { barChart, lineChart, showBytes, showNumber, showSeconds } from "../char
 import { h } from "../dom.js";
 import { readBatchSizes, readPoints, toColumn } from "./figures.js";
 
-const GAP_S = 8;
 const WHOLE = (value) => showNumber(value);
 
 /** @returns {{element: HTMLElement, update: (history: any, view: {seconds: number, shown: number, model: string, now: number}) => void}} */
@@ -18,7 +17,7 @@ export function makePanels() {
     element,
     update(history, view) {
       const points = readPoints(history, view.seconds, view.model);
-      const column = (read) => toColumn(points, read, view.now, GAP_S);
+      const column = (read) => toColumn(points, read, view.now);
       const axis = { ...timeAxis(view.shown), height: 200 };
       for (const [name, options] of Object.entries(describeCharts(column, points))) charts[name].update({ ...axis, ...options });
       const bars = readBatchSizes(history, history.last(view.seconds), view.model);
@@ -44,7 +43,7 @@ function describeCharts(column, points) {
     latency: {
       title: "Latency",
       series: [{ name: "p50", ...low }, { name: "p99", ...high, dashed: true }],
-      band: { name: "between them", x: low.x, low: low.values, high: high.values },
+      band: { name: "between them", isPlain: true, x: low.x, low: low.values, high: high.values },
       ...{ least: 0, largest: 0.001, showY: showSeconds },
     },
     queue: { title: "Rows that wait", series: [line("waiting", ({ waiting }) => waiting)], least: 0, largest: 4 },
@@ -59,7 +58,7 @@ function describeCharts(column, points) {
 
 /** From so many seconds ago until now. */
 function timeAxis(seconds) {
-  const step = seconds <= 60 ? 15 : seconds <= 120 ? 30 : seconds <= 300 ? 60 : seconds <= 600 ? 120 : 180;
+  const step = seconds <= 60 ? 15 : seconds <= 300 ? 60 : seconds <= 600 ? 120 : 180;
   const ticks = [];
   for (let ago = seconds; ago >= 0; ago -= step) ticks.push({ at: -ago, text: showAgo(-ago) });
   return { xRange: [-seconds, 0], xTicks: ticks, showX: showAgo, xName: "Time" };
