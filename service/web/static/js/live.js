@@ -13,7 +13,11 @@ const EVERY_MS = 2000;
 const CARDS_EVERY_S = 10;
 const LONGEST_S = 15 * 60;
 const LATELY_S = 10;
-const WINDOWS = [[60, "1 minute"], [300, "5 minutes"], [900, "15 minutes"]];
+const WINDOWS = [
+  [60, "1 minute"],
+  [300, "5 minutes"],
+  [900, "15 minutes"],
+];
 
 class LivePage {
   constructor(parent) {
@@ -29,11 +33,28 @@ class LivePage {
     this.models = makeModels((model) => this.choose(model));
     this.heading = h("h2", { id: "figures", class: "live-heading" });
     this.pause = h("button", { type: "button", class: "small", onclick: () => this.toggle() }, "Pause");
-    replace(parent, h("h1", { class: "visually-hidden" }, "Live"), this.bar(), this.alert, this.heading, this.tiles.element, this.panels.element,
-      h("h2", null, "Models"), h("p", { class: "muted" }, "Choose a model, and the figures above are those of it alone."),
-      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of models" }, this.models.element));
+    replace(
+      parent,
+      h("h1", { class: "visually-hidden" }, "Live"),
+      this.bar(),
+      this.alert,
+      this.heading,
+      this.tiles.element,
+      this.panels.element,
+      h("h2", null, "Models"),
+      h("p", { class: "muted" }, "Choose a model, and the figures above are those of it alone."),
+      h(
+        "div",
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of models" },
+        this.models.element,
+      ),
+    );
     addEventListener("hashchange", () => this.choose(readHash()));
-    this.poller = poll({ every_ms: EVERY_MS, ask: (signal) => this.read(signal), onFailure: (error) => this.fail(error) });
+    this.poller = poll({
+      every_ms: EVERY_MS,
+      ask: (signal) => this.read(signal),
+      onFailure: (error) => this.fail(error),
+    });
   }
 
   bar() {
@@ -41,8 +62,15 @@ class LivePage {
       this.view.seconds = Number(event.target.value);
       this.draw();
     };
-    const options = WINDOWS.map(([seconds, text]) => h("option", { value: seconds, selected: seconds === this.view.seconds }, text));
-    const last = h("label", { class: "inline" }, "Last ", h("select", { onchange: choose, "aria-label": "How far back" }, ...options));
+    const options = WINDOWS.map(([seconds, text]) =>
+      h("option", { value: seconds, selected: seconds === this.view.seconds }, text),
+    );
+    const last = h(
+      "label",
+      { class: "inline" },
+      "Last ",
+      h("select", { onchange: choose, "aria-label": "How far back" }, ...options),
+    );
     return h("div", { class: "live-bar" }, this.status, h("div", { class: "row" }, last, this.pause));
   }
 
@@ -63,7 +91,8 @@ class LivePage {
     this.history.miss();
     this.away ??= { since: new Date(), why: "" };
     const reasons = { 0: "Is it running, and can this computer reach it?" };
-    this.away.why = error.name === "TimeoutError" ? "It took more than ten seconds." : reasons[error.status] ?? error.message;
+    this.away.why =
+      error.name === "TimeoutError" ? "It took more than ten seconds." : (reasons[error.status] ?? error.message);
     this.say();
     this.draw();
   }
@@ -72,9 +101,18 @@ class LivePage {
   say() {
     const now = performance.now() / 1000;
     const seconds = Math.round(now - (this.history.intervals[0]?.to ?? now));
-    const text = this.away ? "No answer." : `Connected. ${this.poller?.isRunning === false ? "Paused." : `Read every ${EVERY_MS / 1000} s.`}`;
-    const reach = this.history.intervals.length < 2 ? "" : ` The figures go back ${seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`}.`;
-    replace(this.status, h("span", { class: `dot ${this.away ? "bad" : "good"}`, "aria-hidden": "true" }), text + reach);
+    const text = this.away
+      ? "No answer."
+      : `Connected. ${this.poller?.isRunning === false ? "Paused." : `Read every ${EVERY_MS / 1000} s.`}`;
+    const reach =
+      this.history.intervals.length < 2
+        ? ""
+        : ` The figures go back ${seconds < 90 ? `${seconds} s` : `${Math.round(seconds / 60)} min`}.`;
+    replace(
+      this.status,
+      h("span", { class: `dot ${this.away ? "bad" : "good"}`, "aria-hidden": "true" }),
+      text + reach,
+    );
     const alarm = this.away
       ? `The server has been away since ${this.away.since.toLocaleTimeString()}. ${this.away.why} This page goes on asking.`
       : this.history.isMixed
@@ -101,7 +139,7 @@ class LivePage {
   }
 
   draw() {
-    const now = this.poller?.isRunning === false ? this.history.intervals.at(-1)?.to ?? 0 : performance.now() / 1000;
+    const now = this.poller?.isRunning === false ? (this.history.intervals.at(-1)?.to ?? 0) : performance.now() / 1000;
     const known = now - (this.history.last(this.view.seconds)[0]?.to ?? now);
     // Whole minutes that hold what is known: a page that was just opened knows little.
     const shown = Math.min(this.view.seconds, Math.max(60, Math.ceil(known / 60) * 60));
@@ -115,7 +153,11 @@ class LivePage {
   }
 
   lastPoint() {
-    const level = (name) => this.history.intervals.at(-1).levels.get(name)?.reduce((sum, { values }) => sum + values[0], 0);
+    const level = (name) =>
+      this.history.intervals
+        .at(-1)
+        .levels.get(name)
+        ?.reduce((sum, { values }) => sum + values[0], 0);
     return { memory: level("sluice_worker_memory_bytes"), workers: level("sluice_workers") };
   }
 }

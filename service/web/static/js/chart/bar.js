@@ -39,7 +39,10 @@ export function barChart(options) {
   let width = 0;
   const draw = () => {
     const chart = describeBars(now);
-    frame.caption(now.title, chart.names.length > 1 ? chart.names.map((name, i) => ({ name, tone: i + 1, mark: "solid" })) : []);
+    frame.caption(
+      now.title,
+      chart.names.length > 1 ? chart.names.map((name, i) => ({ name, tone: i + 1, mark: "solid" })) : [],
+    );
     frame.table([now.nameOfBars ?? "Name", ...chart.names], () => chart.rows);
     drawing.setAttribute("aria-label", chart.text);
     if (!width) return;

@@ -31,7 +31,8 @@ export function makeFrame() {
     readout,
     caption(title, keys) {
       const legend = keys.map(({ name, tone, mark }) =>
-        h("li", { class: `chart-key tone-${tone} ${mark}` }, h("span", { "aria-hidden": "true" }), name));
+        h("li", { class: `chart-key tone-${tone} ${mark}` }, h("span", { "aria-hidden": "true" }), name),
+      );
       const list = keys.length ? h("ul", { class: "chart-legend" }, ...legend) : "";
       replace(caption, h("span", { class: "chart-title" }, title), list);
     },
@@ -47,10 +48,19 @@ function makeTable(head, lines) {
   const stride = Math.max(1, Math.ceil(lines.length / MOST_LINES_OF_TABLE));
   const shown = stride === 1 ? lines : lines.filter((_, i) => i % stride === 0 || i === lines.length - 1);
   const left = stride === 1 ? "" : h("caption", {}, `One in ${stride} of ${lines.length.toLocaleString("en")} values`);
-  return h("table", {}, left,
+  return h(
+    "table",
+    {},
+    left,
     h("thead", {}, h("tr", {}, ...head.map((name) => h("th", { scope: "col" }, name)))),
-    h("tbody", {}, ...shown.map(([first, ...others]) => h("tr", {},
-      h("th", { scope: "row" }, first), ...others.map((text) => h("td", {}, text))))));
+    h(
+      "tbody",
+      {},
+      ...shown.map(([first, ...others]) =>
+        h("tr", {}, h("th", { scope: "row" }, first), ...others.map((text) => h("td", {}, text))),
+      ),
+    ),
+  );
 }
 
 /**

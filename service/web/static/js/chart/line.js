@@ -73,7 +73,11 @@ class LineChart {
   update(options) {
     this.options = options;
     const bands = [options.band ?? []].flat();
-    this.lines = options.series.map((line, i) => ({ tone: i + 1, ...line, x: line.x ?? line.values.map((_, at) => at) }));
+    this.lines = options.series.map((line, i) => ({
+      tone: i + 1,
+      ...line,
+      x: line.x ?? line.values.map((_, at) => at),
+    }));
     this.bands = bands.map((band) => ({ tone: 1, ...band, x: band.x ?? band.low.map((_, at) => at) }));
     this.showX = options.showX ?? ((x) => options.labels?.[x] ?? showNumber(x));
     this.showY = options.showY ?? showNumber;
@@ -98,10 +102,12 @@ class LineChart {
   columns() {
     return [
       ...this.lines,
-      ...this.bands.filter(({ isPlain }) => !isPlain).flatMap(({ name, x, low, high }) => [
-        { name: `${name}, low`, x, values: low },
-        { name: `${name}, high`, x, values: high },
-      ]),
+      ...this.bands
+        .filter(({ isPlain }) => !isPlain)
+        .flatMap(({ name, x, low, high }) => [
+          { name: `${name}, low`, x, values: low },
+          { name: `${name}, high`, x, values: high },
+        ]),
     ];
   }
 
@@ -115,16 +121,23 @@ class LineChart {
   measure() {
     const { least, largest, xRange, height = 240, unit } = this.options;
     const columns = this.columns();
-    const range = columns.reduce((found, { values }) => extent(values, ...(found ?? [least, largest])) ?? found, undefined);
+    const range = columns.reduce(
+      (found, { values }) => extent(values, ...(found ?? [least, largest])) ?? found,
+      undefined,
+    );
     const high = height - MARGIN.bottom;
     const ticks = Math.max(2, Math.floor((high - MARGIN.top) / 45));
     const [bottom, above] = range ?? [least ?? 0, largest ?? 1];
     const factor = unit ? unit ** Math.max(0, Math.floor(Math.log(above || 1) / Math.log(unit))) : 1;
     const [low, top] = niceRange(bottom / factor, above / factor, ticks).map((end) => end * factor);
-    const [first, last] = xRange ?? columns.reduce((found, { x }) => extent(x, ...(found ?? [])) ?? found, undefined) ?? [0, 1];
+    const [first, last] = xRange ??
+      columns.reduce((found, { x }) => extent(x, ...(found ?? [])) ?? found, undefined) ?? [0, 1];
     const apart = first === last ? 0.5 : 0;
     this.height = height;
-    this.yTicks = niceTicks(low / factor, top / factor, ticks).map((at) => ({ at: at * factor, text: this.showY(at * factor) }));
+    this.yTicks = niceTicks(low / factor, top / factor, ticks).map((at) => ({
+      at: at * factor,
+      text: this.showY(at * factor),
+    }));
     const longest = Math.max(...this.yTicks.map(({ text }) => text.length));
     this.left = Math.max(MARGIN.left - 16, Math.min(90, 12 + longest * 7));
     this.toX = scale(first - apart, last + apart, this.left, this.width - MARGIN.right);
@@ -139,14 +152,26 @@ class LineChart {
     this.drawing.setAttribute("width", this.width);
     this.drawing.setAttribute("height", this.height);
     this.drawing.setAttribute("aria-label", this.describe());
-    const inside = { x: this.left, y: 0, width: Math.max(0, this.width - MARGIN.right - this.left + 3), height: this.height };
+    const inside = {
+      x: this.left,
+      y: 0,
+      width: Math.max(0, this.width - MARGIN.right - this.left + 3),
+      height: this.height,
+    };
     this.mark = svg("g", { class: "chart-cursor" });
-    replace(this.drawing,
+    replace(
+      this.drawing,
       svg("clipPath", { id: this.clip }, svg("rect", inside)),
       ...this.axes(),
-      svg("g", { "clip-path": `url(#${this.clip})` }, ...this.bands.map((band) => this.drawBand(band)),
-        ...this.divide(), ...this.lines.flatMap((line) => this.drawLine(line))),
-      this.mark);
+      svg(
+        "g",
+        { "clip-path": `url(#${this.clip})` },
+        ...this.bands.map((band) => this.drawBand(band)),
+        ...this.divide(),
+        ...this.lines.flatMap((line) => this.drawLine(line)),
+      ),
+      this.mark,
+    );
     this.point(false);
   }
 
@@ -173,7 +198,9 @@ class LineChart {
     const whole = (at) => !(this.options.labels || this.options.isWhole) || Number.isInteger(at);
     const sample = [first, last].map((at) => this.showX(at).length);
     const count = Math.max(1, Math.floor((this.width - this.left) / (Math.max(...sample) * 7 + 28)));
-    return niceTicks(first, last, Math.min(count, 10)).filter(whole).map((at) => ({ at, text: this.showX(at) }));
+    return niceTicks(first, last, Math.min(count, 10))
+      .filter(whole)
+      .map((at) => ({ at, text: this.showX(at) }));
   }
 
   divide() {
@@ -186,8 +213,10 @@ class LineChart {
   drawLine({ x, values, tone, dashed, marked }) {
     const points = thin(x.map(this.toX), values);
     const path = joinPoints(points.map(([at, y]) => [at, isNumber(y) ? this.toY(y) : null]));
-    const dots = points.filter(([at, y], i) => isNumber(y)
-      && (marked || (points[i - 1]?.[1] ?? null) === null && (points[i + 1]?.[1] ?? null) === null));
+    const dots = points.filter(
+      ([at, y], i) =>
+        isNumber(y) && (marked || ((points[i - 1]?.[1] ?? null) === null && (points[i + 1]?.[1] ?? null) === null)),
+    );
     return [
       svg("path", { class: `chart-line tone-${tone}${dashed ? " dashed" : ""}`, d: path }),
       ...dots.map(([at, y]) => svg("circle", { class: `chart-dot tone-${tone}`, cx: at, cy: this.toY(y), r: 2.5 })),
@@ -197,8 +226,14 @@ class LineChart {
   drawBand({ x, low, high, tone }) {
     const xs = x.map(this.toX);
     const parts = splitAtGaps(xs, low, high).map((places) => {
-      const over = thin(places.map((i) => xs[i]), places.map((i) => high[i]));
-      const under = thin(places.map((i) => xs[i]), places.map((i) => low[i])).reverse();
+      const over = thin(
+        places.map((i) => xs[i]),
+        places.map((i) => high[i]),
+      );
+      const under = thin(
+        places.map((i) => xs[i]),
+        places.map((i) => low[i]),
+      ).reverse();
       return `${[...over, ...under].map(([at, y], i) => `${i ? "L" : "M"}${round(at)} ${round(this.toY(y))}`).join("")}Z`;
     });
     return svg("path", { class: `chart-band tone-${tone}`, d: parts.join("") });
@@ -235,7 +270,12 @@ class LineChart {
     const positions = this.positions();
     const now = this.cursor === null ? -1 : nearest(positions, this.cursor);
     const last = positions.length - 1;
-    const places = { ArrowRight: Math.min(last, now + 1), ArrowLeft: now < 0 ? last : Math.max(0, now - 1), Home: 0, End: last };
+    const places = {
+      ArrowRight: Math.min(last, now + 1),
+      ArrowLeft: now < 0 ? last : Math.max(0, now - 1),
+      Home: 0,
+      End: last,
+    };
     if (!(event.key in places) || last < 0) return;
     event.preventDefault();
     this.cursor = positions[places[event.key]];
@@ -244,7 +284,9 @@ class LineChart {
 
   /** Positions of all values in pixels, rising. They are found once for each drawing. */
   positions() {
-    this.found ??= [...new Set(this.columns().flatMap(({ x, values }) => x.filter((_, i) => isNumber(values[i]))))].sort((a, b) => a - b).map(this.toX);
+    this.found ??= [...new Set(this.columns().flatMap(({ x, values }) => x.filter((_, i) => isNumber(values[i]))))]
+      .sort((a, b) => a - b)
+      .map(this.toX);
     return this.found;
   }
 
@@ -261,10 +303,15 @@ class LineChart {
       const i = x.findIndex((each) => Math.abs(this.toX(each) - at) < 1e-6);
       return i < 0 || !isNumber(values[i]) ? [] : [{ name, value: values[i], tone, x: x[i] }];
     });
-    replace(this.mark,
+    replace(
+      this.mark,
       svg("line", { class: "chart-rule", x1: at, x2: at, y1: MARGIN.top, y2: this.height - MARGIN.bottom }),
-      ...found.filter(({ tone }) => tone).map(({ value, tone }) =>
-        svg("circle", { class: `chart-dot tone-${tone}`, cx: at, cy: this.toY(value), r: 3.5 })));
+      ...found
+        .filter(({ tone }) => tone)
+        .map(({ value, tone }) =>
+          svg("circle", { class: `chart-dot tone-${tone}`, cx: at, cy: this.toY(value), r: 3.5 }),
+        ),
+    );
     const texts = found.map(({ name, value }) => `${name} ${this.showY(value)}`);
     replace(this.frame.readout, texts.length ? `${this.showX(found[0].x)}: ${texts.join(" · ")}` : null);
   }

@@ -8,7 +8,11 @@ import { findMedia, formatJson } from "./json.js";
 
 const MOST_SHOWN = 30_000;
 const LENGTH = "inference-header-content-length";
-const SAID = [["x-request-id", "Request"], ["server-timing", "Server-Timing"], ["retry-after", "Retry-After"]];
+const SAID = [
+  ["x-request-id", "Request"],
+  ["server-timing", "Server-Timing"],
+  ["retry-after", "Retry-After"],
+];
 
 /**
  * @param {HTMLElement} parent is filled anew
@@ -36,24 +40,40 @@ export async function sendCall(parent, call, signal) {
       const isNetwork = error instanceof TypeError;
       const wrong = h("div");
       body.append(wrong);
-      showError(wrong, isNetwork ? new Error("The server did not answer, or its answer broke off. Is it still running?") : error);
+      showError(
+        wrong,
+        isNetwork ? new Error("The server did not answer, or its answer broke off. Is it still running?") : error,
+      );
     }
   }
   parent.dataset.state = "done";
 }
 
 function describe(response, seconds) {
-  const words = { 200: "OK", 400: "Bad request", 403: "Not allowed", 404: "Not found", 413: "Too large", 415: "Not supported" };
+  const words = {
+    200: "OK",
+    400: "Bad request",
+    403: "Not allowed",
+    404: "Not found",
+    413: "Too large",
+    415: "Not supported",
+  };
   const text = response.statusText || words[response.status] || "";
   const mark = response.ok ? "good" : "bad";
-  return [h("strong", { class: `state ${mark}` }, `${response.status} ${text}`), h("span", { class: "muted" }, ` in ${duration(seconds)}`)];
+  return [
+    h("strong", { class: `state ${mark}` }, `${response.status} ${text}`),
+    h("span", { class: "muted" }, ` in ${duration(seconds)}`),
+  ];
 }
 
 function showHeaders(response) {
   const lines = SAID.filter(([name]) => response.headers.has(name));
   if (!lines.length) return h("span");
-  return h("dl", { class: "answer-headers small" }, lines.map(([name, title]) =>
-    h("div", null, h("dt", null, title), h("dd", null, response.headers.get(name)))));
+  return h(
+    "dl",
+    { class: "answer-headers small" },
+    lines.map(([name, title]) => h("div", null, h("dt", null, title), h("dd", null, response.headers.get(name)))),
+  );
 }
 
 async function showResponse(parent, response) {
@@ -61,7 +81,8 @@ async function showResponse(parent, response) {
   if (type === "text/event-stream") return showEvents(parent, response);
   if (type === "application/json" && !response.headers.has(LENGTH)) return showJson(parent, await response.text());
   const blob = await response.blob();
-  if (type.startsWith("image/")) return parent.append(showPicture(URL.createObjectURL(blob), `Answer: ${blob.size} bytes`));
+  if (type.startsWith("image/"))
+    return parent.append(showPicture(URL.createObjectURL(blob), `Answer: ${blob.size} bytes`));
   if (type.startsWith("audio/")) return parent.append(h("audio", { controls: true, src: URL.createObjectURL(blob) }));
   if (response.headers.has(LENGTH)) return showTensors(parent, blob, Number(response.headers.get(LENGTH)));
   return showText(parent, await blob.text());
@@ -93,8 +114,14 @@ function showMedia(value) {
   const gallery = pictures.map(({ path, base64 }) => showPicture(`data:image/png;base64,${base64}`, path));
   return [
     ...(gallery.length ? [h("div", { class: "gallery" }, gallery)] : []),
-    ...sounds.map(({ path, base64 }) => h("figure", null,
-      h("audio", { controls: true, src: URL.createObjectURL(toBlob(base64, "audio/wav")) }), h("figcaption", null, path))),
+    ...sounds.map(({ path, base64 }) =>
+      h(
+        "figure",
+        null,
+        h("audio", { controls: true, src: URL.createObjectURL(toBlob(base64, "audio/wav")) }),
+        h("figcaption", null, path),
+      ),
+    ),
   ];
 }
 
@@ -121,8 +148,15 @@ async function showEvents(parent, response) {
   for await (const { event, data } of eventsOf(response)) {
     events += 1;
     isDone = event === "done";
-    list.append(h("li", null, h("span", { class: `chip ${isDone ? "last" : ""}` }, event), ...showMedia(data),
-      h("pre", null, h("code", null, formatJson(data, { cuts: true })))));
+    list.append(
+      h(
+        "li",
+        null,
+        h("span", { class: `chip ${isDone ? "last" : ""}` }, event),
+        ...showMedia(data),
+        h("pre", null, h("code", null, formatJson(data, { cuts: true }))),
+      ),
+    );
     replace(count, `${plural(events, "event")}${isDone ? ", and the answer is complete" : " so far"}.`);
   }
   if (!events) throw new Error("The stream ended without an event.");

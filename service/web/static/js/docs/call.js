@@ -96,7 +96,8 @@ export function writeCurl(draft) {
     parts.push(...files.map((name) => `-F ${quote(`files=@${name}`)}`));
     for (const [name, value] of formFields(draft)) parts.push(`-F ${quote(`${name}=${value}`)}`);
   }
-  if (/^(image|audio)\//.test(draft.accept)) parts.push(`-o ${draft.accept.startsWith("audio") ? "answer.wav" : "answer.png"}`);
+  if (/^(image|audio)\//.test(draft.accept))
+    parts.push(`-o ${draft.accept.startsWith("audio") ? "answer.wav" : "answer.png"}`);
   return `curl ${streams(draft) ? "-N " : ""}${parts.join(" \\\n  ")}`;
 }
 

@@ -32,10 +32,16 @@ const VERSION = "/versions/{version}";
 const JSON_TYPE = "application/json";
 const GROUPS = {
   tasks: ["Tasks", "Pictures, texts, sounds, series and numbers in; labels, boxes, texts and numbers out."],
-  protocol: ["Open Inference Protocol", "Tensors in and out, and what the server tells of its models. Triton's clients speak it."],
+  protocol: [
+    "Open Inference Protocol",
+    "Tensors in and out, and what the server tells of its models. Triton's clients speak it.",
+  ],
   kserve: ["Other protocols", "KServe's first protocol, its forecasts, and OpenAI's embeddings."],
   information: ["Health and metrics", "What probes, Prometheus and these pages read."],
-  administration: ["Administration", "Loads and unloads models and changes logs and traces, where the settings allow it."],
+  administration: [
+    "Administration",
+    "Loads and unloads models and changes logs and traces, where the settings allow it.",
+  ],
 };
 
 export class ApiDocument {
@@ -46,13 +52,17 @@ export class ApiDocument {
     this.version = json.info.version;
     this.description = json.info.description;
     const all = Object.entries(json.paths).flatMap(([path, methods]) =>
-      Object.entries(methods).map(([method, raw]) => this.read(method.toUpperCase(), path, raw)));
+      Object.entries(methods).map(([method, raw]) => this.read(method.toUpperCase(), path, raw)),
+    );
     const byCall = new Map(all.map((operation) => [`${operation.method} ${operation.path}`, operation]));
-    const isVariant = ({ method, path }) => path.includes(VERSION) && byCall.has(`${method} ${path.replace(VERSION, "")}`);
+    const isVariant = ({ method, path }) =>
+      path.includes(VERSION) && byCall.has(`${method} ${path.replace(VERSION, "")}`);
     /** @type {Map<string, Operation>} by id; those of a version lead to those without one */
     this.byId = new Map();
     for (const operation of all) {
-      const main = isVariant(operation) ? byCall.get(`${operation.method} ${operation.path.replace(VERSION, "")}`) : operation;
+      const main = isVariant(operation)
+        ? byCall.get(`${operation.method} ${operation.path.replace(VERSION, "")}`)
+        : operation;
       if (main !== operation) main.pathOfVersion = operation.path;
       this.byId.set(operation.id, main);
     }
@@ -75,7 +85,10 @@ export class ApiDocument {
   resolve(value) {
     let found = value;
     for (let i = 0; found?.$ref && i < 20; i += 1) {
-      found = found.$ref.slice(2).split("/").reduce((at, part) => at?.[decode(part)], this.json);
+      found = found.$ref
+        .slice(2)
+        .split("/")
+        .reduce((at, part) => at?.[decode(part)], this.json);
     }
     return found ?? {};
   }

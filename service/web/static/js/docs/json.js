@@ -19,10 +19,14 @@ function write(value, indent, cuts) {
   if (line !== null) return line;
   const deeper = `${indent}  `;
   if (Array.isArray(value)) {
-    const parts = value.every((each) => typeof each === "number") ? fill(value, deeper) : value.map((each) => write(each, deeper, cuts));
+    const parts = value.every((each) => typeof each === "number")
+      ? fill(value, deeper)
+      : value.map((each) => write(each, deeper, cuts));
     return `[\n${parts.map((part) => deeper + part).join(",\n")}\n${indent}]`;
   }
-  const fields = Object.entries(value).map(([name, each]) => `${deeper}${JSON.stringify(name)}: ${write(each, deeper, cuts)}`);
+  const fields = Object.entries(value).map(
+    ([name, each]) => `${deeper}${JSON.stringify(name)}: ${write(each, deeper, cuts)}`,
+  );
   return `{\n${fields.join(",\n")}\n${indent}}`;
 }
 
@@ -70,7 +74,9 @@ export function parseJson(text) {
     const { at, expected } = findFault(text);
     const before = text.slice(0, at).split("\n");
     const got = at < text.length ? JSON.stringify(text[at]) : "the end";
-    return { fault: `This is not JSON: line ${before.length}, column ${before.at(-1).length + 1}: expected ${expected}, got ${got}.` };
+    return {
+      fault: `This is not JSON: line ${before.length}, column ${before.at(-1).length + 1}: expected ${expected}, got ${got}.`,
+    };
   }
 }
 

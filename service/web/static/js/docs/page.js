@@ -15,7 +15,12 @@ class DocsPage {
   constructor(parent, document, models) {
     this.document = document;
     this.models = models;
-    this.search = h("input", { type: "search", placeholder: "Search  ( / )", "aria-label": "Search the operations", autocomplete: "off" });
+    this.search = h("input", {
+      type: "search",
+      placeholder: "Search  ( / )",
+      "aria-label": "Search the operations",
+      autocomplete: "off",
+    });
     this.search.addEventListener("input", () => this.list());
     this.count = h("p", { class: "visually-hidden", role: "status" });
     this.groups = h("div", { class: "docs-groups" });
@@ -37,12 +42,26 @@ class DocsPage {
   list() {
     const query = this.search.value;
     const found = this.document.search(query);
-    const link = (operation) => h("li", null, h("a", { href: `#${operation.id}`, title: operation.path, dataset: { id: operation.id } },
-      h("span", { class: `method small ${operation.method.toLowerCase()}` }, operation.method), h("span", null, breakable(operation.path))));
-    const groups = this.document.groups.map(({ title, operations }) => [title, operations.filter((each) => found.includes(each))]);
+    const link = (operation) =>
+      h(
+        "li",
+        null,
+        h(
+          "a",
+          { href: `#${operation.id}`, title: operation.path, dataset: { id: operation.id } },
+          h("span", { class: `method small ${operation.method.toLowerCase()}` }, operation.method),
+          h("span", null, breakable(operation.path)),
+        ),
+      );
+    const groups = this.document.groups.map(({ title, operations }) => [
+      title,
+      operations.filter((each) => found.includes(each)),
+    ]);
     const lists = query.trim()
       ? [h("ul", null, found.map(link))]
-      : groups.filter(([, operations]) => operations.length).map(([title, operations]) => [h("h2", null, title), h("ul", null, operations.map(link))]);
+      : groups
+          .filter(([, operations]) => operations.length)
+          .map(([title, operations]) => [h("h2", null, title), h("ul", null, operations.map(link))]);
     replace(this.groups, lists, found.length ? null : h("p", { class: "muted" }, "Nothing has all these words."));
     replace(this.count, query.trim() ? `${plural(found.length, "operation")} found` : "");
     if (query.trim()) this.menu.open = true;
@@ -77,13 +96,45 @@ class DocsPage {
 
   overview(asked) {
     const missing = asked ? h("p", { class: "note" }, `There is no operation “${asked}”.`) : null;
-    const groups = this.document.groups.map(({ title, description, operations }) => h("section", { class: "docs-group" },
-      h("h2", null, title), h("p", { class: "muted" }, description),
-      h("ul", { class: "docs-list" }, operations.map((operation) => h("li", null,
-        h("a", { href: `#${operation.id}` }, h("span", { class: `method ${operation.method.toLowerCase()}` }, operation.method), h("code", null, breakable(operation.path))),
-        h("span", { class: "muted" }, operation.summary))))));
-    return h("div", null, missing, h("p", null, this.document.description),
-      h("p", { class: "muted" }, `Version ${this.document.version}. For programs: `, h("a", { href: "docs.json" }, "docs.json"), " (OpenAPI 3.1)."), groups);
+    const groups = this.document.groups.map(({ title, description, operations }) =>
+      h(
+        "section",
+        { class: "docs-group" },
+        h("h2", null, title),
+        h("p", { class: "muted" }, description),
+        h(
+          "ul",
+          { class: "docs-list" },
+          operations.map((operation) =>
+            h(
+              "li",
+              null,
+              h(
+                "a",
+                { href: `#${operation.id}` },
+                h("span", { class: `method ${operation.method.toLowerCase()}` }, operation.method),
+                h("code", null, breakable(operation.path)),
+              ),
+              h("span", { class: "muted" }, operation.summary),
+            ),
+          ),
+        ),
+      ),
+    );
+    return h(
+      "div",
+      null,
+      missing,
+      h("p", null, this.document.description),
+      h(
+        "p",
+        { class: "muted" },
+        `Version ${this.document.version}. For programs: `,
+        h("a", { href: "docs.json" }, "docs.json"),
+        " (OpenAPI 3.1).",
+      ),
+      groups,
+    );
   }
 
   /** "/" searches, as on other pages of documentation. */
@@ -118,7 +169,10 @@ async function open() {
   main.append(wait);
   try {
     const { json } = await get("docs.json");
-    const models = await getModels().then((cards) => cards.map(({ name }) => name), () => []);
+    const models = await getModels().then(
+      (cards) => cards.map(({ name }) => name),
+      () => [],
+    );
     new DocsPage(main, new ApiDocument(json), models);
   } catch (error) {
     wait.remove();

@@ -29,12 +29,18 @@ export function shortType(document, schema, depth = 0) {
   const [only] = choices;
   if (only.$ref) {
     const target = document.resolve(only);
-    return target.type === "object" ? spaced(nameOf(only)) : depth > 2 ? spaced(nameOf(only)) : shortOfTarget(document, only, target, depth);
+    return target.type === "object"
+      ? spaced(nameOf(only))
+      : depth > 2
+        ? spaced(nameOf(only))
+        : shortOfTarget(document, only, target, depth);
   }
   if (only.const !== undefined) return JSON.stringify(only.const);
   if (only.enum) return only.enum.map((each) => JSON.stringify(each)).join(" or ");
-  if (only.type === "array") return `array of ${only.items ? shortType(document, only.items, depth + 1) : "anything"}${countOf(only)}`;
-  if (only.type === "object") return typeof only.additionalProperties === "object" && !only.properties ? "object by name" : "object";
+  if (only.type === "array")
+    return `array of ${only.items ? shortType(document, only.items, depth + 1) : "anything"}${countOf(only)}`;
+  if (only.type === "object")
+    return typeof only.additionalProperties === "object" && !only.properties ? "object by name" : "object";
   if (only.type === "string" && only.format === "binary") return "bytes";
   return `${{ string: "text", boolean: "true or false" }[only.type] ?? only.type ?? "anything"}${rangeOf(only)}`;
 }
@@ -60,7 +66,8 @@ function rangeOf({ minimum, maximum, exclusiveMinimum, exclusiveMaximum, minLeng
   if (exclusiveMinimum !== undefined) parts.push(`above ${exclusiveMinimum}`);
   if (maximum <= Number.MAX_SAFE_INTEGER) parts.push(`at most ${maximum}`);
   if (exclusiveMaximum !== undefined) parts.push(`below ${exclusiveMaximum}`);
-  if (minLength > 1 || maxLength !== undefined) parts.push(`${minLength ?? 0} to ${maxLength ?? "any number of"} characters`);
+  if (minLength > 1 || maxLength !== undefined)
+    parts.push(`${minLength ?? 0} to ${maxLength ?? "any number of"} characters`);
   return parts.length ? `, ${parts.join(", ")}` : "";
 }
 
@@ -77,7 +84,10 @@ export function showSchema(document, schema) {
 
 function describe(document, schema) {
   const text = schema.description ?? document.resolve(schema).description;
-  return [h("span", { class: "type" }, shortType(document, schema)), text ? h("span", { class: "muted" }, ` ${text}`) : null];
+  return [
+    h("span", { class: "type" }, shortType(document, schema)),
+    text ? h("span", { class: "muted" }, ` ${text}`) : null,
+  ];
 }
 
 /** What is inside an object, an array of objects or a union with objects; null for plain values. */
@@ -89,7 +99,10 @@ function showInside(document, schema, depth, above) {
       const target = document.resolve(choice);
       const inside = above.includes(choice.$ref) ? null : showInside(document, choice, depth + 1, above);
       const says = target.description ?? "";
-      const head = [h("span", { class: "type" }, shortType(document, choice)), says ? h("span", { class: "muted" }, ` ${says}`) : null];
+      const head = [
+        h("span", { class: "type" }, shortType(document, choice)),
+        says ? h("span", { class: "muted" }, ` ${says}`) : null,
+      ];
       return h("li", null, inside ? h("details", null, h("summary", null, head), inside) : head);
     });
     const worth = choices.some((choice) => choice.$ref || choice.properties || choice.items?.$ref);
@@ -97,31 +110,40 @@ function showInside(document, schema, depth, above) {
   }
   const [only] = choices;
   if (only.$ref) {
-    return above.includes(only.$ref) ? null : showInside(document, document.resolve(only), depth, [...above, only.$ref]);
+    return above.includes(only.$ref)
+      ? null
+      : showInside(document, document.resolve(only), depth, [...above, only.$ref]);
   }
   if (only.type === "array" && only.items) return showInside(document, only.items, depth + 1, above);
   if (only.properties) return showFields(document, only, depth, above);
-  if (typeof only.additionalProperties === "object") return showInside(document, only.additionalProperties, depth + 1, above);
+  if (typeof only.additionalProperties === "object")
+    return showInside(document, only.additionalProperties, depth + 1, above);
   return null;
 }
 
 function showFields(document, { properties, required = [] }, depth, above) {
-  return h("ul", { class: "schema-fields" }, Object.entries(properties).map(([name, field]) => {
-    const inside = showInside(document, field, depth + 1, above);
-    const line = [
-      h("code", null, name),
-      h("span", { class: "type" }, shortType(document, field)),
-      required.includes(name) ? h("span", { class: "required" }, "required") : showDefault(field),
-    ];
-    const text = field.description ?? document.resolve(field).description;
-    const says = text ? h("p", { class: "muted" }, ...withCode(text)) : null;
-    return h("li", null, h("div", { class: "schema-line" }, line), says, inside ? showMore(inside) : null);
-  }));
+  return h(
+    "ul",
+    { class: "schema-fields" },
+    Object.entries(properties).map(([name, field]) => {
+      const inside = showInside(document, field, depth + 1, above);
+      const line = [
+        h("code", null, name),
+        h("span", { class: "type" }, shortType(document, field)),
+        required.includes(name) ? h("span", { class: "required" }, "required") : showDefault(field),
+      ];
+      const text = field.description ?? document.resolve(field).description;
+      const says = text ? h("p", { class: "muted" }, ...withCode(text)) : null;
+      return h("li", null, h("div", { class: "schema-line" }, line), says, inside ? showMore(inside) : null);
+    }),
+  );
 }
 
 function showDefault(field) {
   const value = field.default;
-  return value === undefined || value === null ? null : h("span", { class: "muted small" }, `default ${JSON.stringify(value)}`);
+  return value === undefined || value === null
+    ? null
+    : h("span", { class: "muted small" }, `default ${JSON.stringify(value)}`);
 }
 
 function showMore(inside) {

@@ -39,16 +39,30 @@ class Tryout {
     this.note = h("div");
     this.send = h("button", { type: "submit", class: "primary" }, "Send");
     this.stop = h("button", { type: "button", hidden: true, onclick: () => this.controller?.abort() }, "Stop");
-    const form = h("form", { onsubmit: (event) => this.submit(event), onkeydown: (event) => this.press(event), novalidate: true },
-      this.parts, this.note, h("div", { class: "row" }, this.send, this.stop, h("small", { class: "muted" }, "Ctrl + Enter sends too")));
-    this.element = h("section", { class: "try card", "aria-labelledby": "try" },
-      h("h3", { id: "try" }, "Try it out"), form, this.answer, h("h4", null, "The same from a program"), this.command);
+    const form = h(
+      "form",
+      { onsubmit: (event) => this.submit(event), onkeydown: (event) => this.press(event), novalidate: true },
+      this.parts,
+      this.note,
+      h("div", { class: "row" }, this.send, this.stop, h("small", { class: "muted" }, "Ctrl + Enter sends too")),
+    );
+    this.element = h(
+      "section",
+      { class: "try card", "aria-labelledby": "try" },
+      h("h3", { id: "try" }, "Try it out"),
+      form,
+      this.answer,
+      h("h4", null, "The same from a program"),
+      this.command,
+    );
     this.fill();
   }
 
   /** The forms of the answer that a caller can ask for. */
   answers() {
-    const types = Object.entries(this.operation.answers).filter(([type]) => type !== STREAM && !type.includes("octet-stream"));
+    const types = Object.entries(this.operation.answers).filter(
+      ([type]) => type !== STREAM && !type.includes("octet-stream"),
+    );
     const titles = { [JSON_TYPE]: "JSON", "image/png": "A picture", "audio/wav": "A sound" };
     return types.map(([type, { schema }]) => {
       const says = schema?.format === "binary" && schema.description ? `: ${schema.description}` : "";
@@ -66,12 +80,26 @@ class Tryout {
   examples() {
     const { examples } = this.operation;
     if (!examples.length || this.kind !== "json") return null;
-    const buttons = examples.map((each) => h("button", {
-      type: "button", class: "small", "aria-pressed": String(each === this.example), dataset: { example: each.name },
-      onclick: () => this.choose(each),
-    }, each.title));
+    const buttons = examples.map((each) =>
+      h(
+        "button",
+        {
+          type: "button",
+          class: "small",
+          "aria-pressed": String(each === this.example),
+          dataset: { example: each.name },
+          onclick: () => this.choose(each),
+        },
+        each.title,
+      ),
+    );
     if (this.text === "") this.text = formatJson(this.example.value);
-    return h("div", { class: "field", role: "group", "aria-label": "Examples" }, h("span", { class: "label" }, "Example"), h("div", { class: "row" }, buttons));
+    return h(
+      "div",
+      { class: "field", role: "group", "aria-label": "Examples" },
+      h("span", { class: "label" }, "Example"),
+      h("div", { class: "row" }, buttons),
+    );
   }
 
   choose(example) {
@@ -85,31 +113,54 @@ class Tryout {
   kindOfBody() {
     if (this.kinds.length < 2) return null;
     const options = this.kinds.map(({ kind, title }) => ({ value: kind, label: title }));
-    return select("Send", options, (kind) => {
-      this.kind = kind;
-      this.files = [];
-      this.text = "";
-      this.fill();
-      this.parts.querySelector("select")?.focus();
-    }, this.kind).element;
+    return select(
+      "Send",
+      options,
+      (kind) => {
+        this.kind = kind;
+        this.files = [];
+        this.text = "";
+        this.fill();
+        this.parts.querySelector("select")?.focus();
+      },
+      this.kind,
+    ).element;
   }
 
   parameters() {
     const isVersion = ({ name }) => name === "version";
     const shown = this.operation.parameters.filter((each) => isSent(each, this.kind));
-    const more = this.operation.pathOfVersion && !shown.some(isVersion)
-      ? [{ name: "version", in: "path", required: false, description: "a number or an alias; empty: the one that serves", schema: { type: "string" } }]
-      : [];
+    const more =
+      this.operation.pathOfVersion && !shown.some(isVersion)
+        ? [
+            {
+              name: "version",
+              in: "path",
+              required: false,
+              description: "a number or an alias; empty: the one that serves",
+              schema: { type: "string" },
+            },
+          ]
+        : [];
     const required = [...shown.filter((each) => each.required), ...more];
     const optional = shown.filter((each) => !each.required);
     const options = optional.length
-      ? h("details", { class: "options", open: this.kind === "none" && optional.length < 4 }, h("summary", null, `Options (${optional.length})`), this.grid(optional))
+      ? h(
+          "details",
+          { class: "options", open: this.kind === "none" && optional.length < 4 },
+          h("summary", null, `Options (${optional.length})`),
+          this.grid(optional),
+        )
       : null;
     return [required.length ? this.grid(required) : null, options];
   }
 
   grid(parameters) {
-    return h("div", { class: "field-grid" }, parameters.map((each) => this.parameter(each)));
+    return h(
+      "div",
+      { class: "field-grid" },
+      parameters.map((each) => this.parameter(each)),
+    );
   }
 
   parameter({ name, description, schema, example, required }) {
@@ -127,10 +178,16 @@ class Tryout {
       const label = kind === "json" ? "Body" : "Text";
       const lines = kind === "json" ? Math.min(18, Math.max(4, this.text.split("\n").length + 1)) : 4;
       const hint = kind === "json" && this.operation.group === "tasks" ? "Options are fields of the body." : undefined;
-      const field = textInput({ label, value: this.text, lines, hint, onInput: (text) => {
-        this.text = text;
-        this.change();
-      } });
+      const field = textInput({
+        label,
+        value: this.text,
+        lines,
+        hint,
+        onInput: (text) => {
+          this.text = text;
+          this.change();
+        },
+      });
       field.field.classList.add("editor");
       field.field.spellcheck = false;
       return field.element;
@@ -138,9 +195,17 @@ class Tryout {
     if (kind !== "file" && kind !== "form") return null;
     const types = kind === "file" ? this.kinds.find((each) => each.kind === kind).types : this.fileTypes();
     const chosen = h("ul", { class: "files", "aria-live": "polite" });
-    const show = () => replace(chosen, this.files.map(({ name, size }) => h("li", null, `${name}, ${size.toLocaleString("en")} bytes`)));
+    const show = () =>
+      replace(
+        chosen,
+        this.files.map(({ name, size }) => h("li", null, `${name}, ${size.toLocaleString("en")} bytes`)),
+      );
     const input = fileInput({
-      ...{ label: kind === "file" ? "Choose a file" : "Choose files", accept: types.join(","), multiple: kind === "form" },
+      ...{
+        label: kind === "file" ? "Choose a file" : "Choose files",
+        accept: types.join(","),
+        multiple: kind === "form",
+      },
       onFile: (file) => {
         this.files = kind === "file" ? [file] : [...this.files, file];
         show();
@@ -153,16 +218,24 @@ class Tryout {
 
   fileTypes() {
     const encoding = this.operation.bodies[FORM_TYPE]?.encoding?.files?.contentType ?? "";
-    return encoding.split(",").map((type) => type.trim()).filter(Boolean);
+    return encoding
+      .split(",")
+      .map((type) => type.trim())
+      .filter(Boolean);
   }
 
   formOfAnswer() {
     const answers = this.answers();
     if (answers.length < 2) return null;
-    return select("Answer as", answers, (accept) => {
-      this.accept = accept;
-      this.change();
-    }, this.accept).element;
+    return select(
+      "Answer as",
+      answers,
+      (accept) => {
+        this.accept = accept;
+        this.change();
+      },
+      this.accept,
+    ).element;
   }
 
   draft() {
@@ -171,7 +244,7 @@ class Tryout {
       if (field.value !== null) values[name] = String(field.value);
     }
     const { operation, kind, files, accept } = this;
-    const isStream = kind === "json" && parseJson(this.text).value?.stream === true || values.stream === "true";
+    const isStream = (kind === "json" && parseJson(this.text).value?.stream === true) || values.stream === "true";
     return { operation, values, kind, text: this.text, files, accept: isStream ? STREAM : accept };
   }
 
@@ -186,10 +259,16 @@ class Tryout {
   showPrograms() {
     const draft = this.draft();
     const command = writeCurl(draft);
-    const programs = [{ name: "curl", code: command, shown: command.length > 1500 ? `${command.slice(0, 1200)}…` : command }];
+    const programs = [
+      { name: "curl", code: command, shown: command.length > 1500 ? `${command.slice(0, 1200)}…` : command },
+    ];
     const { value } = draft.kind === "json" ? parseJson(draft.text) : {};
     if (value && draft.operation.method === "POST") {
-      const request = { route: makeCall(draft).route, body: value, accept: draft.accept === STREAM ? JSON_TYPE : draft.accept };
+      const request = {
+        route: makeCall(draft).route,
+        body: value,
+        accept: draft.accept === STREAM ? JSON_TYPE : draft.accept,
+      };
       programs.push(...programsOf(request).slice(1));
     }
     const entries = programs.map(({ name, code, shown }, i) => ({
@@ -214,9 +293,15 @@ class Tryout {
 
   missingModel() {
     const { value } = this.kind === "json" ? parseJson(this.text) : {};
-    const model = this.operation.parameters.some(({ name, in: place }) => name === "model" && place === "path") ? this.fields.get("model")?.value : value?.model;
+    const model = this.operation.parameters.some(({ name, in: place }) => name === "model" && place === "path")
+      ? this.fields.get("model")?.value
+      : value?.model;
     if (!model || !this.models.length || this.models.includes(model)) return null;
-    return h("p", { class: "note small" }, `This server has no model “${model}”. It has ${this.models.slice(0, 8).join(", ")}${this.models.length > 8 ? ", …" : ""}.`);
+    return h(
+      "p",
+      { class: "note small" },
+      `This server has no model “${model}”. It has ${this.models.slice(0, 8).join(", ")}${this.models.length > 8 ? ", …" : ""}.`,
+    );
   }
 
   press(event) {
@@ -243,7 +328,10 @@ class Tryout {
 function makeField(document, { name, description, schema, required }, onInput) {
   const choices = (schema.anyOf ?? [schema]).map((choice) => document.resolve(choice));
   const [only] = choices;
-  const hint = [description, choices.length > 1 || !only.type ? shortType(document, schema) : ""].filter(Boolean).join("; ").replaceAll("`", "");
+  const hint = [description, choices.length > 1 || !only.type ? shortType(document, schema) : ""]
+    .filter(Boolean)
+    .join("; ")
+    .replaceAll("`", "");
   const label = required ? `${name} (required)` : name;
   const values = only.enum ?? (only.type === "boolean" ? [true, false] : null);
   if (choices.length === 1 && values) {

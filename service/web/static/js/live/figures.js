@@ -29,7 +29,8 @@ export function readFigures(history, intervals, model) {
   const fits = model ? (labels) => labels.model === model : (labels) => Boolean(labels.model);
   const seconds = duration(intervals);
   const rate = (count) => (seconds > 0 ? count / seconds : null);
-  const count = (within, more) => sumIncreases(intervals, "sluice_requests_total", (labels) => within(labels) && more(labels))[0] ?? 0;
+  const count = (within, more) =>
+    sumIncreases(intervals, "sluice_requests_total", (labels) => within(labels) && more(labels))[0] ?? 0;
   const spread = (name) => sumIncreases(intervals, name, fits);
   const latency = spread("sluice_request_seconds");
   const rows = spread("sluice_batch_rows");

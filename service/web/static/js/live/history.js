@@ -58,7 +58,8 @@ export class History {
    */
   add(at, text) {
     const metrics = readMetrics(text);
-    if (!metrics.has("sluice_workers")) throw new Error("/metrics: expected the metrics of this server, got something else");
+    if (!metrics.has("sluice_workers"))
+      throw new Error("/metrics: expected the metrics of this server, got something else");
     const now = { at, series: this.collect(metrics) };
     const levels = new Map(GAUGES.map((name) => [name, entriesOf(metrics, name)]));
     const from = this.before?.at ?? at;
@@ -108,7 +109,10 @@ function byLabels(entries) {
 function readHistogram(metrics, name) {
   const found = new Map();
   const bounds = new Set();
-  for (const { labels: { le, ...labels }, value } of metrics.get(`${name}_bucket`) ?? []) {
+  for (const {
+    labels: { le, ...labels },
+    value,
+  } of metrics.get(`${name}_bucket`) ?? []) {
     const bound = le === "+Inf" ? Infinity : Number(le);
     const key = JSON.stringify(Object.entries(labels).sort());
     if (!found.has(key)) found.set(key, { labels, upTo: new Map() });
@@ -118,7 +122,7 @@ function readHistogram(metrics, name) {
   const rising = [...bounds].sort((a, b) => a - b);
   const sums = byLabels(entriesOf(metrics, `${name}_sum`));
   const entries = [...found].map(([key, { labels, upTo }]) => {
-    const counts = rising.map((bound, i) => (upTo.get(bound) ?? 0) - (i ? upTo.get(rising[i - 1]) ?? 0 : 0));
+    const counts = rising.map((bound, i) => (upTo.get(bound) ?? 0) - (i ? (upTo.get(rising[i - 1]) ?? 0) : 0));
     return { labels, values: [...counts, sums.get(key)?.values[0] ?? 0] };
   });
   return { bounds: rising, entries };

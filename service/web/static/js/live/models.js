@@ -17,8 +17,13 @@ const HIGH = 28;
 export function makeModels(onChoose) {
   const body = h("tbody");
   const head = h("tr", null, ...HEAD.map((name) => h("th", { scope: "col" }, name)));
-  const element = h("table", { class: "models-live" }, h("caption", { class: "visually-hidden" }, "Models and their figures"),
-    h("thead", null, head), body);
+  const element = h(
+    "table",
+    { class: "models-live" },
+    h("caption", { class: "visually-hidden" }, "Models and their figures"),
+    h("thead", null, head),
+    body,
+  );
   const lines = new Map();
   return {
     element,
@@ -30,7 +35,8 @@ export function makeModels(onChoose) {
         lines.get(card.name).update(history, card, view);
       }
       const wanted = known.map(({ name }) => lines.get(name).element);
-      if (wanted.some((line, i) => body.children[i] !== line) || body.children.length !== wanted.length) replace(body, ...wanted);
+      if (wanted.some((line, i) => body.children[i] !== line) || body.children.length !== wanted.length)
+        replace(body, ...wanted);
     },
   };
 }
@@ -48,7 +54,9 @@ function makeLine(name, onChoose) {
       element.classList.toggle("chosen", isChosen);
       choose.setAttribute("aria-pressed", String(isChosen));
       const texts = [
-        perSecond(figures.answered), seconds(figures.p50), seconds(figures.p99),
+        perSecond(figures.answered),
+        seconds(figures.p50),
+        seconds(figures.p99),
         figures.waiting === null ? "–" : showNumber(figures.waiting),
         figures.batchRows === null ? "–" : showNumber(Number(figures.batchRows.toPrecision(3))),
       ];
@@ -68,13 +76,20 @@ function put(cell, ...children) {
 function showState(card, history) {
   const interval = history.intervals.at(-1);
   const workers = sumLevels(interval, "sluice_workers", () => true) ?? 1;
-  const ready = sumLevels(interval, "sluice_model_ready", ({ model, version }) => model === card.name && version === card.serving);
+  const ready = sumLevels(
+    interval,
+    "sluice_model_ready",
+    ({ model, version }) => model === card.name && version === card.serving,
+  );
   const facts = [card.serving && `version ${card.serving}`, (card.provider ?? "").replace("ExecutionProvider", "")];
   const note = facts.filter(Boolean).join(", ");
   if (!card.ready) {
     const states = (card.versions ?? []).map(({ state }) => state);
     const word = states.some((state) => state === "LOADING") ? "Loading" : "Not ready";
-    return [h("span", { class: "badge bad" }, word), h("small", null, card.reason ?? card.versions?.find((v) => v.reason)?.reason ?? "")];
+    return [
+      h("span", { class: "badge bad" }, word),
+      h("small", null, card.reason ?? card.versions?.find((v) => v.reason)?.reason ?? ""),
+    ];
   }
   if (ready !== null && ready < workers) {
     return [h("span", { class: "badge warn" }, `In ${ready} of ${workers} workers`), h("small", null, note)];
@@ -92,5 +107,9 @@ function sparkline(points, view) {
   };
   const path = points.map(place).join("");
   const size = { viewBox: `0 0 ${WIDE} ${HIGH}`, width: WIDE, height: HIGH };
-  return svg("svg", { class: "sparkline", "aria-hidden": "true", ...size }, svg("path", { class: "chart-line tone-1", d: path }));
+  return svg(
+    "svg",
+    { class: "sparkline", "aria-hidden": "true", ...size },
+    svg("path", { class: "chart-line tone-1", d: path }),
+  );
 }

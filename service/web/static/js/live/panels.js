@@ -9,17 +9,24 @@ const WHOLE = (value) => showNumber(value);
 /** @returns {{element: HTMLElement, update: (history: any, view: {seconds: number, shown: number, model: string, now: number}) => void}} */
 export function makePanels() {
   const empty = { title: "", series: [] };
-  const charts = Object.fromEntries(["rate", "latency", "queue", "batch", "memory"].map((name) => [name, lineChart(empty)]));
+  const charts = Object.fromEntries(
+    ["rate", "latency", "queue", "batch", "memory"].map((name) => [name, lineChart(empty)]),
+  );
   const sizes = barChart({ title: "", bars: [], standing: true });
   const order = [charts.rate, charts.latency, charts.queue, charts.batch, sizes, charts.memory];
-  const element = h("div", { class: "panels" }, ...order.map((chart) => h("div", { class: "card panel" }, chart.element)));
+  const element = h(
+    "div",
+    { class: "panels" },
+    ...order.map((chart) => h("div", { class: "card panel" }, chart.element)),
+  );
   return {
     element,
     update(history, view) {
       const points = readPoints(history, view.seconds, view.model);
       const column = (read) => toColumn(points, read, view.now);
       const axis = { ...timeAxis(view.shown), height: 200 };
-      for (const [name, options] of Object.entries(describeCharts(column, points))) charts[name].update({ ...axis, ...options });
+      for (const [name, options] of Object.entries(describeCharts(column, points)))
+        charts[name].update({ ...axis, ...options });
       const bars = readBatchSizes(history, history.last(view.seconds), view.model);
       const names = { nameOfBars: "Rows", nameOfValues: "Batches", show: WHOLE };
       sizes.update({ title: "Batches by their rows", bars, standing: true, height: 200, ...names });
@@ -42,12 +49,20 @@ function describeCharts(column, points) {
     },
     latency: {
       title: "Latency",
-      series: [{ name: "p50", ...low }, { name: "p99", ...high, dashed: true }],
+      series: [
+        { name: "p50", ...low },
+        { name: "p99", ...high, dashed: true },
+      ],
       band: { name: "between them", isPlain: true, x: low.x, low: low.values, high: high.values },
       ...{ least: 0, largest: 0.001, showY: showSeconds },
     },
     queue: { title: "Rows that wait", series: [line("waiting", ({ waiting }) => waiting)], least: 0, largest: 4 },
-    batch: { title: "Rows of a batch, on average", series: [line("rows", ({ batchRows }) => batchRows)], least: 0, largest: 2 },
+    batch: {
+      title: "Rows of a batch, on average",
+      series: [line("rows", ({ batchRows }) => batchRows)],
+      least: 0,
+      largest: 2,
+    },
     memory: {
       title: "Memory",
       series: [{ name: "workers", ...column(({ memory }) => memory) }, ...gpu],

@@ -20,12 +20,25 @@ export function makeTiles() {
         ["Queue", seconds(figures.queue_s), "a request waits, on average"],
         ["Compute", seconds(figures.compute_s), "a batch runs, on average"],
         ["Waiting", figures.waiting === null ? NOTHING : showNumber(figures.waiting), "rows in the queue now"],
-        ["Batch", figures.batchRows === null ? NOTHING : showNumber(Number(figures.batchRows.toPrecision(3))), "rows, on average"],
+        [
+          "Batch",
+          figures.batchRows === null ? NOTHING : showNumber(Number(figures.batchRows.toPrecision(3))),
+          "rows, on average",
+        ],
         ["Memory", point?.memory ? showBytes(point.memory) : NOTHING, memoryNote(point)],
         ...(figures.streams ? [["Streams", showNumber(figures.streams), "are open"]] : []),
       ];
-      replace(element, ...tiles.map(([name, value, note, mark = ""]) =>
-        h("div", { class: `tile ${mark}` }, h("dt", null, name), h("dd", null, h("strong", null, value), h("small", null, note)))));
+      replace(
+        element,
+        ...tiles.map(([name, value, note, mark = ""]) =>
+          h(
+            "div",
+            { class: `tile ${mark}` },
+            h("dt", null, name),
+            h("dd", null, h("strong", null, value), h("small", null, note)),
+          ),
+        ),
+      );
     },
   };
 }

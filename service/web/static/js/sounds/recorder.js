@@ -7,7 +7,8 @@ const WORKLET = new URL("capture.worklet.js", import.meta.url);
 /** Why this page cannot record; empty if it can. */
 export function whyNotRecord() {
   if (!isSecureContext) return "Browsers record only over https or from this computer itself. Drop a file instead.";
-  if (!navigator.mediaDevices?.getUserMedia || typeof AudioWorkletNode === "undefined") return "This browser cannot record. Drop a file instead.";
+  if (!navigator.mediaDevices?.getUserMedia || typeof AudioWorkletNode === "undefined")
+    return "This browser cannot record. Drop a file instead.";
   return "";
 }
 
@@ -31,7 +32,10 @@ export async function record({ longest_s, onLevel, onEnd }) {
     const part = data.subarray(0, room);
     if (part.length) parts.push(part);
     length += part.length;
-    onLevel(part.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0), length / context.sampleRate);
+    onLevel(
+      part.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0),
+      length / context.sampleRate,
+    );
     if (isOver) end();
     else if (part.length >= room) stop();
   };
@@ -59,7 +63,8 @@ async function openMicrophone() {
     return await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
   } catch (error) {
     const reasons = {
-      NotAllowedError: "The browser does not let this page use the microphone. Allow it in the address bar, or drop a file.",
+      NotAllowedError:
+        "The browser does not let this page use the microphone. Allow it in the address bar, or drop a file.",
       NotFoundError: "There is no microphone. Drop a file instead.",
       NotReadableError: "Another program uses the microphone.",
     };

@@ -45,12 +45,24 @@ class SoundInput {
     this.wrong = h("div");
     this.view = h("div", { class: "sound-view" });
     this.audio = h("audio", { controls: true, hidden: true });
-    const file = fileInput({ label: "Choose a sound", accept: TYPES, hint: "or drop it here: WAV, FLAC, OGG or MP3", onFile: (found) => this.set(found, found.name) });
+    const file = fileInput({
+      label: "Choose a sound",
+      accept: TYPES,
+      hint: "or drop it here: WAV, FLAC, OGG or MP3",
+      onFile: (found) => this.set(found, found.name),
+    });
     const why = whyNotRecord();
     this.button.disabled = Boolean(why);
-    this.element = h("div", { class: "sound-input", role: "group", "aria-label": "Sound" },
-      file.element, h("div", { class: "row" }, this.button, this.meter, this.time),
-      why ? h("small", { class: "hint" }, why) : null, this.wrong, this.view, this.audio);
+    this.element = h(
+      "div",
+      { class: "sound-input", role: "group", "aria-label": "Sound" },
+      file.element,
+      h("div", { class: "row" }, this.button, this.meter, this.time),
+      why ? h("small", { class: "hint" }, why) : null,
+      this.wrong,
+      this.view,
+      this.audio,
+    );
     acceptDrops(this.element, (files) => this.set(files[0], files[0].name));
   }
 
@@ -62,7 +74,11 @@ class SoundInput {
     replace(this.wrong);
     this.button.disabled = true;
     try {
-      this.recording = await record({ longest_s: this.longest_s, onLevel: (level, seconds) => this.hear(level, seconds), onEnd: (blob) => this.end(blob) });
+      this.recording = await record({
+        longest_s: this.longest_s,
+        onLevel: (level, seconds) => this.hear(level, seconds),
+        onEnd: (blob) => this.end(blob),
+      });
       this.setRecording(true);
     } catch (error) {
       showError(this.wrong, error);
@@ -109,8 +125,13 @@ class SoundInput {
     const size = `${name}, ${seconds === null ? "" : `${seconds.toFixed(1)} s, `}${Math.ceil(blob.size / 1024).toLocaleString("en")} KiB`;
     const longest = Math.max(0, ...parts.map(({ end_s }) => end_s));
     const note = seconds === null ? "This browser cannot play it, but the server may read it." : "";
-    replace(this.view, h("p", { class: "muted small" }, size, note ? `. ${note}` : ""),
-      seconds === null && !parts.length ? null : soundTimeline({ audio: this.audio, samples: this.samples, seconds: seconds ?? longest, parts }));
+    replace(
+      this.view,
+      h("p", { class: "muted small" }, size, note ? `. ${note}` : ""),
+      seconds === null && !parts.length
+        ? null
+        : soundTimeline({ audio: this.audio, samples: this.samples, seconds: seconds ?? longest, parts }),
+    );
   }
 
   destroy() {

@@ -25,8 +25,15 @@ export function soundTimeline({ audio, samples, seconds, parts = [] }) {
   const body = h("div", { class: "waveform-body" }, drawing);
   const lines = assignLines(parts);
   const areShort = parts.every(({ begin_s, end_s }) => (end_s - begin_s) / seconds < SHORT);
-  const lanes = h("ol", { class: `sound-parts${areShort ? " low" : ""}`, "aria-label": "Windows of the sound", style: { "--lines": Math.max(1, ...lines.map((line) => line + 1)) } },
-    parts.map((part, i) => showPart(audio, part, seconds, lines[i])));
+  const lanes = h(
+    "ol",
+    {
+      class: `sound-parts${areShort ? " low" : ""}`,
+      "aria-label": "Windows of the sound",
+      style: { "--lines": Math.max(1, ...lines.map((line) => line + 1)) },
+    },
+    parts.map((part, i) => showPart(audio, part, seconds, lines[i])),
+  );
   const cursor = svg("line", { class: "chart-rule", y1: 0, y2: HIGH });
   let width = 0;
   const draw = () => {
@@ -58,17 +65,27 @@ function showPart(audio, part, seconds, line) {
   const says = [showTimes(part), part.text || "nothing", part.note].filter(Boolean).join(", ");
   const isShort = (part.end_s - part.begin_s) / seconds < SHORT;
   const button = { type: "button", onclick: () => playPart(audio, part), title: says, "aria-label": `Play ${says}` };
-  return h("li", { style: place(part, seconds, line), class: isShort ? "short" : null }, h("button", button,
-    isShort ? null : h("span", { class: "times" }, showTimes(part)), h("span", { class: "text" }, part.text || "–"),
-    isShort || !part.note ? null : h("small", null, part.note)));
+  return h(
+    "li",
+    { style: place(part, seconds, line), class: isShort ? "short" : null },
+    h(
+      "button",
+      button,
+      isShort ? null : h("span", { class: "times" }, showTimes(part)),
+      h("span", { class: "text" }, part.text || "–"),
+      isShort || !part.note ? null : h("small", null, part.note),
+    ),
+  );
 }
 
 function drawWave(samples, width) {
   const count = Math.max(1, Math.floor(width / 2));
-  return findPeaks(samples, count).map((peak, i) => {
-    const half = Math.max(0.5, (peak * HIGH) / 2 - 1);
-    return `M${i * 2 + 1} ${(HIGH / 2 - half).toFixed(1)}V${(HIGH / 2 + half).toFixed(1)}`;
-  }).join("");
+  return findPeaks(samples, count)
+    .map((peak, i) => {
+      const half = Math.max(0.5, (peak * HIGH) / 2 - 1);
+      return `M${i * 2 + 1} ${(HIGH / 2 - half).toFixed(1)}V${(HIGH / 2 + half).toFixed(1)}`;
+    })
+    .join("");
 }
 
 /** Parts that overlap lie on different lines. */

@@ -30,11 +30,20 @@ class PipelineBench {
     this.found = h("div", { class: "pipeline-answer" });
     this.said = h("p", { role: "status", class: "visually-hidden" });
     this.output = h("div", { class: "answer" }, h("p", { class: "muted" }, "The answer stands here."));
-    const form = h("form", { class: "card", onsubmit: (event) => this.submit(event), novalidate: true },
-      h("h2", null, "Request"), this.place, h("div", { class: "row" }, this.button, this.stop), this.examples);
-    this.element = h("div", { class: "columns" },
+    const form = h(
+      "form",
+      { class: "card", onsubmit: (event) => this.submit(event), novalidate: true },
+      h("h2", null, "Request"),
+      this.place,
+      h("div", { class: "row" }, this.button, this.stop),
+      this.examples,
+    );
+    this.element = h(
+      "div",
+      { class: "columns" },
       h("div", { class: "stack" }, form, h("div", { class: "card" }, h("h2", null, "Steps"), this.steps.element)),
-      h("div", { class: "card" }, h("h2", null, "Answer"), this.found, this.said, this.output));
+      h("div", { class: "card" }, h("h2", null, "Answer"), this.found, this.said, this.output),
+    );
   }
 
   /** The fields of a row depend on the models of the steps, whose cards are asked for. */
@@ -42,7 +51,10 @@ class PipelineBench {
     const cards = await getModels().catch(() => []);
     this.fields = rowFields(readFields(this.model.pipeline, cards), () => this.runIfWhole());
     replace(this.place, this.fields.element);
-    replace(this.examples, exampleButtons(this.server, this.model, ROUTE, ({ body }) => this.useExample(body)));
+    replace(
+      this.examples,
+      exampleButtons(this.server, this.model, ROUTE, ({ body }) => this.useExample(body)),
+    );
   }
 
   async useExample(body) {

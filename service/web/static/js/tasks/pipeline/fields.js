@@ -24,7 +24,11 @@ export function readFields({ steps }, cards) {
     if (root.replace(/\[.*/, "") !== ROW) return;
     const name = rest.split(/[.[]/)[0];
     const before = found.get(name);
-    found.set(name, { name, kind: before && before.kind !== "json" ? before.kind : kind, isList: isList || wire.includes("[]") || Boolean(before?.isList) });
+    found.set(name, {
+      name,
+      kind: before && before.kind !== "json" ? before.kind : kind,
+      isList: isList || wire.includes("[]") || Boolean(before?.isList),
+    });
   };
   for (const step of Object.values(steps)) {
     const kind = kindOf(step, cards);
@@ -61,7 +65,11 @@ export function rowFields(fields, onChange) {
   });
   const isOne = parts.length === 1 && parts[0].name === "";
   return {
-    element: h("div", null, parts.map(({ element }) => element)),
+    element: h(
+      "div",
+      null,
+      parts.map(({ element }) => element),
+    ),
     fault: () => parts.map(({ fault }) => fault()).find(Boolean) ?? "",
     async row() {
       if (isOne) return parts[0].row();
@@ -79,7 +87,8 @@ function pictureField(label, onChange) {
   return {
     element: h("div", null, title, input.element),
     row: async () => input.picture.asRow(),
-    fault: () => (input.picture ? "" : `Choose, drop or paste a picture${label === "Row" ? "" : ` for ${label}`} first.`),
+    fault: () =>
+      input.picture ? "" : `Choose, drop or paste a picture${label === "Row" ? "" : ` for ${label}`} first.`,
     set: (row) => (row?.image ? input.set(blobOfRow(row)) : undefined),
     picture: () => input.picture,
     destroy: () => input.destroy(),
@@ -110,7 +119,11 @@ function textField(label) {
 /** Anything else, as JSON. */
 function jsonField(label, _, kind) {
   const forms = { picture: '{"image": "base64"}', sound: '{"sound": "base64"}', text: '"text"', json: "[1, 2]" };
-  const field = textInput({ label, lines: 4, hint: `JSON, such as ${forms[kind]}; a list of them where there are several.` });
+  const field = textInput({
+    label,
+    lines: 4,
+    hint: `JSON, such as ${forms[kind]}; a list of them where there are several.`,
+  });
   const read = () => {
     try {
       return JSON.parse(field.value);

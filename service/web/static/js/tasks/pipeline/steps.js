@@ -13,17 +13,29 @@ const WAITING = "waits";
  */
 export function stepList({ steps, outputs }) {
   const lines = new Map(Object.entries(steps).map(([name, step]) => [name, stepLine(name, step)]));
-  const outs = Object.entries(outputs).map(([name, wire]) => h("li", null, h("strong", null, name), " is ", h("code", null, wire)));
+  const outs = Object.entries(outputs).map(([name, wire]) =>
+    h("li", null, h("strong", null, name), " is ", h("code", null, wire)),
+  );
   const times = h("div");
   let chart;
   return {
-    element: h("div", null, h("ol", { class: "steps" }, [...lines.values()].map(({ element }) => element)),
-      h("details", null, h("summary", null, "What it answers"), h("ul", null, outs)), times),
+    element: h(
+      "div",
+      null,
+      h(
+        "ol",
+        { class: "steps" },
+        [...lines.values()].map(({ element }) => element),
+      ),
+      h("details", null, h("summary", null, "What it answers"), h("ul", null, outs)),
+      times,
+    ),
     begin: () => lines.forEach((line) => line.mark("", WAITING)),
     end: (name, rows) => lines.get(name)?.mark("done", plural(rows, "row")),
     fail: () => lines.forEach((line) => line.state.textContent === WAITING && line.mark("", "did not end")),
     finish(timings) {
-      for (const [name, { rows }] of Object.entries(timings ?? {})) lines.get(name)?.mark("done", rows ? plural(rows, "row") : "not needed");
+      for (const [name, { rows }] of Object.entries(timings ?? {}))
+        lines.get(name)?.mark("done", rows ? plural(rows, "row") : "not needed");
       if (!timings) return;
       const options = describeTimes(timings);
       if (chart) chart.update(options);
@@ -37,8 +49,12 @@ export function stepList({ steps, outputs }) {
 
 function stepLine(name, step) {
   const state = h("small", { class: "muted" });
-  const element = h("li", { dataset: { step: name } },
-    h("div", { class: "step-name" }, h("strong", null, name), h("span", { class: "muted" }, ` ${describeStep(step)}`)), state);
+  const element = h(
+    "li",
+    { dataset: { step: name } },
+    h("div", { class: "step-name" }, h("strong", null, name), h("span", { class: "muted" }, ` ${describeStep(step)}`)),
+    state,
+  );
   return {
     ...{ element, state },
     mark(kind, text) {

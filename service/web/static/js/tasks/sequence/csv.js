@@ -27,7 +27,9 @@ export function readTable(text) {
   if (trimmed.trim().startsWith("[")) return readList(trimmed);
   const lines = trimmed.split(/\r\n|\n|\r/);
   const delimiter = findDelimiter(lines);
-  const rows = lines.map((line, i) => ({ line: i + 1, cells: splitLine(line, delimiter) })).filter(({ cells }) => cells.some(Boolean));
+  const rows = lines
+    .map((line, i) => ({ line: i + 1, cells: splitLine(line, delimiter) }))
+    .filter(({ cells }) => cells.some(Boolean));
   if (rows.length === 1 && rows[0].cells.length > 1) return readLine(rows[0].cells, delimiter);
   return readRows(rows, delimiter);
 }
@@ -56,9 +58,14 @@ function readLine(cells, delimiter) {
 
 function readRows(rows, delimiter) {
   const probe = rows.slice(0, PROBE);
-  const decimal = findDecimal(probe.map(({ cells }) => cells), delimiter);
+  const decimal = findDecimal(
+    probe.map(({ cells }) => cells),
+    delimiter,
+  );
   const width = Math.max(...probe.map(({ cells }) => cells.length));
-  const parsed = Array.from({ length: width }, (_, at) => rows.map(({ cells }) => readNumber(cells[at] ?? "", decimal)));
+  const parsed = Array.from({ length: width }, (_, at) =>
+    rows.map(({ cells }) => readNumber(cells[at] ?? "", decimal)),
+  );
   const isText = (at) => parsed[at][0] === null && Boolean(rows[0].cells[at]);
   const hasHeader = rows.length > 1 && parsed.some((values, at) => isText(at) && isMostly(rows, values, at, 1));
   const begin = hasHeader ? 1 : 0;
@@ -69,7 +76,8 @@ function readRows(rows, delimiter) {
   const label = findLabel(columns, hasHeader);
   const data = rows.slice(begin);
   const numeric = columns.filter((column) => column.isNumeric && column !== label);
-  if (!numeric.length) throw new Error(`No column has numbers. The first line is “${rows[0].cells.join(delimiter).slice(0, 60)}”.`);
+  if (!numeric.length)
+    throw new Error(`No column has numbers. The first line is “${rows[0].cells.join(delimiter).slice(0, 60)}”.`);
   return {
     columns: numeric.map(({ name, at, values }) => ({ name, values, gaps: findGaps(data, values, at) })),
     labels: label ? data.map(({ cells }) => cells[label.at] ?? "") : null,
@@ -98,7 +106,9 @@ function findLabel(columns, hasHeader) {
   if (!first.isNumeric) return first;
   const { values } = first;
   const step = values[1] - values[0];
-  const rises = values.length > 2 && values.every((value, i) => Number.isInteger(value) && (i === 0 || value - values[i - 1] === step));
+  const rises =
+    values.length > 2 &&
+    values.every((value, i) => Number.isInteger(value) && (i === 0 || value - values[i - 1] === step));
   const isNamed = hasHeader && /^(year|date|time|timestamp|month|day|week|hour|index|id|no|nr|t|x)$/i.test(first.name);
   return (rises && step > 0) || isNamed ? first : null;
 }
@@ -118,7 +128,11 @@ function median(numbers) {
 /** A comma is a decimal sign where it separates nothing and no point does. */
 function findDecimal(rows, delimiter) {
   const cells = rows.flat();
-  return delimiter !== "," && cells.some((cell) => /^-?[\d.]*\d,\d+$/.test(cell)) && !cells.some((cell) => /^-?\d+\.\d{1,2}$/.test(cell)) ? "," : ".";
+  return delimiter !== "," &&
+    cells.some((cell) => /^-?[\d.]*\d,\d+$/.test(cell)) &&
+    !cells.some((cell) => /^-?\d+\.\d{1,2}$/.test(cell))
+    ? ","
+    : ".";
 }
 
 function readNumber(cell, decimal) {

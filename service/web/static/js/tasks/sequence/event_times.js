@@ -15,6 +15,11 @@ export function timeEvents() {
       first ??= last;
       count += 1;
     },
-    describe: () => h("p", { class: "muted" }, `The first of ${plural(count, "event")} came after ${duration(first)}, the last after ${duration(last)}.`),
+    describe: () =>
+      h(
+        "p",
+        { class: "muted" },
+        `The first of ${plural(count, "event")} came after ${duration(first)}, the last after ${duration(last)}.`,
+      ),
   };
 }

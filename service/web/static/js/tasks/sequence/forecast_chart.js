@@ -26,11 +26,17 @@ export function describeForecast(forecast, isWhole) {
   const { history, labels, name, unit, mean, quantiles = {}, horizon } = forecast;
   const from = isWhole || !isCut(forecast) ? 0 : history.length - Math.max(LEAST_SHOWN, SHOWN_PER_STEP * horizon);
   const last = history.length - 1;
-  const all = [...(labels ?? history.map((_, i) => (i < last ? `−${last - i}` : "now"))), ...continueLabels(labels, horizon)];
+  const all = [
+    ...(labels ?? history.map((_, i) => (i < last ? `−${last - i}` : "now"))),
+    ...continueLabels(labels, horizon),
+  ];
   const x = [0, ...mean.map((_, i) => 1 + i)]; // steps after the last value of the history
   const band = pairQuantiles(quantiles).map(([low, high]) => ({
-    name: `${nameOfShare(high - low)} interval`, tone: 2, x,
-    low: [history[last], ...quantiles[low]], high: [history[last], ...quantiles[high]],
+    name: `${nameOfShare(high - low)} interval`,
+    tone: 2,
+    x,
+    low: [history[last], ...quantiles[low]],
+    high: [history[last], ...quantiles[high]],
   }));
   const past = { name: name || "history", tone: 1, x: range(from - last, 0), values: history.slice(from) };
   const future = { name: "forecast", tone: 2, x, values: [history[last], ...mean], marked: mean.length <= 40 };
@@ -73,6 +79,8 @@ function range(first, last) {
 /** The forecast as CSV: a line for each step. @param {Forecast} forecast */
 export function writeCsv({ labels, mean, quantiles = {} }) {
   const names = Object.keys(quantiles);
-  const lines = continueLabels(labels, mean.length).map((label, i) => [label, mean[i], ...names.map((name) => quantiles[name][i])].join(","));
+  const lines = continueLabels(labels, mean.length).map((label, i) =>
+    [label, mean[i], ...names.map((name) => quantiles[name][i])].join(","),
+  );
   return [["step", "mean", ...names.map((name) => `quantile ${name}`)].join(","), ...lines, ""].join("\n");
 }

@@ -10,7 +10,9 @@ const DAY_MS = 86_400_000;
  * @returns {string[]} "+1", "+2", … where no rule fits
  */
 export function continueLabels(labels, count) {
-  const next = (labels && labels.length > 1 && (ofNumbers(labels) ?? ofMonths(labels) ?? ofDays(labels) ?? ofMoments(labels))) || null;
+  const next =
+    (labels && labels.length > 1 && (ofNumbers(labels) ?? ofMonths(labels) ?? ofDays(labels) ?? ofMoments(labels))) ||
+    null;
   return Array.from({ length: count }, (_, i) => (next ? next(i + 1) : `+${i + 1}`));
 }
 

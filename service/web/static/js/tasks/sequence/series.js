@@ -10,7 +10,13 @@ import { seriesInput } from "./series_input.js";
 
 const ROUTE = "predict_sequence";
 const MOST_STEPS = 1000;
-const INTERVALS = [["none", "none"], ["0.1,0.9", "80 %"], ["0.05,0.95", "90 %"], ["0.05,0.25,0.75,0.95", "50 % and 90 %"], ["0.005,0.995", "99 %"]];
+const INTERVALS = [
+  ["none", "none"],
+  ["0.1,0.9", "80 %"],
+  ["0.05,0.95", "90 %"],
+  ["0.05,0.25,0.75,0.95", "50 % and 90 %"],
+  ["0.005,0.995", "99 %"],
+];
 
 export function mountSeries(parent, model, server) {
   const bench = new SeriesBench(model, server);
@@ -24,29 +30,67 @@ class SeriesBench {
     const { forecast, loop } = model.details;
     this.facts = forecast;
     this.most = forecast.horizon ?? Math.min(loop?.max_steps ?? MOST_STEPS, MOST_STEPS);
-    this.input = seriesInput({ least: forecast.least_history, most: forecast.max_history, onChange: () => this.showHistory() });
+    this.input = seriesInput({
+      least: forecast.least_history,
+      most: forecast.max_history,
+      onChange: () => this.showHistory(),
+    });
     this.fields = this.makeFields(loop);
-    this.further = new Map(this.findFurther().map((tensor) => [tensor.name, numberInput({ label: tensor.name, step: tensor.datatype.startsWith("FP") ? "any" : 1 })]));
+    this.further = new Map(
+      this.findFurther().map((tensor) => [
+        tensor.name,
+        numberInput({ label: tensor.name, step: tensor.datatype.startsWith("FP") ? "any" : 1 }),
+      ]),
+    );
     this.button = h("button", { type: "submit", class: "primary" }, "Forecast");
     this.stop = h("button", { type: "button", hidden: true, onclick: () => this.controller?.abort() }, "Stop");
     this.whole = checkbox("Show all of the history", false, () => this.draw());
     this.chart = makeForecastChart();
     this.output = h("div", { class: "answer", "aria-busy": "false" });
     this.said = h("p", { role: "status", class: "visually-hidden" });
-    const form = h("form", { class: "card", onsubmit: (event) => this.submit(event), novalidate: true },
-      h("h2", null, "Series"), this.input.element, h("div", { class: "field-grid" }, [...this.further.values()].map(({ element }) => element)),
-      h("div", { class: "field-grid" }, Object.values(this.fields).map(({ element }) => element)), h("div", { class: "row" }, this.button, this.stop),
-      exampleButtons(server, model, ROUTE, ({ body }) => this.useExample(body)));
-    this.element = h("div", { class: "columns" }, form,
-      h("div", { class: "card" }, h("h2", null, "Forecast"), this.chart.element, this.whole.element, this.said, this.output));
+    this.element = h("div", { class: "columns" }, this.layInput(), this.layAnswer());
+  }
+
+  layInput() {
+    const elements = (fields) => [...fields].map(({ element }) => element);
+    return h(
+      "form",
+      { class: "card", onsubmit: (event) => this.submit(event), novalidate: true },
+      h("h2", null, "Series"),
+      this.input.element,
+      h("div", { class: "field-grid" }, elements(this.further.values())),
+      h("div", { class: "field-grid" }, elements(Object.values(this.fields))),
+      h("div", { class: "row" }, this.button, this.stop),
+      exampleButtons(this.server, this.model, ROUTE, ({ body }) => this.useExample(body)),
+    );
+  }
+
+  layAnswer() {
+    const parts = [this.chart.element, this.whole.element, this.said, this.output];
+    return h("div", { class: "card" }, h("h2", null, "Forecast"), parts);
   }
 
   makeFields(loop) {
     const { horizon, quantiles, noise } = this.facts;
-    const fields = { horizon: slider("Steps ahead", 1, Math.min(this.most, 100), 1, Math.min(horizon ?? 12, this.most)) };
-    if (this.most > 100) fields.horizon = numberInput({ label: "Steps ahead", value: 12, min: 1, max: this.most, step: 1, hint: `1 to ${this.most}` });
+    const fields = {
+      horizon: slider("Steps ahead", 1, Math.min(this.most, 100), 1, Math.min(horizon ?? 12, this.most)),
+    };
+    if (this.most > 100)
+      fields.horizon = numberInput({
+        label: "Steps ahead",
+        value: 12,
+        min: 1,
+        max: this.most,
+        step: 1,
+        hint: `1 to ${this.most}`,
+      });
     if (noise) {
-      fields.interval = select("Interval", INTERVALS.map(([value, label]) => ({ value, label })), undefined, "0.1,0.9");
+      fields.interval = select(
+        "Interval",
+        INTERVALS.map(([value, label]) => ({ value, label })),
+        undefined,
+        "0.1,0.9",
+      );
       fields.paths = slider("Draws", 10, 2000, 10, 200);
       fields.seed = numberInput({ label: "Seed", value: 0, min: 0, step: 1 });
     } else if (quantiles.length > 1) fields.interval = checkbox("Show the interval", true);
@@ -57,7 +101,9 @@ class SeriesBench {
   /** Inputs beside the series. Those of a graph that starts a loop are not in the card: an example may name them. */
   findFurther() {
     const { history, length, noise } = this.facts;
-    return this.model.details.loop ? [] : this.model.inputs.filter(({ name }) => ![history, length, noise].includes(name));
+    return this.model.details.loop
+      ? []
+      : this.model.inputs.filter(({ name }) => ![history, length, noise].includes(name));
   }
 
   useExample(body) {
@@ -83,7 +129,11 @@ class SeriesBench {
     const row = this.further.size ? { values, ...others } : values;
     const body = { model: this.model.name, inputs: [row], horizon: horizon.value };
     if (this.facts.noise && interval.value !== "none") {
-      Object.assign(body, { quantiles: interval.value.split(",").map(Number), paths: paths.value, seed: seed.value ?? 0 });
+      Object.assign(body, {
+        quantiles: interval.value.split(",").map(Number),
+        paths: paths.value,
+        seed: seed.value ?? 0,
+      });
     } else if (interval && interval.value === false) body.quantiles = [];
     return stream?.value ? { ...body, stream: true } : body;
   }
@@ -93,7 +143,9 @@ class SeriesBench {
     const empty = [...this.further].find(([, { value }]) => value === null);
     if (empty) return `Fill in “${empty[0]}”: the model needs it beside the series.`;
     const horizon = this.fields.horizon.value;
-    return horizon >= 1 && horizon <= this.most && Number.isInteger(horizon) ? "" : `Steps ahead: expected a whole number from 1 to ${this.most}.`;
+    return horizon >= 1 && horizon <= this.most && Number.isInteger(horizon)
+      ? ""
+      : `Steps ahead: expected a whole number from 1 to ${this.most}.`;
   }
 
   async run() {
@@ -107,7 +159,14 @@ class SeriesBench {
     this.controller = controller;
     const body = this.body();
     const { series } = this.input;
-    this.forecast = { history: series.values, labels: series.labels, name: series.name, unit: this.facts.unit, mean: [], horizon: body.horizon };
+    this.forecast = {
+      history: series.values,
+      labels: series.labels,
+      name: series.name,
+      unit: this.facts.unit,
+      mean: [],
+      horizon: body.horizon,
+    };
     this.setBusy(true);
     try {
       await (body.stream ? this.follow(body, controller.signal) : this.ask(body, controller.signal));
@@ -162,7 +221,14 @@ class SeriesBench {
   showHistory() {
     const { series } = this.input;
     replace(this.output);
-    this.forecast = series && { history: series.values, labels: series.labels, name: series.name, unit: this.facts.unit, mean: [], horizon: Math.min(12, this.most) };
+    this.forecast = series && {
+      history: series.values,
+      labels: series.labels,
+      name: series.name,
+      unit: this.facts.unit,
+      mean: [],
+      horizon: Math.min(12, this.most),
+    };
     this.draw();
   }
 

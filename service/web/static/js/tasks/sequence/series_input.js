@@ -44,7 +44,11 @@ class SeriesInput {
     });
     this.area.field.spellcheck = false;
     this.area.field.classList.add("editor");
-    const file = fileInput({ label: "Choose a CSV file", accept: ".csv,.tsv,.txt,.json,text/csv,text/plain", onFile: (found) => this.open(found) });
+    const file = fileInput({
+      label: "Choose a CSV file",
+      accept: ".csv,.tsv,.txt,.json,text/csv,text/plain",
+      onFile: (found) => this.open(found),
+    });
     this.columns = h("div");
     this.notes = h("div", { "aria-live": "polite" });
     this.element = h("div", { class: "series-input" }, file.element, this.area.element, this.columns, this.notes);
@@ -58,7 +62,8 @@ class SeriesInput {
   }
 
   async open(file) {
-    if (file.size > LONGEST_FILE) return this.fail(new Error(`The file has ${Math.round(file.size / 2 ** 20)} MiB; this page reads up to 50 MiB.`));
+    if (file.size > LONGEST_FILE)
+      return this.fail(new Error(`The file has ${Math.round(file.size / 2 ** 20)} MiB; this page reads up to 50 MiB.`));
     const text = await file.text();
     if (text.includes("\0")) return this.fail(new Error(`${file.name} is no text. Save it as CSV first.`));
     this.text = text.length > MOST_SHOWN ? text : undefined;
@@ -113,7 +118,12 @@ class SeriesInput {
     }
     const kept = values.slice(-this.most);
     const begin = first + values.length - kept.length;
-    this.series = { name: column.name === "values" ? "" : column.name, values: kept, labels: labels?.slice(begin, begin + kept.length) ?? null, labelName };
+    this.series = {
+      name: column.name === "values" ? "" : column.name,
+      values: kept,
+      labels: labels?.slice(begin, begin + kept.length) ?? null,
+      labelName,
+    };
     const short = kept.length < this.least;
     replace(this.notes, this.describe(kept, values.length, inside, short));
     if (short) this.series = null;
@@ -122,10 +132,15 @@ class SeriesInput {
 
   describe(kept, all, inside, short) {
     const range = this.series.labels ? `, ${this.series.labels[0]} to ${this.series.labels.at(-1)}` : "";
-    const cut = all > kept.length ? `The model takes the last ${kept.length.toLocaleString("en")} of ${all.toLocaleString("en")} values${range}.` : "";
+    const cut =
+      all > kept.length
+        ? `The model takes the last ${kept.length.toLocaleString("en")} of ${all.toLocaleString("en")} values${range}.`
+        : "";
     const text = cut || `${plural(kept.length, "value")}${range}.`;
     const filled = inside ? ` ${plural(inside, "gap")} filled with straight lines.` : "";
-    const more = short ? h("p", { class: "error" }, `This model needs at least ${this.least} values, and the series has ${kept.length}.`) : null;
+    const more = short
+      ? h("p", { class: "error" }, `This model needs at least ${this.least} values, and the series has ${kept.length}.`)
+      : null;
     return [h("p", { class: "muted small" }, text + filled), more];
   }
 
@@ -137,9 +152,23 @@ class SeriesInput {
       this.use();
     };
     this.series = null;
-    replace(this.notes, h("div", { class: "note" },
-      h("p", null, `Line ${gap.line} has ${what} in the column “${column.name}”, and a series needs a number for each step.`),
-      h("button", { type: "button", class: "small", onclick: fill }, `Fill ${plural(inside, "gap")} with straight lines`)));
+    replace(
+      this.notes,
+      h(
+        "div",
+        { class: "note" },
+        h(
+          "p",
+          null,
+          `Line ${gap.line} has ${what} in the column “${column.name}”, and a series needs a number for each step.`,
+        ),
+        h(
+          "button",
+          { type: "button", class: "small", onclick: fill },
+          `Fill ${plural(inside, "gap")} with straight lines`,
+        ),
+      ),
+    );
     this.onChange(null);
   }
 }

@@ -28,7 +28,10 @@ export function kindOfRow({ details }) {
  * @returns {SourceInput}
  */
 export function sourceInput(model, onChange) {
-  return { sound: soundRow, picture: pictureRow, numbers: numbersRow, text: textRow }[kindOfRow(model)](model, onChange);
+  return { sound: soundRow, picture: pictureRow, numbers: numbersRow, text: textRow }[kindOfRow(model)](
+    model,
+    onChange,
+  );
 }
 
 function textRow({ details }, onChange) {
@@ -61,19 +64,27 @@ function pictureRow(_, onChange) {
 
 function soundRow({ details }, onChange) {
   const input = soundInput({ longest_s: details.sound.longest_s, onSound: onChange });
-  const hint = h("p", { class: "hint" }, `At most ${details.sound.longest_s} s. The server makes it ${details.sound.rate.toLocaleString("en")} Hz.`);
+  const hint = h(
+    "p",
+    { class: "hint" },
+    `At most ${details.sound.longest_s} s. The server makes it ${details.sound.rate.toLocaleString("en")} Hz.`,
+  );
   return {
     element: h("div", null, input.element, hint),
     row: () => input.sound.asRow(),
     fault: () => (input.sound ? "" : "Record a sound, or drop one, first."),
-    set: (row) => row.sound && input.set(new Blob([Uint8Array.from(atob(row.sound), (sign) => sign.charCodeAt(0))]), "example"),
+    set: (row) =>
+      row.sound && input.set(new Blob([Uint8Array.from(atob(row.sound), (sign) => sign.charCodeAt(0))]), "example"),
     destroy: () => input.destroy(),
     sound: input,
   };
 }
 
 function numbersRow(model, onChange) {
-  const shape = model.inputs[0]?.shape.slice(1).map((size) => (size < 0 ? "any" : size)).join(" × ");
+  const shape = model.inputs[0]?.shape
+    .slice(1)
+    .map((size) => (size < 0 ? "any" : size))
+    .join(" × ");
   const field = textInput({ label: "Row", lines: 6, hint: `Nested arrays of numbers, ${shape}.`, onInput: onChange });
   const read = () => {
     try {

@@ -26,12 +26,25 @@ class TextBench {
     this.texts = h("div", { class: "texts" });
     this.said = h("p", { role: "status", class: "visually-hidden" });
     this.output = h("div", { class: "answer" });
-    const form = h("form", { class: "card", onsubmit: (event) => this.submit(event), novalidate: true },
+    const form = h(
+      "form",
+      { class: "card", onsubmit: (event) => this.submit(event), novalidate: true },
       h("h2", null, { sound: "Sound", picture: "Picture", numbers: "Row", text: "Text" }[kindOfRow(model)]),
-      this.input.element, this.options.element, h("div", { class: "row" }, this.button, this.stop),
-      exampleButtons(server, model, ROUTE, ({ body }) => this.useExample(body)));
-    form.addEventListener("keydown", (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && this.submit(event));
-    this.element = h("div", { class: "columns" }, form, h("div", { class: "card" }, h("h2", null, "Answer"), this.texts, this.said, this.output));
+      this.input.element,
+      this.options.element,
+      h("div", { class: "row" }, this.button, this.stop),
+      exampleButtons(server, model, ROUTE, ({ body }) => this.useExample(body)),
+    );
+    form.addEventListener(
+      "keydown",
+      (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && this.submit(event),
+    );
+    this.element = h(
+      "div",
+      { class: "columns" },
+      form,
+      h("div", { class: "card" }, h("h2", null, "Answer"), this.texts, this.said, this.output),
+    );
     replace(this.output, h("p", { class: "muted" }, "The text stands here."));
   }
 
@@ -59,11 +72,22 @@ class TextBench {
     replace(this.output);
     try {
       const row = await this.input.row();
-      const bodies = this.options.bodies().map(({ streams, options }) => ({ model: this.model.name, inputs: [row], ...options, ...(streams ? { stream: true } : {}) }));
+      const bodies = this.options.bodies().map(({ streams, options }) => ({
+        model: this.model.name,
+        inputs: [row],
+        ...options,
+        ...(streams ? { stream: true } : {}),
+      }));
       const places = bodies.map((body) => writtenText(bodies.length > 1 ? `Seed ${body.seed}` : ""));
-      replace(this.texts, places.map(({ element }) => element));
+      replace(
+        this.texts,
+        places.map(({ element }) => element),
+      );
       const predictions = await Promise.all(bodies.map((body, i) => this.ask(body, places[i], controller.signal)));
-      replace(this.said, `${this.model.details.reading ? "Read" : "Written"}: ${predictions.map(({ text }) => text).join("; ")}`);
+      replace(
+        this.said,
+        `${this.model.details.reading ? "Read" : "Written"}: ${predictions.map(({ text }) => text).join("; ")}`,
+      );
     } catch (error) {
       if (error.name === "AbortError") {
         if (this.controller === controller) replace(this.output, h("p", { class: "muted" }, "Stopped."));

@@ -30,7 +30,9 @@ export function writtenText(title) {
 }
 
 function describe({ probability, tokens, complete, log_probability: log }) {
-  const parts = [`probability ${probability < 1e-3 && log !== undefined ? `e^${log.toFixed(1)}` : percent(probability)}`];
+  const parts = [
+    `probability ${probability < 1e-3 && log !== undefined ? `e^${log.toFixed(1)}` : percent(probability)}`,
+  ];
   if (tokens !== undefined) parts.push(plural(tokens, "token"));
   if (complete === false) parts.push("cut at the longest length");
   return parts.join(" · ");
@@ -43,16 +45,30 @@ function describe({ probability, tokens, complete, log_probability: log }) {
  */
 export function showPieces(picture, pieces) {
   const spots = pieces.map(({ text, probability, left, right }) => {
-    const style = { left: `${(left / picture.width) * 100}%`, width: `${(Math.max(1, right - left) / picture.width) * 100}%` };
+    const style = {
+      left: `${(left / picture.width) * 100}%`,
+      width: `${(Math.max(1, right - left) / picture.width) * 100}%`,
+    };
     return h("li", { style, title: percent(probability) }, text);
   });
-  return h("figure", { class: "pieces" }, h("img", { src: picture.dataUrl, alt: "The picture that was read", class: picture.width < 64 ? "coarse" : null }),
-    h("ol", { "aria-label": "Symbols, in their places" }, spots));
+  return h(
+    "figure",
+    { class: "pieces" },
+    h("img", { src: picture.dataUrl, alt: "The picture that was read", class: picture.width < 64 ? "coarse" : null }),
+    h("ol", { "aria-label": "Symbols, in their places" }, spots),
+  );
 }
 
 /** Symbols or windows of a sound as parts of its time line. */
 export function partsOf({ windows, pieces }) {
-  if (windows) return windows.map(({ begin_s, end_s, text, probability }) => ({ begin_s, end_s, text, note: percent(probability) }));
-  return (pieces ?? []).filter(({ start }) => start !== undefined).map(({ start, end, text, probability }) =>
-    ({ begin_s: start, end_s: end, text, note: percent(probability) }));
+  if (windows)
+    return windows.map(({ begin_s, end_s, text, probability }) => ({
+      begin_s,
+      end_s,
+      text,
+      note: percent(probability),
+    }));
+  return (pieces ?? [])
+    .filter(({ start }) => start !== undefined)
+    .map(({ start, end, text, probability }) => ({ begin_s: start, end_s: end, text, note: percent(probability) }));
 }
