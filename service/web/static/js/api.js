@@ -104,20 +104,41 @@ export async function* stream(route, body, options = {}) {
     yield { event: "done", data: await response.json() };
     return;
   }
+  let last = "";
+  for await (const each of eventsOf(response)) {
+    last = each.event;
+    yield each;
+  }
+  if (last !== "done") throw new ServerError(0, "The stream ended before its last event. What came so far is not the whole answer.");
+}
+
+/**
+ * The events of a response as they come. One that is cut off gives none.
+ * @param {Response} response
+ * @returns {AsyncGenerator<{event: string, data: any}>}
+ * @throws {ServerError} for an event named "error", and where the connection breaks
+ */
+export async function* eventsOf(response) {
+  const requestId = response.headers.get("x-request-id") ?? "";
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const { value, done } = await reader.read().catch((error) => Promise.reject(broken(error, requestId)));
       if (done) return;
       text += value;
       const events = text.split("\n\n");
       text = events.pop();
-      yield* events.map((each) => readEvent(each, response.headers.get("x-request-id") ?? ""));
+      yield* events.map((each) => readEvent(each, requestId));
     }
   } finally {
     reader.cancel().catch(() => undefined); // the caller has stopped early
   }
+}
+
+function broken(error, requestId) {
+  if (error.name === "AbortError") return error;
+  return new ServerError(0, "The connection broke off in the middle of the answer.", requestId);
 }
 
 async function send(route, body, { accept = "application/json", signal, query, contentType, method = "POST" }) {

@@ -27,7 +27,7 @@ export function readMetrics(text) {
       labels[name] = value.replace(/\\(.)/g, (_, sign) => (sign === "n" ? "\n" : sign));
     }
     if (!metrics.has(found[1])) metrics.set(found[1], []);
-    metrics.get(found[1]).push({ labels, value: Number(found[3]) });
+    metrics.get(found[1]).push({ labels, value: Number(found[3].replace("Inf", "Infinity")) });
   }
   return metrics;
 }

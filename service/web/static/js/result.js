@@ -93,7 +93,7 @@ export function codeBlock(code, shown = code) {
   const said = h("span", { class: "copied", role: "status" });
   const copy = h("button", { type: "button", class: "small", dataset: { code }, onclick: () => put(code, said) }, "Copy");
   const note = shown === code ? null : h("p", { class: "muted small" }, "Long texts are cut here. Copy gives all.");
-  return h("div", { class: "code" }, h("div", { class: "code-bar" }, said, copy), h("pre", null, h("code", null, shown)), note);
+  return h("div", { class: "code" }, h("div", { class: "code-bar" }, said, copy), h("pre", { tabindex: "0" }, h("code", null, shown)), note);
 }
 
 async function put(text, said) {

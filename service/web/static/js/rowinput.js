@@ -7,9 +7,10 @@
  */
 
 import { h, replace } from "./dom.js";
-import { checkbox, fileInput, textInput } from "./fields.js";
-import { blobOfRow, pictureInput, readBase64 } from "./inputs.js";
+import { checkbox, textInput } from "./fields.js";
+import { blobOfRow, pictureInput } from "./inputs.js";
 import { pictureOfNumbers } from "./pixels.js";
+import { soundInput } from "./sounds/sound_input.js";
 import { columnForm } from "./table.js";
 
 /**
@@ -21,7 +22,7 @@ export function rowInput(model, options) {
   const { image, tokens, sound, table } = model.details ?? {};
   if (image && image.graph === "main") return pictures(model, image, options);
   if (tokens && tokens.graph === "main") return texts(options);
-  if (sound && sound.graph === "main") return sounds(options);
+  if (sound && sound.graph === "main") return sounds(sound, options);
   if (table) return columns(model, table, options);
   return numbers(model, options);
 }
@@ -95,29 +96,18 @@ function texts({ onRows, action }) {
   return component;
 }
 
-function sounds({ onRows }) {
-  const player = h("audio", { controls: true, hidden: true });
-  const component = { element: null, rows: null, setRows, destroy: () => URL.revokeObjectURL(player.src) };
-  const file = fileInput({ label: "Choose a sound", accept: "audio/*", hint: "WAV, FLAC, OGG or MP3, or drop it here", onFile });
-  component.element = h("div", { class: "row-form" }, file.element, player);
-
-  async function onFile(blob) {
-    URL.revokeObjectURL(player.src);
-    player.src = URL.createObjectURL(blob);
-    player.hidden = false;
-    give([{ sound: await readBase64(blob) }]);
-  }
-
-  function setRows(rows) {
-    const bytes = rows[0]?.sound ? Uint8Array.from(atob(rows[0].sound), (sign) => sign.charCodeAt(0)) : null;
-    player.hidden = !bytes;
-    if (bytes) player.src = URL.createObjectURL(new Blob([bytes], { type: "audio/wav" }));
-    give(rows);
-  }
+function sounds(sound, { onRows }) {
+  const input = soundInput({ longest_s: sound.longest_s, onSound: async (found) => give([await found.asRow()]) });
+  const component = { element: input.element, rows: null, setRows, destroy: input.destroy };
 
   function give(rows) {
     component.rows = rows;
     onRows(rows);
+  }
+
+  function setRows(rows) {
+    if (rows[0]?.sound) input.set(blobOfRow({ image: rows[0].sound }), "example");
+    else give(rows);
   }
 
   return component;
