@@ -28,7 +28,7 @@ export function makeBench(parent, { fields, runText, hint, work, cancelled, keep
   const stop = h("button", { type: "button", hidden: true, onclick: cancel }, "Cancel");
   const told = h("p", { class: "bench-told", role: "status" }, hint);
   const outcome = h("div", { class: "bench-outcome" });
-  const problem = h("div", null);
+  const problem = h("div", { class: "bench-problem" });
   const about = h("div", null);
   const buttons = h("p", { class: "row" }, start, stop);
   const form = h("form", { class: "bench-form card", onsubmit: submit }, fields, buttons);
