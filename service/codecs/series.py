@@ -38,7 +38,8 @@ class SeriesReader:
         ours = {self._facts.history, self._facts.length, self._facts.noise}
         if manifest.loop is not None:
             ours |= {carry.resume if manifest.loop.start else carry.input for carry in manifest.loop.carries}
-        self._further = [tensor for name, tensor in inputs.items() if name not in ours]
+        self.further = [tensor for name, tensor in inputs.items() if name not in ours]
+        """Inputs that a series has beside its history."""
 
     def read(self, rows: Sequence[Any]) -> list[Arrays]:
         """The inputs of each series, without a batch axis. Raises InvalidInput, which names the series at fault."""
@@ -47,7 +48,7 @@ class SeriesReader:
     def _read_row(self, row: Any, where: str) -> Arrays:
         if isinstance(row, dict):
             fields = self._read_fields(row, where)
-        elif isinstance(row, list) and not self._further:
+        elif isinstance(row, list) and not self.further:
             fields = {self._history.name: row}
         else:
             got = "a series alone" if isinstance(row, list) else type_name(row)
@@ -60,7 +61,7 @@ class SeriesReader:
         # One value is enough after a state: the model has seen the values before it.
         least = 1 if STATE in fields else self._facts.least_history
         history = self._read_history(fields[self._history.name], place, least)
-        further = {t.name: _read_tensor(fields[t.name], t, f"{where}.{t.name}") for t in self._further}
+        further = {t.name: _read_tensor(fields[t.name], t, f"{where}.{t.name}") for t in self.further}
         return {**self._pad(history), **further, **resumed}
 
     def _read_fields(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -70,16 +71,16 @@ class SeriesReader:
         if STATE in fields and not self._resumed:
             advice = "cannot go on from a state; send whole series"
             raise InvalidInput(f"{where}.{STATE}: model {self._context.name!r} {advice}")
-        if fields.keys() - {STATE} != {self._history.name, *(t.name for t in self._further)}:
+        if fields.keys() - {STATE} != {self._history.name, *(t.name for t in self.further)}:
             got = ", ".join(f"{name:.40}" for name in row) or "no fields"
             raise InvalidInput(f"{where}: expected {self._form()}, got an object with {got:.200}")
         return fields
 
     def _form(self) -> str:
         """What a series looks like, for messages."""
-        names = [VALUES, *(t.name for t in self._further)]
+        names = [VALUES, *(t.name for t in self.further)]
         fields = f"an object with {', '.join(names)}{f' and perhaps {STATE}' if self._resumed else ''}"
-        return fields if self._further else f"an array of numbers or {fields}"
+        return fields if self.further else f"an array of numbers or {fields}"
 
     def _read_history(self, values: Any, where: str, least: int) -> np.ndarray:
         if not isinstance(values, list) or not least <= len(values) <= self._facts.max_history:

@@ -3,6 +3,7 @@
 Everything is read from the registry and the metrics when it is asked for. `admin/admin.py` has what can be changed.
 """
 
+import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from model_store import Store, StoreError
 from service.api.admin.admin import Administration
 from service.api.info.cards import describe_card
 from service.api.info.configuration import configure
+from service.api.info.examples import make_examples
 from service.api.info.metadata import describe_model, describe_server, release
 from service.api.info.statistics import tell_statistics
 from service.api.live.messages import describe_stream
@@ -35,8 +38,11 @@ from service.web.pages import PAGES, answer_file, answer_page, wants_page
 class Information:
     """The routes that carry no tensors. ``lanes`` is how many batches run at once."""
 
-    def __init__(self, registry: Registry, metrics: Metrics, administration: Administration, lanes: int) -> None:
+    def __init__(
+        self, registry: Registry, store: Store, metrics: Metrics, administration: Administration, lanes: int
+    ) -> None:
         self._registry = registry
+        self._store = store
         self._metrics = metrics
         self._administration = administration
         self._lanes = lanes
@@ -59,6 +65,8 @@ class Information:
             **self._of_model("/config", self._configure),
             **self._of_model("/stats", self._count),
             **self._of_model("/stream", self._describe_stream),
+            "/v2/models/{model}/example": {"GET": self._show_examples},
+            "/v2/models/{model}/versions/{version}/example": {"GET": self._show_examples},
             **self._administration.routes(),
             "/": {"GET": _answer_root},
             **{path: {"GET": answer_page} for path in PAGES if path != "/"},
@@ -90,10 +98,13 @@ class Information:
         """``describe`` gets a model, loaded if need be, and whether the path names a version."""
 
         async def answer(request: Request) -> Response:
-            name, version = request.path_params["model"], request.path_params.get("version")
-            return JSONResponse(describe(await self._registry.find_when_loaded(name, version), version is not None))
+            return JSONResponse(describe(await self._find(request), "version" in request.path_params))
 
         return {"GET": answer}
+
+    async def _find(self, request: Request) -> Served:
+        """The model of a path, loaded if need be. Raises UnknownModel, NotReady."""
+        return await self._registry.find_when_loaded(request.path_params["model"], request.path_params.get("version"))
 
     def _ready(self) -> dict[str, bool]:
         if self.is_draining:
@@ -128,6 +139,18 @@ class Information:
         else:
             models = [found] if one else [m for m in self._registry.models() if m.name == found.name]
         return tell_statistics(self._metrics, models)
+
+    async def _show_examples(self, request: Request) -> Response:
+        model = await self._find(request)
+        stored = self._store.find(model.name, int(model.version))
+
+        def make() -> dict[str, Any]:
+            try:
+                return {"examples": make_examples(model, None if stored.is_plain else stored)}
+            except StoreError as error:
+                raise NotReady(f"the golden samples cannot be read: {error}") from None
+
+        return JSONResponse(await asyncio.to_thread(make))
 
     async def _expose(self, request: Request) -> Response:
         body, content_type = expose(self._metrics, request.headers.get("accept", ""))

@@ -82,6 +82,7 @@ _OF_VERSIONS = (
     _get(f"{_MODEL}/ready", "Whether a model serves", types.ModelReady, _OF_MODEL),
     _get(f"{_MODEL}/config", "How a model is served", ModelConfig, _OF_MODEL),
     _get(f"{_MODEL}/stats", "Statistics of a model", types.Statistics, _OF_MODEL),
+    _get(f"{_MODEL}/example", "Requests that a model answers", types.Examples, _OF_MODEL),
     _get(_STREAM, "Live streams: a WebSocket; without Upgrade, what it takes", types.StreamFacts, _OF_STREAM),
 )
 """Each of these exists for a version of a model too."""

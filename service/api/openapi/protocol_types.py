@@ -143,6 +143,18 @@ Loaded = exact("Loaded", name=str, load=Literal[True])
 Unloaded = exact("Unloaded", name=str, unload=Literal[True])
 
 
+class Example(Exact):
+    """A request that a model answers; ``body`` is for the route of the task, or for infer."""
+
+    task: str
+    title: str
+    body: dict[str, Any]
+
+
+class Examples(Exact):
+    examples: list[Example]
+
+
 class StreamFacts(Exact):
     """What the messages of a stream hold. A row is complete after ``window`` samples; null: each message is one."""
 
