@@ -97,7 +97,9 @@ def test_masks_and_points_are_shown(page: Page, uncommon: Serving) -> None:
     expect(page.locator(".mark-point")).to_have_count(4)
     expect(page.locator(".mark-point[title=nose]")).to_have_count(2)
     mask = page.locator("canvas.stage-layer").first
-    page.wait_for_function("canvas => canvas.getContext('2d').getImageData(10, 10, 1, 1).data[3] > 0", arg=mask.element_handle())
+    page.wait_for_function(
+        "canvas => canvas.getContext('2d').getImageData(10, 10, 1, 1).data[3] > 0", arg=mask.element_handle()
+    )
     page.get_by_role("checkbox", name="Masks").uncheck()
     expect(page.locator("canvas.stage-layer")).to_have_count(0)
 

@@ -58,7 +58,8 @@ def watch_requests(page: Page, path: str) -> list[Request]:
 
 
 def draw_line(page: Page) -> None:
-    """A line over the place to draw, with the mouse."""
+    """A line over the place to draw, with the mouse. The examples above it have come, so that it stays where it is."""
+    expect(page.get_by_role("group", name="Examples")).to_contain_text("Try")
     box = page.locator("canvas.drawing").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)

@@ -103,7 +103,7 @@ export function makeBench(parent, { fields, runText, hint, work, cancelled, keep
  * @param {(body: any) => void} use
  */
 export function makeExamples(examples, use) {
-  const element = h("div", { class: "examples", role: "group", "aria-label": "Examples", hidden: true });
+  const element = h("div", { class: "examples", role: "group", "aria-label": "Examples" });
   examples
     .then((found) => {
       const buttons = found.slice(0, MOST_EXAMPLES).map(({ title, body }) => {
@@ -114,7 +114,7 @@ export function makeExamples(examples, use) {
       replace(element, h("span", { class: "muted" }, "Try"), buttons);
       element.hidden = !buttons.length;
     })
-    .catch(() => undefined); // one can do without them
+    .catch(() => (element.hidden = true)); // one can do without them
   return element;
 }
 
