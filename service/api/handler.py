@@ -241,7 +241,7 @@ class Responder(Work):
         request, status = self.request, reply.status
         total_s = self.elapsed_s()
         stages_s = None if answer is None else (answer.queue_s, answer.batch_s, answer.compute_s)
-        timing = render_server_timing(total_s, stages_s)
+        timing = render_server_timing(total_s, stages_s, 0 if answer is None else answer.batch_rows)
         reply.headers = (*reply.headers, (b"x-request-id", request.request_id.encode()), (b"server-timing", timing))
         self._let_go()
         request.reply(reply)

@@ -73,11 +73,12 @@ class PipelineRun(TaskRun):
             self._is_waiting = True
             self._wait_at_most(left_s, f"step {running} was done")
 
-    def step_ended(self, step: str, end: StepEnd, batch_s: float) -> None:
+    def step_ended(self, step: str, end: StepEnd, batch_s: float, batch_rows: int) -> None:
         """Sum its times, and go on if the pipeline waits for it."""
         del self._steps[step]
         self.queue_s += end.queue_s
         self.batch_s += batch_s
+        self.batch_rows = max(self.batch_rows, batch_rows)
         self.compute_s += end.compute_s
         self._pipeline.count(step, end.total_s)
         if not self._is_waiting:
@@ -121,7 +122,7 @@ class _StepDriver(TaskDriver):
         self._close()
         seconds = time.perf_counter() - self._began
         end = StepEnd(self._wanted.step, result, self.queue_s, self.compute_s, seconds)
-        self._run.step_ended(self._wanted.step, end, self.batch_s)
+        self._run.step_ended(self._wanted.step, end, self.batch_s, self.batch_rows)
 
     def _fail(self, error: Exception) -> None:
         self._close()

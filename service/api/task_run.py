@@ -33,7 +33,18 @@ class TaskDriver:
     ``model`` is None for work that runs no graph.
     """
 
-    __slots__ = ("_release", "_responder", "_schedule", "_threads", "_work", "batch_s", "compute_s", "model", "queue_s")
+    __slots__ = (
+        "_release",
+        "_responder",
+        "_schedule",
+        "_threads",
+        "_work",
+        "batch_rows",
+        "batch_s",
+        "compute_s",
+        "model",
+        "queue_s",
+    )
 
     def __init__(
         self, threads: Threads, responder: Responder, model: Model | None, schedule: Schedule = UNSCHEDULED
@@ -45,6 +56,8 @@ class TaskDriver:
         self._work: Work | None = None
         self._release: Callable[[], object] | None = None
         self.queue_s = self.batch_s = self.compute_s = 0.0
+        self.batch_rows = 0
+        """Of the largest of its batches."""
 
     def begin(self, work: Work) -> None:
         self._work = work
@@ -129,6 +142,7 @@ class TaskDriver:
             return
         self.queue_s += outcome.queue_s
         self.compute_s += outcome.compute_s
+        self.batch_rows = max(self.batch_rows, outcome.batch_rows)
         if isinstance(outcome, LoopResult):
             self._go_on(outcome)
         else:
@@ -188,7 +202,7 @@ class TaskRun(TaskDriver):
             self._responder.send(sse.event(render_json(result.body), self._plan.last_event))
             self._responder.finish_stream(200)
             return
-        times = Answer({}, self.queue_s, self.batch_s, self.compute_s)
+        times = Answer({}, self.queue_s, self.batch_s, self.compute_s, self.batch_rows)
         kind = JSON if result.media_type is None else (b"content-type", result.media_type.encode())
 
         def reply(body: bytes) -> None:

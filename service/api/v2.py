@@ -235,7 +235,8 @@ class InferHandler:
 
     def _render_in_sequence(self, turn: Turn, model: Model, header: InferHeader, answer: Answer) -> Reply:
         public = {name: answer.outputs[name] for name in model.signature.public_outputs}
-        reply = self._render(model, header, Answer(public, answer.queue_s, answer.batch_s, answer.compute_s))
+        times = (answer.queue_s, answer.batch_s, answer.compute_s, answer.batch_rows)
+        reply = self._render(model, header, Answer(public, *times))
         turn.keep(answer.outputs)
         return reply
 

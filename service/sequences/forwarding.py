@@ -50,7 +50,7 @@ _HEAD = struct.Struct("<QIQ")
 _LENGTH = b"inference-header-content-length"
 _OWN_HEADERS = ("x-request-id", "server-timing")
 """Headers that the worker of the caller writes itself."""
-_STAGE = re.compile(r"(\w+);dur=([\d.]+)")
+_STAGE = re.compile(r'(\w+);(?:dur=|desc=")([\d.]+)')
 
 Outcome = tuple[Reply, Answer] | ServiceError
 """The outcome of a forwarded request: its reply and the times of its stages, or an error."""
@@ -214,7 +214,7 @@ class _WorkerConnection:
         headers = [(name.encode(), value.encode()) for name, value in head["headers"] if name not in _OWN_HEADERS]
         times = dict(_STAGE.findall(dict(head["headers"]).get("server-timing", "")))
         seconds = [float(times.get(stage, 0)) / 1e3 for stage in ("queue", "batch", "compute")]
-        done((Reply(head["status"], [body], headers), Answer({}, *seconds)))
+        done((Reply(head["status"], [body], headers), Answer({}, *seconds, int(times.get("rows", 0)))))
 
     def _cancel(self, number: int) -> None:
         found = self._waiting.pop(number, None)

@@ -241,24 +241,29 @@ class BodyParts:
         return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
 
-_run_text: tuple[float, float, bytes] = -1.0, -1.0, b""
+_run_text: tuple[float, float, int, bytes] = -1.0, -1.0, 0, b""
 """The stages of the last run and their text. All requests of a batch have the same."""
 
 
-def render_server_timing(total_s: float, stages_s: tuple[float, float, float] | None) -> bytes:
-    """The value of ``Server-Timing`` in milliseconds. ``stages_s``: wait, batch and run. W3C Server Timing."""
+def render_server_timing(total_s: float, stages_s: tuple[float, float, float] | None, batch_rows: int = 0) -> bytes:
+    """The value of ``Server-Timing`` in milliseconds. ``stages_s``: wait, batch and run. W3C Server Timing.
+
+    ``batch_rows`` are described as ``rows``, unless they are 0.
+    """
     global _run_text
     if stages_s is None:
         return b"total;dur=" + _milliseconds(total_s)
     queue_s, batch_s, compute_s = stages_s
-    known_batch_s, known_compute_s, text = _run_text
-    if batch_s != known_batch_s or compute_s != known_compute_s:
-        parts = (b", batch;dur=", _milliseconds(batch_s), b", compute;dur=", _milliseconds(compute_s), b", total;dur=")
-        text = b"".join(parts)
-        _run_text = batch_s, compute_s, text
+    known_batch_s, known_compute_s, known_rows, text = _run_text
+    if batch_s != known_batch_s or compute_s != known_compute_s or batch_rows != known_rows:
+        rows = _ROWS[batch_rows] if batch_rows < len(_ROWS) else b', rows;desc="%d"' % batch_rows
+        stages = (b", batch;dur=", _milliseconds(batch_s), b", compute;dur=", _milliseconds(compute_s))
+        text = b"".join([*stages, rows, b", total;dur="])
+        _run_text = batch_s, compute_s, batch_rows, text
     return b"".join([b"queue;dur=", _milliseconds(queue_s), text, _milliseconds(total_s)])
 
 
+_ROWS: Final = [b"", *(b', rows;desc="%d"' % rows for rows in range(1, 257))]
 _MILLISECONDS: Final = [b"%d.%03d" % divmod(us, 1000) for us in range(10_000)]
 """Texts by microseconds: to format four numbers took a thirtieth of a short request."""
 

@@ -8,7 +8,6 @@ from playwright.sync_api import Page, expect
 from tests.support.servers import Serving
 from tests.web.workbench import (
     answer_of,
-    draw_line,
     give_file,
     golden_picture,
     open_bench,
@@ -79,14 +78,6 @@ def test_label_lights_up_its_box_and_can_be_switched_off(page: Page, scene: byte
     rows = page.locator("table.found tbody tr").count()
     page.get_by_role("group", name="Labels").get_by_role("checkbox").first.press("Space")
     assert page.locator("table.found tbody tr").count() < rows
-
-
-def test_drawing_is_searched(page: Page) -> None:
-    """A line by mouse is a picture too."""
-    open_bench(page, "digits-detector")
-    draw_line(page)
-    expect(told(page)).to_have_text(re.compile(r"object|Nothing has a score|found nothing"))
-    expect(answer_of(page)).to_contain_text("computing")
 
 
 def test_masks_and_points_are_shown(page: Page, uncommon: Serving) -> None:

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.servers import Serving
 from tests.web.uncommon_models import RATE
-from tests.web.workbench import answer_of, digit, give_file, open_bench, plain_picture, told
+from tests.web.workbench import answer_of, digit, draw_line, give_file, open_bench, plain_picture, told
 
 
 def test_slider_between_before_and_after(page: Page) -> None:
@@ -38,6 +38,13 @@ def test_verdict_on_a_row(page: Page, picture: bytes, verdict: str) -> None:
     expect(page.locator(".verdict strong")).to_have_text(verdict)
     expect(page.locator(".verdict")).to_contain_text(re.compile(r"Score [\d.,]+, limit 25\.9"))
     expect(told(page)).to_contain_text("anomaly" if verdict == "Anomaly" else "usual")
+
+
+def test_drawing_is_reconstructed(page: Page) -> None:
+    """A line by mouse is a picture too."""
+    open_bench(page, "digits-vae")
+    draw_line(page)
+    expect(told(page)).to_contain_text("differ by")
 
 
 def test_graph_is_chosen(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""Models that the reference store does not have: with masks, without labels, of sounds or numbers, and one that fails."""
+"""Models that the reference store lacks: with masks, without labels, of sounds, of numbers, and one that fails."""
 
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,8 @@ def _noise() -> bytes:
 _CARRY = {"input": "sample", "output": "next"}
 _LOOP = {"carries": (_CARRY,), "max_steps": 50}
 _DIFFUSION = {
-    **{"output": "preview", "noise": "sample"},
+    "output": "preview",
+    "noise": "sample",
     "diffusion": {"time": "time", "next_time": "next_time", "times": 50, "preview": "preview", "steps": 10},
 }
 
@@ -95,7 +96,10 @@ _DIFFUSION = {
 def _breaking() -> bytes:
     """A diffusion of rows of two numbers that fails at level 5, after a few steps."""
     return make_model(
-        "float[batch,2] sample, int64[batch] time, int64[batch] next_time => float[batch,2] next, float[batch,2] preview",
+        """
+        float[batch,2] sample, int64[batch] time, int64[batch] next_time =>
+        float[batch,2] next, float[batch,2] preview
+        """,
         """
         is_five = Equal(time, 5)
         beyond = Where(is_five, 9, 0)

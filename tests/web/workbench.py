@@ -11,7 +11,7 @@ from model_store import DEFAULT_ROOT
 
 
 def open_bench(page: Page, model: str, task: str = "", base: str = "") -> None:
-    """Open the workbench of a model, for its own task or another; ``base`` is the server, if it is not the usual one."""
+    """Open the workbench of a model, for its own task or another; ``base`` is another server."""
     page.goto(f"{base}/#model={model}{task and f'&task={task}'}")
     expect(page.get_by_role("heading", name=model)).to_be_visible()
     expect(answer_of(page)).to_be_visible()

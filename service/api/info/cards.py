@@ -40,6 +40,7 @@ def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dic
         "tasks": sorted(manifest.tasks),
         "description": manifest.description,
         "details": _details(manifest),
+        "graphs": sorted(manifest.graphs),
         "labels": manifest.labels,
         "inputs": [describe_tensor(t) for t in signature.public_inputs.values()],
         "outputs": [describe_tensor(t) for t in signature.public_outputs.values()],

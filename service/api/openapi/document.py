@@ -196,7 +196,10 @@ def _answers(route: Route) -> dict[str, Any]:
         content[WAV] = {"schema": binary(route.sound)}
     forms = ["a picture with `Accept: image/png`"] if route.picture else []
     forms += ["a sound with `Accept: audio/wav`"] if route.sound else []
-    timing = {"description": "milliseconds: queue, batch, compute, total", "schema": {"type": "string"}}
+    timing = {
+        "description": "milliseconds: queue, batch, compute, total; rows: those of its batch",
+        "schema": {"type": "string"},
+    }
     return {
         "description": "; ".join(["The answer", *forms]),
         "content": content,

@@ -31,13 +31,24 @@ PRIORITIES: Final = 2
 
 
 class Answer:
-    """Outputs by name, with as many rows as the request had, and where its time went, in seconds."""
+    """Outputs by name, with as many rows as the request had, and where its time went, in seconds.
 
-    def __init__(self, outputs: Mapping[str, np.ndarray], queue_s: float, batch_s: float, compute_s: float) -> None:
+    ``batch_rows``: of the batch that it shared, the last one if it took several; 0 if there was no run.
+    """
+
+    def __init__(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        queue_s: float,
+        batch_s: float,
+        compute_s: float,
+        batch_rows: int = 0,
+    ) -> None:
         self.outputs = outputs
         self.queue_s = queue_s
         self.batch_s = batch_s
         self.compute_s = compute_s
+        self.batch_rows = batch_rows
 
 
 Done = Callable[[Answer | ServiceError], None]

@@ -303,6 +303,7 @@ class Dispatcher(LaneUser):
     def _answer(self, run: BatchRun, now: float) -> None:
         """Give each request of a batch its rows, and count the requests that have all of theirs."""
         taken_at, batch_s, compute_s = run.taken_at, run.started_at - run.taken_at, run.ended_at - run.started_at
+        batch_rows = run.batch.count
         names = self.signature.output_names
         axes = [None] * len(names) if run.whole else self.signature.output_axes
         only = names[0] if axes == [0] else None  # the most frequent case, and several times as fast
@@ -329,7 +330,7 @@ class Dispatcher(LaneUser):
                 if outputs is None:
                     continue
                 named = dict(zip(names, outputs, strict=True))
-            request.finish(Answer(named, request.queue_s, request.batch_s, request.compute_s))
+            request.finish(Answer(named, request.queue_s, request.batch_s, request.compute_s, batch_rows))
             answered += 1
             total_s += now - request.arrived
             all_queue_s += request.queue_s

@@ -126,3 +126,5 @@ class LoopResult(NamedTuple):
     sentences: Sequence[Sentence]
     queue_s: float
     compute_s: float
+    batch_rows: int = 0
+    """The most rows that ran together with its own, these included."""

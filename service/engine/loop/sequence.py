@@ -33,6 +33,7 @@ class LoopSequence(SlotSequence):
     rows_done: int = 0
     began_at: float = math.nan
     compute_s: float = 0.0
+    batch_rows: int = 0
     answered: bool = False
 
     def finish(self, outcome: LoopResult | ServiceError) -> None:
@@ -47,7 +48,8 @@ class LoopSequence(SlotSequence):
     def describe(self) -> LoopResult:
         """Its results, when the last row has ended."""
         sentences = [sentence.best() for sentence in self.sentences]
-        return LoopResult(self.kept, self.last, sentences, max(0.0, self.began_at - self.arrived), self.compute_s)
+        queue_s = max(0.0, self.began_at - self.arrived)
+        return LoopResult(self.kept, self.last, sentences, queue_s, self.compute_s, self.batch_rows)
 
 
 class Choice(NamedTuple):
@@ -87,6 +89,7 @@ class SteadyRun:
             self._kept.update((name, []) for name in request.keep)
             span.place, span.offset = self, at
             at += span.slots
+        self._rows = at
         self._stacked: dict[str, np.ndarray] = {}
 
     @property
@@ -115,6 +118,7 @@ class SteadyRun:
             of_span = stacked[:, span.offset : span.offset + span.slots : sequence.width]
             whole[span.start : span.stop, steps] = of_span.swapaxes(0, 1)
         sequence.compute_s += self._compute_s * span.rows / sequence.rows
+        sequence.batch_rows = max(sequence.batch_rows, self._rows)
         span.step += self.count
         span.place = self.tensors
 

@@ -193,3 +193,21 @@ def test_state_is_refused_under_another_key(reference: httpx.Client):
         response = client.post("/predict_sequence", json={"inputs": [{"values": [1], "state": state}]})
     assert response.status_code == 400
     assert "inputs[0].state: expected the text of an earlier answer" in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("task", "body", "expected"),
+    [
+        ("classify", {"model": "digits-classifier", "inputs": [[[[0] * 8] * 8]] * 3}, 3),
+        ("predict_sequence", {"model": "sunspots-forecaster", "inputs": [[1.0, 2.0], [3.0]], "horizon": 2}, 2),
+        ("predict_sequence", {"model": "date-translator", "inputs": ["Saturday, December 31, 2022"], "beams": 3}, 3),
+        ("generate", {"model": "digits-gan", "count": 2}, 2),
+    ],
+    ids=["one run", "loop", "beams", "noise"],
+)
+def test_answer_says_how_many_rows_its_batch_had(
+    reference: httpx.Client, task: str, body: dict[str, Any], expected: int
+):
+    """Server-Timing describes the rows that ran together; of several batches, the largest."""
+    timing = reference.post(f"/{task}", json=body).raise_for_status().headers["server-timing"]
+    assert f', rows;desc="{expected}", ' in timing

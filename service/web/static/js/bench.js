@@ -1,128 +1,70 @@
-/** What workbenches share: a form beside the answer, and a request that a newer one, or the user, gives up. */
+/**
+ * What all workbenches have: input beside answer, examples to try, one request at a time, errors as sentences.
+ *
+ * @typedef {import("./api.js").Example} Example
+ */
 
 import { h, replace } from "./dom.js";
-import { pictureUrl } from "./pictures/pictures.js";
 import { showAnswer, showError } from "./result.js";
 
-const SLOW_MS = 400; // a shorter wait needs no words
-const MOST_EXAMPLES = 6;
-
 /**
- * @typedef {{told: string, answer?: import("./api.js").Answer, request?: import("./api.js").AskedRequest}} Done
- *   `told` is a sentence about the answer, which screen readers say. A stream has the request alone
- */
-
-/**
- * Builds a workbench in `parent`.
+ * Lay out a workbench in `parent`.
  * @param {HTMLElement} parent
- * @param {{fields: any[], runText: string, hint: string,
- *   work: (signal: AbortSignal, outcome: HTMLElement) => Promise<Done | null>,
- *   cancelled?: () => string | undefined, keepsOutcome?: boolean}} parts
- *   `work` asks the server and fills `outcome`; null: there is nothing to ask yet. `cancelled` says how far it has come.
- *   `keepsOutcome`: what came before a failure is worth keeping
+ * @param {any[]} inputs the left side
+ * @param {string} hint what the right side says before the first answer
+ * @returns {{output: HTMLElement, run: (work: (signal: AbortSignal) => Promise<import("./api.js").Answer | null>) =>
+ *   Promise<void>, say: (text: string) => void, stop: () => void}} `output` is for the answer. `run` calls `work`, which
+ *   asks and fills `output`; a later run cancels an earlier one. `say` tells screen readers the answer in short
  */
-export function makeBench(parent, { fields, runText, hint, work, cancelled, keepsOutcome = false }) {
-  let current = null;
-  let isOver = false;
-  const start = h("button", { type: "submit", class: "primary" }, runText);
-  const stop = h("button", { type: "button", hidden: true, onclick: cancel }, "Cancel");
-  const told = h("p", { class: "bench-told", role: "status" }, hint);
-  const outcome = h("div", { class: "bench-outcome" });
-  const problem = h("div", { class: "bench-problem" });
-  const about = h("div", null);
-  const buttons = h("p", { class: "row" }, start, stop);
-  const form = h("form", { class: "bench-form card", onsubmit: submit }, fields, buttons);
-  const result = h("section", { class: "card", "aria-label": "Answer" }, told, problem, outcome, about);
-  replace(parent, h("div", { class: "columns" }, form, result));
+export function makeBench(parent, inputs, hint) {
+  const output = h("div", { class: "answer" }, h("p", { class: "muted empty" }, hint));
+  const about = h("div");
+  const said = h("p", { class: "visually-hidden", role: "status" });
+  const side = h("section", { class: "card answer-card", "aria-label": "Answer" }, said, output, about);
+  let controller = null;
+  replace(parent, h("div", { class: "columns" }, h("section", { class: "card", "aria-label": "Input" }, inputs), side));
 
-  async function run() {
-    if (isOver) return;
-    current?.abort();
-    const mine = new AbortController();
-    current = mine;
-    setBusy(true);
-    replace(problem);
-    const slow = setTimeout(() => (told.textContent = "The server works on it…"), SLOW_MS);
+  async function run(work) {
+    controller?.abort();
+    const own = (controller = new AbortController());
+    side.setAttribute("aria-busy", "true");
     try {
-      const done = await work(mine.signal, outcome);
-      if (mine.signal.aborted || done === null) return;
-      told.textContent = done.told;
-      showAnswer(about, done);
+      const answer = await work(own.signal);
+      if (answer && own === controller) showAnswer(about, { answer });
     } catch (error) {
-      if (!mine.signal.aborted) fail(error);
+      if (own !== controller || error.name === "AbortError") return;
+      showError(output, error);
+      replace(about);
     } finally {
-      clearTimeout(slow);
-      if (current === mine) setBusy(false);
+      if (own === controller) side.removeAttribute("aria-busy");
     }
   }
 
-  function fail(error) {
-    told.textContent = "";
-    replace(about);
-    if (!keepsOutcome) replace(outcome); // it would belong to another request
-    showError(problem, error);
-  }
-
-  function submit(event) {
-    event.preventDefault();
-    run();
-  }
-
-  function cancel() {
-    current?.abort();
-    told.textContent = cancelled?.() ?? "Cancelled.";
-    setBusy(false);
-    start.focus();
-  }
-
-  function setBusy(busy) {
-    result.setAttribute("aria-busy", String(busy));
-    stop.hidden = !busy;
-  }
-
-  return {
-    run,
-    tell: (text) => (told.textContent = text),
-    /** Forget an answer that no longer belongs to what the form has. */
-    clear() {
-      current?.abort();
-      told.textContent = hint;
-      for (const part of [problem, outcome, about]) replace(part);
-    },
-    unmount() {
-      isOver = true;
-      current?.abort();
-      replace(parent);
-    },
-  };
+  return { output, run, say: (text) => replace(said, text), stop: () => controller?.abort() };
 }
 
 /**
- * Buttons that fill the form with requests that the model answers. Nothing is shown for a model that has none.
- * @param {Promise<import("./api.js").Example[]>} examples
- * @param {(body: any) => void} use
+ * Buttons for the examples of a model, pictures as thumbnails. They come when the server has answered.
+ * @param {any} server what `mount` gets
+ * @param {import("./api.js").Model} model @param {string} task
+ * @param {(example: Example) => void} onExample
  */
-export function makeExamples(examples, use) {
-  const element = h("div", { class: "examples", role: "group", "aria-label": "Examples" });
-  examples
-    .then((found) => {
-      const buttons = found.slice(0, MOST_EXAMPLES).map(({ title, body }) => {
-        const { image } = body.inputs?.[0] ?? {};
-        const picture = image ? h("img", { class: "pixels", src: pictureUrl(image), alt: "" }) : null;
-        return h("button", { type: "button", class: "small", onclick: () => use(body) }, picture, title);
-      });
-      replace(element, h("span", { class: "muted" }, "Try"), buttons);
-      element.hidden = !buttons.length;
+export function exampleButtons(server, model, task, onExample) {
+  const place = h("div", { class: "examples", role: "group", "aria-label": "Examples" });
+  server
+    .getExamples(model.name, task)
+    .then((examples) => {
+      if (!examples.length) return;
+      const buttons = examples.map((example) => exampleButton(example, () => onExample(example)));
+      replace(place, h("h3", null, "Try an example"), h("div", { class: "row" }, buttons));
     })
-    .catch(() => (element.hidden = true)); // one can do without them
-  return element;
+    .catch((error) => replace(place, h("p", { class: "muted small" }, `No examples: ${error.message}`)));
+  return place;
 }
 
-/** Calls `then` when nothing has happened for a moment, as after the last move of a slider. */
-export function settle(then, waitMs = 250) {
-  let timer = 0;
-  return () => {
-    clearTimeout(timer);
-    timer = setTimeout(then, waitMs);
-  };
+function exampleButton({ title, body }, onclick) {
+  const picture = body.inputs?.length === 1 && body.inputs[0]?.image;
+  const isPlain = picture && /^(Stored|Seed)/.test(title);
+  const image = picture ? h("img", { src: `data:image/png;base64,${picture}`, alt: "", class: "thumbnail" }) : null;
+  return h("button", { type: "button", class: "example", onclick, "aria-label": title, title }, image, isPlain ? null : title);
 }

@@ -67,12 +67,13 @@ function quality(model, most) {
 
 function metric(name, value, least) {
   const reached = least === undefined || value >= least;
+  const shown = least !== undefined && value !== least && score(name, value) === score(name, least) ? value.toPrecision(4) : score(name, value);
   const note = least === undefined ? "" : `bar ${score(name, least)}`;
   return h(
     "li",
     { class: reached ? "" : "missed" },
     h("span", { class: "metric-name" }, readable(name)),
-    h("strong", null, score(name, value)),
+    h("strong", null, shown),
     note ? h("span", { class: "muted small" }, note, h("span", { class: "visually-hidden" }, reached ? ", reached" : ", not reached")) : null,
   );
 }

@@ -8,6 +8,7 @@ import { address } from "./api.js";
 
 const WIDTH = 88;
 const LONGEST_SHOWN = 96;
+const MOST_SHOWN = 128;
 const LONGEST_ARGUMENT = 60_000; // a shell's single argument has at most 128 KiB
 
 /**
@@ -26,7 +27,10 @@ export function programsOf(request) {
 /** The same value with long texts cut, for people to read. */
 function shorten(value) {
   if (typeof value === "string") return value.length > LONGEST_SHOWN ? `${value.slice(0, LONGEST_SHOWN - 24)}…` : value;
-  if (Array.isArray(value)) return value.map(shorten);
+  if (Array.isArray(value)) {
+    const long = value.length > MOST_SHOWN && value.every((each) => typeof each === "number");
+    return long ? [...value.slice(0, MOST_SHOWN / 2), "…"] : value.map(shorten);
+  }
   if (value && typeof value === "object") {
     return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, shorten(each)]));
   }

@@ -17,12 +17,13 @@ const SIDE = 256;
  * A component that gives pictures: `onPicture` is called for each new one.
  * @param {{onPicture: (picture: PictureValue) => void, drawable?: boolean, width?: number, height?: number,
  *   label?: string}} options `width` and `height` are those that the model sees: drawings have their proportions
- * @returns {{element: HTMLElement, picture: PictureValue | null, set: (blob: Blob) => Promise<void>,
- *   clear: () => void, destroy: () => void}} `set` shows a picture as if it had been chosen
+ * @returns {{element: HTMLElement, picture: PictureValue | null,
+ *   set: (blob: Blob, options?: {silent?: boolean}) => Promise<void>, clear: () => void, destroy: () => void}}
+ *   `set` shows a picture as if it had been chosen; `silent`: without calling `onPicture`
  */
 export function pictureInput({ onPicture, drawable = false, width = 1, height = 1, label = "Picture" }) {
   const preview = h("div", { class: "picture-preview" });
-  const canvas = drawable ? drawingCanvas(width, height, (blob) => set(blob, true)) : null;
+  const canvas = drawable ? drawingCanvas(width, height, (blob) => set(blob, { drawn: true })) : null;
   const file = h("input", { type: "file", accept: PICTURES, class: "visually-hidden", "aria-label": `${label}: choose a file` });
   file.addEventListener("change", () => {
     if (file.files.length) set(file.files[0]);
@@ -33,7 +34,7 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
   component.element = h(
     "div",
     { class: "picture-input", role: "group", "aria-label": label },
-    h("div", { class: "picture-stage" }, canvas?.element, preview),
+    h("div", { class: "picture-stage" }, canvas?.element ?? preview),
     h("div", { class: "row" }, h("label", { class: "button" }, file, "Choose a file"), h("button", { type: "button", class: "quiet", onclick: clear }, "Clear")),
     h("small", { class: "hint" }, hint),
   );
@@ -42,22 +43,18 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
   clear();
 
   /** @param {Blob} blob */
-  async function set(blob, drawn = false) {
+  async function set(blob, { drawn = false, silent = false } = {}) {
     const picture = await readPicture(blob);
     component.picture = picture;
-    component.element.classList.toggle("drawn", drawn);
-    if (!drawn) {
-      canvas?.clear();
-      show(preview, picture, label);
-    }
-    onPicture(picture);
+    if (!drawn && canvas) await canvas.show(blob);
+    else if (!drawn) show(preview, picture, label);
+    if (!silent) onPicture(picture);
   }
 
   function clear() {
     component.picture = null;
     canvas?.clear();
-    component.element.classList.toggle("drawn", drawable);
-    replace(preview, drawable ? null : h("p", { class: "muted" }, "No picture yet"));
+    replace(preview, h("p", { class: "muted" }, "No picture yet"));
   }
 
   function paste(event) {
@@ -134,6 +131,16 @@ function drawingCanvas(width, height, onDrawn) {
     context.fillRect(0, 0, canvas.width, canvas.height);
   }
 
+  /** As the model sees it: stretched to the sides that it takes. */
+  async function show(blob) {
+    const bitmap = await createImageBitmap(blob).catch(() => null);
+    clear();
+    if (!bitmap) return;
+    context.imageSmoothingEnabled = bitmap.width > canvas.width;
+    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    bitmap.close();
+  }
+
   function at(event) {
     const box = canvas.getBoundingClientRect();
     return [((event.clientX - box.left) * canvas.width) / box.width, ((event.clientY - box.top) * canvas.height) / box.height];
@@ -153,8 +160,6 @@ function drawingCanvas(width, height, onDrawn) {
 
   canvas.addEventListener("pointerdown", (event) => {
     event.preventDefault();
-    canvas.closest(".picture-input").querySelector(".picture-preview").replaceChildren();
-    canvas.closest(".picture-input").classList.add("drawn");
     canvas.setPointerCapture(event.pointerId);
     last = at(event);
     draw(event);
@@ -168,5 +173,5 @@ function drawingCanvas(width, height, onDrawn) {
   canvas.addEventListener("pointerup", end);
   canvas.addEventListener("pointercancel", end);
   clear();
-  return { element: canvas, clear };
+  return { element: canvas, clear, show };
 }

@@ -257,7 +257,7 @@ def test_answer_says_where_its_time_went(server: GrpcServing) -> None:
     metadata = dict(call.trailing_metadata())
     assert metadata["x-request-id"] == "of-mine"
     stages = [part.split(";")[0] for part in metadata["server-timing"].split(", ")]
-    assert stages == ["queue", "batch", "compute", "total"]
+    assert stages == ["queue", "batch", "compute", "rows", "total"]
     assert count(server, 'sluice_requests_total{model="double",route="grpc ModelInfer",status="200"}') == before + 1
 
 

@@ -1,6 +1,7 @@
 /** Pictures and colours of the workbenches: what the server answers, as something to look at. */
 
 import { blobOfRow } from "../inputs.js";
+import { pictureOfNumbers } from "../pixels.js";
 
 const KINDS = [
   ["iVBORw0KGgo", "image/png"],
@@ -9,7 +10,7 @@ const KINDS = [
   ["R0lGOD", "image/gif"],
   ["Qk", "image/bmp"],
 ];
-const DRAWABLE = 192; // pixels; what is larger is a photograph
+const DRAWABLE = 64; // pixels of the longer side; what is larger is a photograph
 const GOLDEN = 0.618034; // of the circle of hues, as in the pictures that the server draws
 
 /** The address of a picture in base64, as rows and answers have it. */
@@ -71,9 +72,9 @@ export function sizeOfPng(base64) {
   return [view.getUint32(16), view.getUint32(20)];
 }
 
-/** Whether the pictures of a model are small enough to draw one by hand. */
-export function isDrawable({ width, height }) {
-  return Boolean(width && height) && Math.max(width, height) <= DRAWABLE;
+/** Whether one can draw what a model sees: a few grey pixels. */
+export function isDrawable({ channels, width, height }) {
+  return channels === 1 && Boolean(width && height) && Math.max(width, height) <= DRAWABLE;
 }
 
 /** Whether a picture is so small that its pixels should be seen as squares. */
@@ -102,25 +103,12 @@ export function paintNumbers(row, range) {
 }
 
 /**
- * The file of a row: of a picture in base64, or of numbers as the model takes them, [channels, height, width].
+ * The file of a row: of a picture in base64, or of numbers as the model takes them; null for what is no picture.
  * @param {any} row @param {any} image how pictures become rows, as the manifest says
- * @returns {Promise<Blob | null>} null for what is no picture
+ * @returns {Promise<Blob | null>}
  */
 export async function fileOfRow(row, image) {
-  if (row?.image) return blobOfRow(row);
-  if (image.layout === "NHWC" || ![1, 3].includes(row?.length)) return null;
-  const planes = image.order === "BGR" ? [...row].reverse() : row;
-  const { canvas, pen } = makeCanvas(planes[0][0].length, planes[0].length);
-  const pixels = pen.createImageData(canvas.width, canvas.height);
-  const pick = (given, channel) => (Array.isArray(given) ? given[image.order === "BGR" ? 2 - channel : channel] : given);
-  for (let channel = 0; channel < 3; channel += 1) {
-    const plane = planes[planes.length === 1 ? 0 : channel].flat();
-    const [scale, offset] = [pick(image.scale ?? 1, channel), pick(image.offset ?? 0, channel)];
-    plane.forEach((value, i) => (pixels.data[4 * i + channel] = (value - offset) / scale));
-  }
-  for (let i = 3; i < pixels.data.length; i += 4) pixels.data[i] = 255;
-  pen.putImageData(pixels, 0, 0);
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  return row?.image ? blobOfRow(row) : pictureOfNumbers(row, image);
 }
 
 /** The least and the greatest of many numbers. */

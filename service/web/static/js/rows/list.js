@@ -70,9 +70,8 @@ function listPictures(image, changed) {
   const add = h("button", { type: "button", onclick: keep, hidden: !isDrawable(image) }, "Add the drawing");
   const input = pictureInput({
     ...{ drawable: isDrawable(image), width: image.width ?? 1, height: image.height ?? 1, multiple: true },
-    onPicture() {
-      if (input.element.classList.contains("drawn")) return;
-      keep(); // a chosen file is complete, a drawing may get more lines
+    onPicture(picture) {
+      if (picture.blob instanceof File) keep(); // a drawing may get more lines
     },
   });
 

@@ -1,7 +1,8 @@
 /** embed: how similar rows are to each other, as a heat map with numbers. */
 
-import { makeBench, makeExamples } from "../bench.js";
+import { exampleButtons } from "../bench.js";
 import { h, replace } from "../dom.js";
+import { makeFormBench } from "../form_bench.js";
 import { number, plural } from "../format.js";
 import { select } from "../inputs.js";
 import { makeRowList, showItem } from "../rows/list.js";
@@ -9,19 +10,20 @@ import { makeRowList, showItem } from "../rows/list.js";
 export const title = "Compare";
 
 /** @type {import("./index.js").Workbench["mount"]} */
-export function mount(parent, model, { ask, getExamples }) {
+export function mount(parent, model, server) {
   const facts = model.details?.embedding ?? {};
   const lengths = facts.dimensions ?? [];
   const all = { value: "", label: "all" };
   const size = lengths.length ? select("Length of the vectors", [all, ...lengths.map(String)], () => bench.run()) : null;
   let bench = null;
   const list = makeRowList(model, () => bench?.run());
-  const examples = makeExamples(joinExamples(getExamples(model.name, "embed")), async (body) => {
+  const examples = exampleButtons({ getExamples: joinExamples(server) }, model, "embed", async ({ body }) => {
     await list.set(body.inputs);
     bench.run();
   });
-  bench = makeBench(parent, {
-    fields: [examples, list.element, size?.element],
+  bench = makeFormBench(parent, {
+    fields: [list.element, size?.element],
+    examples,
     runText: "Compare",
     hint: "Give two rows or more. Each is compared with each.",
     work,
@@ -36,7 +38,7 @@ export function mount(parent, model, { ask, getExamples }) {
     const rows = items.map((item) => item.row);
     const body = { model: model.name, inputs: rows, compare: rows };
     if (size?.value) body.dimensions = Number(size.value);
-    const answer = await ask("embed", body, { signal });
+    const answer = await server.ask("embed", body, { signal });
     const { predictions } = answer.json;
     replace(outcome, makeHeatMap(items, predictions, facts));
     return { answer, told: tell(items, predictions) };
@@ -51,11 +53,14 @@ export function mount(parent, model, { ask, getExamples }) {
 }
 
 /** All rows of the examples as one, because there is nothing to see in a single row. */
-async function joinExamples(examples) {
-  const rows = (await examples).flatMap(({ body }) => [...body.inputs, ...(body.compare ?? [])]);
-  const different = [...new Map(rows.map((row) => [JSON.stringify(row), row])).values()];
-  if (different.length < 2) return [];
-  return [{ title: plural(different.length, "row"), body: { inputs: different } }];
+function joinExamples(server) {
+  return async (...asked) => {
+    const examples = await server.getExamples(...asked);
+    const rows = examples.flatMap(({ body }) => [...body.inputs, ...(body.compare ?? [])]);
+    const different = [...new Map(rows.map((row) => [JSON.stringify(row), row])).values()];
+    if (different.length < 2) return [];
+    return [{ title: `Compare ${plural(different.length, "row")}`, body: { inputs: different } }];
+  };
 }
 
 const valueOf = (comparison) => comparison.similarity ?? comparison.distance;

@@ -1,7 +1,8 @@
 /** generate: rows from noise, as a gallery, as the way from one seed to another, or as a diffusion while it runs. */
 
-import { makeBench, makeExamples } from "../bench.js";
+import { exampleButtons } from "../bench.js";
 import { replace } from "../dom.js";
+import { makeFormBench } from "../form_bench.js";
 import { duration, plural } from "../format.js";
 import { makeForm } from "./generate/form.js";
 import { showDiffusion, showGallery, showWay } from "./generate/view.js";
@@ -11,16 +12,17 @@ export const title = "Make new rows";
 const HINT = "The same seed gives the same rows again. Without a seed, each time brings others.";
 
 /** @type {import("./index.js").Workbench["mount"]} */
-export function mount(parent, model, { ask, stream, getExamples }) {
+export function mount(parent, model, server) {
   const facts = model.details.generation;
   const form = makeForm(model, () => bench.run());
   let running = null; // the view of a diffusion that has begun
-  const examples = makeExamples(getExamples(model.name, "generate"), (body) => {
+  const examples = exampleButtons(server, model, "generate", ({ body }) => {
     form.use(body);
     bench.run();
   });
-  const bench = makeBench(parent, {
-    fields: [examples, form.elements],
+  const bench = makeFormBench(parent, {
+    fields: form.elements,
+    examples,
     ...{ runText: "Generate", hint: HINT, work, keepsOutcome: true },
     cancelled: () => running?.stopped(),
   });
@@ -30,7 +32,7 @@ export function mount(parent, model, { ask, stream, getExamples }) {
     if (facts.picture) body.output_format = "picture";
     running = null;
     if (facts.diffusion) return diffuse({ ...body, stream: true }, signal, outcome);
-    const answer = await ask("generate", body, { signal });
+    const answer = await server.ask("generate", body, { signal });
     const show = body.interpolate ? showWay : showGallery;
     replace(outcome, show(answer.json));
     return { answer, told: tell(answer.json) };
@@ -42,7 +44,7 @@ export function mount(parent, model, { ask, stream, getExamples }) {
     running = view;
     replace(outcome, view.element);
     try {
-      for await (const { event, data } of stream("generate", body, { signal })) {
+      for await (const { event, data } of server.stream("generate", body, { signal })) {
         if (event === "done") {
           view.finish(data);
           const request = { route: "/generate", body, accept: "text/event-stream" };

@@ -1,7 +1,8 @@
 /** reconstruct: a picture, a sound or numbers before and after, where they differ, and whether that is too much. */
 
-import { makeBench, makeExamples } from "../bench.js";
+import { exampleButtons } from "../bench.js";
 import { h, replace } from "../dom.js";
+import { makeFormBench } from "../form_bench.js";
 import { number } from "../format.js";
 import { checkbox, fileInput, pictureInput, readBase64, select, textInput } from "../inputs.js";
 import { fileOfRow, fromBase64, isDrawable } from "../pictures/pictures.js";
@@ -11,19 +12,20 @@ import { showNumbers, showPictures, showSounds, showVerdict } from "./reconstruc
 export const title = "Reconstruct";
 
 /** @type {import("./index.js").Workbench["mount"]} */
-export function mount(parent, model, { ask, getExamples }) {
+export function mount(parent, model, server) {
   const { reconstruction: facts = {}, image } = model.details ?? {};
   const kind = rowKind(model);
   const input = makeInput(kind, image, () => bench.run());
   const graphs = facts.graphs ?? [];
   const graph = graphs.length > 1 ? select("Graph", graphs, () => bench.run()) : null;
   const map = kind === "picture" ? checkbox("Show where they differ", true, () => bench.run()) : null;
-  const examples = makeExamples(getExamples(model.name, "reconstruct"), (body) => {
+  const examples = exampleButtons(server, model, "reconstruct", ({ body }) => {
     if (graph) graph.value = body.graph ?? graphs[0];
     input.set(body.inputs[0]);
   });
-  const bench = makeBench(parent, {
-    fields: [examples, input.element, graph?.element, map?.element],
+  const bench = makeFormBench(parent, {
+    fields: [input.element, graph?.element, map?.element],
+    examples,
     runText: "Reconstruct",
     hint: "Give a row. It appears here before and after.",
     work,
@@ -38,7 +40,7 @@ export function mount(parent, model, { ask, getExamples }) {
     const body = { model: model.name, inputs: [given.row], ...formOf(kind, model) };
     if (graph && graph.value !== graphs[0]) body.graph = graph.value;
     if (map?.value) body.error_map = true;
-    const answer = await ask("reconstruct", body, { signal });
+    const answer = await server.ask("reconstruct", body, { signal });
     const [found] = answer.json.predictions;
     const show = { picture: showPictures, sound: showSounds }[kind] ?? showNumbers;
     const view = await show(given, found, image);
