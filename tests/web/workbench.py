@@ -1,11 +1,10 @@
 """Steps that the tests of workbenches share."""
 
 import io
-from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
-from playwright.sync_api import FilePayload, Page, Request, expect
+from playwright.sync_api import FilePayload, Locator, Page, Request, expect
 
 from model_store import DEFAULT_ROOT
 
@@ -17,11 +16,11 @@ def open_bench(page: Page, model: str, task: str = "", base: str = "") -> None:
     expect(answer_of(page)).to_be_visible()
 
 
-def answer_of(page: Page) -> Any:
+def answer_of(page: Page) -> Locator:
     return page.get_by_role("region", name="Answer", exact=True)
 
 
-def told(page: Page) -> Any:
+def told(page: Page) -> Locator:
     """The sentence about the answer, which screen readers say."""
     return answer_of(page).get_by_role("status").first
 

@@ -16,8 +16,8 @@ const SLOW_MS = 400; // a shorter wait needs no words
  * @param {{fields: any[], examples: HTMLElement, runText: string, hint: string,
  *   work: (signal: AbortSignal, outcome: HTMLElement) => Promise<Done | null>,
  *   cancelled?: () => string | undefined, keepsOutcome?: boolean}} parts
- *   `work` asks the server and fills `outcome`; null: there is nothing to ask yet. `cancelled` says how far it has come.
- *   `keepsOutcome`: what came before a failure is worth keeping
+ *   `work` asks the server and fills `outcome`; null: there is nothing to ask yet. `cancelled` says how far it has
+ *   come. `keepsOutcome`: what came before a failure is worth keeping
  */
 export function makeFormBench(parent, { fields, examples, runText, hint, work, cancelled, keepsOutcome = false }) {
   let current = null;

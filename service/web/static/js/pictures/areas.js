@@ -12,6 +12,7 @@ export function makeSegments(found, pixels, { labels, url }) {
   const { width, height } = found;
   const { canvas, pen } = makeCanvas(width, height);
   canvas.className = "stage-layer";
+  canvas.setAttribute("aria-label", "Areas in the colours of their labels");
   const hidden = new Set();
   const told = tell(found.labels);
   const indices = found.labels.map((one) => one.index);
@@ -82,7 +83,8 @@ function makeLegend(areas, toggle) {
     const box = h("input", { type: "checkbox", checked: true, onchange: () => toggle(index, box.checked) });
     const bar = h("span", { class: "share-bar", "aria-hidden": "true" });
     bar.style.setProperty("--share", share);
-    return h("li", {}, h("label", { class: "toggle" }, box, makeSwatch(index), label), bar, h("span", {}, percent(share)));
+    const name = h("label", { class: "toggle" }, box, makeSwatch(index), label);
+    return h("li", null, name, bar, h("span", null, percent(share)));
   });
-  return h("fieldset", { class: "legend" }, h("legend", {}, "Labels"), h("ul", {}, ...rows));
+  return h("fieldset", { class: "legend" }, h("legend", null, "Labels"), h("ul", null, rows));
 }

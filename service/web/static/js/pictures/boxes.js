@@ -13,7 +13,7 @@ const MOST_LABELS = 40; // of more boxes the labels would hide the picture
 export function makeDetections(found, picture) {
   const ones = found.detections.map((one) => makeOne(one, found));
   const hidden = new Set(); // labels that are switched off
-  const list = h("div", {});
+  const list = h("div", null);
   const stage = makeStage(found, picture, ones);
   let least = 0;
 
@@ -77,7 +77,7 @@ function makeOne(one, size) {
     light(pinned);
     return pinned;
   };
-  const row = makeRow(one, { hover: (on) => light(on || pinned), press });
+  const row = makeRow(one, size, { hover: (on) => light(on || pinned), press });
   return {
     one,
     mark,
@@ -124,6 +124,7 @@ function place(element, left, top) {
 function makeMask(one, { width, height }) {
   const { canvas, pen } = makeCanvas(width, height);
   canvas.className = "stage-layer";
+  canvas.setAttribute("aria-label", `Mask of ${one.label}`);
   loadImage(pictureUrl(one.mask.image)).then((mask) => {
     if (!mask) return;
     const part = makeCanvas(mask.naturalWidth, mask.naturalHeight, true);
@@ -183,12 +184,13 @@ function makeTable(shown) {
   return h(
     "div",
     { class: "scroll" },
-    h("table", { class: "found" }, h("caption", {}, caption), h("thead", {}, head), h("tbody", {}, ...rows)),
+    h("table", { class: "found" }, h("caption", null, caption), h("thead", null, head), h("tbody", null, rows)),
   );
 }
 
-function makeRow(one, { hover, press }) {
+function makeRow(one, { width, height }, { hover, press }) {
   const [left, top, right, bottom] = one.box;
+  const show = (value) => value.toFixed(isSmall(width, height) ? 1 : 0);
   const button = h(
     "button",
     { type: "button", class: "link", "aria-pressed": "false", onclick: () => pressed() },
@@ -201,7 +203,7 @@ function makeRow(one, { hover, press }) {
     { onmouseenter: () => hover(true), onmouseleave: () => hover(false) },
     h("th", { scope: "row" }, button),
     h("td", { class: "number" }, one.score.toFixed(2)),
-    h("td", { class: "number" }, `${left.toFixed(1)}, ${top.toFixed(1)}`),
-    h("td", { class: "number" }, `${(right - left).toFixed(1)} × ${(bottom - top).toFixed(1)}`),
+    h("td", { class: "number" }, `${show(left)}, ${show(top)}`),
+    h("td", { class: "number" }, `${show(right - left)} × ${show(bottom - top)}`),
   );
 }

@@ -8,7 +8,8 @@ import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 /**
  * @typedef {{row: any, name: string, url?: string, sound?: string}} Item a row, and what stands for it: a name, and the
  *   address of its picture or sound
- * @typedef {{element: HTMLElement, items: () => Item[], set: (rows: any[]) => Promise<void> | void, destroy: () => void}} RowList
+ * @typedef {{element: HTMLElement, items: () => Item[], set: (rows: any[]) => Promise<void> | void,
+ *   destroy: () => void}} RowList
  *   `items` raises an Error with a sentence for what cannot be read. `set` may take a while, for pictures are decoded
  */
 
@@ -41,7 +42,8 @@ function listTexts() {
 function listNumbers(model) {
   const columns = model.details?.table?.columns.map((column) => column.name);
   const shape = (model.inputs?.[0]?.shape ?? []).slice(1).map((size) => (size < 0 ? "any" : size));
-  const hint = columns ? `An object with ${columns.join(", ")}.` : `Numbers of the shape [${shape.join(", ")}], as JSON.`;
+  const numbers = `Numbers of the shape [${shape.join(", ")}], as JSON.`;
+  const hint = columns ? `An object with ${columns.join(", ")}.` : numbers;
   const field = textInput({ label: "Rows, one a line", lines: 6, hint });
   return {
     element: field.element,
@@ -133,7 +135,8 @@ function makeShelf(changed) {
       items = items.filter((each) => each !== item);
       show();
     };
-    return h("button", { type: "button", class: "quiet small", "aria-label": `Remove ${item.name}`, onclick: remove }, "×");
+    const props = { type: "button", class: "quiet small", "aria-label": `Remove ${item.name}`, onclick: remove };
+    return h("button", props, "×");
   }
 
   return {
@@ -155,7 +158,13 @@ function makeShelf(changed) {
 
 /** An item as a small picture, a player, or its name. */
 export function showItem({ name, url, sound }) {
-  if (url) return h("span", { class: "thumb-picture" }, h("img", { class: "pixels", src: url, alt: "" }), h("span", null, name));
-  if (sound) return h("span", { class: "thumb-sound" }, name, h("audio", { controls: true, src: sound, "aria-label": name }));
+  if (url) {
+    const image = h("img", { class: "pixels", src: url, alt: "" });
+    return h("span", { class: "thumb-picture" }, image, h("span", null, name));
+  }
+  if (sound) {
+    const player = h("audio", { controls: true, src: sound, "aria-label": name });
+    return h("span", { class: "thumb-sound" }, name, player);
+  }
   return h("span", { class: "thumb-text", title: name }, name);
 }

@@ -41,16 +41,14 @@ export function drawCurves(curves, alt) {
   const span = high - low || 1;
   const lines = curves.map(({ values }, i) => {
     const step = WIDE / Math.max(1, values.length - 1);
-    const points = values.map((value, x) => `${(x * step).toFixed(1)},${(TALL * (1 - (value - low) / span)).toFixed(1)}`);
-    return svg("polyline", { class: `curve curve-${i}`, points: points.join(" "), "vector-effect": "non-scaling-stroke" });
+    const height = (value) => (TALL * (1 - (value - low) / span)).toFixed(1);
+    const points = values.map((value, x) => `${(x * step).toFixed(1)},${height(value)}`).join(" ");
+    return svg("polyline", { class: `curve curve-${i}`, points, "vector-effect": "non-scaling-stroke" });
   });
   const told = `${alt}: from ${number(low)} to ${number(high)}`;
-  return h(
-    "figure",
-    { class: "curves" },
-    svg("svg", { viewBox: `0 -2 ${WIDE} ${TALL + 4}`, preserveAspectRatio: "none", role: "img", "aria-label": told }, lines),
-    h("figcaption", null, curves.length > 1 ? curves.map(({ name }, i) => h("span", { class: `key key-${i}` }, name)) : null),
-  );
+  const keys = curves.length > 1 ? curves.map(({ name }, i) => h("span", { class: `key key-${i}` }, name)) : null;
+  const frame = { viewBox: `0 -2 ${WIDE} ${TALL + 4}`, preserveAspectRatio: "none", role: "img", "aria-label": told };
+  return h("figure", { class: "curves" }, svg("svg", frame, lines), h("figcaption", null, keys));
 }
 
 /** A link that saves a row as a file. */

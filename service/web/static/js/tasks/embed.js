@@ -14,7 +14,8 @@ export function mount(parent, model, server) {
   const facts = model.details?.embedding ?? {};
   const lengths = facts.dimensions ?? [];
   const all = { value: "", label: "all" };
-  const size = lengths.length ? select("Length of the vectors", [all, ...lengths.map(String)], () => bench.run()) : null;
+  const choices = [all, ...lengths.map(String)];
+  const size = lengths.length ? select("Length of the vectors", choices, () => bench.run()) : null;
   let bench = null;
   const list = makeRowList(model, () => bench?.run());
   const examples = exampleButtons({ getExamples: joinExamples(server) }, model, "embed", async ({ body }) => {
@@ -59,7 +60,7 @@ function joinExamples(server) {
     const rows = examples.flatMap(({ body }) => [...body.inputs, ...(body.compare ?? [])]);
     const different = [...new Map(rows.map((row) => [JSON.stringify(row), row])).values()];
     if (different.length < 2) return [];
-    return [{ title: `Compare ${plural(different.length, "row")}`, body: { inputs: different } }];
+    return [{ title: `${plural(different.length, "row")} of examples`, body: { inputs: different } }];
   };
 }
 
@@ -88,9 +89,10 @@ function makeHeatMap(items, predictions, facts) {
   const [low, high] = [Math.min(0, ...values), Math.max(isDistance ? 1e-9 : 1, ...values)];
   const heat = (value) => (isDistance ? 1 - value / high : (value - low) / (high - low));
   const head = items.map((item) => h("th", { scope: "col" }, showItem(item)));
-  const rows = predictions.map(({ comparisons }, i) =>
-    h("tr", null, h("th", { scope: "row" }, showItem(items[i])), comparisons.map((each, j) => makeCell(each, heat, i === j))),
-  );
+  const rows = predictions.map(({ comparisons }, i) => {
+    const cells = comparisons.map((each, j) => makeCell(each, heat, i === j));
+    return h("tr", null, h("th", { scope: "row" }, showItem(items[i])), cells);
+  });
   return h(
     "div",
     { class: "scroll pairs", tabindex: "0", role: "region", "aria-label": "Comparison of all pairs" },
@@ -115,10 +117,7 @@ function makeCell(comparison, heat, isDiagonal) {
   const value = valueOf(comparison);
   const share = Math.max(0, Math.min(1, heat(value)));
   if (isDiagonal) return h("td", { class: "is-self" }, value.toFixed(2));
-  const same = comparison.same ? h("span", { class: "same" }, h("span", { "aria-hidden": "true" }, " ✓"), hiddenText(" same")) : null;
-  return h("td", { style: { "--heat": `${Math.round(100 * share)}%` } }, value.toFixed(2), same);
-}
-
-function hiddenText(text) {
-  return h("span", { class: "visually-hidden" }, text);
+  const same = [h("span", { "aria-hidden": "true" }, " ✓"), h("span", { class: "visually-hidden" }, " same")];
+  const style = { "--heat": `${Math.round(100 * share)}%` };
+  return h("td", { style }, value.toFixed(2), comparison.same ? same : null);
 }

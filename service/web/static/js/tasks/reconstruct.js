@@ -60,8 +60,8 @@ export function mount(parent, model, server) {
 function formOf(kind, model) {
   if (kind === "sound") return { output_format: "sound" };
   const output = model.outputs?.find((each) => each.name === model.details?.reconstruction?.output);
-  const isPicture = kind === "picture" && output?.shape.length === 4 && output.shape[1] === model.details.image.channels;
-  return isPicture ? { output_format: "picture" } : {};
+  if (kind !== "picture" || output?.shape.length !== 4) return {};
+  return output.shape[1] === model.details.image.channels ? { output_format: "picture" } : {};
 }
 
 function tell({ error, anomaly }) {

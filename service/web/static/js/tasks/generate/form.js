@@ -11,7 +11,8 @@ const MANY = 12;
 /**
  * @param {import("../../api.js").Model} model
  * @param {() => void} again is called when another seed has been drawn
- * @returns {{elements: any[], body: () => any, use: (body: any) => void, namesOf: (rows: number) => string[] | undefined}}
+ * @returns {{elements: any[], body: () => any, use: (body: any) => void,
+ *   namesOf: (rows: number) => string[] | undefined}}
  *   `use` fills the form; `namesOf` are the labels that the rows will have, undefined for a model without labels
  */
 export function makeForm(model, again) {

@@ -4,6 +4,8 @@ import { h, replace } from "../../dom.js";
 import { makePlayer } from "../../player.js";
 import { saveLink, showRow } from "../../rows/view.js";
 
+const MOST_KEPT = 64 << 20; // letters of pictures in base64; beyond it only the last step of each row is kept
+
 /** All rows of an answer as tiles. */
 export function showGallery({ outputs, labels, seed }) {
   return h(
@@ -36,12 +38,13 @@ export function showWay({ outputs, labels, seeds }) {
     strip.forEach((item, i) => item.classList.toggle("is-shown", i === frame));
   });
   player.choose(0);
-  const ends = h("p", { class: "way-ends muted" }, h("span", null, `Seed ${seeds[0]}`), h("span", null, `Seed ${seeds[1]}`));
+  const names = seeds.map((seed) => h("span", null, `Seed ${seed}`));
+  const ends = h("p", { class: "way-ends muted" }, names);
   return h("div", { class: "way" }, large, player.element, ends, h("ul", { class: "strip" }, strip));
 }
 
 /**
- * Tiles that follow the events of a diffusion, which come in any order of rows.
+ * Tiles that follow the events of a diffusion: those of a row come in order, those of different rows in any.
  * @param {string[] | undefined} labels of the rows, if they have any @param {number} count of rows
  */
 export function showDiffusion(labels, count) {
@@ -53,49 +56,48 @@ export function showDiffusion(labels, count) {
   const note = h("p", { class: "muted" }, "Waiting for the first step…");
   const controls = h("div", null, bar, note);
   const list = tiles.map((tile, i) => h("li", null, h("figure", { class: "tile" }, tile, captions[i])));
-  let done = 0;
-  let steps = 0;
+  let [done, steps, kept] = [0, 0, 0];
 
   function show(row, frame) {
-    const shown = showRow(frames[row][frame], `${names[row]}, row ${row + 1}, step ${frame + 1}`);
-    replace(tiles[row], shown);
+    replace(tiles[row], showRow(frames[row][frame], `${names[row]}, row ${row + 1}, step ${frame + 1}`));
   }
 
-  function add(event) {
-    frames[event.row][event.step] = event.preview;
-    steps = event.steps;
+  function add({ row, step, steps: all, preview }) {
+    kept += preview.image?.length ?? 0;
+    if (kept > MOST_KEPT) frames[row] = [];
+    frames[row].push(preview);
+    steps = all;
     done += 1;
-    bar.max = steps * count;
-    bar.value = done;
+    Object.assign(bar, { max: steps * count, value: done });
     note.textContent = `Step ${Math.ceil(done / count)} of ${steps}`;
-    show(event.row, event.step);
+    replace(tiles[row], showRow(preview, `${names[row]}, row ${row + 1}, step ${step + 1}`));
   }
 
   /** The steps that have come for all rows can be looked at again. */
   function review() {
     const length = Math.min(...frames.map((each) => each.length));
-    if (length < 2) {
+    if (length < 2 || kept > MOST_KEPT) {
       replace(controls);
-      return length;
+      return;
     }
     const player = makePlayer("Step", length, (frame) => tiles.forEach((_, row) => show(row, frame)));
     player.choose(length - 1);
     replace(controls, player.element);
-    return length;
   }
 
   function finish({ outputs, labels: found, seed }) {
     outputs.forEach((row, i) => {
-      frames[i][Math.max(0, steps - 1)] = row;
+      frames[i].splice(-1, 1, row); // in place of the last preview
+      show(i, frames[i].length - 1);
       replace(captions[i], h("span", null, nameOf(found?.[i], i)), saveLink(row, `generated-${seed}-${i + 1}`));
     });
     review();
-    if (steps < 2) outputs.forEach((_, row) => show(row, 0));
   }
 
   function stopped() {
-    const length = review();
-    return length ? `Cancelled after ${length} of ${steps} steps.` : "Cancelled before the first step.";
+    review();
+    const whole = Math.floor(done / count);
+    return whole ? `Cancelled after ${whole} of ${steps} steps.` : "Cancelled before the first step.";
   }
 
   const element = h("div", { class: "diffusion" }, controls, h("ul", { class: "gallery" }, list));

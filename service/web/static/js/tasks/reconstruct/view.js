@@ -2,8 +2,12 @@
 
 import { h } from "../../dom.js";
 import { number } from "../../format.js";
-import { fromBase64, isSmall, loadImage, makeCanvas, paintNumbers, pictureUrl, scaleImage } from "../../pictures/pictures.js";
+import { fromBase64, isSmall, loadImage, makeCanvas } from "../../pictures/pictures.js";
+import { paintNumbers, pictureUrl, scaleImage } from "../../pictures/pictures.js";
 import { drawCurves, saveLink, showPicture } from "../../rows/view.js";
+
+const MOST_LISTED = 100; // numbers in the table
+const [WAVE_WIDTH, WAVE_HEIGHT] = [600, 80];
 
 /** Whether the row is an anomaly, with its score beside the threshold; nothing for a model that has none. */
 export function showVerdict({ error, anomaly, score, threshold }) {
@@ -60,7 +64,8 @@ async function imageOf(output, image) {
 
 /** Both pictures on top of each other; a slider over them says how much of each one sees. */
 function makeSlider(before, after, width, height) {
-  const range = h("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": "Left of here before, right of here after" });
+  const name = "Left of here before, right of here after";
+  const range = h("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": name });
   const kind = isSmall(width, height) ? "pixels" : null;
   const top = h("img", { src: before, alt: "", class: kind });
   const stage = h(
@@ -111,8 +116,6 @@ async function makeSound(name, blob) {
   return { element, audio };
 }
 
-const [WAVE_WIDTH, WAVE_HEIGHT] = [600, 80];
-
 /** The greatest and least sample of each column; nothing where the browser cannot decode the sound. */
 async function drawWave(blob) {
   let samples;
@@ -124,7 +127,7 @@ async function drawWave(blob) {
   }
   const { canvas, pen } = makeCanvas(WAVE_WIDTH, WAVE_HEIGHT);
   canvas.className = "wave";
-  canvas.setAttribute("aria-hidden", "true");
+  canvas.setAttribute("aria-label", "Loudness over time");
   pen.fillStyle = getComputedStyle(document.body).getPropertyValue("--accent") || "#36c";
   for (let x = 0; x < WAVE_WIDTH; x += 1) {
     const part = samples.subarray((x * samples.length) / WAVE_WIDTH, ((x + 1) * samples.length) / WAVE_WIDTH + 1);
@@ -139,22 +142,18 @@ async function drawWave(blob) {
   return canvas;
 }
 
-/** Numbers before and after, as curves on one scale where they are many. */
+/** Numbers before and after, as curves on one scale and as a table. */
 export function showNumbers({ row }, found) {
-  const [before, after] = [row, found.output].map((values) => (Array.isArray(values) ? values.flat(Infinity) : Object.values(values).flat(Infinity)));
+  const [before, after] = [row, found.output].map((values) => Object.values(values).flat(Infinity));
   const curves = [
     { name: "Before", values: before },
     { name: "After", values: after },
   ];
-  const table = h(
-    "table",
-    { class: "numbers-table" },
-    h("thead", null, h("tr", null, ["Position", "Before", "After"].map((text) => h("th", { scope: "col" }, text)))),
-    h(
-      "tbody",
-      null,
-      after.slice(0, 100).map((value, i) => h("tr", null, h("th", { scope: "row" }, i), h("td", null, number(before[i])), h("td", null, number(value)))),
-    ),
-  );
+  const head = ["Position", "Before", "After"].map((text) => h("th", { scope: "col" }, text));
+  const lines = after.slice(0, MOST_LISTED).map((value, i) => {
+    const cells = [before[i], value].map((each) => h("td", null, number(each)));
+    return h("tr", null, h("th", { scope: "row" }, i), cells);
+  });
+  const table = h("table", null, h("thead", null, h("tr", null, head)), h("tbody", null, lines));
   return h("div", null, drawCurves(curves, "Before and after"), h("div", { class: "scroll" }, table));
 }
