@@ -213,8 +213,9 @@ class _WorkerConnection:
         timer.cancel()
         headers = [(name.encode(), value.encode()) for name, value in head["headers"] if name not in _OWN_HEADERS]
         times = dict(_STAGE.findall(dict(head["headers"]).get("server-timing", "")))
-        seconds = [float(times.get(stage, 0)) / 1e3 for stage in ("queue", "batch", "compute")]
-        done((Reply(head["status"], [body], headers), Answer({}, *seconds, int(times.get("rows", 0)))))
+        queue_s, batch_s, compute_s = (float(times.get(stage, 0)) / 1e3 for stage in ("queue", "batch", "compute"))
+        answer = Answer({}, queue_s, batch_s, compute_s, int(times.get("rows", 0)))
+        done((Reply(head["status"], [body], headers), answer))
 
     def _cancel(self, number: int) -> None:
         found = self._waiting.pop(number, None)

@@ -2,16 +2,17 @@
 
 from playwright.sync_api import Page
 
-_NAMELESS = """() => [...document.querySelectorAll('input, select, textarea, button, a, img, canvas, audio, [role=img]')]
+_NAMELESS = """() => [...document.querySelectorAll('input, select, textarea, button, a, img, canvas, [role=img]')]
   .filter((each) => each.checkVisibility() || each.type === 'file')
   .filter((each) => !(each.labels?.length || each.getAttribute('aria-label') || each.getAttribute('aria-labelledby')
-    || each.textContent.trim() || each.hasAttribute('alt') || each.localName === 'audio'))
+    || each.textContent.trim() || each.hasAttribute('alt')))
   .map((each) => each.outerHTML.slice(0, 120))"""
 _TWICE = """() => {
   const ids = [...document.querySelectorAll('[id]')].map((each) => each.id);
   return ids.filter((id, at) => ids.indexOf(id) !== at);
 }"""
-_LEVELS = "() => [...document.querySelectorAll('h1, h2, h3, h4')].filter((e) => e.checkVisibility()).map((e) => +e.localName[1])"
+_LEVELS = """() => [...document.querySelectorAll('h1, h2, h3, h4')]
+  .filter((each) => each.checkVisibility()).map((each) => Number(each.localName[1]))"""
 _TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 

@@ -17,7 +17,7 @@ def test_missing_value_is_told_before_it_is_sent(page: Page) -> None:
     page.goto(REGRESSOR)
     page.get_by_role("button", name="Estimate").click()
     expect(page.get_by_role("alert")).to_have_text("Age needs a value.")
-    expect(page.get_by_label("Age")).to_be_focused()
+    expect(page.get_by_label("Age", exact=True)).to_be_focused()
 
 
 def test_every_example_of_a_regressor_is_estimated(page: Page) -> None:
@@ -29,7 +29,7 @@ def test_every_example_of_a_regressor_is_estimated(page: Page) -> None:
             page.locator(".example").nth(number).click()
         value = sent.value.json()["predictions"][0]["value"]
         expect(page.locator(".answer-value")).to_have_text(f"{value:.3g}")
-    expect(page.get_by_label("Age")).not_to_have_value("")
+    expect(page.get_by_label("Age", exact=True)).not_to_have_value("")
     check_page(page)
 
 

@@ -3,7 +3,6 @@
 import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -62,6 +61,10 @@ def test_model_is_reached_and_left_by_keyboard(page: Page) -> None:
     expect(page).to_have_title("diabetes-regressor – Sluice")
     expect(page.get_by_role("heading", level=1)).to_be_focused()
     check_page(page)
+    page.get_by_role("link", name="Skip to the content").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    expect(page).to_have_title("diabetes-regressor – Sluice")
     page.go_back()
     expect(page.locator("article")).to_have_count(17)
     expect(page).to_have_title("Sluice playground")
@@ -69,7 +72,7 @@ def test_model_is_reached_and_left_by_keyboard(page: Page) -> None:
 
 def test_tabs_lead_to_the_other_tasks_of_a_model(page: Page) -> None:
     """A model that does several tasks has a workbench for each, and an address for each workbench."""
-    page.goto("/#model=language-classifier")
+    page.goto("/#model=language-classifier&task=tensors")
     tasks = page.get_by_role("navigation", name="What to do with this model")
     expect(tasks.get_by_role("link")).to_have_text(["Compare", "Classify", "Tensors"])
     tasks.get_by_role("link", name="Classify").click()

@@ -22,7 +22,7 @@ export function modelCard(model) {
     { class: "card model-card", dataset: { model: model.name, task: model.task ?? "" } },
     h("p", { class: "card-top" }, taskChip(model), state(model)),
     h("h2", null, h("a", { href: `#model=${encodeURIComponent(model.name)}` }, model.name)),
-    h("p", { class: "description" }, model.description || model.reason || ""),
+    h("p", { class: "description" }, model.description || reasonOf(model)),
     quality(model, 2),
     h("ul", { class: "facts" }, rows(model, false), provider(model), versions(model)),
     h("p", { class: "traffic muted small", dataset: { traffic: model.name } }),
@@ -37,11 +37,16 @@ export function modelHead(model) {
     h("p", { class: "card-top" }, taskChip(model), state(model)),
     h("h1", { tabindex: "-1" }, model.name),
     h("p", { class: "description" }, model.description ?? ""),
-    model.reason ? h("p", { class: "error" }, model.reason) : null,
+    reasonOf(model) ? h("p", { class: "error" }, reasonOf(model)) : null,
     h("ul", { class: "facts" }, rows(model, true), provider(model), versions(model)),
     h("p", { class: "traffic muted small", dataset: { traffic: model.name } }),
     h("details", { class: "more" }, h("summary", null, "More about this model"), quality(model, Infinity), details(model)),
   );
+}
+
+/** Why it does not serve, or why a newer version does not. */
+function reasonOf(model) {
+  return model.reason ?? model.versions.find((version) => version.reason)?.reason ?? "";
 }
 
 function taskChip(model) {

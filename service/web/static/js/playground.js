@@ -12,6 +12,7 @@ import { tasksOf, TITLES, workbenchOf } from "./tasks/index.js";
 
 const MAIN = document.getElementById("main");
 const POLL_MS = 5000;
+const FIRST_POLL_MS = 1000; // a rate needs two readings
 
 /** @type {import("./api.js").Model[]} */
 let models = [];
@@ -26,8 +27,15 @@ async function start() {
     return;
   }
   addEventListener("hashchange", () => route(true));
+  document.querySelector(".skip").addEventListener("click", skip);
   await route(false);
   watchTraffic();
+}
+
+/** The link to the content would otherwise replace the model in the address. */
+function skip(event) {
+  event.preventDefault();
+  MAIN.focus();
 }
 
 /** What the address asks for. */
@@ -143,7 +151,7 @@ function showModels() {
 
 /** The figures of traffic, read again while the page is visible. */
 async function watchTraffic() {
-  let [before, at] = [null, 0];
+  let [before, at, first] = [null, 0, true];
   for (;;) {
     if (!document.hidden) {
       try {
@@ -155,7 +163,8 @@ async function watchTraffic() {
         // The server is away for a moment: the next reading tells.
       }
     }
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    await new Promise((resolve) => setTimeout(resolve, first ? FIRST_POLL_MS : POLL_MS));
+    first = false;
   }
 }
 
