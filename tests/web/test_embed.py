@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 
 from tests.support.servers import Serving
 from tests.web.workbench import digit, draw_line, give_file, open_bench, told, watch_requests
@@ -41,6 +41,15 @@ def test_pictures_are_added_one_by_one(page: Page) -> None:
     expect(page.locator(".heat-map tbody tr")).to_have_count(2)
     page.get_by_role("button", name="Remove first.png").press("Enter")
     expect(page.locator(".heat-map")).to_have_count(0)
+
+
+def test_several_files_are_added_at_once(page: Page) -> None:
+    """Six files are six rows, and all pairs of them."""
+    open_bench(page, "digits-matcher")
+    files = [FilePayload(name=f"{i}.png", mimeType="image/png", buffer=digit(i)) for i in range(6)]
+    page.locator("input[type=file]").set_input_files(files)
+    expect(page.locator(".heat-map tbody td")).to_have_count(36)
+    expect(page.get_by_text("6 rows to compare.")).to_be_visible()
 
 
 def test_distances_of_numbers(page: Page, uncommon: Serving) -> None:
