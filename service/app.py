@@ -1,8 +1,8 @@
 """The BentoML service, and the only file that imports bentoml.
 
-BentoML provides processes, their start and stop, the build and the documentation page. Our ASGI application comes
-before its routes (``service_class``), so a request does not pass its batching, metrics or limits. The methods of the
-service are for BentoML's client and builder, which read the tasks from them.
+BentoML provides processes, their start and stop, and the build. Our ASGI application comes before its routes
+(``service_class``), so a request does not pass its batching, metrics, limits or pages. The methods of the service are
+for BentoML's client and builder, which read the tasks from them.
 """
 
 import ctypes

@@ -30,7 +30,10 @@ export class ServerError extends Error {
   }
 }
 
-/** The address of a route of this server: "classify" or "/classify". */
+/**
+ * The address of a route of this server: "classify" or "/classify".
+ * @param {string} route @param {Record<string, any>} [query]
+ */
 export function address(route, query) {
   const url = new URL(route.replace(/^\/+/, ""), document.baseURI);
   url.hash = "";
@@ -40,7 +43,7 @@ export function address(route, query) {
   return url.href;
 }
 
-/** @returns {Promise<Model[]>} the cards of all models */
+/** @param {AbortSignal} [signal] @returns {Promise<Model[]>} the cards of all models */
 export async function getModels(signal) {
   return (await get("models", { signal })).json.models;
 }
@@ -49,6 +52,7 @@ export async function getModels(signal) {
  * Requests that a model answers: those of the documentation, then its golden samples.
  * @param {string} name of a model
  * @param {string} [task] only those of this task
+ * @param {AbortSignal} [signal]
  * @returns {Promise<Example[]>}
  */
 export async function getExamples(name, task, signal) {
@@ -116,6 +120,7 @@ export async function* stream(route, body, options = {}) {
   }
 }
 
+/** @param {string} route @param {any} body @param {AskOptions} options */
 async function send(route, body, { accept = "application/json", signal, query, contentType, method = "POST" }) {
   const isPlain = body === undefined || typeof body === "string" || body instanceof Blob || body instanceof FormData;
   const headers = { accept };

@@ -138,7 +138,9 @@ function tensors(list) {
  * @param {Map<string, any>} now @param {Map<string, any> | null} before @param {number} elapsedS
  */
 export function showTraffic(now, before, elapsedS) {
-  for (const place of document.querySelectorAll("[data-traffic]")) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const places = document.querySelectorAll("[data-traffic]");
+  for (const place of places) {
     const labels = { model: place.dataset.traffic };
     const count = sumOf(now, "sluice_request_seconds_count", labels);
     if (!count) {

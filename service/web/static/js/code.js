@@ -17,11 +17,7 @@ const LONGEST_ARGUMENT = 60_000; // a shell's single argument has at most 128 Ki
  */
 export function programsOf(request) {
   const cut = { ...request, body: shorten(request.body) };
-  return [
-    ["curl", writeCurl],
-    ["Python", writePython],
-    ["JavaScript", writeJavaScript],
-  ].map(([name, write]) => ({ name, code: write(request), shown: write(cut) }));
+  return Object.entries(WRITERS).map(([name, write]) => ({ name, code: write(request), shown: write(cut) }));
 }
 
 /** The same value with long texts cut, for people to read. */
@@ -84,6 +80,7 @@ function writeJavaScript({ route, body, accept }) {
   return lines.join("\n");
 }
 
+const WRITERS = { curl: writeCurl, Python: writePython, JavaScript: writeJavaScript };
 const PYTHON = { true: "True", false: "False", null: "None", key: (name) => JSON.stringify(name) };
 const JAVASCRIPT = {
   ...{ true: "true", false: "false", null: "null" },

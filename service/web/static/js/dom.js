@@ -6,7 +6,7 @@ const PROPERTIES = new Set(["value", "checked", "selected", "disabled", "hidden"
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * @typedef {Node | string | number | null | undefined | false | Child[]} Child
+ * @typedef {any} Child a Node, text, number, or an array of them; null, undefined and false are left out
  * @typedef {Record<string, any>} Props attributes; `class`, `dataset` and `style` (objects), `onclick` and the like
  */
 

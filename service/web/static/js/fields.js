@@ -77,6 +77,7 @@ export function slider(label, min, max, step, value, onInput) {
  * @param {string} label
  * @param {(string | {value: string, label: string})[]} options
  * @param {(value: string) => void} [onChange]
+ * @param {string} [value]
  */
 export function select(label, options, onChange, value) {
   const entries = options.map((option) => (typeof option === "string" ? { value: option, label: option } : option));

@@ -32,7 +32,7 @@ export function showAnswer(parent, { request, answer }) {
 /**
  * The sentence of what went wrong, which screen readers say at once.
  * @param {HTMLElement} parent is filled anew
- * @param {Error} error
+ * @param {Error & {requestId?: string}} error
  */
 export function showError(parent, error) {
   const requestId = error.requestId ? h("small", null, `Request ${error.requestId}`) : null;

@@ -11,11 +11,12 @@ import { numberInput, select, textInput } from "./fields.js";
  */
 export function columnForm(model, table) {
   const datatypes = Object.fromEntries((model.inputs ?? []).map(({ name, datatype }) => [name, datatype]));
-  const fields = table.columns.map((column) => [column, fieldOf(column, datatypes[column.input] === "BYTES")]);
+  const isText = (column) => datatypes[column.input] === "BYTES";
+  const fields = table.columns.map((column) => ({ column, field: fieldOf(column, isText(column)) }));
 
   function read() {
     const row = {};
-    for (const [column, field] of fields) {
+    for (const { column, field } of fields) {
       const value = field.value === "" ? null : field.value;
       if (value === null && !column.missing) {
         field.field.focus();
@@ -29,11 +30,11 @@ export function columnForm(model, table) {
   function write(row) {
     table.columns.forEach(({ name, values }, i) => {
       const value = Array.isArray(row) ? row[i] : row?.[name];
-      fields[i][1].value = values.length ? JSON.stringify(value ?? null) : (value ?? "");
+      fields[i].field.value = values.length ? JSON.stringify(value ?? null) : (value ?? "");
     });
   }
 
-  return { element: h("div", { class: "field-grid" }, fields.map(([, field]) => field.element)), read, write };
+  return { element: h("div", { class: "field-grid" }, fields.map(({ field }) => field.element)), read, write };
 }
 
 function fieldOf(column, isText) {
