@@ -3,8 +3,10 @@
 import re
 
 import pytest
+from PIL import Image as Pillow
 from playwright.sync_api import Page, expect
 
+from tests.support.pictures.encoding import encode
 from tests.support.servers import Serving
 from tests.web.workbench import (
     answer_of,
@@ -15,6 +17,8 @@ from tests.web.workbench import (
     told,
     watch_requests,
 )
+
+ORIENTATION = 0x0112
 
 
 @pytest.fixture
@@ -93,6 +97,19 @@ def test_masks_and_points_are_shown(page: Page, uncommon: Serving) -> None:
     )
     page.get_by_role("checkbox", name="Masks").uncheck()
     expect(page.locator("canvas.stage-layer")).to_have_count(0)
+
+
+def test_turned_photograph_stands_upright_under_its_boxes(page: Page, uncommon: Serving) -> None:
+    """A camera writes into the file how to turn it; server and browser both do, so that boxes fit."""
+    turned = Pillow.Exif()
+    turned[ORIENTATION] = 6
+    photograph = encode(Pillow.new("RGB", (64, 32), (30, 60, 90)), "JPEG", exif=turned)
+    open_bench(page, "animals", base=uncommon.url)
+    give_file(page, photograph, "photograph.jpg", "image/jpeg")
+    expect(told(page)).to_contain_text("2 objects")
+    image = page.locator(".stage img")
+    assert image.evaluate("image => image.naturalWidth / image.naturalHeight") == 0.5
+    assert page.locator(".stage").evaluate("stage => stage.style.getPropertyValue('--ratio')") == "0.5"
 
 
 def test_picture_without_objects(page: Page, uncommon: Serving) -> None:

@@ -24,12 +24,14 @@ export function makeSegments(found, pixels, { labels, url }) {
   const under = h("p", { class: "muted pixel-told" }, "Move over the picture to see the label of a pixel.");
   const stage = h("div", { class: "stage", role: "img", "aria-label": told }, image, canvas);
   stage.style.setProperty("--ratio", width / height);
-  stage.addEventListener("pointermove", (event) => {
+  const point = (event) => {
     const frame = stage.getBoundingClientRect();
     const x = clip(((event.clientX - frame.left) / frame.width) * width, width);
     const y = clip(((event.clientY - frame.top) / frame.height) * height, height);
     under.textContent = `Pixel ${x}, ${y}: ${labels[pixels[y * width + x]]}`;
-  });
+  };
+  stage.addEventListener("pointermove", point);
+  stage.addEventListener("pointerdown", point); // a finger touches without moving
   const element = h(
     "div",
     { class: "segments" },

@@ -39,12 +39,20 @@ function listTexts() {
   };
 }
 
-function listNumbers(model) {
+/** How a row of numbers, of a table, or of several inputs is written, in a sentence. */
+export function describeRow(model) {
   const columns = model.details?.table?.columns.map((column) => column.name);
-  const shape = (model.inputs?.[0]?.shape ?? []).slice(1).map((size) => (size < 0 ? "any" : size));
-  const numbers = `Numbers of the shape [${shape.join(", ")}], as JSON.`;
-  const hint = columns ? `An object with ${columns.join(", ")}.` : numbers;
-  const field = textInput({ label: "Rows, one a line", lines: 6, hint });
+  if (columns) return `A JSON object with ${columns.join(", ")}.`;
+  const inputs = (model.inputs ?? []).map(({ name, shape }) => {
+    const sizes = shape.slice(1).map((size) => (size < 0 ? "any" : size));
+    return { name, sizes: `[${sizes.join(", ")}]` };
+  });
+  if (inputs.length === 1) return `Numbers of the shape ${inputs[0].sizes}, as JSON.`;
+  return `A JSON object with ${inputs.map(({ name, sizes }) => `${name} ${sizes}`).join(", ")}.`;
+}
+
+function listNumbers(model) {
+  const field = textInput({ label: "Rows, one a line", lines: 6, hint: describeRow(model) });
   return {
     element: field.element,
     items: () =>

@@ -6,7 +6,7 @@ import { makeFormBench } from "../form_bench.js";
 import { number } from "../format.js";
 import { checkbox, fileInput, pictureInput, readBase64, select, textInput } from "../inputs.js";
 import { fileOfRow, fromBase64, isDrawable } from "../pictures/pictures.js";
-import { rowKind } from "../rows/list.js";
+import { describeRow, rowKind } from "../rows/list.js";
 import { showNumbers, showPictures, showSounds, showVerdict } from "./reconstruct/view.js";
 
 export const title = "Reconstruct";
@@ -15,7 +15,7 @@ export const title = "Reconstruct";
 export function mount(parent, model, server) {
   const { reconstruction: facts = {}, image } = model.details ?? {};
   const kind = rowKind(model);
-  const input = makeInput(kind, image, () => bench.run());
+  const input = makeInput(kind, model, () => bench.run());
   const graphs = facts.graphs ?? [];
   const graph = graphs.length > 1 ? select("Graph", graphs, () => bench.run()) : null;
   const map = kind === "picture" ? checkbox("Show where they differ", true, () => bench.run()) : null;
@@ -73,10 +73,10 @@ function tell({ error, anomaly }) {
  * @typedef {{row: any, blob?: Blob, picture?: import("../inputs.js").PictureValue}} Given a row, and its file
  * @returns {{element: any, row: () => Given | null, set: (row: any) => void, destroy: () => void}} `set` asks at once
  */
-function makeInput(kind, image, given) {
-  if (kind === "picture") return takePicture(image, given);
+function makeInput(kind, model, given) {
+  if (kind === "picture") return takePicture(model.details.image, given);
   if (kind === "sound") return takeSound(given);
-  const field = textInput({ label: "The row, as JSON", lines: 4, placeholder: "[1, 2, 3]" });
+  const field = textInput({ label: "The row", lines: 4, hint: describeRow(model) });
   return {
     element: field.element,
     row() {
@@ -84,7 +84,7 @@ function makeInput(kind, image, given) {
       try {
         return { row: JSON.parse(field.value) };
       } catch {
-        throw new Error("The row: expected numbers as JSON, such as [1, 2, 3].");
+        throw new Error("The row: expected JSON, such as [1, 2, 3].");
       }
     },
     set(row) {
