@@ -9,7 +9,7 @@ import pytest
 
 from model_store import DEFAULT_ROOT
 from tests.support.servers import FAST, Serving, settings_for
-from tests.web.uncommon_models import write_store
+from tests.web.workbenches.uncommon_models import write_store
 
 playwright = pytest.importorskip("playwright.sync_api", reason="`make test-browser` installs Playwright")
 

@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import FilePayload, Page, expect
 
 from tests.support.servers import Serving
-from tests.web.workbench import digit, draw_line, give_file, open_bench, told, watch_requests
+from tests.web.workbenches.steps import digit, draw_line, give_file, open_bench, told, watch_requests
 
 _DATES = ("Friday, March 13, 2026", "vendredi 13 mars 2026", "trois heures et demie")
 

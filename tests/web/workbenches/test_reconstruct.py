@@ -9,8 +9,8 @@ import soundfile
 from playwright.sync_api import Page, expect
 
 from tests.support.servers import Serving
-from tests.web.uncommon_models import RATE
-from tests.web.workbench import answer_of, digit, draw_line, give_file, open_bench, plain_picture, told
+from tests.web.workbenches.steps import answer_of, digit, draw_line, give_file, open_bench, plain_picture, told
+from tests.web.workbenches.uncommon_models import RATE
 
 
 def test_slider_between_before_and_after(page: Page) -> None:

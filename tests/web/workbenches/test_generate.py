@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.support.servers import Serving
-from tests.web.workbench import answer_of, open_bench, told
+from tests.web.workbenches.steps import answer_of, open_bench, told
 
 
 def generate(page: Page) -> None:

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.pictures.encoding import encode
 from tests.support.servers import Serving
-from tests.web.workbench import (
+from tests.web.workbenches.steps import (
     answer_of,
     give_file,
     golden_picture,

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.web.checks import check_page, check_width
-from tests.web.workbench import answer_of, open_bench, told
+from tests.web.workbenches.steps import answer_of, open_bench, told
 
 BENCHES = (
     ("digits-detector", "detect"),

@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.support.servers import Serving
-from tests.web.workbench import give_file, golden_picture, open_bench, plain_picture, told
+from tests.web.workbenches.steps import give_file, golden_picture, open_bench, plain_picture, told
 
 _COUNT_PAINTED = """canvas => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
