@@ -24,7 +24,7 @@ export function makeFormBench(parent, { fields, examples, runText, hint, work, c
   let isOver = false;
   const start = h("button", { type: "submit", class: "primary" }, runText);
   const stop = h("button", { type: "button", hidden: true, onclick: cancel }, "Cancel");
-  const told = h("p", { class: "bench-told", role: "status" }, hint);
+  const told = h("p", { class: "bench-told", role: "status" });
   const outcome = h("div", { class: "bench-outcome" });
   const problem = h("div", { class: "bench-problem" });
   const about = h("div", null);
@@ -33,6 +33,12 @@ export function makeFormBench(parent, { fields, examples, runText, hint, work, c
   const input = h("section", { class: "card", "aria-label": "Input" }, form, examples);
   const result = h("section", { class: "card answer-card", "aria-label": "Answer" }, told, problem, outcome, about);
   replace(parent, h("div", { class: "columns" }, input, result));
+  tell(hint, true);
+
+  function tell(text, isHint = false) {
+    told.textContent = text;
+    for (const name of ["muted", "empty"]) told.classList.toggle(name, isHint);
+  }
 
   async function run() {
     if (isOver) return;
@@ -41,11 +47,11 @@ export function makeFormBench(parent, { fields, examples, runText, hint, work, c
     current = mine;
     setBusy(true);
     replace(problem);
-    const slow = setTimeout(() => (told.textContent = "The server works on it…"), SLOW_MS);
+    const slow = setTimeout(() => tell("The server works on it…"), SLOW_MS);
     try {
       const done = await work(mine.signal, outcome);
       if (mine.signal.aborted || done === null) return;
-      told.textContent = done.told;
+      tell(done.told);
       showAnswer(about, done);
     } catch (error) {
       if (!mine.signal.aborted) fail(error);
@@ -56,7 +62,7 @@ export function makeFormBench(parent, { fields, examples, runText, hint, work, c
   }
 
   function fail(error) {
-    told.textContent = "";
+    tell("");
     replace(about);
     if (!keepsOutcome) replace(outcome); // it would belong to another request
     showError(problem, error);
@@ -69,7 +75,7 @@ export function makeFormBench(parent, { fields, examples, runText, hint, work, c
 
   function cancel() {
     current?.abort();
-    told.textContent = cancelled?.() ?? "Cancelled.";
+    tell(cancelled?.() ?? "Cancelled.");
     setBusy(false);
     start.focus();
   }
@@ -81,11 +87,11 @@ export function makeFormBench(parent, { fields, examples, runText, hint, work, c
 
   return {
     run,
-    tell: (text) => (told.textContent = text),
+    tell,
     /** Forget an answer that no longer belongs to what the form has. */
     clear() {
       current?.abort();
-      told.textContent = hint;
+      tell(hint, true);
       for (const part of [problem, outcome, about]) replace(part);
     },
     unmount() {

@@ -1,8 +1,11 @@
 /** The answer of segment: the picture under the colours of its labels, and a legend to switch them. */
 
 import { h } from "../dom.js";
+import { slider } from "../fields.js";
 import { colourOf, isSmall, makeCanvas } from "./pictures.js";
 import { makeSwatch } from "./boxes.js";
+
+const STRENGTH = 0.55;
 
 /**
  * @param {{width: number, height: number, labels: {label: string, index: number, share: number}[]}} found
@@ -12,6 +15,7 @@ export function makeSegments(found, pixels, { labels, url }) {
   const { width, height } = found;
   const { canvas, pen } = makeCanvas(width, height);
   canvas.className = "stage-layer";
+  canvas.style.opacity = STRENGTH;
   canvas.setAttribute("aria-label", "Areas in the colours of their labels");
   const hidden = new Set();
   const told = tell(found.labels);
@@ -37,7 +41,7 @@ export function makeSegments(found, pixels, { labels, url }) {
     { class: "segments" },
     stage,
     under,
-    makeOpacity((value) => (canvas.style.opacity = value)),
+    slider("Strength of the colours", 0, 1, 0.05, STRENGTH, (value) => (canvas.style.opacity = value)).element,
     makeLegend(found.labels, (index, on) => {
       if (on) hidden.delete(index);
       else hidden.add(index);
@@ -70,13 +74,6 @@ function paintLabels(pen, pixels, shown) {
     if (colour) image.data.set(colour, 4 * i);
   }
   pen.putImageData(image, 0, 0);
-}
-
-function makeOpacity(changed) {
-  const range = h("input", { type: "range", min: "0", max: "1", step: "0.05", value: "0.55" });
-  range.addEventListener("input", () => changed(range.value));
-  changed(range.value);
-  return h("label", { class: "field" }, "Strength of the colours", range);
 }
 
 /** The labels that there are, each with a switch and its share of the pixels. */

@@ -51,9 +51,11 @@ export function drawCurves(curves, alt) {
   return h("figure", { class: "curves" }, svg("svg", frame, lines), h("figcaption", null, keys));
 }
 
-/** A link that saves a row as a file. */
+/** A link that saves a row as a file. Its name tells links of several rows apart. */
 export function saveLink(row, name, text = "Save") {
-  if (row?.image) return h("a", { class: "save", href: pictureUrl(row.image), download: `${name}.png` }, text);
-  const url = `data:application/json,${encodeURIComponent(JSON.stringify(row))}`;
-  return h("a", { class: "save", href: url, download: `${name}.json` }, text);
+  const [href, kind] = row?.image
+    ? [pictureUrl(row.image), "png"]
+    : [`data:application/json,${encodeURIComponent(JSON.stringify(row))}`, "json"];
+  const download = `${name}.${kind}`;
+  return h("a", { class: "save", href, download, "aria-label": `${text}: ${download}` }, text);
 }
