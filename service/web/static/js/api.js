@@ -120,7 +120,6 @@ export async function* stream(route, body, options = {}) {
   }
 }
 
-/** @param {string} route @param {any} body @param {AskOptions} options */
 async function send(route, body, { accept = "application/json", signal, query, contentType, method = "POST" }) {
   const isPlain = body === undefined || typeof body === "string" || body instanceof Blob || body instanceof FormData;
   const headers = { accept };
