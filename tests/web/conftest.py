@@ -9,6 +9,7 @@ import pytest
 
 from model_store import DEFAULT_ROOT
 from tests.support.servers import FAST, Serving, settings_for
+from tests.web.workbenches.uncommon_models import write_store
 
 playwright = pytest.importorskip("playwright.sync_api", reason="`make test-browser` installs Playwright")
 
@@ -32,10 +33,18 @@ def server() -> Iterator[Serving]:
 
 
 @pytest.fixture(scope="session")
+def uncommon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """Models that the reference store does not have."""
+    with Serving(settings_for(write_store(tmp_path_factory.mktemp("uncommon"))), FAST) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator["playwright.Browser"]:
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not there: apt-get install chromium")
     with playwright.sync_playwright() as driver:
+        playwright.expect.set_options(timeout=20_000)  # the machines of CI are slow
         opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGS))
         yield opened
         opened.close()

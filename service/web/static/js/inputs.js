@@ -16,17 +16,19 @@ const SIDE = 256;
 /**
  * A component that gives pictures: `onPicture` is called for each new one.
  * @param {{onPicture: (picture: PictureValue) => void, drawable?: boolean, width?: number, height?: number,
- *   label?: string}} options `width` and `height` are those that the model sees: drawings have their proportions
+ *   label?: string, multiple?: boolean}} options `width` and `height` are those that the model sees: drawings have
+ *   their proportions. `multiple`: several files may be chosen or dropped, and each is given
  * @returns {{element: HTMLElement, picture: PictureValue | null,
  *   set: (blob: Blob, options?: {silent?: boolean}) => Promise<void>, clear: () => void, destroy: () => void}}
  *   `set` shows a picture as if it had been chosen; `silent`: without calling `onPicture`
  */
-export function pictureInput({ onPicture, drawable = false, width = 1, height = 1, label = "Picture" }) {
+export function pictureInput({ onPicture, drawable = false, width = 1, height = 1, label = "Picture", multiple = false }) {
   const preview = h("div", { class: "picture-preview" });
   const canvas = drawable ? drawingCanvas(width, height, (blob) => set(blob, { drawn: true })) : null;
-  const file = h("input", { type: "file", accept: PICTURES, class: "visually-hidden", "aria-label": `${label}: choose a file` });
+  const name = `${label}: choose a file`;
+  const file = h("input", { type: "file", accept: PICTURES, multiple, class: "visually-hidden", "aria-label": name });
   file.addEventListener("change", () => {
-    if (file.files.length) set(file.files[0]);
+    take([...file.files]);
     file.value = "";
   });
   const component = { element: null, picture: null, set, clear, destroy };
@@ -38,9 +40,13 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
     h("div", { class: "row" }, h("label", { class: "button" }, file, "Choose a file"), h("button", { type: "button", class: "quiet", onclick: clear }, "Clear")),
     h("small", { class: "hint" }, hint),
   );
-  acceptDrops(component.element, (files) => set(files[0]));
+  acceptDrops(component.element, (files) => take([...files]));
   document.addEventListener("paste", paste);
   clear();
+
+  async function take(files) {
+    for (const each of multiple ? files : files.slice(0, 1)) await set(each);
+  }
 
   /** @param {Blob} blob */
   async function set(blob, { drawn = false, silent = false } = {}) {

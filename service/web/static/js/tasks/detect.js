@@ -1,0 +1,73 @@
+/** detect: boxes over a picture. The threshold filters what the server has answered, so it works while one moves it. */
+
+import { exampleButtons } from "../bench.js";
+import { h, replace } from "../dom.js";
+import { makeFormBench, settle } from "../form_bench.js";
+import { checkbox, pictureInput, slider } from "../inputs.js";
+import { makeDetections } from "../pictures/boxes.js";
+import { fileOfRow, isDrawable } from "../pictures/pictures.js";
+
+export const title = "Find objects in a picture";
+
+const FLOOR = 0.05; // boxes below it are hardly ever wanted, and are many
+const USUAL = 0.25;
+
+/** @type {import("./index.js").Workbench["mount"]} */
+export function mount(parent, model, server) {
+  const { detection = {}, image = {} } = model.details ?? {};
+  const usual = detection.threshold ?? USUAL;
+  const hasMasks = Boolean(detection.prototypes);
+  const floor = hasMasks ? usual / 2 : Math.min(FLOOR, usual); // each mask is a picture
+  let asked = null; // the threshold of the request whose answer is shown
+  let view = null;
+
+  const input = pictureInput({
+    ...{ drawable: isDrawable(image), width: image.width ?? 1, height: image.height ?? 1 },
+    onPicture: () => bench.run(),
+  });
+  const examples = exampleButtons(server, model, "detect", async ({ body }) => {
+    threshold.value = body.threshold ?? usual;
+    const file = await fileOfRow(body.inputs[0], image);
+    if (file) await input.set(file);
+  });
+  const threshold = slider("Least score", 0.01, 1, 0.01, usual, filter);
+  const masks = hasMasks ? checkbox("Masks", true, () => bench.run()) : null;
+  const bench = makeFormBench(parent, {
+    fields: [input.element, masks?.element],
+    examples,
+    runText: "Find objects",
+    hint: "Give a picture. Its boxes appear here.",
+    work,
+  });
+  const askAgain = settle(bench.run);
+  const place = h("div", null); // the slider stays when the boxes change, and keeps the focus
+
+  function filter(least) {
+    if (view) bench.tell(view.show(least));
+    if (asked !== null && least < asked) askAgain();
+  }
+
+  async function work(signal, outcome) {
+    const given = input.picture;
+    if (!given) {
+      bench.tell("First give a picture.");
+      return null;
+    }
+    const least = Math.min(floor, threshold.value);
+    const body = { model: model.name, inputs: [given.asRow()], threshold: least };
+    if (masks && !masks.value) body.masks = false;
+    const answer = await server.ask("detect", body, { signal });
+    asked = least;
+    view = makeDetections(answer.json.predictions[0], given);
+    replace(place, view.element);
+    if (!threshold.element.isConnected) replace(outcome, threshold.element, place);
+    return { answer, told: view.show(threshold.value) };
+  }
+
+  return {
+    unmount() {
+      input.destroy();
+      bench.unmount();
+    },
+  };
+}

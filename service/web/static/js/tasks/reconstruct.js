@@ -1,0 +1,130 @@
+/** reconstruct: a picture, a sound or numbers before and after, where they differ, and whether that is too much. */
+
+import { exampleButtons } from "../bench.js";
+import { h, replace } from "../dom.js";
+import { makeFormBench } from "../form_bench.js";
+import { number } from "../format.js";
+import { checkbox, fileInput, pictureInput, readBase64, select, textInput } from "../inputs.js";
+import { fileOfRow, fromBase64, isDrawable } from "../pictures/pictures.js";
+import { describeRow, rowKind } from "../rows/list.js";
+import { showNumbers, showPictures, showSounds, showVerdict } from "./reconstruct/view.js";
+
+export const title = "Reconstruct";
+
+/** @type {import("./index.js").Workbench["mount"]} */
+export function mount(parent, model, server) {
+  const { reconstruction: facts = {}, image } = model.details ?? {};
+  const kind = rowKind(model);
+  const input = makeInput(kind, model, () => bench.run());
+  const graphs = facts.graphs ?? [];
+  const graph = graphs.length > 1 ? select("Graph", graphs, () => bench.run()) : null;
+  const map = kind === "picture" ? checkbox("Show where they differ", true, () => bench.run()) : null;
+  const examples = exampleButtons(server, model, "reconstruct", ({ body }) => {
+    if (graph) graph.value = body.graph ?? graphs[0];
+    input.set(body.inputs[0]);
+  });
+  const bench = makeFormBench(parent, {
+    fields: [input.element, graph?.element, map?.element],
+    examples,
+    runText: "Reconstruct",
+    hint: "Give a row. It appears here before and after.",
+    work,
+  });
+
+  async function work(signal, outcome) {
+    const given = input.row();
+    if (given === null) {
+      bench.tell("First give a row.");
+      return null;
+    }
+    const body = { model: model.name, inputs: [given.row], ...formOf(kind, model) };
+    if (graph && graph.value !== graphs[0]) body.graph = graph.value;
+    if (map?.value) body.error_map = true;
+    const answer = await server.ask("reconstruct", body, { signal });
+    const [found] = answer.json.predictions;
+    const show = { picture: showPictures, sound: showSounds }[kind] ?? showNumbers;
+    const view = await show(given, found, image);
+    replace(outcome, showVerdict(found), view);
+    return { answer, told: tell(found) };
+  }
+
+  return {
+    unmount() {
+      input.destroy();
+      bench.unmount();
+    },
+  };
+}
+
+/** Pictures are asked for where the output is one: [batch, channels, height, width]. */
+function formOf(kind, model) {
+  if (kind === "sound") return { output_format: "sound" };
+  const output = model.outputs?.find((each) => each.name === model.details?.reconstruction?.output);
+  if (kind !== "picture" || output?.shape.length !== 4) return {};
+  return output.shape[1] === model.details.image.channels ? { output_format: "picture" } : {};
+}
+
+function tell({ error, anomaly }) {
+  const verdict = anomaly === undefined ? "" : anomaly ? "This is an anomaly. " : "This looks as usual. ";
+  return `${verdict}Before and after differ by ${number(error)}.`;
+}
+
+/**
+ * @typedef {{row: any, blob?: Blob, picture?: import("../inputs.js").PictureValue}} Given a row, and its file
+ * @returns {{element: any, row: () => Given | null, set: (row: any) => void, destroy: () => void}} `set` asks at once
+ */
+function makeInput(kind, model, given) {
+  if (kind === "picture") return takePicture(model.details.image, given);
+  if (kind === "sound") return takeSound(given);
+  const field = textInput({ label: "The row", lines: 4, hint: describeRow(model) });
+  return {
+    element: field.element,
+    row() {
+      if (!field.value.trim()) return null;
+      try {
+        return { row: JSON.parse(field.value) };
+      } catch {
+        throw new Error("The row: expected JSON, such as [1, 2, 3].");
+      }
+    },
+    set(row) {
+      field.value = JSON.stringify(row);
+      given();
+    },
+    destroy() {},
+  };
+}
+
+function takePicture(image, given) {
+  const [width, height] = [image.width ?? 1, image.height ?? 1];
+  const input = pictureInput({ drawable: isDrawable(image), width, height, onPicture: given });
+  return {
+    element: input.element,
+    row: () => input.picture && { row: input.picture.asRow(), picture: input.picture },
+    async set(row) {
+      const file = await fileOfRow(row, image);
+      if (file) await input.set(file);
+    },
+    destroy: () => input.destroy(),
+  };
+}
+
+function takeSound(given) {
+  let chosen = null;
+  const name = h("p", { class: "muted", role: "status" }, "No sound yet");
+  const take = (blob, row, title) => {
+    chosen = { blob, row };
+    name.textContent = title;
+    given();
+  };
+  const input = fileInput({
+    ...{ label: "Choose a sound", accept: "audio/*" },
+    onFile: async (file) => take(file, { sound: await readBase64(file) }, file.name),
+  });
+  return {
+    element: h("div", null, input.element, name),
+    row: () => chosen,
+    set: (row) => take(new Blob([fromBase64(row.sound)], { type: "audio/wav" }), row, "An example"),
+    destroy() {},
+  };
+}

@@ -1,0 +1,56 @@
+/** segment: the label of each pixel, as colours over the picture. */
+
+import { exampleButtons } from "../bench.js";
+import { replace } from "../dom.js";
+import { makeFormBench } from "../form_bench.js";
+import { pictureInput } from "../inputs.js";
+import { readLabels } from "../pictures/label_map.js";
+import { fileOfRow, isDrawable } from "../pictures/pictures.js";
+import { makeSegments } from "../pictures/areas.js";
+
+export const title = "Mark areas of a picture";
+
+const MOST_COLOURS = 256; // labels that fit in a picture with a palette
+
+/** @type {import("./index.js").Workbench["mount"]} */
+export function mount(parent, model, server) {
+  const { image = {} } = model.details ?? {};
+  const input = pictureInput({
+    ...{ drawable: isDrawable(image), width: image.width ?? 1, height: image.height ?? 1 },
+    onPicture: () => bench.run(),
+  });
+  const examples = exampleButtons(server, model, "segment", async ({ body }) => {
+    const file = await fileOfRow(body.inputs[0], image);
+    if (file) await input.set(file);
+  });
+  const bench = makeFormBench(parent, {
+    fields: [input.element],
+    examples,
+    runText: "Mark areas",
+    hint: "Give a picture. Its areas appear here.",
+    work,
+  });
+
+  async function work(signal, outcome) {
+    const given = input.picture;
+    if (!given) {
+      bench.tell("First give a picture.");
+      return null;
+    }
+    const body = { model: model.name, inputs: [given.asRow()] };
+    if (model.labels.length > MOST_COLOURS) body.mask_format = "numbers";
+    const answer = await server.ask("segment", body, { signal });
+    const [found] = answer.json.predictions;
+    const pixels = await readLabels(found.mask, found.width, found.height);
+    const view = makeSegments(found, pixels, { labels: model.labels, url: given.dataUrl });
+    replace(outcome, view.element);
+    return { answer, told: view.told };
+  }
+
+  return {
+    unmount() {
+      input.destroy();
+      bench.unmount();
+    },
+  };
+}
