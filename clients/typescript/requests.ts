@@ -101,6 +101,8 @@ export interface SequenceRequest {
   beams?: number | null;
   /** where each symbol was read: its sides in the picture, or its seconds in the sound */
   pieces?: boolean | null;
+  /** with beams: 0, the default, finds the likeliest text, 1 the one whose tokens are likeliest on the average; the higher it is, the longer are texts */
+  length_penalty?: number | null;
   /** above 0: tokens are drawn, the more evenly the higher it is; 0, the default, takes the likeliest token */
   temperature?: number | null;
   /** with a temperature: draws of so many of the likeliest tokens only */

@@ -135,6 +135,11 @@ class SequenceOptions(CallOptions, total=False):
     pieces: bool | None
     """Where each symbol was read: its sides in the picture, or its seconds in the sound."""
 
+    length_penalty: float | None
+    """With beams: 0, the default, finds the likeliest text, 1 the one whose tokens are likeliest on the average; the
+    higher it is, the longer are texts.
+    """
+
     temperature: float | None
     """Above 0: tokens are drawn, the more evenly the higher it is; 0, the default, takes the likeliest token."""
 

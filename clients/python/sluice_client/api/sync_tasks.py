@@ -136,6 +136,8 @@ class SyncTasks:
         version: a number or an alias; default: the newest that serves
         beams: width of the beam search; 1, the default, takes the most probable character at each step
         pieces: where each symbol was read: its sides in the picture, or its seconds in the sound
+        length_penalty: with beams: 0, the default, finds the likeliest text, 1 the one whose tokens are likeliest on
+            the average; the higher it is, the longer are texts
         temperature: above 0: tokens are drawn, the more evenly the higher it is; 0, the default, takes the likeliest
             token
         top_k: with a temperature: draws of so many of the likeliest tokens only
