@@ -88,10 +88,10 @@ export function makeFormBench(parent, { fields, examples, runText, hint, work, c
   return {
     run,
     tell,
-    /** Forget an answer that no longer belongs to what the form has. */
-    clear() {
+    /** Forget an answer that no longer belongs to what the form has, and say what is missing. */
+    clear(text = hint) {
       current?.abort();
-      tell(hint, true);
+      tell(text, true);
       for (const part of [problem, outcome, about]) replace(part);
     },
     unmount() {
