@@ -129,10 +129,16 @@ def test_what_is_no_picture_is_refused_in_a_sentence(page: Page, refused: set[st
     expect(page.locator(".stage")).to_have_count(0)
 
 
-def test_without_a_picture_nothing_is_asked(page: Page) -> None:
-    """The button says what is missing."""
+def test_without_a_picture_nothing_is_asked(page: Page, scene: bytes) -> None:
+    """The button says what is missing, and the answer to a picture that was taken away goes."""
     open_bench(page, "digits-detector")
+    give_file(page, scene)
+    expect(told(page)).to_contain_text("0.53 or more")
     asked = watch_requests(page, "/detect")
+    page.get_by_role("button", name="Clear").click()
     page.get_by_role("button", name="Find objects").click()
     expect(told(page)).to_have_text("First give a picture.")
+    expect(page.locator(".stage")).to_have_count(0)
     assert not asked
+    give_file(page, scene)
+    expect(page.get_by_role("slider", name="Least score")).to_be_visible()

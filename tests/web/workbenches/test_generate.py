@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.support.servers import Serving
+from tests.support.servers import Serving, turn_until
 from tests.web.workbenches.steps import answer_of, open_bench, told
 
 
@@ -90,6 +90,8 @@ def test_running_diffusion_is_cancelled(page: Page, server: Serving) -> None:
     expect(told(page)).to_have_text(re.compile(r"Cancelled (after \d+ of 200 steps|before the first step)\."))
     expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
     expect(page.get_by_role("button", name="Generate")).to_be_focused()
+    runs = server.worker.tasks._open
+    turn_until(server.worker.handler.loop, lambda: not runs)
     page.get_by_role("slider", name="Rows").fill("1")
     page.get_by_role("slider", name="Steps", exact=True).fill("3")
     generate(page)

@@ -22,82 +22,99 @@ const SLOW_MS = 400; // a shorter wait needs no words
 export function makeFormBench(parent, { fields, examples, runText, hint, work, cancelled, keepsOutcome = false }) {
   let current = null;
   let isOver = false;
-  const start = h("button", { type: "submit", class: "primary" }, runText);
-  const stop = h("button", { type: "button", hidden: true, onclick: cancel }, "Cancel");
-  const told = h("p", { class: "bench-told", role: "status" });
-  const outcome = h("div", { class: "bench-outcome" });
-  const problem = h("div", { class: "bench-problem" });
-  const about = h("div", null);
-  const buttons = h("p", { class: "row" }, start, stop);
-  const form = h("form", { onsubmit: submit }, fields, buttons);
-  const input = h("section", { class: "card", "aria-label": "Input" }, form, examples);
-  const result = h("section", { class: "card answer-card", "aria-label": "Answer" }, told, problem, outcome, about);
-  replace(parent, h("div", { class: "columns" }, input, result));
-  tell(hint, true);
-
-  function tell(text, isHint = false) {
-    told.textContent = text;
-    for (const name of ["muted", "empty"]) told.classList.toggle(name, isHint);
-  }
+  const view = layOut(fields, examples, runText, { run, cancel });
+  replace(parent, view.element);
+  view.tell(hint, true);
 
   async function run() {
     if (isOver) return;
     current?.abort();
     const mine = new AbortController();
     current = mine;
-    setBusy(true);
-    replace(problem);
-    const slow = setTimeout(() => tell("The server works on it…"), SLOW_MS);
+    view.setBusy(true);
+    const slow = setTimeout(() => view.tell("The server works on it…"), SLOW_MS);
     try {
-      const done = await work(mine.signal, outcome);
-      if (mine.signal.aborted || done === null) return;
-      tell(done.told);
-      showAnswer(about, done);
+      const done = await work(mine.signal, view.outcome);
+      if (!mine.signal.aborted && done !== null) view.finish(done);
     } catch (error) {
-      if (!mine.signal.aborted) fail(error);
+      if (!mine.signal.aborted) view.fail(error, keepsOutcome);
     } finally {
       clearTimeout(slow);
-      if (current === mine) setBusy(false);
+      if (current === mine) view.setBusy(false);
     }
   }
 
-  function fail(error) {
-    tell("");
-    replace(about);
-    if (!keepsOutcome) replace(outcome); // it would belong to another request
-    showError(problem, error);
+  function cancel() {
+    current?.abort();
+    view.tell(cancelled?.() ?? "Cancelled.");
+    view.setBusy(false);
   }
+
+  return {
+    run,
+    tell: view.tell,
+    /** Forget an answer that no longer belongs to what the form has, and say what is missing. */
+    clear(text = hint) {
+      current?.abort();
+      view.empty();
+      view.tell(text, true);
+    },
+    unmount() {
+      isOver = true;
+      current?.abort();
+      replace(parent);
+    },
+  };
+}
+
+/** The two sides, and what can be seen on them. */
+function layOut(fields, examples, runText, { run, cancel }) {
+  const start = h("button", { type: "submit", class: "primary" }, runText);
+  const stop = h("button", { type: "button", hidden: true, onclick: giveUp }, "Cancel");
+  const told = h("p", { class: "bench-told", role: "status" });
+  const outcome = h("div", { class: "bench-outcome" });
+  const problem = h("div", { class: "bench-problem" });
+  const about = h("div", null);
+  const form = h("form", { onsubmit: submit }, fields, h("p", { class: "row" }, start, stop));
+  const input = h("section", { class: "card", "aria-label": "Input" }, form, examples);
+  const result = h("section", { class: "card answer-card", "aria-label": "Answer" }, told, problem, outcome, about);
 
   function submit(event) {
     event.preventDefault();
     run();
   }
 
-  function cancel() {
-    current?.abort();
-    tell(cancelled?.() ?? "Cancelled.");
-    setBusy(false);
-    start.focus();
+  function giveUp() {
+    cancel();
+    start.focus(); // the button that had the focus is gone
   }
 
-  function setBusy(busy) {
-    result.setAttribute("aria-busy", String(busy));
-    stop.hidden = !busy;
+  function tell(text, isHint = false) {
+    told.textContent = text;
+    for (const name of ["muted", "empty"]) told.classList.toggle(name, isHint);
   }
 
   return {
-    run,
+    element: h("div", { class: "columns" }, input, result),
+    outcome,
     tell,
-    /** Forget an answer that no longer belongs to what the form has. */
-    clear() {
-      current?.abort();
-      tell(hint, true);
-      for (const part of [problem, outcome, about]) replace(part);
+    setBusy(busy) {
+      result.setAttribute("aria-busy", String(busy));
+      stop.hidden = !busy;
+      if (busy) replace(problem);
     },
-    unmount() {
-      isOver = true;
-      current?.abort();
-      replace(parent);
+    finish(done) {
+      tell(done.told);
+      showAnswer(about, done);
+    },
+    fail(error, keepsOutcome) {
+      tell("");
+      replace(about);
+      if (!keepsOutcome) replace(outcome); // it would belong to another request
+      showError(problem, error);
+    },
+    empty() {
+      for (const part of [problem, outcome, about]) replace(part);
     },
   };
 }

@@ -1,7 +1,7 @@
 /** The answer of detect: the picture with its boxes, labels, points and masks, and a list of them. */
 
 import { h, replace } from "../dom.js";
-import { colourOf, css, isSmall, loadImage, makeCanvas, pictureUrl } from "./pictures.js";
+import { colourOf, css, inkOn, isSmall, loadImage, makeCanvas, pictureUrl } from "./pictures.js";
 
 const MOST_LISTED = 100;
 const MOST_LABELS = 40; // of more boxes the labels would hide the picture
@@ -97,7 +97,7 @@ function makeMark(one, { width, height }) {
   const [left, top, right, bottom] = one.box;
   const colour = css(colourOf(one.index));
   const name = h("span", { class: "mark-label" }, `${one.label} ${one.score.toFixed(2)}`);
-  name.style.backgroundColor = colour;
+  Object.assign(name.style, { backgroundColor: colour, color: inkOn(colourOf(one.index)) });
   name.classList.toggle("is-inside", top < 0.08 * height);
   name.classList.toggle("is-left", left > 0.7 * width);
   const frame = h("span", { class: "mark-box" }, name);

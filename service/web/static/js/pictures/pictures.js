@@ -34,7 +34,7 @@ export async function loadImage(url) {
   }
 }
 
-/** The colour of a label, [red, green, blue], bright enough for black letters on it. */
+/** The colour of a label, [red, green, blue], as the server draws it. */
 export function colourOf(label) {
   const hue = ((label * GOLDEN) % 1) * 6;
   const part = (shift) => {
@@ -44,9 +44,15 @@ export function colourOf(label) {
   return [part(5), part(3), part(1)];
 }
 
+/** Black or white, whichever one reads better on a colour. W3C WCAG 2.2, "relative luminance". */
+export function inkOn(colour) {
+  const [red, green, blue] = colour.map((level) => (level / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 ? "#000" : "#fff";
+}
+
 /** A colour for CSS. */
-export function css([red, green, blue], opacity = 1) {
-  return `rgba(${red}, ${green}, ${blue}, ${opacity})`;
+export function css([red, green, blue]) {
+  return `rgb(${red} ${green} ${blue})`;
 }
 
 /** An empty canvas, and what draws on it. `read`: its pixels are read often. */

@@ -50,7 +50,7 @@ export function mount(parent, model, server) {
   async function work(signal, outcome) {
     const given = input.picture;
     if (!given) {
-      bench.tell("First give a picture.");
+      bench.clear("First give a picture.");
       return null;
     }
     const least = Math.min(floor, threshold.value);

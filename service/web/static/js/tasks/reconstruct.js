@@ -34,7 +34,7 @@ export function mount(parent, model, server) {
   async function work(signal, outcome) {
     const given = input.row();
     if (given === null) {
-      bench.tell("First give a row.");
+      bench.clear("First give a row.");
       return null;
     }
     const body = { model: model.name, inputs: [given.row], ...formOf(kind, model) };

@@ -34,7 +34,7 @@ export function mount(parent, model, server) {
   async function work(signal, outcome) {
     const given = input.picture;
     if (!given) {
-      bench.tell("First give a picture.");
+      bench.clear("First give a picture.");
       return null;
     }
     const body = { model: model.name, inputs: [given.asRow()] };
