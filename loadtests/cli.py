@@ -50,7 +50,7 @@ def loadtest(args: argparse.Namespace) -> int:
     try:
         plans = _make_plans(args)
         with exit_on_sigterm():
-            steps = [_run(plan, args, messages) for plan in plans]
+            steps = [_run(plan, args, messages, number, len(plans)) for number, plan in enumerate(plans, 1)]
     except (NoModel, Unreachable, RunFailed, NoFigures) as failure:
         _complain(messages, str(failure))
         return NOT_HELD
@@ -128,7 +128,10 @@ def _try(host: str, request: Request) -> None:
         raise NoModel(f"POST {host}{request.path} answered {answer.status}: {said}")
 
 
-def _run(plan: Plan, args: argparse.Namespace, messages: Console) -> Step:
+def _run(plan: Plan, args: argparse.Namespace, messages: Console, number: int, count: int) -> Step:
+    if count > 1:
+        told = f"run {number} of {count}: {plan.users} at once for {plan.run_time_s} s"
+        messages.print(told, markup=False, highlight=False)
     before = read_counts(plan.host, plan.model)
     run_locust(plan, messages)
     times = subtract(read_counts(plan.host, plan.model), before)

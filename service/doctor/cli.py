@@ -14,6 +14,7 @@ from rich.text import Text
 from service.doctor import address, libraries, machine
 from service.doctor.finding import Finding
 from service.flags import add_flags, read_flags
+from service.process.health import read_server_flags
 from service.settings import Settings
 
 _STYLES = {"wrong": "bold red", "slow": "yellow", "note": "", "ok": "green"}
@@ -30,13 +31,21 @@ def doctor_arguments(parser: argparse.ArgumentParser) -> None:
 
 def doctor(args: argparse.Namespace) -> int:
     """Look at everything; 0 if a server with these settings would work, 1 if something is wrong."""
-    findings = examine(read_flags(args))
+    findings = examine({**_read_server(), **read_flags(args)})
     is_wrong = any(finding.state == "wrong" for finding in findings)
     if args.json:
         print(json.dumps({"healthy": not is_wrong, "findings": [asdict(finding) for finding in findings]}, indent=2))
     else:
         _print(Console(highlight=False), findings)
     return 1 if is_wrong else 0
+
+
+def _read_server() -> dict[str, str]:
+    """The flags of the server whose container this is, as `sluice health` takes them."""
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    of_server, _ = parser.parse_known_args(read_server_flags())
+    return read_flags(of_server)
 
 
 def examine(given: dict[str, str]) -> list[Finding]:

@@ -135,7 +135,9 @@ def test_sweep_runs_once_for_each_number_of_callers(
     """The verdict names the best run, the table has a line for each, and each has its files."""
     with serve() as server:
         assert brief(server.address, "--sweep", "1,3", "--max-p99-ms", "20000") == 0
-    lines = capsys.readouterr().out.splitlines()
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == ["run 1 of 2: 1 at once for 60 s", "run 2 of 2: 3 at once for 60 s"]
+    lines = captured.out.splitlines()
     assert lines[0].startswith("the objective holds in 2 of 2 runs; best with ")
     table = [line.split() for line in lines if line.endswith("yes ")]
     assert [cells[0] for cells in table] == ["1", "3"]

@@ -76,6 +76,15 @@ def test_setting_that_a_server_would_refuse_is_wrong(
     assert {"store", "port"} <= {found["check"] for found in document["findings"]}
 
 
+def test_flags_of_the_server_of_a_container_count(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    """The server has them from its command, not from variables; flags of the command itself go before them."""
+    monkeypatch.setattr(cli, "read_server_flags", lambda: ["--store", str(root), "--models", "horses"])
+    code, document = report(capsys)
+    assert code == 1
+    assert any("SLUICE_MODELS names 'horses'" in found["text"] for found in document["findings"])
+    assert report(capsys, "--models", "double")[0] == 0
+
+
 def test_check_that_fails_hides_no_other(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """A fault of a check is a finding of its own."""
 

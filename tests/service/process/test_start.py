@@ -1,5 +1,6 @@
 """How `sluice serve` starts, and how it says that it cannot: real processes."""
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,9 @@ import httpx
 import pytest
 import tritonclient.grpc as triton
 
+from service.api.openapi.examples import EXAMPLES
+from service.cli import _greet
+from service.settings import Settings
 from tests.support.models import graphs
 from tests.support.processes import REPOSITORY, Served, free_port
 
@@ -94,6 +98,17 @@ def test_start_tells_the_playground_and_the_next_command(running: Running) -> No
     assert told[0] == f"sluice serve: listening on http://[::]:{server.port}\n"
     assert re.fullmatch(rf"sluice serve: started in \d+\.\d s; playground: {re.escape(url)}/\n", told[1])
     assert told[2] == f"sluice serve: next, in another terminal: curl -s {url}/models\n"
+
+
+def test_next_command_asks_a_reference_model_what_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the reference models it is a request whose answer people understand."""
+    _greet(Settings(), 0.0)
+    address, _, body = capsys.readouterr().out.splitlines()[1].partition(" -d '")
+    assert address.endswith("curl -s http://127.0.0.1:3000/classify")
+    request = json.loads(body.removesuffix("'"))
+    _, documented = EXAMPLES["classify"]["language"]
+    assert request["model"] == documented["model"]
+    assert set(request["inputs"]) <= set(documented["inputs"])
 
 
 def test_health_is_asked_of_the_server_of_the_settings(running: Running) -> None:
