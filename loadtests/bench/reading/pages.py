@@ -25,7 +25,7 @@ from loadtests.http_client import exchange
 from loadtests.wire import WrongAnswer
 
 PIPELINE = "page-reader"
-ROUNDS, PAGES_A_CLIENT = 3, 2
+ROUNDS = 3
 DEADLINE_S = 300
 LINES = (
     "The quick brown fox jumps over the lazy dog.",
@@ -47,8 +47,8 @@ def measure_reading(comparison: Comparison, model: BenchModel, store: Path, is_q
                 _check(contender, path, page)
                 for contender, path in ((ours, f"/pipeline?model={PIPELINE}"), (theirs, "/"))
             )
-            crowd = [Client([own] * PAGES_A_CLIENT)] * READING_CLIENTS
-            one = [Client([other] * (PAGES_A_CLIENT * READING_CLIENTS))]
+            crowd = [Client([own])] * READING_CLIENTS
+            one = [Client([other] * READING_CLIENTS)]
             alone: list[Pace] = []
             together: list[Pace] = []
             for number in range(1 if is_quick else ROUNDS):
