@@ -34,6 +34,8 @@ def _write(style: _Style, tasks: list[Task]) -> str:
     options = sorted(options_of(task) for task in tasks)
     head = [
         HEAD.format(about=style.about),
+        "from __future__ import annotations  # so that `help` shows the names of the types",
+        "",
         "from typing import Any, TypeVar, Unpack",
         "",
         *_import("api.answers", answers),

@@ -4,6 +4,7 @@ import asyncio
 import json
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -148,6 +149,20 @@ def test_option_that_does_not_exist_is_told_before_anything_is_sent(ask: Ask) ->
     """The message names the option that was meant."""
     with pytest.raises(TypeError, match=r"classify\(\) has no option 'topk': did you mean 'top_k'"):
         ask(Server(), "classify", "a text", topk=3)
+    with pytest.raises(TypeError, match=r"generate\(\) has no option 'stream': generate_as_stream\(\) streams"):
+        ask(Server(), "generate", stream=True)
+
+
+@BOTH
+def test_path_that_was_sent_as_a_text_is_told(ask: Ask, tmp_path: Path) -> None:
+    """Where the server refuses a text that is the path of a file, the error says how to send the file."""
+    file = tmp_path / "a.png"
+    file.touch()
+    with pytest.raises(errors.InvalidRequest, match=r"a sentence about 400 \(hint: .*a.png' was sent as a text: Path"):
+        ask(Server(refusal(400)), "classify", ["no file", str(file)])
+    for rows in ("no file", "x" * 10000, "a\0b", file, [1.0]):
+        with pytest.raises(errors.InvalidRequest, match=r"400: a sentence about 400 \(request r-1\)$"):
+            ask(Server(refusal(400)), "classify", rows)
 
 
 @BOTH

@@ -5,6 +5,7 @@ import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from sluice_client.meta import Meta
 from sluice_client.retry import read_retry_after
 from sluice_client.wire.decode import decode
 from sluice_client.wire.events import Event
-from sluice_client.wire.rows import Rows, encode_option, encode_rows
+from sluice_client.wire.rows import Rows, encode_option, encode_rows, find_file
 from sluice_client.wire.tensors import LENGTH_HEADER, decode_tensors, encode_tensors
 
 A = TypeVar("A")
@@ -47,6 +48,8 @@ class Call(Generic[A]):
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
+    rows: Rows | None = None
+    """What was given, for a hint where the server refuses it."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def call_for_events(
     def read_answer(value: Any, meta: Meta) -> A:
         return _with_meta(decode(answer, value), meta)
 
-    call: Call[A] = _call_task(task, inputs, {**options, "stream": True}, known, EVENTS, _refuse_whole)
+    call: Call[A] = _call_task(task, inputs, options, known, EVENTS, _refuse_whole, {"stream": True})
     return StreamCall(call, lambda value: decode(event, value, "event"), read_answer)
 
 
@@ -140,14 +143,17 @@ def path_of(model: str, version: str | int | None) -> str:
     return path if version is None else f"{path}/versions/{quote(str(version), safe='')}"
 
 
-def read_error(reply: Reply) -> Refused:
+def read_error(reply: Reply, call: Call[Any]) -> Refused:
     """The error of a reply that is none of 200."""
     try:
         content = json.loads(reply.body)
         message, request_id = str(content["error"]), str(content.get("request_id", reply.meta.request_id))
     except (ValueError, KeyError, TypeError, AttributeError):  # of a proxy
         message, request_id = reply.body[:500].decode("utf-8", "replace").strip() or "no reason", reply.meta.request_id
-    return class_of(reply.status)(reply.status, message, request_id, read_retry_after(reply.headers.get("retry-after")))
+    if reply.status == 400 and (file := find_file(call.rows)):
+        message += f" (hint: {file!r} was sent as a text: Path({file!r}) sends the file)"
+    retry_after_s = read_retry_after(reply.headers.get("retry-after"))
+    return class_of(reply.status)(reply.status, message, request_id, retry_after_s)
 
 
 def parse(body: bytes | str) -> Any:
@@ -165,22 +171,26 @@ def _call_task(
     known: type[Any],
     accept: str,
     read: Callable[[Reply], A],
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Call[A]:
     _check_options(task, options, known)
-    body = {name: encode_option(name, value) for name, value in options.items() if name not in _COMMON}
+    own = {name: encode_option(name, value) for name, value in options.items() if name not in _COMMON}
+    body = {**own, **more}
     if inputs is not None:
         body["inputs"] = encode_rows(inputs)
     headers = {"content-type": JSON, "accept": accept, **_request_id(options)}
     text = json.dumps(body, separators=(",", ":")).encode()
-    return Call("POST", task, read, text, headers, options.get("timeout_s"))
+    return Call("POST", task, read, text, headers, options.get("timeout_s"), inputs)
 
 
 def _check_options(task: str, options: Mapping[str, Any], known: type[Any]) -> None:
-    names = [*known.__annotations__, "stream"]
+    names = [*known.__annotations__]
     for name in options:
+        if name == "stream":
+            raise TypeError(f"{task}() has no option 'stream': {task}_as_stream() streams, where the task can")
         if name not in names:
             similar = difflib.get_close_matches(name, names, 1)
-            hint = f": did you mean {similar[0]!r}?" if similar else f": there are {', '.join(known.__annotations__)}"
+            hint = f": did you mean {similar[0]!r}?" if similar else f": there are {', '.join(names)}"
             raise TypeError(f"{task}() has no option {name!r}{hint}")
 
 

@@ -71,7 +71,8 @@ class Client(SyncTasks):
     ) -> Tensors:
         """Tensors to tensors, in binary form, by the Open Inference Protocol.
 
-        ``inputs``: name -> array, whose first axis is the batch. ``outputs``: the names that are wanted, or name ->
+        ``inputs``: name -> array, whose first axis is the batch, in the datatype that ``model(name).inputs`` has, such
+        as ``array.astype("float32")``. ``outputs``: the names that are wanted, or name ->
         parameters such as ``{"classification": 3}``; default: all. The answer's ``outputs`` are arrays by name.
         """
         return self._ask(calls.call_infer(model, inputs, outputs, version, parameters or {}, options))

@@ -66,7 +66,7 @@ class Sending:
         return Meta(headers.get("x-request-id", ""), seconds, self._tries, timing)
 
     def refuse(self, response: httpx.Response, body: bytes) -> SluiceError:
-        return read_error(self.reply(response, body))
+        return read_error(self.reply(response, body), self.call)
 
     @contextlib.contextmanager
     def in_our_words(self) -> Iterator[None]:

@@ -3,6 +3,8 @@
 Written by ``make client-types`` from the OpenAPI document: do not edit.
 """
 
+from __future__ import annotations  # so that `help` shows the names of the types
+
 from typing import TypeVar, Unpack
 
 from sluice_client.api.answers import (

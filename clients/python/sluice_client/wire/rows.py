@@ -65,6 +65,15 @@ def encode_option(name: str, value: Any) -> Any:
     return encode_rows(value) if name == "compare" else _encode(value, name)
 
 
+def find_file(rows: Any) -> str | None:
+    """The first text among rows that is the path of a file: it was perhaps meant as that file."""
+    texts = [rows] if isinstance(rows, str) else rows if isinstance(rows, list | tuple) else []
+    try:
+        return next((text for text in texts if isinstance(text, str) and Path(text).is_file()), None)
+    except (OSError, ValueError):  # too long, or with characters that no path has
+        return None
+
+
 def _encode(value: Any, where: str) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
