@@ -166,3 +166,23 @@ def test_page_fits_a_telephone(page: Page) -> None:
     assert send(page) == 200
     check_width(page, 360)
     check_page(page)
+
+
+def test_models_of_the_server_have_examples_too(page: Page) -> None:
+    """Whoever has models of their own chooses one, and its first example stands in the form."""
+    page.goto("/docs#reconstruct/denoise")
+    choice = page.get_by_label("Model", exact=True)
+    expect(choice).to_have_value("digits-denoiser")
+    choice.select_option("photo-restorer")
+    expect(page.get_by_label("Body")).to_have_value(re.compile('"model": "photo-restorer"'))
+    expect(choice).to_be_focused()
+    assert send(page) == 200
+
+
+def test_example_of_a_model_that_is_not_there_says_so(page: Page) -> None:
+    """And which models there are."""
+    cards = {"models": [{"name": "own", "ready": True, "tasks": ["regress"]}]}
+    page.route("**/models", lambda route: route.fulfill(json=cards))
+    page.goto("/docs#regress")
+    expect(page.locator(".try .note")).to_have_text("This server has no model “diabetes-regressor”. It has own.")
+    expect(page.get_by_label("Model", exact=True)).to_have_value("")

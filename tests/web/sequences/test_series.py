@@ -35,6 +35,8 @@ TABLES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 FAULTS = {
     "nothing": ("  \n", "Paste or drop a series"),
+    "separators": (";;", "only separators"),
+    "a number that is too large": ("[1e999]", "an array of numbers"),
     "words": ("hello\nworld", "No column has numbers. The first line is “hello”."),
     "broken JSON": ("[1, 2", "begins like a JSON array and is none"),
     "JSON of words": ('["a"]', "an array of numbers"),

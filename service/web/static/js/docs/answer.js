@@ -7,6 +7,7 @@ import { codeBlock, showError } from "../result.js";
 import { findMedia, formatJson } from "./json.js";
 
 const MOST_SHOWN = 30_000;
+const MOST_FORMATTED = 500_000; // more takes a browser seconds
 const LENGTH = "inference-header-content-length";
 const SAID = [
   ["x-request-id", "Request"],
@@ -96,6 +97,7 @@ function showJson(parent, text) {
     return showText(parent, text);
   }
   parent.append(...showMedia(value));
+  if (text.length > MOST_FORMATTED) return showText(parent, text);
   const whole = formatJson(value);
   const shown = formatJson(value, { cuts: true });
   return parent.append(codeBlock(whole, shown.length > MOST_SHOWN ? `${shown.slice(0, MOST_SHOWN)}\n…` : shown));

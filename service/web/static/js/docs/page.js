@@ -12,9 +12,9 @@ import { ApiDocument } from "./document.js";
 import { breakable, showOperation } from "./operation.js";
 
 class DocsPage {
-  constructor(parent, document, models) {
+  constructor(parent, document, cards) {
     this.document = document;
-    this.models = models;
+    this.cards = cards;
     this.search = h("input", {
       type: "search",
       placeholder: "Search  ( / )",
@@ -88,7 +88,7 @@ class DocsPage {
       return;
     }
     const onExample = (name) => history.replaceState(null, "", `#${operation.id}/${encodeURIComponent(name)}`);
-    replace(this.content, showOperation(this.document, operation, { example, models: this.models, onExample }));
+    replace(this.content, showOperation(this.document, operation, { example, cards: this.cards, onExample }));
     if (isFirst) return;
     this.content.querySelector("h2").focus({ preventScroll: true });
     this.content.scrollIntoView({ block: "start" });
@@ -169,11 +169,8 @@ async function open() {
   main.append(wait);
   try {
     const { json } = await get("docs.json");
-    const models = await getModels().then(
-      (cards) => cards.map(({ name }) => name),
-      () => [],
-    );
-    new DocsPage(main, new ApiDocument(json), models);
+    const cards = await getModels().catch(() => []);
+    new DocsPage(main, new ApiDocument(json), cards);
   } catch (error) {
     wait.remove();
     const wrong = h("div", { class: "docs" });

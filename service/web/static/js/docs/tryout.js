@@ -8,6 +8,7 @@ import { tabs } from "../tabs.js";
 import { sendCall } from "./answer.js";
 import { FORM_TYPE, JSON_TYPE, bodyKinds, isSent, makeCall, writeCurl } from "./call.js";
 import { formatJson, parseJson } from "./json.js";
+import { missingModel, modelChoice } from "./own_models.js";
 import { shortType } from "./schema.js";
 
 const STREAM = "text/event-stream";
@@ -15,7 +16,7 @@ const STREAM = "text/event-stream";
 /**
  * @param {import("./document.js").ApiDocument} document
  * @param {import("./document.js").Operation} operation
- * @param {{example?: string, models: string[], onExample: (name: string) => void}} options `models` are those that
+ * @param {{example?: string, cards: any[], onExample: (name: string) => void}} options `cards` are of the models that
  *   this server has; empty where that is not known
  * @returns {HTMLElement}
  */
@@ -24,8 +25,8 @@ export function makeTryout(document, operation, options) {
 }
 
 class Tryout {
-  constructor(document, operation, { example, models, onExample }) {
-    Object.assign(this, { document, operation, models, onExample });
+  constructor(document, operation, { example, cards, onExample }) {
+    Object.assign(this, { document, operation, cards, onExample });
     this.kinds = bodyKinds(operation);
     this.kind = this.kinds[0]?.kind ?? "none";
     this.files = [];
@@ -72,14 +73,22 @@ class Tryout {
 
   /** The form for the kind of body and example that are chosen. */
   fill() {
-    const parts = [this.examples(), this.kindOfBody(), ...this.parameters(), this.body(), this.formOfAnswer()];
+    const { operation } = this;
+    const examples = operation.examples.length && this.kind === "json" ? this.examples() : null;
+    const parts = [
+      examples,
+      this.ownModels(),
+      this.kindOfBody(),
+      ...this.parameters(),
+      this.body(),
+      this.formOfAnswer(),
+    ];
     replace(this.parts, ...parts.filter(Boolean));
     this.change();
   }
 
   examples() {
     const { examples } = this.operation;
-    if (!examples.length || this.kind !== "json") return null;
     const buttons = examples.map((each) =>
       h(
         "button",
@@ -93,7 +102,7 @@ class Tryout {
         each.title,
       ),
     );
-    if (this.text === "") this.text = formatJson(this.example.value);
+    if (this.text === "") this.text = formatJson((this.example ??= examples[0]).value);
     return h(
       "div",
       { class: "field", role: "group", "aria-label": "Examples" },
@@ -251,7 +260,7 @@ class Tryout {
   /** After each change: the command, and what is wrong with the form. */
   change() {
     const fault = this.fault();
-    replace(this.note, fault ? h("p", { class: "note small" }, fault) : this.missingModel());
+    replace(this.note, fault ? h("p", { class: "note small" }, fault) : missingModel(this.cards, this.model()));
     this.showPrograms();
   }
 
@@ -291,17 +300,22 @@ class Tryout {
     return "";
   }
 
-  missingModel() {
-    const { value } = this.kind === "json" ? parseJson(this.text) : {};
-    const model = this.operation.parameters.some(({ name, in: place }) => name === "model" && place === "path")
-      ? this.fields.get("model")?.value
-      : value?.model;
-    if (!model || !this.models.length || this.models.includes(model)) return null;
-    return h(
-      "p",
-      { class: "note small" },
-      `This server has no model “${model}”. It has ${this.models.slice(0, 8).join(", ")}${this.models.length > 8 ? ", …" : ""}.`,
-    );
+  /** The model that a request names, in its path or body. */
+  model() {
+    const isInPath = this.operation.parameters.some(({ name, in: place }) => name === "model" && place === "path");
+    if (isInPath) return this.fields.get("model")?.value;
+    return this.kind === "json" ? parseJson(this.text).value?.model : undefined;
+  }
+
+  /** The models of this server that do the task, each with an example of its own. */
+  ownModels() {
+    if (this.operation.group !== "tasks" || this.kind !== "json") return null;
+    return modelChoice(this.cards, this.operation.id, this.model(), (body) => {
+      this.example = this.operation.examples.find(({ value }) => value.model === body.model);
+      this.text = formatJson(this.example?.value ?? body);
+      this.fill();
+      this.parts.querySelector("[data-choice=model]")?.focus();
+    });
   }
 
   press(event) {

@@ -30,6 +30,7 @@ export function readTable(text) {
   const rows = lines
     .map((line, i) => ({ line: i + 1, cells: splitLine(line, delimiter) }))
     .filter(({ cells }) => cells.some(Boolean));
+  if (!rows.length) throw new Error("There are only separators, and no values between them.");
   if (rows.length === 1 && rows[0].cells.length > 1) return readLine(rows[0].cells, delimiter);
   return readRows(rows, delimiter);
 }
@@ -41,7 +42,7 @@ function readList(text) {
   } catch (error) {
     throw new Error(`This begins like a JSON array and is none: ${error.message}`);
   }
-  if (!Array.isArray(values) || !values.every((value) => typeof value === "number")) {
+  if (!Array.isArray(values) || !values.length || !values.every(Number.isFinite)) {
     throw new Error("A JSON series is an array of numbers, such as [1.5, 2, 2.5].");
   }
   return { columns: [{ name: "values", values, gaps: [] }], labels: null, labelName: "Position" };
