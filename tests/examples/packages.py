@@ -68,5 +68,5 @@ def _run_checked(command: list[str], paths: Path | None, variables: Mapping[str,
         **variables,
         "PYTHONPATH": os.pathsep.join(map(str, filter(None, (REPOSITORY, paths)))),
     }
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

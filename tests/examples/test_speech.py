@@ -111,4 +111,5 @@ def test_few_words_of_recorded_prompts_are_wrong(server: str, clips: list[tuple[
         wanted = list_words(text)
         wrong += count_wrong(list_words(hear(server, file)["text"]), wanted)
         total += len(wanted)
+    print(f"{wrong} of {total} words are wrong")
     assert wrong / total <= MOST_WRONG
