@@ -62,7 +62,12 @@ export interface Card {
   /** why it does not serve */
   reason?: string;
   task?: string;
+  /** the routes that answer for it */
+  tasks?: string[];
   description?: string;
+  /** what its manifest says of inputs and answers, such as image or table */
+  details?: Record<string, unknown>;
+  graphs?: string[];
   labels?: string[];
   inputs?: TensorMetadata[];
   outputs?: TensorMetadata[];

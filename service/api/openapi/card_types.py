@@ -47,7 +47,14 @@ class Card(Exact):
     versions: list[VersionState]
     reason: NotRequired[Annotated[str, Field(description="why it does not serve")]]
     task: NotRequired[str]
+    tasks: NotRequired[Annotated[list[str], Field(description="the routes that answer for it")]]
     description: NotRequired[str]
+    details: NotRequired[
+        Annotated[
+            dict[str, Any], Field(description="what its manifest says of inputs and answers, such as image or table")
+        ]
+    ]
+    graphs: NotRequired[list[str]]
     labels: NotRequired[list[str]]
     inputs: NotRequired[list[TensorMetadata]]
     outputs: NotRequired[list[TensorMetadata]]

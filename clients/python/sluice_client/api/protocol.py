@@ -106,7 +106,14 @@ class Card:
     """Why it does not serve."""
 
     task: str | None = None
+    tasks: list[str] | None = None
+    """The routes that answer for it."""
+
     description: str | None = None
+    details: dict[str, Any] | None = None
+    """What its manifest says of inputs and answers, such as image or table."""
+
+    graphs: list[str] | None = None
     labels: list[str] | None = None
     inputs: list[TensorMetadata] | None = None
     outputs: list[TensorMetadata] | None = None
