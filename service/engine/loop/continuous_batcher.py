@@ -63,7 +63,6 @@ class ContinuousBatcher(LaneUser):
     ) -> None:
         super().__init__(device, cost, observer, may_inline)
         self.table = table
-        self._graph = StepGraph(runner, signature, carries, pad)
         self._carried = [c.input for c in carries]
         changing = [signature.inputs[c.input] for c in carries if c.output is not None]
         if prefix is not None:
@@ -75,6 +74,7 @@ class ContinuousBatcher(LaneUser):
         self._most_elements = 0
         """The size of the largest row that is there."""
         self._step_rows = self.cost.efficient(self._max_rows)
+        self._graph = StepGraph(runner, signature, carries, pad, pad(self._step_rows))
         self._usual_steps = 0.0
         """How many steps rows that write have made: a mean in which later rows count more. 0 until one has ended.
 

@@ -58,10 +58,14 @@ class Choice(NamedTuple):
 
 
 class Tensors(NamedTuple):
-    """Inputs of a step by name, for the slots of a batch and their padding. Each belongs to one batch."""
+    """Inputs of a step by name, for the slots of a batch and their padding. Each belongs to one batch.
+
+    ``kept`` are those that no step changes, with room for more slots: ``arrays`` has the first slots of each.
+    """
 
     arrays: dict[str, Any]
     slots: int
+    kept: dict[str, np.ndarray]
 
 
 class SteadyRun:

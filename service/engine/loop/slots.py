@@ -79,13 +79,15 @@ class RunningBatch(Generic[T]):
     """Spans that step together; ``slots`` is their sum.
 
     ``key`` is that of its sequences. The batcher may change it after a step, if the shapes of the rows have changed.
-    ``steady`` is what the batcher knows of the batch while no row joins or leaves, else None.
+    ``steady`` is what the batcher knows of the batch while no row joins or leaves, else None. ``kept`` is what it keeps
+    for these rows alone.
     """
 
     key: Hashable
     spans: list[Span[T]] = field(default_factory=list)
     slots: int = 0
     steady: Any = None
+    kept: Any = None
 
 
 class SlotTable(Generic[T]):
@@ -233,7 +235,7 @@ class SlotTable(Generic[T]):
                 rest.append(span.cut(rows, span.rows))
         if rest:
             left = sum(span.slots for span in rest)
-            batch.spans, batch.slots, batch.steady = kept, batch.slots - left, None
+            batch.spans, batch.slots, batch.steady, batch.kept = kept, batch.slots - left, None, None
             self._resting.insert(0, RunningBatch(batch.key, rest, left))
 
     def _board(self, batch: RunningBatch[T], limit: int) -> None:

@@ -1,7 +1,7 @@
 """One step of a batch: its inputs put together, run, and what of the outputs the next step takes."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -45,16 +45,21 @@ class LoopStep(Run):
 
 
 class StepGraph:
-    """``main`` as a step. ``carries`` says which inputs take which outputs, ``pad`` with how many rows a batch runs."""
+    """``main`` as a step. ``carries`` says which inputs take which outputs, ``pad`` with how many rows a batch runs.
+
+    Inputs that no step changes, such as what an encoder gave, may be large. A row is written there when it joins, and
+    moved when another has left a gap. Batches of more than ``room`` rows are put together anew each time.
+    """
 
     def __init__(
-        self, runner: StepRunner, signature: Signature, carries: Sequence[Carry], pad: Callable[[int], int]
+        self, runner: StepRunner, signature: Signature, carries: Sequence[Carry], pad: Callable[[int], int], room: int
     ) -> None:
         self.signature = signature
         self._runner = runner
         self._fed_back = {c.input: c.output for c in carries if c.output is not None}
         self._stay = frozenset(self._fed_back.values())
         self._pad = pad
+        self._room = room
 
     def execute(self, run: LoopStep, clock: Callable[[], float], may_go_on: Callable[[], bool]) -> None:
         """Put the inputs together, run, and note outputs or errors in ``run``. Runs in a lane.
@@ -104,17 +109,59 @@ class StepGraph:
         begins = itertools.accumulate((span.slots for span in spans[:-1]), initial=0)
         are_in_order = all(s.place is place and s.offset == at for s, at in zip(spans, begins, strict=True))
         if place is not None and place.slots == slots and are_in_order:
-            return Tensors(place.arrays, slots)
-        padding = self._pad(slots) - slots
-        changing = {name for span in spans for name in span.sequence.request.changing}
+            return Tensors(place.arrays, slots, place.kept)
+        padded = self._pad(slots)
+        changing = {*self._fed_back, *(name for span in spans for name in span.sequence.request.changing)}
+        kept, moved = self._arrange(batch, padded, changing)
         arrays = {}
         for name in self.signature.inputs:
-            parts = [self._part(span, name) for span in spans]
-            if padding:
-                parts.append(np.repeat(parts[-1][-1:], padding, axis=0))
+            whole = kept.get(name)
+            if whole is None:
+                arrays[name] = self._join(batch, name, padded, name in changing, kept)
+                continue
+            for span, at in moved:
+                np.concatenate([self._part(span, name)], out=whole[at : at + span.slots])
+            whole[slots:padded] = whole[slots - 1]
+            arrays[name] = whole[:padded]
+        batch.kept = kept
+        return Tensors(arrays, slots, kept)
+
+    def _arrange(
+        self, batch: RunningBatch[LoopSequence], padded: int, changing: Collection[str]
+    ) -> tuple[dict[str, np.ndarray], list[tuple[Span[LoopSequence], int]]]:
+        """The arrays in which rows of a batch stay, and the spans that do not stay, with the place of each.
+
+        Puts the spans into the order of their places. No arrays where they are not the batch's own, where one is
+        ``changing`` now, or where spans have different numbers of slots: then not every span fits into every gap.
+        """
+        spans, width = batch.spans, batch.spans[0].slots
+        kept: dict[str, np.ndarray] = batch.kept or {}
+        here = [span.place is not None and span.place.kept is kept for span in spans]
+        is_even = all(s.slots == width and not (h and s.offset % width) for s, h in zip(spans, here, strict=True))
+        if not kept or not is_even or padded > self._room or not kept.keys().isdisjoint(changing):
+            return {}, []
+        staying = {s.offset // width: s for s, h in zip(spans, here, strict=True) if h and s.offset < batch.slots}
+        others = iter([s for s, h in zip(spans, here, strict=True) if not (h and s.offset < batch.slots)])
+        ordered = [staying.get(at) or next(others) for at in range(len(spans))]
+        batch.spans = ordered
+        return kept, [(span, at * width) for at, span in enumerate(ordered) if at not in staying]
+
+    def _join(
+        self, batch: RunningBatch[LoopSequence], name: str, padded: int, changes: bool, kept: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        """An input for all slots, put together anew. One that no step changes is noted in ``kept``, with its room."""
+        parts = [self._part(span, name) for span in batch.spans]
+        if padded > batch.slots:
+            parts.append(np.repeat(parts[-1][-1:], padded - batch.slots, axis=0))
+        if changes or padded > self._room:
             joined = np.concatenate(parts)
-            arrays[name] = joined if name in changing else self._runner.settle(joined)
-        return Tensors(arrays, slots)
+            return joined if changes else self._runner.settle(joined)
+        whole = np.empty((self._room, *parts[0].shape[1:]), parts[0].dtype)
+        joined = np.concatenate(parts, out=whole[:padded])
+        settled: np.ndarray = self._runner.settle(joined)
+        if settled is joined:  # on a device it is a copy
+            kept[name] = whole
+        return settled
 
     def _part(self, span: Span[LoopSequence], name: str) -> np.ndarray:
         """What the slots of a span take for an input, as far as it is known before the step."""

@@ -1,6 +1,7 @@
 """A device with one looping model, tiny graphs for it, and what they give when they run by hand."""
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -40,6 +41,26 @@ def walk() -> bytes:
     )
 
 
+def drift() -> bytes:
+    """next = value * 0.5 + kick + push, where push stays what it was at the beginning."""
+    return graphs.build(
+        [
+            helper.make_node("Mul", ["value", "half"], ["halved"]),
+            helper.make_node("Add", ["halved", "kick"], ["kicked"]),
+            helper.make_node("Add", ["kicked", "push"], ["next"]),
+            helper.make_node("Add", ["total", "next"], ["next_total"]),
+        ],
+        [
+            ("value", FLOAT, ["batch", 2]),
+            ("total", FLOAT, ["batch", 2]),
+            ("push", FLOAT, ["batch", 2]),
+            ("kick", FLOAT, ["batch", 1]),
+        ],
+        [("next", FLOAT, ["batch", 2]), ("next_total", FLOAT, ["batch", 2])],
+        {"half": np.array(0.5, np.float32)},
+    )
+
+
 def hop() -> bytes:
     """next = table[place]: a place outside 0..3 makes ONNX Runtime fail the whole step."""
     return graphs.build(
@@ -51,6 +72,7 @@ def hop() -> bytes:
 
 
 WALK = (Carry(input="value", output="next"), Carry(input="total", output="next_total"))
+DRIFT = (*WALK, Carry(input="push"))
 HOP = (Carry(input="place", output="next"),)
 
 
@@ -140,13 +162,21 @@ def walking(start: float, steps: int, rows: int = 1, **more: Any) -> LoopRequest
     )
 
 
+def drifting(start: float, steps: int, rows: int = 1, **more: Any) -> LoopRequest:
+    """As ``walking``, and each row is pushed by a number of its own."""
+    request = walking(start, steps, rows, **more)
+    push = np.array([[10 * start + r, r - start] for r in range(rows)], np.float32)
+    return dataclasses.replace(request, begin={**request.begin, "push": push})
+
+
 def check_walk(request: LoopRequest, result: LoopResult) -> None:
-    """Assert that the result of ``walk`` has the bits that it has by hand."""
+    """Assert that the result of ``walk`` or ``drift`` has the bits that it has by hand."""
     value, total = request.begin["value"], request.begin["total"]
     path = []
     for step in range(request.steps):
         kick = request.by_step["kick"](slice(0, request.rows), step)
         value = value * np.float32(0.5) + np.asarray(kick, np.float32)
+        value = value + request.begin.get("push", np.float32(0))
         total = total + value
         path.append(value)
     np.testing.assert_array_equal(result.kept["next"], np.stack(path, axis=1))

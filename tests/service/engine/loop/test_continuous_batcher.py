@@ -15,7 +15,21 @@ from service.engine.batching.cost import RunMemory
 from service.engine.loop.request import LoopRequest, LoopResult
 from service.engine.tensors import Arrays
 from service.errors import BodyTooLarge, DeadlinePassed, Draining, ModelFailure, QueueFull, ServiceError, TooLate
-from tests.service.engine.loop.bench import HOP, SLOW_S, WALK, Bench, Counting, check_walk, hop, hopping, walk, walking
+from tests.service.engine.loop.bench import (
+    DRIFT,
+    HOP,
+    SLOW_S,
+    WALK,
+    Bench,
+    Counting,
+    check_walk,
+    drift,
+    drifting,
+    hop,
+    hopping,
+    walk,
+    walking,
+)
 from tests.support.clocks import virtual
 from tests.support.models import graphs
 
@@ -226,6 +240,42 @@ async def test_slow_steps_go_side_by_side_on_two_lanes() -> None:
     assert bench.counting.steps[:2] == [4, 4]
 
 
+class Noting(Counting):
+    """Notes where the input ``push`` of each step lies, and what it holds."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.seen: list[tuple[int, list[float]]] = []
+
+    def step(self, inputs: Arrays, stay: Collection[str]) -> Sequence[np.ndarray]:
+        self.seen.append((inputs["push"].ctypes.data, inputs["push"][:, 0].tolist()))
+        return super().step(inputs, stay)
+
+
+@virtual
+async def test_what_no_step_changes_stays_where_it_is() -> None:
+    """A row that joins is written behind the others; the last row fills the gap of one that leaves."""
+    noting = Noting(drift())
+    bench = Bench(drift(), DRIFT, runner=noting)
+    late = drifting(4, 3)
+
+    def join(row: int, step: int, shown: Arrays) -> None:
+        if step == 2:
+            answers.append((late, bench.ask(late)))
+
+    requests = [drifting(1, 5, watch=join), drifting(2, 2), drifting(3, 5)]
+    answers = [(request, bench.ask(request)) for request in requests]
+    for request, answer in answers:  # the late one is there before the others have ended
+        check_walk(request, await answer)
+    assert len({address for address, _ in noting.seen}) == 1
+    assert [values for _, values in noting.seen] == [
+        *[[10, 20, 30]] * 2,
+        [10, 30],
+        *[[10, 30, 40]] * 2,
+        [40],
+    ]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     bound=st.booleans(),
@@ -239,10 +289,10 @@ async def test_slow_steps_go_side_by_side_on_two_lanes() -> None:
 async def test_company_changes_no_bit(requests, max_rows, max_slots, gaps, bound, in_lanes):
     """Whoever joins and leaves, a request has the bits that it has alone, also with its state on the device (bound)."""
     sizes = {"lanes": 2, "max_rows": max_rows, "max_slots": max_slots, "least_rows": 2}
-    bench = Bench(walk(), WALK, cost_s=SLOW_S * in_lanes, runner=Counting(walk(), bound), **sizes)
+    bench = Bench(drift(), DRIFT, cost_s=SLOW_S * in_lanes, runner=Counting(drift(), bound), **sizes)
     asked = []
     for (start, steps, rows), gap in zip(requests, gaps, strict=False):
-        request = walking(start, steps, rows)
+        request = drifting(start, steps, rows)
         asked.append((request, bench.ask(request)))
         for _ in range(gap):
             await asyncio.sleep(0)
