@@ -30,10 +30,11 @@ from loadtests.bench.peers import PEERS
 from loadtests.bench.peers.sluice import STORE, TASKS_PEER, make_before_peer
 from loadtests.bench.pictures import measure_pictures, picture_peers
 from loadtests.bench.pipelines import measure_pipeline
+from loadtests.bench.reading.pages import RAPIDOCR, measure_reading
 from loadtests.bench.results.chart import can_draw, draw_chart
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.report import write_json, write_markdown
-from loadtests.bench.results.result import PICTURES, PIPELINES, SPEECH, TASKS, TEXTS, Result
+from loadtests.bench.results.result import PICTURES, PIPELINES, READING, SPEECH, TASKS, TEXTS, Result
 from loadtests.bench.results.task_figures import TaskFigures
 from loadtests.bench.results.verdict import SELF
 from loadtests.bench.sounds.speech import measure_speech
@@ -63,13 +64,14 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", action="store_true", help="measure the engine on a GPU instead, without HTTP")
     parser.add_argument(
         "--only",
-        choices=(TASKS, PICTURES, TEXTS, PIPELINES, SPEECH),
+        choices=(TASKS, PICTURES, TEXTS, PIPELINES, SPEECH, READING),
         default="",
-        help="measure only the task routes and the loop, pictures, texts, what a pipeline costs beside its steps, or "
-        "speech",
+        help="measure only the task routes and the loop, pictures, texts, what a pipeline costs beside its steps, "
+        "speech, or pages",
     )
     parser.add_argument("--speech", type=Path, metavar="STORE", help="a store with a model called speech")
     parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="WAV files with speech, for --speech")
+    parser.add_argument("--reading", type=Path, metavar="STORE", help="a store with the pipeline page-reader")
     parser.add_argument(
         "--before",
         type=_checkout,
@@ -97,6 +99,9 @@ def bench(args: argparse.Namespace) -> int:
         return _bench_gpu()
     if (args.speech is None) != (args.recordings is None) or (args.only == SPEECH and args.speech is None):
         say("sluice bench: speech needs both --speech STORE and --recordings FOLDER: see examples/sounds/speech.py")
+        return USAGE
+    if args.only == READING and args.reading is None:
+        say("sluice bench: reading needs --reading STORE: see examples/page_reader.toml")
         return USAGE
     lacking = find_lacking()
     if lacking:
@@ -142,7 +147,9 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
     comparison = Comparison(folder, cache_root(os.environ), cores, say)
     asks_tasks = SELF in args.peers and not (args.no_tasks or args.before)
     asks_pictures = asks_tasks and args.only in ("", TASKS, PICTURES)
-    comparison.install([*peers, *(picture_peers(args.peers) if asks_pictures else ())])
+    asks_reading = asks_tasks and args.reading is not None and args.only in ("", READING)
+    further = [*(picture_peers(args.peers) if asks_pictures else ()), *([RAPIDOCR] if asks_reading else ())]
+    comparison.install([*peers, *further])
     with ExitStack() as stack:
         try:
             stack.enter_context(private_network())
@@ -160,14 +167,21 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
             tasks = replace(tasks, pipeline=found.pipeline, missing=(*tasks.missing, *found.missing))
         if asks_tasks and args.speech is not None and args.only in ("", SPEECH):
             found = measure_speech(comparison, make_classifier(STORE), args.speech, args.recordings, args.quick)
-            contests = {**(tasks.contests or {}), **(found.contests or {})}
-            tasks = replace(tasks, contests=contests, missing=(*tasks.missing, *found.missing))
+            tasks = _add_contests(tasks, found)
+        if asks_reading:
+            found = measure_reading(comparison, make_classifier(STORE), args.reading, args.quick)
+            tasks = _add_contests(tasks, found)
         if args.only:
             result = Result(machine, {}, comparison.versions, (), (), (), only=args.only)
         else:
             result = _measure_all(args, comparison, peers, cores, machine)
         cells = (*result.cells, *pictures, *texts)
         return replace(result, cells=cells, tasks=tasks, absences=tuple(comparison.absences))
+
+
+def _add_contests(tasks: TaskFigures, found: TaskFigures) -> TaskFigures:
+    contests = {**(tasks.contests or {}), **(found.contests or {})}
+    return replace(tasks, contests=contests, missing=(*tasks.missing, *found.missing))
 
 
 def _choose_peers(args: argparse.Namespace) -> list[Peer]:

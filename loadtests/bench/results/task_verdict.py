@@ -18,12 +18,14 @@ PIPELINE = "a pipeline of three steps, one client: against the sum of its steps"
 
 SPEECH_CLIENTS = 16
 SPEECH = f"speech, {SPEECH_CLIENTS} clients: against one after the other"
+READING_CLIENTS = 16
+READING = f"a pipeline that reads pages, {READING_CLIENTS} clients: against RapidOCR, one after the other"
 
 CONTESTS = ((ARRIVING, 3.0, 5.0), (ARRIVING_LONG, 3.0, 5.0), (AT_ONCE, 3.0, 5.0), (AGAIN, 3.0, 5.0))
 FORECASTS_LEAST = 10.0
 FIRST_STEP_MOST = 5.0
 PIPELINE_MOST = 1.15
-SPEECH_LEAST = 1.5
+SPEECH_LEAST = READING_LEAST = 1.5
 
 
 def judge_tasks(figures: TaskFigures) -> Iterator[Row]:
@@ -48,6 +50,10 @@ def judge_pipeline(figures: TaskFigures) -> Row:
 
 def judge_speech(figures: TaskFigures) -> Row:
     return _judge_contest(SPEECH, SPEECH_LEAST, SPEECH_LEAST, (figures.contests or {}).get(SPEECH))
+
+
+def judge_reading(figures: TaskFigures) -> Row:
+    return _judge_contest(READING, READING_LEAST, READING_LEAST, (figures.contests or {}).get(READING))
 
 
 def _judge_contest(name: str, least: float, aim: float, contest: Contest | None) -> Row:

@@ -10,8 +10,19 @@ from loadtests.bench.models.picture import PNG
 from loadtests.bench.peer import BINARY, JSON
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.promise import NOT_MEASURED, Ratio, Row, ratio_row, write_ratio
-from loadtests.bench.results.result import IN_PROCESS, PICTURES, PIPELINES, SPEECH, TASKS, TEXTS, Cell, Result, compare
-from loadtests.bench.results.task_verdict import judge_pipeline, judge_speech, judge_tasks
+from loadtests.bench.results.result import (
+    IN_PROCESS,
+    PICTURES,
+    PIPELINES,
+    READING,
+    SPEECH,
+    TASKS,
+    TEXTS,
+    Cell,
+    Result,
+    compare,
+)
+from loadtests.bench.results.task_verdict import judge_pipeline, judge_reading, judge_speech, judge_tasks
 
 SELF, ASGI = "sluice", "sluice-asgi"
 CLASSIFIER = "digits-classifier"
@@ -46,6 +57,9 @@ def judge(result: Result) -> list[Row]:
     speech = judge_speech(result.tasks)
     if result.only == SPEECH:
         return [speech]
+    reading = judge_reading(result.tasks)
+    if result.only == READING:
+        return [reading]
     tasks = [*judge_tasks(result.tasks), *pictures]
     if result.only == TASKS:
         return tasks
@@ -59,7 +73,7 @@ def judge(result: Result) -> list[Row]:
         *tasks,
         *texts,
         pipeline,
-        *([] if speech.holds is None else [speech]),
+        *(row for row in (speech, reading) if row.holds is not None),
     ]
 
 

@@ -1,0 +1,1 @@
+"""Pages of text, read by a pipeline and by the package that its models are from."""
