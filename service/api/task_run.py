@@ -14,7 +14,7 @@ from service.errors import DeadlinePassed, InvalidInput, ModelFailure, ServiceEr
 from service.models.entry import Model, Served
 from service.models.schedule_policy import UNSCHEDULED, Schedule
 from service.protocol.json import render_json
-from service.protocol.large_json import LARGE_BYTES
+from service.tasks.request import takes_long
 from service.tasks.work import Admit, Infer, Iterate, Result, RunInThread, Wanted, Work
 from service.transport import sse
 from service.transport.request import JSON, Reply
@@ -196,7 +196,7 @@ class TaskRun(TaskDriver):
 
         if result.media_type is not None:
             reply(result.body)
-        elif result.is_large or len(self._responder.request.body) > LARGE_BYTES:  # then the answer may be large too
+        elif result.is_large or takes_long(self._responder.request.body):
             render: Callable[[], bytes] = functools.partial(render_json, result.body)
             self._responder.run_in_thread(render, reply, is_answered=True)
         else:

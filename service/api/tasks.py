@@ -24,8 +24,7 @@ from service.errors import Draining, InvalidInput
 from service.models.entry import Served
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
-from service.protocol.large_json import LARGE_BYTES
-from service.tasks.request import TaskRequest, read_request
+from service.tasks.request import TaskRequest, read_request, takes_long
 from service.tasks.work import Call, Limits
 from service.transport.request import Request
 
@@ -93,7 +92,7 @@ class TaskRunner:
         self._check_draining()
         request = responder.request
         read = functools.partial(PLANNERS[request.endpoint.route], request, self._registry, self.limits)
-        if len(request.body) > LARGE_BYTES:
+        if takes_long(request.body):
             responder.run_in_thread(read, functools.partial(self.begin, responder))
         else:
             self.begin(responder, read())

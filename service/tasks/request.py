@@ -11,7 +11,7 @@ from model_store.sounds.formats import is_sound
 from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
 from service.protocol.json import parse_json, type_name
-from service.protocol.large_json import parse_object
+from service.protocol.large_json import LARGE_BYTES, parse_object
 from service.protocol.multipart import MEDIA_TYPE as FORM
 from service.protocol.multipart import Form, parse_multipart
 from service.protocol.request_model import RequestModel
@@ -102,6 +102,11 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
     if inputs is not None and not isinstance(inputs, list):
         raise InvalidInput(f"inputs: expected an array of rows, got {type_name(inputs)}")
     return TaskRequest(_join(fields.items(), texts) if texts else fields, inputs, bool(texts), *wanted)
+
+
+def takes_long(body: bytes | memoryview) -> bool:
+    """Whether it takes long to read a body, and perhaps to write the answer: it is large, and no picture or sound."""
+    return len(body) > LARGE_BYTES and not (is_picture(body) or is_sound(body))
 
 
 def _find_object(body: bytes | memoryview) -> dict[str, Any] | None:

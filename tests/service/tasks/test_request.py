@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.codecs.pictures.reader import PictureFile
 from service.errors import InvalidInput
-from service.tasks.request import FromText, TaskOptions, TaskRequest, prefers_picture, read_request
+from service.tasks.request import FromText, TaskOptions, TaskRequest, prefers_picture, read_request, takes_long
 
 PNG = b"\x89PNG not looked into here"
 
@@ -115,6 +115,15 @@ def test_json_object_is_fields_and_rows() -> None:
     assert read(b'{"inputs": [[1]], "top_k": 3}') == TaskRequest({"top_k": 3}, [[1]], False, False)
     assert read(b'{"seed": 1}').rows is None
     assert read(b'{"seed": 1}', query=b"number=3") == TaskRequest({"seed": 1, "number": "3"}, None, True, False)
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"), [(b"{", True), (b"--form", True), (b"\xff\xd8\xff", False), (b"OggS", False)]
+)
+def test_large_file_is_read_as_fast_as_a_small_one(start: bytes, expected: bool) -> None:
+    """Large JSON and forms take long to read. A picture or sound is not looked at yet, and a small body never is."""
+    assert takes_long(start.ljust(1 << 17)) is expected
+    assert not takes_long(start)
 
 
 @pytest.mark.parametrize("content_type", ["", "application/x-www-form-urlencoded", "text/plain"])
