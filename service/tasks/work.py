@@ -236,8 +236,8 @@ async def infer_group(group: Group, graph: str = "main", field: str = "inputs") 
     if group.windows:
         return await _infer_windows(group, graph)
     outputs = await Infer(group.inputs, graph)
-    if not all(_are_finite(array) for array in group.inputs.values()):
-        answers = [array for array in outputs.values() if len(array) == len(group.places)]
+    answers = [array for array in outputs.values() if len(array) == len(group.places)]
+    if not all(_are_finite(array) for array in answers):
         for row, place in enumerate(group.places):
             given = all(_are_finite(array[row]) for array in group.inputs.values())
             if not given and not all(_are_finite(array[row]) for array in answers):
