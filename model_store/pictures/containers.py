@@ -13,6 +13,8 @@ _MOST_SCANS = 100
 """A progressive JPEG has about ten. Each goes through the whole picture, even if it has no data."""
 _MARKER = re.compile(rb"\xff[^\xff\x00\xd0-\xd7]")
 _SCAN, _END = 0xDA, 0xD9
+_SEQUENTIAL = (0xC0, 0xC1)
+"""The frame of a picture that is not progressive. If a scan of it has all components, libjpeg reads no other."""
 
 
 def check_png(content: bytes) -> None:
@@ -28,7 +30,7 @@ def check_png(content: bytes) -> None:
 def check_jpeg(content: bytes) -> None:
     """Refuses more segments, scans, or bytes between them, than a picture has."""
     at = 2
-    between = 0
+    between = components = 0
     for _ in range(_MOST_PARTS):
         found = _MARKER.search(content, at)
         if found is None:
@@ -38,13 +40,16 @@ def check_jpeg(content: bytes) -> None:
         code = content[at - 1]
         if between > _MOST_PARTS or code == _SCAN:
             break
+        if code in _SEQUENTIAL:
+            components = content[at + 7]
         if MARKER.get(0xFF00 | code, (None, None, None))[2] is not None:  # those that Pillow takes as having a length
             at += int.from_bytes(content[at : at + 2], "big")
     else:
         raise ValueError(f"more than {_MOST_PARTS} segments")
     if between > _MOST_PARTS:
         raise ValueError(f"more than {_MOST_PARTS} bytes between segments")
-    _check_scans(content, at)
+    if not components or content[at + 2] != components:
+        _check_scans(content, at)
 
 
 def _check_scans(content: bytes, at: int) -> None:

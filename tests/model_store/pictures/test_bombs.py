@@ -85,12 +85,15 @@ def test_simple_webp_has_its_size_in_its_frame(kind: bytes) -> None:
 JPEG = encode(NOISE, "JPEG", progressive=True)
 SCAN = JPEG.index(b"\xff\xda")
 LAST_SCAN = JPEG.rindex(b"\xff\xda")
+PLAIN_JPEG = encode(NOISE, "JPEG")
+ONLY_SCAN = PLAIN_JPEG.index(b"\xff\xda")
 COSTLY = {
     "PNG of empty chunks": (encode(NOISE, "PNG")[:33] + b"\0\0\0\0aaAa\0\0\0\0" * 70_000, "more than 65536 chunks"),
     "JPEG of empty segments": (b"\xff\xd8" + b"\xff\xe5\0\2" * 70_000 + JPEG[2:], "more than 65536 segments"),
     "JPEG of filling": (b"\xff\xd8" + b"\xff" * 70_000 + JPEG[2:], "more than 65536 bytes between segments"),
     "JPEG of starts": (b"\xff\xd8" * 70_000 + JPEG[2:], "more than 65536 segments"),
     "JPEG of scans": (JPEG[:LAST_SCAN] + JPEG[LAST_SCAN:-2] * 200 + b"\xff\xd9", "more than 100 scans"),
+    "JPEG of whole scans": (PLAIN_JPEG[:ONLY_SCAN] + PLAIN_JPEG[ONLY_SCAN:-2] * 9000 + b"\xff\xd9", "broken data"),
     "GIF of empty comments": (b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe\0" * 70_000 + gif(1, 1)[13:], "no frame"),
     "GIF of tiny blocks": (b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1a" * 70_000 + b"\0" + gif(1, 1)[13:], "no frame"),
     "TIFF of a million strips": (grey(10, 10, (273, 4, 1 << 20, 512)), "1048576 values of kind 4 for tag 273"),
