@@ -96,9 +96,10 @@ def scale_pixels(pixels: np.ndarray, facts: Picture, dtype: DTypeLike = np.float
     """Pixel values as the numbers that the model takes, in a new array in one piece."""
     if np.dtype(dtype) == np.uint8:
         return np.array(pixels, order="C")
-    row = np.empty(pixels.shape, np.float32)
-    np.multiply(pixels, facts.spread(facts.scale), out=row)
-    row += facts.spread(facts.offset)
+    row = pixels.astype(np.float32, order="C")
+    row *= facts.spread(facts.scale)
+    if facts.offset:
+        row += facts.spread(facts.offset)
     return row.astype(dtype, copy=False)
 
 
