@@ -30,7 +30,6 @@ from tests.service.engine.loop.bench import (
     walk,
     walking,
 )
-from tests.support import dispatching
 from tests.support.clocks import virtual
 from tests.support.models import graphs
 
@@ -190,27 +189,6 @@ async def check_growth(requests: Sequence[LoopRequest], answers: Sequence["async
     for request, answer in zip(requests, answers, strict=True):
         expected = np.concatenate([request.begin["memory"], *[request.begin["x"]] * request.steps], axis=1)
         np.testing.assert_array_equal((await answer).last["longer"], expected)
-
-
-@pytest.mark.parametrize(
-    ("max_rows", "priority", "first"), [(8, 1, 5), (2, 1, 2), (8, 0, 1)], ids=["few", "enough", "of high priority"]
-)
-@virtual
-async def test_rows_begin_together_while_others_wait_for_the_graph_before(
-    max_rows: int, priority: int, first: int
-) -> None:
-    """The first step is that of all but the last, or of a full step; only a row of high priority does not wait."""
-    before = dispatching.Bench(dispatching.Counting(graphs.double()), graphs.double(), max_rows=1, cost_s=SLOW_S)
-    bench = Bench(walk(), WALK, cost_s=SLOW_S, max_rows=max_rows, device=before.device, start=before.dispatcher)
-
-    async def ask(number: int) -> None:
-        await before.ask_x(number)
-        request = walking(number, 3)
-        check_walk(request, await bench.ask(request, priority=priority))
-
-    await asyncio.gather(*map(ask, range(6)))
-    assert bench.counting.steps[0] == first
-    bench.device.close()
 
 
 @virtual
