@@ -184,12 +184,12 @@ class ContinuousBatcher(LaneUser):
         """Whether rows that wait may begin, where there are ``together`` with those that have begun.
 
         While requests wait for the start graph, the lanes have work. Rows that begin meanwhile would step in small
-        batches, which cost more for each row. So they wait until there are as many as a step may have.
+        batches, which cost more for each row. So they wait until there are enough for an efficient step.
         """
         if self._start is None or not self._start.waiting_rows or self.table.is_urgent:
             return True
-        most = self._max_rows if self._memory is None else self._memory.most_rows(self._most_elements)
-        return together >= min(self._max_rows, most)
+        most = self._step_rows if self._memory is None else self._memory.most_rows(self._most_elements)
+        return together >= min(self._step_rows, most)
 
     def _meet(self, batch: RunningBatch[LoopSequence], now: float) -> None:
         """Note that a batch has new rows."""
