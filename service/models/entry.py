@@ -102,7 +102,6 @@ class Model:
                 may_inline=loaded.session.open_ended is None,
                 memory=_bound(loaded, settings, device.lanes),
                 prefix=loaded.manifest.writing.prefix if loaded.manifest.writing else None,
-                start=None if looping.start is None else self.graphs[looping.start],
             )
         )
 

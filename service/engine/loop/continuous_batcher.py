@@ -42,7 +42,7 @@ class ContinuousBatcher(LaneUser):
 
     ``carries`` says which inputs take which outputs. ``pad`` and ``may_inline`` are as for a dispatcher. ``memory``
     bounds a step, by the size that rows grow to. ``prefix`` is the input that takes all tokens so far, if there is
-    one: rows of one length share a step. ``start`` runs the graph that requests pass before the loop, if there is one.
+    one: rows of one length share a step.
     """
 
     def __init__(
@@ -60,12 +60,10 @@ class ContinuousBatcher(LaneUser):
         may_inline: bool = True,
         memory: RunMemory | None = None,
         prefix: str | None = None,
-        start: LaneUser | None = None,
     ) -> None:
         super().__init__(device, cost, observer, may_inline)
         self.table = table
         self._carried = [c.input for c in carries]
-        self._start = start
         changing = [signature.inputs[c.input] for c in carries if c.output is not None]
         if prefix is not None:
             changing.append(signature.inputs[prefix])
@@ -76,9 +74,9 @@ class ContinuousBatcher(LaneUser):
         self._most_elements = 0
         """The size of the largest row that is there."""
         self._step_rows = self.cost.efficient(self._max_rows)
-        self._graph = StepGraph(runner, signature, carries, pad, pad(self._step_rows))
         self._usual_steps = 0.0
         """How many steps rows that write have made: a mean in which later rows count more. 0 until one has ended.
+        self._graph = StepGraph(runner, signature, carries, pad, pad(self._step_rows))
 
         Few texts are as long as they may be, so a request for many is not refused for what all of them could take."""
 
@@ -171,7 +169,7 @@ class ContinuousBatcher(LaneUser):
         limit = self.cost.share(self._step_rows, together, self._device.lanes, self._device.inline_s)
         if self._memory is not None:
             limit = min(limit, self._memory.most_rows(self._most_elements))
-        batch = self.table.take(limit, self._may_begin(together))
+        batch = self.table.take(limit)
         if batch is None:
             return None
         if batch.steady is None:
@@ -179,17 +177,6 @@ class ContinuousBatcher(LaneUser):
         step = LoopStep(self, now, self.cost.predict(batch.slots), batch, self.table.departures)
         step.needs_lane = self._needs_lane
         return step
-
-    def _may_begin(self, together: int) -> bool:
-        """Whether rows that wait may begin, where there are ``together`` with those that have begun.
-
-        While requests wait for the start graph, the lanes have work. Rows that begin meanwhile would step in small
-        batches, which cost more for each row. So they wait until there are enough for an efficient step.
-        """
-        if self._start is None or not self._start.waiting_rows or self.table.is_urgent:
-            return True
-        most = self._step_rows if self._memory is None else self._memory.most_rows(self._most_elements)
-        return together >= min(self._step_rows, most)
 
     def _meet(self, batch: RunningBatch[LoopSequence], now: float) -> None:
         """Note that a batch has new rows."""

@@ -5,8 +5,8 @@ Rules
   A step has at most as many slots as its limit, unless one row alone needs more.
 - A row holds its slots from its first step to its last: one, or one for each hypothesis. At most ``max_slots`` are
   held, so the memory of all states is bounded.
-- Rows that wait and may begin join the next step that has room, and such a step goes first. Within a priority, rows
-  begin in order of arrival. If no rows begin, the batch that has rested longest goes.
+- Rows that wait join the next step that has room, and such a step goes first. Within a priority, rows begin in order of
+  arrival. If no rows wait, the batch that has rested longest goes.
 - No batch rests for ever: after a step that went first while others rested, the one that has rested longest goes.
 - Resting batches that fit into one step become one batch.
 - A sequence that ends, expires or is cancelled leaves whole, between steps. Its slots are free at once.
@@ -115,11 +115,6 @@ class SlotTable(Generic[T]):
         return bool(self._resting) or self._head() is not None
 
     @property
-    def is_urgent(self) -> bool:
-        """Whether a row of the first priority waits."""
-        return any(not span.sequence.gone for span in self._waiting[0])
-
-    @property
     def is_empty(self) -> bool:
         return not self.waiting_rows and not self.used_slots
 
@@ -172,12 +167,9 @@ class SlotTable(Generic[T]):
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
 
-    def take(self, limit: int, begins: bool = True) -> RunningBatch[T] | None:
-        """The next batch to step, of at most ``limit`` slots, or None. Call ``expire`` first.
-
-        ``begins``: whether rows that wait may make their first step.
-        """
-        head = None if not begins or (self._passed_over and self._resting) else self._head()
+    def take(self, limit: int) -> RunningBatch[T] | None:
+        """The next batch to step, of at most ``limit`` slots, or None. Call ``expire`` first."""
+        head = None if self._passed_over and self._resting else self._head()
         if head is not None:
             batch = self._find_batch(head, limit)
         elif self._resting:
@@ -187,7 +179,7 @@ class SlotTable(Generic[T]):
         self._passed_over = head is not None and bool(self._resting)
         if batch.slots > limit:
             self._split(batch, limit)
-        if begins and self.waiting_rows:
+        if self.waiting_rows:
             self._board(batch, limit)
         for other in list(self._resting):
             if other.key == batch.key and batch.slots + other.slots <= limit:
