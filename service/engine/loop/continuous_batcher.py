@@ -74,9 +74,9 @@ class ContinuousBatcher(LaneUser):
         self._most_elements = 0
         """The size of the largest row that is there."""
         self._step_rows = self.cost.efficient(self._max_rows)
+        self._graph = StepGraph(runner, signature, carries, pad, pad(self._step_rows))
         self._usual_steps = 0.0
         """How many steps rows that write have made: a mean in which later rows count more. 0 until one has ended.
-        self._graph = StepGraph(runner, signature, carries, pad, pad(self._step_rows))
 
         Few texts are as long as they may be, so a request for many is not refused for what all of them could take."""
 

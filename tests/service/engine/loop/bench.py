@@ -162,7 +162,6 @@ def walking(start: float, steps: int, rows: int = 1, **more: Any) -> LoopRequest
     )
 
 
-def check_walk(request: LoopRequest, result: LoopResult) -> None:
 def drifting(start: float, steps: int, rows: int = 1, **more: Any) -> LoopRequest:
     """As ``walking``, and each row is pushed by a number of its own."""
     request = walking(start, steps, rows, **more)
@@ -170,14 +169,15 @@ def drifting(start: float, steps: int, rows: int = 1, **more: Any) -> LoopReques
     return dataclasses.replace(request, begin={**request.begin, "push": push})
 
 
+def check_walk(request: LoopRequest, result: LoopResult) -> None:
     """Assert that the result of ``walk`` or ``drift`` has the bits that it has by hand."""
     value, total = request.begin["value"], request.begin["total"]
     path = []
     for step in range(request.steps):
         kick = request.by_step["kick"](slice(0, request.rows), step)
         value = value * np.float32(0.5) + np.asarray(kick, np.float32)
-        total = total + value
         value = value + request.begin.get("push", np.float32(0))
+        total = total + value
         path.append(value)
     np.testing.assert_array_equal(result.kept["next"], np.stack(path, axis=1))
     np.testing.assert_array_equal(result.last["next_total"], total)

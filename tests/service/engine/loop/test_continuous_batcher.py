@@ -240,27 +240,6 @@ async def test_slow_steps_go_side_by_side_on_two_lanes() -> None:
     assert bench.counting.steps[:2] == [4, 4]
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    bound=st.booleans(),
-    in_lanes=st.booleans(),
-    requests=st.lists(st.tuples(st.integers(-5, 5), st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=10),
-    max_rows=st.integers(1, 6),
-    max_slots=st.integers(6, 12),
-    gaps=st.lists(st.integers(0, 3), min_size=10, max_size=10),
-)
-@virtual
-async def test_company_changes_no_bit(requests, max_rows, max_slots, gaps, bound, in_lanes):
-    """Whoever joins and leaves, a request has the bits that it has alone, also with its state on the device (bound)."""
-    sizes = {"lanes": 2, "max_rows": max_rows, "max_slots": max_slots, "least_rows": 2}
-    bench = Bench(drift(), DRIFT, cost_s=SLOW_S * in_lanes, runner=Counting(drift(), bound), **sizes)
-    asked = []
-    for (start, steps, rows), gap in zip(requests, gaps, strict=False):
-        request = drifting(start, steps, rows)
-        asked.append((request, bench.ask(request)))
-        for _ in range(gap):
-            await asyncio.sleep(0)
-    for request, answer in asked:
 class Noting(Counting):
     """Notes where the input ``push`` of each step lies, and what it holds."""
 
@@ -297,5 +276,26 @@ async def test_what_no_step_changes_stays_where_it_is() -> None:
     ]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    bound=st.booleans(),
+    in_lanes=st.booleans(),
+    requests=st.lists(st.tuples(st.integers(-5, 5), st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=10),
+    max_rows=st.integers(1, 6),
+    max_slots=st.integers(6, 12),
+    gaps=st.lists(st.integers(0, 3), min_size=10, max_size=10),
+)
+@virtual
+async def test_company_changes_no_bit(requests, max_rows, max_slots, gaps, bound, in_lanes):
+    """Whoever joins and leaves, a request has the bits that it has alone, also with its state on the device (bound)."""
+    sizes = {"lanes": 2, "max_rows": max_rows, "max_slots": max_slots, "least_rows": 2}
+    bench = Bench(drift(), DRIFT, cost_s=SLOW_S * in_lanes, runner=Counting(drift(), bound), **sizes)
+    asked = []
+    for (start, steps, rows), gap in zip(requests, gaps, strict=False):
+        request = drifting(start, steps, rows)
+        asked.append((request, bench.ask(request)))
+        for _ in range(gap):
+            await asyncio.sleep(0)
+    for request, answer in asked:
         check_walk(request, await answer)
     assert bench.batcher.table.is_empty
