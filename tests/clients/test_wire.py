@@ -15,6 +15,7 @@ from model_store.sounds.writing import encode_wav
 from sluice_client import Picture, Sound
 from sluice_client.answers import Classification, ClassifyAnswer, EmbedPrediction, TaggedText
 from sluice_client.errors import BadAnswer
+from sluice_client.meta import read_timing
 from sluice_client.wire.decode import decode
 from sluice_client.wire.events import Event, EventReader
 from sluice_client.wire.rows import encode_rows
@@ -161,6 +162,13 @@ def test_arrays_without_a_datatype_are_refused() -> None:
         encode_tensors({"x": np.zeros(2, complex)}, None, {})
     with pytest.raises(BadAnswer, match="expected tensors"):
         decode_tensors(b'{"outputs": [{"name": "a"}]}', None)
+
+
+def test_times_of_the_server_are_read() -> None:
+    """Durations by name, and the rows of the batch; what cannot be read is left out."""
+    text = 'queue;dur=0.25, batch;desc="x";dur=1e-3,compute;dur=fast, rows;desc="8", total'
+    assert read_timing(text) == ({"queue": 0.25, "batch": 0.001}, 8)
+    assert read_timing("") == ({}, None)
 
 
 def test_png_of_one_channel_is_grey() -> None:

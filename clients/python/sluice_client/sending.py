@@ -62,8 +62,8 @@ class Sending:
     def meta(self, response: httpx.Response) -> Meta:
         headers = response.headers
         seconds = time.monotonic() - self._began
-        timing = read_timing(headers.get("server-timing", ""))
-        return Meta(headers.get("x-request-id", ""), seconds, self._tries, timing)
+        timing_ms, rows = read_timing(headers.get("server-timing", ""))
+        return Meta(headers.get("x-request-id", ""), seconds, self._tries, timing_ms, rows)
 
     def refuse(self, response: httpx.Response, body: bytes) -> SluiceError:
         return read_error(self.reply(response, body), self.call)
