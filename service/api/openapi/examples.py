@@ -76,7 +76,7 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "detect": {
         "digits": (
             "Digits in a picture, with boxes in its pixels",
-            {"model": "digits-detector", "inputs": [_ZERO_PNG], "threshold": 0.3, "max_detections": 10},
+            {"model": "digits-detector", "inputs": [_ZERO_ON_PAPER_PNG], "threshold": 0.3, "max_detections": 10},
         ),
     },
     "segment": {
@@ -127,7 +127,7 @@ EXAMPLES: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "pipeline": {
         "read": (
             "Find the digits of a picture, cut each out and classify it",
-            {"model": "digits-reader", "inputs": [_ZERO_PNG]},
+            {"model": "digits-reader", "inputs": [_ZERO_ON_PAPER_PNG]},
         ),
     },
     "generate": {

@@ -1,6 +1,8 @@
 """The pages and their files: media types, security headers, caching, and their addresses below a prefix."""
 
 import gzip
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +83,22 @@ def test_pages_have_no_inline_code_and_no_absolute_address(name: str) -> None:
     text = read_files()[name].content.decode()
     for wrong in (" style=", "<style", " onclick=", "<script>", 'href="/', 'src="/', "://", "javascript:"):
         assert wrong not in text, wrong
+
+
+def test_no_file_has_more_than_400_lines() -> None:
+    """The pages follow the limit of all other code."""
+    lines = {name: file.content.count(b"\n") for name, file in read_files().items()}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(read_files()) if name.endswith(".js")])
+def test_modules_import_modules_that_are_there(name: str) -> None:
+    """Each import is relative and names a file of ours: no build step or browser would find another."""
+    for target in re.findall(
+        r'^(?:import|export|\}) .*?from "(.+?)";', read_files()[name].content.decode(), re.MULTILINE
+    ):
+        assert target.startswith(("./", "../")), target
+        assert os.path.normpath(os.path.join(os.path.dirname(name), target)) in read_files(), target
 
 
 def test_known_etag_gives_304_without_a_body(client: httpx.Client) -> None:

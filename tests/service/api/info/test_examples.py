@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from model_store import DEFAULT_ROOT, Store
+from service.api.openapi.examples import EXAMPLES
 from tests.support.answers import assert_error
 from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
@@ -77,3 +78,11 @@ def test_samples_are_in_the_form_that_people_send(client: httpx.Client) -> None:
         rows = [each["body"]["inputs"][0] for each in stored if each["task"] == task]
         assert len(rows) == 4, model
         assert all(map(has_form, rows)), model
+
+
+def test_documented_pictures_are_recognised(client: httpx.Client) -> None:
+    """The zero of the documentation is found and read as a zero: an example should not show a mistake."""
+    found = client.post("/detect", json=EXAMPLES["detect"]["digits"][1]).json()["predictions"][0]
+    assert [each["label"] for each in found["detections"]] == ["0"]
+    read = client.post("/pipeline", json=EXAMPLES["pipeline"]["read"][1]).json()["predictions"][0]
+    assert (read["found"], read["read"]) == (["0"], ["0"])
