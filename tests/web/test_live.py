@@ -87,6 +87,17 @@ def test_page_goes_on_when_the_server_is_back(page: Page, refused: set[str]) -> 
     expect(page.get_by_text("Connected.")).to_be_visible()
 
 
+def test_page_can_be_paused(page: Page) -> None:
+    """Nothing is asked for until it goes on, and the figures stay where they are."""
+    page.goto("/live")
+    expect(page.get_by_text("Read every 2 s.")).to_be_visible()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("Connected. Paused.")).to_be_visible()
+    with page.expect_request("**/metrics"):
+        page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_text("Read every 2 s.")).to_be_visible()
+
+
 def test_answer_of_something_else_is_an_error(page: Page) -> None:
     """A proxy that answers with a page of its own is not taken for an idle server."""
     page.route("**/metrics", lambda route: route.fulfill(body="<h1>Log in</h1>", content_type="text/html"))

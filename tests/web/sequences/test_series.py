@@ -223,6 +223,7 @@ BREAK = """() => {
         controller.enqueue(new TextEncoder().encode(events));
         window.broken = () => controller.error(new TypeError("network error"));
         window.ended = () => controller.close();
+        options.signal.addEventListener("abort", () => controller.error(options.signal.reason));
       },
     });
     return Promise.resolve(new Response(body, { headers: { "content-type": "text/event-stream" } }));
@@ -267,3 +268,18 @@ def test_page_fits_a_telephone(bench: Page) -> None:
     expect(bench.locator(".chart-legend")).to_contain_text("forecast")
     check_width(bench, 360)
     check_page(bench)
+
+
+def test_forecast_can_be_stopped(bench: Page) -> None:
+    """The button is there while a stream runs, and what came so far stays."""
+    bench.get_by_label("Series", exact=True).fill(SUNSPOTS)
+    bench.get_by_label("Show each step as it comes").check()
+    stop = bench.get_by_role("button", name="Stop")
+    expect(stop).to_be_hidden()
+    bench.evaluate(BREAK)
+    forecast(bench)
+    expect(bench.locator(".chart-legend")).to_contain_text("forecast")
+    stop.click()
+    expect(bench.get_by_text("Stopped.")).to_be_visible()
+    expect(stop).to_be_hidden()
+    expect(bench.locator(".chart-legend")).to_contain_text("forecast")
