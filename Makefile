@@ -28,6 +28,10 @@ $(VENV)/.compiled: $(VENV)/.serve-$(DEVICE) mypyc.ini $(shell find service -name
 	$(STEP) 'Compiling the request path (about a minute, once)' env HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) --no-deps -e .
 	@touch $@
 
+# A compilation that is stopped halfway has moved it away.
+pyproject.toml:
+	mv $@.bak $@
+
 # A wheel for this Python and machine, with the compiled modules in it.
 wheel: $(VENV)/.serve-$(DEVICE)
 	HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
