@@ -39,7 +39,7 @@ PAGES = (
         "manifest.md",
         "The manifest of a version",
         "`manifest.json` in `<name>/<version>/` says everything that is known of a version apart from its weights. "
-        "`sluice export` writes it; `sluice models show` shows it. An unknown field is an error.",
+        "`sluice export` writes it; `sluice models show NAME --json` prints it. An unknown field is an error.",
         (
             ("model_store/manifest.py", ("Manifest",)),
             ("model_store/graph.py", ()),
