@@ -167,6 +167,11 @@ class ModelEntry:
     """Set when its versions were tried, or when one of them takes too long to wait for."""
 
     @property
+    def is_loading(self) -> bool:
+        """Whether it does not serve yet, because the load of a version has not ended."""
+        return self.serving is None and any(entry.state is State.LOADING for entry in self.entries.values())
+
+    @property
     def why(self) -> str:
         """Why it does not serve."""
         reasons = [f"version {number}: {e.reason}" for number, e in sorted(self.entries.items()) if e.reason]

@@ -234,14 +234,6 @@ class Registry:
     def is_ready(self) -> bool:
         return self.loaded and (self.settings.lazy or any(model_entry.serving for model_entry in self.entries.values()))
 
-    def list_loading(self) -> list[str]:
-        """The models that do not serve yet, because the load of a version has not ended."""
-        return [
-            name
-            for name, model_entry in self.entries.items()
-            if model_entry.serving is None and any(e.state is State.LOADING for e in model_entry.entries.values())
-        ]
-
     def model_entry(self, name: str) -> ModelEntry:
         """Raises UnknownModel, or NotReady while the store is being read."""
         found = self.entries.get(name)

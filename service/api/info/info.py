@@ -112,7 +112,8 @@ class Information:
             raise NotReady("the server is stopping")
         if not self._registry.is_ready:
             raise NotReady("no model serves: /models tells why" if self._registry.loaded else "models are being loaded")
-        return {"live": True, "ready": True, "loading": self._registry.list_loading()}
+        loading = [name for name, model_entry in self._registry.entries.items() if model_entry.is_loading]
+        return {"live": True, "ready": True, "loading": loading}
 
     def _tell_ready(self, model: Served, one: bool) -> dict[str, Any]:
         """A pipeline is ready when the models of its steps are. Raises UnknownModel, NotReady."""
