@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -191,6 +192,16 @@ def test_time_limit_must_be_above_zero(ask: Ask) -> None:
     """A limit that no call can keep is refused with the name of the argument."""
     with pytest.raises(ValueError, match="timeout_s: expected seconds above 0, got 0"):
         ask(Server(), "regress", [[1.0]], timeout_s=0)
+
+
+@BOTH
+def test_call_for_tensors_may_have_no_time_limit(ask: Ask) -> None:
+    """Infinity is not told to the server, which takes a number of microseconds; what is no number is refused."""
+    server = Server(httpx.Response(200, json={"model_name": "m", "model_version": "1", "outputs": []}))
+    ask(server, "infer", "m", {"x": [1.0]}, timeout_s=math.inf)
+    assert b"timeout" not in server.requests[0].content
+    with pytest.raises(ValueError, match="timeout_s: expected seconds above 0, got nan"):
+        ask(Server(), "infer", "m", {"x": [1.0]}, timeout_s=math.nan)
 
 
 @BOTH

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -114,7 +115,7 @@ def call_infer(
 ) -> Call[Tensors]:
     """The tensor route, in binary form. A ``timeout_s`` of the call is told to the server as well."""
     timeout_s = options.get("timeout_s")
-    if timeout_s is not None:
+    if timeout_s is not None and math.isfinite(timeout_s):
         parameters = {"timeout": max(1, int(timeout_s * 1e6)), **parameters}
     body, json_bytes = encode_tensors(inputs, outputs, parameters)
     headers = {"content-type": BINARY, LENGTH_HEADER: str(json_bytes), "accept": f"{BINARY}, {JSON}"}
