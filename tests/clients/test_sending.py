@@ -145,6 +145,16 @@ def test_request_goes_below_the_address_with_its_id(ask: Ask) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("request_id", ["two\nlines", "\xe4", 5])
+def test_header_that_cannot_be_sent_is_the_fault_of_the_caller(ask: Ask, request_id: Any) -> None:
+    """It is no broken connection; the message names the header."""
+    server = Server(numbers())
+    with pytest.raises(ValueError, match="header x-request-id: expected a text of ASCII"):
+        ask(server, "regress", [[1.0]], request_id=request_id)
+    assert server.requests == []
+
+
+@BOTH
 def test_option_that_does_not_exist_is_told_before_anything_is_sent(ask: Ask) -> None:
     """The message names the option that was meant."""
     with pytest.raises(TypeError, match=r"classify\(\) has no option 'topk': did you mean 'top_k'"):

@@ -36,12 +36,14 @@ class Sending:
     def make_request(
         self, http: httpx.Client | httpx.AsyncClient, base: str, headers: Mapping[str, str]
     ) -> httpx.Request:
-        """The next try. ``base`` is the address of the server, without a slash at its end. Raises TimedOut."""
+        """The next try. ``base`` is the server's address, without a slash at its end. Raises TimedOut, ValueError."""
         self._tries += 1
         self.check_time()
         timeout = None if math.isinf(self.timeout_s) else self.left_s
         call = self.call
         url, sent = f"{base}/{call.path}", {**headers, **call.headers}
+        for name, value in sent.items():
+            check_header(name, value)
         return http.build_request(call.method, url, content=call.body or None, headers=sent, timeout=timeout)
 
     def choose_wait(self, error: SluiceError) -> float:
@@ -89,6 +91,12 @@ def check_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url: expected http://… or https://…, got {url!r}")
     return url
+
+
+def check_header(name: str, value: object) -> None:
+    """Raises ValueError, without the value: it may be a secret."""
+    if not (isinstance(value, str) and value.isascii() and value.replace("\t", " ").isprintable()):
+        raise ValueError(f"header {name}: expected a text of ASCII characters on one line, got another value")
 
 
 def verifies(url: str) -> bool:
