@@ -82,6 +82,9 @@ def test_what_is_no_row_is_told_with_its_place() -> None:
     """The message names the place, the kinds that are taken, and what came."""
     with pytest.raises(TypeError, match=r"inputs\[1\].x: expected a text, numbers, .* got builtins.object"):
         encode_rows(["a", {"x": object()}])
+    for dtype in ("complex128", "datetime64[s]", "timedelta64[s]"):
+        with pytest.raises(TypeError, match=rf"inputs\[0\]: expected an array of numbers.*, got one of {dtype[:9]}"):
+            encode_rows(np.zeros((1, 2), dtype))
 
 
 def test_answer_is_read_by_its_fields() -> None:
