@@ -17,6 +17,7 @@ from sluice_client.answers import RegressAnswer
 from tests.clients.asking import BOTH, URL, Server
 
 Ask = Callable[..., Any]
+EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
 NUMBERS = {"model": "m", "version": "1", "predictions": [{"value": 2}]}
 
 
@@ -168,7 +169,7 @@ def test_stream_gives_events_and_then_the_answer(ask: Ask) -> None:
         'data: {"row":0,"step":0,"text":"a\u2028b"}\n\n'
         'event: done\ndata: {"model":"m","version":"1","predictions":[{"text":"a","probability":1}]}\n\n'
     )
-    found, answer = ask(Server(httpx.Response(200, text=events)), "predict_sequence_as_stream", "a text")
+    found, answer = ask(Server(httpx.Response(200, text=events, headers=EVENTS)), "predict_sequence_as_stream", "a text")
     assert [event.text for event in found] == ["a\u2028b"]
     assert answer.texts[0].text == "a"
 
@@ -178,22 +179,30 @@ def test_stream_that_fails_or_ends_early_is_an_error(ask: Ask) -> None:
     """An event of an error is raised with its sentence and id; a cut stream is no answer."""
     failed = 'event: error\ndata: {"error":"the model failed","request_id":"r-9"}\n\n'
     with pytest.raises(errors.StreamFailed, match="the model failed") as raised:
-        ask(Server(httpx.Response(200, text=failed)), "generate_as_stream")
+        ask(Server(httpx.Response(200, text=failed, headers=EVENTS)), "generate_as_stream")
     assert raised.value.request_id == "r-9"
     step = b'data: {"row":0,"step":0,"steps":2,"preview":[1]}\n\n'
     with pytest.raises(errors.NoAnswer, match="ended before its last event"):
-        ask(Server(httpx.Response(200, content=step)), "generate_as_stream")
-    server = Server(httpx.Response(200, stream=Breaking(step)))
+        ask(Server(httpx.Response(200, content=step, headers=EVENTS)), "generate_as_stream")
+    server = Server(httpx.Response(200, stream=Breaking(step), headers=EVENTS))
     with pytest.raises(errors.NoAnswer, match="the connection broke"):
         ask(server, "generate_as_stream")
     assert len(server.requests) == 1
 
 
 @BOTH
+def test_answer_that_is_no_stream_is_told(ask: Ask) -> None:
+    """A page of a proxy is not taken for a stream that was cut."""
+    server = Server(httpx.Response(200, html="<html>"))
+    with pytest.raises(errors.BadAnswer, match="generate: expected text/event-stream, got text/html"):
+        ask(server, "generate_as_stream")
+
+
+@BOTH
 def test_stream_is_tried_again_before_it_begins(ask: Ask) -> None:
     """A busy server is asked again for a stream as well."""
     done = 'event: done\ndata: {"model":"m","version":"1","outputs":[]}\n\n'
-    server = Server(refusal(429), httpx.Response(200, text=done))
+    server = Server(refusal(429), httpx.Response(200, text=done, headers=EVENTS))
     assert ask(server, "generate_as_stream")[1].meta.tries == 2
 
 

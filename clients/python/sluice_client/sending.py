@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from sluice_client.calls import Call, Reply, read_error
+from sluice_client.calls import EVENTS, Call, Reply, read_error
 from sluice_client.errors import BadAnswer, Busy, NoAnswer, NotReady, SluiceError, TimedOut, Unreachable
 from sluice_client.meta import Meta, read_timing
 from sluice_client.retry import Retry
@@ -66,6 +66,12 @@ class Sending:
         seconds = time.monotonic() - self._began
         timing = read_timing(headers.get("server-timing", ""))
         return Meta(headers.get("x-request-id", ""), seconds, self._tries, timing)
+
+    def check_events(self, response: httpx.Response) -> None:
+        """Raises BadAnswer where something else than events comes, as from a proxy."""
+        got = response.headers.get("content-type", "no content type")
+        if got.partition(";")[0] != EVENTS:
+            raise BadAnswer(f"{self.call.path}: expected {EVENTS}, got {got}: is this the address of Sluice?")
 
     def refuse(self, response: httpx.Response, body: bytes) -> SluiceError:
         return read_error(self.reply(response, body))
