@@ -169,7 +169,8 @@ def test_stream_gives_events_and_then_the_answer(ask: Ask) -> None:
         'data: {"row":0,"step":0,"text":"a\u2028b"}\n\n'
         'event: done\ndata: {"model":"m","version":"1","predictions":[{"text":"a","probability":1}]}\n\n'
     )
-    found, answer = ask(Server(httpx.Response(200, text=events, headers=EVENTS)), "predict_sequence_as_stream", "a text")
+    server = Server(httpx.Response(200, text=events, headers=EVENTS))
+    found, answer = ask(server, "predict_sequence_as_stream", "a text")
     assert [event.text for event in found] == ["a\u2028b"]
     assert answer.texts[0].text == "a"
 
@@ -188,6 +189,17 @@ def test_stream_that_fails_or_ends_early_is_an_error(ask: Ask) -> None:
     with pytest.raises(errors.NoAnswer, match="the connection broke"):
         ask(server, "generate_as_stream")
     assert len(server.requests) == 1
+
+
+@BOTH
+def test_answer_of_another_form_is_an_error_of_the_client(ask: Ask) -> None:
+    """An error that is only a text, and a length that is no number, are told as such."""
+    failed = 'event: error\ndata: "it broke"\n\n'
+    with pytest.raises(errors.StreamFailed, match="it broke"):
+        ask(Server(httpx.Response(200, text=failed, headers=EVENTS)), "generate_as_stream")
+    length = {"inference-header-content-length": "many"}
+    with pytest.raises(errors.BadAnswer, match="expected a number of bytes, got 'many'"):
+        ask(Server(httpx.Response(200, json={}, headers=length)), "infer", "m", {"x": [1.0]})
 
 
 @BOTH

@@ -62,7 +62,8 @@ class StreamCall(Generic[E, A]):
         """The event, or the answer that ends the stream. Raises StreamFailed, BadAnswer."""
         value = parse(event.data)
         if event.name == "error":
-            raise StreamFailed(str(value.get("error", value)), str(value.get("request_id", meta.request_id)))
+            told = value if isinstance(value, dict) else {"error": value}
+            raise StreamFailed(str(told.get("error")), str(told.get("request_id", meta.request_id)))
         if event.name == "done":
             return None, self.read_answer(value, meta)
         return self.read_event(value), None
@@ -208,6 +209,8 @@ def _expect(media_type: str, reply: Reply) -> bytes:
 
 def _read_tensors(reply: Reply) -> Tensors:
     length = reply.headers.get(LENGTH_HEADER)
+    if length is not None and not length.isdecimal():
+        raise BadAnswer(f"{LENGTH_HEADER}: expected a number of bytes, got {length!r}")
     head, outputs = decode_tensors(reply.body, None if length is None else int(length))
     return Tensors(str(head.get("model_name")), str(head.get("model_version")), outputs, reply.meta)
 
