@@ -181,9 +181,7 @@ class Protocol(User):
         return max(0.0, self.due_s - perf_counter())
 
     def begin(self) -> float:
-        """Begin a request; returns the time from which it counts."""
-        if self.facts.schedule is not None:
-            self.facts.schedule.sent += 1
+        """The time from which a request that is sent now counts."""
         return perf_counter() if self.due_s is None else self.due_s
 
     def name(self) -> str:

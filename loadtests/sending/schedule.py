@@ -8,7 +8,6 @@ class Schedule:
 
     def __init__(self, rate_per_s: float) -> None:
         self.rate_per_s = rate_per_s
-        self.sent = 0
         self._taken = 0
 
     def take(self) -> float:
@@ -18,5 +17,9 @@ class Schedule:
         return due_s
 
     def count_not_sent(self, elapsed_s: float) -> int:
-        """Requests that were due by now and that no caller was free to send."""
-        return max(0, math.floor(elapsed_s * self.rate_per_s) + 1 - self.sent)
+        """Requests that were due by now and that no caller was free to take.
+
+        One that is taken is sent as soon as it is due; at the end Locust stops its caller before that, which is no
+        fault of the server.
+        """
+        return max(0, math.floor(elapsed_s * self.rate_per_s) + 1 - self._taken)

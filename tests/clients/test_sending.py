@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from sluice_client.answers import RegressAnswer
 from tests.clients.asking import BOTH, URL, Server
 
 Ask = Callable[..., Any]
+EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
 NUMBERS = {"model": "m", "version": "1", "predictions": [{"value": 2}]}
 
 
@@ -145,6 +147,16 @@ def test_request_goes_below_the_address_with_its_id(ask: Ask) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("request_id", ["two\nlines", "\xe4", 5])
+def test_header_that_cannot_be_sent_is_the_fault_of_the_caller(ask: Ask, request_id: Any) -> None:
+    """It is no broken connection; the message names the header."""
+    server = Server(numbers())
+    with pytest.raises(ValueError, match="header x-request-id: expected a text of ASCII"):
+        ask(server, "regress", [[1.0]], request_id=request_id)
+    assert server.requests == []
+
+
+@BOTH
 def test_option_that_does_not_exist_is_told_before_anything_is_sent(ask: Ask) -> None:
     """The message names the option that was meant."""
     with pytest.raises(TypeError, match=r"classify\(\) has no option 'topk': did you mean 'top_k'"):
@@ -172,7 +184,8 @@ def test_stream_gives_events_and_then_the_answer(ask: Ask) -> None:
         'data: {"row":0,"step":0,"text":"a\u2028b"}\n\n'
         'event: done\ndata: {"model":"m","version":"1","predictions":[{"text":"a","probability":1}]}\n\n'
     )
-    found, answer = ask(Server(httpx.Response(200, text=events)), "predict_sequence_as_stream", "a text")
+    server = Server(httpx.Response(200, text=events, headers=EVENTS))
+    found, answer = ask(server, "predict_sequence_as_stream", "a text")
     assert [event.text for event in found] == ["a\u2028b"]
     assert answer.texts[0].text == "a"
 
@@ -182,22 +195,41 @@ def test_stream_that_fails_or_ends_early_is_an_error(ask: Ask) -> None:
     """An event of an error is raised with its sentence and id; a cut stream is no answer."""
     failed = 'event: error\ndata: {"error":"the model failed","request_id":"r-9"}\n\n'
     with pytest.raises(errors.StreamFailed, match="the model failed") as raised:
-        ask(Server(httpx.Response(200, text=failed)), "generate_as_stream")
+        ask(Server(httpx.Response(200, text=failed, headers=EVENTS)), "generate_as_stream")
     assert raised.value.request_id == "r-9"
     step = b'data: {"row":0,"step":0,"steps":2,"preview":[1]}\n\n'
     with pytest.raises(errors.NoAnswer, match="ended before its last event"):
-        ask(Server(httpx.Response(200, content=step)), "generate_as_stream")
-    server = Server(httpx.Response(200, stream=Breaking(step)))
+        ask(Server(httpx.Response(200, content=step, headers=EVENTS)), "generate_as_stream")
+    server = Server(httpx.Response(200, stream=Breaking(step), headers=EVENTS))
     with pytest.raises(errors.NoAnswer, match="the connection broke"):
         ask(server, "generate_as_stream")
     assert len(server.requests) == 1
 
 
 @BOTH
+def test_answer_of_another_form_is_an_error_of_the_client(ask: Ask) -> None:
+    """An error that is only a text, and a length that is no number, are told as such."""
+    failed = 'event: error\ndata: "it broke"\n\n'
+    with pytest.raises(errors.StreamFailed, match="it broke"):
+        ask(Server(httpx.Response(200, text=failed, headers=EVENTS)), "generate_as_stream")
+    length = {"inference-header-content-length": "many"}
+    with pytest.raises(errors.BadAnswer, match="expected a number of bytes, got 'many'"):
+        ask(Server(httpx.Response(200, json={}, headers=length)), "infer", "m", {"x": [1.0]})
+
+
+@BOTH
+def test_answer_that_is_no_stream_is_told(ask: Ask) -> None:
+    """A page of a proxy is not taken for a stream that was cut."""
+    server = Server(httpx.Response(200, html="<html>"))
+    with pytest.raises(errors.BadAnswer, match="generate: expected text/event-stream, got text/html"):
+        ask(server, "generate_as_stream")
+
+
+@BOTH
 def test_stream_is_tried_again_before_it_begins(ask: Ask) -> None:
     """A busy server is asked again for a stream as well."""
     done = 'event: done\ndata: {"model":"m","version":"1","outputs":[]}\n\n'
-    server = Server(refusal(429), httpx.Response(200, text=done))
+    server = Server(refusal(429), httpx.Response(200, text=done, headers=EVENTS))
     assert ask(server, "generate_as_stream")[1].meta.tries == 2
 
 
@@ -206,6 +238,16 @@ def test_time_limit_must_be_above_zero(ask: Ask) -> None:
     """A limit that no call can keep is refused with the name of the argument."""
     with pytest.raises(ValueError, match="timeout_s: expected seconds above 0, got 0"):
         ask(Server(), "regress", [[1.0]], timeout_s=0)
+
+
+@BOTH
+def test_call_for_tensors_may_have_no_time_limit(ask: Ask) -> None:
+    """Infinity is not told to the server, which takes a number of microseconds; what is no number is refused."""
+    server = Server(httpx.Response(200, json={"model_name": "m", "model_version": "1", "outputs": []}))
+    ask(server, "infer", "m", {"x": [1.0]}, timeout_s=math.inf)
+    assert b"timeout" not in server.requests[0].content
+    with pytest.raises(ValueError, match="timeout_s: expected seconds above 0, got nan"):
+        ask(Server(), "infer", "m", {"x": [1.0]}, timeout_s=math.nan)
 
 
 @BOTH

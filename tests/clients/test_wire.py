@@ -63,6 +63,16 @@ def test_sound_may_be_a_path_bytes_or_samples(tmp_path: Path) -> None:
         Sound.of(np.zeros(0), 8000)
 
 
+@pytest.mark.parametrize(
+    ("samples", "rate", "message"),
+    [([0.0], 0, "rate: expected"), ([0.0], 8000.5, "rate: expected"), ([np.nan], 8000, "samples: expected finite")],
+)
+def test_samples_that_are_no_sound_are_refused(samples: list[float], rate: Any, message: str) -> None:
+    """NaN would become silence, and a file without a rate has no length."""
+    with pytest.raises(ValueError, match=message):
+        Sound.of(np.array(samples), rate)
+
+
 def test_arrays_lists_and_objects_become_rows() -> None:
     """The first axis of an array and the items of a list are rows; numbers of NumPy are numbers of JSON."""
     rows: Any = [np.float32(0.5), np.int64(3), [np.bool_(True)], {"a": np.arange(2), "b": None}, "text"]
@@ -83,6 +93,9 @@ def test_what_is_no_row_is_told_with_its_place() -> None:
     """The message names the place, the kinds that are taken, and what came."""
     with pytest.raises(TypeError, match=r"inputs\[1\].x: expected a text, numbers, .* got builtins.object"):
         encode_rows(["a", {"x": object()}])
+    for dtype in ("complex128", "datetime64[s]", "timedelta64[s]"):
+        with pytest.raises(TypeError, match=rf"inputs\[0\]: expected an array of numbers.*, got one of {dtype[:9]}"):
+            encode_rows(np.zeros((1, 2), dtype))
 
 
 def test_answer_is_read_by_its_fields() -> None:

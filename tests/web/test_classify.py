@@ -53,13 +53,16 @@ def test_refusal_is_shown_as_a_sentence(page: Page, refused: set[str], tmp_path:
 
 
 def test_server_that_is_away_is_told_as_a_sentence(page: Page, refused: set[str]) -> None:
-    """Without an answer the page says so, instead of nothing."""
+    """Without an answer the page says so, instead of nothing; the last answer is gone, also for screen readers."""
     refused.add("/classify")
     page.goto(DIGITS)
-    expect(page.locator(".example").first).to_be_visible()
+    page.locator(".example").first.click()
+    said = page.get_by_role("region", name="Answer", exact=True).get_by_role("status").first
+    expect(said).to_contain_text("0, ")
     page.route("**/classify", lambda route: route.abort())
     page.locator(".example").first.click()
     expect(page.get_by_role("alert")).to_contain_text("The server did not answer")
+    expect(said).to_have_text("")
 
 
 def test_drawing_is_classified(page: Page) -> None:

@@ -61,6 +61,16 @@ def test_change_that_is_forbidden_says_why(page: Page, refused: set[str]) -> Non
     expect(page.locator(ANSWER)).to_contain_text("SLUICE_CONTROL")
 
 
+def test_sentence_of_an_error_is_shown_whole(page: Page, refused: set[str]) -> None:
+    """It may name all models; only texts that nobody reads, such as a picture in base64, are cut."""
+    refused.add("/classify")
+    page.goto("/docs#classify")
+    page.locator(".try textarea").first.fill('{"model": "nobody", "inputs": ["a"]}')
+    assert send(page) == 404
+    expect(page.locator(f"{ANSWER} code")).to_contain_text("no model 'nobody': there are date-translator,")
+    expect(page.locator(f"{ANSWER} code")).to_contain_text("sunspots-forecaster")
+
+
 def test_options_are_sent_once(page: Page) -> None:
     """With JSON they are fields of the body, with a file they go into the query, and empty ones nowhere."""
     page.goto("/docs#classify/why")

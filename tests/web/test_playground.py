@@ -13,17 +13,19 @@ from tests.web.checks import check_page, check_width
 from tests.web.conftest import watch
 
 PREFIX = "/some/prefix"
+LONG = "m" * 100  # the longest name that a store takes
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    """Below a prefix: two versions of a classifier with an alias, and a model that cannot be loaded."""
+    """Below a prefix: two versions of a classifier with an alias, and two models that cannot be loaded."""
     root = tmp_path_factory.mktemp("store")
     shutil.copytree(DEFAULT_ROOT / "digits-classifier" / "1", root / "digits-classifier" / "1")
     shutil.copytree(DEFAULT_ROOT / "digits-classifier" / "1", root / "digits-classifier" / "2")
     Store(root).set_alias("digits-classifier", "stable", 1)
-    (root / "broken" / "1").mkdir(parents=True)
-    (root / "broken" / "1" / "model.onnx").write_bytes(b"no onnx")
+    for name in ("broken", LONG):
+        (root / name / "1").mkdir(parents=True)
+        (root / name / "1" / "model.onnx").write_bytes(b"no onnx")
     with Serving(settings_for(root, max_rows=8, base_path=PREFIX), FAST) as serving:
         yield serving
 
@@ -144,3 +146,14 @@ def test_model_that_cannot_serve_says_why(browser: Browser, other: Serving) -> N
     expect(page.locator(".workbench")).to_contain_text("cannot be tried")
     context.close()
     assert faults == []
+
+
+@pytest.mark.parametrize("path", ["/", f"/#model={LONG}", f"/live#model={LONG}"])
+def test_longest_name_of_a_model_fits(browser: Browser, other: Serving, path: str) -> None:
+    """A name without a place to break it does not make a telephone scroll to the side."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(other.url + PREFIX + path)
+    expect(page.get_by_text(LONG).first).to_be_visible()
+    check_width(page, 360)
+    context.close()

@@ -118,6 +118,7 @@ class AsyncClient(AsyncTasks):
         sending = Sending(call, self._timeout_s, self._retry)
         async with self._take_turn(sending), contextlib.aclosing(await self._begin(sending)) as response:
             with sending.in_our_words():
+                sending.check_events(response)
                 yield response.aiter_bytes(), sending.meta(response)
 
     @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -64,7 +65,8 @@ class StreamCall(Generic[E, A]):
         """The event, or the answer that ends the stream. Raises StreamFailed, BadAnswer."""
         value = parse(event.data)
         if event.name == "error":
-            raise StreamFailed(str(value.get("error", value)), str(value.get("request_id", meta.request_id)))
+            told = value if isinstance(value, dict) else {"error": value}
+            raise StreamFailed(str(told.get("error")), str(told.get("request_id", meta.request_id)))
         if event.name == "done":
             return None, self.read_answer(value, meta)
         return self.read_event(value), None
@@ -117,7 +119,7 @@ def call_infer(
 ) -> Call[Tensors]:
     """The tensor route, in binary form. A ``timeout_s`` of the call is told to the server as well."""
     timeout_s = options.get("timeout_s")
-    if timeout_s is not None:
+    if timeout_s is not None and math.isfinite(timeout_s):
         parameters = {"timeout": max(1, int(timeout_s * 1e6)), **parameters}
     body, json_bytes = encode_tensors(inputs, outputs, parameters)
     headers = {"content-type": BINARY, LENGTH_HEADER: str(json_bytes), "accept": f"{BINARY}, {JSON}"}
@@ -217,6 +219,8 @@ def _expect(media_type: str, reply: Reply) -> bytes:
 
 def _read_tensors(reply: Reply) -> Tensors:
     length = reply.headers.get(LENGTH_HEADER)
+    if length is not None and not length.isdecimal():
+        raise BadAnswer(f"{LENGTH_HEADER}: expected a number of bytes, got {length!r}")
     head, outputs = decode_tensors(reply.body, None if length is None else int(length))
     return Tensors(str(head.get("model_name")), str(head.get("model_version")), outputs, reply.meta)
 

@@ -121,6 +121,7 @@ class Client(SyncTasks):
         sending = Sending(call, self._timeout_s, self._retry)
         response = self._begin(sending)
         with sending.in_our_words(), contextlib.closing(response):
+            sending.check_events(response)
             yield response.iter_bytes(), sending.meta(response)
 
     def _begin(self, sending: Sending) -> httpx.Response:

@@ -92,16 +92,20 @@ class Sound(_File):
     def of(cls, samples: Array, rate: int) -> "Sound":
         """A WAV of 16 bits, of samples [samples] or [samples, channels] from -1 to 1, ``rate`` per second.
 
-        Louder samples are clipped. Raises ValueError for other shapes.
+        Louder samples are clipped. Raises ValueError for other shapes, NaN, infinity, and a rate below 1.
         """
         if samples.ndim not in (1, 2) or samples.size == 0:
             raise ValueError(f"samples: expected [samples] or [samples, channels], got {list(samples.shape)}")
+        if not (isinstance(rate, int | np.integer) and rate >= 1):
+            raise ValueError(f"rate: expected a whole number of samples per second, got {rate!r}")
+        if not np.isfinite(samples).all():
+            raise ValueError("samples: expected finite numbers, got NaN or infinity")
         levels = np.rint(np.asarray(samples, np.float64) * _LEVELS).clip(-_LEVELS, _LEVELS - 1).astype("<i2")
         file = io.BytesIO()
         with wave.open(file, "wb") as written:
             written.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
             written.setsampwidth(2)
-            written.setframerate(rate)
+            written.setframerate(int(rate))
             written.writeframes(levels.tobytes())
         return cls(file.getvalue())
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from sluice_client.calls import Call, Reply, read_error
+from sluice_client.calls import EVENTS, Call, Reply, read_error
 from sluice_client.errors import BadAnswer, Busy, NoAnswer, NotReady, SluiceError, TimedOut, Unreachable
 from sluice_client.meta import Meta, read_timing
 from sluice_client.retry import Retry
@@ -36,12 +36,14 @@ class Sending:
     def make_request(
         self, http: httpx.Client | httpx.AsyncClient, base: str, headers: Mapping[str, str]
     ) -> httpx.Request:
-        """The next try. ``base`` is the address of the server, without a slash at its end. Raises TimedOut."""
+        """The next try. ``base`` is the server's address, without a slash at its end. Raises TimedOut, ValueError."""
         self._tries += 1
         self.check_time()
         timeout = None if math.isinf(self.timeout_s) else self.left_s
         call = self.call
         url, sent = f"{base}/{call.path}", {**headers, **call.headers}
+        for name, value in sent.items():
+            check_header(name, value)
         return http.build_request(call.method, url, content=call.body or None, headers=sent, timeout=timeout)
 
     def choose_wait(self, error: SluiceError) -> float:
@@ -64,6 +66,12 @@ class Sending:
         seconds = time.monotonic() - self._began
         timing_ms, rows = read_timing(headers.get("server-timing", ""))
         return Meta(headers.get("x-request-id", ""), seconds, self._tries, timing_ms, rows)
+
+    def check_events(self, response: httpx.Response) -> None:
+        """Raises BadAnswer where something else than events comes, as from a proxy."""
+        got = response.headers.get("content-type", "no content type")
+        if got.partition(";")[0] != EVENTS:
+            raise BadAnswer(f"{self.call.path}: expected {EVENTS}, got {got}: is this the address of Sluice?")
 
     def refuse(self, response: httpx.Response, body: bytes) -> SluiceError:
         return read_error(self.reply(response, body), self.call)
@@ -89,6 +97,12 @@ def check_url(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url: expected http://… or https://…, got {url!r}")
     return url
+
+
+def check_header(name: str, value: object) -> None:
+    """Raises ValueError, without the value: it may be a secret."""
+    if not (isinstance(value, str) and value.isascii() and value.replace("\t", " ").isprintable()):
+        raise ValueError(f"header {name}: expected a text of ASCII characters on one line, got another value")
 
 
 def verifies(url: str) -> bool:

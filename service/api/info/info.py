@@ -187,6 +187,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
     reply = error_reply(error, request.scope["sluice.request_id"])
     response = Response(b"".join(reply.chunks), reply.status)
     response.raw_headers.extend(reply.headers)
+    response.headers["x-content-type-options"] = "nosniff"  # the sentence may repeat what stands in the address
     return response
 
 

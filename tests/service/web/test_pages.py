@@ -40,6 +40,7 @@ def test_unknown_file_is_404_in_json(client: httpx.Client) -> None:
         answer = client.get(path)
         assert answer.status_code == 404, path
         assert "error" in answer.json()
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_bentoml_page_and_its_files_are_not_served(client: httpx.Client) -> None:

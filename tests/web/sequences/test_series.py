@@ -185,6 +185,12 @@ def test_file_that_is_no_text_is_refused(bench: Page) -> None:
     expect(bench.locator(".series-input .error")).to_contain_text("table.xlsx is no text. Save it as CSV first.")
 
 
+def test_empty_file_says_so(bench: Page) -> None:
+    """A file without a value is not passed over in silence."""
+    drop(bench, "nothing.csv", " \n")
+    expect(bench.locator(".series-input .error")).to_contain_text("nothing.csv is empty.")
+
+
 def test_short_series_says_how_many_values_are_needed(page: Page) -> None:
     """Before anything is sent."""
     page.goto("/#model=elnino-forecaster")

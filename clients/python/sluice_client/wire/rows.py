@@ -90,7 +90,10 @@ def _encode(value: Any, where: str) -> Any:
     if hasattr(value, "getbands"):  # an image of Pillow, which need not be installed
         return {"image": Picture.of(value).encode()}
     if _is_array(value):
-        return np.asarray(value).tolist()
+        array = np.asarray(value)
+        if array.dtype.kind not in "cmM":  # complex numbers and times, which JSON does not have
+            return array.tolist()
+        raise TypeError(f"{where}: expected an array of numbers, booleans or texts, got one of {array.dtype}")
     if isinstance(value, Sequence):
         return [_encode(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
     raise TypeError(

@@ -34,6 +34,7 @@ export function makeBench(parent, inputs, hint) {
     } catch (error) {
       if (own !== controller || error.name === "AbortError") return;
       showError(output, error);
+      replace(said); // or a screen reader finds the last answer beside the error
       replace(about);
     } finally {
       if (own === controller) side.removeAttribute("aria-busy");

@@ -4,6 +4,7 @@ import { findFault } from "./json_fault.js";
 
 const WIDTH = 76;
 const LONGEST = 120;
+const LONGEST_SENTENCE = 1000;
 
 /**
  * @param {any} value
@@ -58,8 +59,10 @@ function fill(numbers, indent) {
   return lines;
 }
 
+/** A sentence, such as that of an error, stays whole unless it is very long. */
 function cut(text) {
-  return text.length > LONGEST ? `${text.slice(0, 40)}… (${text.length.toLocaleString("en")} characters)` : text;
+  const longest = text.slice(0, LONGEST).includes(" ") ? LONGEST_SENTENCE : LONGEST;
+  return text.length > longest ? `${text.slice(0, 40)}… (${text.length.toLocaleString("en")} characters)` : text;
 }
 
 /**

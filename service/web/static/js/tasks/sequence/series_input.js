@@ -66,6 +66,7 @@ class SeriesInput {
       return this.fail(new Error(`The file has ${Math.round(file.size / 2 ** 20)} MiB; this page reads up to 50 MiB.`));
     const text = await file.text();
     if (text.includes("\0")) return this.fail(new Error(`${file.name} is no text. Save it as CSV first.`));
+    if (!text.trim()) return this.fail(new Error(`${file.name} is empty. A series has numbers, one on each line.`));
     this.text = text.length > MOST_SHOWN ? text : undefined;
     this.area.value = this.text ? `${text.slice(0, 2000)}\n… ${file.name} goes on` : text;
     return this.read();
