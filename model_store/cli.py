@@ -64,6 +64,8 @@ def models(args: argparse.Namespace) -> int:
         "verify": _verify,
     }
     try:
+        if not root.is_dir():
+            raise StoreError(f"expected a folder of models, there is none at {root}: check --store or SLUICE_STORE")
         return actions[args.action](store, args)
     except (StoreError, OSError) as error:
         print(f"sluice models {args.action}: {error}", file=sys.stderr)

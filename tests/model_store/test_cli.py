@@ -46,6 +46,13 @@ def test_what_is_not_in_the_store_ends_with_1(root: Path, words: tuple[str, ...]
     assert (captured.out, captured.err.count("\n")) == ("", 1)
 
 
+@pytest.mark.parametrize("words", [("list",), ("show", "m"), ("verify",)])
+def test_folder_that_is_not_there_ends_with_1(tmp_path: Path, words: tuple[str, ...], capsys: Capture) -> None:
+    """A mistyped --store is told with its path."""
+    assert run(*words, "--store", tmp_path / "nowhere") == 1
+    assert f"none at {tmp_path / 'nowhere'}: check --store" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [(), ("show",), ("burn", "m")])
 def test_wrong_usage_ends_with_2(words: tuple[str, ...], capsys: Capture) -> None:
     """No action, an unknown one, or show without a model is a usage error."""
@@ -160,7 +167,7 @@ def test_missing_weights_of_a_plain_model_fail_verification(root: Path, capsys: 
 
 def test_empty_store_is_no_failure(tmp_path: Path, capsys: Capture) -> None:
     """An empty store ends with 0 and a hint how to fill it."""
-    assert run("list", "--store", tmp_path / "none") == 0
+    assert run("list", "--store", tmp_path) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "sluice train" in captured.err
