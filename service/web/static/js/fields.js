@@ -97,7 +97,7 @@ export function checkbox(label, checked = false, onChange) {
 }
 
 /**
- * A place to choose or drop files.
+ * A place to choose or drop files. `give` of what it returns takes files that came from elsewhere.
  * @param {{label: string, accept?: string, hint?: string, onFile: (file: File) => void, multiple?: boolean}} options
  *   `onFile` is called for each
  */
@@ -111,7 +111,7 @@ export function fileInput({ label, accept = "", hint, onFile, multiple = false }
   const note = h("small", { class: "hint" }, hint ?? "or drop it here");
   const element = h("label", { class: "drop" }, field, h("span", { class: "button" }, label), note);
   acceptDrops(element, give);
-  return { element, field };
+  return { element, field, give };
 }
 
 /**
@@ -127,8 +127,9 @@ export function acceptDrops(element, give) {
   element.addEventListener("dragover", mark);
   element.addEventListener("dragleave", () => element.classList.remove("dropping"));
   element.addEventListener("drop", (event) => {
-    event.preventDefault();
     element.classList.remove("dropping");
+    if (event.defaultPrevented) return; // a place within this one has taken them
+    event.preventDefault();
     if (event.dataTransfer?.files.length) give(event.dataTransfer.files);
   });
 }
