@@ -1,14 +1,13 @@
 /**
- * Inputs of a workbench. Pictures are drawn, dropped, pasted or chosen; `fields.js` has the plain fields.
+ * A field for pictures: drawn, dropped, pasted or chosen.
  *
  * @typedef {{blob: Blob, dataUrl: string, width: number, height: number, asRow: () => {image: string}}} PictureValue
  *   `asRow()` is what goes into `inputs`. Width and height are 0 for a file that the browser cannot show
  */
 
+import { base64Of, readDataUrl } from "./blobs.js";
 import { h, replace } from "./dom.js";
 import { acceptDrops } from "./fields.js";
-
-export { acceptDrops, checkbox, fileInput, numberInput, select, slider, textInput } from "./fields.js";
 
 const PICTURES = "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff";
 const SIDE = 256;
@@ -98,28 +97,7 @@ export async function readPicture(blob) {
   } catch {
     // The server reads formats that browsers do not, such as TIFF.
   }
-  return { blob, dataUrl, ...size, asRow: () => ({ image: dataUrl.slice(dataUrl.indexOf(",") + 1) }) };
-}
-
-/** The bytes of a file as base64, for `{"sound": …}` and the like. @param {Blob} blob @returns {Promise<string>} */
-export async function readBase64(blob) {
-  const url = await readDataUrl(blob);
-  return url.slice(url.indexOf(",") + 1);
-}
-
-function readDataUrl(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(String(reader.result));
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(blob);
-  });
-}
-
-/** The picture of a row such as `{"image": base64}`. @param {{image: string}} row @returns {Blob} */
-export function blobOfRow(row) {
-  const bytes = Uint8Array.from(atob(row.image), (sign) => sign.charCodeAt(0));
-  return new Blob([bytes], { type: "image/png" });
+  return { blob, dataUrl, ...size, asRow: () => ({ image: base64Of(dataUrl) }) };
 }
 
 /** White ink on black, which is how digits and letters are usually trained. The pen is as thick as a pixel of the model. */

@@ -8,8 +8,8 @@
 
 import { h, replace } from "./dom.js";
 import { checkbox, textInput } from "./fields.js";
-import { blobOfRow, pictureInput } from "./inputs.js";
-import { pictureOfNumbers } from "./pixels.js";
+import { pictureInput } from "./inputs.js";
+import { fileOfRow, isDrawable } from "./pictures/pictures.js";
 import { soundInput } from "./sounds/sound_input.js";
 import { columnForm } from "./table.js";
 
@@ -28,10 +28,9 @@ export function rowInput(model, options) {
 }
 
 function pictures(model, image, { onRows }) {
-  const isSmall = image.height && image.width && Math.max(image.height, image.width) <= 64;
   const input = pictureInput({
     onPicture: (picture) => give([picture.asRow()]),
-    drawable: Boolean(isSmall && image.channels === 1),
+    drawable: isDrawable(image),
     width: image.width ?? 1,
     height: image.height ?? 1,
   });
@@ -43,8 +42,7 @@ function pictures(model, image, { onRows }) {
   }
 
   async function setRows(rows) {
-    const [row] = rows;
-    const blob = row?.image ? blobOfRow(row) : await pictureOfNumbers(row, image);
+    const blob = await fileOfRow(rows[0], image);
     if (blob) await input.set(blob, { silent: true });
     give(rows);
   }
@@ -97,7 +95,7 @@ function texts({ onRows, action }) {
 }
 
 function sounds(sound, { onRows }) {
-  const input = soundInput({ longest_s: sound.longest_s, onSound: async (found) => give([await found.asRow()]) });
+  const input = soundInput({ longest_s: sound.longest_s, onSound: (found) => give([found.asRow()]) });
   const component = { element: input.element, rows: null, setRows, destroy: input.destroy };
 
   function give(rows) {
@@ -106,7 +104,7 @@ function sounds(sound, { onRows }) {
   }
 
   function setRows(rows) {
-    if (rows[0]?.sound) input.set(blobOfRow({ image: rows[0].sound }), "example");
+    if (rows[0]?.sound) input.setRow(rows[0]);
     else give(rows);
   }
 

@@ -1,8 +1,10 @@
 /** Sends a call and shows what comes back: JSON, a picture, a sound, events one by one, or bytes. */
 
 import { address, eventsOf } from "../api.js";
+import { audioOf, blobOfRow, give, readDataUrl } from "../blobs.js";
 import { h, replace } from "../dom.js";
 import { duration, plural } from "../format.js";
+import { pictureUrl } from "../pictures/pictures.js";
 import { codeBlock, showError } from "../result.js";
 import { findMedia, formatJson } from "./json.js";
 
@@ -83,8 +85,8 @@ async function showResponse(parent, response) {
   if (type === "application/json" && !response.headers.has(LENGTH)) return showJson(parent, await response.text());
   const blob = await response.blob();
   if (type.startsWith("image/"))
-    return parent.append(showPicture(URL.createObjectURL(blob), `Answer: ${blob.size} bytes`));
-  if (type.startsWith("audio/")) return parent.append(h("audio", { controls: true, src: URL.createObjectURL(blob) }));
+    return parent.append(showPicture(await readDataUrl(blob), `Answer: ${blob.size} bytes`));
+  if (type.startsWith("audio/")) return parent.append(audioOf(blob, "Answer"));
   if (response.headers.has(LENGTH)) return showTensors(parent, blob, Number(response.headers.get(LENGTH)));
   return showText(parent, await blob.text());
 }
@@ -113,16 +115,11 @@ function showMedia(value) {
   const found = findMedia(value);
   const pictures = found.filter(({ kind }) => kind === "image");
   const sounds = found.filter(({ kind }) => kind === "sound");
-  const gallery = pictures.map(({ path, base64 }) => showPicture(`data:image/png;base64,${base64}`, path));
+  const gallery = pictures.map(({ path, base64 }) => showPicture(pictureUrl(base64), path));
   return [
     ...(gallery.length ? [h("div", { class: "gallery" }, gallery)] : []),
     ...sounds.map(({ path, base64 }) =>
-      h(
-        "figure",
-        null,
-        h("audio", { controls: true, src: URL.createObjectURL(toBlob(base64, "audio/wav")) }),
-        h("figcaption", null, path),
-      ),
+      h("figure", null, audioOf(blobOfRow({ sound: base64 }), path), h("figcaption", null, path)),
     ),
   ];
 }
@@ -134,10 +131,6 @@ function showPicture(src, caption) {
     image.alt = `Picture ${caption}, ${image.naturalWidth} × ${image.naturalHeight} pixels`;
   });
   return h("figure", null, image, h("figcaption", null, caption));
-}
-
-function toBlob(base64, type) {
-  return new Blob([Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0))], { type });
 }
 
 /** Events as they come. */
@@ -168,7 +161,7 @@ async function showEvents(parent, response) {
 /** JSON, then the bytes of tensors. */
 async function showTensors(parent, blob, length) {
   showJson(parent, await blob.slice(0, length).text());
-  const link = { href: URL.createObjectURL(blob), download: "answer.bin", class: "button small" };
+  const link = give(h("a", { download: "answer.bin", class: "button small" }, "Save all"), "href", blob);
   const bytes = (blob.size - length).toLocaleString("en");
-  parent.append(h("p", null, `${bytes} bytes of tensors follow the JSON. `, h("a", link, "Save all")));
+  parent.append(h("p", null, `${bytes} bytes of tensors follow the JSON. `, link));
 }

@@ -1,6 +1,7 @@
 /** A label for each pixel: out of the picture or the numbers that segment answers. */
 
-import { fromBase64, loadImage, makeCanvas, pictureUrl } from "./pictures.js";
+import { fromBase64 } from "../blobs.js";
+import { loadImage, makeCanvas, pictureUrl } from "./pictures.js";
 
 const SIGNATURE = 8; // bytes before the first chunk of a PNG
 

@@ -1,6 +1,6 @@
 /** Pictures and colours of the workbenches: what the server answers, as something to look at. */
 
-import { blobOfRow } from "../inputs.js";
+import { blobOfRow, fromBase64 } from "../blobs.js";
 import { pictureOfNumbers } from "../pixels.js";
 
 const KINDS = [
@@ -126,9 +126,4 @@ export function spanOf(numbers) {
     if (value > high) high = value;
   }
   return [low, high];
-}
-
-/** The bytes of a text in base64. */
-export function fromBase64(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }

@@ -1,13 +1,16 @@
 /** A list of rows that a user puts together: texts, pictures, sounds or numbers. */
 
+import { audioOf, blobOfRow } from "../blobs.js";
 import { h, replace } from "../dom.js";
+import { textInput } from "../fields.js";
 import { plural } from "../format.js";
-import { fileInput, pictureInput, readBase64, readPicture, textInput } from "../inputs.js";
+import { pictureInput, readPicture } from "../inputs.js";
 import { fileOfRow, isDrawable } from "../pictures/pictures.js";
+import { soundInput } from "../sounds/sound_input.js";
 
 /**
- * @typedef {{row: any, name: string, url?: string, sound?: string}} Item a row, and what stands for it: a name, and the
- *   address of its picture or sound
+ * @typedef {{row: any, name: string, url?: string, sound?: Blob}} Item a row, and what stands for it: a name, and the
+ *   address of its picture or the file of its sound
  * @typedef {{element: HTMLElement, items: () => Item[], set: (rows: any[]) => Promise<void> | void,
  *   destroy: () => void}} RowList
  *   `items` raises an Error with a sentence for what cannot be read. `set` may take a while, for pictures are decoded
@@ -25,7 +28,7 @@ export function rowKind(model) {
 export function makeRowList(model, changed) {
   const kind = rowKind(model);
   if (kind === "picture") return listPictures(model.details.image, changed);
-  if (kind === "sound") return listSounds(changed);
+  if (kind === "sound") return listSounds(model.details.sound, changed);
   return kind === "text" ? listTexts() : listNumbers(model);
 }
 
@@ -76,7 +79,7 @@ function lines(text) {
 }
 
 function listPictures(image, changed) {
-  const shelf = makeShelf(changed);
+  const kept = keepRows(changed);
   const add = h("button", { type: "button", onclick: keep, hidden: !isDrawable(image) }, "Add the drawing");
   const input = pictureInput({
     ...{ drawable: isDrawable(image), width: image.width ?? 1, height: image.height ?? 1, multiple: true },
@@ -88,44 +91,44 @@ function listPictures(image, changed) {
   function keep() {
     const { picture } = input;
     if (!picture) return;
-    shelf.add({ row: picture.asRow(), name: picture.blob.name ?? `Drawing ${shelf.next()}`, url: picture.dataUrl });
+    kept.add({ row: picture.asRow(), name: picture.blob.name ?? `Drawing ${kept.next()}`, url: picture.dataUrl });
     input.clear();
   }
 
   return {
-    element: h("div", null, input.element, h("p", { class: "row" }, add), shelf.element),
-    items: shelf.items,
+    element: h("div", null, input.element, h("p", { class: "row" }, add), kept.element),
+    items: kept.items,
     async set(rows) {
       const files = await Promise.all(rows.map((row) => fileOfRow(row, image)));
       const pictures = await Promise.all(files.map((file) => file && readPicture(file)));
-      shelf.set(rows.map((row, i) => ({ row, name: `Picture ${i + 1}`, url: pictures[i]?.dataUrl })));
+      kept.set(rows.map((row, i) => ({ row, name: `Picture ${i + 1}`, url: pictures[i]?.dataUrl })));
     },
     destroy: () => input.destroy(),
   };
 }
 
-function listSounds(changed) {
-  const shelf = makeShelf(changed);
-  const input = fileInput({
-    ...{ label: "Add sounds", accept: "audio/*", multiple: true },
-    async onFile(file) {
-      const sound = await readBase64(file);
-      shelf.add({ row: { sound }, name: file.name, sound: URL.createObjectURL(file) });
+function listSounds({ longest_s }, changed) {
+  const kept = keepRows(changed);
+  const input = soundInput({
+    ...{ longest_s, multiple: true },
+    onSound({ asRow, name, blob }) {
+      kept.add({ row: asRow(), name, sound: blob });
+      input.clear();
     },
   });
   return {
-    element: h("div", null, input.element, shelf.element),
-    items: shelf.items,
-    set: (rows) => shelf.set(rows.map((row, i) => ({ row, name: `Sound ${i + 1}` }))),
-    destroy: () => shelf.set([]),
+    element: h("div", null, input.element, kept.element),
+    items: kept.items,
+    set: (rows) => kept.set(rows.map((row, i) => ({ row, name: `Sound ${i + 1}`, sound: row?.sound && blobOfRow(row) }))),
+    destroy: () => input.destroy(),
   };
 }
 
 /** The rows that have been added, each with a button that takes it away. */
-function makeShelf(changed) {
+function keepRows(changed) {
   let items = [];
   let count = 0;
-  const list = h("ul", { class: "shelf" });
+  const list = h("ul", { class: "kept-rows" });
   const told = h("p", { class: "muted", role: "status" }, "Nothing added yet.");
 
   function show() {
@@ -139,7 +142,6 @@ function makeShelf(changed) {
 
   function removeButton(item) {
     const remove = () => {
-      if (item.sound) URL.revokeObjectURL(item.sound);
       items = items.filter((each) => each !== item);
       show();
     };
@@ -156,7 +158,6 @@ function makeShelf(changed) {
       show();
     },
     set(given) {
-      for (const { sound } of items) if (sound) URL.revokeObjectURL(sound);
       items = given;
       count = given.length;
       show();
@@ -170,9 +171,6 @@ export function showItem({ name, url, sound }) {
     const image = h("img", { class: "pixels", src: url, alt: "" });
     return h("span", { class: "thumb-picture" }, image, h("span", null, name));
   }
-  if (sound) {
-    const player = h("audio", { controls: true, src: sound, "aria-label": name });
-    return h("span", { class: "thumb-sound" }, name, player);
-  }
+  if (sound) return h("span", { class: "thumb-sound" }, name, audioOf(sound, name));
   return h("span", { class: "thumb-text", title: name }, name);
 }

@@ -2,8 +2,9 @@
 
 import { exampleButtons } from "../bench.js";
 import { h, replace } from "../dom.js";
+import { checkbox, slider } from "../fields.js";
 import { makeFormBench, settle } from "../form_bench.js";
-import { checkbox, pictureInput, slider } from "../inputs.js";
+import { pictureInput } from "../inputs.js";
 import { makeDetections } from "../pictures/boxes.js";
 import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 

@@ -1,12 +1,14 @@
 /** reconstruct: a picture, a sound or numbers before and after, where they differ, and whether that is too much. */
 
 import { exampleButtons } from "../bench.js";
-import { h, replace } from "../dom.js";
+import { replace } from "../dom.js";
+import { checkbox, select, textInput } from "../fields.js";
 import { makeFormBench } from "../form_bench.js";
 import { number } from "../format.js";
-import { checkbox, fileInput, pictureInput, readBase64, select, textInput } from "../inputs.js";
-import { fileOfRow, fromBase64, isDrawable } from "../pictures/pictures.js";
+import { pictureInput } from "../inputs.js";
+import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 import { describeRow, rowKind } from "../rows/list.js";
+import { soundInput } from "../sounds/sound_input.js";
 import { showNumbers, showPictures, showSounds, showVerdict } from "./reconstruct/view.js";
 
 export const title = "Reconstruct";
@@ -75,7 +77,7 @@ function tell({ error, anomaly }) {
  */
 function makeInput(kind, model, given) {
   if (kind === "picture") return takePicture(model.details.image, given);
-  if (kind === "sound") return takeSound(given);
+  if (kind === "sound") return takeSound(model.details.sound, given);
   const field = textInput({ label: "The row", lines: 4, hint: describeRow(model) });
   return {
     element: field.element,
@@ -109,22 +111,12 @@ function takePicture(image, given) {
   };
 }
 
-function takeSound(given) {
-  let chosen = null;
-  const name = h("p", { class: "muted", role: "status" }, "No sound yet");
-  const take = (blob, row, title) => {
-    chosen = { blob, row };
-    name.textContent = title;
-    given();
-  };
-  const input = fileInput({
-    ...{ label: "Choose a sound", accept: "audio/*" },
-    onFile: async (file) => take(file, { sound: await readBase64(file) }, file.name),
-  });
+function takeSound({ longest_s }, given) {
+  const input = soundInput({ longest_s, onSound: given });
   return {
-    element: h("div", null, input.element, name),
-    row: () => chosen,
-    set: (row) => take(new Blob([fromBase64(row.sound)], { type: "audio/wav" }), row, "An example"),
-    destroy() {},
+    element: input.element,
+    row: () => input.sound && { row: input.sound.asRow(), blob: input.sound.blob },
+    set: (row) => input.setRow(row),
+    destroy: () => input.destroy(),
   };
 }

@@ -4,9 +4,10 @@
  * @typedef {"picture"|"sound"|"text"|"json"} Kind
  */
 
+import { blobOfRow } from "../../blobs.js";
 import { h } from "../../dom.js";
 import { textInput } from "../../fields.js";
-import { blobOfRow, pictureInput } from "../../inputs.js";
+import { pictureInput } from "../../inputs.js";
 import { soundInput } from "../../sounds/sound_input.js";
 
 const ROW = "request";
@@ -99,9 +100,9 @@ function soundField(label, onChange) {
   const input = soundInput({ onSound: onChange });
   return {
     element: h("div", null, h("p", { class: "label" }, label), input.element),
-    row: () => input.sound.asRow(),
+    row: async () => input.sound.asRow(),
     fault: () => (input.sound ? "" : `Record or drop a sound for ${label} first.`),
-    set: (row) => (row?.sound ? input.set(blobOfRow({ image: row.sound })) : undefined),
+    set: (row) => input.setRow(row),
     destroy: () => input.destroy(),
   };
 }

@@ -1,8 +1,9 @@
 /** The field for what a model turns into text: a text, a picture, a sound, or numbers. */
 
+import { blobOfRow } from "../../blobs.js";
 import { h } from "../../dom.js";
 import { textInput } from "../../fields.js";
-import { blobOfRow, pictureInput } from "../../inputs.js";
+import { pictureInput } from "../../inputs.js";
 import { soundInput } from "../../sounds/sound_input.js";
 
 /**
@@ -71,10 +72,9 @@ function soundRow({ details }, onChange) {
   );
   return {
     element: h("div", null, input.element, hint),
-    row: () => input.sound.asRow(),
+    row: async () => input.sound.asRow(),
     fault: () => (input.sound ? "" : "Record a sound, or drop one, first."),
-    set: (row) =>
-      row.sound && input.set(new Blob([Uint8Array.from(atob(row.sound), (sign) => sign.charCodeAt(0))]), "example"),
+    set: (row) => input.setRow(row),
     destroy: () => input.destroy(),
     sound: input,
   };
