@@ -8,7 +8,7 @@
 
 import { h, replace } from "./dom.js";
 import { checkbox, textInput } from "./fields.js";
-import { pictureInput } from "./inputs.js";
+import { pictureInput } from "./pictures/picture_input.js";
 import { fileOfRow, isDrawable } from "./pictures/pictures.js";
 import { soundInput } from "./sounds/sound_input.js";
 import { columnForm } from "./table.js";

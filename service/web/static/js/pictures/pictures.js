@@ -1,7 +1,7 @@
 /** Pictures and colours of the workbenches: what the server answers, as something to look at. */
 
 import { blobOfRow, fromBase64 } from "../blobs.js";
-import { pictureOfNumbers } from "../pixels.js";
+import { pictureOfNumbers } from "./pixels.js";
 
 const KINDS = [
   ["iVBORw0KGgo", "image/png"],

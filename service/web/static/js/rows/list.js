@@ -4,7 +4,7 @@ import { audioOf, blobOfRow } from "../blobs.js";
 import { h, replace } from "../dom.js";
 import { textInput } from "../fields.js";
 import { plural } from "../format.js";
-import { pictureInput, readPicture } from "../inputs.js";
+import { pictureInput, readPicture } from "../pictures/picture_input.js";
 import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 import { soundInput } from "../sounds/sound_input.js";
 

@@ -4,7 +4,7 @@ import { exampleButtons } from "../bench.js";
 import { h, replace } from "../dom.js";
 import { checkbox, slider } from "../fields.js";
 import { makeFormBench, settle } from "../form_bench.js";
-import { pictureInput } from "../inputs.js";
+import { pictureInput } from "../pictures/picture_input.js";
 import { makeDetections } from "../pictures/boxes.js";
 import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 

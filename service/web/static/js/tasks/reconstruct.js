@@ -5,7 +5,7 @@ import { replace } from "../dom.js";
 import { checkbox, select, textInput } from "../fields.js";
 import { makeFormBench } from "../form_bench.js";
 import { number } from "../format.js";
-import { pictureInput } from "../inputs.js";
+import { pictureInput } from "../pictures/picture_input.js";
 import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 import { describeRow, rowKind } from "../rows/list.js";
 import { soundInput } from "../sounds/sound_input.js";
@@ -72,7 +72,7 @@ function tell({ error, anomaly }) {
 }
 
 /**
- * @typedef {{row: any, blob?: Blob, picture?: import("../inputs.js").PictureValue}} Given a row, and its file
+ * @typedef {{row: any, blob?: Blob, picture?: import("../pictures/picture_input.js").PictureValue}} Given a row, and its file
  * @returns {{element: any, row: () => Given | null, set: (row: any) => void, destroy: () => void}} `set` asks at once
  */
 function makeInput(kind, model, given) {

@@ -3,7 +3,7 @@
 import { exampleButtons } from "../bench.js";
 import { replace } from "../dom.js";
 import { makeFormBench } from "../form_bench.js";
-import { pictureInput } from "../inputs.js";
+import { pictureInput } from "../pictures/picture_input.js";
 import { readLabels } from "../pictures/label_map.js";
 import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 import { makeSegments } from "../pictures/areas.js";

@@ -3,7 +3,7 @@
 import { blobOfRow } from "../../blobs.js";
 import { h } from "../../dom.js";
 import { textInput } from "../../fields.js";
-import { pictureInput } from "../../inputs.js";
+import { pictureInput } from "../../pictures/picture_input.js";
 import { soundInput } from "../../sounds/sound_input.js";
 
 /**

@@ -5,9 +5,9 @@
  *   `asRow()` is what goes into `inputs`. Width and height are 0 for a file that the browser cannot show
  */
 
-import { base64Of, readDataUrl } from "./blobs.js";
-import { h, replace } from "./dom.js";
-import { acceptDrops } from "./fields.js";
+import { base64Of, readDataUrl } from "../blobs.js";
+import { h, replace } from "../dom.js";
+import { acceptDrops } from "../fields.js";
 
 const PICTURES = "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff";
 const SIDE = 256;
