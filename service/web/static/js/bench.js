@@ -14,7 +14,8 @@ import { showAnswer, showError } from "./result.js";
  * @param {string} hint what the right side says before the first answer
  * @returns {{output: HTMLElement, run: (work: (signal: AbortSignal) => Promise<import("./api.js").Answer | null>) =>
  *   Promise<void>, say: (text: string) => void, stop: () => void}} `output` is for the answer. `run` calls `work`, which
- *   asks and fills `output`; a later run cancels an earlier one. `say` tells screen readers the answer in short
+ *   asks and fills `output`; a later run cancels an earlier one. `say` tells screen readers the answer in short;
+ *   after `stop` nothing runs any more
  */
 export function makeBench(parent, inputs, hint) {
   const output = h("div", { class: "answer" }, h("p", { class: "muted empty" }, hint));
@@ -22,9 +23,11 @@ export function makeBench(parent, inputs, hint) {
   const said = h("p", { class: "visually-hidden", role: "status" });
   const side = h("section", { class: "card answer-card", "aria-label": "Answer" }, said, output, about);
   let controller = null;
+  let isOver = false;
   replace(parent, h("div", { class: "columns" }, h("section", { class: "card", "aria-label": "Input" }, inputs), side));
 
   async function run(work) {
+    if (isOver) return;
     controller?.abort();
     const own = (controller = new AbortController());
     side.setAttribute("aria-busy", "true");
@@ -40,7 +43,12 @@ export function makeBench(parent, inputs, hint) {
     }
   }
 
-  return { output, run, say: (text) => replace(said, text), stop: () => controller?.abort() };
+  function stop() {
+    isOver = true;
+    controller?.abort();
+  }
+
+  return { output, run, say: (text) => replace(said, text), stop };
 }
 
 /**

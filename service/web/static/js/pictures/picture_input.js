@@ -30,6 +30,8 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
     take([...file.files]);
     file.value = "";
   });
+  let last = Promise.resolve(); // the picture that is read; the next one waits for it
+  let isOver = false;
   const component = { element: null, picture: null, set, clear, destroy };
   const hint = drawable ? "Draw with white ink and fill the square. Or drop, paste or choose a picture." : "Drop, paste or choose a picture.";
   component.element = h(
@@ -43,13 +45,20 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
   document.addEventListener("paste", paste);
   clear();
 
-  async function take(files) {
-    for (const each of multiple ? files : files.slice(0, 1)) await set(each);
+  function take(files) {
+    for (const each of multiple ? files : files.slice(0, 1)) set(each);
   }
 
-  /** @param {Blob} blob */
-  async function set(blob, { drawn = false, silent = false } = {}) {
+  /** Pictures are read one after the other, so that the one that was chosen last is the one that stays. */
+  function set(blob, how = {}) {
+    const take = () => read(blob, how);
+    last = last.then(take, take);
+    return last;
+  }
+
+  async function read(blob, { drawn = false, silent = false }) {
     const picture = await readPicture(blob);
+    if (isOver) return;
     component.picture = picture;
     if (!drawn && canvas) await canvas.show(blob);
     else if (!drawn) show(preview, picture, label);
@@ -70,6 +79,7 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
   }
 
   function destroy() {
+    isOver = true;
     document.removeEventListener("paste", paste);
   }
 

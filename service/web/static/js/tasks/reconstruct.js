@@ -46,6 +46,7 @@ export function mount(parent, model, server) {
     const [found] = answer.json.predictions;
     const show = { picture: showPictures, sound: showSounds }[kind] ?? showNumbers;
     const view = await show(given, found, image);
+    signal.throwIfAborted(); // a later request may have begun meanwhile
     replace(outcome, showVerdict(found), view);
     return { answer, told: tell(found) };
   }

@@ -42,6 +42,7 @@ export function mount(parent, model, server) {
     const answer = await server.ask("segment", body, { signal });
     const [found] = answer.json.predictions;
     const pixels = await readLabels(found.mask, found.width, found.height);
+    signal.throwIfAborted(); // a later request may have begun meanwhile
     const view = makeSegments(found, pixels, { labels: model.labels, url: given.dataUrl });
     replace(outcome, view.element);
     return { answer, told: view.told };
