@@ -9,6 +9,7 @@ import { codeBlock, showError } from "../result.js";
 import { findMedia, formatJson } from "./json.js";
 
 const MOST_SHOWN = 30_000;
+const MOST_EVENTS = 500;
 const MOST_FORMATTED = 500_000; // more takes a browser seconds
 const LENGTH = "inference-header-content-length";
 const SAID = [
@@ -36,6 +37,7 @@ export async function sendCall(parent, call, signal) {
     body.append(showHeaders(response));
     parent.dataset.status = String(response.status);
   } catch (error) {
+    if (!status.isConnected) return; // a later call is shown
     parent.dataset.status = "0";
     if (error.name === "AbortError") replace(status, "Stopped.");
     else {
@@ -152,7 +154,9 @@ async function showEvents(parent, response) {
         h("pre", null, h("code", null, formatJson(data, { cuts: true }))),
       ),
     );
-    replace(count, `${plural(events, "event")}${isDone ? ", and the answer is complete" : " so far"}.`);
+    if (list.children.length > MOST_EVENTS) list.firstElementChild.remove();
+    const cut = events > MOST_EVENTS ? `, the last ${MOST_EVENTS} of them below` : "";
+    replace(count, `${plural(events, "event")}${cut}${isDone ? ", and the answer is complete" : " so far"}.`);
   }
   if (!events) throw new Error("The stream ended without an event.");
   if (!isDone) replace(count, `${plural(events, "event")}, then the stream ended.`);
