@@ -5,6 +5,7 @@
  */
 
 import { h, replace } from "./dom.js";
+import { pictureUrl } from "./pictures/pictures.js";
 import { showAnswer, showError } from "./result.js";
 
 /**
@@ -73,6 +74,6 @@ export function exampleButtons(server, model, task, onExample) {
 function exampleButton({ title, body }, onclick) {
   const picture = body.inputs?.length === 1 && body.inputs[0]?.image;
   const isPlain = picture && /^(Stored|Seed)/.test(title);
-  const image = picture ? h("img", { src: `data:image/png;base64,${picture}`, alt: "", class: "thumbnail" }) : null;
+  const image = picture ? h("img", { src: pictureUrl(picture), alt: "", class: "thumbnail" }) : null;
   return h("button", { type: "button", class: "example", onclick, "aria-label": title, title }, image, isPlain ? null : title);
 }

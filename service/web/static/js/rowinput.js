@@ -8,6 +8,7 @@
 
 import { h, replace } from "./dom.js";
 import { checkbox, textInput } from "./fields.js";
+import { showShape } from "./format.js";
 import { pictureInput } from "./pictures/picture_input.js";
 import { fileOfRow, isDrawable } from "./pictures/pictures.js";
 import { soundInput } from "./sounds/sound_input.js";
@@ -122,7 +123,7 @@ function columns(model, table, { onRows, action }) {
 }
 
 function numbers(model, { onRows, action }) {
-  const shapes = (model.inputs ?? []).map(({ name, shape }) => `${name} [${shape.slice(1).map((size) => (size < 0 ? "any" : size)).join(", ")}]`);
+  const shapes = (model.inputs ?? []).map(({ name, shape }) => `${name} ${showShape(shape.slice(1))}`);
   const several = (model.inputs?.length ?? 0) > 1;
   const hint = several ? `A JSON object with ${shapes.join(", ")}` : `Numbers in JSON, nested as ${shapes[0] ?? "the row"}`;
   const text = textInput({ label: "Row", lines: 8, hint });

@@ -20,7 +20,7 @@ import { address } from "../api.js";
 import { quote } from "../code.js";
 
 export const JSON_TYPE = "application/json";
-export const TEXT_TYPE = "text/plain";
+const TEXT_TYPE = "text/plain";
 export const FORM_TYPE = "multipart/form-data";
 
 /**

@@ -25,7 +25,7 @@ export async function readLabels(mask, width, height) {
 }
 
 /** Colour -> its first place in the palette of a PNG. Specification: W3C PNG, "PLTE". */
-export function readPalette(bytes) {
+function readPalette(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const places = new Map();
   for (let at = SIGNATURE; at + 8 <= bytes.length; ) {

@@ -8,6 +8,7 @@
 import { base64Of, readDataUrl } from "../blobs.js";
 import { h, replace } from "../dom.js";
 import { acceptDrops } from "../fields.js";
+import { makeQueue } from "../queue.js";
 
 const PICTURES = "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff";
 const SIDE = 256;
@@ -30,7 +31,7 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
     take([...file.files]);
     file.value = "";
   });
-  let last = Promise.resolve(); // the picture that is read; the next one waits for it
+  const inTurn = makeQueue();
   let isOver = false;
   const component = { element: null, picture: null, set, clear, destroy };
   const hint = drawable ? "Draw with white ink and fill the square. Or drop, paste or choose a picture." : "Drop, paste or choose a picture.";
@@ -51,9 +52,7 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
 
   /** Pictures are read one after the other, so that the one that was chosen last is the one that stays. */
   function set(blob, how = {}) {
-    const take = () => read(blob, how);
-    last = last.then(take, take);
-    return last;
+    return inTurn(() => read(blob, how));
   }
 
   async function read(blob, { drawn = false, silent = false }) {

@@ -3,7 +3,7 @@
 import { audioOf, blobOfRow } from "../blobs.js";
 import { h, replace } from "../dom.js";
 import { textInput } from "../fields.js";
-import { plural } from "../format.js";
+import { plural, showShape } from "../format.js";
 import { pictureInput, readPicture } from "../pictures/picture_input.js";
 import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 import { soundInput } from "../sounds/sound_input.js";
@@ -46,10 +46,7 @@ function listTexts() {
 export function describeRow(model) {
   const columns = model.details?.table?.columns.map((column) => column.name);
   if (columns) return `A JSON object with ${columns.join(", ")}.`;
-  const inputs = (model.inputs ?? []).map(({ name, shape }) => {
-    const sizes = shape.slice(1).map((size) => (size < 0 ? "any" : size));
-    return { name, sizes: `[${sizes.join(", ")}]` };
-  });
+  const inputs = (model.inputs ?? []).map(({ name, shape }) => ({ name, sizes: showShape(shape.slice(1)) }));
   if (inputs.length === 1) return `Numbers of the shape ${inputs[0].sizes}, as JSON.`;
   return `A JSON object with ${inputs.map(({ name, sizes }) => `${name} ${sizes}`).join(", ")}.`;
 }

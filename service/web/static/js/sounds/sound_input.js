@@ -4,6 +4,7 @@ import { audioOf, base64Of, blobOfRow, readDataUrl } from "../blobs.js";
 import { h, replace } from "../dom.js";
 import { acceptDrops, fileInput } from "../fields.js";
 import { duration } from "../format.js";
+import { makeQueue } from "../queue.js";
 import { showError } from "../result.js";
 import { readSamples, record, whyNotRecord } from "./recorder.js";
 import { soundTimeline } from "./timeline.js";
@@ -44,7 +45,7 @@ export function soundInput(options) {
 class SoundInput {
   constructor({ longest_s = 600, multiple = false, onSound }) {
     Object.assign(this, { longest_s, onSound, sound: null, samples: null, recording: null, isOver: false });
-    this.last = Promise.resolve(); // the sound that is read; the next one waits for it
+    this.inTurn = makeQueue();
     this.button = h("button", { type: "button", class: "record", onclick: () => this.toggle() }, "Record");
     this.meter = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Loudness" });
     this.time = h("span", { role: "timer", class: "muted" });
@@ -117,9 +118,7 @@ class SoundInput {
 
   /** Sounds are read one after the other, so that the one that was chosen last is the one that stays. */
   set(blob, name = "sound.wav") {
-    const read = () => this.read(blob, name);
-    this.last = this.last.then(read, read);
-    return this.last;
+    return this.inTurn(() => this.read(blob, name));
   }
 
   async read(blob, name) {

@@ -8,8 +8,6 @@ import { pictureInput } from "../pictures/picture_input.js";
 import { makeDetections } from "../pictures/boxes.js";
 import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 
-export const title = "Find objects in a picture";
-
 const FLOOR = 0.05; // boxes below it are hardly ever wanted, and are many
 const USUAL = 0.25;
 

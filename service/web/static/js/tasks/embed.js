@@ -7,8 +7,6 @@ import { makeFormBench } from "../form_bench.js";
 import { number, plural } from "../format.js";
 import { makeRowList, showItem } from "../rows/list.js";
 
-export const title = "Compare";
-
 /** @type {import("./index.js").Workbench["mount"]} */
 export function mount(parent, model, server) {
   const facts = model.details?.embedding ?? {};

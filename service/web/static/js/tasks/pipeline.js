@@ -9,7 +9,6 @@ import { readFields, rowFields } from "./pipeline/fields.js";
 import { showOutputs } from "./pipeline/outputs.js";
 import { stepList } from "./pipeline/steps.js";
 
-export const title = "Pipeline";
 const ROUTE = "pipeline";
 
 /** @type {import("./index.js").Workbench["mount"]} */

@@ -11,8 +11,6 @@ import { describeRow, rowKind } from "../rows/list.js";
 import { soundInput } from "../sounds/sound_input.js";
 import { showNumbers, showPictures, showSounds, showVerdict } from "./reconstruct/view.js";
 
-export const title = "Reconstruct";
-
 /** @type {import("./index.js").Workbench["mount"]} */
 export function mount(parent, model, server) {
   const { reconstruction: facts = {}, image } = model.details ?? {};

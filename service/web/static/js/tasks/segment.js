@@ -8,8 +8,6 @@ import { readLabels } from "../pictures/label_map.js";
 import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 import { makeSegments } from "../pictures/areas.js";
 
-export const title = "Mark areas of a picture";
-
 const MOST_COLOURS = 256; // labels that fit in a picture with a palette
 
 /** @type {import("./index.js").Workbench["mount"]} */

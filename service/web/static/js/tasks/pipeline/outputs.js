@@ -1,7 +1,8 @@
 /** The outputs of a pipeline: boxes over the picture, a line for each element of lists, cut pictures, other values. */
 
 import { h, svg } from "../../dom.js";
-import { number } from "../../format.js";
+import { number, plural } from "../../format.js";
+import { pictureUrl } from "../../pictures/pictures.js";
 
 const MOST = 200;
 
@@ -84,13 +85,13 @@ function drawBoxes({ dataUrl, width, height }, boxes, labels) {
           viewBox: `0 0 ${width} ${height}`,
           preserveAspectRatio: "none",
           role: "img",
-          "aria-label": `${boxes.length} boxes`,
+          "aria-label": plural(boxes.length, "box", "boxes"),
         },
         shapes,
       ),
       h("div", { class: "marks", "aria-hidden": "true" }, marks),
     ),
-    h("figcaption", null, `${boxes.length} ${boxes.length === 1 ? "box" : "boxes"} in the picture`),
+    h("figcaption", null, `${plural(boxes.length, "box", "boxes")} in the picture`),
   );
 }
 
@@ -131,7 +132,7 @@ function showValue(value) {
   if (typeof value === "number") return number(value);
   if (typeof value !== "object") return String(value);
   if (typeof value.image === "string")
-    return h("img", { class: "cut", src: `data:image/png;base64,${value.image}`, alt: "A part of the picture" });
+    return h("img", { class: "cut", src: pictureUrl(value.image), alt: "A part of the picture" });
   if (Array.isArray(value) && value.every((each) => typeof each === "number")) {
     return value.length > 12
       ? `${value.length} numbers: ${value.slice(0, 4).map(number).join(", ")}, …`

@@ -3,6 +3,7 @@
 import { blobOfRow } from "../../blobs.js";
 import { h } from "../../dom.js";
 import { textInput } from "../../fields.js";
+import { showShape } from "../../format.js";
 import { pictureInput } from "../../pictures/picture_input.js";
 import { soundInput } from "../../sounds/sound_input.js";
 
@@ -81,11 +82,8 @@ function soundRow({ details }, onChange) {
 }
 
 function numbersRow(model, onChange) {
-  const shape = model.inputs[0]?.shape
-    .slice(1)
-    .map((size) => (size < 0 ? "any" : size))
-    .join(" × ");
-  const field = textInput({ label: "Row", lines: 6, hint: `Nested arrays of numbers, ${shape}.`, onInput: onChange });
+  const shape = showShape(model.inputs[0]?.shape.slice(1) ?? []);
+  const field = textInput({ label: "Row", lines: 6, hint: `Nested arrays of numbers of the shape ${shape}.`, onInput: onChange });
   const read = () => {
     try {
       return JSON.parse(field.value);
