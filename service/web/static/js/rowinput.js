@@ -10,9 +10,8 @@ import { h, replace } from "./dom.js";
 import { checkbox, textInput } from "./fields.js";
 import { showShape } from "./format.js";
 import { pictureInput } from "./pictures/picture_input.js";
-import { fileOfRow, isDrawable } from "./pictures/pictures.js";
 import { soundInput } from "./sounds/sound_input.js";
-import { columnForm } from "./table.js";
+import { columnForm } from "./column_form.js";
 
 /**
  * @param {Model} model
@@ -21,20 +20,15 @@ import { columnForm } from "./table.js";
  */
 export function rowInput(model, options) {
   const { image, tokens, sound, table } = model.details ?? {};
-  if (image && image.graph === "main") return pictures(model, image, options);
+  if (image && image.graph === "main") return pictures(image, options);
   if (tokens && tokens.graph === "main") return texts(options);
   if (sound && sound.graph === "main") return sounds(sound, options);
   if (table) return columns(model, table, options);
   return numbers(model, options);
 }
 
-function pictures(model, image, { onRows }) {
-  const input = pictureInput({
-    onPicture: (picture) => give([picture.asRow()]),
-    drawable: isDrawable(image),
-    width: image.width ?? 1,
-    height: image.height ?? 1,
-  });
+function pictures(image, { onRows }) {
+  const input = pictureInput({ image, onPicture: (picture) => give([picture.asRow()]) });
   const component = { element: input.element, rows: null, setRows, destroy: input.destroy };
 
   function give(rows) {
@@ -43,8 +37,7 @@ function pictures(model, image, { onRows }) {
   }
 
   async function setRows(rows) {
-    const blob = await fileOfRow(rows[0], image);
-    if (blob) await input.set(blob, { silent: true });
+    await input.setRow(rows[0], { silent: true });
     give(rows);
   }
 

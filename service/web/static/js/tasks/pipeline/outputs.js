@@ -3,6 +3,7 @@
 import { h, svg } from "../../dom.js";
 import { number, plural } from "../../format.js";
 import { pictureUrl } from "../../pictures/pictures.js";
+import { makeTable } from "../../table.js";
 
 const MOST = 200;
 
@@ -97,32 +98,15 @@ function drawBoxes({ dataUrl, width, height }, boxes, labels) {
 
 /** Lists of one length belong together: a line for each element. */
 function showTable(lists, count) {
-  const lines = Array.from({ length: Math.min(count, MOST) }, (_, i) =>
-    h(
-      "tr",
-      null,
-      h("th", { scope: "row" }, i + 1),
-      lists.map(([, value]) => h("td", null, showValue(value[i]))),
-    ),
-  );
+  const head = ["#", ...lists.map(([name]) => name)];
+  const lines = Array.from({ length: Math.min(count, MOST) }, (_, i) => [
+    i + 1,
+    ...lists.map(([, value]) => showValue(value[i])),
+  ]);
   return h(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": "The answer as a table" },
-    h(
-      "table",
-      null,
-      h(
-        "thead",
-        null,
-        h(
-          "tr",
-          null,
-          h("th", { scope: "col" }, "#"),
-          lists.map(([name]) => h("th", { scope: "col" }, name)),
-        ),
-      ),
-      h("tbody", null, lines),
-    ),
+    makeTable(head, lines),
     count > MOST ? h("p", { class: "muted" }, `The first ${MOST} of ${count}.`) : null,
   );
 }

@@ -7,6 +7,7 @@ import { isSmall, loadImage, paintNumbers, pictureUrl, scaleImage } from "../../
 import { drawCurves, saveLink, showPicture } from "../../rows/view.js";
 import { readSamples } from "../../sounds/recorder.js";
 import { soundTimeline } from "../../sounds/timeline.js";
+import { makeTable } from "../../table.js";
 
 const MOST_LISTED = 100; // numbers in the table
 
@@ -124,11 +125,7 @@ export function showNumbers({ row }, found) {
     { name: "Before", values: before },
     { name: "After", values: after },
   ];
-  const head = ["Position", "Before", "After"].map((text) => h("th", { scope: "col" }, text));
-  const lines = after.slice(0, MOST_LISTED).map((value, i) => {
-    const cells = [before[i], value].map((each) => h("td", null, number(each)));
-    return h("tr", null, h("th", { scope: "row" }, i), cells);
-  });
-  const table = h("table", null, h("thead", null, h("tr", null, head)), h("tbody", null, lines));
+  const lines = after.slice(0, MOST_LISTED).map((value, i) => [i, number(before[i]), number(value)]);
+  const table = makeTable(["Position", "Before", "After"], lines);
   return h("div", null, drawCurves(curves, "Before and after"), h("div", { class: "scroll" }, table));
 }
