@@ -38,6 +38,22 @@ export function textInput({ label, value = "", lines = 1, hint, placeholder, onI
 }
 
 /**
+ * A text area for JSON. `value` is undefined where the text is none.
+ * @param {{label: string, lines?: number, hint?: string, onInput?: (text: string) => void}} options
+ */
+export function jsonInput({ label, lines = 4, hint, onInput }) {
+  const { element, field } = textInput({ label, lines, hint, onInput });
+  const read = () => {
+    try {
+      return JSON.parse(field.value);
+    } catch {
+      return undefined;
+    }
+  };
+  return withValue(element, field, read, (value) => (field.value = JSON.stringify(value) ?? ""));
+}
+
+/**
  * A number. `value` is null where the field is empty.
  * @param {{label: string, value?: number | null, min?: number, max?: number, step?: number | "any", hint?: string,
  *   onInput?: (value: number | null) => void}} options

@@ -9,22 +9,25 @@ import { base64Of, readDataUrl } from "../blobs.js";
 import { h, replace } from "../dom.js";
 import { acceptDrops } from "../fields.js";
 import { makeQueue } from "../queue.js";
+import { fileOfRow, isDrawable } from "./pictures.js";
 
 const PICTURES = "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff";
 const SIDE = 256;
 
 /**
  * A component that gives pictures: `onPicture` is called for each new one.
- * @param {{onPicture: (picture: PictureValue) => void, drawable?: boolean, width?: number, height?: number,
- *   label?: string, multiple?: boolean}} options `width` and `height` are those that the model sees: drawings have
- *   their proportions. `multiple`: several files may be chosen or dropped, and each is given
+ * @param {{onPicture: (picture: PictureValue) => void, image?: any, label?: string, multiple?: boolean}} options `image`
+ *   is what the card says about pictures: where the model sees a few grey pixels, one can draw them. `multiple`: several
+ *   files may be chosen or dropped, and each is given
  * @returns {{element: HTMLElement, picture: PictureValue | null,
- *   set: (blob: Blob, options?: {silent?: boolean}) => Promise<void>, clear: () => void, destroy: () => void}}
- *   `set` shows a picture as if it had been chosen; `silent`: without calling `onPicture`
+ *   set: (blob: Blob, options?: {silent?: boolean}) => Promise<void>,
+ *   setRow: (row: any, options?: {silent?: boolean}) => Promise<void>, clear: () => void, destroy: () => void}}
+ *   `set` shows a picture as if it had been chosen; `silent`: without calling `onPicture`. `setRow` shows that of a row
  */
-export function pictureInput({ onPicture, drawable = false, width = 1, height = 1, label = "Picture", multiple = false }) {
+export function pictureInput({ onPicture, image = null, label = "Picture", multiple = false }) {
+  const drawable = image !== null && isDrawable(image);
   const preview = h("div", { class: "picture-preview" });
-  const canvas = drawable ? drawingCanvas(width, height, (blob) => set(blob, { drawn: true })) : null;
+  const canvas = drawable ? drawingCanvas(image.width, image.height, (blob) => set(blob, { drawn: true })) : null;
   const name = `${label}: choose a file`;
   const file = h("input", { type: "file", accept: PICTURES, multiple, class: "visually-hidden", "aria-label": name });
   file.addEventListener("change", () => {
@@ -33,7 +36,7 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
   });
   const inTurn = makeQueue();
   let isOver = false;
-  const component = { element: null, picture: null, set, clear, destroy };
+  const component = { element: null, picture: null, set, setRow, clear, destroy };
   const hint = drawable ? "Draw with white ink and fill the square. Or drop, paste or choose a picture." : "Drop, paste or choose a picture.";
   component.element = h(
     "div",
@@ -43,7 +46,7 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
     h("small", { class: "hint" }, hint),
   );
   acceptDrops(component.element, (files) => take([...files]));
-  document.addEventListener("paste", paste);
+  const ignorePastes = acceptPastes(set);
   clear();
 
   function take(files) {
@@ -53,6 +56,13 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
   /** Pictures are read one after the other, so that the one that was chosen last is the one that stays. */
   function set(blob, how = {}) {
     return inTurn(() => read(blob, how));
+  }
+
+  function setRow(row, how = {}) {
+    return inTurn(async () => {
+      const file = await fileOfRow(row, image);
+      if (file) await read(file, how);
+    });
   }
 
   async function read(blob, { drawn = false, silent = false }) {
@@ -70,19 +80,24 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
     replace(preview, h("p", { class: "muted" }, "No picture yet"));
   }
 
-  function paste(event) {
-    const pasted = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
-    if (!pasted) return;
-    event.preventDefault();
-    set(pasted);
-  }
-
   function destroy() {
     isOver = true;
-    document.removeEventListener("paste", paste);
+    ignorePastes();
   }
 
   return component;
+}
+
+/** Calls `give` with pictures that are pasted anywhere on the page, until the function that it returns is called. */
+function acceptPastes(give) {
+  const paste = (event) => {
+    const pasted = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
+    if (!pasted) return;
+    event.preventDefault();
+    give(pasted);
+  };
+  document.addEventListener("paste", paste);
+  return () => document.removeEventListener("paste", paste);
 }
 
 function show(preview, picture, label) {

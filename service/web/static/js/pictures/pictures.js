@@ -110,11 +110,12 @@ export function paintNumbers(row, range) {
 
 /**
  * The file of a row: of a picture in base64, or of numbers as the model takes them; null for what is no picture.
- * @param {any} row @param {any} image how pictures become rows, as the manifest says
+ * @param {any} row @param {any | null} image how pictures become rows, as the manifest says
  * @returns {Promise<Blob | null>}
  */
 export async function fileOfRow(row, image) {
-  return row?.image ? blobOfRow(row) : pictureOfNumbers(row, image);
+  if (row?.image) return blobOfRow(row);
+  return image ? pictureOfNumbers(row, image) : null;
 }
 
 /** The least and the greatest of many numbers. */

@@ -79,7 +79,7 @@ function listPictures(image, changed) {
   const kept = keepRows(changed);
   const add = h("button", { type: "button", onclick: keep, hidden: !isDrawable(image) }, "Add the drawing");
   const input = pictureInput({
-    ...{ drawable: isDrawable(image), width: image.width ?? 1, height: image.height ?? 1, multiple: true },
+    ...{ image, multiple: true },
     onPicture(picture) {
       if (picture.blob instanceof File) keep(); // a drawing may get more lines
     },
@@ -139,8 +139,11 @@ function keepRows(changed) {
 
   function removeButton(item) {
     const remove = () => {
+      const at = items.indexOf(item);
       items = items.filter((each) => each !== item);
       show();
+      const next = list.children[Math.min(at, items.length - 1)]; // the button that had the focus is gone
+      next?.querySelector("button").focus();
     };
     const props = { type: "button", class: "quiet small", "aria-label": `Remove ${item.name}`, onclick: remove };
     return h("button", props, "×");

@@ -2,11 +2,10 @@
 
 import { exampleButtons } from "../bench.js";
 import { replace } from "../dom.js";
-import { checkbox, select, textInput } from "../fields.js";
+import { checkbox, jsonInput, select } from "../fields.js";
 import { makeFormBench } from "../form_bench.js";
 import { number } from "../format.js";
 import { pictureInput } from "../pictures/picture_input.js";
-import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 import { describeRow, rowKind } from "../rows/list.js";
 import { soundInput } from "../sounds/sound_input.js";
 import { showNumbers, showPictures, showSounds, showVerdict } from "./reconstruct/view.js";
@@ -77,19 +76,17 @@ function tell({ error, anomaly }) {
 function makeInput(kind, model, given) {
   if (kind === "picture") return takePicture(model.details.image, given);
   if (kind === "sound") return takeSound(model.details.sound, given);
-  const field = textInput({ label: "The row", lines: 4, hint: describeRow(model) });
+  const field = jsonInput({ label: "The row", hint: describeRow(model) });
   return {
     element: field.element,
     row() {
-      if (!field.value.trim()) return null;
-      try {
-        return { row: JSON.parse(field.value) };
-      } catch {
-        throw new Error("The row: expected JSON, such as [1, 2, 3].");
-      }
+      if (!field.field.value.trim()) return null;
+      const row = field.value;
+      if (row === undefined) throw new Error("The row: expected JSON, such as [1, 2, 3].");
+      return { row };
     },
     set(row) {
-      field.value = JSON.stringify(row);
+      field.value = row;
       given();
     },
     destroy() {},
@@ -97,15 +94,11 @@ function makeInput(kind, model, given) {
 }
 
 function takePicture(image, given) {
-  const [width, height] = [image.width ?? 1, image.height ?? 1];
-  const input = pictureInput({ drawable: isDrawable(image), width, height, onPicture: given });
+  const input = pictureInput({ image, onPicture: given });
   return {
     element: input.element,
     row: () => input.picture && { row: input.picture.asRow(), picture: input.picture },
-    async set(row) {
-      const file = await fileOfRow(row, image);
-      if (file) await input.set(file);
-    },
+    set: (row) => input.setRow(row),
     destroy: () => input.destroy(),
   };
 }

@@ -5,7 +5,6 @@ import { replace } from "../dom.js";
 import { makeFormBench } from "../form_bench.js";
 import { pictureInput } from "../pictures/picture_input.js";
 import { readLabels } from "../pictures/label_map.js";
-import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 import { makeSegments } from "../pictures/areas.js";
 
 const MOST_COLOURS = 256; // labels that fit in a picture with a palette
@@ -13,14 +12,8 @@ const MOST_COLOURS = 256; // labels that fit in a picture with a palette
 /** @type {import("./index.js").Workbench["mount"]} */
 export function mount(parent, model, server) {
   const { image = {} } = model.details ?? {};
-  const input = pictureInput({
-    ...{ drawable: isDrawable(image), width: image.width ?? 1, height: image.height ?? 1 },
-    onPicture: () => bench.run(),
-  });
-  const examples = exampleButtons(server, model, "segment", async ({ body }) => {
-    const file = await fileOfRow(body.inputs[0], image);
-    if (file) await input.set(file);
-  });
+  const input = pictureInput({ image, onPicture: () => bench.run() });
+  const examples = exampleButtons(server, model, "segment", ({ body }) => input.setRow(body.inputs[0]));
   const bench = makeFormBench(parent, {
     fields: [input.element],
     examples,

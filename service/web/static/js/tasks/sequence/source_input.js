@@ -1,8 +1,7 @@
 /** The field for what a model turns into text: a text, a picture, a sound, or numbers. */
 
-import { blobOfRow } from "../../blobs.js";
 import { h } from "../../dom.js";
-import { textInput } from "../../fields.js";
+import { jsonInput, textInput } from "../../fields.js";
 import { showShape } from "../../format.js";
 import { pictureInput } from "../../pictures/picture_input.js";
 import { soundInput } from "../../sounds/sound_input.js";
@@ -58,7 +57,7 @@ function pictureRow(_, onChange) {
     element: input.element,
     row: async () => input.picture.asRow(),
     fault: () => (input.picture ? "" : "Choose, drop or paste a picture first."),
-    set: (row) => row.image && input.set(blobOfRow(row)),
+    set: (row) => input.setRow(row),
     destroy: () => input.destroy(),
     picture: input,
   };
@@ -83,19 +82,12 @@ function soundRow({ details }, onChange) {
 
 function numbersRow(model, onChange) {
   const shape = showShape(model.inputs[0]?.shape.slice(1) ?? []);
-  const field = textInput({ label: "Row", lines: 6, hint: `Nested arrays of numbers of the shape ${shape}.`, onInput: onChange });
-  const read = () => {
-    try {
-      return JSON.parse(field.value);
-    } catch {
-      return undefined;
-    }
-  };
+  const field = jsonInput({ label: "Row", lines: 6, hint: `Nested arrays of numbers of the shape ${shape}.`, onInput: onChange });
   return {
     element: field.element,
-    row: async () => read(),
-    fault: () => (Array.isArray(read()) ? "" : "Write nested arrays of numbers, such as [[0.1, 0.2], [0.3, 0.4]]."),
-    set: (row) => (field.value = JSON.stringify(row)),
+    row: async () => field.value,
+    fault: () => (Array.isArray(field.value) ? "" : "Write nested arrays of numbers, such as [[0.1, 0.2], [0.3, 0.4]]."),
+    set: (row) => (field.value = row),
     destroy: () => undefined,
   };
 }
