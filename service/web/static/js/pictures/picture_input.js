@@ -37,14 +37,7 @@ export function pictureInput({ onPicture, image = null, label = "Picture", multi
   const inTurn = makeQueue();
   let isOver = false;
   const component = { element: null, picture: null, set, setRow, clear, destroy };
-  const hint = drawable ? "Draw with white ink and fill the square. Or drop, paste or choose a picture." : "Drop, paste or choose a picture.";
-  component.element = h(
-    "div",
-    { class: "picture-input", role: "group", "aria-label": label },
-    h("div", { class: "picture-stage" }, canvas?.element ?? preview),
-    h("div", { class: "row" }, h("label", { class: "button" }, file, "Choose a file"), h("button", { type: "button", class: "quiet", onclick: clear }, "Clear")),
-    h("small", { class: "hint" }, hint),
-  );
+  component.element = layOut(label, canvas?.element, preview, file, clear);
   acceptDrops(component.element, (files) => take([...files]));
   const ignorePastes = acceptPastes(set);
   clear();
@@ -86,6 +79,19 @@ export function pictureInput({ onPicture, image = null, label = "Picture", multi
   }
 
   return component;
+}
+
+/** The parts of the field. `canvas` is there where one can draw. */
+function layOut(label, canvas, preview, file, clear) {
+  const begin = canvas ? "Draw with white ink and fill the square. Or drop" : "Drop";
+  const choose = h("label", { class: "button" }, file, "Choose a file");
+  return h(
+    "div",
+    { class: "picture-input", role: "group", "aria-label": label },
+    h("div", { class: "picture-stage" }, canvas ?? preview),
+    h("div", { class: "row" }, choose, h("button", { type: "button", class: "quiet", onclick: clear }, "Clear")),
+    h("small", { class: "hint" }, `${begin}, paste or choose a picture.`),
+  );
 }
 
 /** Calls `give` with pictures that are pasted anywhere on the page, until the function that it returns is called. */
