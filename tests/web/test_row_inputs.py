@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
 from model_store.sounds.writing import encode_wav
 from tests.web.checks import check_page
@@ -65,6 +65,38 @@ def test_sound_is_sent_as_base64(page: Page, tmp_path: Path) -> None:
     expect(page.locator("audio")).to_be_visible()
     assert stand.bodies[0]["inputs"][0]["sound"].startswith("UklGR")
     check_page(page)
+
+
+def test_sounds_are_compared(page: Page) -> None:
+    """Sounds that are chosen together become rows in their order, each with a player, and can be taken away again."""
+    rows = [{"embedding": [1, 0], "comparisons": [{"similarity": 1}, {"similarity": 0.5}]}] * 2
+    stand = Stand(page, card("embed", details={"sound": {"input": "x", "rate": 8000}}), {"predictions": rows})
+    content = encode_wav(np.zeros(800, np.float32), 8000)
+    files = [FilePayload(name=f"{name}.wav", mimeType="audio/wav", buffer=content) for name in ("one", "two")]
+    page.locator("input[type=file]").set_input_files(files)
+    expect(page.get_by_text("2 rows to compare.")).to_be_visible()
+    expect(page.locator(".heat-map audio[aria-label='one.wav']")).to_have_count(2)
+    assert len(stand.bodies[-1]["inputs"]) == 2
+    page.get_by_role("button", name="Remove one.wav").click()
+    expect(page.get_by_text("1 row to compare.")).to_be_visible()
+    check_page(page)
+
+
+_DROP = """place => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File(["hello"], "dropped.wav"));
+  place.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_dropped_file_is_taken_once(page: Page) -> None:
+    """The place to drop a sound lies within the input, which takes files too."""
+    rows = [{"embedding": [1, 0], "comparisons": [{"similarity": 1}, {"similarity": 0.5}]}] * 2
+    Stand(page, card("embed", details={"sound": {"input": "x", "rate": 8000}}), {"predictions": rows})
+    page.locator(".drop").evaluate(_DROP)
+    expect(page.get_by_text("1 row to compare.")).to_be_visible()
+    page.locator(".sound-input").evaluate(_DROP)
+    expect(page.get_by_text("2 rows to compare.")).to_be_visible()
 
 
 def test_numbers_are_typed_as_json(page: Page) -> None:

@@ -59,6 +59,7 @@ MICROPHONE = """() => {
   const sink = context.createMediaStreamDestination();
   tone.connect(sink);
   tone.start();
+  globalThis.microphone = sink.stream.getTracks()[0];
   navigator.mediaDevices.getUserMedia = async () => sink.stream;
 }"""
 
@@ -82,6 +83,21 @@ def test_recording_is_sent_as_wav(page: Page, writers: str) -> None:
     expect(page.locator(".sound-view")).to_contain_text("recording.wav")
     check_page(page)
     check_width(page, 360)
+
+
+def test_microphone_is_off_when_the_page_is_left(page: Page, writers: str) -> None:
+    """Nothing of the recording is sent."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{writers}/#model=listener")
+    page.get_by_role("button", name="Record").wait_for()
+    page.evaluate(MICROPHONE)
+    page.get_by_role("button", name="Record").click()
+    expect(page.get_by_role("timer")).to_contain_text("of 20 s")
+    page.get_by_role("link", name="All models").click()
+    page.wait_for_function("() => globalThis.microphone.readyState === 'ended'")
+    expect(page.get_by_role("heading", name="Models")).to_be_visible()
+    assert not [url for url in asked if url.endswith("/predict_sequence")]
 
 
 def test_microphone_that_is_refused_is_said(page: Page, writers: str) -> None:

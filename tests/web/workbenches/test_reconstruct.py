@@ -77,7 +77,7 @@ def test_sound_is_played_before_and_after(page: Page, uncommon: Serving) -> None
     for name in ("Before", "After"):
         player = page.locator(f"audio[aria-label={name}]")
         page.wait_for_function("audio => Math.abs(audio.duration - 1) < 0.01", arg=player.element_handle())
-    expect(page.locator("canvas.wave")).to_have_count(2)
+    expect(answer_of(page).locator(".wave")).to_have_count(2)
     page.get_by_role("button", name="Switch between before and after").click()
     page.wait_for_function("() => !document.querySelector('audio[aria-label=Before]').paused")
 

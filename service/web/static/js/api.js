@@ -20,7 +20,7 @@
  */
 
 /** What the server refused, in its own sentence. `status` is 0 where no answer came. */
-export class ServerError extends Error {
+class ServerError extends Error {
   /** @param {number} status @param {string} message @param {string} requestId */
   constructor(status, message, requestId = "") {
     super(message);
@@ -188,7 +188,7 @@ function readEvent(text, requestId) {
  * @param {string | null} header
  * @returns {Timing | null} null where the header has no stages of a batch
  */
-export function readTiming(header) {
+function readTiming(header) {
   if (!header) return null;
   const found = {};
   for (const part of header.split(",")) {

@@ -5,6 +5,7 @@
  */
 
 import { h, replace } from "./dom.js";
+import { pictureUrl } from "./pictures/pictures.js";
 import { showAnswer, showError } from "./result.js";
 
 /**
@@ -14,7 +15,8 @@ import { showAnswer, showError } from "./result.js";
  * @param {string} hint what the right side says before the first answer
  * @returns {{output: HTMLElement, run: (work: (signal: AbortSignal) => Promise<import("./api.js").Answer | null>) =>
  *   Promise<void>, say: (text: string) => void, stop: () => void}} `output` is for the answer. `run` calls `work`, which
- *   asks and fills `output`; a later run cancels an earlier one. `say` tells screen readers the answer in short
+ *   asks and fills `output`; a later run cancels an earlier one. `say` tells screen readers the answer in short;
+ *   after `stop` nothing runs any more
  */
 export function makeBench(parent, inputs, hint) {
   const output = h("div", { class: "answer" }, h("p", { class: "muted empty" }, hint));
@@ -22,9 +24,11 @@ export function makeBench(parent, inputs, hint) {
   const said = h("p", { class: "visually-hidden", role: "status" });
   const side = h("section", { class: "card answer-card", "aria-label": "Answer" }, said, output, about);
   let controller = null;
+  let isOver = false;
   replace(parent, h("div", { class: "columns" }, h("section", { class: "card", "aria-label": "Input" }, inputs), side));
 
   async function run(work) {
+    if (isOver) return;
     controller?.abort();
     const own = (controller = new AbortController());
     side.setAttribute("aria-busy", "true");
@@ -41,7 +45,12 @@ export function makeBench(parent, inputs, hint) {
     }
   }
 
-  return { output, run, say: (text) => replace(said, text), stop: () => controller?.abort() };
+  function stop() {
+    isOver = true;
+    controller?.abort();
+  }
+
+  return { output, run, say: (text) => replace(said, text), stop };
 }
 
 /**
@@ -66,6 +75,6 @@ export function exampleButtons(server, model, task, onExample) {
 function exampleButton({ title, body }, onclick) {
   const picture = body.inputs?.length === 1 && body.inputs[0]?.image;
   const isPlain = picture && /^(Stored|Seed)/.test(title);
-  const image = picture ? h("img", { src: `data:image/png;base64,${picture}`, alt: "", class: "thumbnail" }) : null;
+  const image = picture ? h("img", { src: pictureUrl(picture), alt: "", class: "thumbnail" }) : null;
   return h("button", { type: "button", class: "example", onclick, "aria-label": title, title }, image, isPlain ? null : title);
 }

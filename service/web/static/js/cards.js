@@ -5,7 +5,7 @@
  */
 
 import { h, replace } from "./dom.js";
-import { duration, number, percent, plural } from "./format.js";
+import { duration, number, percent, plural, showShape } from "./format.js";
 import { bucketsOf, quantileOf, sumOf } from "./metrics.js";
 import { TITLES } from "./tasks/index.js";
 
@@ -130,7 +130,7 @@ function details(model) {
 }
 
 function tensors(list) {
-  return list?.map(({ name, datatype, shape }) => `${name}: ${datatype} [${shape.map((size) => (size < 0 ? "any" : size)).join(", ")}]`).join("; ");
+  return list?.map(({ name, datatype, shape }) => `${name}: ${datatype} ${showShape(shape)}`).join("; ");
 }
 
 /**

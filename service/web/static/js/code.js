@@ -41,12 +41,17 @@ function fileName(accept) {
   return accept.startsWith("audio/") ? "answer.wav" : "answer.png";
 }
 
+/** A text as one word of a shell. */
+export function quote(text) {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 function writeCurl({ route, body, accept }) {
   const json = JSON.stringify(body);
-  const flags = [body?.stream ? "-sN" : "-s", `'${address(route)}'`, "-H 'Content-Type: application/json'"];
+  const flags = [body?.stream ? "-sN" : "-s", quote(address(route)), "-H 'Content-Type: application/json'"];
   if (isPicture(accept)) flags.push(`-H 'Accept: ${accept}'`, `-o ${fileName(accept)}`);
   if (json.length > LONGEST_ARGUMENT) return `curl ${flags.join(" ")} --data-binary @- <<'END'\n${json}\nEND`;
-  return `curl ${flags.join(" ")} \\\n  -d '${json.replaceAll("'", "'\\''")}'`;
+  return `curl ${flags.join(" ")} \\\n  -d ${quote(json)}`;
 }
 
 function writePython({ route, body, accept }) {

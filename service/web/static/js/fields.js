@@ -38,6 +38,22 @@ export function textInput({ label, value = "", lines = 1, hint, placeholder, onI
 }
 
 /**
+ * A text area for JSON. `value` is undefined where the text is none.
+ * @param {{label: string, lines?: number, hint?: string, onInput?: (text: string) => void}} options
+ */
+export function jsonInput({ label, lines = 4, hint, onInput }) {
+  const { element, field } = textInput({ label, lines, hint, onInput });
+  const read = () => {
+    try {
+      return JSON.parse(field.value);
+    } catch {
+      return undefined;
+    }
+  };
+  return withValue(element, field, read, (value) => (field.value = JSON.stringify(value) ?? ""));
+}
+
+/**
  * A number. `value` is null where the field is empty.
  * @param {{label: string, value?: number | null, min?: number, max?: number, step?: number | "any", hint?: string,
  *   onInput?: (value: number | null) => void}} options
@@ -97,7 +113,7 @@ export function checkbox(label, checked = false, onChange) {
 }
 
 /**
- * A place to choose or drop files.
+ * A place to choose or drop files. `give` of what it returns takes files that came from elsewhere.
  * @param {{label: string, accept?: string, hint?: string, onFile: (file: File) => void, multiple?: boolean}} options
  *   `onFile` is called for each
  */
@@ -111,7 +127,7 @@ export function fileInput({ label, accept = "", hint, onFile, multiple = false }
   const note = h("small", { class: "hint" }, hint ?? "or drop it here");
   const element = h("label", { class: "drop" }, field, h("span", { class: "button" }, label), note);
   acceptDrops(element, give);
-  return { element, field };
+  return { element, field, give };
 }
 
 /**
@@ -127,8 +143,9 @@ export function acceptDrops(element, give) {
   element.addEventListener("dragover", mark);
   element.addEventListener("dragleave", () => element.classList.remove("dropping"));
   element.addEventListener("drop", (event) => {
-    event.preventDefault();
     element.classList.remove("dropping");
+    if (event.defaultPrevented) return; // a place within this one has taken them
+    event.preventDefault();
     if (event.dataTransfer?.files.length) give(event.dataTransfer.files);
   });
 }

@@ -22,6 +22,11 @@ export function duration(seconds) {
   return `${number(seconds)} s`;
 }
 
+/** The sizes of a tensor: [any, 3]. */
+export function showShape(shape) {
+  return `[${shape.map((size) => (size < 0 ? "any" : size)).join(", ")}]`;
+}
+
 /** 3 rows, 1 row. */
 export function plural(count, one, many = `${one}s`) {
   return `${WHOLE.format(count)} ${count === 1 ? one : many}`;

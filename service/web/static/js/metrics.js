@@ -57,11 +57,10 @@ export function bucketsOf(metrics, name, labels = {}) {
 /**
  * A quantile, by linear interpolation within its bucket.
  * @param {Map<number, number>} buckets now @param {number} share such as 0.99
- * @param {Map<number, number>} [before] counts to subtract
  * @returns {number | null} null where nothing was counted
  */
-export function quantileOf(buckets, share, before = new Map()) {
-  const counts = [...buckets].map(([bound, count]) => [bound, count - (before.get(bound) ?? 0)]);
+export function quantileOf(buckets, share) {
+  const counts = [...buckets];
   const total = counts.at(-1)?.[1] ?? 0;
   if (total <= 0) return null;
   let [lower, below] = [0, 0];

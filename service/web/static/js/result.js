@@ -55,8 +55,7 @@ function describeTime({ timing, seconds, requestId }) {
     ["other", "reading and writing", other],
     ["way", "on the way", way],
   ];
-  const shared =
-    timing.rows === null ? "" : timing.rows > 1 ? `Its batch had ${plural(timing.rows, "row")}.` : "Its batch had 1 row.";
+  const shared = timing.rows === null ? "" : `Its batch had ${plural(timing.rows, "row")}.`;
   return h(
     "div",
     { class: "time" },

@@ -8,10 +8,10 @@
 
 import { h, replace } from "./dom.js";
 import { checkbox, textInput } from "./fields.js";
-import { blobOfRow, pictureInput } from "./inputs.js";
-import { pictureOfNumbers } from "./pixels.js";
+import { showShape } from "./format.js";
+import { pictureInput } from "./pictures/picture_input.js";
 import { soundInput } from "./sounds/sound_input.js";
-import { columnForm } from "./table.js";
+import { columnForm } from "./column_form.js";
 
 /**
  * @param {Model} model
@@ -20,21 +20,15 @@ import { columnForm } from "./table.js";
  */
 export function rowInput(model, options) {
   const { image, tokens, sound, table } = model.details ?? {};
-  if (image && image.graph === "main") return pictures(model, image, options);
+  if (image && image.graph === "main") return pictures(image, options);
   if (tokens && tokens.graph === "main") return texts(options);
   if (sound && sound.graph === "main") return sounds(sound, options);
   if (table) return columns(model, table, options);
   return numbers(model, options);
 }
 
-function pictures(model, image, { onRows }) {
-  const isSmall = image.height && image.width && Math.max(image.height, image.width) <= 64;
-  const input = pictureInput({
-    onPicture: (picture) => give([picture.asRow()]),
-    drawable: Boolean(isSmall && image.channels === 1),
-    width: image.width ?? 1,
-    height: image.height ?? 1,
-  });
+function pictures(image, { onRows }) {
+  const input = pictureInput({ image, onPicture: (picture) => give([picture.asRow()]) });
   const component = { element: input.element, rows: null, setRows, destroy: input.destroy };
 
   function give(rows) {
@@ -43,9 +37,7 @@ function pictures(model, image, { onRows }) {
   }
 
   async function setRows(rows) {
-    const [row] = rows;
-    const blob = row?.image ? blobOfRow(row) : await pictureOfNumbers(row, image);
-    if (blob) await input.set(blob, { silent: true });
+    await input.setRow(rows[0], { silent: true });
     give(rows);
   }
 
@@ -97,7 +89,7 @@ function texts({ onRows, action }) {
 }
 
 function sounds(sound, { onRows }) {
-  const input = soundInput({ longest_s: sound.longest_s, onSound: async (found) => give([await found.asRow()]) });
+  const input = soundInput({ longest_s: sound.longest_s, onSound: (found) => give([found.asRow()]) });
   const component = { element: input.element, rows: null, setRows, destroy: input.destroy };
 
   function give(rows) {
@@ -106,7 +98,7 @@ function sounds(sound, { onRows }) {
   }
 
   function setRows(rows) {
-    if (rows[0]?.sound) input.set(blobOfRow({ image: rows[0].sound }), "example");
+    if (rows[0]?.sound) input.setRow(rows[0]);
     else give(rows);
   }
 
@@ -124,7 +116,7 @@ function columns(model, table, { onRows, action }) {
 }
 
 function numbers(model, { onRows, action }) {
-  const shapes = (model.inputs ?? []).map(({ name, shape }) => `${name} [${shape.slice(1).map((size) => (size < 0 ? "any" : size)).join(", ")}]`);
+  const shapes = (model.inputs ?? []).map(({ name, shape }) => `${name} ${showShape(shape.slice(1))}`);
   const several = (model.inputs?.length ?? 0) > 1;
   const hint = several ? `A JSON object with ${shapes.join(", ")}` : `Numbers in JSON, nested as ${shapes[0] ?? "the row"}`;
   const text = textInput({ label: "Row", lines: 8, hint });

@@ -1,6 +1,7 @@
 /** What all charts share: the figure, its caption with a legend, and its values as a table. */
 
 import { h, replace } from "../dom.js";
+import { makeTable } from "../table.js";
 
 const MOST_LINES_OF_TABLE = 500;
 /**
@@ -38,29 +39,18 @@ export function makeFrame() {
     },
     table(head, lines) {
       values.querySelector("summary").setAttribute("aria-label", `Values as a table: ${head[1] ?? head[0]}`);
-      fill = () => values.open && replace(table, makeTable(head, lines()));
+      fill = () => values.open && replace(table, tableOf(head, lines()));
       fill();
     },
   };
 }
 
-function makeTable(head, lines) {
+/** Of many lines, some. */
+function tableOf(head, lines) {
   const stride = Math.max(1, Math.ceil(lines.length / MOST_LINES_OF_TABLE));
-  const shown = stride === 1 ? lines : lines.filter((_, i) => i % stride === 0 || i === lines.length - 1);
-  const left = stride === 1 ? "" : h("caption", {}, `One in ${stride} of ${lines.length.toLocaleString("en")} values`);
-  return h(
-    "table",
-    {},
-    left,
-    h("thead", {}, h("tr", {}, ...head.map((name) => h("th", { scope: "col" }, name)))),
-    h(
-      "tbody",
-      {},
-      ...shown.map(([first, ...others]) =>
-        h("tr", {}, h("th", { scope: "row" }, first), ...others.map((text) => h("td", {}, text))),
-      ),
-    ),
-  );
+  if (stride === 1) return makeTable(head, lines);
+  const shown = lines.filter((_, i) => i % stride === 0 || i === lines.length - 1);
+  return makeTable(head, shown, `One in ${stride} of ${lines.length.toLocaleString("en")} values`);
 }
 
 /**

@@ -18,7 +18,7 @@ export function niceTicks(low, high, count = 5) {
 }
 
 /** The step of such ticks. */
-export function niceStep(span, count = 5) {
+function niceStep(span, count = 5) {
   if (!(span > 0) || !Number.isFinite(span)) return 0;
   const raw = span / Math.max(1, count);
   const power = 10 ** Math.floor(Math.log10(raw));

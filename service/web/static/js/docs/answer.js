@@ -1,12 +1,15 @@
 /** Sends a call and shows what comes back: JSON, a picture, a sound, events one by one, or bytes. */
 
 import { address, eventsOf } from "../api.js";
+import { audioOf, blobOfRow, give, readDataUrl } from "../blobs.js";
 import { h, replace } from "../dom.js";
 import { duration, plural } from "../format.js";
+import { pictureUrl } from "../pictures/pictures.js";
 import { codeBlock, showError } from "../result.js";
 import { findMedia, formatJson } from "./json.js";
 
 const MOST_SHOWN = 30_000;
+const MOST_EVENTS = 500;
 const MOST_FORMATTED = 500_000; // more takes a browser seconds
 const LENGTH = "inference-header-content-length";
 const SAID = [
@@ -34,6 +37,7 @@ export async function sendCall(parent, call, signal) {
     body.append(showHeaders(response));
     parent.dataset.status = String(response.status);
   } catch (error) {
+    if (!status.isConnected) return; // a later call is shown
     parent.dataset.status = "0";
     if (error.name === "AbortError") replace(status, "Stopped.");
     else {
@@ -83,8 +87,8 @@ async function showResponse(parent, response) {
   if (type === "application/json" && !response.headers.has(LENGTH)) return showJson(parent, await response.text());
   const blob = await response.blob();
   if (type.startsWith("image/"))
-    return parent.append(showPicture(URL.createObjectURL(blob), `Answer: ${blob.size} bytes`));
-  if (type.startsWith("audio/")) return parent.append(h("audio", { controls: true, src: URL.createObjectURL(blob) }));
+    return parent.append(showPicture(await readDataUrl(blob), `Answer: ${blob.size} bytes`));
+  if (type.startsWith("audio/")) return parent.append(audioOf(blob, "Answer"));
   if (response.headers.has(LENGTH)) return showTensors(parent, blob, Number(response.headers.get(LENGTH)));
   return showText(parent, await blob.text());
 }
@@ -113,16 +117,11 @@ function showMedia(value) {
   const found = findMedia(value);
   const pictures = found.filter(({ kind }) => kind === "image");
   const sounds = found.filter(({ kind }) => kind === "sound");
-  const gallery = pictures.map(({ path, base64 }) => showPicture(`data:image/png;base64,${base64}`, path));
+  const gallery = pictures.map(({ path, base64 }) => showPicture(pictureUrl(base64), path));
   return [
     ...(gallery.length ? [h("div", { class: "gallery" }, gallery)] : []),
     ...sounds.map(({ path, base64 }) =>
-      h(
-        "figure",
-        null,
-        h("audio", { controls: true, src: URL.createObjectURL(toBlob(base64, "audio/wav")) }),
-        h("figcaption", null, path),
-      ),
+      h("figure", null, audioOf(blobOfRow({ sound: base64 }), path), h("figcaption", null, path)),
     ),
   ];
 }
@@ -134,10 +133,6 @@ function showPicture(src, caption) {
     image.alt = `Picture ${caption}, ${image.naturalWidth} × ${image.naturalHeight} pixels`;
   });
   return h("figure", null, image, h("figcaption", null, caption));
-}
-
-function toBlob(base64, type) {
-  return new Blob([Uint8Array.from(atob(base64), (sign) => sign.charCodeAt(0))], { type });
 }
 
 /** Events as they come. */
@@ -159,7 +154,9 @@ async function showEvents(parent, response) {
         h("pre", null, h("code", null, formatJson(data, { cuts: true }))),
       ),
     );
-    replace(count, `${plural(events, "event")}${isDone ? ", and the answer is complete" : " so far"}.`);
+    if (list.children.length > MOST_EVENTS) list.firstElementChild.remove();
+    const cut = events > MOST_EVENTS ? `, the last ${MOST_EVENTS} of them below` : "";
+    replace(count, `${plural(events, "event")}${cut}${isDone ? ", and the answer is complete" : " so far"}.`);
   }
   if (!events) throw new Error("The stream ended without an event.");
   if (!isDone) replace(count, `${plural(events, "event")}, then the stream ended.`);
@@ -168,7 +165,7 @@ async function showEvents(parent, response) {
 /** JSON, then the bytes of tensors. */
 async function showTensors(parent, blob, length) {
   showJson(parent, await blob.slice(0, length).text());
-  const link = { href: URL.createObjectURL(blob), download: "answer.bin", class: "button small" };
+  const link = give(h("a", { download: "answer.bin", class: "button small" }, "Save all"), "href", blob);
   const bytes = (blob.size - length).toLocaleString("en");
-  parent.append(h("p", null, `${bytes} bytes of tensors follow the JSON. `, h("a", link, "Save all")));
+  parent.append(h("p", null, `${bytes} bytes of tensors follow the JSON. `, link));
 }

@@ -17,9 +17,10 @@
  */
 
 import { address } from "../api.js";
+import { quote } from "../code.js";
 
 export const JSON_TYPE = "application/json";
-export const TEXT_TYPE = "text/plain";
+const TEXT_TYPE = "text/plain";
 export const FORM_TYPE = "multipart/form-data";
 
 /**
@@ -89,7 +90,7 @@ export function writeCurl(draft) {
     parts.push(`-H ${quote(`${capitalise(name)}: ${value}`)}`);
   }
   if (draft.kind === "json") parts.push(`-d ${quote(compact(draft.text))}`);
-  if (draft.kind === "text") parts.push(`--data-binary ${quote(draft.text)}`);
+  if (draft.kind === "text") parts.push(`--data-raw ${quote(draft.text)}`);
   if (draft.kind === "file") parts.push(`--data-binary ${quote(`@${draft.files[0]?.name ?? "FILE"}`)}`);
   if (draft.kind === "form") {
     const files = draft.files.length ? draft.files.map(({ name }) => name) : ["FILE"];
@@ -123,8 +124,4 @@ function compact(text) {
   } catch {
     return text;
   }
-}
-
-function quote(text) {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

@@ -27,7 +27,7 @@ export function modelChoice(cards, task, chosen, onBody) {
 }
 
 /** @returns {string[]} the models that do a task and serve now */
-export function modelsOf(cards, task) {
+function modelsOf(cards, task) {
   return cards.filter(({ ready, tasks }) => ready && tasks?.includes(task)).map(({ name }) => name);
 }
 

@@ -77,8 +77,10 @@ class DocsPage {
 
   /** To the operation of the address. */
   go(isFirst = false) {
-    const [id, example] = location.hash.slice(1).split("/").map(decodeURIComponent);
+    const [id, example] = location.hash.slice(1).split("/").map(decode);
     const operation = this.document.byId.get(id);
+    this.left?.abort();
+    this.left = new AbortController(); // for what is asked on this page of an operation
     this.current = operation?.id;
     this.mark();
     document.title = operation ? `${operation.method} ${operation.path} · Sluice API` : "Sluice API";
@@ -88,7 +90,8 @@ class DocsPage {
       return;
     }
     const onExample = (name) => history.replaceState(null, "", `#${operation.id}/${encodeURIComponent(name)}`);
-    replace(this.content, showOperation(this.document, operation, { example, cards: this.cards, onExample }));
+    const options = { example, cards: this.cards, onExample, left: this.left.signal };
+    replace(this.content, showOperation(this.document, operation, options));
     if (isFirst) return;
     this.content.querySelector("h2").focus({ preventScroll: true });
     this.content.scrollIntoView({ block: "start" });
@@ -160,6 +163,15 @@ class DocsPage {
       this.search.value = "";
       this.list();
     }
+  }
+}
+
+/** A part of an address that somebody typed may be no encoding. */
+function decode(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
   }
 }
 

@@ -16,8 +16,8 @@ const STREAM = "text/event-stream";
 /**
  * @param {import("./document.js").ApiDocument} document
  * @param {import("./document.js").Operation} operation
- * @param {{example?: string, cards: any[], onExample: (name: string) => void}} options `cards` are of the models that
- *   this server has; empty where that is not known
+ * @param {{example?: string, cards: any[], onExample: (name: string) => void, left: AbortSignal}} options `cards` are of
+ *   the models that this server has; empty where that is not known. `left`: another operation is shown
  * @returns {HTMLElement}
  */
 export function makeTryout(document, operation, options) {
@@ -25,8 +25,8 @@ export function makeTryout(document, operation, options) {
 }
 
 class Tryout {
-  constructor(document, operation, { example, cards, onExample }) {
-    Object.assign(this, { document, operation, cards, onExample });
+  constructor(document, operation, { example, cards, onExample, left }) {
+    Object.assign(this, { document, operation, cards, onExample, left });
     this.kinds = bodyKinds(operation);
     this.kind = this.kinds[0]?.kind ?? "none";
     this.files = [];
@@ -333,7 +333,7 @@ class Tryout {
     const controller = new AbortController();
     this.controller = controller;
     this.stop.hidden = false;
-    await sendCall(this.answer, makeCall(this.draft()), controller.signal);
+    await sendCall(this.answer, makeCall(this.draft()), AbortSignal.any([controller.signal, this.left]));
     if (this.controller === controller) this.stop.hidden = true;
   }
 }

@@ -2,8 +2,8 @@
 
 import { duration, findQuantile, sumIncreases, sumLevels } from "./history.js";
 
-const SMOOTH_S = 10;
 /** A point of a chart tells of so many seconds before it: single readings of two seconds jump. */
+const SMOOTH_S = 10;
 
 /**
  * @typedef {object} Figures

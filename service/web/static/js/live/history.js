@@ -14,8 +14,8 @@ const GAUGES = [
   ...["sluice_queue_rows", "sluice_model_ready", "sluice_streams"],
   ...["sluice_workers", "sluice_worker_memory_bytes", "sluice_device_memory_bytes"],
 ];
-const OFTEN = 4;
 /** So many resets among the last readings mean that several servers answer. */
+const OFTEN = 4;
 const LATELY_S = 60;
 
 /**

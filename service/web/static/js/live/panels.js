@@ -80,7 +80,7 @@ function timeAxis(seconds) {
 }
 
 /** @param {number} x seconds, negative */
-export function showAgo(x) {
+function showAgo(x) {
   const ago = Math.round(-x);
   if (ago <= 0) return "now";
   return ago % 60 === 0 ? `−${ago / 60} min` : ago < 60 ? `−${ago} s` : `−${Math.floor(ago / 60)} min ${ago % 60} s`;

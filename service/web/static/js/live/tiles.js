@@ -2,6 +2,7 @@
 
 import { showBytes, showNumber, showSeconds } from "../chart.js";
 import { h, replace } from "../dom.js";
+import { plural } from "../format.js";
 
 /** A rate or a duration that is not known yet. */
 const NOTHING = "–";
@@ -45,7 +46,7 @@ export function makeTiles() {
 
 function memoryNote(point) {
   if (!point?.workers) return "of all workers";
-  return point.workers === 1 ? "of 1 worker" : `of ${showNumber(point.workers)} workers`;
+  return `of ${plural(point.workers, "worker")}`;
 }
 
 export function perSecond(rate) {

@@ -2,6 +2,7 @@
 
 import { h } from "../dom.js";
 import { slider } from "../fields.js";
+import { percent } from "../format.js";
 import { colourOf, isSmall, makeCanvas } from "./pictures.js";
 import { makeSwatch } from "./boxes.js";
 
@@ -55,10 +56,6 @@ function tell(areas) {
   if (!areas.length) return "The model marks nothing in this picture.";
   const parts = areas.slice(0, 6).map(({ label, share }) => `${label} ${percent(share)}`);
   return `Areas, of all pixels: ${parts.join(", ")}${areas.length > 6 ? " and others" : ""}.`;
-}
-
-function percent(share) {
-  return `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 }
 
 function clip(value, size) {

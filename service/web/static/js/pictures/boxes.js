@@ -1,6 +1,7 @@
 /** The answer of detect: the picture with its boxes, labels, points and masks, and a list of them. */
 
 import { h, replace } from "../dom.js";
+import { plural } from "../format.js";
 import { colourOf, css, inkOn, isSmall, loadImage, makeCanvas, pictureUrl } from "./pictures.js";
 
 const MOST_LISTED = 100;
@@ -41,8 +42,7 @@ function tell(all, shown, least) {
   const counts = countLabels(shown);
   const parts = [...counts].slice(0, 8).map(([label, count]) => (count > 1 ? `${label} (${count})` : label));
   const more = counts.size > 8 ? " and others" : "";
-  const objects = shown.length === 1 ? "1 object" : `${shown.length} objects`;
-  return `${objects} with a score of ${score} or more: ${parts.join(", ")}${more}.`;
+  return `${plural(shown.length, "object")} with a score of ${score} or more: ${parts.join(", ")}${more}.`;
 }
 
 function countLabels(detections) {

@@ -1,6 +1,7 @@
 /** A label for each pixel: out of the picture or the numbers that segment answers. */
 
-import { fromBase64, loadImage, makeCanvas, pictureUrl } from "./pictures.js";
+import { fromBase64 } from "../blobs.js";
+import { loadImage, makeCanvas, pictureUrl } from "./pictures.js";
 
 const SIGNATURE = 8; // bytes before the first chunk of a PNG
 
@@ -24,7 +25,7 @@ export async function readLabels(mask, width, height) {
 }
 
 /** Colour -> its first place in the palette of a PNG. Specification: W3C PNG, "PLTE". */
-export function readPalette(bytes) {
+function readPalette(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const places = new Map();
   for (let at = SIGNATURE; at + 8 <= bytes.length; ) {

@@ -1,7 +1,7 @@
 /** Pictures and colours of the workbenches: what the server answers, as something to look at. */
 
-import { blobOfRow } from "../inputs.js";
-import { pictureOfNumbers } from "../pixels.js";
+import { blobOfRow, fromBase64 } from "../blobs.js";
+import { pictureOfNumbers } from "./pixels.js";
 
 const KINDS = [
   ["iVBORw0KGgo", "image/png"],
@@ -110,11 +110,12 @@ export function paintNumbers(row, range) {
 
 /**
  * The file of a row: of a picture in base64, or of numbers as the model takes them; null for what is no picture.
- * @param {any} row @param {any} image how pictures become rows, as the manifest says
+ * @param {any} row @param {any | null} image how pictures become rows, as the manifest says
  * @returns {Promise<Blob | null>}
  */
 export async function fileOfRow(row, image) {
-  return row?.image ? blobOfRow(row) : pictureOfNumbers(row, image);
+  if (row?.image) return blobOfRow(row);
+  return image ? pictureOfNumbers(row, image) : null;
 }
 
 /** The least and the greatest of many numbers. */
@@ -126,9 +127,4 @@ export function spanOf(numbers) {
     if (value > high) high = value;
   }
   return [low, high];
-}
-
-/** The bytes of a text in base64. */
-export function fromBase64(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }

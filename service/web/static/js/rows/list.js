@@ -1,13 +1,16 @@
 /** A list of rows that a user puts together: texts, pictures, sounds or numbers. */
 
+import { audioOf, blobOfRow } from "../blobs.js";
 import { h, replace } from "../dom.js";
-import { plural } from "../format.js";
-import { fileInput, pictureInput, readBase64, readPicture, textInput } from "../inputs.js";
+import { textInput } from "../fields.js";
+import { plural, showShape } from "../format.js";
+import { pictureInput, readPicture } from "../pictures/picture_input.js";
 import { fileOfRow, isDrawable } from "../pictures/pictures.js";
+import { soundInput } from "../sounds/sound_input.js";
 
 /**
- * @typedef {{row: any, name: string, url?: string, sound?: string}} Item a row, and what stands for it: a name, and the
- *   address of its picture or sound
+ * @typedef {{row: any, name: string, url?: string, sound?: Blob}} Item a row, and what stands for it: a name, and the
+ *   address of its picture or the file of its sound
  * @typedef {{element: HTMLElement, items: () => Item[], set: (rows: any[]) => Promise<void> | void,
  *   destroy: () => void}} RowList
  *   `items` raises an Error with a sentence for what cannot be read. `set` may take a while, for pictures are decoded
@@ -25,7 +28,7 @@ export function rowKind(model) {
 export function makeRowList(model, changed) {
   const kind = rowKind(model);
   if (kind === "picture") return listPictures(model.details.image, changed);
-  if (kind === "sound") return listSounds(changed);
+  if (kind === "sound") return listSounds(model.details.sound, changed);
   return kind === "text" ? listTexts() : listNumbers(model);
 }
 
@@ -43,10 +46,7 @@ function listTexts() {
 export function describeRow(model) {
   const columns = model.details?.table?.columns.map((column) => column.name);
   if (columns) return `A JSON object with ${columns.join(", ")}.`;
-  const inputs = (model.inputs ?? []).map(({ name, shape }) => {
-    const sizes = shape.slice(1).map((size) => (size < 0 ? "any" : size));
-    return { name, sizes: `[${sizes.join(", ")}]` };
-  });
+  const inputs = (model.inputs ?? []).map(({ name, shape }) => ({ name, sizes: showShape(shape.slice(1)) }));
   if (inputs.length === 1) return `Numbers of the shape ${inputs[0].sizes}, as JSON.`;
   return `A JSON object with ${inputs.map(({ name, sizes }) => `${name} ${sizes}`).join(", ")}.`;
 }
@@ -76,10 +76,10 @@ function lines(text) {
 }
 
 function listPictures(image, changed) {
-  const shelf = makeShelf(changed);
+  const kept = keepRows(changed);
   const add = h("button", { type: "button", onclick: keep, hidden: !isDrawable(image) }, "Add the drawing");
   const input = pictureInput({
-    ...{ drawable: isDrawable(image), width: image.width ?? 1, height: image.height ?? 1, multiple: true },
+    ...{ image, multiple: true },
     onPicture(picture) {
       if (picture.blob instanceof File) keep(); // a drawing may get more lines
     },
@@ -88,44 +88,44 @@ function listPictures(image, changed) {
   function keep() {
     const { picture } = input;
     if (!picture) return;
-    shelf.add({ row: picture.asRow(), name: picture.blob.name ?? `Drawing ${shelf.next()}`, url: picture.dataUrl });
+    kept.add({ row: picture.asRow(), name: picture.blob.name ?? `Drawing ${kept.next()}`, url: picture.dataUrl });
     input.clear();
   }
 
   return {
-    element: h("div", null, input.element, h("p", { class: "row" }, add), shelf.element),
-    items: shelf.items,
+    element: h("div", null, input.element, h("p", { class: "row" }, add), kept.element),
+    items: kept.items,
     async set(rows) {
       const files = await Promise.all(rows.map((row) => fileOfRow(row, image)));
       const pictures = await Promise.all(files.map((file) => file && readPicture(file)));
-      shelf.set(rows.map((row, i) => ({ row, name: `Picture ${i + 1}`, url: pictures[i]?.dataUrl })));
+      kept.set(rows.map((row, i) => ({ row, name: `Picture ${i + 1}`, url: pictures[i]?.dataUrl })));
     },
     destroy: () => input.destroy(),
   };
 }
 
-function listSounds(changed) {
-  const shelf = makeShelf(changed);
-  const input = fileInput({
-    ...{ label: "Add sounds", accept: "audio/*", multiple: true },
-    async onFile(file) {
-      const sound = await readBase64(file);
-      shelf.add({ row: { sound }, name: file.name, sound: URL.createObjectURL(file) });
+function listSounds({ longest_s }, changed) {
+  const kept = keepRows(changed);
+  const input = soundInput({
+    ...{ longest_s, multiple: true },
+    onSound({ asRow, name, blob }) {
+      kept.add({ row: asRow(), name, sound: blob });
+      input.clear();
     },
   });
   return {
-    element: h("div", null, input.element, shelf.element),
-    items: shelf.items,
-    set: (rows) => shelf.set(rows.map((row, i) => ({ row, name: `Sound ${i + 1}` }))),
-    destroy: () => shelf.set([]),
+    element: h("div", null, input.element, kept.element),
+    items: kept.items,
+    set: (rows) => kept.set(rows.map((row, i) => ({ row, name: `Sound ${i + 1}`, sound: row?.sound && blobOfRow(row) }))),
+    destroy: () => input.destroy(),
   };
 }
 
 /** The rows that have been added, each with a button that takes it away. */
-function makeShelf(changed) {
+function keepRows(changed) {
   let items = [];
   let count = 0;
-  const list = h("ul", { class: "shelf" });
+  const list = h("ul", { class: "kept-rows" });
   const told = h("p", { class: "muted", role: "status" }, "Nothing added yet.");
 
   function show() {
@@ -139,9 +139,11 @@ function makeShelf(changed) {
 
   function removeButton(item) {
     const remove = () => {
-      if (item.sound) URL.revokeObjectURL(item.sound);
+      const at = items.indexOf(item);
       items = items.filter((each) => each !== item);
       show();
+      const next = list.children[Math.min(at, items.length - 1)]; // the button that had the focus is gone
+      next?.querySelector("button").focus();
     };
     const props = { type: "button", class: "quiet small", "aria-label": `Remove ${item.name}`, onclick: remove };
     return h("button", props, "×");
@@ -156,7 +158,6 @@ function makeShelf(changed) {
       show();
     },
     set(given) {
-      for (const { sound } of items) if (sound) URL.revokeObjectURL(sound);
       items = given;
       count = given.length;
       show();
@@ -170,9 +171,6 @@ export function showItem({ name, url, sound }) {
     const image = h("img", { class: "pixels", src: url, alt: "" });
     return h("span", { class: "thumb-picture" }, image, h("span", null, name));
   }
-  if (sound) {
-    const player = h("audio", { controls: true, src: sound, "aria-label": name });
-    return h("span", { class: "thumb-sound" }, name, player);
-  }
+  if (sound) return h("span", { class: "thumb-sound" }, name, audioOf(sound, name));
   return h("span", { class: "thumb-text", title: name }, name);
 }

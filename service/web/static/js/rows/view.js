@@ -1,8 +1,9 @@
 /** A row of an answer as something to look at or to hear: a picture, a sound, a curve, or its numbers. */
 
+import { audioOf, blobOfRow } from "../blobs.js";
 import { h, svg } from "../dom.js";
 import { number } from "../format.js";
-import { fromBase64, isSmall, paintNumbers, pictureUrl, sizeOfPng, spanOf } from "../pictures/pictures.js";
+import { isSmall, paintNumbers, pictureUrl, sizeOfPng, spanOf } from "../pictures/pictures.js";
 
 const MOST_NUMBERS = 8;
 
@@ -12,7 +13,7 @@ const MOST_NUMBERS = 8;
  */
 export function showRow(row, alt) {
   if (row?.image) return showPicture(pictureUrl(row.image), alt, ...sizeOfPng(row.image));
-  if (row?.sound) return h("audio", { controls: true, src: soundUrl(row.sound), "aria-label": alt });
+  if (row?.sound) return audioOf(blobOfRow(row), alt);
   const painted = paintNumbers(row);
   if (painted) return showPicture(painted.toDataURL(), alt, painted.width, painted.height);
   if (Array.isArray(row) && row.length > MOST_NUMBERS) return drawCurves([{ name: alt, values: row }], alt);
@@ -26,11 +27,6 @@ function shorten(_, value) {
 /** A picture; a small one shows its pixels as squares. */
 export function showPicture(url, alt, width, height) {
   return h("img", { class: isSmall(width, height) ? "row-picture pixels" : "row-picture", src: url, alt });
-}
-
-/** The address of a sound in base64. Whoever asked for it revokes it. */
-export function soundUrl(base64) {
-  return URL.createObjectURL(new Blob([fromBase64(base64)], { type: "audio/wav" }));
 }
 
 const [WIDE, TALL] = [300, 100];

@@ -25,7 +25,16 @@ export async function record({ longest_s, onLevel, onEnd }) {
   const parts = [];
   let length = 0;
   let isOver = false;
-  await context.audioWorklet.addModule(WORKLET);
+  const close = () => {
+    for (const track of stream.getTracks()) track.stop();
+    return context.close();
+  };
+  try {
+    await context.audioWorklet.addModule(WORKLET);
+  } catch (error) {
+    await close();
+    throw error;
+  }
   const node = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0 });
   node.port.onmessage = ({ data }) => {
     const room = Math.max(0, Math.floor(longest_s * context.sampleRate) - length);
@@ -49,9 +58,8 @@ export async function record({ longest_s, onLevel, onEnd }) {
 
   async function end() {
     node.port.onmessage = null;
-    for (const track of stream.getTracks()) track.stop();
     const rate = context.sampleRate;
-    await context.close();
+    await close();
     onEnd(length ? writeWav(parts, rate) : null);
   }
 
@@ -75,7 +83,7 @@ async function openMicrophone() {
 /**
  * The samples of a sound file, as the browser reads it: one channel.
  * @param {Blob} blob
- * @returns {Promise<{samples: Float32Array, rate: number}|null>} null for files that the browser does not read
+ * @returns {Promise<{samples: Float32Array, seconds: number}|null>} null for files that the browser does not read
  */
 export async function readSamples(blob) {
   const context = new OfflineAudioContext(1, 1, 44_100);
@@ -85,7 +93,7 @@ export async function readSamples(blob) {
     for (let channel = 1; channel < buffer.numberOfChannels; channel += 1) {
       buffer.getChannelData(channel).forEach((sample, i) => (samples[i] += sample));
     }
-    return { samples: samples.map((sample) => sample / buffer.numberOfChannels), rate: buffer.sampleRate };
+    return { samples: samples.map((sample) => sample / buffer.numberOfChannels), seconds: buffer.duration };
   } catch {
     return null;
   }

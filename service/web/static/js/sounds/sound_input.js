@@ -1,9 +1,10 @@
-/** A field for a sound: recorded, dropped or chosen. */
+/** A field for sounds: recorded, dropped or chosen. */
 
+import { audioOf, base64Of, blobOfRow, readDataUrl } from "../blobs.js";
 import { h, replace } from "../dom.js";
 import { acceptDrops, fileInput } from "../fields.js";
 import { duration } from "../format.js";
-import { readBase64 } from "../inputs.js";
+import { makeQueue } from "../queue.js";
 import { showError } from "../result.js";
 import { readSamples, record, whyNotRecord } from "./recorder.js";
 import { soundTimeline } from "./timeline.js";
@@ -15,13 +16,16 @@ const TYPES = "audio/*,.wav,.flac,.ogg,.oga,.opus,.mp3";
  * @property {Blob} blob
  * @property {string} name
  * @property {number|null} seconds null for a file that the browser does not read
- * @property {() => Promise<{sound: string}>} asRow what goes into `inputs`
+ * @property {() => {sound: string}} asRow what goes into `inputs`
  */
 
 /**
- * @param {{longest_s?: number, onSound: (sound: SoundValue) => void}} options
+ * @param {{longest_s?: number, multiple?: boolean, onSound: (sound: SoundValue) => void}} options `multiple`: several
+ *   files may be chosen or dropped, and each is given
  * @returns {{element: HTMLElement, readonly sound: SoundValue|null, set: (blob: Blob, name?: string) => Promise<void>,
+ *   setRow: (row: any) => Promise<void>, clear: () => void,
  *   showParts: (parts: import("./timeline.js").SoundPart[]) => void, destroy: () => void}}
+ *   `setRow` shows the sound of a row such as `{"sound": base64}`, and leaves out other rows
  */
 export function soundInput(options) {
   const input = new SoundInput(options);
@@ -31,24 +35,28 @@ export function soundInput(options) {
       return input.sound;
     },
     set: (blob, name) => input.set(blob, name),
+    setRow: async (row) => (row?.sound ? input.set(blobOfRow(row), "example") : undefined),
+    clear: () => input.clear(),
     showParts: (parts) => input.show(parts),
     destroy: () => input.destroy(),
   };
 }
 
 class SoundInput {
-  constructor({ longest_s = 600, onSound }) {
-    Object.assign(this, { longest_s, onSound, sound: null, samples: null, recording: null });
+  constructor({ longest_s = 600, multiple = false, onSound }) {
+    Object.assign(this, { longest_s, onSound, sound: null, samples: null, recording: null, isOver: false });
+    this.inTurn = makeQueue();
     this.button = h("button", { type: "button", class: "record", onclick: () => this.toggle() }, "Record");
     this.meter = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Loudness" });
     this.time = h("span", { role: "timer", class: "muted" });
     this.wrong = h("div");
     this.view = h("div", { class: "sound-view" });
-    this.audio = h("audio", { controls: true, hidden: true });
+    this.player = h("div");
     const file = fileInput({
-      label: "Choose a sound",
+      label: multiple ? "Add sounds" : "Choose a sound",
       accept: TYPES,
       hint: "or drop it here: WAV, FLAC, OGG or MP3",
+      multiple,
       onFile: (found) => this.set(found, found.name),
     });
     const why = whyNotRecord();
@@ -61,9 +69,9 @@ class SoundInput {
       why ? h("small", { class: "hint" }, why) : null,
       this.wrong,
       this.view,
-      this.audio,
+      this.player,
     );
-    acceptDrops(this.element, (files) => this.set(files[0], files[0].name));
+    acceptDrops(this.element, file.give);
   }
 
   async toggle() {
@@ -79,7 +87,8 @@ class SoundInput {
         onLevel: (level, seconds) => this.hear(level, seconds),
         onEnd: (blob) => this.end(blob),
       });
-      this.setRecording(true);
+      if (this.isOver) this.recording.stop();
+      else this.setRecording(true);
     } catch (error) {
       showError(this.wrong, error);
     } finally {
@@ -93,6 +102,7 @@ class SoundInput {
   }
 
   end(blob) {
+    if (this.isOver) return;
     this.recording = null;
     this.setRecording(false);
     if (blob) this.set(blob, "recording.wav");
@@ -106,17 +116,29 @@ class SoundInput {
     if (!isOn) replace(this.time);
   }
 
-  async set(blob, name = "sound.wav") {
+  /** Sounds are read one after the other, so that the one that was chosen last is the one that stays. */
+  set(blob, name = "sound.wav") {
+    return this.inTurn(() => this.read(blob, name));
+  }
+
+  async read(blob, name) {
+    const [read, url] = await Promise.all([readSamples(blob), readDataUrl(blob)]);
+    if (this.isOver) return;
     replace(this.wrong);
-    const read = await readSamples(blob);
+    const seconds = read?.seconds ?? null;
     this.samples = read?.samples ?? null;
-    const seconds = read ? read.samples.length / read.rate : null;
-    this.sound = { blob, name, seconds, asRow: async () => ({ sound: await readBase64(blob) }) };
-    if (this.audio.src) URL.revokeObjectURL(this.audio.src);
-    this.audio.src = URL.createObjectURL(blob);
+    this.sound = { blob, name, seconds, asRow: () => ({ sound: base64Of(url) }) };
+    this.audio = audioOf(blob, name);
     this.audio.hidden = read === null;
+    replace(this.player, this.audio);
     this.show([]);
     this.onSound(this.sound);
+  }
+
+  clear() {
+    this.sound = null;
+    replace(this.player);
+    replace(this.view);
   }
 
   /** The sound, with parts of it below. */
@@ -135,7 +157,7 @@ class SoundInput {
   }
 
   destroy() {
+    this.isOver = true;
     this.recording?.stop();
-    if (this.audio.src) URL.revokeObjectURL(this.audio.src);
   }
 }

@@ -32,7 +32,7 @@ export function soundTimeline({ audio, samples, seconds, parts = [] }) {
       "aria-label": "Windows of the sound",
       style: { "--lines": Math.max(1, ...lines.map((line) => line + 1)) },
     },
-    parts.map((part, i) => showPart(audio, part, seconds, lines[i])),
+    parts.map((part, i) => showPart(part, seconds, lines[i], () => play(part))),
   );
   const cursor = svg("line", { class: "chart-rule", y1: 0, y2: HIGH });
   let width = 0;
@@ -43,12 +43,22 @@ export function soundTimeline({ audio, samples, seconds, parts = [] }) {
     replace(drawing, samples ? svg("path", { class: "wave", d: drawWave(samples, width) }) : null, cursor);
     follow();
   };
+  let end = Infinity; // of the part that plays
+  const play = (part) => {
+    end = part.end_s;
+    audio.currentTime = part.begin_s;
+    audio.play().catch(() => undefined); // a browser that does not read the file
+  };
   const follow = () => {
+    if (audio.currentTime >= end) {
+      audio.pause();
+      end = Infinity;
+    }
     const x = seconds > 0 ? (audio.currentTime / seconds) * width : 0;
     cursor.setAttribute("x1", x);
     cursor.setAttribute("x2", x);
   };
-  audio.addEventListener("timeupdate", follow);
+  audio.ontimeupdate = follow; // in place of an earlier drawing of the same sound
   drawing.addEventListener("click", (event) => {
     const box = drawing.getBoundingClientRect();
     audio.currentTime = ((event.clientX - box.left) / box.width) * seconds;
@@ -61,10 +71,10 @@ export function soundTimeline({ audio, samples, seconds, parts = [] }) {
 }
 
 /** A button that plays the part. In a short one only the text has room. */
-function showPart(audio, part, seconds, line) {
+function showPart(part, seconds, line, onclick) {
   const says = [showTimes(part), part.text || "nothing", part.note].filter(Boolean).join(", ");
   const isShort = (part.end_s - part.begin_s) / seconds < SHORT;
-  const button = { type: "button", onclick: () => playPart(audio, part), title: says, "aria-label": `Play ${says}` };
+  const button = { type: "button", onclick, title: says, "aria-label": `Play ${says}` };
   return h(
     "li",
     { style: place(part, seconds, line), class: isShort ? "short" : null },
@@ -106,16 +116,4 @@ function place({ begin_s, end_s }, seconds, line) {
 
 function showTimes({ begin_s, end_s }) {
   return `${begin_s.toFixed(1)}–${end_s.toFixed(1)} s`;
-}
-
-/** Play from the begin of a part to its end. */
-function playPart(audio, { begin_s, end_s }) {
-  audio.currentTime = begin_s;
-  const stop = () => {
-    if (audio.currentTime < end_s) return;
-    audio.pause();
-    audio.removeEventListener("timeupdate", stop);
-  };
-  audio.addEventListener("timeupdate", stop);
-  audio.play().catch(() => undefined); // a browser that does not read the file
 }

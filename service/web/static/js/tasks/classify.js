@@ -4,9 +4,8 @@ import { exampleButtons, makeBench } from "../bench.js";
 import { h, replace } from "../dom.js";
 import { select, slider } from "../fields.js";
 import { percent } from "../format.js";
+import { pictureUrl } from "../pictures/pictures.js";
 import { rowInput } from "../rowinput.js";
-
-export const title = "Classify";
 
 const METHODS = {
   "": "No explanation",
@@ -73,25 +72,28 @@ function methodsOf(model) {
 function showPrediction(prediction, row, model) {
   const name = typeof row === "string" ? h("h3", { class: "row-name" }, row) : null;
   if (prediction.spans) return h("div", { class: "prediction" }, name, showSpans(prediction.spans));
+  const bars = prediction.top.map(({ label, probability }) => bar(label, probability, percent(probability)));
   return h(
     "div",
     { class: "prediction" },
     name,
     h("p", { class: "answer-value" }, prediction.label, h("small", null, percent(prediction.probability))),
-    h("ul", { class: "bars", "aria-label": "Probabilities" }, prediction.top.map(bar)),
+    h("ul", { class: "bars", "aria-label": "Probabilities" }, bars),
     prediction.labels ? h("p", null, `Labels of this row: ${prediction.labels.map((each) => each.label).join(", ") || "none"}`) : null,
     prediction.score === undefined ? null : h("p", null, `Score: ${prediction.score}`),
     prediction.explanation ? explanation(prediction, model) : null,
   );
 }
 
-function bar({ label, probability }) {
+/** A line with a bar. @param {number} share 0 to 1 @param {string} [kind] "against" for another colour */
+function bar(name, share, value, kind = "") {
+  const fill = h("span", { class: `bar-fill ${kind}`, style: { width: `${share * 100}%` } });
   return h(
     "li",
     null,
-    h("span", { class: "bar-name" }, label),
-    h("span", { class: "bar-track", "aria-hidden": "true" }, h("span", { class: "bar-fill", style: { width: `${probability * 100}%` } })),
-    h("span", { class: "bar-value" }, percent(probability)),
+    h("span", { class: "bar-name" }, name),
+    h("span", { class: "bar-track", "aria-hidden": "true" }, fill),
+    h("span", { class: "bar-value" }, value),
   );
 }
 
@@ -99,24 +101,14 @@ function explanation({ label, explanation: found }, model) {
   const what = `Where the model looks to say ${label}`;
   if (found.image) {
     const caption = `${what}: orange parts speak for it, blue parts against it.`;
-    const heat = h("img", { class: "heat", src: `data:image/png;base64,${found.image}`, alt: caption });
+    const heat = h("img", { class: "heat", src: pictureUrl(found.image), alt: caption });
     return h("figure", { class: "explanation" }, heat, h("figcaption", null, caption));
   }
   const names = model.details?.table?.columns.map(({ name }) => name) ?? [];
   const most = Math.max(...found.values.map(Math.abs), 1e-12);
   const order = found.values.map((value, i) => [value, names[i] ?? `value ${i}`]).sort(([a], [b]) => Math.abs(b) - Math.abs(a));
   const lines = order.slice(0, 20).map(([value, name]) =>
-    h(
-      "li",
-      null,
-      h("span", { class: "bar-name" }, name),
-      h(
-        "span",
-        { class: "bar-track", "aria-hidden": "true" },
-        h("span", { class: `bar-fill ${value < 0 ? "against" : ""}`, style: { width: `${(Math.abs(value) / most) * 100}%` } }),
-      ),
-      h("span", { class: "bar-value" }, value.toPrecision(2)),
-    ),
+    bar(name, Math.abs(value) / most, value.toPrecision(2), value < 0 ? "against" : ""),
   );
   return h("div", null, h("h3", null, what), h("ul", { class: "bars" }, lines));
 }
@@ -126,5 +118,6 @@ function showSpans(spans) {
   const lines = spans.map((span) =>
     h("tr", null, h("td", null, span.text ?? ""), h("td", null, span.label), h("td", { class: "number" }, percent(span.probability ?? 0))),
   );
-  return h("table", null, h("tr", null, h("th", null, "Part"), h("th", null, "Label"), h("th", { class: "number" }, "Probability")), lines);
+  const head = ["Part", "Label", "Probability"].map((name, i) => h("th", { scope: "col", class: i === 2 ? "number" : null }, name));
+  return h("table", null, h("thead", null, h("tr", null, head)), h("tbody", null, lines));
 }

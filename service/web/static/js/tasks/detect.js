@@ -2,12 +2,10 @@
 
 import { exampleButtons } from "../bench.js";
 import { h, replace } from "../dom.js";
+import { checkbox, slider } from "../fields.js";
 import { makeFormBench, settle } from "../form_bench.js";
-import { checkbox, pictureInput, slider } from "../inputs.js";
+import { pictureInput } from "../pictures/picture_input.js";
 import { makeDetections } from "../pictures/boxes.js";
-import { fileOfRow, isDrawable } from "../pictures/pictures.js";
-
-export const title = "Find objects in a picture";
 
 const FLOOR = 0.05; // boxes below it are hardly ever wanted, and are many
 const USUAL = 0.25;
@@ -21,14 +19,10 @@ export function mount(parent, model, server) {
   let asked = null; // the threshold of the request whose answer is shown
   let view = null;
 
-  const input = pictureInput({
-    ...{ drawable: isDrawable(image), width: image.width ?? 1, height: image.height ?? 1 },
-    onPicture: () => bench.run(),
-  });
-  const examples = exampleButtons(server, model, "detect", async ({ body }) => {
+  const input = pictureInput({ image, onPicture: () => bench.run() });
+  const examples = exampleButtons(server, model, "detect", ({ body }) => {
     threshold.value = body.threshold ?? usual;
-    const file = await fileOfRow(body.inputs[0], image);
-    if (file) await input.set(file);
+    input.setRow(body.inputs[0]);
   });
   const threshold = slider("Least score", 0.01, 1, 0.01, usual, filter);
   const masks = hasMasks ? checkbox("Masks", true, () => bench.run()) : null;

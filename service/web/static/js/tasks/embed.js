@@ -2,12 +2,10 @@
 
 import { exampleButtons } from "../bench.js";
 import { h, replace } from "../dom.js";
+import { select } from "../fields.js";
 import { makeFormBench } from "../form_bench.js";
 import { number, plural } from "../format.js";
-import { select } from "../inputs.js";
 import { makeRowList, showItem } from "../rows/list.js";
-
-export const title = "Compare";
 
 /** @type {import("./index.js").Workbench["mount"]} */
 export function mount(parent, model, server) {

@@ -7,8 +7,6 @@ import { duration, plural } from "../format.js";
 import { makeForm } from "./generate/form.js";
 import { showDiffusion, showGallery, showWay } from "./generate/view.js";
 
-export const title = "Make new rows";
-
 const HINT = "The same seed gives the same rows again. Without a seed, each time brings others.";
 
 /** @type {import("./index.js").Workbench["mount"]} */

@@ -1,10 +1,10 @@
 /**
  * Which workbench serves which task.
  *
- * A workbench is a module with `title` and `mount(parent, model, {ask, stream}) -> {unmount()}`, which builds everything
+ * A workbench is a module with `mount(parent, model, {ask, stream}) -> {unmount()}`, which builds everything
  * for a model in `parent`. `ask` and `stream` are those of `api.js`, with the version that the user chose.
  *
- * @typedef {{title: string, mount: (parent: HTMLElement, model: import("../api.js").Model, server: any) => {unmount: () => void}}} Workbench
+ * @typedef {{mount: (parent: HTMLElement, model: import("../api.js").Model, server: any) => {unmount: () => void}}} Workbench
  */
 
 const TASKS = new Set([

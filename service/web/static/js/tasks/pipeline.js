@@ -4,11 +4,11 @@ import { getModels } from "../api.js";
 import { exampleButtons } from "../bench.js";
 import { h, replace } from "../dom.js";
 import { showAnswer, showError } from "../result.js";
+import { makeRuns } from "../runs.js";
 import { readFields, rowFields } from "./pipeline/fields.js";
 import { showOutputs } from "./pipeline/outputs.js";
 import { stepList } from "./pipeline/steps.js";
 
-export const title = "Pipeline";
 const ROUTE = "pipeline";
 
 /** @type {import("./index.js").Workbench["mount"]} */
@@ -25,17 +25,16 @@ class PipelineBench {
     this.steps = stepList(model.pipeline);
     this.place = h("div");
     this.examples = h("div");
-    this.button = h("button", { type: "submit", class: "primary" }, "Send through");
-    this.stop = h("button", { type: "button", hidden: true, onclick: () => this.controller?.abort() }, "Stop");
     this.found = h("div", { class: "pipeline-answer" });
     this.said = h("p", { role: "status", class: "visually-hidden" });
     this.output = h("div", { class: "answer" }, h("p", { class: "muted" }, "The answer stands here."));
+    this.runs = makeRuns("Send through", this.output);
     const form = h(
       "form",
       { class: "card", onsubmit: (event) => this.submit(event), novalidate: true },
       h("h2", null, "Request"),
       this.place,
-      h("div", { class: "row" }, this.button, this.stop),
+      this.runs.element,
       this.examples,
     );
     this.element = h(
@@ -49,6 +48,7 @@ class PipelineBench {
   /** The fields of a row depend on the models of the steps, whose cards are asked for. */
   async load() {
     const cards = await getModels().catch(() => []);
+    if (this.isOver) return;
     this.fields = rowFields(readFields(this.model.pipeline, cards), () => this.runIfWhole());
     replace(this.place, this.fields.element);
     replace(
@@ -59,8 +59,11 @@ class PipelineBench {
 
   async useExample(body) {
     this.isFilling = true;
-    await this.fields.set(body.inputs[0]);
-    this.isFilling = false;
+    try {
+      await this.fields.set(body.inputs[0]);
+    } finally {
+      this.isFilling = false;
+    }
     this.run();
   }
 
@@ -73,28 +76,19 @@ class PipelineBench {
     this.run();
   }
 
-  async run() {
+  run() {
     const fault = this.fields ? this.fields.fault() : "The form is not there yet.";
     if (fault) {
       showError(this.output, new Error(fault));
       return;
     }
-    this.controller?.abort();
-    const controller = new AbortController();
-    this.controller = controller;
-    this.stop.hidden = false;
     this.steps.begin();
     replace(this.output, h("p", { class: "muted" }, "On its way…"));
-    try {
+    const work = async (signal) => {
       const body = { model: this.model.name, inputs: [await this.fields.row()], timings: true, stream: true };
-      await this.follow(body, controller.signal);
-    } catch (error) {
-      this.steps.fail();
-      if (error.name !== "AbortError") showError(this.output, error);
-      else if (this.controller === controller) replace(this.output, h("p", { class: "muted" }, "Stopped."));
-    } finally {
-      if (this.controller === controller) this.stop.hidden = true;
-    }
+      await this.follow(body, signal);
+    };
+    this.runs.run(work, (isWhole) => isWhole || this.steps.fail());
   }
 
   async follow(body, signal) {
@@ -113,7 +107,8 @@ class PipelineBench {
   }
 
   end() {
-    this.controller?.abort();
+    this.isOver = true;
+    this.runs.end();
     this.fields?.destroy();
   }
 }

@@ -3,8 +3,6 @@
 import { mountSeries } from "./sequence/series.js";
 import { mountTexts } from "./sequence/texts.js";
 
-export const title = "Predict a sequence";
-
 /** @type {import("./index.js").Workbench["mount"]} */
 export function mount(parent, model, server) {
   return model.details?.forecast ? mountSeries(parent, model, server) : mountTexts(parent, model, server);

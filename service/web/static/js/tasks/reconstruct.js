@@ -1,15 +1,14 @@
 /** reconstruct: a picture, a sound or numbers before and after, where they differ, and whether that is too much. */
 
 import { exampleButtons } from "../bench.js";
-import { h, replace } from "../dom.js";
+import { replace } from "../dom.js";
+import { checkbox, jsonInput, select } from "../fields.js";
 import { makeFormBench } from "../form_bench.js";
 import { number } from "../format.js";
-import { checkbox, fileInput, pictureInput, readBase64, select, textInput } from "../inputs.js";
-import { fileOfRow, fromBase64, isDrawable } from "../pictures/pictures.js";
+import { pictureInput } from "../pictures/picture_input.js";
 import { describeRow, rowKind } from "../rows/list.js";
+import { soundInput } from "../sounds/sound_input.js";
 import { showNumbers, showPictures, showSounds, showVerdict } from "./reconstruct/view.js";
-
-export const title = "Reconstruct";
 
 /** @type {import("./index.js").Workbench["mount"]} */
 export function mount(parent, model, server) {
@@ -44,6 +43,7 @@ export function mount(parent, model, server) {
     const [found] = answer.json.predictions;
     const show = { picture: showPictures, sound: showSounds }[kind] ?? showNumbers;
     const view = await show(given, found, image);
+    signal.throwIfAborted(); // a later request may have begun meanwhile
     replace(outcome, showVerdict(found), view);
     return { answer, told: tell(found) };
   }
@@ -70,25 +70,23 @@ function tell({ error, anomaly }) {
 }
 
 /**
- * @typedef {{row: any, blob?: Blob, picture?: import("../inputs.js").PictureValue}} Given a row, and its file
+ * @typedef {{row: any, blob?: Blob, picture?: import("../pictures/picture_input.js").PictureValue}} Given a row, and its file
  * @returns {{element: any, row: () => Given | null, set: (row: any) => void, destroy: () => void}} `set` asks at once
  */
 function makeInput(kind, model, given) {
   if (kind === "picture") return takePicture(model.details.image, given);
-  if (kind === "sound") return takeSound(given);
-  const field = textInput({ label: "The row", lines: 4, hint: describeRow(model) });
+  if (kind === "sound") return takeSound(model.details.sound, given);
+  const field = jsonInput({ label: "The row", hint: describeRow(model) });
   return {
     element: field.element,
     row() {
-      if (!field.value.trim()) return null;
-      try {
-        return { row: JSON.parse(field.value) };
-      } catch {
-        throw new Error("The row: expected JSON, such as [1, 2, 3].");
-      }
+      if (!field.field.value.trim()) return null;
+      const row = field.value;
+      if (row === undefined) throw new Error("The row: expected JSON, such as [1, 2, 3].");
+      return { row };
     },
     set(row) {
-      field.value = JSON.stringify(row);
+      field.value = row;
       given();
     },
     destroy() {},
@@ -96,35 +94,21 @@ function makeInput(kind, model, given) {
 }
 
 function takePicture(image, given) {
-  const [width, height] = [image.width ?? 1, image.height ?? 1];
-  const input = pictureInput({ drawable: isDrawable(image), width, height, onPicture: given });
+  const input = pictureInput({ image, onPicture: given });
   return {
     element: input.element,
     row: () => input.picture && { row: input.picture.asRow(), picture: input.picture },
-    async set(row) {
-      const file = await fileOfRow(row, image);
-      if (file) await input.set(file);
-    },
+    set: (row) => input.setRow(row),
     destroy: () => input.destroy(),
   };
 }
 
-function takeSound(given) {
-  let chosen = null;
-  const name = h("p", { class: "muted", role: "status" }, "No sound yet");
-  const take = (blob, row, title) => {
-    chosen = { blob, row };
-    name.textContent = title;
-    given();
-  };
-  const input = fileInput({
-    ...{ label: "Choose a sound", accept: "audio/*" },
-    onFile: async (file) => take(file, { sound: await readBase64(file) }, file.name),
-  });
+function takeSound({ longest_s }, given) {
+  const input = soundInput({ longest_s, onSound: given });
   return {
-    element: h("div", null, input.element, name),
-    row: () => chosen,
-    set: (row) => take(new Blob([fromBase64(row.sound)], { type: "audio/wav" }), row, "An example"),
-    destroy() {},
+    element: input.element,
+    row: () => input.sound && { row: input.sound.asRow(), blob: input.sound.blob },
+    set: (row) => input.setRow(row),
+    destroy: () => input.destroy(),
   };
 }

@@ -5,8 +5,6 @@ import { h, replace } from "../dom.js";
 import { number } from "../format.js";
 import { rowInput } from "../rowinput.js";
 
-export const title = "Estimate";
-
 /** @type {import("./index.js").Workbench["mount"]} */
 export function mount(parent, model, server) {
   const rows = rowInput(model, { onRows: ask, action: "Estimate" });

@@ -3,26 +3,17 @@
 import { exampleButtons } from "../bench.js";
 import { replace } from "../dom.js";
 import { makeFormBench } from "../form_bench.js";
-import { pictureInput } from "../inputs.js";
+import { pictureInput } from "../pictures/picture_input.js";
 import { readLabels } from "../pictures/label_map.js";
-import { fileOfRow, isDrawable } from "../pictures/pictures.js";
 import { makeSegments } from "../pictures/areas.js";
-
-export const title = "Mark areas of a picture";
 
 const MOST_COLOURS = 256; // labels that fit in a picture with a palette
 
 /** @type {import("./index.js").Workbench["mount"]} */
 export function mount(parent, model, server) {
   const { image = {} } = model.details ?? {};
-  const input = pictureInput({
-    ...{ drawable: isDrawable(image), width: image.width ?? 1, height: image.height ?? 1 },
-    onPicture: () => bench.run(),
-  });
-  const examples = exampleButtons(server, model, "segment", async ({ body }) => {
-    const file = await fileOfRow(body.inputs[0], image);
-    if (file) await input.set(file);
-  });
+  const input = pictureInput({ image, onPicture: () => bench.run() });
+  const examples = exampleButtons(server, model, "segment", ({ body }) => input.setRow(body.inputs[0]));
   const bench = makeFormBench(parent, {
     fields: [input.element],
     examples,
@@ -42,6 +33,7 @@ export function mount(parent, model, server) {
     const answer = await server.ask("segment", body, { signal });
     const [found] = answer.json.predictions;
     const pixels = await readLabels(found.mask, found.width, found.height);
+    signal.throwIfAborted(); // a later request may have begun meanwhile
     const view = makeSegments(found, pixels, { labels: model.labels, url: given.dataUrl });
     replace(outcome, view.element);
     return { answer, told: view.told };

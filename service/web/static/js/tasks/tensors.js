@@ -3,9 +3,7 @@
 import { exampleButtons, makeBench } from "../bench.js";
 import { h, replace } from "../dom.js";
 import { select, textInput } from "../fields.js";
-import { number, plural } from "../format.js";
-
-export const title = "Tensors";
+import { number, plural, showShape } from "../format.js";
 
 const MOST_TYPED = 4096; // numbers in a text area
 const MOST_SHOWN = 200; // values of an output
@@ -56,7 +54,7 @@ export function mount(parent, model, server) {
 
 /** The shape and the values of one input. */
 function tensorField({ name, datatype, shape }) {
-  const size = textInput({ label: "Shape", value: shape.map((each) => (each < 0 ? 1 : each)).join(", "), hint: signature(shape) });
+  const size = textInput({ label: "Shape", value: shape.map((each) => (each < 0 ? 1 : each)).join(", "), hint: showShape(shape) });
   const text = textInput({ label: "Values", lines: 4, hint: "JSON, or numbers with spaces or commas" });
   const many = shape.reduce((product, each) => product * Math.abs(each), 1) > MOST_TYPED;
   const kinds = Object.entries(FILLINGS).filter(([kind]) => isFloat(datatype) || kind !== "random");
@@ -90,10 +88,6 @@ function tensorField({ name, datatype, shape }) {
     text.element,
   );
   return { name, element, read, write };
-}
-
-function signature(shape) {
-  return `[${shape.map((each) => (each < 0 ? "any" : each)).join(", ")}]`;
 }
 
 function isFloat(datatype) {

@@ -1,7 +1,7 @@
 /** The form of generate: what a model takes, and the body that it makes. */
 
 import { h, uniqueId } from "../../dom.js";
-import { numberInput, select, slider } from "../../inputs.js";
+import { numberInput, select, slider } from "../../fields.js";
 
 const MOST_ROWS = 64;
 const LARGEST_SEED = 1_000_000; // of those that are drawn: short enough to read out

@@ -5,8 +5,8 @@
  */
 
 import { h } from "../../dom.js";
-import { textInput } from "../../fields.js";
-import { blobOfRow, pictureInput } from "../../inputs.js";
+import { jsonInput, textInput } from "../../fields.js";
+import { pictureInput } from "../../pictures/picture_input.js";
 import { soundInput } from "../../sounds/sound_input.js";
 
 const ROW = "request";
@@ -89,7 +89,7 @@ function pictureField(label, onChange) {
     row: async () => input.picture.asRow(),
     fault: () =>
       input.picture ? "" : `Choose, drop or paste a picture${label === "Row" ? "" : ` for ${label}`} first.`,
-    set: (row) => (row?.image ? input.set(blobOfRow(row)) : undefined),
+    set: (row) => input.setRow(row),
     picture: () => input.picture,
     destroy: () => input.destroy(),
   };
@@ -99,9 +99,9 @@ function soundField(label, onChange) {
   const input = soundInput({ onSound: onChange });
   return {
     element: h("div", null, h("p", { class: "label" }, label), input.element),
-    row: () => input.sound.asRow(),
+    row: async () => input.sound.asRow(),
     fault: () => (input.sound ? "" : `Record or drop a sound for ${label} first.`),
-    set: (row) => (row?.sound ? input.set(blobOfRow({ image: row.sound })) : undefined),
+    set: (row) => input.setRow(row),
     destroy: () => input.destroy(),
   };
 }
@@ -119,22 +119,12 @@ function textField(label) {
 /** Anything else, as JSON. */
 function jsonField(label, _, kind) {
   const forms = { picture: '{"image": "base64"}', sound: '{"sound": "base64"}', text: '"text"', json: "[1, 2]" };
-  const field = textInput({
-    label,
-    lines: 4,
-    hint: `JSON, such as ${forms[kind]}; a list of them where there are several.`,
-  });
-  const read = () => {
-    try {
-      return JSON.parse(field.value);
-    } catch {
-      return undefined;
-    }
-  };
+  const hint = `JSON, such as ${forms[kind]}; a list of them where there are several.`;
+  const field = jsonInput({ label, hint });
   return {
     element: field.element,
-    row: async () => read(),
-    fault: () => (read() === undefined ? `${label}: expected JSON.` : ""),
-    set: (row) => (field.value = JSON.stringify(row)),
+    row: async () => field.value,
+    fault: () => (field.value === undefined ? `${label}: expected JSON.` : ""),
+    set: (row) => (field.value = row),
   };
 }

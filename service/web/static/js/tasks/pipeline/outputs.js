@@ -1,7 +1,9 @@
 /** The outputs of a pipeline: boxes over the picture, a line for each element of lists, cut pictures, other values. */
 
 import { h, svg } from "../../dom.js";
-import { number } from "../../format.js";
+import { number, plural } from "../../format.js";
+import { pictureUrl } from "../../pictures/pictures.js";
+import { makeTable } from "../../table.js";
 
 const MOST = 200;
 
@@ -84,44 +86,27 @@ function drawBoxes({ dataUrl, width, height }, boxes, labels) {
           viewBox: `0 0 ${width} ${height}`,
           preserveAspectRatio: "none",
           role: "img",
-          "aria-label": `${boxes.length} boxes`,
+          "aria-label": plural(boxes.length, "box", "boxes"),
         },
         shapes,
       ),
       h("div", { class: "marks", "aria-hidden": "true" }, marks),
     ),
-    h("figcaption", null, `${boxes.length} ${boxes.length === 1 ? "box" : "boxes"} in the picture`),
+    h("figcaption", null, `${plural(boxes.length, "box", "boxes")} in the picture`),
   );
 }
 
 /** Lists of one length belong together: a line for each element. */
 function showTable(lists, count) {
-  const lines = Array.from({ length: Math.min(count, MOST) }, (_, i) =>
-    h(
-      "tr",
-      null,
-      h("th", { scope: "row" }, i + 1),
-      lists.map(([, value]) => h("td", null, showValue(value[i]))),
-    ),
-  );
+  const head = ["#", ...lists.map(([name]) => name)];
+  const lines = Array.from({ length: Math.min(count, MOST) }, (_, i) => [
+    i + 1,
+    ...lists.map(([, value]) => showValue(value[i])),
+  ]);
   return h(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": "The answer as a table" },
-    h(
-      "table",
-      null,
-      h(
-        "thead",
-        null,
-        h(
-          "tr",
-          null,
-          h("th", { scope: "col" }, "#"),
-          lists.map(([name]) => h("th", { scope: "col" }, name)),
-        ),
-      ),
-      h("tbody", null, lines),
-    ),
+    makeTable(head, lines),
     count > MOST ? h("p", { class: "muted" }, `The first ${MOST} of ${count}.`) : null,
   );
 }
@@ -131,7 +116,7 @@ function showValue(value) {
   if (typeof value === "number") return number(value);
   if (typeof value !== "object") return String(value);
   if (typeof value.image === "string")
-    return h("img", { class: "cut", src: `data:image/png;base64,${value.image}`, alt: "A part of the picture" });
+    return h("img", { class: "cut", src: pictureUrl(value.image), alt: "A part of the picture" });
   if (Array.isArray(value) && value.every((each) => typeof each === "number")) {
     return value.length > 12
       ? `${value.length} numbers: ${value.slice(0, 4).map(number).join(", ")}, …`

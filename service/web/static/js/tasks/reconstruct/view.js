@@ -1,13 +1,15 @@
 /** What reconstruct answers: a verdict, and the row before and after. */
 
+import { audioOf, blobOfRow } from "../../blobs.js";
 import { h } from "../../dom.js";
 import { number } from "../../format.js";
-import { fromBase64, isSmall, loadImage, makeCanvas } from "../../pictures/pictures.js";
-import { paintNumbers, pictureUrl, scaleImage } from "../../pictures/pictures.js";
+import { isSmall, loadImage, paintNumbers, pictureUrl, scaleImage } from "../../pictures/pictures.js";
 import { drawCurves, saveLink, showPicture } from "../../rows/view.js";
+import { readSamples } from "../../sounds/recorder.js";
+import { soundTimeline } from "../../sounds/timeline.js";
+import { makeTable } from "../../table.js";
 
 const MOST_LISTED = 100; // numbers in the table
-const [WAVE_WIDTH, WAVE_HEIGHT] = [600, 80];
 
 /** Whether the row is an anomaly, with its score beside the threshold; nothing for a model that has none. */
 export function showVerdict({ error, anomaly, score, threshold }) {
@@ -86,8 +88,7 @@ function makeSlider(before, after, width, height) {
 
 /** A sound before and after, each as a wave with a player; a button goes from one to the other while it plays. */
 export async function showSounds({ blob }, found) {
-  const output = new Blob([fromBase64(found.output.sound)], { type: "audio/wav" });
-  const players = [await makeSound("Before", blob), await makeSound("After", output)];
+  const players = [await makeSound("Before", blob), await makeSound("After", blobOfRow(found.output))];
   const [before, after] = players.map((player) => player.audio);
   const swap = () => {
     const [from, to] = before.paused ? [after, before] : [before, after];
@@ -109,37 +110,12 @@ export async function showSounds({ blob }, found) {
   );
 }
 
+/** Without a wave where the browser cannot decode the sound. */
 async function makeSound(name, blob) {
-  const url = URL.createObjectURL(blob);
-  const audio = h("audio", { controls: true, src: url, "aria-label": name });
-  const element = h("figure", { class: "sound" }, h("figcaption", null, name), await drawWave(blob), audio);
-  return { element, audio };
-}
-
-/** The greatest and least sample of each column; nothing where the browser cannot decode the sound. */
-async function drawWave(blob) {
-  let samples;
-  try {
-    const decoder = new OfflineAudioContext(1, 1, 16_000);
-    samples = (await decoder.decodeAudioData(await blob.arrayBuffer())).getChannelData(0);
-  } catch {
-    return null;
-  }
-  const { canvas, pen } = makeCanvas(WAVE_WIDTH, WAVE_HEIGHT);
-  canvas.className = "wave";
-  canvas.setAttribute("aria-label", "Loudness over time");
-  pen.fillStyle = getComputedStyle(document.body).getPropertyValue("--accent") || "#36c";
-  for (let x = 0; x < WAVE_WIDTH; x += 1) {
-    const part = samples.subarray((x * samples.length) / WAVE_WIDTH, ((x + 1) * samples.length) / WAVE_WIDTH + 1);
-    let [low, high] = [0, 0];
-    for (const value of part) {
-      low = Math.min(low, value);
-      high = Math.max(high, value);
-    }
-    const middle = WAVE_HEIGHT / 2;
-    pen.fillRect(x, middle - high * middle, 1, Math.max(1, (high - low) * middle));
-  }
-  return canvas;
+  const audio = audioOf(blob, name);
+  const read = await readSamples(blob);
+  const wave = read && soundTimeline({ audio, ...read });
+  return { element: h("figure", { class: "sound" }, h("figcaption", null, name), wave, audio), audio };
 }
 
 /** Numbers before and after, as curves on one scale and as a table. */
@@ -149,11 +125,7 @@ export function showNumbers({ row }, found) {
     { name: "Before", values: before },
     { name: "After", values: after },
   ];
-  const head = ["Position", "Before", "After"].map((text) => h("th", { scope: "col" }, text));
-  const lines = after.slice(0, MOST_LISTED).map((value, i) => {
-    const cells = [before[i], value].map((each) => h("td", null, number(each)));
-    return h("tr", null, h("th", { scope: "row" }, i), cells);
-  });
-  const table = h("table", null, h("thead", null, h("tr", null, head)), h("tbody", null, lines));
+  const lines = after.slice(0, MOST_LISTED).map((value, i) => [i, number(before[i]), number(value)]);
+  const table = makeTable(["Position", "Before", "After"], lines);
   return h("div", null, drawCurves(curves, "Before and after"), h("div", { class: "scroll" }, table));
 }

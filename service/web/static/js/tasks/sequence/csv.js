@@ -146,7 +146,7 @@ function readNumber(cell, decimal) {
 }
 
 /** The cells of a line, with quotes as RFC 4180 has them, within the line. */
-export function splitLine(line, delimiter) {
+function splitLine(line, delimiter) {
   if (delimiter === " ") return line.trim().split(/\s+/);
   if (!line.includes('"')) return line.split(delimiter).map((cell) => cell.trim());
   const cells = [];

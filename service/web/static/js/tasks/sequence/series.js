@@ -4,6 +4,7 @@ import { exampleButtons } from "../../bench.js";
 import { h, replace } from "../../dom.js";
 import { checkbox, numberInput, select, slider } from "../../fields.js";
 import { codeBlock, showAnswer, showError } from "../../result.js";
+import { makeRuns } from "../../runs.js";
 import { describeForecast, isCut, makeForecastChart, writeCsv } from "./forecast_chart.js";
 import { timeEvents } from "./event_times.js";
 import { seriesInput } from "./series_input.js";
@@ -21,7 +22,7 @@ const INTERVALS = [
 export function mountSeries(parent, model, server) {
   const bench = new SeriesBench(model, server);
   replace(parent, bench.element);
-  return { unmount: () => bench.controller?.abort() };
+  return { unmount: () => bench.runs.end() };
 }
 
 class SeriesBench {
@@ -42,11 +43,10 @@ class SeriesBench {
         numberInput({ label: tensor.name, step: tensor.datatype.startsWith("FP") ? "any" : 1 }),
       ]),
     );
-    this.button = h("button", { type: "submit", class: "primary" }, "Forecast");
-    this.stop = h("button", { type: "button", hidden: true, onclick: () => this.controller?.abort() }, "Stop");
     this.whole = checkbox("Show all of the history", false, () => this.draw());
     this.chart = makeForecastChart();
     this.output = h("div", { class: "answer", "aria-busy": "false" });
+    this.runs = makeRuns("Forecast", this.output);
     this.said = h("p", { role: "status", class: "visually-hidden" });
     this.element = h("div", { class: "columns" }, this.layInput(), this.layAnswer());
   }
@@ -60,7 +60,7 @@ class SeriesBench {
       this.input.element,
       h("div", { class: "field-grid" }, elements(this.further.values())),
       h("div", { class: "field-grid" }, elements(Object.values(this.fields))),
-      h("div", { class: "row" }, this.button, this.stop),
+      this.runs.element,
       exampleButtons(this.server, this.model, ROUTE, ({ body }) => this.useExample(body)),
     );
   }
@@ -148,39 +148,28 @@ class SeriesBench {
       : `Steps ahead: expected a whole number from 1 to ${this.most}.`;
   }
 
-  async run() {
+  run() {
     const fault = this.fault();
     if (fault) {
       showError(this.output, new Error(fault));
       return;
     }
-    this.controller?.abort();
-    const controller = new AbortController();
-    this.controller = controller;
     const body = this.body();
-    const { series } = this.input;
-    this.forecast = {
-      history: series.values,
-      labels: series.labels,
-      name: series.name,
-      unit: this.facts.unit,
-      mean: [],
-      horizon: body.horizon,
-    };
-    this.setBusy(true);
-    try {
-      await (body.stream ? this.follow(body, controller.signal) : this.ask(body, controller.signal));
+    this.forecast = this.begin(this.input.series, body.horizon);
+    const work = async (signal) => {
+      this.setBusy(true);
+      await (body.stream ? this.follow(body, signal) : this.ask(body, signal));
       this.finish();
-    } catch (error) {
-      if (error.name !== "AbortError") showError(this.output, error);
-      else if (this.controller === controller) replace(this.output, h("p", { class: "muted" }, "Stopped."));
-    } finally {
-      if (this.controller === controller) this.setBusy(false);
-    }
+    };
+    this.runs.run(work, () => this.setBusy(false));
+  }
+
+  /** The forecast of a series before its first step. */
+  begin({ values, labels, name }, horizon) {
+    return { history: values, labels, name, unit: this.facts.unit, mean: [], horizon };
   }
 
   setBusy(isBusy) {
-    this.stop.hidden = !isBusy;
     this.output.setAttribute("aria-busy", String(isBusy));
     if (isBusy) replace(this.output, h("p", { class: "muted" }, "Forecasting…"));
     this.draw();
@@ -221,14 +210,7 @@ class SeriesBench {
   showHistory() {
     const { series } = this.input;
     replace(this.output);
-    this.forecast = series && {
-      history: series.values,
-      labels: series.labels,
-      name: series.name,
-      unit: this.facts.unit,
-      mean: [],
-      horizon: Math.min(12, this.most),
-    };
+    this.forecast = series && this.begin(series, Math.min(12, this.most));
     this.draw();
   }
 

@@ -1,8 +1,9 @@
 /** The field for what a model turns into text: a text, a picture, a sound, or numbers. */
 
 import { h } from "../../dom.js";
-import { textInput } from "../../fields.js";
-import { blobOfRow, pictureInput } from "../../inputs.js";
+import { jsonInput, textInput } from "../../fields.js";
+import { showShape } from "../../format.js";
+import { pictureInput } from "../../pictures/picture_input.js";
 import { soundInput } from "../../sounds/sound_input.js";
 
 /**
@@ -56,7 +57,7 @@ function pictureRow(_, onChange) {
     element: input.element,
     row: async () => input.picture.asRow(),
     fault: () => (input.picture ? "" : "Choose, drop or paste a picture first."),
-    set: (row) => row.image && input.set(blobOfRow(row)),
+    set: (row) => input.setRow(row),
     destroy: () => input.destroy(),
     picture: input,
   };
@@ -71,33 +72,22 @@ function soundRow({ details }, onChange) {
   );
   return {
     element: h("div", null, input.element, hint),
-    row: () => input.sound.asRow(),
+    row: async () => input.sound.asRow(),
     fault: () => (input.sound ? "" : "Record a sound, or drop one, first."),
-    set: (row) =>
-      row.sound && input.set(new Blob([Uint8Array.from(atob(row.sound), (sign) => sign.charCodeAt(0))]), "example"),
+    set: (row) => input.setRow(row),
     destroy: () => input.destroy(),
     sound: input,
   };
 }
 
 function numbersRow(model, onChange) {
-  const shape = model.inputs[0]?.shape
-    .slice(1)
-    .map((size) => (size < 0 ? "any" : size))
-    .join(" × ");
-  const field = textInput({ label: "Row", lines: 6, hint: `Nested arrays of numbers, ${shape}.`, onInput: onChange });
-  const read = () => {
-    try {
-      return JSON.parse(field.value);
-    } catch {
-      return undefined;
-    }
-  };
+  const shape = showShape(model.inputs[0]?.shape.slice(1) ?? []);
+  const field = jsonInput({ label: "Row", lines: 6, hint: `Nested arrays of numbers of the shape ${shape}.`, onInput: onChange });
   return {
     element: field.element,
-    row: async () => read(),
-    fault: () => (Array.isArray(read()) ? "" : "Write nested arrays of numbers, such as [[0.1, 0.2], [0.3, 0.4]]."),
-    set: (row) => (field.value = JSON.stringify(row)),
+    row: async () => field.value,
+    fault: () => (Array.isArray(field.value) ? "" : "Write nested arrays of numbers, such as [[0.1, 0.2], [0.3, 0.4]]."),
+    set: (row) => (field.value = row),
     destroy: () => undefined,
   };
 }

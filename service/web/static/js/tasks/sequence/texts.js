@@ -3,6 +3,7 @@
 import { exampleButtons } from "../../bench.js";
 import { h, replace } from "../../dom.js";
 import { showAnswer, showError } from "../../result.js";
+import { makeRuns } from "../../runs.js";
 import { kindOfRow, sourceInput } from "./source_input.js";
 import { timeEvents } from "./event_times.js";
 import { textOptions } from "./text_options.js";
@@ -21,18 +22,17 @@ class TextBench {
     Object.assign(this, { model, server });
     this.input = sourceInput(model, () => kindOfRow(model) !== "text" && kindOfRow(model) !== "numbers" && this.run());
     this.options = textOptions(model);
-    this.button = h("button", { type: "submit", class: "primary" }, model.details.reading ? "Read" : "Write");
-    this.stop = h("button", { type: "button", hidden: true, onclick: () => this.controller?.abort() }, "Stop");
     this.texts = h("div", { class: "texts" });
     this.said = h("p", { role: "status", class: "visually-hidden" });
-    this.output = h("div", { class: "answer" });
+    this.output = h("div", { class: "answer" }, h("p", { class: "muted" }, "The text stands here."));
+    this.runs = makeRuns(model.details.reading ? "Read" : "Write", this.output);
     const form = h(
       "form",
       { class: "card", onsubmit: (event) => this.submit(event), novalidate: true },
       h("h2", null, { sound: "Sound", picture: "Picture", numbers: "Row", text: "Text" }[kindOfRow(model)]),
       this.input.element,
       this.options.element,
-      h("div", { class: "row" }, this.button, this.stop),
+      this.runs.element,
       exampleButtons(server, model, ROUTE, ({ body }) => this.useExample(body)),
     );
     form.addEventListener(
@@ -45,7 +45,6 @@ class TextBench {
       form,
       h("div", { class: "card" }, h("h2", null, "Answer"), this.texts, this.said, this.output),
     );
-    replace(this.output, h("p", { class: "muted" }, "The text stands here."));
   }
 
   useExample(body) {
@@ -59,46 +58,35 @@ class TextBench {
     this.run();
   }
 
-  async run() {
+  run() {
     const fault = this.input.fault();
     if (fault) {
       showError(this.output, new Error(fault));
       return;
     }
-    this.controller?.abort();
-    const controller = new AbortController();
-    this.controller = controller;
-    this.stop.hidden = false;
+    const ended = () => {
+      for (const text of this.texts.querySelectorAll("[aria-busy]")) text.setAttribute("aria-busy", "false");
+    };
+    this.runs.run((signal) => this.write(signal), ended);
+  }
+
+  async write(signal) {
     replace(this.output);
-    try {
-      const row = await this.input.row();
-      const bodies = this.options.bodies().map(({ streams, options }) => ({
-        model: this.model.name,
-        inputs: [row],
-        ...options,
-        ...(streams ? { stream: true } : {}),
-      }));
-      const places = bodies.map((body) => writtenText(bodies.length > 1 ? `Seed ${body.seed}` : ""));
-      replace(
-        this.texts,
-        places.map(({ element }) => element),
-      );
-      const predictions = await Promise.all(bodies.map((body, i) => this.ask(body, places[i], controller.signal)));
-      replace(
-        this.said,
-        `${this.model.details.reading ? "Read" : "Written"}: ${predictions.map(({ text }) => text).join("; ")}`,
-      );
-    } catch (error) {
-      if (error.name === "AbortError") {
-        if (this.controller === controller) replace(this.output, h("p", { class: "muted" }, "Stopped."));
-      } else {
-        showError(this.output, error);
-        controller.abort(); // the other draws
-        for (const text of this.texts.querySelectorAll("[aria-busy]")) text.setAttribute("aria-busy", "false");
-      }
-    } finally {
-      if (this.controller === controller) this.stop.hidden = true;
-    }
+    const row = await this.input.row();
+    const bodies = this.options.bodies().map(({ streams, options }) => ({
+      model: this.model.name,
+      inputs: [row],
+      ...options,
+      ...(streams ? { stream: true } : {}),
+    }));
+    const places = bodies.map((body) => writtenText(bodies.length > 1 ? `Seed ${body.seed}` : ""));
+    replace(
+      this.texts,
+      places.map(({ element }) => element),
+    );
+    const predictions = await Promise.all(bodies.map((body, i) => this.ask(body, places[i], signal)));
+    const word = this.model.details.reading ? "Read" : "Written";
+    replace(this.said, `${word}: ${predictions.map(({ text }) => text).join("; ")}`);
   }
 
   /** One request: its text as it grows, then all that is known of it. */
@@ -127,7 +115,7 @@ class TextBench {
   }
 
   end() {
-    this.controller?.abort();
+    this.runs.end();
     this.input.destroy();
   }
 }

@@ -54,7 +54,7 @@ export function showPieces(picture, pieces) {
   return h(
     "figure",
     { class: "pieces" },
-    h("img", { src: picture.dataUrl, alt: "The picture that was read", class: picture.width < 64 ? "coarse" : null }),
+    h("img", { src: picture.dataUrl, alt: "The picture that was read", class: picture.width < 64 ? "pixels" : null }),
     h("ol", { "aria-label": "Symbols, in their places" }, spots),
   );
 }

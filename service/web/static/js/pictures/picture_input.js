@@ -1,56 +1,66 @@
 /**
- * Inputs of a workbench. Pictures are drawn, dropped, pasted or chosen; `fields.js` has the plain fields.
+ * A field for pictures: drawn, dropped, pasted or chosen.
  *
  * @typedef {{blob: Blob, dataUrl: string, width: number, height: number, asRow: () => {image: string}}} PictureValue
  *   `asRow()` is what goes into `inputs`. Width and height are 0 for a file that the browser cannot show
  */
 
-import { h, replace } from "./dom.js";
-import { acceptDrops } from "./fields.js";
-
-export { acceptDrops, checkbox, fileInput, numberInput, select, slider, textInput } from "./fields.js";
+import { base64Of, readDataUrl } from "../blobs.js";
+import { h, replace } from "../dom.js";
+import { acceptDrops } from "../fields.js";
+import { makeQueue } from "../queue.js";
+import { fileOfRow, isDrawable } from "./pictures.js";
 
 const PICTURES = "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff";
 const SIDE = 256;
 
 /**
  * A component that gives pictures: `onPicture` is called for each new one.
- * @param {{onPicture: (picture: PictureValue) => void, drawable?: boolean, width?: number, height?: number,
- *   label?: string, multiple?: boolean}} options `width` and `height` are those that the model sees: drawings have
- *   their proportions. `multiple`: several files may be chosen or dropped, and each is given
+ * @param {{onPicture: (picture: PictureValue) => void, image?: any, label?: string, multiple?: boolean}} options `image`
+ *   is what the card says about pictures: where the model sees a few grey pixels, one can draw them. `multiple`: several
+ *   files may be chosen or dropped, and each is given
  * @returns {{element: HTMLElement, picture: PictureValue | null,
- *   set: (blob: Blob, options?: {silent?: boolean}) => Promise<void>, clear: () => void, destroy: () => void}}
- *   `set` shows a picture as if it had been chosen; `silent`: without calling `onPicture`
+ *   set: (blob: Blob, options?: {silent?: boolean}) => Promise<void>,
+ *   setRow: (row: any, options?: {silent?: boolean}) => Promise<void>, clear: () => void, destroy: () => void}}
+ *   `set` shows a picture as if it had been chosen; `silent`: without calling `onPicture`. `setRow` shows that of a row
  */
-export function pictureInput({ onPicture, drawable = false, width = 1, height = 1, label = "Picture", multiple = false }) {
+export function pictureInput({ onPicture, image = null, label = "Picture", multiple = false }) {
+  const drawable = image !== null && isDrawable(image);
   const preview = h("div", { class: "picture-preview" });
-  const canvas = drawable ? drawingCanvas(width, height, (blob) => set(blob, { drawn: true })) : null;
+  const canvas = drawable ? drawingCanvas(image.width, image.height, (blob) => set(blob, { drawn: true })) : null;
   const name = `${label}: choose a file`;
   const file = h("input", { type: "file", accept: PICTURES, multiple, class: "visually-hidden", "aria-label": name });
   file.addEventListener("change", () => {
     take([...file.files]);
     file.value = "";
   });
-  const component = { element: null, picture: null, set, clear, destroy };
-  const hint = drawable ? "Draw with white ink and fill the square. Or drop, paste or choose a picture." : "Drop, paste or choose a picture.";
-  component.element = h(
-    "div",
-    { class: "picture-input", role: "group", "aria-label": label },
-    h("div", { class: "picture-stage" }, canvas?.element ?? preview),
-    h("div", { class: "row" }, h("label", { class: "button" }, file, "Choose a file"), h("button", { type: "button", class: "quiet", onclick: clear }, "Clear")),
-    h("small", { class: "hint" }, hint),
-  );
+  const inTurn = makeQueue();
+  let isOver = false;
+  const component = { element: null, picture: null, set, setRow, clear, destroy };
+  component.element = layOut(label, canvas?.element, preview, file, clear);
   acceptDrops(component.element, (files) => take([...files]));
-  document.addEventListener("paste", paste);
+  const ignorePastes = acceptPastes(set);
   clear();
 
-  async function take(files) {
-    for (const each of multiple ? files : files.slice(0, 1)) await set(each);
+  function take(files) {
+    for (const each of multiple ? files : files.slice(0, 1)) set(each);
   }
 
-  /** @param {Blob} blob */
-  async function set(blob, { drawn = false, silent = false } = {}) {
+  /** Pictures are read one after the other, so that the one that was chosen last is the one that stays. */
+  function set(blob, how = {}) {
+    return inTurn(() => read(blob, how));
+  }
+
+  function setRow(row, how = {}) {
+    return inTurn(async () => {
+      const file = await fileOfRow(row, image);
+      if (file) await read(file, how);
+    });
+  }
+
+  async function read(blob, { drawn = false, silent = false }) {
     const picture = await readPicture(blob);
+    if (isOver) return;
     component.picture = picture;
     if (!drawn && canvas) await canvas.show(blob);
     else if (!drawn) show(preview, picture, label);
@@ -63,18 +73,37 @@ export function pictureInput({ onPicture, drawable = false, width = 1, height = 
     replace(preview, h("p", { class: "muted" }, "No picture yet"));
   }
 
-  function paste(event) {
-    const pasted = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
-    if (!pasted) return;
-    event.preventDefault();
-    set(pasted);
-  }
-
   function destroy() {
-    document.removeEventListener("paste", paste);
+    isOver = true;
+    ignorePastes();
   }
 
   return component;
+}
+
+/** The parts of the field. `canvas` is there where one can draw. */
+function layOut(label, canvas, preview, file, clear) {
+  const begin = canvas ? "Draw with white ink and fill the square. Or drop" : "Drop";
+  const choose = h("label", { class: "button" }, file, "Choose a file");
+  return h(
+    "div",
+    { class: "picture-input", role: "group", "aria-label": label },
+    h("div", { class: "picture-stage" }, canvas ?? preview),
+    h("div", { class: "row" }, choose, h("button", { type: "button", class: "quiet", onclick: clear }, "Clear")),
+    h("small", { class: "hint" }, `${begin}, paste or choose a picture.`),
+  );
+}
+
+/** Calls `give` with pictures that are pasted anywhere on the page, until the function that it returns is called. */
+function acceptPastes(give) {
+  const paste = (event) => {
+    const pasted = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
+    if (!pasted) return;
+    event.preventDefault();
+    give(pasted);
+  };
+  document.addEventListener("paste", paste);
+  return () => document.removeEventListener("paste", paste);
 }
 
 function show(preview, picture, label) {
@@ -98,28 +127,7 @@ export async function readPicture(blob) {
   } catch {
     // The server reads formats that browsers do not, such as TIFF.
   }
-  return { blob, dataUrl, ...size, asRow: () => ({ image: dataUrl.slice(dataUrl.indexOf(",") + 1) }) };
-}
-
-/** The bytes of a file as base64, for `{"sound": …}` and the like. @param {Blob} blob @returns {Promise<string>} */
-export async function readBase64(blob) {
-  const url = await readDataUrl(blob);
-  return url.slice(url.indexOf(",") + 1);
-}
-
-function readDataUrl(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(String(reader.result));
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(blob);
-  });
-}
-
-/** The picture of a row such as `{"image": base64}`. @param {{image: string}} row @returns {Blob} */
-export function blobOfRow(row) {
-  const bytes = Uint8Array.from(atob(row.image), (sign) => sign.charCodeAt(0));
-  return new Blob([bytes], { type: "image/png" });
+  return { blob, dataUrl, ...size, asRow: () => ({ image: base64Of(dataUrl) }) };
 }
 
 /** White ink on black, which is how digits and letters are usually trained. The pen is as thick as a pixel of the model. */
