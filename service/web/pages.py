@@ -4,6 +4,7 @@ The files need no build step. They are read and compressed once. A browser asks 
 file has not changed, so that a new release is never mixed with an old one.
 """
 
+import asyncio
 import functools
 import gzip
 import hashlib
@@ -94,16 +95,17 @@ async def answer_page(request: Request) -> Response:
     slashes = len(asked) - len(asked.rstrip("/"))
     if path != "/" and slashes:
         return RedirectResponse("../" * slashes + path[1:], 307, HEADERS)
-    return _answer(request, PAGES[path])
+    return await _answer(request, PAGES[path])
 
 
 async def answer_file(request: Request) -> Response:
     """A file below ``/web/``. Raises UnknownRoute."""
-    return _answer(request, request.path_params["file"])
+    return await _answer(request, request.path_params["file"])
 
 
-def _answer(request: Request, name: str) -> Response:
-    file = read_files().get(name)
+async def _answer(request: Request, name: str) -> Response:
+    files = await asyncio.to_thread(read_files)  # the first time takes too long for the event loop
+    file = files.get(name)
     if file is None:
         raise UnknownRoute(f"no file {name:.120} among the pages: / is the playground, /docs the documentation")
     headers = {**HEADERS, "etag": file.etag, "vary": "Accept, Accept-Encoding"}

@@ -174,7 +174,8 @@ async def _answer_root(request: Request) -> Response:
 
 
 async def _show_document(request: Request) -> Response:
-    return Response(_document(), media_type="application/json")
+    document = await asyncio.to_thread(_document)  # the first time takes too long for the event loop
+    return Response(document, media_type="application/json")
 
 
 @functools.cache
@@ -195,7 +196,7 @@ async def _refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # it is registered for these
     path = f"{request.scope.get('sluice.path', request.scope['path']):.120}"
     if error.status_code != 405:
-        return await _refuse(request, UnknownRoute(f"no route {path}: /docs and the README list them"))
+        return await _refuse(request, UnknownRoute(f"no route {path}: /docs lists them"))
     allowed = tuple((error.headers or {}).get("Allow", "GET").split(", "))
     expected = " or ".join(allowed)
     return await _refuse(request, WrongMethod(f"{path}: expected {expected}, got {request.method}", allowed))
