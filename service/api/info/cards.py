@@ -36,17 +36,13 @@ def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dic
         return card | _card_of_pipeline(registry, serving)
     manifest, loaded, signature = serving.manifest, serving.loaded, serving.signature
     return card | {
-        "task": manifest.task,
-        "tasks": sorted(manifest.tasks),
-        "description": manifest.description,
+        **_tell_purpose(manifest),
         "details": _details(manifest),
         "graphs": sorted(manifest.graphs),
         "labels": manifest.labels,
         "inputs": [describe_tensor(t) for t in signature.public_inputs.values()],
         "outputs": [describe_tensor(t) for t in signature.public_outputs.values()],
-        "quality": manifest.quality.model_dump() if manifest.quality else None,
         "parity": manifest.parity.model_dump() if manifest.parity else None,
-        "licence": manifest.licence,
         "provider": loaded.session.provider,
         "golden_error": loaded.golden_error,
         "batching": {
@@ -62,6 +58,17 @@ def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dic
     }
 
 
+def _tell_purpose(manifest: Manifest) -> dict[str, Any]:
+    """What a model or a pipeline is for, and how good it is."""
+    return {
+        "task": manifest.task,
+        "tasks": sorted(manifest.tasks),
+        "description": manifest.description,
+        "quality": manifest.quality.model_dump() if manifest.quality else None,
+        "licence": manifest.licence,
+    }
+
+
 def _details(manifest: Manifest) -> dict[str, Any]:
     """What surrounds the graphs, such as the size of pictures or the columns of a table."""
     found = {name: getattr(manifest, name) for name in _DETAILS}
@@ -70,15 +77,7 @@ def _details(manifest: Manifest) -> dict[str, Any]:
 
 def _card_of_pipeline(registry: Registry, pipeline: Pipeline) -> dict[str, Any]:
     """Whether it is ready, and what it does."""
-    manifest = pipeline.manifest
-    facts: dict[str, Any] = {
-        "task": manifest.task,
-        "tasks": sorted(manifest.tasks),
-        "description": manifest.description,
-        "quality": manifest.quality.model_dump() if manifest.quality else None,
-        "licence": manifest.licence,
-        "pipeline": describe_pipeline(pipeline),
-    }
+    facts = {**_tell_purpose(pipeline.manifest), "pipeline": describe_pipeline(pipeline)}
     try:
         find_steps(registry, pipeline)
     except ServiceError as error:
