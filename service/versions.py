@@ -29,11 +29,17 @@ def check_versions() -> None:
     """Raises SettingsError for what is too old. What is not installed is not checked."""
     _check("Python", ".".join(map(str, sys.version_info[:3])), PYTHON)
     for name, supported in LIBRARIES.items():
-        try:
-            installed = version(name)
-        except PackageNotFoundError:
-            continue
-        _check(name, installed, supported)
+        installed = find_version(name)
+        if installed is not None:
+            _check(name, installed, supported)
+
+
+def find_version(name: str) -> str | None:
+    """The installed version of a distribution; None if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def is_older(installed: str, supported: Range) -> bool:

@@ -3,26 +3,19 @@
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from service.doctor.finding import Finding
 from service.settings import Settings
-from service.versions import LIBRARIES, PYTHON, Range, is_newer, is_older
+from service.versions import LIBRARIES, PYTHON, Range, find_version, is_newer, is_older
 
 PACKAGE = "sluice-serving"
 _EXTRAS = {"text": "tokenizers", "sound": "soundfile", "grpc": "grpcio", "loadtest": "locust", "export": "torch"}
 """An extra and the library without which it is not there."""
 Find = Callable[[str], str | None]
 """The installed version of a distribution; None if it is not installed."""
-
-
-def find_version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def check_python(settings: Settings, python: str = platform.python_version()) -> Iterator[Finding]:
