@@ -36,6 +36,7 @@ def _write(style: _Style, tasks: list[Task]) -> str:
         HEAD.format(about=style.about),
         "from __future__ import annotations  # so that `help` shows the names of the types",
         "",
+        "from abc import ABC, abstractmethod",
         "from typing import Any, TypeVar, Unpack",
         "",
         *_import("api.answers", answers),
@@ -49,14 +50,16 @@ def _write(style: _Style, tasks: list[Task]) -> str:
         'E = TypeVar("E")',
         "",
         "",
-        f"class {style.name}:",
+        f"class {style.name}(ABC):",
         f'    """{style.about}"""',
         "",
+        "    @abstractmethod",
         f"    {style.define} _ask(self, call: Call[A]) -> A:",
-        "        raise NotImplementedError",
+        '        """Send a call, and read its answer."""',
         "",
+        "    @abstractmethod",
         f"    def _open(self, call: StreamCall[E, A]) -> {style.stream}[E, A]:",
-        "        raise NotImplementedError",
+        '        """The stream of a call, which is sent when its first event is asked for."""',
     ]
     return "\n".join([*head, *(line for task in tasks for line in _methods(style, task)), ""])
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Protocol
@@ -27,7 +28,7 @@ class Threads(Protocol):
     threads: Executor
 
 
-class TaskDriver:
+class TaskDriver(ABC):
     """One coroutine. It is over when ``_done`` or ``_fail`` has been called, or ``cancel``.
 
     ``model`` is None for work that runs no graph.
@@ -70,13 +71,13 @@ class TaskDriver:
             release()
         self._close()
 
+    @abstractmethod
     def _done(self, result: Result) -> None:
         """The work has returned."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fail(self, error: Exception) -> None:
         """The work has raised, or what it asked for has failed."""
-        raise NotImplementedError
 
     def _wait_at_most(self, left_s: float, what: str) -> None:
         self._responder.wait_at_most(max(0.0, left_s), what)

@@ -5,6 +5,7 @@ Written by ``make client-types`` from the OpenAPI document: do not edit.
 
 from __future__ import annotations  # so that `help` shows the names of the types
 
+from abc import ABC, abstractmethod
 from typing import TypeVar, Unpack
 
 from sluice_client.api.answers import (
@@ -48,14 +49,16 @@ A = TypeVar("A")
 E = TypeVar("E")
 
 
-class AsyncTasks:
+class AsyncTasks(ABC):
     """The task routes as methods to be awaited."""
 
+    @abstractmethod
     async def _ask(self, call: Call[A]) -> A:
-        raise NotImplementedError
+        """Send a call, and read its answer."""
 
+    @abstractmethod
     def _open(self, call: StreamCall[E, A]) -> AsyncStream[E, A]:
-        raise NotImplementedError
+        """The stream of a call, which is sent when its first event is asked for."""
 
     async def classify(self, inputs: Rows, **options: Unpack[ClassifyOptions]) -> ClassifyAnswer:
         """Rows to labels, and why.
