@@ -9,7 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,7 @@ def _make_plans(args: argparse.Namespace) -> list[Plan]:
 
 def _with_users(plan: Plan, users: int) -> Plan:
     report = plan.report.with_name(f"{plan.report.stem}-{users}.html")
-    facts = {name: getattr(plan, name) for name in Plan.__dataclass_fields__}
-    return Plan(**{**facts, "users": users, "report": report, "spawn_rate_per_s": max(plan.spawn_rate_per_s, users)})
+    return replace(plan, users=users, report=report, spawn_rate_per_s=max(plan.spawn_rate_per_s, users))
 
 
 def _choose_model(args: argparse.Namespace) -> str:
