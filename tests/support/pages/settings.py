@@ -1,4 +1,4 @@
-"""docs/reference/settings.md, from `service/settings.py` and the flags of `sluice serve`."""
+"""docs/reference/settings.md, from `service/settings/` and the flags of `sluice serve`."""
 
 import argparse
 from typing import Any

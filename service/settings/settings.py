@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -25,6 +25,20 @@ from pydantic_settings import (
 
 from model_store import DEFAULT_ROOT
 from model_store.manifest import Task, reword
+from service.settings.types import (
+    AbsolutePath,
+    BasePath,
+    ByteLimit,
+    Count,
+    CountOrZero,
+    OptionalPath,
+    Origin,
+    Port,
+    Seconds,
+    Timeout,
+    split,
+    split_pairs,
+)
 
 PREFIX = "SLUICE_"
 MAX_INPUTS = 4096
@@ -47,55 +61,6 @@ def find_injected(environ: Mapping[str, str]) -> list[str]:
     )
 
 
-def _split(value: object) -> object:
-    """The names in a comma-separated text. A list, as TOML has it, is returned as it is."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _split_pairs(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    pairs = [part.partition("=") for part in value.split(",") if part]
-    if not all(key.strip() and text.strip() for key, _, text in pairs):
-        raise ValueError("expected name=value pairs, comma-separated")
-    split = {key.strip(): text.strip() for key, _, text in pairs}
-    if len(split) < len(pairs):
-        raise ValueError("expected each name once")
-    return split
-
-
-def _match(pattern: str, expected: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text, re.IGNORECASE | re.ASCII):
-            raise ValueError(f"expected {expected}")
-        return text
-
-    return AfterValidator(check)
-
-
-def _refuse_boolean(value: object) -> object:
-    """TOML has booleans, which pydantic would take for 0 and 1."""
-    if isinstance(value, bool):
-        raise ValueError("expected a number")
-    return value
-
-
-_Int = Annotated[int, BeforeValidator(_refuse_boolean)]
-_Float = Annotated[float, BeforeValidator(_refuse_boolean), Field(allow_inf_nan=False)]
-Count = Annotated[_Int, Field(ge=1)]
-CountOrZero = Annotated[_Int, Field(ge=0)]
-ByteLimit = Annotated[_Int, Field(ge=1024)]
-Port = Annotated[_Int, Field(ge=0, le=65535)]
-Seconds = Annotated[_Float, Field(ge=0)]
-Timeout = Annotated[_Float, Field(ge=0.001)]
-AbsolutePath = Annotated[Path, AfterValidator(Path.resolve)]
-OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(lambda value: value or None)]
-Origin = Annotated[
-    str, _match(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", "*, or origins such as https://app.example:8443")
-]
-BasePath = Annotated[str, _match(r"(/(?!\.{1,2}(/|$))[a-z0-9._~-]+)*", "a path such as /team/sluice, or nothing")]
-
-
 class Settings(BaseSettings):
     """Limits carry their unit in the name. ``sluice serve --help`` shows the text below each setting."""
 
@@ -111,7 +76,7 @@ class Settings(BaseSettings):
     """folder of models"""
     follow_links: bool = False
     """let symbolic links in the store lead to files outside of it"""
-    models: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
+    models: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
     """serve only these, comma-separated; empty: all"""
     lazy: bool = False
     """load a model when it is first asked for"""
@@ -119,7 +84,7 @@ class Settings(BaseSettings):
     """refuse models whose rows do not give the same bits alone and in a batch"""
     batch_unproved: bool = False
     """batch models whose rows are not known to be independent, if they pass a trial at load"""
-    default_models: Annotated[Mapping[Task, str], BeforeValidator(_split_pairs)] = {}
+    default_models: Annotated[Mapping[Task, str], BeforeValidator(split_pairs)] = {}
     """task=model pairs, comma-separated: which model answers a task when a request names none"""
     host: str = "127.0.0.1"
     """address or name to listen on"""
@@ -151,7 +116,7 @@ class Settings(BaseSettings):
     """folder in which TensorRT keeps its engines"""
     base_path: BasePath = ""
     """prefix of every route, such as /team/sluice"""
-    cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_split)] = ()
+    cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(split)] = ()
     """origins whose pages may call, comma-separated, such as https://app.example; * for all"""
     control: bool = False
     """let callers load and unload models, and change traces and logs"""

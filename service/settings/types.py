@@ -1,0 +1,56 @@
+"""The types of settings: what a text from the environment, or a value of a TOML file, may be."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+
+def split(value: object) -> object:
+    """The names in a comma-separated text. A list, as TOML has it, is returned as it is."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def split_pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part]
+    if not all(key.strip() and text.strip() for key, _, text in pairs):
+        raise ValueError("expected name=value pairs, comma-separated")
+    split = {key.strip(): text.strip() for key, _, text in pairs}
+    if len(split) < len(pairs):
+        raise ValueError("expected each name once")
+    return split
+
+
+def _match(pattern: str, expected: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.IGNORECASE | re.ASCII):
+            raise ValueError(f"expected {expected}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _refuse_boolean(value: object) -> object:
+    """TOML has booleans, which pydantic would take for 0 and 1."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+_Int = Annotated[int, BeforeValidator(_refuse_boolean)]
+_Float = Annotated[float, BeforeValidator(_refuse_boolean), Field(allow_inf_nan=False)]
+Count = Annotated[_Int, Field(ge=1)]
+CountOrZero = Annotated[_Int, Field(ge=0)]
+ByteLimit = Annotated[_Int, Field(ge=1024)]
+Port = Annotated[_Int, Field(ge=0, le=65535)]
+Seconds = Annotated[_Float, Field(ge=0)]
+Timeout = Annotated[_Float, Field(ge=0.001)]
+AbsolutePath = Annotated[Path, AfterValidator(Path.resolve)]
+OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(lambda value: value or None)]
+Origin = Annotated[
+    str, _match(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", "*, or origins such as https://app.example:8443")
+]
+BasePath = Annotated[str, _match(r"(/(?!\.{1,2}(/|$))[a-z0-9._~-]+)*", "a path such as /team/sluice, or nothing")]
