@@ -11,7 +11,7 @@ STEP := @sh .ci/step
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: install install-export compiled plain serve test test-fast test-compiled test-slow test-fuzz test-browser \
-	test-chaos test-versions test-lowest bench-smoke wheel clients client-types lint format picture docs site descriptors \
+	test-chaos test-deploy test-versions test-lowest bench-smoke wheel clients client-types lint format picture docs site descriptors \
 	lock clean
 
 install: $(VENV)/.serve-$(DEVICE)
@@ -78,6 +78,10 @@ test-browser: $(VENV)/.test-$(DEVICE)
 # a quarter of an hour.
 test-chaos: $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m tests.chaos
+
+# What ships the service: image, pods, proxies, Prometheus, Ray. What is not installed is skipped, with the reason.
+test-deploy: $(VENV)/.test-$(DEVICE)
+	$(BIN)/pytest tests/deploy -m deploy -rs
 
 # Clients of others that the slow tests run, each in an environment of its own. perf_analyzer, which comes with
 # older tritonclients only, needs Debian's libb64-0d as well.
