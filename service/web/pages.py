@@ -99,8 +99,9 @@ async def answer_page(request: Request) -> Response:
 
 
 async def answer_file(request: Request) -> Response:
-    """A file below ``/web/``. Raises UnknownRoute."""
-    return await _answer(request, request.path_params["file"])
+    """A file below ``/web/``. Raises UnknownRoute, also for its name and a slash, which other servers refuse too."""
+    slash = "/" if request.scope.get("sluice.path", "").endswith("/") else ""
+    return await _answer(request, request.path_params["file"] + slash)
 
 
 async def _answer(request: Request, name: str) -> Response:

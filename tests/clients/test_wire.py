@@ -187,3 +187,9 @@ def test_times_of_the_server_are_read() -> None:
 def test_png_of_one_channel_is_grey() -> None:
     """Pixels without a channel axis are a grey picture."""
     assert Image.open(io.BytesIO(Picture.of(np.zeros((3, 4), np.uint8)).data)).mode == "L"
+
+
+def test_one_name_of_an_output_is_no_list_of_names() -> None:
+    """A text would be read as the names of its letters."""
+    with pytest.raises(TypeError, match=r"expected a list of names, got the text 'scores': write \['scores'\]"):
+        encode_tensors({}, "scores", {})

@@ -82,6 +82,13 @@ def test_tabs_lead_to_the_other_tasks_of_a_model(page: Page) -> None:
     expect(page.get_by_role("button", name="Classify")).to_be_visible()
 
 
+def test_address_of_an_unknown_model_says_so(page: Page) -> None:
+    """All models are shown, below a sentence that names the one that the server does not have."""
+    page.goto("/#model=no-such-model")
+    expect(page.get_by_role("alert")).to_have_text("This server has no model called no-such-model.")
+    expect(page.locator("article")).to_have_count(17)
+
+
 def test_traffic_is_shown_on_the_cards(page: Page) -> None:
     """A card has the requests a second and the 99th percentile of its model."""
     page.request.post("/regress", data={"model": "diabetes-regressor", "inputs": [[0.0] * 10]})

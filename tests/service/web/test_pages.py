@@ -161,6 +161,11 @@ def test_pages_work_below_a_prefix(below_prefix: httpx.Client) -> None:
         assert below_prefix.get(path).status_code == 404
 
 
+def test_file_has_one_address(client: httpx.Client) -> None:
+    """The name of a file and a slash is no file."""
+    assert client.get("/web/style.css/").status_code == 404
+
+
 def test_requests_for_files_share_one_label(client: httpx.Client) -> None:
     """The metrics count files by their route, not by what callers ask for."""
     client.get("/web/style.css")

@@ -30,8 +30,11 @@ def encode_tensors(
 ) -> tuple[bytes, int]:
     """The body of a request, and how many of its bytes are JSON.
 
-    ``outputs``: names, or names with their parameters; None: all. Raises TypeError for arrays that no datatype holds.
+    ``outputs``: names, or names with their parameters; None: all. Raises TypeError for arrays that no datatype holds,
+    and for one name that is not in a list.
     """
+    if isinstance(outputs, str):  # a sequence too, of letters
+        raise TypeError(f"outputs: expected a list of names, got the text {outputs!r}: write [{outputs!r}]")
     headers, parts = [], []
     for name, value in inputs.items():
         datatype, shape, content = _encode_array(name, value)

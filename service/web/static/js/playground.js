@@ -49,7 +49,7 @@ async function route(focus) {
   open = null;
   const model = models.find(({ name }) => name === wanted().get("model"));
   if (!model) {
-    showModels();
+    showModels(wanted().get("model"));
     if (focus) MAIN.focus();
     return;
   }
@@ -114,7 +114,8 @@ function serverOf(version) {
   };
 }
 
-function showModels() {
+/** All models; `missing` is a name in the address that none of them has. */
+function showModels(missing) {
   document.title = "Sluice playground";
   const ready = models.filter((model) => model.ready).length;
   const grid = h("div", { class: "cards" }, models.map(modelCard));
@@ -145,7 +146,8 @@ function showModels() {
   const tools = h("div", { class: "tools", role: "search" }, search, chosen);
   const intro = h("div", { class: "intro" }, h("h1", null, "Models"), count, models.length > 1 ? tools : null);
   const empty = h("p", { class: "note" }, "The store has no models yet. Export one, or set SLUICE_STORE to another folder.");
-  replace(MAIN, intro, models.length ? grid : empty);
+  const note = missing ? h("p", { class: "error", role: "alert" }, `This server has no model called ${missing}.`) : null;
+  replace(MAIN, intro, note, models.length ? grid : empty);
   filter();
 }
 
