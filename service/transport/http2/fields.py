@@ -1,0 +1,75 @@
+"""Header fields: read by the library `hpack`, written as literals. RFC 7541.
+
+A client sends the same fields with each call, and as the same bytes once they are in its table. So a block is decoded
+once, and known until the table changes.
+"""
+
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from hpack import Decoder
+from hpack.exceptions import HPACKError, OversizedHeaderListError
+from hpack.table import HeaderTable
+
+from service.transport.http2.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+MAX_LIST_BYTES: Final = 16 << 10
+"""Of all fields of a call, 32 bytes more for each, as the protocol counts."""
+_MOST_KNOWN: Final = 64
+"""Blocks of one connection."""
+
+
+T = TypeVar("T")
+
+
+class FieldReader(Generic[T]):
+    """Decodes the header blocks of one connection, in their order. ``parse`` makes of them what is kept."""
+
+    def __init__(self, parse: Callable[[Fields], T]) -> None:
+        self._decoder = Decoder(max_header_list_size=MAX_LIST_BYTES)
+        self._parse = parse
+        self._known: dict[bytes, T] = {}
+
+    def read(self, block: bytes) -> T:
+        """What the block means. Raises ConnectionFault."""
+        known = self._known.get(block)
+        if known is not None:
+            return known
+        table = self._decoder.header_table
+        first, count, size = _first(table), len(table.dynamic_entries), table.maxsize
+        try:
+            fields = tuple((bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True))
+        except OversizedHeaderListError:
+            raise ConnectionFault(ENHANCE_YOUR_CALM, f"expected at most {MAX_LIST_BYTES} bytes of headers") from None
+        except (HPACKError, IndexError) as error:
+            raise ConnectionFault(COMPRESSION_ERROR, f"a header block that cannot be read: {error}") from None
+        parsed = self._parse(fields)
+        if (len(table.dynamic_entries), table.maxsize) != (count, size) or _first(table) is not first:
+            self._known.clear()  # an entry was added, at the front, so indices mean something else
+        elif len(self._known) < _MOST_KNOWN:
+            self._known[block] = parsed
+        return parsed
+
+
+def _first(table: HeaderTable) -> object:
+    return table.dynamic_entries[0] if table.dynamic_entries else None
+
+
+def write_field(name: bytes, value: bytes) -> bytes:
+    """A literal that no table keeps, without Huffman's code."""
+    return b"\0%b%b%b%b" % (_write_length(len(name)), name, _write_length(len(value)), value)
+
+
+def _write_length(length: int) -> bytes:
+    """An integer with a prefix of seven bits. RFC 7541, section 5.1."""
+    if length < 127:
+        return bytes((length,))
+    parts = bytearray((127,))
+    length -= 127
+    while length > 127:
+        parts.append(length & 127 | 128)
+        length >>= 7
+    parts.append(length)
+    return bytes(parts)

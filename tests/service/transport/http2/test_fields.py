@@ -1,0 +1,56 @@
+"""Header blocks: read once, and again when what they mean has changed."""
+
+import pytest
+from hpack import Decoder, Encoder
+
+from service.transport.http2.fields import FieldReader, Fields, write_field
+
+FIELDS = ((b":path", b"/a"), (b"x", b"1"))
+
+
+def reader() -> tuple[FieldReader[Fields], list[Fields]]:
+    parsed: list[Fields] = []
+
+    def parse(fields: Fields) -> Fields:
+        parsed.append(fields)
+        return fields
+
+    return FieldReader(parse), parsed
+
+
+def test_same_block_is_parsed_once() -> None:
+    """From the third time on a client's block is known: the first fills the table, the second is short."""
+    made, parsed = reader()
+    encoder = Encoder()
+    for _ in range(5):
+        assert made.read(encoder.encode(FIELDS)) == FIELDS
+    assert len(parsed) == 2
+
+
+def test_block_means_something_else_when_the_table_has_changed() -> None:
+    """The same bytes are read anew after an entry was added, also if the table was full and has as many as before."""
+    made, _ = reader()
+    encoder = Encoder()
+    encoder.header_table_size = 100
+    made.read(encoder.encode([(b"k", b"%060d" % 0)]))  # the table has room for one entry
+    newest = b"\xbe"
+    for number in range(1, 20):
+        assert made.read(newest) == ((b"k", b"%060d" % (number - 1)),)
+        made.read(encoder.encode([(b"k", b"%060d" % number)]))
+
+
+def test_few_blocks_are_kept() -> None:
+    """A client cannot fill the memory with blocks that differ."""
+    made, _ = reader()
+    for number in range(1000):
+        made.read(write_field(b"x", b"%d" % number))
+    assert len(made._known) <= 64
+
+
+@pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 254, 255, 300, 20_000])
+def test_written_field_is_read_by_others(size: int) -> None:
+    """A literal of any length is what another library reads."""
+    decoder = Decoder(max_header_list_size=1 << 20)
+    assert decoder.decode(write_field(b"n" * max(1, size % 200), b"v" * size), raw=True) == [
+        (b"n" * max(1, size % 200), b"v" * size)
+    ]
