@@ -9,13 +9,12 @@ import contextlib
 from collections.abc import Callable
 from urllib.parse import quote
 
-import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from starlette.types import ASGIApp
 
-from service.errors import CallerError, Draining
+from service.errors import CallerError, Draining, UnknownModel
 from service.metrics.meters import Metrics
-from service.transport.grpc.inference import Context, abort
+from service.transport.grpc.contexts import CallContext
 from service.transport.grpc.info import InfoRequest, ask_route
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import read_info
@@ -43,7 +42,7 @@ class Health:
         """The server stops: end all watches with NOT_SERVING."""
         self._draining.set()
 
-    async def check(self, content: bytes, context: Context) -> bytes:
+    async def check(self, content: bytes, context: CallContext) -> bytes:
         """Answer with the status of a service; NOT_FOUND for an unknown one."""
         began = self._clock()
         service = await self._read_service(content, context)
@@ -52,10 +51,10 @@ class Health:
         self._metrics.route("grpc Check", "").answered(200 if is_known else 404, self._clock() - began)
         if not is_known:
             text = f"service {service!r:.120}: expected nothing, {FULL_NAME} or the name of a model"
-            await context.abort(grpc.StatusCode.NOT_FOUND, text)
+            context.refuse(error_reply(UnknownModel(text), request_id_of({})))
         return bytes(HealthCheckResponse(status=status).SerializeToString())
 
-    async def watch(self, content: bytes, context: Context) -> None:
+    async def watch(self, content: bytes, context: CallContext) -> None:
         """Send the status of a service, and again when it changes. The last is NOT_SERVING, when the server stops."""
         service = await self._read_service(content, context)
         told = None
@@ -66,7 +65,7 @@ class Health:
                 await context.write(HealthCheckResponse(status=status).SerializeToString())
                 told = status
             if is_last:
-                await abort(context, error_reply(Draining("the server is stopping"), ""))
+                context.refuse(error_reply(Draining("the server is stopping"), ""))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._draining.wait(), LOOK_AGAIN_S)
 
@@ -78,9 +77,9 @@ class Health:
         return int(_STATUSES.get(reply.status, HealthCheckResponse.NOT_SERVING))
 
     @staticmethod
-    async def _read_service(content: bytes, context: Context) -> str:
+    async def _read_service(content: bytes, context: CallContext) -> str:
         try:
             return str(read_info(HealthCheckRequest, content).service)
         except CallerError as error:
-            await abort(context, error_reply(error, request_id_of({})))
+            context.refuse(error_reply(error, request_id_of({})))
             raise

@@ -1,44 +1,26 @@
-"""ModelInfer and ModelStreamInfer: inference requests over gRPC.
+"""ModelStreamInfer: inference requests in a stream. (`infer_call.py` answers ModelInfer.)
 
-When a caller goes or its deadline passes, gRPC cancels the task that waits here, and the task cancels the request. The
-answers of a stream are sent when they are ready, in any order.
+When a caller goes or its deadline passes, the connection cancels the task that waits here, and the task cancels the
+request. The answers of a stream are sent when they are ready, in any order.
 """
 
 import asyncio
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-import grpc
+from typing import TypeVar
 
 from service.errors import Cancelled, DeadlinePassed, Draining, QueueFull, ServiceError
 from service.protocol.large_json import without_traceback
 from service.transport.awaited_request import AwaitedRequest
-from service.transport.grpc.codes import metadata_of, refusal_of
-from service.transport.grpc.messages import MESSAGES
-from service.transport.grpc.translation import (
-    FEW_BYTES,
-    Translation,
-    has_few_fields,
-    parse_message,
-    read_infer,
-    translate,
-    write_answer,
-    write_streamed,
-)
+from service.transport.grpc.contexts import EOF, CallContext
+from service.transport.grpc.known_messages import Translation
+from service.transport.grpc.translation import is_slow, read_infer, translate_now, write_streamed
 from service.transport.handler import Handler
-from service.transport.request import GRPC_INFER, GRPC_STREAM_INFER, Endpoint, Reply, request_id_of
+from service.transport.request import GRPC_STREAM_INFER, Endpoint, Reply, request_id_of
 from service.transport.status import error_reply
-
-Context = Any
-"""``grpc.aio.ServicerContext``: grpcio has no types."""
 
 MAX_STREAM_REQUESTS = 256
 """Requests of one stream at a time. The next is read when one of them is answered and its answer sent."""
-_TRANSLATED_IN_THREAD_FROM_BYTES = 64 << 10
-"""Larger messages with typed contents are translated in a thread: a million elements take 30 ms."""
-_IN_THREAD_FROM_BYTES = 1 << 20
-"""All larger messages are translated in a thread: the copies alone take 1 ms."""
 
 T = TypeVar("T")
 
@@ -55,25 +37,7 @@ class InferenceServicer:
         for reader in self._readers:
             reader.cancel()
 
-    async def infer(self, content: bytes, context: Context) -> bytes:
-        """ModelInfer."""
-        body_budget = self._handler.body_budget
-        request = self._open(GRPC_INFER, content, context)
-        if not body_budget.try_admit(len(content)):
-            self._handler.refuse(request, _no_room())
-            reply = request.answer.result()
-        else:
-            try:
-                await self._begin(request)
-                reply = await _answer_of(request)
-            finally:
-                body_budget.release(len(content))
-        if reply.status != 200:
-            await abort(context, reply)
-        context.set_trailing_metadata(metadata_of(reply))
-        return write_answer(reply)
-
-    async def stream(self, _: object, context: Context) -> None:
+    async def stream(self, _: object, context: CallContext) -> None:
         """ModelStreamInfer: an answer to each message."""
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(self._read(context, tasks))
@@ -82,9 +46,9 @@ class InferenceServicer:
             if self._is_draining:
                 reader.cancel()
         if self._is_draining:
-            await abort(context, error_reply(Draining("the server is stopping"), ""))
+            context.refuse(error_reply(Draining("the server is stopping"), ""))
 
-    async def _read(self, context: Context, tasks: asyncio.TaskGroup) -> None:
+    async def _read(self, context: CallContext, tasks: asyncio.TaskGroup) -> None:
         """Begin a request for each message of a stream."""
         body_budget = self._handler.body_budget
         room = asyncio.Semaphore(MAX_STREAM_REQUESTS)
@@ -107,7 +71,7 @@ class InferenceServicer:
         # A message is read when the one before it has begun, which keeps the order of a sequence. A stop cancels what
         # waits here, so nothing waits here with a message in hand.
         while await room.acquire() and await beginning.acquire():
-            if (content := await context.read()) is grpc.aio.EOF:
+            if (content := await context.read()) is EOF:
                 return
             tasks.create_task(answer(content))
 
@@ -125,7 +89,7 @@ class InferenceServicer:
         deadline_s = self._handler.settings.deadline_s
         return deadline_s if patience_s is None else min(deadline_s, patience_s)
 
-    def _open(self, route: str, content: bytes, context: Context) -> AwaitedRequest:
+    def _open(self, route: str, content: bytes, context: CallContext) -> AwaitedRequest:
         headers = {
             key.encode(): value.encode()
             for key, value in context.invocation_metadata() or ()
@@ -167,14 +131,11 @@ class InferenceServicer:
     async def _translate(self, request: AwaitedRequest, content: bytes) -> Translation:
         """Translate a message, in a thread if that takes long. Raises InvalidInput, DeadlinePassed."""
         max_bytes = self._handler.settings.max_body_bytes
-        if len(content) > FEW_BYTES and (len(content) > _IN_THREAD_FROM_BYTES or not has_few_fields(content)):
-            # Parsed in the thread too: a parsed message is larger, and many may wait for the thread.
-            read = functools.partial(read_infer, content, self._handler.find_max_tensors(), max_bytes)
-            return await self._do_in_thread(request, read)
-        message = parse_message(MESSAGES["ModelInferRequest"], content)
-        if len(content) < _TRANSLATED_IN_THREAD_FROM_BYTES or message.raw_input_contents:
-            return translate(message, max_bytes)
-        return await self._do_in_thread(request, functools.partial(translate, message, max_bytes))
+        if not is_slow(content):
+            return translate_now(content, max_bytes)
+        # Parsed in the thread too: a parsed message is larger, and many may wait for the thread.
+        read = functools.partial(read_infer, content, self._handler.find_max_tensors(), max_bytes)
+        return await self._do_in_thread(request, read)
 
     async def _do_in_thread(self, request: AwaitedRequest, work: Callable[[], T]) -> T:
         """Do work of a request in the thread before the handler gets it. Raises what it raises, and DeadlinePassed."""
@@ -198,8 +159,3 @@ async def _answer_of(request: AwaitedRequest) -> Reply:
 
 def _no_room() -> QueueFull:
     return QueueFull("the server holds as many bytes of requests as it may")
-
-
-async def abort(context: Context, reply: Reply) -> None:
-    """End a call with the error of a reply."""
-    await context.abort(*refusal_of(reply))

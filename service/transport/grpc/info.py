@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message
 from service.errors import InvalidInput, ModelFailure, NotOffered, ServiceError
 from service.metrics.meters import Metrics
 from service.transport.grpc.codes import metadata_of
-from service.transport.grpc.inference import Context, abort
+from service.transport.grpc.contexts import CallContext
 from service.transport.grpc.messages import METHODS
 from service.transport.grpc.translation import read_info, read_parameters
 from service.transport.request import Reply, request_id_of
@@ -113,7 +113,7 @@ class InfoServicer:
         self._metrics = metrics
         self._clock = clock
 
-    async def answer(self, method: str, content: bytes, context: Context) -> bytes:
+    async def answer(self, method: str, content: bytes, context: CallContext) -> bytes:
         """Answer a method of ``INFO_REQUESTS``."""
         began = self._clock()
         metadata = dict(context.invocation_metadata() or ())
@@ -123,7 +123,7 @@ class InfoServicer:
         if reply.status in _NOT_READY.get(method, ()):
             reply = Reply(200, [b'{"ready":false}'], reply.headers)
         if reply.status != 200:
-            await abort(context, reply)
+            context.refuse(reply)
         context.set_trailing_metadata(metadata_of(reply))
         shape = ANSWERS.get(method, lambda content: content)
         answer = shape(orjson.loads(b"".join(reply.chunks) or b"{}"))

@@ -7,8 +7,8 @@ protocol have the same names.
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from google.protobuf import message_factory
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf import message_factory, text_format
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
@@ -30,6 +30,9 @@ for _file in FileDescriptorSet.FromString(Path(__file__).with_name("service.binp
     POOL.Add(_file)
 for _module in (health_pb2, reflection_pb2):  # so that reflection describes these services too
     POOL.AddSerializedFile(_module.DESCRIPTOR.serialized_pb)
+# The first version of reflection is the last alpha under another name, which the library lacks.
+_alpha = text_format.MessageToString(FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb))
+POOL.Add(text_format.Parse(_alpha.replace("v1alpha", "v1"), FileDescriptorProto()))
 _service = POOL.FindServiceByName(FULL_NAME)
 
 MESSAGES = {

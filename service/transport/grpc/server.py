@@ -1,12 +1,17 @@
-"""The gRPC server of a worker. All workers of a server listen on the same port."""
+"""The gRPC server of a worker. All workers of a server listen on the same port.
 
+HTTP/2 is spoken by ``service/transport/http2``: `grpc.aio` takes several times as long for a call as the engine does.
+"""
+
+import asyncio
 import functools
 import logging
-from typing import Any
+import ssl
+from collections.abc import AsyncIterator, Mapping
 
-import grpc
 from grpc_health.v1 import health
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection import aio as reflection
 from starlette.types import ASGIApp
 
 from model_store.triton.schema import POOL
@@ -14,10 +19,12 @@ from service.errors import NotOffered
 from service.metrics.meters import Metrics
 from service.settings import Settings, SettingsError
 from service.transport.addresses import join_address
+from service.transport.grpc.contexts import CallContext, Method
 from service.transport.grpc.health import Health
-from service.transport.grpc.inference import Context, InferenceServicer, abort
+from service.transport.grpc.inference import InferenceServicer
 from service.transport.grpc.info import INFO_REQUESTS, InfoServicer
 from service.transport.grpc.messages import FULL_NAME
+from service.transport.grpc.protocol import GrpcProtocol, Service
 from service.transport.handler import Handler
 from service.transport.status import error_reply
 from service.transport.tls import read_identity
@@ -27,14 +34,16 @@ logger = logging.getLogger("sluice.grpc")
 _SHARED_MEMORY = tuple(
     f"{kind}SharedMemory{what}" for kind in ("System", "Cuda") for what in ("Status", "Register", "Unregister")
 )
-_FRAMING_BYTES = 64 << 10
-"""Room for the parts of a message besides its tensors."""
+_REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
+"""Both have the same messages."""
+_BACKLOG = 1024
 
 
 class GrpcServer:
     """``information`` is the application with the information routes. ``port`` 0: any free port.
 
-    Methods get bytes and not messages, because a message is checked before it is parsed.
+    ``services``: the methods of each, besides ModelInfer, which the handler answers. Methods get bytes and not
+    messages, because a message is checked before it is parsed.
     """
 
     def __init__(
@@ -45,43 +54,53 @@ class GrpcServer:
         settings: Settings,
         port: int | None = None,
     ) -> None:
-        self._identity = read_identity(settings)
-        self._address = join_address(settings.host, settings.grpc_port if port is None else port)
+        self._has_tls = read_identity(settings) is not None
+        self._settings = settings
+        self._port = settings.grpc_port if port is None else port
         self._inference = InferenceServicer(handler)
-        info = InfoServicer(information, metrics, handler.clock)
-        unary = grpc.unary_unary_rpc_method_handler
-        handlers: dict[str, Any] = {
-            "ModelInfer": unary(self._inference.infer),
-            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._inference.stream),
-            **{method: unary(functools.partial(info.answer, method)) for method in INFO_REQUESTS},
-            **dict.fromkeys(_SHARED_MEMORY, unary(_refuse_shared_memory)),
-        }
         self._health = Health(information, metrics, handler.clock)
-        of_health = {
-            "Check": unary(self._health.check),
-            "Watch": grpc.unary_stream_rpc_method_handler(self._health.watch),
+        info = InfoServicer(information, metrics, handler.clock)
+        methods: dict[str, dict[str, Method]] = {
+            FULL_NAME: {
+                "ModelStreamInfer": Method(self._inference.stream, takes_many=True),
+                **{method: Method(functools.partial(info.answer, method)) for method in INFO_REQUESTS},
+                **dict.fromkeys(_SHARED_MEMORY, Method(_refuse_shared_memory)),
+            },
+            health.SERVICE_NAME: {"Check": Method(self._health.check), "Watch": Method(self._health.watch)},
         }
-        self._server = grpc.aio.server(options=_options(settings))
-        services = {FULL_NAME: handlers, health.SERVICE_NAME: of_health}
-        self._server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler(*each) for each in services.items()]
+        servicer = reflection.ReflectionServicer((*methods, *_REFLECTION), pool=POOL)
+        reflect = Method(functools.partial(_reflect, servicer), takes_many=True)
+        methods |= {service: {"ServerReflectionInfo": reflect} for service in _REFLECTION}
+        self.services = {service: tuple(found) for service, found in methods.items()}
+        self._connections: set[GrpcProtocol] = set()
+        self._is_empty = asyncio.Event()
+        self._service = Service(
+            handler,
+            settings,
+            f"/{FULL_NAME}/ModelInfer".encode(),
+            _by_path(methods),
+            self._connections,
+            self._is_empty.set,
         )
-        reflection.enable_server_reflection((*services, reflection.SERVICE_NAME), self._server, POOL)
+        self._server: asyncio.Server | None = None
 
     async def start(self) -> int:
         """Listen. Returns the port. Raises SettingsError if the port cannot be used."""
+        settings = self._settings
+        address = join_address(settings.host, self._port)
         try:
-            if self._identity is None:
-                port = self._server.add_insecure_port(self._address)
-            else:
-                certificate, key, client_ca = self._identity
-                credentials = grpc.ssl_server_credentials([(key, certificate)], client_ca, client_ca is not None)
-                port = self._server.add_secure_port(self._address, credentials)
-        except RuntimeError as error:
-            raise SettingsError(f"SLUICE_GRPC_PORT: expected to listen on {self._address}: {error}") from None
-        await self._server.start()
-        logger.info("gRPC%s on %s", " over TLS" if self._identity else "", self._address)
-        return int(port)
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: GrpcProtocol(self._service),
+                settings.host,
+                self._port,
+                ssl=_make_tls(settings) if self._has_tls else None,
+                reuse_port=settings.workers > 1 or None,
+                backlog=_BACKLOG,
+            )
+        except OSError as error:
+            raise SettingsError(f"SLUICE_GRPC_PORT: expected to listen on {address}: {error}") from None
+        logger.info("gRPC%s on %s", " over TLS" if self._has_tls else "", address)
+        return int(self._server.sockets[0].getsockname()[1])
 
     def announce_stop(self) -> None:
         """Tell watches of the health that the server stops. Calls are still answered."""
@@ -89,25 +108,45 @@ class GrpcServer:
 
     async def stop(self, drain_s: float) -> None:
         """Refuse new calls, finish the open ones, and drop those that are left after ``drain_s`` seconds."""
+        if self._server is not None:
+            self._server.close()
         self._inference.drain()
         self._health.drain()
-        await self._server.stop(drain_s)
+        for connection in list(self._connections):
+            connection.leave()
+        if self._connections:
+            self._is_empty.clear()
+            try:
+                await asyncio.wait_for(self._is_empty.wait(), drain_s)
+            except TimeoutError:
+                for connection in list(self._connections):
+                    connection.abort()
 
 
-def _options(settings: Settings) -> list[tuple[str, int]]:
-    return [
-        # A compressed message may inflate to this size.
-        ("grpc.max_receive_message_length", min(settings.max_body_bytes + _FRAMING_BYTES, (1 << 31) - 1)),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", int(settings.workers > 1)),
-        # Notice connections whose other end has vanished, and allow clients to ping every 10 s.
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ]
+def _by_path(methods: Mapping[str, Mapping[str, Method]]) -> dict[bytes, Method]:
+    return {
+        f"/{service}/{name}".encode(): method for service, found in methods.items() for name, method in found.items()
+    }
 
 
-async def _refuse_shared_memory(_: bytes, context: Context) -> bytes:
-    await abort(context, error_reply(NotOffered("this server does not offer shared memory: send raw contents"), ""))
-    return b""
+def _make_tls(settings: Settings) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["h2"])
+    context.load_cert_chain(str(settings.tls_certificate), str(settings.tls_key))
+    if settings.tls_client_ca is not None:
+        context.load_verify_locations(str(settings.tls_client_ca))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+async def _refuse_shared_memory(_: bytes, context: CallContext) -> bytes:
+    context.refuse(error_reply(NotOffered("this server does not offer shared memory: send raw contents"), ""))
+
+
+async def _reflect(servicer: reflection.ReflectionServicer, _: None, context: CallContext) -> None:
+    async def requests() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+        async for content in context.messages():
+            yield reflection_pb2.ServerReflectionRequest.FromString(content)
+
+    async for answer in servicer.ServerReflectionInfo(requests(), context):
+        await context.write(answer.SerializeToString())

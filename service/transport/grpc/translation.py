@@ -4,7 +4,7 @@ So requests are checked and answers rendered in one place. It costs one copy of 
 """
 
 from collections.abc import Mapping, MutableMapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
@@ -17,10 +17,12 @@ from service.protocol.infer_response import write_elements
 from service.protocol.json import MAX_AXES
 from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.fields import BrokenMessage, check_fields, find_inner
+from service.transport.grpc.known_messages import KnownMessages, Translation, split_message
 from service.transport.grpc.messages import MESSAGES
 from service.transport.request import Reply
 
 _Answer = MESSAGES["ModelInferResponse"]
+_ID = _Answer.DESCRIPTOR.fields_by_name["id"].number
 _RAW_OUTPUT_CONTENTS = _Answer.DESCRIPTOR.fields_by_name["raw_output_contents"].number
 _Streamed = MESSAGES["ModelStreamInferResponse"]
 _INFER_RESPONSE = _Streamed.DESCRIPTOR.fields_by_name["infer_response"].number
@@ -31,6 +33,10 @@ FEW_FIELDS = 512
 """So many fields, elements of tensors included, are parsed in 2 ms."""
 _FIELDS_OF_TENSOR = 32
 """The fields of an input and an output with three parameters each."""
+_IN_THREAD_FROM_BYTES = 1 << 20
+"""All larger messages are read in a thread: the copies alone take 1 ms."""
+_TYPED_IN_THREAD_FROM_BYTES = 64 << 10
+"""Larger messages with typed contents are read in a thread: a million elements take 30 ms."""
 _MAX_INFO_BYTES, _MAX_INFO_FIELDS = 1 << 20, 4096
 """The limits of a message without tensors."""
 _PIECE_TEXTS = 16 << 10
@@ -66,17 +72,6 @@ def has_few_fields(content: bytes) -> bool:
     return True
 
 
-class Translation(NamedTuple):
-    """A ``ModelInferRequest`` as a body of HTTP with the length of its JSON, or the reason to refuse it."""
-
-    id: str
-    model_name: str
-    model_version: str
-    body: bytes
-    header_bytes: int
-    refusal: ServiceError | None
-
-
 def read_infer(content: bytes, max_tensors: int, max_bytes: int) -> Translation:
     """Parse and translate a ``ModelInferRequest`` of any size. Raises InvalidInput if the bytes are no such message.
 
@@ -96,6 +91,28 @@ def translate(message: Any, max_bytes: int, max_tensors: int | None = None) -> T
     except ServiceError as error:
         refusal = error.with_traceback(None)
     return Translation(message.id, message.model_name, message.model_version, body, header_bytes, refusal)
+
+
+def is_slow(content: bytes) -> bool:
+    """Whether a message is to be read in a thread: it is large, and not only because of raw tensors."""
+    if len(content) <= FEW_BYTES:
+        return False
+    if len(content) > _IN_THREAD_FROM_BYTES or not has_few_fields(content):
+        return True
+    return len(content) >= _TYPED_IN_THREAD_FROM_BYTES and split_message(content) is None
+
+
+def translate_now(content: bytes, max_bytes: int) -> Translation:
+    """Translate a message that is not slow. Raises InvalidInput."""
+    split = split_message(content)
+    if split is not None:
+        found = _known.find(split)
+        if found is not None:
+            return found
+    found = translate(parse_message(_INFER, content), max_bytes)
+    if split is not None:
+        _known.learn(split, found)
+    return found
 
 
 def read_info(message: Any, content: bytes) -> Any:
@@ -135,8 +152,6 @@ def write_body(request: Any, max_bytes: int) -> tuple[bytes, int]:
         "parameters": {**parameters, "binary_data_output": True},
         "inputs": [_describe_input(item, len(tensor)) for item, tensor in zip(request.inputs, tensors, strict=True)],
     }
-    if request.id:
-        header["id"] = request.id
     if request.outputs:
         header["outputs"] = [_describe_output(item) for item in request.outputs]
     text = orjson.dumps(header)
@@ -211,32 +226,43 @@ def _write_tensor(item: Any, max_bytes: int) -> bytes:
     return array.astype(datatype.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def write_answer(reply: Reply, *, is_streamed: bool = False) -> bytes:
-    """The ``ModelInferResponse`` of a reply of status 200."""
-    content = memoryview(b"".join(reply.chunks))
-    lengths = [value for name, value in reply.headers if name == b"inference-header-content-length"]
-    at = int(lengths[0]) if lengths else len(content)
-    answer: Any = orjson.loads(content[:at])
-    message = _Answer(model_name=answer["model_name"], model_version=answer["model_version"], id=answer.get("id", ""))
+def _write_head(text: bytes, is_streamed: bool) -> tuple[bytes, list[int]]:
+    """The ``ModelInferResponse`` of the JSON of an answer, without tensors, and their sizes in bytes."""
+    answer: Any = orjson.loads(text)
+    message = _Answer(model_name=answer["model_name"], model_version=answer["model_version"])
     _set_parameters(message.parameters, answer.get("parameters", {}))
     if is_streamed:
         message.parameters[_FINAL].bool_param = True
-    tensors: list[bytes | memoryview] = []
+    sizes = []
     for output in answer["outputs"]:
         parameters = output["parameters"]
-        end = at + parameters.pop("binary_data_size")
+        sizes.append(parameters.pop("binary_data_size"))
         item = message.outputs.add(name=output["name"], datatype=output["datatype"], shape=output["shape"])
         _set_parameters(item.parameters, parameters)
-        # Encoded fields may be appended to a message. So the tensors need not be copied into it.
-        tensors += (_prefix(_RAW_OUTPUT_CONTENTS, end - at), content[at:end])
-        at = end
-    return b"".join([message.SerializeToString(), *tensors])
+    return message.SerializeToString(), sizes
+
+
+_known = KnownMessages(_write_head)
+
+
+def write_answer(reply: Reply, given_id: str, *, is_streamed: bool = False) -> bytes:
+    """The ``ModelInferResponse`` of a reply of status 200. Encoded fields may be appended to a message."""
+    head, sizes, tensors = _known.find_head(reply, is_streamed=is_streamed)
+    parts: list[bytes] = [head]
+    if given_id:
+        content = given_id.encode()
+        parts += (_prefix(_ID, len(content)), content)
+    at = 0
+    for size in sizes:
+        parts += (_prefix(_RAW_OUTPUT_CONTENTS, size), tensors[at : at + size])
+        at += size
+    return b"".join(parts)
 
 
 def write_streamed(reply: Reply, request_id: str) -> bytes:
     """The ``ModelStreamInferResponse`` of any reply. ``request_id`` is the id in the caller's request."""
     if reply.status == 200:
-        answer = write_answer(reply, is_streamed=True)
+        answer = write_answer(reply, request_id, is_streamed=True)
         return _prefix(_INFER_RESPONSE, len(answer)) + answer
     code, text, metadata = refusal_of(reply)
     streamed = _Streamed(error_message=text or code.name)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import pytest
@@ -11,7 +11,9 @@ import pytest
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
 from service.transport.grpc import health
+from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.messages import FULL_NAME
+from service.transport.request import Reply
 from tests.support.grpc_servers import GrpcServing, channel, settings_of
 from tests.support.models import graphs
 
@@ -109,8 +111,8 @@ class Watched:
     async def write(self, message: bytes) -> None:
         self.told.append(message)
 
-    async def abort(self, code: grpc.StatusCode, details: str, trailing: Any) -> None:
-        raise EOFError(details)
+    def refuse(self, reply: Reply) -> NoReturn:
+        raise EOFError(refusal_of(reply)[1])
 
 
 def test_stop_in_the_middle_of_a_look_is_told() -> None:

@@ -19,7 +19,7 @@ from model_store.datatypes import DATATYPES
 from service.metrics.exposition import expose
 from service.models.registry import Model
 from service.settings import MAX_INPUTS
-from service.transport.grpc import inference
+from service.transport.grpc import infer_call
 from service.transport.grpc.messages import MESSAGES
 from tests.support.gates import Gate, HeldThread, gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, tensor, waiting_rows
@@ -96,7 +96,7 @@ def test_message_of_many_fields_is_not_parsed(server: GrpcServing, field: str, m
     """A message of very many small fields is refused before they become objects."""
     descriptor = MESSAGES["ModelInferRequest"].DESCRIPTOR
     empty = bytes([descriptor.fields_by_name[field].number << 3 | 2, 0])
-    monkeypatch.setattr(inference, "parse_message", lambda *_: pytest.fail("it was parsed"))
+    monkeypatch.setattr(infer_call, "translate_now", lambda *_: pytest.fail("it was parsed"))
     error = refusal_of(server, b"\x0a\x01x" + empty * 500_000)
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "message: expected fewer fields" in error.details()

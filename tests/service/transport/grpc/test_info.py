@@ -1,9 +1,8 @@
 """The methods besides inference: against a real server, and against routes that answer what the protocol says."""
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
-import grpc
 import orjson
 import pytest
 import tritonclient.grpc as triton
@@ -16,8 +15,11 @@ from tritonclient.utils import InferenceServerException
 
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
+from service.transport.grpc.codes import refusal_of
+from service.transport.grpc.contexts import Aborted
 from service.transport.grpc.info import INFO_REQUESTS, InfoServicer
 from service.transport.grpc.messages import METHODS
+from service.transport.request import Reply
 from tests.support.grpc_servers import GrpcServing
 
 DURATION = {"count": 3, "ns": 5}
@@ -34,10 +36,6 @@ MODEL = {
 }
 
 
-class Aborted(Exception):
-    """What a context raises when a call is ended with an error."""
-
-
 class Context:
     """A call whose metadata and end are kept."""
 
@@ -50,8 +48,8 @@ class Context:
     def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
         self.trailing = dict(metadata)
 
-    async def abort(self, code: grpc.StatusCode, text: str, metadata: tuple[tuple[str, str], ...]) -> None:
-        raise Aborted(code.name, text, dict(metadata))
+    def refuse(self, reply: Reply) -> NoReturn:
+        raise Aborted(*refusal_of(reply))
 
 
 def ask(message: Any, answer: Any, status: int = 200) -> tuple[Any, str, Any]:
@@ -88,7 +86,7 @@ def test_question_that_no_route_has_is_refused(message: Any, said: str) -> None:
     """A message that has no equivalent over HTTP is INVALID_ARGUMENT with the caller's request id."""
     with pytest.raises(Aborted) as raised:
         ask(message, {})
-    code, text, metadata = raised.value.args
+    code, text, metadata = raised.value.code.name, raised.value.text, dict(raised.value.metadata)
     assert code == "INVALID_ARGUMENT"
     assert said in text
     assert metadata["x-request-id"] == "of-mine"
@@ -106,8 +104,8 @@ def test_question_that_takes_long_to_read_is_refused(message: Any, code: str) ->
     """A long message, or one of many fields, is refused, so that it does not hold the event loop."""
     with pytest.raises(Aborted) as raised:
         ask(message, {})
-    assert raised.value.args[0] == code
-    assert "message: expected" in raised.value.args[1]
+    assert raised.value.code.name == code
+    assert "message: expected" in raised.value.text
 
 
 @pytest.mark.parametrize(
@@ -123,9 +121,9 @@ def test_error_of_a_route_is_that_of_the_method(answer: Any, status: int, code: 
     """A route that refuses gives the method's code and its text; one that breaks says nothing of why."""
     with pytest.raises(Aborted) as raised:
         ask(pb2.ModelConfigRequest(name="m"), answer, status)
-    assert raised.value.args[0] == code
-    assert text in raised.value.args[1]
-    assert "secret" not in raised.value.args[1]
+    assert raised.value.code.name == code
+    assert text in raised.value.text
+    assert "secret" not in raised.value.text
 
 
 @pytest.mark.parametrize(
@@ -188,7 +186,7 @@ def test_route_that_is_not_there_is_a_method_that_is_not_there() -> None:
     info = InfoServicer(Starlette(), Metrics(), lambda: 0.0)
     with pytest.raises(Aborted) as raised:
         asyncio.run(info.answer("TraceSetting", b"", Context()))
-    code, text, metadata = raised.value.args
+    code, text, metadata = raised.value.code.name, raised.value.text, dict(raised.value.metadata)
     assert (code, text) == ("UNIMPLEMENTED", "this server does not offer TraceSetting")
     assert metadata["x-request-id"] == "of-mine"
     assert set(INFO_REQUESTS) | {"ModelInfer", "ModelStreamInfer"} == set(METHODS)

@@ -109,7 +109,7 @@ def test_raw_contents_become_views_of_one_body() -> None:
 
 
 def test_request_keeps_its_parameters() -> None:
-    """Id, schedule, outputs and classes mean the same as over HTTP."""
+    """Schedule, outputs and classes mean the same as over HTTP."""
     request = Request(
         id="7",
         inputs=[{"name": "x", "datatype": "INT8", "shape": [1]}],
@@ -123,7 +123,7 @@ def test_request_keeps_its_parameters() -> None:
         outputs=[{"name": "y", "parameters": {"classification": {"int64_param": 3}}}],
     )
     header = parse_infer(*write_body(request, LIMIT)).header
-    assert (header.id, header.timeout_s, header.priority) == ("7", 2.0, 0)
+    assert (header.timeout_s, header.priority) == (2.0, 0)
     assert header.outputs == {"y": True}
     assert header.classes == {"y": 3}
     assert parse_infer(*write_body(Request(), LIMIT)).inputs == {}
@@ -137,7 +137,6 @@ def test_answer_is_the_message_of_its_parts(size: int) -> None:
         {
             "model_name": "m",
             "model_version": "1",
-            "id": "7",
             "parameters": {"a": True, "b": 3, "c": 0.5, "d": "text"},
             "outputs": [
                 {"name": "y", "datatype": "UINT8", "shape": [size], "parameters": {"binary_data_size": size}},
@@ -156,6 +155,6 @@ def test_answer_is_the_message_of_its_parts(size: int) -> None:
         outputs=[{"name": "y", "datatype": "UINT8", "shape": [size]}, {"name": "z", "datatype": "BYTES", "shape": [0]}],
         raw_output_contents=[content, b""],
     )
-    assert Answer.FromString(write_answer(reply)) == expected
+    assert Answer.FromString(write_answer(reply, "7")) == expected
     expected.parameters["triton_final_response"].bool_param = True
     assert Streamed.FromString(write_streamed(reply, "7")) == Streamed(infer_response=expected)

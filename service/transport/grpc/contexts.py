@@ -1,0 +1,202 @@
+"""Calls that a coroutine answers: all but ModelInfer. They have what the coroutines use of `grpc.aio`'s context."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, NamedTuple, NoReturn
+
+import grpc
+
+from service.errors import ServiceError
+from service.transport.grpc.codes import Metadata, refusal_of
+from service.transport.grpc.framing import ANSWER_HEAD, CallHead, MessageReader, write_end, write_message
+from service.transport.http2.sender import Sender
+from service.transport.http2.streams import Stream
+from service.transport.request import MAX_UNREAD_BYTES, BodyBudget, Reply, request_id_of
+from service.transport.status import error_reply
+
+logger = logging.getLogger("sluice.grpc")
+
+EOF: Final = object()
+"""The end of the messages of a call."""
+
+
+class Method(NamedTuple):
+    """``answer`` is a coroutine function of the message, or None where ``takes_many``, and the context.
+
+    It returns the answer, or None if it has written its messages.
+    """
+
+    answer: Callable[[Any, "CallContext"], Awaitable[bytes | None]]
+    takes_many: bool = False
+
+
+class Aborted(Exception):
+    """A coroutine has ended its call with a status."""
+
+    def __init__(self, code: grpc.StatusCode, text: str, metadata: Metadata) -> None:
+        super().__init__(text)
+        self.code, self.text, self.metadata = code, text, metadata
+
+
+class CallContext:
+    """A call in progress. ``wake`` writes what was sent, in this turn of the event loop."""
+
+    def __init__(
+        self,
+        head: CallHead,
+        stream: Stream,
+        sender: Sender,
+        max_bytes: int,
+        budget: BodyBudget,
+        wake: Callable[[], None],
+    ) -> None:
+        self._head = head
+        self._stream, self._sender, self._wake = stream, sender, wake
+        self._loop = asyncio.get_running_loop()
+        self._until = None if head.timeout_s is None else self._loop.time() + head.timeout_s
+        self._reader = MessageReader(head.coding, max_bytes)
+        self._budget = budget
+        self._messages: deque[tuple[bytes, bool]] = deque()  # with whether it is compressed
+        self._fault: ServiceError | None = None
+        self._arrived, self._has_room = asyncio.Event(), asyncio.Event()
+        self._has_started = False
+        self._trailing: Metadata = ()
+        self._unread_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, method: Method) -> None:
+        self._task = self._loop.create_task(self._run(method))
+
+    # What the connection tells
+
+    def take(self, data: bytes) -> None:
+        """Data of the call, or its end."""
+        if self._fault is None:
+            self._budget.grow(len(data))
+            self._unread_bytes += len(data)
+            try:
+                self._reader.add(data)
+                while (content := self._reader.take()) is not None:
+                    self._messages.append((content, self._reader.is_compressed))
+            except ServiceError as error:
+                self._fault = error
+        self._arrived.set()
+        self._ask_for_more()
+
+    def _ask_for_more(self) -> None:
+        """Let a message come that is larger than the window. Whole ones wait until they are read."""
+        missing = self._reader.missing_bytes - self._stream.receive_window
+        if not self._messages and self._fault is None and missing > 0:
+            self._sender.grant(self._stream, missing)
+            self._wake()
+
+    def drop(self) -> None:
+        """The caller has gone."""
+        if self._task is not None:
+            self._task.cancel()
+
+    # What a coroutine uses of its context
+
+    def invocation_metadata(self) -> list[tuple[str, str]]:
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._head.metadata]
+
+    def time_remaining(self) -> float | None:
+        return None if self._until is None else max(0.0, self._until - self._loop.time())
+
+    def set_trailing_metadata(self, metadata: Metadata) -> None:
+        self._trailing = metadata
+
+    def refuse(self, reply: Reply) -> NoReturn:
+        """End the call with the error of a reply."""
+        raise Aborted(*refusal_of(reply))
+
+    async def read(self) -> Any:
+        """The next message, or EOF. Raises Aborted for one that cannot be read."""
+        while not self._messages:
+            if self._fault is not None:
+                raise _abort_with(self._fault)
+            if self._stream.received_end:
+                if self._reader.held_bytes:
+                    raise Aborted(grpc.StatusCode.INTERNAL, "the call ended within a message", ())
+                return EOF
+            self._arrived.clear()
+            await self._arrived.wait()
+        content, is_compressed = self._messages.popleft()
+        self._release(len(content))
+        if not is_compressed:
+            return content
+        try:
+            return await asyncio.to_thread(self._reader.inflate, content)
+        except ServiceError as error:
+            raise _abort_with(error) from None
+
+    def _release(self, size_bytes: int) -> None:
+        """A message was taken: the client may send as much again."""
+        size_bytes = min(size_bytes + 5, self._unread_bytes)
+        self._unread_bytes -= size_bytes
+        self._budget.release(size_bytes)
+        self._sender.grant(self._stream, size_bytes)
+        self._ask_for_more()
+        self._wake()
+
+    async def write(self, content: bytes) -> None:
+        """Send a message."""
+        if not self._has_started:
+            self._has_started = True
+            self._sender.start(self._stream, ANSWER_HEAD)
+        self._sender.send(self._stream, write_message(content))
+        self._wake()
+        await self._stream_has_room()
+
+    async def _stream_has_room(self) -> None:
+        """Wait while the caller reads too slowly."""
+        while self._stream.unsent_bytes > MAX_UNREAD_BYTES:
+            self._has_room.clear()
+            self._stream.on_room = self._has_room.set
+            await self._has_room.wait()
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """All messages, for what iterates."""
+        while (content := await self.read()) is not EOF:
+            yield content
+
+    async def _run(self, method: Method) -> None:
+        code, text, metadata = grpc.StatusCode.OK, "", self._trailing
+        try:
+            async with asyncio.timeout_at(self._until):
+                content = None if method.takes_many else await self._read_only()
+                answer = await method.answer(content, self)
+                if answer is not None:
+                    await self.write(answer)
+            metadata = self._trailing
+        except Aborted as end:
+            code, text, metadata = end.code, end.text, end.metadata
+        except TimeoutError:
+            code, text = grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed"
+        except asyncio.CancelledError:
+            return
+        except Exception:
+            logger.exception("a fault of the server in %s", self._head.path.decode("latin-1"))
+            code, text = grpc.StatusCode.INTERNAL, "a fault of the server"
+        finally:
+            self._budget.release(self._unread_bytes)
+            self._unread_bytes = 0
+        if not self._has_started and code is grpc.StatusCode.OK:
+            self._sender.start(self._stream, ANSWER_HEAD)
+            self._has_started = True
+        block = write_end(code.value[0], text, metadata)
+        self._sender.finish(self._stream, block if self._has_started else ANSWER_HEAD + block)
+        self._wake()
+
+    async def _read_only(self) -> bytes:
+        """The one message of the call."""
+        content = await self.read()
+        if content is EOF or await self.read() is not EOF:
+            raise Aborted(grpc.StatusCode.INTERNAL, "expected one message", ())
+        return bytes(content)
+
+
+def _abort_with(error: ServiceError) -> Aborted:
+    return Aborted(*refusal_of(error_reply(error, request_id_of({}))))

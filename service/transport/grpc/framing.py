@@ -1,0 +1,122 @@
+"""How calls of gRPC lie in HTTP/2: their heads, the messages in their data, and the status at their end.
+
+https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+"""
+
+import re
+from typing import Any, Final
+from urllib.parse import quote
+
+from service.errors import BodyTooLarge, InvalidInput, ServiceError
+from service.protocol.compression import inflate
+from service.transport.http2.fields import Fields, write_field
+
+PREFIX_BYTES: Final = 5
+_TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
+_UNITS_S: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_CODINGS: Final = {b"gzip": "gzip", b"deflate": "deflate"}
+_RESERVED: Final = (b"te", b"content-type", b"user-agent")
+_PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
+ANSWER_HEAD: Final = (
+    b"\x88"  # :status 200, by its index
+    + write_field(b"content-type", b"application/grpc")
+    + write_field(b"grpc-accept-encoding", b"identity,deflate,gzip")
+)
+GOOD_END: Final = write_field(b"grpc-status", b"0")
+WRONG_MEDIA: Final = write_field(b":status", b"415")
+
+
+class CallHead:
+    """What the header fields of a call say. ``fault`` is the reason to refuse it."""
+
+    def __init__(self, fields: Fields) -> None:
+        found = dict(fields)
+        self.path = found.get(b":path", b"")
+        self.is_grpc = found.get(b":method") == b"POST" and found.get(b"content-type", b"").startswith(
+            b"application/grpc"
+        )
+        self.metadata = tuple(
+            (name, value)
+            for name, value in fields
+            if name[:1] != b":" and name[:5] != b"grpc-" and name not in _RESERVED
+        )
+        self.headers = dict(self.metadata)
+        self.request_id = found.get(b"x-request-id", b"")
+        self.fault: ServiceError | None = None
+        self.timeout_s: float | None = None
+        timeout = found.get(b"grpc-timeout")
+        if timeout is not None:
+            match = _TIMEOUT.fullmatch(timeout)
+            if match is None:
+                self.fault = InvalidInput(f"grpc-timeout: expected digits and a unit, got {timeout!r:.40}")
+            else:
+                self.timeout_s = int(match[1]) * _UNITS_S[match[2]]
+        coding = found.get(b"grpc-encoding", b"identity")
+        self.coding = _CODINGS.get(coding)
+        self.knows_coding = self.coding is not None or coding == b"identity"
+
+
+class MessageReader:
+    """Collects the messages in the data of a call. ``max_bytes`` limits each, as it comes and when it is inflated."""
+
+    def __init__(self, coding: str | None, max_bytes: int) -> None:
+        self._coding = coding
+        self._max_bytes = max_bytes
+        self._parts: list[bytes] = []
+        self.held_bytes = 0
+        self.is_compressed = False
+        self._wanted = PREFIX_BYTES  # bytes of the message that comes, once its prefix has come
+
+    @property
+    def missing_bytes(self) -> int:
+        """What is known to be missing of the current message."""
+        return self._wanted - self.held_bytes
+
+    def add(self, data: bytes) -> None:
+        """Raises BodyTooLarge at once for a message that will be too large."""
+        self._parts.append(data)
+        self.held_bytes += len(data)
+        if self._wanted == PREFIX_BYTES and self.held_bytes >= PREFIX_BYTES:
+            self._read_prefix()
+
+    def _read_prefix(self) -> None:
+        if len(self._parts[0]) < PREFIX_BYTES:
+            self._parts = [b"".join(self._parts)]
+        size = int.from_bytes(self._parts[0][1:PREFIX_BYTES], "big")
+        if size > self._max_bytes:
+            raise BodyTooLarge(f"message: expected at most {self._max_bytes} bytes, got {size}")
+        self._wanted = PREFIX_BYTES + size
+
+    def take(self) -> bytes | None:
+        """The next message as it came, None while it is not complete. ``is_compressed`` is about this one."""
+        if self.held_bytes < self._wanted or self.held_bytes < PREFIX_BYTES:
+            return None
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        content, rest = data[PREFIX_BYTES : self._wanted], data[self._wanted :]
+        self.is_compressed = data[0] != 0
+        self._parts = [rest] if rest else []
+        self.held_bytes, self._wanted = len(rest), PREFIX_BYTES
+        if self.held_bytes >= PREFIX_BYTES:
+            self._read_prefix()
+        return content
+
+    def inflate(self, content: bytes) -> bytes:
+        """A compressed message, in any thread. Raises InvalidInput, BodyTooLarge."""
+        if self._coding is None:
+            raise InvalidInput("message: expected one that is not compressed, because grpc-encoding names no coding")
+        return bytes(inflate(content, self._coding, self._max_bytes))
+
+
+def write_message(content: bytes) -> bytes:
+    """A message that is not compressed, with its prefix."""
+    return b"\0%b%b" % (len(content).to_bytes(4, "big"), content)
+
+
+def write_end(code: int, text: str, metadata: Any = ()) -> bytes:
+    """The header block that ends a call. ``metadata``: names and values, texts of ASCII."""
+    parts = [write_field(b"grpc-status", b"%d" % code)] if code else [GOOD_END]
+    if text:
+        parts.append(write_field(b"grpc-message", quote(text, safe=_PRINTABLE).encode()))
+    parts += [write_field(name.encode(), value.encode("latin-1")) for name, value in metadata]
+    return b"".join(parts)

@@ -1,0 +1,201 @@
+"""ModelInfer: a request of the handler, answered without a task of its own.
+
+Short messages are translated at once, and a message that differs from one before only in its tensors and its id is not
+parsed again (``translation.py``). Large ones are translated in a thread.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from service.errors import Cancelled, DeadlinePassed, InvalidInput, QueueFull, ServiceError, TooSlow
+from service.transport.grpc.codes import metadata_of, refusal_of
+from service.transport.grpc.framing import (
+    ANSWER_HEAD,
+    PREFIX_BYTES,
+    CallHead,
+    MessageReader,
+    write_end,
+    write_message,
+)
+from service.transport.grpc.known_messages import Translation
+from service.transport.grpc.translation import is_slow, read_infer, translate_now, write_answer
+from service.transport.handler import Handler
+from service.transport.http2.sender import Sender
+from service.transport.http2.streams import Stream
+from service.transport.request import GRPC_INFER, Endpoint, HeaderField, Reply, Request
+
+_ENDPOINT: Final = Endpoint(GRPC_INFER)
+_TOO_SLOW: Final = TooSlow("message: expected more of it")
+_GRANT_BYTES: Final = 1 << 20
+"""So much more of a large message is asked for at a time."""
+
+
+class InferCall(Request):
+    """``wake`` writes what was sent, in this turn of the event loop."""
+
+    def __init__(
+        self,
+        head: CallHead,
+        stream: Stream,
+        sender: Sender,
+        handler: Handler,
+        max_bytes: int,
+        wake: Callable[[], None],
+    ) -> None:
+        super().__init__(_ENDPOINT, b"", head.headers)
+        self._stream, self._sender, self._wake = stream, sender, wake
+        self._handler = handler
+        self._reader: MessageReader | None = None
+        self._coding, self._max_bytes = head.coding, max_bytes
+        self._held_bytes = 0
+        self._translating: asyncio.Task[None] | None = None
+        self._given_id = ""
+        self.began = handler.clock()
+        self._loop = asyncio.get_running_loop()
+        self._moved_at = 0.0  # when the last part of a large message came, while more is missing
+        self.patience_s = head.timeout_s
+        self._is_over = False
+
+    # What the connection tells
+
+    def take(self, data: bytes) -> None:
+        """Data of the message, or the end of the call."""
+        if self._is_over:
+            return
+        self._handler.body_budget.grow(len(data))
+        self._held_bytes += len(data)
+        stream = self._stream
+        if self._reader is None and stream.received_end and len(data) >= PREFIX_BYTES and not data[0]:
+            size = int.from_bytes(data[1:PREFIX_BYTES], "big")
+            if size == len(data) - PREFIX_BYTES and size <= self._max_bytes:
+                self._begin(data[PREFIX_BYTES:])
+                return
+        self._collect(data)
+
+    def _collect(self, data: bytes) -> None:
+        if self._reader is None:
+            self._reader = MessageReader(self._coding, self._max_bytes)
+        reader = self._reader
+        try:
+            reader.add(data)
+            if self._stream.received_end:
+                content = reader.take()
+                if content is None or reader.held_bytes:
+                    raise InvalidInput("message: expected one message, got the end of the call within one, or more")
+                self._begin(content, reader.is_compressed)
+            else:
+                self._ask_for_more()
+        except ServiceError as error:
+            self._refuse(error)
+
+    def _ask_for_more(self) -> None:
+        """Let the rest of a large message come, when there is room for it."""
+        if self._is_over or self._reader is None:
+            return
+        self._moved_at = self._loop.time()
+        missing = self._reader.missing_bytes - self._stream.receive_window
+        if missing > 0 and self._handler.body_budget.may_read_on(self, self._held_bytes, self._ask_for_more):
+            self._sender.grant(self._stream, min(missing, _GRANT_BYTES))
+            self._wake()
+
+    def end_if_slow(self, moment: float) -> None:
+        """Refuse a message of which nothing has come since a moment, though there was room for it."""
+        if self._reader is not None and not self._stream.received_end and self._moved_at < moment:
+            waits_for_room = self._stream.receive_window == 0
+            self._refuse(QueueFull("message: others hold the room for it") if waits_for_room else _TOO_SLOW)
+
+    def drop(self) -> None:
+        """The caller has gone."""
+        if self._is_over:
+            return
+        if self._translating is not None:
+            self._translating.cancel()
+        if self.work is not None:
+            self.work.cancel()
+        else:
+            self._handler.count_rejected(Cancelled)
+        self._end()
+
+    # From message to request
+
+    def _begin(self, content: bytes, is_compressed: bool = False) -> None:
+        handler = self._handler
+        budget = handler.body_budget
+        if budget.held_bytes > max(budget.max_bytes, self._held_bytes):
+            self._refuse(QueueFull("the server holds as many bytes of requests as it may"))
+            return
+        self.body = content
+        if is_compressed or is_slow(content):
+            self._translating = self._loop.create_task(self._translate(content, is_compressed))
+            return
+        try:
+            self._start(translate_now(content, self._max_bytes))
+        except ServiceError as error:
+            self._refuse(error)
+
+    async def _translate(self, content: bytes, is_compressed: bool) -> None:
+        """Read a large message in the thread for work that holds the interpreter."""
+        handler, reader = self._handler, self._reader
+
+        def work() -> Translation:
+            plain = reader.inflate(content) if is_compressed and reader is not None else content
+            return read_infer(plain, handler.find_max_tensors(), self._max_bytes)
+
+        left_s = self.patience_s or handler.settings.deadline_s
+        try:
+            async with asyncio.timeout(min(left_s, handler.settings.deadline_s)):
+                found = await self._loop.run_in_executor(handler.parsing, work)
+            self._translating = None
+            self._start(found)
+        except TimeoutError:
+            self._refuse(DeadlinePassed("the deadline passed before the message was read"))
+        except ServiceError as error:
+            self._refuse(error)
+
+    def _start(self, found: Translation) -> None:
+        self._given_id = found.id
+        self.endpoint = Endpoint(GRPC_INFER, found.model_name, found.model_version or None)
+        if found.refusal is not None:
+            raise found.refusal
+        self.body = found.body
+        self.headers = {b"inference-header-content-length": b"%d" % found.header_bytes}
+        self._handler.start(self)
+
+    def _refuse(self, error: ServiceError) -> None:
+        self._handler.refuse(self, error)
+
+    # The answer
+
+    def reply(self, reply: Reply) -> None:
+        if self._is_over:
+            return
+        stream, sender = self._stream, self._sender
+        if reply.status == 200:
+            sender.start(stream, ANSWER_HEAD)
+            sender.send(stream, write_message(write_answer(reply, self._given_id)))
+            sender.finish(stream, write_end(0, "", metadata_of(reply)))
+        else:
+            code, text, metadata = refusal_of(reply)
+            sender.finish(stream, ANSWER_HEAD + write_end(code.value[0], text, metadata))
+        self._end()
+        self._wake()
+
+    def _end(self) -> None:
+        self._is_over = True
+        budget = self._handler.body_budget
+        held, self._held_bytes = self._held_bytes, 0
+        budget.release(held, self)
+        self._reader = None
+
+    def open(self, status: int, headers: Sequence[HeaderField]) -> None:
+        raise NotImplementedError("ModelInfer has one answer")
+
+    def send(self, chunk: bytes) -> None:
+        raise NotImplementedError("ModelInfer has one answer")
+
+    def end(self) -> None:
+        raise NotImplementedError("ModelInfer has one answer")
+
+    def abort(self) -> None:
+        self.drop()

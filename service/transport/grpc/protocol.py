@@ -1,0 +1,209 @@
+"""A connection of gRPC: bytes between a transport of asyncio and ``http2/connection.py``, and its timers.
+
+What the calls send in one turn of the event loop is written at once. While the client does not read, nothing more is
+read from it. One timer for each connection looks for what has not moved.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from service.errors import CallerError, InvalidInput, NotOffered, ServiceError, UnsupportedCoding
+from service.settings import Settings
+from service.transport.grpc.codes import refusal_of
+from service.transport.grpc.contexts import CallContext, Method
+from service.transport.grpc.framing import ANSWER_HEAD, WRONG_MEDIA, CallHead, write_end
+from service.transport.grpc.infer_call import InferCall
+from service.transport.handler import Handler
+from service.transport.http2 import frames
+from service.transport.http2.connection import Connection
+from service.transport.http2.fields import Fields
+from service.transport.http2.frames import ConnectionFault
+from service.transport.http2.streams import Stream, Streams
+from service.transport.request import request_id_of
+from service.transport.status import error_reply
+
+logger = logging.getLogger("sluice.grpc")
+
+_PING_AFTER_S: Final = 60.0
+_ANSWER_PING_WITHIN_S: Final = 20.0
+_LOOK_S: Final = 5.0
+_FORGIVEN: Final = 50
+"""Idle frames that are forgotten at each look: ten a second, such as a ping of each of some proxies."""
+_FRAMING_BYTES: Final = 64 << 10
+"""Room for the parts of a message besides its tensors."""
+
+
+@dataclass(frozen=True, eq=False)
+class Service:
+    """What all connections share. ``infer_path`` is the method that the handler answers, ``methods`` are the others."""
+
+    handler: Handler
+    settings: Settings
+    infer_path: bytes
+    methods: Mapping[bytes, Method]
+    connections: "set[GrpcProtocol]"
+    on_empty: Callable[[], None]
+
+    @property
+    def max_bytes(self) -> int:
+        return self.settings.max_body_bytes + _FRAMING_BYTES
+
+
+class GrpcProtocol(asyncio.Protocol, Streams):
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._connection = Connection(self)
+        self._sender = self._connection.sender
+        self._loop = asyncio.get_running_loop()
+        self._transport: Any = None
+        self._is_scheduled = False
+        self._is_stuck = False  # the client does not read
+        self._received_at = self._moved_at = self._sent_at = self._began_at = self._loop.time()
+        self._has_pinged = False
+        self._sent_bytes = 0  # at the last look
+        self._timer: asyncio.TimerHandle | None = None
+
+    # Called by asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._service.connections.add(self)
+        self._timer = self._loop.call_later(_LOOK_S, self._look)
+        if len(self._service.connections) > self._service.settings.max_connections:
+            self._end(frames.ENHANCE_YOUR_CALM, "too many connections")
+        else:
+            self.wake()
+
+    def data_received(self, data: bytes) -> None:
+        self._received_at, self._has_pinged = self._loop.time(), False
+        try:
+            self._connection.receive(data)
+        except ConnectionFault as fault:
+            self._end(fault.code, str(fault))
+            return
+        if self._sender.has_output:
+            self.wake()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._is_stuck, self._moved_at = True, self._loop.time()
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._is_stuck = False
+        self._transport.resume_reading()
+        self.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._service.connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        for stream in list(self._connection.open.values()):
+            self.drop(stream)
+        self._connection.open.clear()
+        if not self._service.connections:
+            self._service.on_empty()
+
+    # Called by the connection
+
+    def parse(self, fields: Fields) -> CallHead:
+        return CallHead(fields)
+
+    def begin(self, stream: Stream, head: CallHead) -> None:
+        service = self._service
+        if head.path == service.infer_path and head.is_grpc and head.fault is None and head.knows_coding:
+            stream.owner = InferCall(head, stream, self._sender, service.handler, service.max_bytes, self.wake)
+            return
+        if not head.is_grpc:
+            self._sender.finish(stream, WRONG_MEDIA)
+            return
+        method = service.methods.get(head.path)
+        fault = head.fault
+        if not head.knows_coding:
+            fault = UnsupportedCoding(
+                "grpc-encoding: expected identity, deflate or gzip", ("identity", "deflate", "gzip")
+            )
+        elif fault is None and method is None:
+            fault = NotOffered(f"this server does not offer {head.path.decode('latin-1')!r:.120}")
+        if method is None or fault is not None:
+            self._refuse(stream, fault or InvalidInput("path: expected a method"))
+            return
+        context = CallContext(head, stream, self._sender, service.max_bytes, service.handler.body_budget, self.wake)
+        stream.owner = context
+        context.begin(method)
+
+    def take(self, stream: Stream, data: bytes) -> None:
+        if stream.owner is not None:
+            stream.owner.take(data)
+
+    def drop(self, stream: Stream) -> None:
+        owner, stream.owner = stream.owner, None
+        if owner is not None:
+            owner.drop()
+
+    def _refuse(self, stream: Stream, error: ServiceError) -> None:
+        code, text, metadata = refusal_of(error_reply(error, request_id_of({})))
+        self._sender.finish(stream, ANSWER_HEAD + write_end(code.value[0], text, metadata))
+
+    # Writing, and the end
+
+    def wake(self) -> None:
+        """Write what is sent in this turn of the event loop, at its end."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        self._is_scheduled = False
+        if self._is_stuck or self._transport.is_closing():
+            return
+        self._transport.write(self._sender.take_output())
+        if self._connection.is_leaving and not self._connection.open:
+            self._transport.close()
+
+    def leave(self) -> None:
+        """Take no more calls, and close when those that are open are answered."""
+        if not self._connection.is_leaving:
+            self._connection.go_away()
+            self.wake()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def _end(self, code: int, text: str) -> None:
+        """The client has broken the rules: tell it, and close."""
+        logger.info("a connection of gRPC ends: %s", text)
+        self._service.handler.count_rejected(CallerError)
+        for stream in list(self._connection.open.values()):
+            self.drop(stream)
+        self._connection.open.clear()
+        self._connection.go_away(code, text)
+        self._transport.write(self._sender.take_output())
+        self._transport.close()
+
+    def _look(self) -> None:
+        """End what does not move."""
+        settings, now = self._service.settings, self._loop.time()
+        self._timer = self._loop.call_later(_LOOK_S, self._look)
+        self._connection.forgive(_FORGIVEN)
+        streams = self._connection.open.values()
+        if self._sender.sent_bytes != self._sent_bytes or not any(stream.unsent_bytes for stream in streams):
+            self._sent_bytes, self._sent_at = self._sender.sent_bytes, now
+        for stream in list(streams):
+            if isinstance(stream.owner, InferCall):
+                stream.owner.end_if_slow(now - settings.body_timeout_s)
+        if (
+            (not self._connection.has_settings and now - self._began_at > settings.header_timeout_s)
+            or now - min(self._sent_at, self._moved_at if self._is_stuck else now) > settings.body_timeout_s
+            or (self._has_pinged and now - self._received_at > _PING_AFTER_S + _ANSWER_PING_WITHIN_S)
+        ):
+            self.abort()
+        elif now - self._received_at > _PING_AFTER_S and not self._has_pinged:
+            self._has_pinged = True
+            self._connection.ping()
+            self.wake()

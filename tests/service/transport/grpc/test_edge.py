@@ -1,0 +1,188 @@
+"""Connections that break the rules, stall or do not read, over real sockets: the others are answered."""
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+from service.transport.grpc import protocol
+from service.transport.http2 import frames
+from service.transport.http2.frames import write_frame, write_settings
+from tests.support.connections.http2 import Client, Frame, read_frames
+from tests.support.grpc_servers import GrpcServing, ones, settings_of, tensor
+from tests.support.models import graphs
+
+ROWS = 60_000
+
+
+@pytest.fixture(scope="module")
+def edge_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return graphs.write_plain(tmp_path_factory.mktemp("edge"), "double", graphs.double())
+
+
+@pytest.fixture(scope="module")
+def edge(edge_store: Path) -> Iterator[GrpcServing]:
+    """A server that gives clients little time, and looks often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(protocol, "_LOOK_S", 0.05)
+        settings = settings_of(edge_store, body_timeout_s=0.3, header_timeout_s=0.3, max_body_bytes=1 << 20)
+        with GrpcServing(settings) as serving:
+            yield serving
+
+
+class Wire:
+    """A connection to the server, and the frames that it sends."""
+
+    def __init__(self, client: socket.socket, stream: BinaryIO) -> None:
+        self.send, self._stream, self.made = client.sendall, stream, Client()
+
+    def read_to_end(self) -> list[Frame]:
+        """All frames until the server closes."""
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            received = self._stream.read()
+        return list(read_frames(received))
+
+    def read_end_of(self, number: int) -> dict[bytes, bytes]:
+        """The last header fields of a call."""
+        while True:
+            head = self._stream.read(frames.HEAD_BYTES)
+            payload = self._stream.read(int.from_bytes(head[:3], "big"))
+            if head[3] == frames.HEADERS:
+                fields = dict(self.made.decoder.decode(payload, raw=True))
+                if int.from_bytes(head[5:], "big") == number and head[4] & frames.END_STREAM:
+                    return fields
+
+
+@contextlib.contextmanager
+def connected(server: GrpcServing) -> Iterator[Wire]:
+    host, _, port = server.grpc_url.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=60) as client, client.makefile("rb") as stream:
+        yield Wire(client, stream)
+
+
+def message_of(rows: int) -> bytes:
+    """A ModelInferRequest of so many rows, with its prefix."""
+    given = {"name": "x", "datatype": "FP32", "shape": [rows, 3]}
+    request = service_pb2.ModelInferRequest(model_name="double", inputs=[given], raw_input_contents=[bytes(12 * rows)])
+    content = request.SerializeToString()
+    return b"\0" + struct.pack(">I", len(content)) + content
+
+
+def check_others(server: GrpcServing) -> None:
+    with server.grpc_client() as client:
+        assert client.infer("double", ones(2)).as_numpy("y").shape == (2, 3)
+
+
+def test_client_of_another_protocol_is_told_and_closed(edge: GrpcServing) -> None:
+    """HTTP/1.1 on this port gets a GOAWAY that says what is expected."""
+    with connected(edge) as wire:
+        wire.send(b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        last = wire.read_to_end()[-1]
+    assert last.kind == frames.GOAWAY
+    assert b"expected HTTP/2" in last.payload
+    check_others(edge)
+
+
+@pytest.mark.parametrize("sent", [b"", b"PRI * HT"])
+def test_silent_client_is_closed(edge: GrpcServing, sent: bytes) -> None:
+    """A connection that does not say what it is ends after the time for headers."""
+    with connected(edge) as wire:
+        wire.send(sent)
+        assert all(frame.kind != frames.HEADERS for frame in wire.read_to_end())
+
+
+def test_message_that_does_not_arrive_is_refused(edge: GrpcServing) -> None:
+    """A call whose message stops coming ends with DEADLINE_EXCEEDED; the connection goes on."""
+    with connected(edge) as wire:
+        wire.send(wire.made.hello() + wire.made.call(1) + wire.made.data(1, message_of(1)[:20], ends=False))
+        fields = wire.read_end_of(1)
+        assert fields[b"grpc-status"] == b"4"
+        wire.send(wire.made.call(3) + wire.made.data(3, message_of(1)))
+        assert wire.read_end_of(3)[b"grpc-status"] == b"0"
+
+
+def test_client_that_does_not_read_is_dropped(edge: GrpcServing) -> None:
+    """A client that gives no room for its answer loses its connection, and the memory is given back."""
+    with connected(edge) as wire:
+        wire.send(
+            wire.made.hello({frames.INITIAL_WINDOW_SIZE: 0}) + wire.made.call(1) + wire.made.data(1, message_of(1))
+        )
+        received = wire.read_to_end()
+    assert not any(frame.kind == frames.DATA for frame in received)
+    budget = edge.worker.handler.body_budget
+    edge.until(lambda: budget.held_bytes == 0)
+    check_others(edge)
+
+
+def test_large_message_comes_through_small_windows(edge: GrpcServing) -> None:
+    """A message of many windows is answered, and so is one that is read slowly."""
+    rows = np.arange(3 * ROWS, dtype=np.float32).reshape(ROWS, 3)
+    with edge.grpc_client() as client:
+        np.testing.assert_array_equal(client.infer("double", [tensor("x", rows)]).as_numpy("y"), 2 * rows)
+    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+
+
+def test_message_that_will_be_too_large_is_refused_by_its_prefix(edge: GrpcServing) -> None:
+    """The answer comes before the message does."""
+    with connected(edge) as wire:
+        prefix = b"\0" + struct.pack(">I", (2 << 20))
+        wire.send(wire.made.hello() + wire.made.call(1) + wire.made.data(1, prefix, ends=False))
+        fields = wire.read_end_of(1)
+    assert fields[b"grpc-status"] == b"8"
+    assert b"expected at most" in fields[b"grpc-message"]
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ([(b"grpc-encoding", b"br")], b"3"),
+        ([(b"grpc-timeout", b"soon")], b"3"),
+        ([(b"grpc-timeout", b"123456789S")], b"3"),
+    ],
+)
+def test_call_that_cannot_be_read_is_refused(edge: GrpcServing, more: list[tuple[bytes, bytes]], status: bytes) -> None:
+    """Unknown codings and times that are none are told, and the connection goes on."""
+    with connected(edge) as wire:
+        wire.send(wire.made.hello() + wire.made.call(1, more=more) + wire.made.data(1, message_of(1)))
+        wire.send(wire.made.call(3) + wire.made.data(3, message_of(1)))
+        assert wire.read_end_of(1)[b"grpc-status"] == status
+        assert wire.read_end_of(3)[b"grpc-status"] == b"0"
+
+
+def test_request_that_is_no_call_gets_a_status_of_http(edge: GrpcServing) -> None:
+    """Another media type is 415, as the specification of gRPC demands."""
+    block = Client()._encoder.encode([(b":method", b"POST"), (b":path", b"/x"), (b"content-type", b"text/html")])
+    with connected(edge) as wire:
+        wire.send(wire.made.hello() + write_frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, block))
+        assert wire.read_end_of(1)[b":status"] == b"415"
+
+
+def test_flood_ends_its_own_connection_only(edge: GrpcServing) -> None:
+    """Calls that are reset at once end the connection, and no work is left in the engine."""
+    with connected(edge) as wire:
+        wire.send(wire.made.hello())
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for number in range(1, 8001, 2):
+                wire.send(wire.made.call(number) + wire.made.data(number, message_of(1)))
+                wire.send(write_frame(frames.RST_STREAM, 0, number, bytes(4)))
+        received = wire.read_to_end()
+    assert any(frame.kind == frames.GOAWAY for frame in received) or not received
+    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+    check_others(edge)
+
+
+def test_settings_may_come_again(edge: GrpcServing) -> None:
+    """A client may change its windows while it is answered."""
+    with connected(edge) as wire:
+        wire.send(
+            wire.made.hello({frames.INITIAL_WINDOW_SIZE: 1}) + wire.made.call(1) + wire.made.data(1, message_of(1))
+        )
+        wire.send(write_frame(frames.SETTINGS, 0, 0, write_settings({frames.INITIAL_WINDOW_SIZE: 1 << 20})))
+        assert wire.read_end_of(1)[b"grpc-status"] == b"0"
