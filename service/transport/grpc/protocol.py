@@ -169,7 +169,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
     def leave(self) -> None:
         """Take no more calls, and close when those that are open are answered."""
         if not self._connection.is_leaving:
-            self._connection.go_away()
+            self._connection.begin_leaving()
             self.wake()
 
     def abort(self) -> None:

@@ -8,7 +8,8 @@ Rules
 - What the client's windows have no room for waits in its stream.
 - Frames that cost the client nothing and us something (PING, SETTINGS, RST_STREAM, PRIORITY, empty DATA) are counted
   against what is answered. Too many end the connection.
-- After ``go_away`` new streams are ignored: the client knows that it may send them again elsewhere.
+- ``begin_leaving`` asks the client for no more streams; those that it sent before it heard of that are taken. After
+  ``go_away`` they are ignored: the client knows that it may send them again elsewhere.
 - A fault in a stream resets it. All others raise ConnectionFault, after which only ``sender`` may be used.
 """
 
@@ -29,6 +30,7 @@ _MAX_BLOCK_BYTES: Final = 16 << 10
 _MOST_IDLE_FRAMES: Final = 1000
 """How many frames that ask for nothing may come ahead of what is answered."""
 _FRAMES_FOR_ANSWER: Final = 16
+_LEAVING: Final = b"leaving\0"
 
 
 class Connection:
@@ -249,6 +251,8 @@ class Connection:
         self._count_idle()
         if not flags & frames.ACK:
             self.sender.write(write_frame(frames.PING, frames.ACK, 0, payload))
+        elif payload == _LEAVING and not self.is_leaving:
+            self.go_away()  # what the client sent before it heard of the first GOAWAY has come
 
     def _take_reset(self, number: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -280,8 +284,17 @@ class Connection:
         """Ask the client whether it is still there."""
         self.sender.write(write_frame(frames.PING, 0, 0, b"sluice\0\0"))
 
+    def begin_leaving(self) -> None:
+        """Ask the client for no more streams. Those that it has sent already are still taken. RFC 9113, section 6.8."""
+        self.sender.write(_write_go_away(frames.MOST_WINDOW_BYTES, frames.NO_ERROR, ""))
+        self.sender.write(write_frame(frames.PING, 0, 0, _LEAVING))
+
     def go_away(self, code: int = frames.NO_ERROR, text: str = "") -> None:
         """Take no more streams. Those that are open go on."""
         self.is_leaving = True
-        payload = self._last.to_bytes(4, "big") + code.to_bytes(4, "big") + text.encode()[:200]
-        self.sender.write(write_frame(frames.GOAWAY, 0, 0, payload))
+        self.sender.write(_write_go_away(self._last, code, text))
+
+
+def _write_go_away(last: int, code: int, text: str) -> bytes:
+    payload = last.to_bytes(4, "big") + code.to_bytes(4, "big") + text.encode()[:200]
+    return write_frame(frames.GOAWAY, 0, 0, payload)

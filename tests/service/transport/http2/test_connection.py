@@ -284,6 +284,18 @@ def test_early_answer_tells_the_client_to_stop(pair: Pair) -> None:
     assert [frame[0] for frame in pair.sent()] == [frames.HEADERS, frames.RST_STREAM]
 
 
+def test_call_that_was_on_its_way_is_taken(pair: Pair) -> None:
+    """Calls that come before the client has heard of the end are answered; the client's PING tells when it has."""
+    pair.connection.begin_leaving()
+    (_, _, _, first), ping = pair.sent()
+    assert first == b"\x7f\xff\xff\xff" + bytes(4)
+    stream = pair.begin(1)
+    pair.give(pair.client.data(1, b"x"), write_frame(frames.PING, frames.ACK, 0, ping[3]), pair.client.call(3))
+    assert pair.sent() == [(frames.GOAWAY, 0, 0, b"\0\0\0\1" + bytes(4))]
+    pair.connection.sender.finish(stream, BLOCK)
+    assert (list(pair.calls.streams), pair.connection.open) == ([1], {})
+
+
 def test_leaving_connection_takes_no_more_calls(pair: Pair) -> None:
     """GOAWAY names the last call that is answered; later ones are ignored, and their headers still read."""
     stream = pair.begin()
