@@ -4,6 +4,7 @@ To verify a signature takes 30 to 150 µs, so it is done on the event loop. A ve
 next request with it only needs a look-up.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
@@ -122,13 +123,16 @@ def _scopes_of(claims: Mapping[str, Any]) -> list[str]:
     """``scope`` is a text with spaces (RFC 8693), ``scp`` a list or such a text."""
     found: list[str] = []
     for given in (claims.get("scope"), claims.get("scp")):
-        found += given.split() if isinstance(given, str) else [each for each in given or () if isinstance(each, str)]
+        if isinstance(given, str):
+            found += given.split()
+        elif isinstance(given, list):
+            found += [each for each in given if isinstance(each, str)]
     return found
 
 
 def _read_time(claims: Mapping[str, Any], name: str) -> float:
     given = claims[name]
-    if isinstance(given, bool) or not isinstance(given, int | float):
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
         raise Unauthenticated(f"token: {name}: expected a number")
     return float(given)
 
