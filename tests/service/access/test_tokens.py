@@ -140,6 +140,8 @@ BAD: dict[str, Callable[[], str]] = {
     "not valid yet": lambda: token_of(nbf=NOW + 31),
     "no token": lambda: "a.b.c",
     "dots": lambda: "..",
+    "header that nests deeply": lambda: f"{base64.urlsafe_b64encode(b'[' * 5000).decode().rstrip('=')}.e30.",
+    "claims that nest deeply": lambda: jwt.api_jws.encode(b"[" * 5000, EC_KEY, "ES256", {"kid": "ec"}),
     "five parts": lambda: token_of() + ".a.b",
     "a list": lambda: f"{encode([])}.{encode([])}.",
     "claims that are a list": lambda: jwt.api_jws.encode(b"[]", EC_KEY, "ES256", {"kid": "ec"}),
