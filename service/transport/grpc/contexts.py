@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 import grpc
 
+from service.access.grants import Grant
 from service.errors import ServiceError
 from service.transport.grpc.codes import Metadata, refusal_of
 from service.transport.grpc.framing import ANSWER_HEAD, CallHead, MessageReader, write_end, write_message
@@ -41,7 +42,11 @@ class Aborted(Exception):
 
 
 class CallContext:
-    """A call in progress. ``wake`` writes what was sent, in this turn of the event loop."""
+    """A call in progress. ``wake`` writes what was sent, in this turn of the event loop.
+
+    ``grant`` is what the caller's key allows, None where none is needed. ``client`` is the caller's address. ``fields``
+    are its metadata.
+    """
 
     def __init__(
         self,
@@ -51,8 +56,11 @@ class CallContext:
         max_bytes: int,
         budget: BodyBudget,
         wake: Callable[[], None],
+        grant: Grant | None = None,
+        client: str = "",
     ) -> None:
         self._head = head
+        self.grant, self.client, self.fields = grant, client, head.metadata
         self._stream, self._sender, self._wake = stream, sender, wake
         self._loop = asyncio.get_running_loop()
         self._until = None if head.timeout_s is None else self._loop.time() + head.timeout_s

@@ -7,6 +7,8 @@ import re
 from typing import Any, Final
 from urllib.parse import quote
 
+from service.access.grants import Grant
+from service.access.routes import find_rpc_scope
 from service.errors import BodyTooLarge, InvalidInput, ServiceError
 from service.protocol.compression import inflate
 from service.transport.http2.fields import Fields, write_field
@@ -44,6 +46,8 @@ class CallHead:
         self.headers = dict(self.metadata)
         self.request_id = found.get(b"x-request-id", b"")
         self.fault: ServiceError | None = None
+        self.scope = find_rpc_scope(self.path.decode("latin-1"))
+        self.grant: Grant | None = None  # what the credential was found to allow
         self.timeout_s: float | None = None
         timeout = found.get(b"grpc-timeout")
         if timeout is not None:

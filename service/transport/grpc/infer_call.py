@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from service.access.grants import Grant
 from service.errors import Cancelled, DeadlinePassed, InvalidInput, QueueFull, ServiceError, TooSlow
 from service.transport.grpc.codes import metadata_of, refusal_of
 from service.transport.grpc.framing import (
@@ -42,6 +43,7 @@ class InferCall(Request):
         handler: Handler,
         max_bytes: int,
         wake: Callable[[], None],
+        grant: Grant | None,
     ) -> None:
         super().__init__(_ENDPOINT, b"", head.headers)
         self._stream, self._sender, self._wake = stream, sender, wake
@@ -56,6 +58,8 @@ class InferCall(Request):
         self._moved_at = 0.0  # when the last part of a large message came, while more is missing
         self.patience_s = head.timeout_s
         self._is_over = False
+        if grant is not None:
+            self.grant, self.caller = grant, grant.name
 
     # What the connection tells
 

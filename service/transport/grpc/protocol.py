@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from service.access.grants import Grant
 from service.errors import CallerError, InvalidInput, NotOffered, ServiceError, UnsupportedCoding
 from service.settings import Settings
 from service.transport.grpc.codes import refusal_of
@@ -59,6 +60,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         self._sender = self._connection.sender
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
+        self._client = ""  # the address of the caller
         self._is_scheduled = False
         self._is_stuck = False  # the client does not read
         self._received_at = self._moved_at = self._sent_at = self._began_at = self._loop.time()
@@ -70,6 +72,8 @@ class GrpcProtocol(asyncio.Protocol, Streams):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        peer = transport.get_extra_info("peername")
+        self._client = str(peer[0]) if isinstance(peer, tuple) else ""
         self._service.connections.add(self)
         self._timer = self._loop.call_later(_LOOK_S, self._look)
         if len(self._service.connections) > self._service.settings.max_connections:
@@ -116,8 +120,14 @@ class GrpcProtocol(asyncio.Protocol, Streams):
 
     def begin(self, stream: Stream, head: CallHead) -> None:
         service = self._service
+        try:
+            grant = self._admit(head)
+        except ServiceError as error:
+            service.handler.count_rejected(type(error))
+            self._refuse(stream, error)
+            return
         if head.path == service.infer_path and head.is_grpc and head.fault is None and head.knows_coding:
-            stream.owner = InferCall(head, stream, self._sender, service.handler, service.max_bytes, self.wake)
+            stream.owner = InferCall(head, stream, self._sender, service.handler, service.max_bytes, self.wake, grant)
             return
         if not head.is_grpc:
             self._sender.finish(stream, WRONG_MEDIA)
@@ -133,9 +143,20 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         if method is None or fault is not None:
             self._refuse(stream, fault or InvalidInput("path: expected a method"))
             return
-        context = CallContext(head, stream, self._sender, service.max_bytes, service.handler.body_budget, self.wake)
+        budget = service.handler.body_budget
+        context = CallContext(head, stream, self._sender, service.max_bytes, budget, self.wake, grant, self._client)
         stream.owner = context
         context.begin(method)
+
+    def _admit(self, head: CallHead) -> Grant | None:
+        """What the caller's credential allows; None where none is needed. Raises ServiceError."""
+        guard = self._service.handler.guard
+        if guard is None or head.scope is None:
+            return None
+        if head.grant is not None and (renewed := guard.renew(head.grant)) is not None:
+            return renewed
+        head.grant = guard.admit(head.scope, head.metadata, self._client)
+        return head.grant
 
     def take(self, stream: Stream, data: bytes) -> None:
         if stream.owner is not None:

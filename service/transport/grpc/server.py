@@ -7,6 +7,7 @@ import asyncio
 import functools
 import logging
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 
 from grpc_health.v1 import health
@@ -27,7 +28,7 @@ from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.protocol import GrpcProtocol, Service
 from service.transport.handler import Handler
 from service.transport.status import error_reply
-from service.transport.tls import read_identity
+from service.transport.tls import Identity, RenewedIdentity, use_identity
 
 logger = logging.getLogger("sluice.grpc")
 
@@ -54,11 +55,12 @@ class GrpcServer:
         settings: Settings,
         port: int | None = None,
     ) -> None:
-        self._has_tls = read_identity(settings) is not None
+        self._tls = RenewedIdentity(settings)
+        self._context = None if self._tls.identity is None else _make_context(self._tls.identity, settings)
         self._settings = settings
         self._port = settings.grpc_port if port is None else port
         self._inference = InferenceServicer(handler)
-        self._health = Health(information, metrics, handler.clock)
+        self._health = Health(information, metrics, handler)
         info = InfoServicer(information, metrics, handler.clock)
         methods: dict[str, dict[str, Method]] = {
             FULL_NAME: {
@@ -90,17 +92,24 @@ class GrpcServer:
         address = join_address(settings.host, self._port)
         try:
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: GrpcProtocol(self._service),
+                self._make_protocol,
                 settings.host,
                 self._port,
-                ssl=_make_tls(settings) if self._has_tls else None,
+                ssl=self._context,
                 reuse_port=settings.workers > 1 or None,
                 backlog=_BACKLOG,
             )
         except OSError as error:
             raise SettingsError(f"SLUICE_GRPC_PORT: expected to listen on {address}: {error}") from None
-        logger.info("gRPC%s on %s", " over TLS" if self._has_tls else "", address)
+        logger.info("gRPC%s on %s", " over TLS" if self._context else "", address)
         return int(self._server.sockets[0].getsockname()[1])
+
+    def _make_protocol(self) -> GrpcProtocol:
+        """For a connection that has just come: a changed certificate counts for its handshake."""
+        renewed = self._tls.renew(time.monotonic())
+        if renewed is not None and self._context is not None:
+            use_identity(self._context, renewed)
+        return GrpcProtocol(self._service)
 
     def announce_stop(self) -> None:
         """Tell watches of the health that the server stops. Calls are still answered."""
@@ -129,12 +138,12 @@ def _by_path(methods: Mapping[str, Mapping[str, Method]]) -> dict[bytes, Method]
     }
 
 
-def _make_tls(settings: Settings) -> ssl.SSLContext:
+def _make_context(identity: Identity, settings: Settings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["h2"])
-    context.load_cert_chain(str(settings.tls_certificate), str(settings.tls_key))
+    use_identity(context, identity)
     if settings.tls_client_ca is not None:
-        context.load_verify_locations(str(settings.tls_client_ca))
+        context.load_verify_locations(settings.tls_client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 

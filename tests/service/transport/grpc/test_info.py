@@ -39,6 +39,8 @@ MODEL = {
 class Context:
     """A call whose metadata and end are kept."""
 
+    grant, client, fields = None, "127.0.0.1", ()
+
     def __init__(self) -> None:
         self.trailing: dict[str, str] = {}
 
