@@ -30,14 +30,14 @@ CODES: Mapping[int, StatusCode] = {
     504: StatusCode.DEADLINE_EXCEEDED,
 }
 
-_METADATA = (b"ratelimit", b"ratelimit-policy", b"retry-after", b"server-timing", b"x-request-id")
+METADATA = (b"ratelimit", b"ratelimit-policy", b"retry-after", b"server-timing", b"x-request-id")
 
 Metadata = Sequence[tuple[str, str]]
 
 
 def metadata_of(reply: Reply) -> Metadata:
     """The headers of an answer that callers over gRPC get, as trailing metadata."""
-    return tuple((name.decode(), value.decode("latin-1")) for name, value in reply.headers if name in _METADATA)
+    return tuple((name.decode(), value.decode("latin-1")) for name, value in reply.headers if name in METADATA)
 
 
 def refusal_of(reply: Reply) -> tuple[StatusCode, str, Metadata]:

@@ -4,6 +4,7 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ from service.access.grants import Grant
 from service.access.routes import find_rpc_scope
 from service.errors import BodyTooLarge, InvalidInput, ServiceError
 from service.protocol.compression import inflate
+from service.transport.grpc.codes import METADATA
 from service.transport.http2.fields import Fields, write_field
 
 PREFIX_BYTES: Final = 5
@@ -115,6 +117,15 @@ class MessageReader:
 def write_message(content: bytes) -> bytes:
     """A message that is not compressed, with its prefix."""
     return b"\0%b%b" % (len(content).to_bytes(4, "big"), content)
+
+
+def write_good_end(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The header block that ends a call without an error, with those headers of an answer that are metadata."""
+    block = GOOD_END
+    for name, value in headers:
+        if name in METADATA:
+            block += write_field(name, value)
+    return block
 
 
 def write_end(code: int, text: str, metadata: Any = ()) -> bytes:

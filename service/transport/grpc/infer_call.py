@@ -10,17 +10,18 @@ from typing import Final
 
 from service.access.grants import Grant
 from service.errors import Cancelled, DeadlinePassed, InvalidInput, QueueFull, ServiceError, TooSlow
-from service.transport.grpc.codes import metadata_of, refusal_of
+from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.framing import (
     ANSWER_HEAD,
     PREFIX_BYTES,
     CallHead,
     MessageReader,
     write_end,
+    write_good_end,
     write_message,
 )
 from service.transport.grpc.known_messages import Translation
-from service.transport.grpc.translation import is_slow, read_infer, translate_now, write_answer
+from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_answer
 from service.transport.handler import Handler
 from service.transport.http2.sender import Sender
 from service.transport.http2.streams import Stream
@@ -130,11 +131,12 @@ class InferCall(Request):
             self._refuse(QueueFull("the server holds as many bytes of requests as it may"))
             return
         self.body = content
-        if is_compressed or is_slow(content):
+        known = None if is_compressed else find_known(content)
+        if known is None and (is_compressed or is_slow(content)):
             self._translating = self._loop.create_task(self._translate(content, is_compressed))
             return
         try:
-            self._start(translate_now(content, self._max_bytes))
+            self._start(known or translate_now(content, self._max_bytes))
         except ServiceError as error:
             self._refuse(error)
 
@@ -176,9 +178,8 @@ class InferCall(Request):
             return
         stream, sender = self._stream, self._sender
         if reply.status == 200:
-            sender.start(stream, ANSWER_HEAD)
-            sender.send(stream, write_message(write_answer(reply, self._given_id)))
-            sender.finish(stream, write_end(0, "", metadata_of(reply)))
+            message = write_message(write_answer(reply, self._given_id))
+            sender.answer(stream, ANSWER_HEAD, message, write_good_end(reply.headers))
         else:
             code, text, metadata = refusal_of(reply)
             sender.finish(stream, ANSWER_HEAD + write_end(code.value[0], text, metadata))

@@ -15,7 +15,7 @@ from service.protocol.large_json import without_traceback
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.grpc.contexts import EOF, CallContext
 from service.transport.grpc.known_messages import Translation
-from service.transport.grpc.translation import is_slow, read_infer, translate_now, write_streamed
+from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_streamed
 from service.transport.handler import Handler
 from service.transport.request import GRPC_STREAM_INFER, Endpoint, Reply, request_id_of
 from service.transport.status import error_reply
@@ -145,6 +145,9 @@ class InferenceServicer:
     async def _translate(self, request: AwaitedRequest, content: bytes) -> Translation:
         """Translate a message, in a thread if that takes long. Raises InvalidInput, DeadlinePassed."""
         max_bytes = self._handler.settings.max_body_bytes
+        known = find_known(content)
+        if known is not None:
+            return known
         if not is_slow(content):
             return translate_now(content, max_bytes)
         # Parsed in the thread too: a parsed message is larger, and many may wait for the thread.

@@ -102,14 +102,18 @@ def is_slow(content: bytes) -> bool:
     return len(content) >= _TYPED_IN_THREAD_FROM_BYTES and split_message(content) is None
 
 
+def find_known(content: bytes) -> Translation | None:
+    """The translation of a message of at most 1 MiB, if one like it came before."""
+    if len(content) > _IN_THREAD_FROM_BYTES:
+        return None
+    split = split_message(content)
+    return None if split is None else _known.find(split)
+
+
 def translate_now(content: bytes, max_bytes: int) -> Translation:
     """Translate a message that is not slow. Raises InvalidInput."""
-    split = split_message(content)
-    if split is not None:
-        found = _known.find(split)
-        if found is not None:
-            return found
     found = translate(parse_message(_INFER, content), max_bytes)
+    split = split_message(content)
     if split is not None:
         _known.learn(split, found)
     return found

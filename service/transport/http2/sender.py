@@ -3,7 +3,7 @@
 from typing import Final
 
 from service.transport.http2 import frames
-from service.transport.http2.frames import ConnectionFault, write_frame
+from service.transport.http2.frames import ConnectionFault, write_frame, write_head
 from service.transport.http2.streams import Stream
 
 _MOST_FRAME_BYTES: Final = 256 << 10
@@ -67,6 +67,28 @@ class Sender:
         if not stream.unsent_bytes:
             self._close(stream)
 
+    def answer(self, stream: Stream, block: bytes, data: bytes, end: bytes) -> None:
+        """``start``, ``send`` and ``finish`` in one."""
+        size = len(data)
+        fits = 0 < size <= min(stream.send_window, self._window, self._frame_bytes) and not stream.unsent_bytes
+        if not fits or not stream.received_end or self._open.pop(stream.number, None) is None:
+            self.start(stream, block)
+            self.send(stream, data)
+            self.finish(stream, end)
+            return
+        self.sent += 1
+        self._window -= size
+        self.sent_bytes += size
+        number, last = stream.number, frames.END_HEADERS | frames.END_STREAM
+        self._out += (
+            write_head(len(block), frames.HEADERS, frames.END_HEADERS, number),
+            block,
+            write_head(size, frames.DATA, 0, number),
+            data,
+            write_head(len(end), frames.HEADERS, last, number),
+            end,
+        )
+
     def reset(self, stream: Stream, code: int) -> None:
         """End a stream at once, without an answer."""
         if self._open.pop(stream.number, None) is not None:
@@ -129,7 +151,7 @@ class Sender:
             stream.send_window -= size
             self._window -= size
             self.sent_bytes += size
-            self._out.append(frames.write_head(size, frames.DATA, 0, stream.number))
+            self._out.append(write_head(size, frames.DATA, 0, stream.number))
             self._out.append(data)
         if stream.on_room is not None:
             stream.on_room()

@@ -326,3 +326,26 @@ def test_limits_are_announced() -> None:
     assert values[frames.MAX_CONCURRENT_STREAMS] == MAX_STREAMS
     assert values[frames.INITIAL_WINDOW_SIZE] == STREAM_WINDOW_BYTES
     assert values[frames.MAX_HEADER_LIST_SIZE] == connection._MAX_BLOCK_BYTES
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("window", [3, 4, 70_000])
+def test_whole_answer_is_that_of_its_parts(window: int, ends: bool) -> None:
+    """An answer given at once is the same frames as one given in parts, whatever the windows and the state are."""
+    sent = []
+    for whole in (True, False):
+        pair = Pair({frames.INITIAL_WINDOW_SIZE: window})
+        stream = pair.begin()
+        pair.give(pair.client.data(1, b"x", ends=ends))
+        sender = pair.connection.sender
+        if whole:
+            sender.answer(stream, BLOCK, b"data", BLOCK)
+        else:
+            sender.start(stream, BLOCK)
+            sender.send(stream, b"data")
+            sender.finish(stream, BLOCK)
+        first = pair.sent()
+        pair.give(write_frame(frames.WINDOW_UPDATE, 0, 1, b"\0\0\0\7"))
+        sent.append((first, pair.sent(), pair.connection.open))
+    assert sent[0] == sent[1]
+    assert not sent[0][2]
