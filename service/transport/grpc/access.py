@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import grpc
 
-from service.access.grants import Grant
+from service.access.grants import INFER, Grant
 from service.access.routes import find_rpc_scope
 from service.errors import ServiceError
 from service.transport.grpc.codes import refusal_of
@@ -36,6 +36,17 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
             self._handler.count_rejected(type(error))
             return _end_with(error_reply(error, request_id_of(dict(fields))))
         return await continuation(details)
+
+
+def check_caller(handler: Handler, context: Any) -> None:
+    """Look at the caller of a call that is open to all so far. Raises Unauthenticated, MissingScope, RateLimited."""
+    if handler.guard is None:
+        return
+    try:
+        handler.guard.admit(INFER, fields_of(context.invocation_metadata()), address_of(context.peer()))
+    except ServiceError as error:
+        handler.count_rejected(type(error))
+        raise
 
 
 def fields_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> Sequence[HeaderField]:

@@ -15,7 +15,7 @@ from service.errors import NotOffered
 from service.metrics.meters import Metrics
 from service.settings import Settings, SettingsError
 from service.transport.addresses import join_address
-from service.transport.grpc.access import GuardInterceptor
+from service.transport.grpc.access import GuardInterceptor, check_caller
 from service.transport.grpc.health import Health
 from service.transport.grpc.inference import Context, InferenceServicer, abort
 from service.transport.grpc.info import INFO_REQUESTS, InfoServicer
@@ -58,7 +58,7 @@ class GrpcServer:
             **{method: unary(functools.partial(info.answer, method)) for method in INFO_REQUESTS},
             **dict.fromkeys(_SHARED_MEMORY, unary(_refuse_shared_memory)),
         }
-        self._health = Health(information, metrics, handler)
+        self._health = Health(information, metrics, handler.clock, functools.partial(check_caller, handler))
         of_health = {
             "Check": unary(self._health.check),
             "Watch": grpc.unary_stream_rpc_method_handler(self._health.watch),

@@ -6,6 +6,7 @@ from service.transport.status import STATUS, error_reply
 
 INTENDED = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     405: "UNIMPLEMENTED",
