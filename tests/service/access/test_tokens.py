@@ -161,6 +161,16 @@ def test_bad_token_is_refused(tokens: Tokens, make: Callable[[], str]) -> None:
         assert not any(part in str(caught.value) for part in token.split(".") if len(part) > 4)
 
 
+@pytest.mark.parametrize("name", ["alg none", "alg None", "alg NONE with a signature", "HMAC with the public key"])
+def test_algorithm_is_refused_before_the_library_looks_at_it(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The list of algorithms is ours, and does not depend on what the library refuses."""
+    monkeypatch.setattr(tokens_module.jwt, "decode", lambda *_, **__: claims_of())
+    with pytest.raises(Unauthenticated, match="expected a signature by one of RS256"):
+        verify(tokens, BAD[name]())
+
+
 def test_no_algorithm_with_a_shared_secret_is_allowed() -> None:
     """The list has no HS… and no none, in any case."""
     assert not any(name.lower().startswith(("hs", "none")) for name in ALGORITHMS)
