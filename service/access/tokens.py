@@ -1,7 +1,8 @@
 """OIDC tokens: whether a token is good, and what it grants. RFC 7519, RFC 8725.
 
-To verify a signature takes 30 to 150 µs, so it is done on the event loop. A verified token is remembered, so that the
-next request with it only needs a look-up.
+To verify a signature takes some tenths of a millisecond, so it is done on the event loop, and at most ``MOST_PER_S``
+times a second: a flood of bad tokens must not stop others. A verified token is remembered, so that the next request
+with it only needs a look-up.
 """
 
 import math
@@ -14,7 +15,7 @@ import jwt
 from service.access.credentials import hash_credential
 from service.access.grants import SCOPES, Grant, Scope
 from service.access.issuer import Issuer
-from service.access.limits import Limits, Rates, open_limits
+from service.access.limits import Bucket, Limits, Rates, open_limits
 from service.errors import NotReady, TryLater, Unauthenticated
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -23,6 +24,8 @@ LEEWAY_S: Final = 30.0
 """By how much the clocks of the issuer and of this machine may differ."""
 MOST_KEPT: Final = 4096
 """Tokens that are remembered, and subjects whose limits are counted. The least recently used go first."""
+MOST_PER_S: Final = 200.0
+"""Signatures that a worker verifies. Above it, new tokens are 503; keys, and tokens that are remembered, are not."""
 _CLAIMS: Final = ("exp", "iss", "aud", "sub")
 _MOST_CHARACTERS: Final = 120
 
@@ -43,6 +46,7 @@ class Tokens:
         self._scopes: Mapping[str, Scope] = {scope_names.get(scope, scope): scope for scope in SCOPES}
         self._rates = rates
         self._workers = workers
+        self._room = Bucket("tokens", MOST_PER_S)
         self._known: OrderedDict[bytes, Grant] = OrderedDict()
         self._limits: OrderedDict[str, Limits] = OrderedDict()
 
@@ -82,6 +86,9 @@ class Tokens:
             if self._issuer.is_asking:
                 raise TryLater("token: its key is not known yet: the keys of the issuer are fetched again")
             raise Unauthenticated("token: expected one that is signed by a key of the issuer")
+        if self._room.wait_s(1.0, now) > 0:
+            raise TryLater("token: more new ones come than this server verifies at once")
+        self._room.take(1.0, now)
         try:
             claims = jwt.decode(
                 token,

@@ -6,19 +6,18 @@ models come and go without notice. So a check asks the readiness routes of HTTP,
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from urllib.parse import quote
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from starlette.types import ASGIApp
 
-from service.access.grants import INFER
 from service.errors import Draining, ServiceError, UnknownModel
 from service.metrics.meters import Metrics
 from service.transport.grpc.contexts import CallContext
 from service.transport.grpc.info import InfoRequest, ask_route
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import read_info
-from service.transport.handler import Handler
 from service.transport.request import request_id_of
 from service.transport.status import error_reply
 
@@ -31,13 +30,20 @@ _STATUSES = {200: HealthCheckResponse.SERVING, 404: HealthCheckResponse.SERVICE_
 
 
 class Health:
-    """``information`` is the application with the information routes."""
+    """``information`` is the application with the information routes. ``check_caller`` raises ServiceError for callers
+    who must not know which models there are."""
 
-    def __init__(self, information: ASGIApp, metrics: Metrics, handler: Handler) -> None:
+    def __init__(
+        self,
+        information: ASGIApp,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        check_caller: Callable[[CallContext], None] = lambda context: None,
+    ) -> None:
         self._information = information
         self._metrics = metrics
-        self._handler = handler
-        self._clock = handler.clock
+        self._clock = clock
+        self._check_caller = check_caller
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
@@ -80,12 +86,10 @@ class Health:
 
     async def _read_service(self, content: bytes, context: CallContext) -> str:
         """The name of the service. All may ask for the server, as over HTTP; for a model a key may be needed."""
-        guard = self._handler.guard
         try:
             service = str(read_info(HealthCheckRequest, content).service)
-            if guard is not None and service not in _SERVER:
-                guard.admit(INFER, context.fields, context.client)
+            if service not in _SERVER:
+                self._check_caller(context)
         except ServiceError as error:
-            self._handler.count_rejected(type(error))
             context.refuse(error_reply(error, request_id_of({})))
         return service

@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable
 from typing import TypeVar
 
-from service.access.grants import Grant
 from service.errors import Cancelled, DeadlinePassed, Draining, QueueFull, ServiceError
 from service.protocol.large_json import without_traceback
 from service.transport.awaited_request import AwaitedRequest
@@ -59,7 +58,7 @@ class InferenceServicer:
             is_admitted = await self._wait_for_room(len(content), context.time_remaining())
             try:
                 request = self._open(GRPC_STREAM_INFER, content, context)
-                refusal = self._admit_again(request.grant) if is_admitted else _no_room()
+                refusal = self._admit_again(request) if is_admitted else _no_room()
                 given_id = await self._begin(request, is_streamed=True, refusal=refusal)
                 beginning.release()
                 reply = await _answer_of(request)
@@ -76,13 +75,13 @@ class InferenceServicer:
                 return
             tasks.create_task(answer(content))
 
-    def _admit_again(self, grant: Grant | None) -> ServiceError | None:
+    def _admit_again(self, request: AwaitedRequest) -> ServiceError | None:
         """Why the key that opened a stream does not allow one more request; None if it does."""
         guard = self._handler.guard
-        if grant is None or guard is None:
+        if request.grant is None or guard is None:
             return None
         try:
-            guard.admit_again(grant)
+            request.grant = guard.admit_again(request.grant)
         except ServiceError as error:
             return error
         return None

@@ -16,7 +16,8 @@ from grpc_reflection.v1alpha.reflection import aio as reflection
 from starlette.types import ASGIApp
 
 from model_store.triton.schema import POOL
-from service.errors import NotOffered
+from service.access.grants import INFER
+from service.errors import NotOffered, ServiceError
 from service.metrics.meters import Metrics
 from service.settings import Settings, SettingsError
 from service.transport.addresses import join_address
@@ -60,7 +61,7 @@ class GrpcServer:
         self._settings = settings
         self._port = settings.grpc_port if port is None else port
         self._inference = InferenceServicer(handler)
-        self._health = Health(information, metrics, handler)
+        self._health = Health(information, metrics, handler.clock, functools.partial(_check_caller, handler))
         info = InfoServicer(information, metrics, handler.clock)
         methods: dict[str, dict[str, Method]] = {
             FULL_NAME: {
@@ -146,6 +147,17 @@ def _make_context(identity: Identity, settings: Settings) -> ssl.SSLContext:
         context.load_verify_locations(settings.tls_client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _check_caller(handler: Handler, context: CallContext) -> None:
+    """Look at the caller of a call that is open to all so far. Raises Unauthenticated, MissingScope, RateLimited."""
+    if handler.guard is None:
+        return
+    try:
+        handler.guard.admit(INFER, context.fields, context.client)
+    except ServiceError as error:
+        handler.count_rejected(type(error))
+        raise
 
 
 async def _refuse_shared_memory(_: bytes, context: CallContext) -> bytes:

@@ -249,6 +249,8 @@ async def _ask_as(folder: Path, done: list[Any]) -> bytes:
         with contextlib.suppress(ConnectionResetError):
             answer = await reader.read()
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
         return answer
     finally:
         await workers.close()

@@ -1,6 +1,7 @@
 """TLS: changed files count for new connections, and broken ones change nothing."""
 
 import asyncio
+import contextlib
 import shutil
 import socket
 import ssl
@@ -160,6 +161,8 @@ def test_grpc_shows_the_new_certificate(files: Files, plain_store: Path) -> None
             _, writer = await asyncio.open_connection("127.0.0.1", server.worker.grpc_port, ssl=context)
             shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
             return files.number_of(ssl.DER_cert_to_PEM_cert(shown))
 
         found = [asyncio.run(show())]

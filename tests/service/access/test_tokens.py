@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from service.access import tokens as tokens_module
 from service.access.issuer import Issuer
-from service.access.limits import Rates
+from service.access.limits import Bucket, Rates
 from service.access.tokens import ALGORITHMS, Tokens
-from service.errors import ServiceError, Unauthenticated
+from service.errors import ServiceError, TryLater, Unauthenticated
 from tests.service.access.asking import EXPIRES_AT, Clock, settings_with_keys
 from tests.support.grpc_servers import GrpcServing
 from tests.support.servers import ServerPath
@@ -161,6 +161,16 @@ def test_bad_token_is_refused(tokens: Tokens, make: Callable[[], str]) -> None:
         assert not any(part in str(caught.value) for part in token.split(".") if len(part) > 4)
 
 
+@pytest.mark.parametrize("name", ["alg none", "alg None", "alg NONE with a signature", "HMAC with the public key"])
+def test_algorithm_is_refused_before_the_library_looks_at_it(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The list of algorithms is ours, and does not depend on what the library refuses."""
+    monkeypatch.setattr(tokens_module.jwt, "decode", lambda *_, **__: claims_of())
+    with pytest.raises(Unauthenticated, match="expected a signature by one of RS256"):
+        verify(tokens, BAD[name]())
+
+
 def test_no_algorithm_with_a_shared_secret_is_allowed() -> None:
     """The list has no HS… and no none, in any case."""
     assert not any(name.lower().startswith(("hs", "none")) for name in ALGORITHMS)
@@ -194,6 +204,21 @@ def test_token_is_verified_once(tokens: Tokens, monkeypatch: pytest.MonkeyPatch)
     assert len(calls) == 1
     with pytest.raises(Unauthenticated, match="it has expired"):
         verify(tokens, token, NOW + 131)
+
+
+def test_flood_of_new_tokens_does_not_take_all_the_time(tokens: Tokens) -> None:
+    """Above the rate new tokens are to be tried again later; those that are known are not affected."""
+    known = token_of(jti="known")
+    verify(tokens, known)
+    tokens._room = Bucket("tokens", 2.0)
+    for _ in range(2):
+        with pytest.raises(Unauthenticated, match="its signature is wrong"):
+            verify(tokens, token_of(STRANGER))
+    with pytest.raises(TryLater, match="more new ones come"):
+        verify(tokens, token_of(STRANGER))
+    assert verify(tokens, known).name == "oidc:ann"
+    with pytest.raises(Unauthenticated, match="its signature is wrong"):
+        tokens.verify(token_of(STRANGER).encode(), 0.5, NOW)
 
 
 def test_memory_for_tokens_and_subjects_is_bounded(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:

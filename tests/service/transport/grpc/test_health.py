@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import grpc
@@ -124,8 +123,7 @@ def test_stop_in_the_middle_of_a_look_is_told() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    handler: Any = SimpleNamespace(clock=float, guard=None)
-    watching, call = health.Health(ready_until_asked, Metrics(), handler), Watched()
+    watching, call = health.Health(ready_until_asked, Metrics(), clock=float), Watched()
     with pytest.raises(EOFError, match="the server is stopping"):
         asyncio.run(watching.watch(asked(""), call))
     assert call.told == [SERVING, NOT_SERVING]

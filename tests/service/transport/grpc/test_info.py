@@ -47,6 +47,9 @@ class Context:
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return (("x-request-id", "of-mine"),)
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:50000"
+
     def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
         self.trailing = dict(metadata)
 
