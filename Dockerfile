@@ -6,7 +6,7 @@
 # Models of your own, instead of the reference models (a folder that `sluice export` or Triton wrote):
 #   docker run --rm -p 3000:3000 -e SLUICE_STORE=/models -v /path/to/models:/models:ro sluice
 #
-# NVIDIA GPUs (docs/how-to/docker.md): --build-arg VARIANT=gpu --build-arg BASE_IMAGE=<an image with CUDA and cuDNN>
+# NVIDIA GPUs: --build-arg VARIANT=gpu --build-arg BASE_IMAGE=nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04
 # Arguments after the image's name are added to `sluice serve`; every setting is also a variable SLUICE_<NAME>, which wins
 # over what the image sets. The health check has the same settings, so it follows port, base path and TLS.
 ARG BASE_IMAGE=python:3.11-slim
