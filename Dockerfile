@@ -106,7 +106,7 @@ RUN stdlib="$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))'
     && rm -rf "${stdlib}/ensurepip" "${stdlib}/idlelib" "${stdlib}/lib2to3" "${stdlib}/test" /usr/share/python-wheels \
         /usr/share/man /usr/share/info /usr/share/locale /var/cache/apt /var/lib/apt/lists /root/.cache \
     && find /usr/share/doc -type f ! -name 'copyright*' -delete \
-    && python3 -m compileall -q "${stdlib}"
+    && { python3 -m compileall -q "${stdlib}" || echo 'Some modules of Python cannot be compiled: a start takes longer.'; }
 
 # A layer only hides what it deletes, so the trimmed files are copied. CUDA's image is kept as it is, with its variables.
 FROM scratch AS run-cpu
