@@ -83,6 +83,11 @@ test-chaos: $(VENV)/.test-$(DEVICE)
 test-deploy: $(VENV)/.test-$(DEVICE)
 	$(BIN)/pytest tests/deploy -m deploy -rs
 
+# Builds the image by podman and runs it: what answers, how it stops, what is in it, how large it is.
+.PHONY: test-image
+test-image: $(VENV)/.test-$(DEVICE)
+	$(BIN)/pytest tests/deploy/test_image.py -m deploy -rs
+
 # Clients of others that the slow tests run, each in an environment of its own. perf_analyzer, which comes with
 # older tritonclients only, needs Debian's libb64-0d as well.
 clients: $(VENV)/clients/.kserve $(VENV)/clients/.schemathesis $(VENV)/clients/.perf $(VENV)/clients/.typescript
@@ -162,14 +167,18 @@ service/transport/grpc/service.binpb: model_store/triton/model_config.proto
 %.binpb: %.proto | $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m grpc_tools.protoc -I $(<D) -I model_store/triton --descriptor_set_out=$@ $(<F)
 
-# What the image installs, with hashes, for every Python and processor: after a change of pyproject.toml or of
+# What the images install, with hashes, for every Python and processor: after a change of pyproject.toml or of
 # constraints.txt. No host, path or index of this machine goes into the files.
-lock: requirements-cpu.lock requirements-gpu.lock
+lock: requirements-cpu.lock requirements-gpu.lock deploy/image/loadtest.lock deploy/image/sbom.lock
+
+UV_COMPILE := $(VENV)/clients/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+	--constraints constraints.txt --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 requirements-%.lock: pyproject.toml constraints.txt Makefile $(VENV)/clients/.uv
-	$(VENV)/clients/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
-		--extra $* --extra text --extra sound --constraints constraints.txt --generate-hashes --no-header \
-		--no-annotate --no-emit-index-url --no-emit-find-links --output-file $@ pyproject.toml
+	$(UV_COMPILE) --extra $* --extra text --extra sound --extra grpc --output-file $@ pyproject.toml
+
+deploy/image/%.lock: deploy/image/%.in constraints.txt Makefile $(VENV)/clients/.uv
+	$(UV_COMPILE) --output-file $@ $<
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit("Sluice needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else 0'

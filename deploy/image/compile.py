@@ -1,0 +1,31 @@
+"""Compiles the Python modules that a server loads, and no other: half of all modules of the image are never loaded.
+
+Run by the environment's own Python. Without compiled modules each process takes three times as long to start, and so
+does each health check.
+"""
+
+import importlib
+import pkgutil
+import py_compile
+import sys
+from pathlib import Path
+
+PACKAGES = ("model_store", "service")
+
+
+def main() -> None:
+    for name in PACKAGES:
+        for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
+            importlib.import_module(module.name)
+    # BentoML loads the rest of itself when it makes its application.
+    sys.modules["service.app"].make_application(RuntimeError)  # type: ignore[attr-defined]  # no worker is opened
+    files = {Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+    sources = sorted(file for file in files if file.suffix == ".py" and Path(sys.prefix) in file.parents)
+    for source in sources:
+        # By no time stamp: whoever copies files may change it.
+        py_compile.compile(str(source), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    print(f"Compiled the {len(sources)} modules that {' and '.join(PACKAGES)} load.")
+
+
+if __name__ == "__main__":
+    main()
