@@ -1,9 +1,7 @@
 """The pods of deploy/kubernetes and deploy/kserve, really run: by podman, with the image of the Dockerfile."""
 
 import json
-import os
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +16,16 @@ import tritonclient.http
 
 from model_store import DEFAULT_ROOT
 from tests.deploy.kubernetes.manifests import KSERVE, KUBERNETES, WRITABLE, Resource, Variant, kustomize
-from tests.deploy.kubernetes.pods import Pod, podman
+from tests.deploy.kubernetes.pods import Pod
+from tests.deploy.podman import Podman, find_missing
 from tests.support.models.reference import Reference
 
-pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.deploy,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(bool(find_missing()), reason=find_missing()),
+]
+IMAGE = "localhost/sluice-test:cpu"
 MODELS = ("diabetes-regressor", "language-classifier")
 ROW = np.linspace(-1, 1, 10, dtype=np.float32).reshape(1, 10)
 TEXT = {"model": "language-classifier", "inputs": ["Freitag, den 13. März 2026"]}
@@ -31,14 +35,13 @@ WATCH_S = 0.2
 
 
 @pytest.fixture(scope="module")
-def image() -> str:
-    """The image of the Dockerfile, which other tests build."""
-    name = os.environ.get("SLUICE_TEST_IMAGE", "localhost/sluice:dev")
-    if shutil.which("podman") is None:
-        pytest.skip("podman is not installed")
-    if subprocess.run(["podman", "image", "exists", name], check=False).returncode != 0:
-        pytest.skip(f"there is no image {name}")
-    return name
+def podman() -> Podman:
+    return Podman()
+
+
+@pytest.fixture(scope="module")
+def image(podman: Podman) -> str:
+    return podman.build(IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +55,18 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pod(image: str, store: Path) -> Iterator[Pod]:
+def pod(podman: Podman, image: str, store: Path) -> Iterator[Pod]:
     """The pod of the CPU overlay, with keys and with a store on its volume."""
     variant = Variant("overlays/cpu", ("keys",))
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "sluice-keys"}}
     resources = [each for each in variant.render() if each["kind"] == "ConfigMap"]
     resources.append({**secret, "data": {"sluice_state_key": "YSBrZXk="}})
-    with Pod(variant.pod()["spec"], image, resources=resources, claims={"store": store}) as pod:
+    with Pod(podman, variant.pod()["spec"], image, resources=resources, claims={"store": store}) as pod:
         yield pod
 
 
 @pytest.fixture(scope="module")
-def runtime(image: str, store: Path) -> Iterator[Pod]:
+def runtime(podman: Podman, image: str, store: Path) -> Iterator[Pod]:
     """The pod that KServe makes of the runtime: what `storageUri` names is at /mnt/models."""
     [runtime] = kustomize(KSERVE / "runtime")
     [container] = runtime["spec"]["containers"]
@@ -73,7 +76,7 @@ def runtime(image: str, store: Path) -> Iterator[Pod]:
         "containers": [{**container, "volumeMounts": [*container["volumeMounts"], mount]}],
         "volumes": [*runtime["spec"]["volumes"], volume],
     }
-    with Pod(spec, image) as pod:
+    with Pod(podman, spec, image) as pod:
         yield pod
 
 
@@ -157,7 +160,7 @@ def test_pod_serves_the_store_of_its_volume(served: str, request: pytest.Fixture
 def test_pod_is_as_restricted_as_it_says(served: str, request: pytest.FixtureRequest) -> None:
     """The server is no root, has no capabilities, cannot get any, has a filter of system calls, and writes to /tmp."""
     pod: Pod = request.getfixturevalue(served)
-    status = dict(line.split(":\t") for line in pod.run("cat", "/proc/1/status").splitlines())
+    status = dict(line.split(":\t") for line in pod.container.execute("cat", "/proc/1/status").splitlines())
     assert status["Uid"].split()[0] == "10001"
     assert (status["CapEff"], status["CapBnd"], status["NoNewPrivs"], status["Seccomp"]) == (
         "0" * 16,
@@ -166,14 +169,14 @@ def test_pod_is_as_restricted_as_it_says(served: str, request: pytest.FixtureReq
         "2",
     )
     with pytest.raises(AssertionError, match="Read-only file system"):
-        pod.run("touch", "/file")
-    pod.run("touch", f"{WRITABLE[0]}/file")
+        pod.container.execute("touch", "/file")
+    pod.container.execute("touch", f"{WRITABLE[0]}/file")
 
 
 def test_pod_reads_its_keys(pod: Pod) -> None:
     """The Secret's files are where the server looks for them."""
-    assert pod.run("ls", "/etc/sluice-keys") == "sluice_state_key"
-    environ = dict(line.split("=", 1) for line in pod.run("env").splitlines())
+    assert pod.container.execute("ls", "/etc/sluice-keys").split() == ["sluice_state_key"]
+    environ = dict(line.split("=", 1) for line in pod.container.execute("env").splitlines())
     assert environ["SLUICE_SECRETS_DIR"] == "/etc/sluice-keys"
 
 
@@ -186,18 +189,18 @@ def test_pod_stops_without_a_failed_request(served: str, request: pytest.Fixture
         code = pod.stop()
         took_s = time.monotonic() - began
     assert set(traffic.statuses) == {200}
-    assert code == 0, pod.log()
+    assert code == 0, pod.container.log()
     assert took_s < pod.grace_s
 
 
-def test_store_is_an_image(image: str, store: Path) -> None:
+def test_store_is_an_image(podman: Podman, image: str, store: Path) -> None:
     """The Dockerfile of the component makes an image of a store, which the server serves from where it is mounted."""
     dockerfile = KUBERNETES / "components" / "store-image" / "Dockerfile"
     name = "localhost/sluice-store:test"
-    podman("build", "--pull=never", "--tag", name, "--file", str(dockerfile), str(store))
+    podman.run("build", "--pull=never", "--tag", name, "--file", str(dockerfile), str(store))
     try:
         mount = f"type=image,source={name},destination=/models"
-        listed = podman("run", "--rm", "--mount", mount, "--entrypoint", "sluice", image, *LIST)
+        listed = podman.run("run", "--rm", "--mount", mount, "--entrypoint", "sluice", image, *LIST)
     finally:
-        podman("image", "rm", name)
+        podman.run("image", "rm", name)
     assert [each["name"] for each in json.loads(listed)] == list(MODELS)

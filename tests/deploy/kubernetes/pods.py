@@ -4,9 +4,10 @@ podman knows no Service, autoscaler or policy, and does not probe here: a test a
 that the network is the host's, on 127.0.0.1 and free ports, that names are new ones, and that no image is pulled.
 """
 
+import contextlib
 import copy
 import shutil
-import subprocess
+import tempfile
 import threading
 import time
 import uuid
@@ -18,16 +19,10 @@ import httpx
 import yaml
 
 from tests.deploy.kubernetes.manifests import Resource
+from tests.deploy.podman import Container, Podman
 from tests.support.processes import free_port
 
-START_S = 120
-
-
-def podman(*arguments: str, given: str | None = None) -> str:
-    """What podman prints. Fails with what it complains about."""
-    run = subprocess.run(["podman", *arguments], input=given, capture_output=True, text=True, timeout=300, check=False)
-    assert run.returncode == 0, f"podman {' '.join(arguments)}: {run.stderr}"
-    return run.stdout.strip()
+START_S = 120.0
 
 
 class Pod:
@@ -39,6 +34,7 @@ class Pod:
 
     def __init__(
         self,
+        podman: Podman,
         spec: Resource,
         image: str,
         *,
@@ -52,7 +48,8 @@ class Pod:
         self.spec, self.resources = copy.deepcopy((spec, list(resources)))
         self.claims = claims or {}
         [container] = self.spec["containers"]
-        self.container = f"{self.name}-{container['name']}"
+        self._podman = podman
+        self.container = Container(podman, f"{self.name}-{container['name']}")
         probes = [name for name in container if name.endswith("Probe")]
         self.probes = {name.removesuffix("Probe"): container.pop(name) for name in probes}
         self._use_the_host(container, image)
@@ -92,10 +89,13 @@ class Pod:
         try:
             for volume in self.spec["volumes"]:
                 if "persistentVolumeClaim" in volume:
-                    name = podman("volume", "create", volume["persistentVolumeClaim"]["claimName"])
-                    folder = podman("volume", "inspect", name, "--format", "{{.Mountpoint}}")
+                    name = self._podman.run("volume", "create", volume["persistentVolumeClaim"]["claimName"]).strip()
+                    folder = self._podman.run("volume", "inspect", name, "--format", "{{.Mountpoint}}").strip()
                     shutil.copytree(self.claims[volume["name"]], folder, dirs_exist_ok=True)
-            podman("play", "kube", "-", given=yaml.safe_dump_all([*self.resources, pod]))
+            with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+                yaml.safe_dump_all([*self.resources, pod], file)
+                file.flush()
+                self._podman.run("play", "kube", file.name)
             self._wait_until_ready()
         except BaseException:
             self._remove()
@@ -107,19 +107,21 @@ class Pod:
 
     def _remove(self) -> None:
         """Everything that has the name of this pod in its own."""
-        subprocess.run(["podman", "pod", "rm", "--force", "--time", "0", self.name], capture_output=True, check=False)
-        for kind, shown in (("volume", "{{.Name}}"), ("secret", "{{.Name}}")):
-            names = [name for name in podman(kind, "ls", "--format", shown).split() if self.name in name]
-            if names:
-                podman(kind, "rm", *names)
+        with contextlib.suppress(AssertionError):  # it may not have come to be
+            self._podman.run("pod", "rm", "--force", "--time", "0", self.name)
+        for kind in ("volume", "secret"):
+            names = self._podman.run(kind, "ls", "--format", "{{.Name}}").split()
+            for name in names:
+                if self.name in name:
+                    self._podman.run(kind, "rm", name)
 
     def _wait_until_ready(self) -> None:
         """As the kubelet does: ask until it answers."""
         until, pause = time.monotonic() + START_S, threading.Event()
         while self.ask("readiness") != 200:
-            state = podman("inspect", self.container, "--format", "{{.State.Status}}")
-            assert state in ("created", "running"), f"the container is {state}:\n{self.log()}"
-            assert time.monotonic() < until, f"not ready within {START_S} s:\n{self.log()}"
+            state = self._podman.run("inspect", self.container.name, "--format", "{{.State.Status}}").strip()
+            assert state in ("created", "running"), f"the container is {state}:\n{self.container.log()}"
+            assert time.monotonic() < until, f"not ready within {START_S} s:\n{self.container.log()}"
             pause.wait(0.2)
 
     def ask(self, probe: str) -> int:
@@ -129,15 +131,6 @@ class Pod:
         except httpx.TransportError:
             return 0
 
-    def log(self) -> str:
-        run = subprocess.run(["podman", "logs", self.container], capture_output=True, text=True, check=False)
-        return run.stdout + run.stderr
-
-    def run(self, *command: str) -> str:
-        """What a command in the container prints."""
-        return podman("exec", self.container, *command)
-
     def stop(self) -> int:
         """SIGTERM, and SIGKILL after the grace period, as the kubelet does. The exit code of the container."""
-        podman("stop", "--time", str(self.grace_s), self.container)
-        return int(podman("inspect", self.container, "--format", "{{.State.ExitCode}}"))
+        return self.container.stop(self.grace_s)
