@@ -49,13 +49,15 @@ def wait_for(address: str) -> None:
     raise AssertionError(f"moto does not answer within {START_S} s")
 
 
-def rclone(container: Resource, address: str, *arguments: str, path: str | None = None) -> "subprocess.Popen[str]":
+def rclone(
+    container: Resource, address: str, *arguments: str, path: str | None = None
+) -> "subprocess.CompletedProcess[str]":
     """rclone with the variables of the container; its AWS is moto."""
     given = {each["name"]: each.get("value", "a-key") for each in container["env"]}
     here = {"RCLONE_CONFIG_S3_ENDPOINT": address, "RCLONE_CONFIG_S3_PROVIDER": "Other", "RCLONE_RETRIES": "1"}
     environ = {"PATH": os.environ["PATH"], **given, **here, "S3_PATH": path or given["S3_PATH"]}
     words = [argument.replace("$(S3_PATH)", environ["S3_PATH"]) for argument in arguments]
-    return subprocess.Popen(["timeout", "60", "rclone", *words], env=environ, stderr=subprocess.PIPE, text=True)
+    return subprocess.run(["rclone", *words], env=environ, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_store_comes_from_s3(address: str, tmp_path: Path) -> None:
@@ -63,9 +65,9 @@ def test_store_comes_from_s3(address: str, tmp_path: Path) -> None:
     [container] = Variant("base", ("store-s3",)).pod()["spec"]["initContainers"]
     arguments = [argument.replace("/models", str(tmp_path)) for argument in container["args"]]
     for command in (("mkdir", "s3:$(S3_PATH)"), ("copy", str(DEFAULT_ROOT / MODEL), f"s3:$(S3_PATH)/{MODEL}")):
-        assert rclone(container, address, *command).wait() == 0
+        assert rclone(container, address, *command).returncode == 0
     for _ in range(2):
-        assert rclone(container, address, *arguments).wait() == 0
+        assert rclone(container, address, *arguments).returncode == 0
         Store(tmp_path).find(MODEL).verify()
 
 
@@ -74,6 +76,5 @@ def test_bucket_that_is_not_there_is_an_error(address: str, tmp_path: Path) -> N
     [container] = Variant("base", ("store-s3",)).pod()["spec"]["initContainers"]
     arguments = [argument.replace("/models", str(tmp_path)) for argument in container["args"]]
     run = rclone(container, address, *arguments, path="none/none")
-    _, said = run.communicate()
     assert run.returncode != 0
-    assert "not found" in said
+    assert "not found" in run.stderr
