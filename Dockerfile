@@ -6,7 +6,7 @@
 # Models of your own, instead of the reference models (a folder that `sluice export` or Triton wrote):
 #   docker run --rm -p 3000:3000 -e SLUICE_STORE=/models -v /path/to/models:/models:ro sluice
 #
-# NVIDIA GPUs (docs/how-to/docker.md): --build-arg VARIANT=gpu --build-arg BASE_IMAGE=<an image with CUDA and cuDNN>
+# NVIDIA GPUs: --build-arg VARIANT=gpu --build-arg BASE_IMAGE=nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04
 # Arguments after the image's name are added to `sluice serve`; every setting is also a variable SLUICE_<NAME>, which wins
 # over what the image sets. The health check has the same settings, so it follows port, base path and TLS.
 ARG BASE_IMAGE=python:3.11-slim
@@ -106,7 +106,7 @@ RUN stdlib="$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))'
     && rm -rf "${stdlib}/ensurepip" "${stdlib}/idlelib" "${stdlib}/lib2to3" "${stdlib}/test" /usr/share/python-wheels \
         /usr/share/man /usr/share/info /usr/share/locale /var/cache/apt /var/lib/apt/lists /root/.cache \
     && find /usr/share/doc -type f ! -name 'copyright*' -delete \
-    && python3 -m compileall -q "${stdlib}"
+    && { python3 -m compileall -q "${stdlib}" || echo 'Some modules of Python cannot be compiled: a start takes longer.'; }
 
 # A layer only hides what it deletes, so the trimmed files are copied. CUDA's image is kept as it is, with its variables.
 FROM scratch AS run-cpu
