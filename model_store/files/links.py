@@ -34,7 +34,9 @@ class Boundary:
         return show_name(os.path.relpath(path, self.root))
 
     def resolve(self, path: Path) -> Path:
-        """The path without links. Raises BadLayout if nothing is there, or if it lies outside the root."""
+        """The path without links below the root. Raises BadLayout if nothing is there, or if it lies outside."""
+        if self._has_no_links(path):
+            return path
         try:
             real = os.path.realpath(path, strict=True)
         except FileNotFoundError:
@@ -49,6 +51,17 @@ class Boundary:
                 "store, or set SLUICE_FOLLOW_LINKS=true"
             )
         return Path(real)
+
+    def _has_no_links(self, path: Path) -> bool:
+        """Whether there is something below the root, without a link on the way from it.
+
+        The way to the root is not looked at: a link through /proc/PID/root, by which KServe hands over images, leads
+        elsewhere when it is resolved.
+        """
+        if ".." in path.parts or not path.is_relative_to(self.root):
+            return False
+        below = [path, *path.parents][: len(path.parts) - len(self.root.parts)]
+        return not any(map(os.path.islink, below)) and os.path.exists(path)
 
     def read(self, path: Path, most_bytes: int | None = None) -> bytes:
         """The content of a file, as ``read_regular``. Raises BadLayout as ``resolve``, and if the file cannot be

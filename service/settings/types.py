@@ -40,6 +40,16 @@ def _refuse_boolean(value: object) -> object:
     return value
 
 
+def _resolve(path: Path) -> Path:
+    """The path without links, if it leads to the same place, which one through /proc/PID/root does not."""
+    resolved = path.resolve()
+    try:
+        is_same = path.samefile(resolved)
+    except OSError:
+        is_same = not path.exists()
+    return resolved if is_same else path.absolute()
+
+
 _Int = Annotated[int, BeforeValidator(_refuse_boolean)]
 _Float = Annotated[float, BeforeValidator(_refuse_boolean), Field(allow_inf_nan=False)]
 Count = Annotated[_Int, Field(ge=1)]
@@ -49,7 +59,7 @@ Port = Annotated[_Int, Field(ge=0, le=65535)]
 Seconds = Annotated[_Float, Field(ge=0)]
 Rate = Annotated[_Float, Field(ge=0)]
 Timeout = Annotated[_Float, Field(ge=0.001)]
-AbsolutePath = Annotated[Path, AfterValidator(Path.resolve)]
+AbsolutePath = Annotated[Path, AfterValidator(_resolve)]
 OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(lambda value: value or None)]
 Origin = Annotated[
     str, _match(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", "*, or origins such as https://app.example:8443")
