@@ -11,7 +11,7 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLarge, InvalidInput, ServiceError, TryLater, WrongMethod
+from service.errors import BodyTooLarge, Cancelled, InvalidInput, ServiceError, TryLater, WrongMethod
 from service.metrics.meters import Metrics
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.handler import HANDLER_STATE, Handler
@@ -107,7 +107,7 @@ class AsgiApplication:
         try:
             await service.information(scope, receive, send_and_note)
         finally:
-            service.metrics.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
+            service.metrics.route(scope.get("sluice.route", "")).answered(status, clock() - began)
 
     async def _carry(self, handler: Handler, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """A request of the handler. It is cancelled when the caller goes."""
@@ -120,6 +120,7 @@ class AsgiApplication:
             _check_length(request.headers, handler.settings.max_body_bytes)
             request.body = await _read_body(request, handler, receive)
         except ClientDisconnect:
+            handler.count_rejected(Cancelled)
             return
         except ServiceError as error:
             is_unread = isinstance(error, BodyTooLarge | TryLater)

@@ -1,8 +1,9 @@
 """The interface of the request handler, which all transports use."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
+from typing import Any
 
 from service.errors import ServiceError
 from service.settings import Settings
@@ -19,13 +20,14 @@ class Handler(abc.ABC):
 
     ``clock`` gives seconds. ``cors`` is None where CORS is off. ``parsing`` is the thread for work that holds the
     interpreter. ``find_max_tensors`` gives the most inputs, or outputs, that a request for any model may have.
-    ``streams`` opens live streams.
+    ``streams`` opens live streams. ``connections`` are those of the HTTP server that has opened one.
     """
 
     clock: Callable[[], float]
     parsing: Executor
     find_max_tensors: Callable[[], int]
     streams: Streams | None = None
+    connections: Collection[Any] = ()
     settings: Settings
     cors: Cors | None
     body_budget: BodyBudget
