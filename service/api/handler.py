@@ -21,6 +21,7 @@ from service.errors import (
     Cancelled,
     DeadlinePassed,
     ModelFailure,
+    NotReady,
     ServiceError,
     StillLoading,
     TryLater,
@@ -196,6 +197,8 @@ class Responder(Work):
             error = ModelFailure("a fault of the server")
         elif isinstance(error, ModelFailure):
             logger.error("request %s: %s", request.request_id, error)
+        if isinstance(error, NotReady):
+            self.model_name = self.model_name or error.model  # the failure is that model's
         handler.metrics.rejected(self.model_name, error.reason)
         told = handler.error_formats.get(request.endpoint.route, _USUAL)
         reply = told.reply(error, request.request_id)

@@ -262,12 +262,13 @@ class Registry:
         if name in self._loading or (self.settings.lazy and not model_entry.entries and not model_entry.reason):
             self._load_on_demand(name)
         if version is None:
-            raise NotReady(f"model {name!r} is not ready: {model_entry.why}")
+            raise NotReady(f"model {name!r} is not ready: {model_entry.why}", model=name)
         if model_entry.unusable:
             check_usable(name, version, model_entry.unusable)
         entry = model_entry.find(name, version)
         if entry.model is None:
-            raise NotReady(f"model {name!r} version {version} is not ready: {entry.reason or 'it is being loaded'}")
+            why = entry.reason or "it is being loaded"
+            raise NotReady(f"model {name!r} version {version} is not ready: {why}", model=name)
         return entry.model
 
     async def find_when_loaded(self, name: str, version: str | None = None) -> Served:
