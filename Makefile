@@ -125,7 +125,7 @@ test-lowest: install
 lint: $(VENV)/.test-$(DEVICE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p service -p export -p model_store -p loadtests -p benchmarks
+	$(BIN)/mypy -p service -p export -p model_store -p loadtests -p benchmarks -p deploy.grafana
 	$(BIN)/mypy sluice.py
 	MYPYPATH=clients/python $(BIN)/mypy -p sluice_client -p clients.generator
 	MYPYPATH=clients/python $(BIN)/mypy examples/client
@@ -134,6 +134,11 @@ lint: $(VENV)/.test-$(DEVICE)
 format: $(VENV)/.test-$(DEVICE)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The dashboard for Grafana, from the definitions of the metrics.
+.PHONY: dashboard
+dashboard: $(VENV)/.test-$(DEVICE)
+	$(BIN)/python -m deploy.grafana
 
 # The picture of ARCHITECTURE.md, from the import graph.
 picture: $(VENV)/.test-$(DEVICE)

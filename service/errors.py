@@ -151,7 +151,13 @@ class TooLate(TryLater):
 
 
 class NotReady(TryLater):
+    """``model``: the name of a model that is there and does not serve; empty if it is not about one."""
+
     reason = "not_ready"
+
+    def __init__(self, text: str, retry_after_s: float = 1.0, model: str = "") -> None:
+        super().__init__(text, retry_after_s)
+        self.model = model
 
 
 class StillLoading(NotReady):

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from service.api.admin.admin import Administration
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
+from service.api.info.usage import Usage, tell_build
 from service.api.live.streams import LiveStreams
 from service.api.tasks import TaskRunner
 from service.api.v2 import InferHandler
@@ -29,8 +31,10 @@ from service.engine.batching.policy import INLINE_S
 from service.engine.execution.device import Device
 from service.engine.onnx.providers import count_lanes, runs_on_cpu
 from service.engine.onnx.session import available_providers, host_allocator
-from service.metrics.devices import device_memory, worker_memory
+from service.metrics.devices import device_memory
+from service.metrics.event_loop import LoopWatch
 from service.metrics.meters import Metrics
+from service.metrics.processes import read_processes
 from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
@@ -62,7 +66,7 @@ class Worker:
                 f"{stale} has changed since it was compiled, and its old code would run: run `make compiled`, or "
                 "`make plain` to serve without compiled code"
             )
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_fault)  # BentoML's worker turns off asyncio's own logger
         settings = settings.replace(max_connections=fit_connections(settings.max_connections))
         self.settings = settings
@@ -80,7 +84,6 @@ class Worker:
             empty=host_allocator(settings.provider),
             on_stuck=functools.partial(self.replace, "one of its runs does not end"),
         )
-        self.metrics.sources += [device_memory, lambda: worker_memory(self.metrics.workers())]
         store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
         self.registry = Registry(settings, store, self.device, self.metrics)
         self.handler = RequestHandler(settings, self.metrics, loop)
@@ -113,12 +116,24 @@ class Worker:
         self.administration = Administration(self.registry, settings)
         self._info = Information(self.registry, store, self.metrics, self.administration, self.device.lanes)
         self.information: ASGIApp = self._info.application()
+        self._watch = self._open_watch()
         self.grpc = self._open_grpc() if settings.grpc_port else None
         self._loading: asyncio.Task[None] | None = None
-        self._loop = loop
         self.is_replaced = False
         self._stop_by: float | None = None
         self._stopping_grpc: asyncio.Task[None] | None = None
+
+    def _open_watch(self) -> LoopWatch:
+        """What is read for the metrics: at a scrape, and from time to time."""
+        usage = Usage(self.handler, self.registry, self.sequences, self.streams)
+        self.metrics.levels += [usage.read, lambda: [("process_cpu_seconds", (), time.process_time())]]
+        self.metrics.sources += [
+            device_memory,
+            lambda: read_processes(self.metrics.workers()),
+            lambda: tell_build(is_compiled()),
+            lambda: [("sluice_configured_workers", (), float(self.settings.workers))],
+        ]
+        return LoopWatch(self._loop, self.metrics)
 
     def _open_grpc(self) -> "GrpcServer":
         try:
@@ -132,6 +147,7 @@ class Worker:
 
     async def start(self) -> None:
         logger.info("the path of requests is %s", "compiled" if is_compiled() else "interpreted, which is slower")
+        self._watch.start()
         await self.administration.workers.open()
         if self.forwarder is not None:
             await self.forwarder.open()
@@ -197,6 +213,7 @@ class Worker:
         if self.forwarder is not None:
             await self.forwarder.close()
         self.sequences.close()
+        self._watch.stop()
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from service.errors import (
     Cancelled,
     DeadlinePassed,
     ModelFailure,
+    NotReady,
     ServiceError,
     StillLoading,
     TryLater,
@@ -69,12 +70,14 @@ class ErrorFormat(NamedTuple):
 class Responder(Work):
     """A request while it is worked on, and the only way to answer it.
 
-    Who works on it sets ``model_name``, for metrics; ``cancel_work``, which stops the work; and ``on_end``, which is
-    called once at the end. ``late_s`` is how much of its time was over when the work began, such as after a model was
-    loaded. ``opened``: a stream has begun, so an error can no longer be the reply. ``gone``: the request has ended.
+    Who works on it sets ``model_name`` and ``model_version``, for metrics; ``cancel_work``, which stops the work; and
+    ``on_end``, which is called once at the end. ``late_s`` is how much of its time was over when the work began, such
+    as after a model was loaded. ``opened``: a stream has begun, so an error can no longer be the reply. ``gone``: the
+    request has ended.
     """
 
     model_name = ""
+    model_version = ""
     cancel_work: Callable[[], object] | None = None
     on_end: Callable[[], None] | None = None
     late_s = 0.0
@@ -87,6 +90,7 @@ class Responder(Work):
     def __init__(self, handler: "RequestHandler", request: Request) -> None:
         self.request = request
         self._handler = handler
+        handler.in_flight += 1
 
     def allowed_s(self, asked_s: float | None = None) -> float:
         """Seconds that the request may take: at most what its caller waits and what the server allows."""
@@ -205,6 +209,8 @@ class Responder(Work):
             error = ModelFailure("a fault of the server")
         elif isinstance(error, ModelFailure):
             logger.error("request %s: %s", request.request_id, error)
+        if isinstance(error, NotReady):
+            self.model_name = self.model_name or error.model  # the failure is that model's
         handler.metrics.rejected(self.model_name, error.reason)
         told = handler.error_formats.get(request.endpoint.route, _USUAL)
         reply = told.reply(error, request.request_id)
@@ -265,7 +271,8 @@ class Responder(Work):
 
     def _count(self, status: int, total_s: float) -> None:
         """Called after the answer is out, so that nobody waits for it."""
-        self._handler.metrics.route(self.request.endpoint.route, self.model_name).answered(status, total_s)
+        route = self.request.endpoint.route
+        self._handler.metrics.route(route, self.model_name, self.model_version).answered(status, total_s)
 
     def inflate(self, coding: str) -> None:
         """Go on with the body before its content coding."""
@@ -288,6 +295,7 @@ class Responder(Work):
 
     def _let_go(self) -> None:
         self.gone = True
+        self._handler.in_flight -= 1
         if self._timer is not None:
             self.stop_waiting()
         on_end, self.on_end = self.on_end, None
@@ -308,7 +316,12 @@ Start = Callable[[Responder], None]
 
 
 class RequestHandler(Handler):
-    """``starts``: the function that answers each route. ``error_formats``: of routes that differ from most."""
+    """``starts``: the function that answers each route. ``error_formats``: of routes that differ from most.
+
+    ``in_flight`` is how many requests have no answer yet.
+    """
+
+    in_flight = 0
 
     def __init__(
         self,

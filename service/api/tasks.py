@@ -100,8 +100,8 @@ class TaskRunner:
     def begin(self, responder: Responder, plan: TaskPlan) -> None:
         """Begin what was planned. Raises Draining."""
         self._check_draining()  # again: reading a large body takes a while
-        responder.model_name = plan.model.name
         model = plan.model
+        responder.model_name, responder.model_version = model.name, model.version
         run = (
             PipelineRun(self, responder, plan, model) if isinstance(model, Pipeline) else TaskRun(self, responder, plan)
         )

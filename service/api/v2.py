@@ -87,7 +87,7 @@ class InferHandler:
         model = entry.serving if entry is not None and endpoint.version is None else None
         if not isinstance(model, Model):
             model = self._registry.find(endpoint.model, endpoint.version)
-        responder.model_name = model.name
+        responder.model_name, responder.model_version = model.name, model.version
         length = headers.get(b"inference-header-content-length")
         header_bytes = None if length is None else _read_length(length)
         known: _KnownHeader | None = None

@@ -24,6 +24,7 @@ SECONDS = (
     *(50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3),
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
 )
+LAG_SECONDS = (1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 REQUESTS = "requests"
@@ -34,11 +35,15 @@ BATCH_FIELDS = ("count", "input_s", "infer_s", "output_s")
 """Seconds summed over batches."""
 
 _MODEL = ("model", "version")
+_ROUTE = ("route", *_MODEL)
+_GRAPH = (*_MODEL, "graph")
+_BUILD = ("version", "python", "onnxruntime", "compiled")
 ALL = {
     d.name: d
     for d in (
-        Definition("counter", "sluice_requests", "Requests answered, by status", ("route", "model", "status")),
-        Definition("histogram", "sluice_request_seconds", "From body to answer", ("route", "model"), SECONDS),
+        Definition("counter", "sluice_requests", "Requests answered, by status", (*_ROUTE, "status")),
+        Definition("histogram", "sluice_request_seconds", "From body to answer", _ROUTE, SECONDS),
+        Definition("gauge", "sluice_requests_in_flight", "Requests for models that are not answered yet", ()),
         Definition("counter", "sluice_rejected", "Requests refused or given up, by reason", ("model", "reason")),
         Definition("histogram", "sluice_queue_seconds", "A request's wait for a batch", _MODEL, SECONDS),
         Definition("histogram", "sluice_batch_seconds", "Assembling a batch, waiting for its lane", _MODEL, SECONDS),
@@ -46,14 +51,34 @@ ALL = {
         Definition("histogram", "sluice_batch_rows", "Rows of a batch", _MODEL, ROWS),
         Definition("counter", "sluice_tokens", "Tokens of texts, and of their padding", (*_MODEL, "kind")),
         Definition("histogram", "sluice_step_seconds", "A step of a pipeline's request", (*_MODEL, "step"), SECONDS),
-        Definition("gauge", "sluice_queue_rows", "Rows that wait", _MODEL),
+        Definition("gauge", "sluice_queue_rows", "Rows that wait; graph loop: for a slot", _GRAPH),
+        Definition("gauge", "sluice_max_queue_rows", "The most rows that may wait", _GRAPH),
+        Definition("gauge", "sluice_slots", "Slots of a loop that rows hold", _MODEL),
+        Definition("gauge", "sluice_max_slots", "The most slots that rows of a loop may hold", _MODEL),
         Definition("gauge", "sluice_model_ready", "Workers in which the version serves", _MODEL),
         Definition("gauge", "sluice_model_provider", "Workers by the provider that runs it", (*_MODEL, "provider")),
         Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
+        Definition("gauge", "sluice_model_weight_bytes", "Files with the weights, summed over workers", _MODEL),
         Definition("gauge", "sluice_streams", "Live streams that are open", _MODEL),
+        Definition("gauge", "sluice_max_streams", "The most live streams that may be open", ()),
+        Definition("gauge", "sluice_sequences", "Sequences whose state the server keeps", ()),
+        Definition("gauge", "sluice_max_sequences", "The most sequences that there may be", ()),
+        Definition("gauge", "sluice_connections", "Connections that are open, without those of gRPC", ()),
+        Definition("gauge", "sluice_max_connections", "The most connections that may be open", ()),
+        Definition("gauge", "sluice_held_body_bytes", "Memory of request bodies", ()),
+        Definition("gauge", "sluice_max_held_body_bytes", "The most memory that request bodies may take", ()),
+        Definition("histogram", "sluice_event_loop_lag_seconds", "How late the event loop is", (), LAG_SECONDS),
         Definition("gauge", "sluice_workers", "Workers that are alive", ()),
+        Definition("gauge", "sluice_configured_workers", "Workers that should be alive", ()),
+        Definition("counter", "sluice_worker_restarts", "Workers that ended and were started anew", ("cause",)),
+        Definition("gauge", "sluice_build_info", "Versions, and whether the request path is compiled", _BUILD),
         Definition("gauge", "sluice_worker_memory_bytes", "Resident memory of the workers, shared pages in each", ()),
         Definition("gauge", "sluice_device_memory_bytes", "Memory of a GPU, all processes", ("device", "kind")),
+        Definition("counter", "process_cpu_seconds", "CPU time of all workers, also of those that have ended", ()),
+        Definition("gauge", "process_open_fds", "Open files of the workers", ()),
+        Definition("gauge", "process_max_fds", "The most open files that the workers may have together", ()),
+        Definition("gauge", "process_threads", "Threads of the workers", ()),
+        Definition("gauge", "process_start_time_seconds", "When the oldest worker started, in seconds since 1970", ()),
         Definition("record", REQUESTS, "Requests that were answered, and not", _MODEL, (), REQUEST_FIELDS),
         Definition("record", BATCHES, "Batches by their number of rows", (*_MODEL, "rows"), (), BATCH_FIELDS),
     )

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, their memory, and the memory of the workers.
+"""The GPUs of this machine and their memory.
 
 The figures of GPUs come from NVML, which nvidia-smi uses too (nvidia-ml-py, a dependency of BentoML). On a machine
 without a driver there are no GPUs, and that is no error.
@@ -6,10 +6,8 @@ without a driver there are no GPUs, and that is no error.
 
 import contextlib
 import importlib
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 Reading = tuple[str, tuple[str, ...], float]
@@ -50,16 +48,6 @@ def device_memory() -> Iterator[Reading]:
     for gpu in read_gpus():
         yield "sluice_device_memory_bytes", (str(gpu.index), "used"), float(gpu.used_bytes)
         yield "sluice_device_memory_bytes", (str(gpu.index), "total"), float(gpu.total_bytes)
-
-
-def worker_memory(pids: Iterable[int]) -> Iterator[Reading]:
-    """The resident memory of all workers. Shared pages count in each. Only on Linux."""
-    pages = 0
-    for pid in pids:
-        with contextlib.suppress(OSError):  # it has just ended, or this is not Linux
-            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    if pages:
-        yield "sluice_worker_memory_bytes", (), float(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 @contextlib.contextmanager

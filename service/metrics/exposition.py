@@ -13,7 +13,10 @@ from service.metrics.storage import Labels
 
 
 def expose(metrics: Metrics, accept: str) -> tuple[bytes, str]:
-    """The text and its content type, in the format that the ``Accept`` header asks for."""
+    """The text and its content type, in the format that the ``Accept`` header asks for.
+
+    It may take a tenth of a second, so call it in a thread, after ``metrics.write_levels`` on the event loop.
+    """
     registry = CollectorRegistry()
     registry.register(_Families(metrics))
     encode, content_type = choose_encoder(accept)

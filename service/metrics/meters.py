@@ -18,7 +18,7 @@ _TOKENS = ("text", "padding")
 _FAIL, _LAST = REQUEST_FIELDS.index("fail"), REQUEST_FIELDS.index("last")
 
 Source = Callable[[], Iterable[tuple[str, Labels, float]]]
-"""Gauges that the worker reads when it is scraped: metric, labels, value."""
+"""Gives metric, labels, value."""
 
 
 class ModelMeter:
@@ -34,7 +34,6 @@ class ModelMeter:
         self._batch = metrics.histogram("sluice_batch_seconds", labels)
         self._compute = metrics.histogram("sluice_compute_seconds", labels)
         self._rows = metrics.histogram("sluice_batch_rows", labels)
-        self._depth = metrics.numbers("sluice_queue_rows", labels)
         self._tokens: Sequence[Numbers] | None = None
 
     def queued(self, waits_s: Sequence[float]) -> None:
@@ -64,9 +63,6 @@ class ModelMeter:
     def traced(self, times: Times) -> None:
         self._sampler.see(*self._labels, times)
 
-    def depth(self, rows: int) -> None:
-        self._depth.set(rows)
-
     def tokens(self, count: int, padding: int) -> None:
         if self._tokens is None:
             self._tokens = [self._metrics.numbers("sluice_tokens", (*self._labels, kind)) for kind in _TOKENS]
@@ -75,17 +71,17 @@ class ModelMeter:
 
 
 class RouteMeter:
-    """The requests of a route and model. The counter of a status is made at the first such answer."""
+    """The requests of a route and version. The counter of a status is made at the first such answer."""
 
-    def __init__(self, metrics: "Metrics", route: str, model: str) -> None:
-        self._metrics, self._route, self._model = metrics, route, model
-        self._seconds = metrics.histogram("sluice_request_seconds", (route, model))
+    def __init__(self, metrics: "Metrics", labels: Labels) -> None:
+        self._metrics, self._labels = metrics, labels
+        self._seconds = metrics.histogram("sluice_request_seconds", labels)
         self._statuses: dict[int, Numbers] = {}
 
     def answered(self, status: int, seconds: float) -> None:
         counter = self._statuses.get(status)
         if counter is None:
-            counter = self._metrics.numbers("sluice_requests", (self._route, self._model, str(status)))
+            counter = self._metrics.numbers("sluice_requests", (*self._labels, str(status)))
             self._statuses[status] = counter
         counter.add(1.0)
         self._seconds.observe(seconds)
@@ -97,8 +93,12 @@ class Metrics:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder, self._pid = folder, os.getpid()
         self._storage = Storage(folder, self._pid)
-        self._routes: dict[tuple[str, str], RouteMeter] = {}
+        self._routes: dict[Labels, RouteMeter] = {}
         self.sources: list[Source] = []
+        """Read at each scrape, for all workers."""
+        self.levels: list[Source] = []
+        """What this worker tells of itself. It writes them from time to time, so that the others can read them."""
+        self._levels: dict[tuple[str, Labels], Numbers] = {}
         self.numbers("sluice_workers").set(1)
 
     def numbers(self, name: str, labels: Labels = ()) -> Numbers:
@@ -116,18 +116,30 @@ class Metrics:
             if definition.name == name:
                 yield labels, dict(zip(fields, values, strict=True))
 
-    def route(self, route: str, model: str) -> RouteMeter:
-        """The meter of a route's requests for a model: "" where the request named none that exists."""
-        meter = self._routes.get((route, model))
+    def route(self, route: str, model: str = "", version: str = "") -> RouteMeter:
+        """The meter of a route's requests for a version: "" where the request named none that exists."""
+        labels = (route, model, version)
+        meter = self._routes.get(labels)
         if meter is None:
-            meter = self._routes[route, model] = RouteMeter(self, route, model)
+            meter = self._routes[labels] = RouteMeter(self, labels)
         return meter
 
     def rejected(self, model: str, reason: str) -> None:
         self.numbers("sluice_rejected", (model, reason)).add(1.0)
 
+    def write_levels(self) -> None:
+        """Write the levels as they are now. One that is no longer told, such as of a version that has gone, is 0.
+
+        Only the thread of the event loop may call this: the sources read what changes there.
+        """
+        told = {(name, labels): value for source in self.levels for name, labels, value in source()}
+        for key in told.keys() - self._levels.keys():
+            self._levels[key] = self.numbers(*key)
+        for key, numbers in self._levels.items():
+            numbers.set(told.get(key, 0.0))
+
     def sums(self) -> Mapping[str, Series]:
-        """Every metric by its labels, over all workers that share them."""
+        """Every metric by its labels, over all workers that share them. May be called in any thread."""
         sums: dict[str, dict[Labels, list[float]]] = {name: {} for name in DEFINITIONS}
         for definition, labels, values in self._everything():
             if definition.name in DEFINITIONS:
@@ -142,7 +154,8 @@ class Metrics:
     def workers(self) -> set[int]:
         """The process ids of the workers that share these metrics and are alive, this one among them."""
         paths = self._folder.glob("*.series") if self._folder else ()
-        return {self._pid, *(int(path.stem.partition("-")[0]) for path in paths if is_in_use(path))}
+        owners = {path.stem.partition("-")[0] for path in paths if is_in_use(path)}
+        return {self._pid, *(int(owner) for owner in owners if owner.isdigit())}
 
     def _everything(self) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
         yield from self._storage.series()

@@ -6,7 +6,8 @@ memory. The worker that is scraped reads all files, so the sums are exact at tha
 
 Files in ``folder``: ``<pid>-<start>.storage`` has float64 numbers. ``<pid>-<start>.series`` has a JSON line for each
 series, with the place of its numbers. A line is written after its numbers exist, and their place never changes. A
-worker locks its storage as long as it lives, because its process id may be given to another process later.
+worker locks its storage as long as it lives, because its process id may be given to another process later. The
+supervisor has a storage too.
 """
 
 import fcntl
@@ -30,15 +31,15 @@ Values: TypeAlias = "list[float] | memoryview[float]"
 
 
 class Storage:
-    """The numbers of one worker. ``folder`` None keeps them in this process alone."""
+    """The numbers of one process. ``owner`` is the process id of a worker. ``folder`` None: nobody else reads them."""
 
-    def __init__(self, folder: Path | None, pid: int) -> None:
+    def __init__(self, folder: Path | None, owner: int | str) -> None:
         self.values: Values = []
         self.series_path: Path | None = None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             # Process ids come again, for instance in a restarted container.
-            stem = f"{pid}-{time.time_ns()}"
+            stem = f"{owner}-{time.time_ns()}"
             path = folder / f"{stem}.storage"
             with path.open("w+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # the mapping keeps the file open, and so the lock
@@ -66,7 +67,7 @@ class Storage:
         return at
 
     def series(self) -> Iterator[tuple[Definition, Labels, Sequence[float]]]:
-        for (definition, labels), at in self._places.items():
+        for (definition, labels), at in list(self._places.items()):  # another thread may add one
             yield definition, labels, list(self.values[at : at + definition.length])
 
 

@@ -80,6 +80,8 @@ class VerifiedGraph:
     rows: RowVerdict
     bits: str
     golden_error: float | None
+    weight_bytes: int
+    """The size of the files that hold its nodes and weights."""
     all_cores: AllCores | None = None
     """Its runs on all cores, if that is faster and gives the same bits."""
     row_elements: int | None = None
@@ -234,6 +236,7 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
         rows=rows,
         bits=bits.text,
         golden_error=error,
+        weight_bytes=weight_bytes,
         all_cores=all_cores,
         row_elements=row_elements,
         memory=memory,

@@ -228,6 +228,8 @@ class Registry:
         where = "through its steps" if isinstance(model, Pipeline) else f"on {model.loaded.session.provider}"
         if isinstance(model, Model):
             self._metrics.numbers("sluice_model_provider", (*labels, model.loaded.session.provider)).set(1)
+            weight_bytes = sum(graph.weight_bytes for graph in (model.loaded, *model.loaded.graphs.values()))
+            self._metrics.numbers("sluice_model_weight_bytes", labels).set(weight_bytes)
         logger.info("%s version %s serves %s, loaded in %.2f s", *labels, where, load_s)
 
     @property
@@ -260,12 +262,13 @@ class Registry:
         if name in self._loading or (self.settings.lazy and not model_entry.entries and not model_entry.reason):
             self._load_on_demand(name)
         if version is None:
-            raise NotReady(f"model {name!r} is not ready: {model_entry.why}")
+            raise NotReady(f"model {name!r} is not ready: {model_entry.why}", model=name)
         if model_entry.unusable:
             check_usable(name, version, model_entry.unusable)
         entry = model_entry.find(name, version)
         if entry.model is None:
-            raise NotReady(f"model {name!r} version {version} is not ready: {entry.reason or 'it is being loaded'}")
+            why = entry.reason or "it is being loaded"
+            raise NotReady(f"model {name!r} version {version} is not ready: {why}", model=name)
         return entry.model
 
     async def find_when_loaded(self, name: str, version: str | None = None) -> Served:

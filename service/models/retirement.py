@@ -32,6 +32,7 @@ class Retirement:
                 if isinstance(entry.model, Model):
                     provider = entry.model.loaded.session.provider
                     self._metrics.numbers("sluice_model_provider", (*labels, provider)).set(0)
+                    self._metrics.numbers("sluice_model_weight_bytes", labels).set(0)
                 self.begin(entry, entry.model)
 
     def begin(self, entry: VersionEntry, model: Served) -> None:

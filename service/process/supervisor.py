@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from service.crashes import find_blame
+from service.metrics.restarts import RestartCounter
 from service.process.channel import LISTEN, PAUSE, READY, REFUSED, STARTED, render_line
 from service.process.logs import configure_logs
 from service.process.restarts import (
@@ -82,6 +83,7 @@ class Supervisor:
         self._settings = settings
         self._on_ready = on_ready
         self._has_been_ready = False
+        self._restarts = RestartCounter(settings.metrics_dir)
         self._listener = listener
         self._environ = dict(environ)
         self._workers: list[_WorkerProcess] = []
@@ -164,6 +166,7 @@ class Supervisor:
                 self._give_up(1, f"the workers end before they are ready, the last with code {code}: the log tells why")
                 return
             logger.error("a worker ended with code %d: another one starts in %.1f s", code, delay_s)
+            self._restarts.count(code, bool(loading))
             if worker.refusal:
                 logger.error("it said: %s", worker.refusal)
             is_first = False

@@ -13,7 +13,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.grants import INFER
 from service.access.routes import find_scope
-from service.errors import BodyTooLarge, Forbidden, InvalidInput, ServiceError, TryLater, Unauthenticated, WrongMethod
+from service.errors import (
+    BodyTooLarge,
+    Cancelled,
+    Forbidden,
+    InvalidInput,
+    ServiceError,
+    TryLater,
+    Unauthenticated,
+    WrongMethod,
+)
 from service.metrics.meters import Metrics
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.handler import HANDLER_STATE, Handler
@@ -129,7 +138,7 @@ class AsgiApplication:
         try:
             await self._choose(service, scope, receive, send_and_note)
         finally:
-            service.metrics.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
+            service.metrics.route(scope.get("sluice.route", "")).answered(status, clock() - began)
 
     async def _carry(self, handler: Handler, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """A request of the handler. It is cancelled when the caller goes."""
@@ -143,6 +152,7 @@ class AsgiApplication:
             _check_length(request.headers, handler.settings.max_body_bytes)
             request.body = await _read_body(request, handler, receive)
         except ClientDisconnect:
+            handler.count_rejected(Cancelled)
             return
         except ServiceError as error:
             is_unread = isinstance(error, BodyTooLarge | TryLater | Unauthenticated | Forbidden)

@@ -1,8 +1,9 @@
 """The interface of the request handler, which all transports use."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
+from typing import Any
 
 from service.access.grants import Guard
 from service.errors import ServiceError
@@ -20,8 +21,8 @@ class Handler(abc.ABC):
 
     ``clock`` gives seconds. ``cors`` is None where CORS is off. ``parsing`` is the thread for work that holds the
     interpreter. ``find_max_tensors`` gives the most inputs, or outputs, that a request for any model may have.
-    ``streams`` opens live streams. ``guard`` looks at every request before its body is read; None where callers need
-    no key.
+    ``streams`` opens live streams. ``connections`` are those of the HTTP server that has opened one. ``guard`` looks at
+    every request before its body is read; None where callers need no key.
     """
 
     clock: Callable[[], float]
@@ -29,6 +30,7 @@ class Handler(abc.ABC):
     find_max_tensors: Callable[[], int]
     streams: Streams | None = None
     guard: Guard | None = None
+    connections: Collection[Any] = ()
     settings: Settings
     cors: Cors | None
     body_budget: BodyBudget

@@ -37,7 +37,7 @@ def test_metrics_are_summed_over_two_workers(served: Served):
     """Whichever of two workers is asked, it counts the requests of both, exactly."""
 
     def count() -> float:
-        series = 'sluice_requests_total{model="digits-classifier",route="/classify",status="200"}'
+        series = 'sluice_requests_total{model="digits-classifier",route="/classify",status="200",version="1"}'
         return sum_series(served.get("/metrics").text, series)
 
     def ask(_: int) -> int:

@@ -13,7 +13,6 @@ from service.engine.batching.policy import INLINE_S
 from service.engine.batching.queue import Answer, BatchQueue
 from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
-from service.engine.execution.observer import NullObserver
 from service.engine.execution.runner import Runner
 from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
@@ -54,15 +53,6 @@ class Gated(Counting):
     async def wait_until_entered(self) -> None:
         """Return when one more batch is inside; the loop may serve other things meanwhile."""
         await asyncio.to_thread(self.entered.acquire)
-
-
-class Gauge(NullObserver):
-    """An observer that notes how many rows are ``waiting``."""
-
-    waiting = 0
-
-    def depth(self, rows: int) -> None:
-        self.waiting = rows
 
 
 def cost_of(*runs: tuple[int, float]) -> CostModel:

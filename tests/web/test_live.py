@@ -39,6 +39,7 @@ def test_traffic_is_shown(page: Page, server: Serving) -> None:
     expect(tile(page, "p99")).to_contain_text("s")
     expect(tile(page, "Batch")).to_have_text("1")
     expect(tile(page, "Memory")).to_contain_text("iB")
+    expect(line(page, MODEL)).to_contain_text("KiB", use_inner_text=True)
     page.get_by_role("button", name=MODEL, exact=True).click()
     expect(page.get_by_role("heading", name=MODEL)).to_be_visible()
     assert page.url.endswith(f"#model={MODEL}")

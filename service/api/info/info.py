@@ -30,9 +30,14 @@ from service.metrics.meters import Metrics
 from service.models.entry import Served
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
+from service.protocol.compression import choose_coding, deflate
 from service.protocol.json import render_json
 from service.transport.status import error_reply
 from service.web.pages import PAGES, answer_file, answer_page, wants_page
+
+_COMPRESS_FROM_BYTES = 1024
+_COMPRESS_IN_THREAD_FROM_BYTES = 16 << 10
+"""A larger answer would hold up the event loop for more than 0.15 ms."""
 
 
 class Information:
@@ -76,15 +81,13 @@ class Information:
             "/v1/timeseries/models": _answer(
                 lambda: sorted({model.name for model in registry.models() if model.manifest.forecast})
             ),
-            "/models": _answer(
-                lambda: {"models": [describe_card(registry, name, entry) for name, entry in registry.entries.items()]}
-            ),
+            "/models": {"GET": self._list_cards},
             "/metrics": {"GET": self._expose},
             "/docs.json": {"GET": _show_document},
         }
         application = Starlette(
             routes=make_routes(routes),
-            exception_handlers={ServiceError: _refuse, HTTPException: _refuse_route},
+            exception_handlers={ServiceError: self._refuse, HTTPException: self._refuse_route},
         )
         application.router.redirect_slashes = False  # the ASGI path has removed slashes at the end
         return application
@@ -156,9 +159,32 @@ class Information:
 
         return JSONResponse(await asyncio.to_thread(make))
 
+    async def _list_cards(self, request: Request) -> Response:
+        entries = self._registry.entries
+        cards = [describe_card(self._registry, name, entry) for name, entry in entries.items()]
+        return await _encode(request, render_json({"models": cards}), "application/json")
+
     async def _expose(self, request: Request) -> Response:
-        body, content_type = expose(self._metrics, request.headers.get("accept", ""))
-        return Response(body, headers={"content-type": content_type})
+        self._metrics.write_levels()
+        accept = request.headers.get("accept", "")
+        return await _encode(request, *await asyncio.to_thread(expose, self._metrics, accept))
+
+    async def _refuse(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, ServiceError)  # noqa: S101  # it is registered for these
+        self._metrics.rejected("", error.reason)
+        reply = error_reply(error, request.scope["sluice.request_id"])
+        response = Response(b"".join(reply.chunks), reply.status)
+        response.raw_headers.extend(reply.headers)
+        return response
+
+    async def _refuse_route(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101  # it is registered for these
+        path = f"{request.scope.get('sluice.path', request.scope['path']):.120}"
+        if error.status_code != 405:
+            return await self._refuse(request, UnknownRoute(f"no route {path}: /docs lists them"))
+        allowed = tuple((error.headers or {}).get("Allow", "GET").split(", "))
+        expected = " or ".join(allowed)
+        return await self._refuse(request, WrongMethod(f"{path}: expected {expected}, got {request.method}", allowed))
 
 
 def _answer(describe: Callable[[], Any]) -> Methods:
@@ -177,7 +203,7 @@ async def _answer_root(request: Request) -> Response:
 
 async def _show_document(request: Request) -> Response:
     document = await asyncio.to_thread(_document)  # the first time takes too long for the event loop
-    return Response(document, media_type="application/json")
+    return await _encode(request, document, "application/json")
 
 
 @functools.cache
@@ -185,19 +211,13 @@ def _document() -> bytes:
     return render_json(make_document(release()))
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ServiceError)  # noqa: S101  # it is registered for these
-    reply = error_reply(error, request.scope["sluice.request_id"])
-    response = Response(b"".join(reply.chunks), reply.status)
-    response.raw_headers.extend(reply.headers)
-    return response
-
-
-async def _refuse_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101  # it is registered for these
-    path = f"{request.scope.get('sluice.path', request.scope['path']):.120}"
-    if error.status_code != 405:
-        return await _refuse(request, UnknownRoute(f"no route {path}: /docs lists them"))
-    allowed = tuple((error.headers or {}).get("Allow", "GET").split(", "))
-    expected = " or ".join(allowed)
-    return await _refuse(request, WrongMethod(f"{path}: expected {expected}, got {request.method}", allowed))
+async def _encode(request: Request, body: bytes, content_type: str) -> Response:
+    """An answer in the content coding that its caller asks for. What is large is compressed in a thread."""
+    headers = {"content-type": content_type, "vary": "Accept-Encoding"}
+    coding = choose_coding(request.headers.get("accept-encoding", "").encode("latin-1"))
+    if coding is None or len(body) < _COMPRESS_FROM_BYTES:
+        return Response(body, headers=headers)
+    headers["content-encoding"] = coding
+    if len(body) < _COMPRESS_IN_THREAD_FROM_BYTES:
+        return Response(deflate([body], coding), headers=headers)
+    return Response(await asyncio.to_thread(deflate, [body], coding), headers=headers)

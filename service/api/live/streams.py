@@ -115,7 +115,7 @@ class LiveStreams(Streams):
             model = self._registry.find(endpoint.model, endpoint.version)
             check_model(model, options, query)
             self._open[channel] = opened = model
-            self._metrics.numbers("sluice_requests", (STREAM, model.name, str(_OPENED))).add(1.0)
+            self._metrics.numbers("sluice_requests", (STREAM, model.name, model.version, str(_OPENED))).add(1.0)
             self._metrics.numbers("sluice_streams", (model.name, model.version)).add(1.0)
             rows = StreamRows(model, self._sequences, self._settings.deadline_s, channel.charge)
             try:
@@ -124,7 +124,7 @@ class LiveStreams(Streams):
                 else:
                     await self._answer_sound(channel, rows, options, model.manifest.sound)
             except ServiceError as error:
-                self._metrics.route(STREAM, model.name).answered(status_of(error), 0.0)
+                self._metrics.route(STREAM, model.name, model.version).answered(status_of(error), 0.0)
                 raise
             finally:
                 rows.close()
@@ -138,7 +138,7 @@ class LiveStreams(Streams):
     async def _answer_sound(self, channel: Channel, rows: StreamRows, options: StreamOptions, sound: Sound) -> None:
         model = rows.model
         context = model.context
-        meter = self._metrics.route(STREAM, model.name)
+        meter = self._metrics.route(STREAM, model.name, model.version)
         stream = SoundStream(sound, options.rate, options.format, rows.keeps_state)
         text = open_text(context, sound)
         answer = choose_answers(context, options.top_k, text)
@@ -174,7 +174,7 @@ class LiveStreams(Streams):
 
     async def _answer_requests(self, channel: Channel, rows: StreamRows) -> None:
         model = rows.model
-        meter = self._metrics.route(STREAM, model.name)
+        meter = self._metrics.route(STREAM, model.name, model.version)
         signature = model.signature
         most = max(self._settings.max_inputs, len(signature.public_inputs), len(signature.public_outputs))
         while True:

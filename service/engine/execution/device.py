@@ -124,10 +124,6 @@ class LaneUser(abc.ABC):
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
         """When to look again even if nothing happens; infinity for never."""
 
-    def observe_depth(self) -> None:
-        """Tell the metrics how many rows wait. Called after batches have left, when it delays nobody."""
-        self.observer.depth(self.waiting_rows)
-
     def judge(self, what: str, expected_s: float, timeout_s: float) -> ServiceError | None:
         """Draining, or TooLate if ``what`` takes longer than the timeout. None: the request may go on.
 
@@ -255,8 +251,6 @@ class Device:
             if self._active or self._again:
                 self._wake()
             break
-        for user in self._active:
-            user.observe_depth()
         self._set_timer(now)
 
     def _wake(self) -> None:
@@ -302,7 +296,6 @@ class Device:
             self._loop.call_soon_threadsafe(self._finish, run, lane)
 
         lane.do(work)
-        run.dispatcher.observe_depth()
 
     def _finish(self, run: Run, lane: Lane[Run]) -> None:
         """Give a lane that is free again its next batch, and then write the answers of the last one."""
@@ -336,7 +329,6 @@ class Device:
             logger.exception("the answers of a batch could not be handed out")
             dispatcher.abandon(run)
         dispatcher.running -= 1
-        dispatcher.observe_depth()
         dispatcher.settle()
 
     def _set_timer(self, now: float) -> None:

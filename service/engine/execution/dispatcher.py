@@ -129,7 +129,6 @@ class Dispatcher(LaneUser):
         request.finished = True
         self.queue.cancel(request)
         self._device.look_again(self)
-        self.observe_depth()
         self.settle()
 
     @property
@@ -168,7 +167,6 @@ class Dispatcher(LaneUser):
         """End every waiting request whose deadline has passed."""
         for request in self.queue.expire(now):
             self._fail(request, now, DeadlinePassed("the deadline passed while the request waited"))
-        self.observe_depth()
         self.settle()
 
     def expire_run(self, run: BatchRun, now: float) -> float | None:

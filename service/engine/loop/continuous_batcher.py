@@ -110,7 +110,6 @@ class ContinuousBatcher(LaneUser):
             self.observer.failed()
             raise
         self._most_elements = most_elements
-        self.observe_depth()
         self._device.wake(self)
         return functools.partial(self._cancel, sequence)
 
@@ -133,7 +132,6 @@ class ContinuousBatcher(LaneUser):
         sequence.answered = True
         if not sequence.gone:
             self.table.leave(sequence)
-        self.observe_depth()
         self.settle()
 
     @property
@@ -154,8 +152,6 @@ class ContinuousBatcher(LaneUser):
         for sequence in expired:
             self.observer.failed(now - sequence.arrived)
             sequence.finish(DeadlinePassed("the deadline passed before the last step"))
-        if expired:  # this is called before each step, and mostly nothing has expired
-            self.observe_depth()
         self.settle()
 
     def expire_run(self, run: LoopStep, now: float) -> float | None:
@@ -189,7 +185,6 @@ class ContinuousBatcher(LaneUser):
                 sequence.began_at = now
                 waits_s.append(max(0.0, now - sequence.arrived))
         self.observer.queued(waits_s)
-        self.observe_depth()
 
     def execute(self, run: LoopStep, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         def may_go_on() -> bool:

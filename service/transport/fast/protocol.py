@@ -173,6 +173,8 @@ class FastProtocol(LimitedProtocol):
         self.flow = TimedFlow(transport, self.loop.time)
         handler: Handler | None = self.app_state.get(HANDLER_STATE)
         self.settings = settings = _OF_OTHERS if handler is None else handler.settings
+        if handler is not None:
+            handler.connections = self.connections
         self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop)
         now = self.loop.time()
         self._connection.idle_since = now + settings.header_timeout_s - settings.keep_alive_s  # the first one differs

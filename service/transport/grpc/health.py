@@ -56,7 +56,7 @@ class Health:
         service = await self._read_service(content, context)
         status = await self._find_status(service)
         is_known = status != HealthCheckResponse.SERVICE_UNKNOWN
-        self._metrics.route("grpc Check", "").answered(200 if is_known else 404, self._clock() - began)
+        self._metrics.route("grpc Check").answered(200 if is_known else 404, self._clock() - began)
         if not is_known:
             text = f"service {service!r:.120}: expected nothing, {FULL_NAME} or the name of a model"
             context.refuse(error_reply(UnknownModel(text), request_id_of({})))

@@ -120,7 +120,7 @@ class InfoServicer:
         metadata = dict(context.invocation_metadata() or ())
         request_id = request_id_of({b"x-request-id": str(metadata.get("x-request-id", "")).encode()})
         reply = await self._ask(method, content, request_id, _scope_of(context))
-        self._metrics.route(f"grpc {method}", "").answered(reply.status, self._clock() - began)
+        self._metrics.route(f"grpc {method}").answered(reply.status, self._clock() - began)
         if reply.status in _NOT_READY.get(method, ()):
             reply = Reply(200, [b'{"ready":false}'], reply.headers)
         if reply.status != 200:
@@ -139,6 +139,8 @@ class InfoServicer:
             if "sluice.route" not in scope:
                 raise NotOffered(f"this server does not offer {method}")
         except ServiceError as error:
+            if not isinstance(error, NotOffered):  # the missing route has counted
+                self._metrics.rejected("", error.reason)
             reply = error_reply(error, request_id)
         except Exception:  # Starlette raises it again after it has answered 500
             logger.exception("request %s: a fault of the server", request_id)

@@ -181,7 +181,7 @@ def test_metrics_count_what_happened(client: httpx.Client):
     def count(line: str) -> float:
         return sum_series(client.get("/metrics").text, line)
 
-    series = 'sluice_requests_total{model="double",route="/v2/models/{model}/infer",status="%d"}'
+    series = 'sluice_requests_total{model="double",route="/v2/models/{model}/infer",status="%d",version="1"}'
     before = count(series % 200), count(series % 400)
     for _ in range(3):
         client.post(INFER, json={"inputs": [X]})

@@ -1,4 +1,4 @@
-"""What is told of GPUs and memory, with and without a driver."""
+"""What is told of GPUs, with and without a driver."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.engine.onnx.providers import CPU, NAMES
 from service.metrics import meters
-from service.metrics.devices import Gpu, device_memory, find_lacking_gpu, read_driver, read_gpus, worker_memory
+from service.metrics.devices import Gpu, device_memory, find_lacking_gpu, read_driver, read_gpus
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
 
@@ -92,17 +92,6 @@ def test_device_memory_is_told_once_however_many_workers_there_are(tmp_path: Pat
         assert samples["sluice_device_memory_bytes[('device', '1'), ('kind', 'used')]"] == 101
         assert samples["sluice_device_memory_bytes[('device', '1'), ('kind', 'total')]"] == 1000
         assert len(samples) == 4
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux's /proc")
-def test_worker_memory_is_the_sum_of_the_living() -> None:
-    """Any worker tells the memory of all; one that has ended counts nothing, and without /proc there is no figure."""
-    [(name, labels, alone)] = worker_memory([os.getpid()])
-    assert (name, labels) == ("sluice_worker_memory_bytes", ())
-    assert 10e6 < alone < 100e9
-    [(*_, both)] = worker_memory([os.getpid(), os.getppid(), 2**22 + 1])
-    assert both > alone
-    assert list(worker_memory([2**22 + 1, 2**22 + 2])) == []
 
 
 def test_living_workers_are_known_by_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,13 +45,13 @@ def test_restart_begins_with_nothing(tmp_path: Path) -> None:
 
 def test_reused_process_id_brings_no_gauge_of_a_dead_worker_back(tmp_path: Path) -> None:
     """Whether a worker lives is told by the lock on its file: its process id may be another's meanwhile."""
-    program = "import sys; from pathlib import Path; from service.metrics.meters import Metrics; m = Metrics(Path(sys.argv[1])); m.numbers('sluice_queue_rows', ('m', '1')).set(7); m.rejected('m', 'invalid')"  # noqa: E501
+    program = "import sys; from pathlib import Path; from service.metrics.meters import Metrics; m = Metrics(Path(sys.argv[1])); m.numbers('sluice_queue_rows', ('m', '1', 'main')).set(7); m.rejected('m', 'invalid')"  # noqa: E501
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
     for path in tmp_path.iterdir():
         path.rename(path.with_name(f"1-{path.name.partition('-')[2]}"))  # process 1 lives always
     metrics = Metrics(tmp_path)
     sums = metrics.sums()
-    assert ("m", "1") not in sums["sluice_queue_rows"]
+    assert ("m", "1", "main") not in sums["sluice_queue_rows"]
     assert sums["sluice_rejected"]["m", "invalid"] == [1.0]
     assert sums["sluice_workers"][()] == [1.0]
     assert 1 not in metrics.workers()

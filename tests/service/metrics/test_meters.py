@@ -34,7 +34,7 @@ def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
 
 
 REJECTED = key("sluice_rejected_total", model="m", reason="queue_full")
-DEPTH = key("sluice_queue_rows", model="m", version="1")
+DEPTH = key("sluice_queue_rows", model="m", version="1", graph="main")
 WORKERS = key("sluice_workers")
 
 
@@ -50,7 +50,7 @@ def count(metrics: Metrics, number: int) -> None:
     """So many refusals and waiting rows, and one batch of so many rows."""
     for _ in range(number):
         metrics.rejected("m", "queue_full")
-    metrics.numbers("sluice_queue_rows", ("m", "1")).set(number)
+    metrics.numbers("sluice_queue_rows", ("m", "1", "main")).set(number)
     metrics.histogram("sluice_batch_rows", ("m", "1")).observe(number)
 
 
@@ -152,16 +152,17 @@ def test_every_definition_is_exposed_with_help_and_type() -> None:
     assert expose(metrics, "")[1].startswith("text/plain")
 
 
-def test_answers_are_counted_by_route_model_and_status() -> None:
+def test_answers_are_counted_by_route_version_and_status() -> None:
     """Each answer adds to the counter of its status and the time of its route; a series has one number."""
     metrics = Metrics()
+    labels = {"route": "/classify", "model": "m", "version": "3"}
     for status, seconds in ((200, 0.003), (200, 0.004), (429, 0.0001)):
-        metrics.route("/classify", "m").answered(status, seconds)
+        metrics.route("/classify", "m", "3").answered(status, seconds)
     samples = exposed(metrics)
     for status, number in (("200", 2), ("429", 1)):
-        assert samples[key("sluice_requests_total", route="/classify", model="m", status=status)] == number
-    assert samples[key("sluice_request_seconds_count", route="/classify", model="m")] == 3
-    assert samples[key("sluice_request_seconds_sum", route="/classify", model="m")] == pytest.approx(0.0071)
+        assert samples[key("sluice_requests_total", **labels, status=status)] == number
+    assert samples[key("sluice_request_seconds_count", **labels)] == 3
+    assert samples[key("sluice_request_seconds_sum", **labels)] == pytest.approx(0.0071)
     metrics = Metrics()
     for _ in range(2):
         metrics.numbers("sluice_rejected", ("m", "queue_full")).add(1.0)
@@ -175,8 +176,6 @@ def test_engine_tells_its_meter_rows_and_seconds() -> None:
     meter = ModelMeter(metrics, "m", "2")
     meter.queued([0.5])
     meter.ran(7, 0.25, 0.125)
-    meter.depth(9)
     samples = exposed(metrics)
     sums = {"queue_seconds": 0.5, "batch_seconds": 0.25, "compute_seconds": 0.125, "batch_rows": 7}
     assert sums == {name: samples[key(f"sluice_{name}_sum", model="m", version="2")] for name in sums}
-    assert samples[key("sluice_queue_rows", model="m", version="2")] == 9

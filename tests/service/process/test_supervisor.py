@@ -64,6 +64,7 @@ def test_dead_workers_come_back_in_a_container(serve: Serve) -> None:
         assert len(now) == 2
         assert dead not in now
         assert other in now
+        assert 'sluice_worker_restarts_total{cause="killed"} 1.0' in server.get("/metrics").text
         for pid in now:
             os.kill(pid, signal.SIGKILL)
         began = time.monotonic()

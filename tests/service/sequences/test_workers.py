@@ -79,7 +79,7 @@ def test_sequences_over_two_workers_are_those_of_one(store: Path, expected: Tota
         assert "sequence" in httpx.get(f"{server.url}/v2").json()["extensions"]
         assert "sequence_batching" in httpx.get(f"{server.url}/v2/models/adder/config").json()
         lines = httpx.get(f"{server.url}/metrics").text.splitlines()
-        prefix = 'sluice_requests_total{model="adder",route="infer handed on",status="200"}'
+        prefix = 'sluice_requests_total{model="adder",route="infer handed on",status="200",version="1"}'
         [handed_on] = [float(line.rpartition(" ")[2]) for line in lines if line.startswith(prefix)]
         assert 0 < handed_on < 2 * 2 * PLAYERS * STEPS
 

@@ -50,7 +50,7 @@ def test_model_that_was_not_asked_has_all_keys(client: httpx.Client) -> None:
     stats = stats_of(client)
     assert (counts(stats)["success"], counts(stats)["fail"]) == (1, 0)
     assert (stats["inference_count"], stats["execution_count"]) == (0, 0)
-    assert 'sluice_requests_total{model="double",route="/v2/models/{model}/infer",status="200"} 1.0' in (
+    assert 'sluice_requests_total{model="double",route="/v2/models/{model}/infer",status="200",version="1"} 1.0' in (
         client.get("/metrics").text
     )
 

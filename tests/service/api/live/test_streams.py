@@ -258,7 +258,7 @@ def test_metrics_count_streams_and_messages(server: Serving, client: httpx.Clien
     def value(of: str) -> float:
         return sum_series(client.get("/metrics").text, of)
 
-    before = [value(f'{route}"{status}"}}') for status in (101, 200, 400)]
+    before = [value(f'{route}"{status}",version="1"}}') for status in (101, 200, 400)]
     with LiveClient(server, path("speller")) as stream:
         stream.say(bytes(8), bytes(8))
         assert [stream.next()["index"] for _ in range(2)] == [0, 1]
@@ -266,7 +266,7 @@ def test_metrics_count_streams_and_messages(server: Serving, client: httpx.Clien
         stream.say(b"1")
         stream.next()
         stream.next()
-    assert [value(f'{route}"{status}"}}') for status in (101, 200, 400)] == [
+    assert [value(f'{route}"{status}",version="1"}}') for status in (101, 200, 400)] == [
         n + k for n, k in zip(before, (1, 2, 1), strict=True)
     ]
     assert value(gauge) == 0

@@ -25,7 +25,7 @@ class Broken:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.queued = self.answered = self.failed = self.depth = lambda *_: None
+        self.queued = self.answered = self.failed = lambda *_: None
 
     def ran(self, *details: float) -> None:
         self.calls += 1

@@ -13,7 +13,7 @@ from service.engine.onnx.session import Session
 from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, ModelFailure, TooLate
 from tests.support.clocks import Decorator, VirtualLoop, virtual_with
-from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, Gauge, on_counting, on_gate, on_runner
+from tests.support.dispatching import SLOW_S, Bench, Counting, Gated, on_counting, on_gate, on_runner
 from tests.support.models import graphs
 
 SHORT_S = 5e-4
@@ -145,31 +145,27 @@ async def test_held_batch_leaves_in_time_for_every_deadline(bench: Bench, runner
 
 @on_gate()
 async def test_rows_that_wait_are_told_at_every_moment(bench: Bench, runner: Gated, /) -> None:
-    """The gauge follows rows that come, that are taken, that expire and that are cancelled."""
-    gauge = bench.dispatcher.observer = Gauge()
+    """Their number follows rows that come, that are taken, that expire and that are cancelled."""
     running = bench.ask_x(1.0, rows=8)
     await runner.wait_until_entered()
     late = bench.ask_x(1.0, rows=3, timeout_s=2.0)
     cancel, _ = bench.ask({"x": np.ones((2, 3), np.float32)})
-    await asyncio.sleep(0)  # it is told once a turn of the loop
-    assert gauge.waiting == 5
+    assert bench.dispatcher.waiting_rows == 5
     cancel()
-    assert gauge.waiting == 3
+    assert bench.dispatcher.waiting_rows == 3
     with pytest.raises(DeadlinePassed):
         await late
-    assert gauge.waiting == 0
+    assert bench.dispatcher.waiting_rows == 0
     runner.gate.set()
     await running
 
 
 @on_runner(Timed)
 async def test_rows_that_fail_wait_no_more(bench: Bench, runner: Timed, /) -> None:
-    """The gauge falls as well where a batch fails on the event loop."""
-    gauge = bench.dispatcher.observer = Gauge()
-    gauge.waiting = 1
+    """Their number falls as well where a batch fails on the event loop."""
     with pytest.raises(ModelFailure):
         await bench.ask_x(-1.0)
-    assert gauge.waiting == 0
+    assert bench.dispatcher.waiting_rows == 0
 
 
 @on_gate(graphs.look_up())

@@ -66,7 +66,7 @@ def test_health_is_that_of_the_server_and_of_its_models(server: GrpcServing, mon
     assert check(server, "") == check(server, FULL_NAME) == check(server, "double") == SERVING
     assert check(server, "broken") == NOT_SERVING
     text = expose(server.worker.metrics, "")[0].decode()
-    assert 'sluice_requests_total{model="",route="grpc Check",status="200"}' in text
+    assert 'sluice_requests_total{model="",route="grpc Check",status="200",version=""}' in text
     monkeypatch.setattr(server.worker.registry, "loaded", False)
     assert check(server, "") == check(server, FULL_NAME) == check(server, "nobody") == NOT_SERVING
 

@@ -250,7 +250,8 @@ def test_no_rows_are_answered(server: GrpcServing, client: Client) -> None:
 def test_answer_says_where_its_time_went(server: GrpcServing) -> None:
     """The metadata after an answer holds the request id of the caller and the milliseconds of each stage."""
     request = request_of("double", X, raw_input_contents=[bytes(12)])
-    before = count(server, 'sluice_requests_total{model="double",route="grpc ModelInfer",status="200"}')
+    series = 'sluice_requests_total{model="double",route="grpc ModelInfer",status="200",version="1"}'
+    before = count(server, series)
     with channel(server) as open_channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(open_channel)
         _, call = stub.ModelInfer.with_call(request, metadata=[("x-request-id", "of-mine")])
@@ -258,7 +259,7 @@ def test_answer_says_where_its_time_went(server: GrpcServing) -> None:
     assert metadata["x-request-id"] == "of-mine"
     stages = [part.split(";")[0] for part in metadata["server-timing"].split(", ")]
     assert stages == ["queue", "batch", "compute", "rows", "total"]
-    assert count(server, 'sluice_requests_total{model="double",route="grpc ModelInfer",status="200"}') == before + 1
+    assert count(server, series) == before + 1
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])

@@ -210,4 +210,4 @@ def test_health_and_metadata_are_told(server: GrpcServing, client: triton.Infere
         client.get_model_metadata("none")
     assert raised.value.status() == "StatusCode.NOT_FOUND"
     exposed = expose(server.worker.metrics, "")[0].decode()
-    assert 'sluice_requests_total{model="",route="grpc ModelMetadata",status="404"}' in exposed
+    assert 'sluice_requests_total{model="",route="grpc ModelMetadata",status="404",version=""}' in exposed

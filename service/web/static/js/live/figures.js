@@ -17,6 +17,7 @@ const SMOOTH_S = 10;
  * @property {number|null} queue_s the mean wait of a request
  * @property {number|null} compute_s the mean run of a batch
  * @property {number|null} streams that are open now
+ * @property {number|null} weights bytes of the files with the weights, in all workers
  */
 
 /**
@@ -46,6 +47,7 @@ export function readFigures(history, intervals, model) {
     queue_s: mean(spread("sluice_queue_seconds")),
     compute_s: mean(spread("sluice_compute_seconds")),
     streams: sumLevels(intervals.at(-1), "sluice_streams", fits),
+    weights: sumLevels(intervals.at(-1), "sluice_model_weight_bytes", fits),
   };
 }
 

@@ -11,7 +11,7 @@ import { quantileOf, readMetrics } from "../metrics.js";
 const HISTOGRAMS = ["sluice_request_seconds", "sluice_queue_seconds", "sluice_compute_seconds", "sluice_batch_rows"];
 const COUNTERS = ["sluice_requests_total", "sluice_rejected_total"];
 const GAUGES = [
-  ...["sluice_queue_rows", "sluice_model_ready", "sluice_streams"],
+  ...["sluice_queue_rows", "sluice_model_ready", "sluice_model_weight_bytes", "sluice_streams"],
   ...["sluice_workers", "sluice_worker_memory_bytes", "sluice_device_memory_bytes"],
 ];
 /** So many resets among the last readings mean that several servers answer. */

@@ -1,12 +1,12 @@
 /** The table of models: their state and figures, and which of them the charts are about. */
 
-import { showNumber } from "../chart.js";
+import { showBytes, showNumber } from "../chart.js";
 import { h, replace, svg } from "../dom.js";
 import { readFigures, readPoints } from "./figures.js";
 import { sumLevels } from "./history.js";
 import { perSecond, seconds } from "./tiles.js";
 
-const HEAD = ["Model", "State", "Requests/s", "p50", "p99", "Waiting", "Rows a batch", "Requests over time"];
+const HEAD = ["Model", "State", "Requests/s", "p50", "p99", "Waiting", "Rows a batch", "Weights", "Requests over time"];
 const WIDE = 120;
 const HIGH = 28;
 
@@ -59,6 +59,7 @@ function makeLine(name, onChoose) {
         seconds(figures.p99),
         figures.waiting === null ? "–" : showNumber(figures.waiting),
         figures.batchRows === null ? "–" : showNumber(Number(figures.batchRows.toPrecision(3))),
+        figures.weights ? showBytes(figures.weights) : "–",
       ];
       put(cells[0], ...(name ? showState(card, history) : []));
       texts.forEach((text, i) => cells[i + 1].textContent === text || replace(cells[i + 1], text));

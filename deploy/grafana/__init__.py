@@ -1,0 +1,1 @@
+"""The dashboard for Grafana, generated from the definitions of the metrics."""
