@@ -31,22 +31,22 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("max_connections", "header_timeout_s", "body_timeout_s", "keep_alive_s"),
         *("max_sequences", "max_sequence_bytes", "sequence_idle_s", "max_message_bytes", "state_key"),
     ),
-    "operation": (
-        *("config", "secrets_dir", "control", "fast_path", "log_level", "metrics_dir", "drain_s", "lame_duck_s"),
-    ),
+    "operation": (*("config", "secrets_dir", "control", "fast_path", "drain_s", "lame_duck_s"),),
+    "logs, metrics and traces": ("log_level", "log_format", "access_log", "tracing", "trace_ratio", "metrics_dir"),
 }
 """The settings by the heading of their group. A setting that is in none is under "others"."""
 
 _UNITS = {"_s": "SECONDS", "_bytes": "BYTES", "_dir": "FOLDER", "_pixels": "N", "_path": "PATH"}
 _WORDS = {
     **dict.fromkeys(("store", "engine_cache"), "FOLDER"),
-    **dict.fromkeys(("config", "tls_certificate", "tls_key", "tls_client_ca"), "FILE"),
+    **dict.fromkeys(("config", "access_log", "tls_certificate", "tls_key", "tls_client_ca"), "FILE"),
     "host": "ADDRESS",
     "models": "A,B",
     "default_models": "T=M,…",
     "cors_origins": "A,B",
     "provider": "NAME",
     "log_level": "LEVEL",
+    "log_format": "FORMAT",
 }
 
 

@@ -19,6 +19,7 @@ from service.api.admin.admin import Administration
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
+from service.api.info.metadata import release
 from service.api.live.streams import LiveStreams
 from service.api.tasks import TaskRunner
 from service.api.v2 import InferHandler
@@ -37,6 +38,7 @@ from service.settings import Settings, SettingsError
 from service.tasks.reconstruction.tiles import MOST_AT_ONCE
 from service.tasks.room import PictureRoom
 from service.tasks.work import Limits
+from service.telemetry.telemetry import Telemetry
 from service.transport.open_files import fit_connections
 
 if TYPE_CHECKING:
@@ -83,6 +85,8 @@ class Worker:
         store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
         self.registry = Registry(settings, store, self.device, self.metrics)
         self.handler = RequestHandler(settings, self.metrics, loop)
+        self.telemetry = Telemetry(settings, self.metrics, loop, self.handler.clock, release())
+        self.handler.observer = self.telemetry.observer
         self.sequences = Sequences(settings, loop)
         self.forwarder: Forwarder | None = None
         if settings.workers > 1 and settings.metrics_dir is not None:
@@ -195,6 +199,7 @@ class Worker:
         if self.forwarder is not None:
             await self.forwarder.close()
         self.sequences.close()
+        await self.telemetry.close()
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

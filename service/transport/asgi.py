@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import BodyTooLarge, InvalidInput, ServiceError, TryLater, WrongMethod
 from service.metrics.meters import Metrics
 from service.transport.awaited_request import AwaitedRequest
-from service.transport.handler import HANDLER_STATE, Handler
+from service.transport.handler import HANDLER_STATE, REFUSED, Handler
+from service.transport.observer import GONE, RequestEnd, tell
 from service.transport.request import LINGER_S, BodyParts, Endpoint, HeaderField, Reply, no_room, request_id_of
 
 _SCHEMA = "/schema.json"
@@ -81,48 +82,72 @@ class AsgiApplication:
             preflight = service.handler.cors.answer_preflight(scope["method"], headers)
             if preflight is not None:
                 await _send_reply(preflight, send)
+                end = _end_of(scope, preflight.status, 0.0)
+                end.bytes_out = preflight.size_bytes
+                _tell(service.handler, end)
                 return
             send = _add_headers(service.handler.cors.headers_for(headers), send)
         endpoint = service.handler.match(path)
         if endpoint is not None:
             await self._carry(service.handler, endpoint, scope, receive, send)
-        elif path == _SCHEMA:
-            await self._inner(scope, receive, send)
         else:
-            await self._inform(service, scope, receive, send)
+            await self._inform(service, scope, receive, send, self._inner if path == _SCHEMA else service.information)
 
-    async def _inform(self, service: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
-        """A request of `information`, which gets an id and is counted."""
+    async def _inform(
+        self, service: Lifecycle, scope: Scope, receive: Receive, send: Send, application: ASGIApp
+    ) -> None:
+        """A request of `information`, or for the schema, which gets an id and is counted."""
         request_id = scope["sluice.request_id"] = request_id_of(dict(scope["headers"]))
         send_with_id = _add_headers([(b"x-request-id", request_id.encode())], send)
         clock = service.handler.clock
         began = clock()
-        status = 500
+        status, bytes_in, bytes_out = 0, 0, 0
+
+        async def receive_and_note() -> Message:
+            nonlocal bytes_in
+            message = await receive()
+            bytes_in += len(message.get("body", b""))
+            return message
 
         async def send_and_note(message: Message) -> None:
-            nonlocal status
+            nonlocal status, bytes_out
             status = message.get("status", status)
+            bytes_out += len(message.get("body", b""))
             await send_with_id(message)
 
         try:
-            await service.information(scope, receive, send_and_note)
+            await application(scope, receive_and_note, send_and_note)
+        except ClientDisconnect:
+            status = status or GONE
+            raise
         finally:
-            service.metrics.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
+            status, seconds = status or 500, clock() - began
+            service.metrics.route(scope.get("sluice.route", ""), "").answered(status, seconds)
+            if not scope.get("state", {}).get(REFUSED):
+                end = _end_of(scope, status, seconds)
+                end.bytes_in, end.bytes_out = bytes_in, bytes_out
+                _tell(service.handler, end)
 
     async def _carry(self, handler: Handler, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """A request of the handler. It is cancelled when the caller goes."""
         pieces_to = None if scope["http_version"] == "1.0" else send
         request = AwaitedRequest(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
         is_unread = False
+        request.method, request.path = scope["method"], scope.get("sluice.path", scope["path"])
+        request.client = _client_of(scope)
         try:
             if scope["method"] != "POST":
                 raise WrongMethod(f"{scope['path']}: expected POST, got {scope['method']}", ("POST",))
             _check_length(request.headers, handler.settings.max_body_bytes)
             request.body = await _read_body(request, handler, receive)
         except ClientDisconnect:
+            if not scope.get("state", {}).get(REFUSED):
+                request.received_bytes = request.held_bytes
+                handler.lose(request)
             return
         except ServiceError as error:
             is_unread = isinstance(error, BodyTooLarge | TryLater)
+            request.received_bytes = request.held_bytes
             handler.refuse(request, error)
         else:
             handler.start(request)
@@ -133,6 +158,25 @@ class AsgiApplication:
             await _send_and_linger(request.answer.result(), send, receive)
         elif not request.is_sent:
             await _send_reply(request.answer.result(), send)
+
+
+def _client_of(scope: Scope) -> str:
+    client = scope.get("client")  # None for a Unix socket
+    return client[0] if client else ""
+
+
+def _end_of(scope: Scope, status: int, seconds: float) -> RequestEnd:
+    headers = dict(scope["headers"])
+    path = scope.get("sluice.path", scope["path"])
+    request_id = scope.get("sluice.request_id") or request_id_of(headers)
+    end = RequestEnd(scope["method"], scope.get("sluice.route", ""), path, status, seconds, request_id, headers)
+    end.client, end.reason = _client_of(scope), scope.get("sluice.reason", "")
+    return end
+
+
+def _tell(handler: Handler, end: RequestEnd) -> None:
+    if handler.observer is not None:
+        tell(handler.observer, end)
 
 
 def _strip(path: str, base_path: str) -> str:

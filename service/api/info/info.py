@@ -185,6 +185,7 @@ def _document() -> bytes:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)  # noqa: S101  # it is registered for these
+    request.scope["sluice.reason"] = error.reason
     reply = error_reply(error, request.scope["sluice.request_id"])
     response = Response(b"".join(reply.chunks), reply.status)
     response.raw_headers.extend(reply.headers)

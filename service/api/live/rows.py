@@ -7,6 +7,7 @@ from model_store.graphs.sequences import Id
 from service.engine.batching.queue import Answer
 from service.engine.tensors import Arrays, Rows
 from service.errors import ServiceError
+from service.metrics.spans import Trace
 from service.models.entry import Model
 from service.protocol.infer_request import SequenceStep
 from service.sequences.sequences import Sequences
@@ -17,8 +18,9 @@ _numbers = itertools.count(1)
 class StreamRows:
     """``run`` is awaited for one row after the other; ``close`` forgets the state. On the event loop's thread only."""
 
-    def __init__(self, model: Model, sequences: Sequences, deadline_s: float) -> None:
+    def __init__(self, model: Model, sequences: Sequences, deadline_s: float, trace: Trace | None = None) -> None:
         self.model = model
+        self._trace = trace
         self._sequences = sequences
         self._deadline_s = deadline_s
         self._rules = model.sequence_rules
@@ -66,6 +68,8 @@ class StreamRows:
         dispatcher = self.model.dispatcher
         if not rows.number:
             return dispatcher.answer_no_rows(rows).outputs
+        if self._trace is not None:
+            rows.trace = self.model.trace(self._trace)
         cancel = dispatcher.submit(rows, done, timeout_s=self._deadline_s)
         try:
             return (await answered).outputs

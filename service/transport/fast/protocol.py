@@ -172,7 +172,8 @@ class FastProtocol(LimitedProtocol):
         self.flow = TimedFlow(transport, self.loop.time)
         handler: Handler | None = self.app_state.get(HANDLER_STATE)
         self.settings = settings = _OF_OTHERS if handler is None else handler.settings
-        self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop)
+        client = self.client[0] if self.client else ""  # a Unix socket has none
+        self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop, client)
         now = self.loop.time()
         self._connection.idle_since = now + settings.header_timeout_s - settings.keep_alive_s  # the first one differs
         self.wake_by(now + min(settings.header_timeout_s, settings.keep_alive_s))
@@ -270,6 +271,7 @@ class FastProtocol(LimitedProtocol):
                     upgrade_connection(self, self._connection.handler, handshake, behind + data[at:])
                     return
         except httptools.HttpParserError as error:
+            self.refused_url = self.url if self._in_header else b""
             self._in_header = self._in_body = False
             fault = error.__context__
             self.send_400_response(str(fault) if isinstance(fault, httptools.HttpParserError) else _NOT_HTTP)

@@ -29,7 +29,7 @@ CODES: Mapping[int, StatusCode] = {
     504: StatusCode.DEADLINE_EXCEEDED,
 }
 
-_METADATA = (b"retry-after", b"server-timing", b"x-request-id")
+_METADATA = (b"retry-after", b"server-timing", b"traceresponse", b"x-request-id")
 
 Metadata = Sequence[tuple[str, str]]
 

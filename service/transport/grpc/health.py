@@ -10,15 +10,18 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import grpc
+from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from starlette.types import ASGIApp
 
 from service.errors import CallerError, Draining
 from service.metrics.meters import Metrics
+from service.transport.grpc.calls import tell_call
 from service.transport.grpc.inference import Context, abort
 from service.transport.grpc.info import InfoRequest, ask_route
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import read_info
+from service.transport.observer import RequestObserver
 from service.transport.request import request_id_of
 from service.transport.status import error_reply
 
@@ -33,7 +36,14 @@ _STATUSES = {200: HealthCheckResponse.SERVING, 404: HealthCheckResponse.SERVICE_
 class Health:
     """``information`` is the application with the information routes."""
 
-    def __init__(self, information: ASGIApp, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        information: ASGIApp,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        observer: RequestObserver | None = None,
+    ) -> None:
+        self._observer = observer
         self._information = information
         self._metrics = metrics
         self._clock = clock
@@ -49,7 +59,10 @@ class Health:
         service = await self._read_service(content, context)
         status = await self._find_status(service)
         is_known = status != HealthCheckResponse.SERVICE_UNKNOWN
-        self._metrics.route("grpc Check", "").answered(200 if is_known else 404, self._clock() - began)
+        as_http, seconds = 200 if is_known else 404, self._clock() - began
+        self._metrics.route("grpc Check", "").answered(as_http, seconds)
+        path = f"/{health.SERVICE_NAME}/Check"
+        tell_call(self._observer, context, path, as_http, seconds, request_id_of({}), len(content))
         if not is_known:
             text = f"service {service!r:.120}: expected nothing, {FULL_NAME} or the name of a model"
             await context.abort(grpc.StatusCode.NOT_FOUND, text)
@@ -58,6 +71,14 @@ class Health:
     async def watch(self, content: bytes, context: Context) -> None:
         """Send the status of a service, and again when it changes. The last is NOT_SERVING, when the server stops."""
         service = await self._read_service(content, context)
+        began = self._clock()
+        try:
+            await self._follow(service, context)
+        finally:
+            path = f"/{health.SERVICE_NAME}/Watch"
+            tell_call(self._observer, context, path, 200, self._clock() - began, request_id_of({}), len(content))
+
+    async def _follow(self, service: str, context: Context) -> None:
         told = None
         while True:
             is_last = self._draining.is_set()

@@ -8,14 +8,15 @@ import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import grpc
 
-from service.errors import Cancelled, DeadlinePassed, Draining, QueueFull, ServiceError
+from service.errors import DeadlinePassed, Draining, QueueFull, ServiceError
 from service.protocol.large_json import without_traceback
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.grpc.codes import metadata_of, refusal_of
-from service.transport.grpc.messages import MESSAGES
+from service.transport.grpc.messages import FULL_NAME, MESSAGES
 from service.transport.grpc.translation import (
     FEW_BYTES,
     Translation,
@@ -39,6 +40,10 @@ _TRANSLATED_IN_THREAD_FROM_BYTES = 64 << 10
 """Larger messages with typed contents are translated in a thread: a million elements take 30 ms."""
 _IN_THREAD_FROM_BYTES = 1 << 20
 """All larger messages are translated in a thread: the copies alone take 1 ms."""
+
+_TAKEN = ("x-request-id", "traceparent", "tracestate")
+"""Metadata that a request has as headers."""
+_PATHS = {GRPC_INFER: f"/{FULL_NAME}/ModelInfer", GRPC_STREAM_INFER: f"/{FULL_NAME}/ModelStreamInfer"}
 
 T = TypeVar("T")
 
@@ -129,9 +134,12 @@ class InferenceServicer:
         headers = {
             key.encode(): value.encode()
             for key, value in context.invocation_metadata() or ()
-            if key == "x-request-id" and isinstance(value, str)
+            if key in _TAKEN and isinstance(value, str)
         }
         request = AwaitedRequest(Endpoint(route), b"", headers)
+        request.path = _PATHS[route]
+        request.client = client_of(context)
+        request.received_bytes = len(content)
         request.began = self._handler.clock()
         request.patience_s = context.time_remaining()
         request.body = content
@@ -154,11 +162,11 @@ class InferenceServicer:
             if found.refusal is not None:
                 raise found.refusal
             request.body = found.body
-            request.headers = {b"inference-header-content-length": b"%d" % found.header_bytes}
+            request.headers[b"inference-header-content-length"] = b"%d" % found.header_bytes
         except ServiceError as error:
             handler.refuse(request, error)
         except asyncio.CancelledError:
-            handler.count_rejected(Cancelled)
+            handler.lose(request)
             raise
         else:
             handler.start(request)
@@ -194,6 +202,14 @@ async def _answer_of(request: AwaitedRequest) -> Reply:
     except asyncio.CancelledError:
         request.give_up()
         raise
+
+
+def client_of(context: Context) -> str:
+    """The address of the caller without its port, from a text such as ``ipv4:10.0.0.7:51234``."""
+    kind, _, address = str(context.peer()).partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return ""
+    return unquote(address.rpartition(":")[0]).strip("[]")
 
 
 def _no_room() -> QueueFull:

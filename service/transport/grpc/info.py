@@ -12,10 +12,12 @@ from starlette.types import ASGIApp, Message
 
 from service.errors import InvalidInput, ModelFailure, NotOffered, ServiceError
 from service.metrics.meters import Metrics
+from service.transport.grpc.calls import tell_call
 from service.transport.grpc.codes import metadata_of
 from service.transport.grpc.inference import Context, abort
-from service.transport.grpc.messages import METHODS
+from service.transport.grpc.messages import FULL_NAME, METHODS
 from service.transport.grpc.translation import read_info, read_parameters
+from service.transport.observer import RequestObserver
 from service.transport.request import Reply, request_id_of
 from service.transport.status import error_reply
 
@@ -108,7 +110,14 @@ _NOT_READY = {"ServerReady": (503,), "ModelReady": (404, 503)}
 class InfoServicer:
     """``information`` is the application with the information routes."""
 
-    def __init__(self, information: ASGIApp, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        information: ASGIApp,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        observer: RequestObserver | None = None,
+    ) -> None:
+        self._observer = observer
         self._information = information
         self._metrics = metrics
         self._clock = clock
@@ -119,7 +128,10 @@ class InfoServicer:
         metadata = dict(context.invocation_metadata() or ())
         request_id = request_id_of({b"x-request-id": str(metadata.get("x-request-id", "")).encode()})
         reply = await self._ask(method, content, request_id)
-        self._metrics.route(f"grpc {method}", "").answered(reply.status, self._clock() - began)
+        seconds = self._clock() - began
+        self._metrics.route(f"grpc {method}", "").answered(reply.status, seconds)
+        sizes = (len(content), reply.size_bytes)
+        tell_call(self._observer, context, f"/{FULL_NAME}/{method}", reply.status, seconds, request_id, *sizes)
         if reply.status in _NOT_READY.get(method, ()):
             reply = Reply(200, [b'{"ready":false}'], reply.headers)
         if reply.status != 200:

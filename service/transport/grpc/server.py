@@ -14,11 +14,13 @@ from service.errors import NotOffered
 from service.metrics.meters import Metrics
 from service.settings import Settings, SettingsError
 from service.transport.addresses import join_address
+from service.transport.grpc.calls import tell_call
 from service.transport.grpc.health import Health
 from service.transport.grpc.inference import Context, InferenceServicer, abort
 from service.transport.grpc.info import INFO_REQUESTS, InfoServicer
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.handler import Handler
+from service.transport.request import request_id_of
 from service.transport.status import error_reply
 from service.transport.tls import read_identity
 
@@ -48,15 +50,15 @@ class GrpcServer:
         self._identity = read_identity(settings)
         self._address = join_address(settings.host, settings.grpc_port if port is None else port)
         self._inference = InferenceServicer(handler)
-        info = InfoServicer(information, metrics, handler.clock)
+        info = InfoServicer(information, metrics, handler.clock, handler.observer)
         unary = grpc.unary_unary_rpc_method_handler
         handlers: dict[str, Any] = {
             "ModelInfer": unary(self._inference.infer),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._inference.stream),
             **{method: unary(functools.partial(info.answer, method)) for method in INFO_REQUESTS},
-            **dict.fromkeys(_SHARED_MEMORY, unary(_refuse_shared_memory)),
+            **{name: unary(functools.partial(_refuse_shared_memory, handler, name)) for name in _SHARED_MEMORY},
         }
-        self._health = Health(information, metrics, handler.clock)
+        self._health = Health(information, metrics, handler.clock, handler.observer)
         of_health = {
             "Check": unary(self._health.check),
             "Watch": grpc.unary_stream_rpc_method_handler(self._health.watch),
@@ -108,6 +110,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     ]
 
 
-async def _refuse_shared_memory(_: bytes, context: Context) -> bytes:
+async def _refuse_shared_memory(handler: Handler, method: str, content: bytes, context: Context) -> bytes:
+    tell_call(handler.observer, context, f"/{FULL_NAME}/{method}", 501, 0.0, request_id_of({}), len(content))
     await abort(context, error_reply(NotOffered("this server does not offer shared memory: send raw contents"), ""))
     return b""

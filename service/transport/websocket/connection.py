@@ -33,6 +33,7 @@ from service.errors import (
 )
 from service.transport.channel import Channel, Converse
 from service.transport.handler import Handler
+from service.transport.observer import RequestEnd, tell
 from service.transport.request import LEAST_BYTES_PER_S, LINGER_S
 from service.transport.status import error_reply, status_of
 
@@ -59,7 +60,10 @@ def close_code_of(error: ServiceError) -> int:
 
 
 class WebSocket(Channel, asyncio.Protocol):
-    """``begin`` starts it. ``connections`` are those of the server, which calls ``leave`` and ``shutdown``."""
+    """``begin`` starts it. ``connections`` are those of the server, which calls ``leave`` and ``shutdown``.
+
+    ``opened`` is what the observer of requests is told at the end; None: there is none.
+    """
 
     def __init__(
         self,
@@ -68,7 +72,11 @@ class WebSocket(Channel, asyncio.Protocol):
         connections: MutableSet[Any],
         request_id: str,
         converse: Converse,
+        opened: RequestEnd | None = None,
     ) -> None:
+        self._opened = opened
+        self._began = handler.clock()
+        self.trace = None if opened is None else opened.trace
         self.transport = transport
         self.request_id = request_id
         self._converse = converse
@@ -121,6 +129,8 @@ class WebSocket(Channel, asyncio.Protocol):
 
     async def send(self, text: bytes) -> None:
         await self._writable.wait()
+        if self._opened is not None:
+            self._opened.bytes_out += len(text)
         self._write(TextMessage(data=text.decode()))
 
     def end(self, error: ServiceError) -> None:
@@ -140,6 +150,10 @@ class WebSocket(Channel, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_closing = True
+        end, self._opened = self._opened, None
+        if end is not None and self._handler.observer is not None:
+            end.seconds = self._handler.clock() - self._began
+            tell(self._handler.observer, end)
         self._connections.discard(self)
         for handle in (self._timer, self._turn):
             if handle is not None:
@@ -204,6 +218,9 @@ class WebSocket(Channel, asyncio.Protocol):
         self._message += part
         self._handler.body_budget.grow(len(part))
         self._held_bytes += len(part)
+        if self._opened is not None:
+            self._opened.bytes_in += len(part)
+            self._opened.rows += event.message_finished
         if event.message_finished:
             whole = bytes(self._message)
             self._message.clear()
@@ -267,6 +284,8 @@ class WebSocket(Channel, asyncio.Protocol):
         if isinstance(error, ModelFailure):
             logger.error("request %s: %s", self.request_id, error)
         self._handler.count_rejected(type(error))
+        if self._opened is not None:
+            self._opened.reason = error.reason
         content = b"".join(error_reply(error, self.request_id).chunks)
         self._write(TextMessage(data=content.decode()))
         reason = str(error) if status_of(error) != 500 else "the model failed"
