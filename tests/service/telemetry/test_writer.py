@@ -19,13 +19,24 @@ from service.transport.observer import RequestEnd
 pytestmark = pytest.mark.anyio
 
 
+class NotedWriter(LogWriter):
+    """``noted`` is set when the thread has told of lines that it has written or lost."""
+
+    noted: asyncio.Event
+
+    def _note(self, written_bytes: int, lost: int) -> None:
+        super()._note(written_bytes, lost)
+        self.noted.set()
+
+
 class Log:
     """A log, its writer, and how many lines were lost."""
 
     def __init__(self, path: str) -> None:
         loop = asyncio.get_running_loop()
         self.lost = 0
-        self.writer = LogWriter(path, loop, self.lose)
+        self.writer = NotedWriter(path, loop, self.lose)
+        self.writer.noted = asyncio.Event()
         self.log = AccessLog(LineWriter(), self.writer, loop, self.lose)
 
     def lose(self, lines: int) -> None:
@@ -34,8 +45,8 @@ class Log:
     async def write(self, *lines: bytes) -> None:
         """Write, and wait until the thread has."""
         self.writer.write(b"".join(lines))
-        while self.writer.unwritten_bytes:
-            await asyncio.sleep(0)
+        await self.writer.noted.wait()
+        self.writer.noted.clear()
 
 
 @contextlib.asynccontextmanager
