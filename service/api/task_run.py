@@ -19,7 +19,7 @@ from service.protocol.json import render_json
 from service.tasks.request import takes_long
 from service.tasks.work import Admit, Infer, Iterate, Result, RunInThread, Wanted, Work
 from service.transport import sse
-from service.transport.request import JSON, Reply
+from service.transport.request import JSON, Reply, render_server_timing
 
 
 class Threads(Protocol):
@@ -221,7 +221,12 @@ class TaskRun(TaskDriver):
         self._close()
         times = Answer({}, self.queue_s, self.batch_s, self.compute_s, self.batch_rows)
         if self._plan.streams:
-            self._responder.send(sse.event(render_json(result.body), self._plan.last_event))
+            timing = b""
+            if self._plan.last_event is not None:  # the header was sent before the times were known
+                stages_s = (self.queue_s, self.batch_s, self.compute_s)
+                total_s = self._responder.elapsed_s()
+                timing = b"server-timing: " + render_server_timing(total_s, stages_s, self.batch_rows)
+            self._responder.send(sse.event(render_json(result.body), self._plan.last_event, timing))
             self._responder.finish_stream(200, times)
             return
         kind = JSON if result.media_type is None else (b"content-type", result.media_type.encode())

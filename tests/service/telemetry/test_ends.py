@@ -1,6 +1,8 @@
 """Each request that ends has one line in the access log, whichever way it came and however it ended."""
 
+import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,12 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from service.errors import BodyTooLarge, HeaderTooLarge
+from service.metrics.spans import Trace
+from service.transport.observer import RequestEnd, RequestObserver
 from tests.support.connections.live import LiveClient, refuse
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, waiting_rows
+from tests.support.pipelines.models import BLUE, RED, as_row, halves, write_store
 from tests.support.servers import FAST, PATHS, ServerPath
 from tests.support.wires import INFER, Wire, body_of, request_bytes
 
@@ -153,11 +158,28 @@ def test_path_has_the_prefix_of_all_routes(log: Callable[..., list[Line]]):
 
 def test_compressed_body_counts_as_it_came(log: Callable[..., list[Line]]):
     """The size of a body is that before it was inflated."""
-    import gzip
-
     body = gzip.compress(body_of(1.0))
     (line,) = log(exchange(request_bytes(body, INFER, "Content-Encoding: gzip")))
     assert (line["status"], line["bytes_in"]) == (200, len(body))
+
+
+def test_stream_tells_its_times(log: Callable[..., list[Line]], tmp_path: Path):
+    """The last event of a streamed answer has the times as a comment, and its line in the log has them too."""
+    write_store(tmp_path / "store", "colours")
+    body = json.dumps({"inputs": [as_row(halves(RED, BLUE))], "stream": True}).encode()
+    said = []
+
+    def ask(server: GrpcServing) -> None:
+        with Wire(server) as wire:
+            wire.send(request_bytes(body, "/pipeline?model=colours", "Connection: close"))
+            said.append(wire.file.read())
+
+    (line,) = log(ask, store=tmp_path / "store", models=("colours", "finder", "painter"))
+    assert (line["status"], line["model"], line["rows"]) == (200, "colours", 1)
+    assert line["compute_s"] > 0
+    assert line["bytes_out"] > 100
+    *_, last = said[0].split(b"event: done\n")
+    assert re.match(rb": server-timing: queue;dur=[\d.]+, batch;dur=[\d.]+, compute;dur=[\d.]+, rows;desc=", last)
 
 
 def test_calls_over_grpc_have_a_line_each(log: Callable[..., list[Line]], way: ServerPath):
@@ -239,8 +261,6 @@ def test_live_stream_has_one_line_at_its_end(log: Callable[..., list[Line]], way
 
 def test_fault_of_the_observer_costs_no_answer(store: Path, way: ServerPath, caplog: pytest.LogCaptureFixture):
     """A request is answered even if the end of a request cannot be noted; the log has the fault."""
-    from service.metrics.spans import Trace
-    from service.transport.observer import RequestEnd, RequestObserver
 
     class Broken(RequestObserver):
         def begin(self, route: str, headers: dict[bytes, bytes]) -> Trace | None:
