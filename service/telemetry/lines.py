@@ -30,6 +30,8 @@ class LineWriter:
         self._second = -1
         self._time = b""
         self._known: dict[tuple[str, str, str, str, str, str], bytes] = {}
+        self._last = RequestEnd("", "", "", 0, 0.0, "", {})
+        self._about = self._find(self._last)
 
     def render(self, end: RequestEnd, now: float) -> bytes:
         """The line of a request that ended at ``now``, in seconds since 1970."""
@@ -37,14 +39,20 @@ class LineWriter:
         if second != self._second:
             self._second = second
             self._time = b'{"time":"' + time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-        key = (end.method, end.route, end.path, end.model, end.version, end.client)
-        about = self._known.get(key)
-        if about is None:
-            about = self._learn(key, end)
+        last = self._last
+        if (
+            end.path is not last.path
+            or end.client is not last.client
+            or end.version is not last.version
+            or end.model is not last.model
+            or end.route is not last.route
+            or end.method is not last.method
+        ):
+            self._last, self._about = end, self._find(end)
         parts = [
             self._time,
             _THOUSANDTHS[int((now - second) * 1e3)],
-            about,
+            self._about,
             _number(end.status),
             b',"seconds":',
             _seconds(end.seconds),
@@ -80,6 +88,12 @@ class LineWriter:
             parts.append(_text(end.reason))
         parts.append(b"}\n")
         return b"".join(parts)
+
+    def _find(self, end: RequestEnd) -> bytes:
+        """What is the same in all lines of requests that ask the same of the same model, from one address."""
+        key = (end.method, end.route, end.path, end.model, end.version, end.client)
+        about = self._known.get(key)
+        return self._learn(key, end) if about is None else about
 
     def _learn(self, key: tuple[str, str, str, str, str, str], end: RequestEnd) -> bytes:
         """What is the same in all lines with that key."""

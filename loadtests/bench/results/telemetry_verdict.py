@@ -7,7 +7,7 @@ from loadtests.bench.results.promise import Row, ratio_row
 from loadtests.bench.results.result import Cell, compare
 
 ON, OFF, TRACED = "sluice-told", "sluice-quiet", "sluice-traced"
-"""Access log, metrics and 1 % of the traces; nothing of them; and as the first, with all traces."""
+"""Access log, metrics and the usual share of traces; nothing of them; and as the first, with all traces."""
 MODEL_NAMES = ("tiny", "mlp")
 CLIENTS = (16, 64)
 LEAST, AIM = 0.95, 0.98

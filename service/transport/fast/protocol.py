@@ -20,6 +20,7 @@ Rules of a connection (timeouts are in ``limits.py``)
 """
 
 import asyncio
+from sys import intern
 from typing import Any
 
 import httptools
@@ -172,7 +173,7 @@ class FastProtocol(LimitedProtocol):
         self.flow = TimedFlow(transport, self.loop.time)
         handler: Handler | None = self.app_state.get(HANDLER_STATE)
         self.settings = settings = _OF_OTHERS if handler is None else handler.settings
-        client = self.client[0] if self.client else ""  # a Unix socket has none
+        client = intern(self.client[0]) if self.client else ""  # a Unix socket has none
         self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop, client)
         now = self.loop.time()
         self._connection.idle_since = now + settings.header_timeout_s - settings.keep_alive_s  # the first one differs

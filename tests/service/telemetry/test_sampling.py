@@ -6,7 +6,7 @@ import pytest
 
 from service.settings import SettingsError
 from service.telemetry.context import TraceContext, read_context, render_context, trace_id_of
-from service.telemetry.sampling import Sampling, read_sampling
+from service.telemetry.sampling import MOST_PER_S, Sampling, read_sampling
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -86,3 +86,19 @@ def test_sampler_that_is_not_known_is_refused(environ: dict[str, str]):
     """A misspelt sampler does not go unnoticed."""
     with pytest.raises(SettingsError, match="OTEL_TRACES_SAMPLER"):
         read_sampling(0.01, environ)
+
+
+def test_worker_begins_so_many_traces_a_second():
+    """Above the limit a request is not traced unless its caller says so; in the next second traces begin again."""
+    now = 5.0
+    sampling = Sampling(1.0, most_per_s=3, clock=lambda: now)
+    assert [sampling.choose(None) > 0 for _ in range(5)] == [True] * 3 + [False] * 2
+    assert sampling.choose(TraceContext(7, 8, True)) == 7
+    now = 6.0
+    assert sampling.choose(None) > 0
+
+
+def test_setting_has_a_limit_and_the_variables_have_none():
+    """Who asks OpenTelemetry for all traces gets all."""
+    assert read_sampling(1.0, {}).most_per_s == MOST_PER_S
+    assert read_sampling(0.01, {"OTEL_TRACES_SAMPLER": "always_on"}).most_per_s == 0
