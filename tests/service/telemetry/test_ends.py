@@ -12,6 +12,7 @@ from tritonclient.utils import InferenceServerException
 
 from service.errors import BodyTooLarge, HeaderTooLarge
 from service.metrics.spans import Trace
+from service.settings import Settings
 from service.transport.observer import RequestEnd, RequestObserver
 from tests.support.connections.live import LiveClient, refuse
 from tests.support.gates import gated
@@ -35,8 +36,14 @@ def log(store: Path, tmp_path: Path, way: ServerPath) -> Callable[..., list[Line
 
     def run(ask: Callable[[GrpcServing], object], **changes: object) -> list[Line]:
         path = tmp_path / "access.log"
-        usual = {"max_body_bytes": 1 << 20, "max_rows": 8, "models": ("double",), "access_log": str(path)}
-        with GrpcServing(settings_of(store, **usual | changes), way) as server:
+        usual = {
+            "store": store,
+            "max_body_bytes": 1 << 20,
+            "max_rows": 8,
+            "models": ("double",),
+            "access_log": str(path),
+        }
+        with GrpcServing(Settings(provider="cpu").replace(**usual | changes), way) as server:
             ask(server)
         return [json.loads(line) for line in path.read_text().splitlines()]
 
