@@ -8,7 +8,7 @@ import pytest
 import sluice
 from loadtests import cli
 from loadtests.sending.traces import Traces
-from tests.support.collector import Collector, collecting
+from tests.support.connections.collector import Collector, collecting
 from tests.support.grpc_servers import GrpcServing, settings_of
 from tests.support.models.graphs import double, write_plain
 from tests.support.servers import FAST

@@ -14,7 +14,7 @@ import pytest
 from service.settings import SettingsError
 from service.telemetry.telemetry import Telemetry
 from service.transport.grpc.messages import MESSAGES
-from tests.support.collector import Collector, attributes_of, collecting
+from tests.support.connections.collector import Collector, attributes_of, collecting
 from tests.support.connections.live import LiveClient
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, channel, settings_of
