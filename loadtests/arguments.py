@@ -50,6 +50,13 @@ def _add_requests(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--grpc", default="", metavar="HOST:PORT", help="address of gRPC (port 8001 of the host of --host)"
     )
+    group.add_argument(
+        "--trace",
+        default=0.0,
+        type=_fraction,
+        metavar="F",
+        help="share of requests that begin a trace, 0 to 1 (0.0); variables OTEL_… say where their spans go",
+    )
 
 
 def _add_load(group: argparse._ArgumentGroup) -> None:

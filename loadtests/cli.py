@@ -100,6 +100,7 @@ def _make_plans(args: argparse.Namespace) -> list[Plan]:
         body=args.body,
         rate_per_s=args.rate,
         grpc=grpc_address,
+        traced_share=args.trace,
     )
     return [_with_users(plan, users) for users in args.sweep] if args.sweep else [plan]
 

@@ -11,6 +11,7 @@ import csv
 import json
 import logging
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, TextIO
@@ -32,6 +33,7 @@ from loadtests.sending.grpc_client import find_call, open_channel
 from loadtests.sending.inference_message import decode_message
 from loadtests.sending.load import Load, make_load
 from loadtests.sending.schedule import Schedule
+from loadtests.sending.traces import Traces
 from loadtests.signature import NoModel, Signature, find_model
 from loadtests.wire import WrongAnswer
 
@@ -45,7 +47,8 @@ class Run:
     """None: a closed loop."""
     first_events_s: list[float]
 
-    def __init__(self) -> None:
+    def __init__(self, traced_share: float = 0.0) -> None:
+        self.traces = Traces(traced_share)
         self.all_started = gevent.event.Event()
         self.began_s, self.began_cpu_s = perf_counter(), process_time()
         self.ended_s: float | None = None
@@ -87,6 +90,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
     group.add_argument("--body", default="", metavar="FILE", help="send this file in place of made requests")
     group.add_argument("--rate", type=float, default=0.0, help="requests per second of an open loop; 0: a closed loop")
     group.add_argument("--grpc", default="", metavar="HOST:PORT", help="address of gRPC")
+    group.add_argument("--trace", type=float, default=0.0, help="share of the requests that are traced, 0 to 1")
     group.add_argument(
         "--figures", default="", metavar="PREFIX", help="write PREFIX_stats.csv and PREFIX_failures.csv at the end"
     )
@@ -106,7 +110,7 @@ def make_run(environment: Environment) -> None:
     protocols = {user.protocol for user in environment.user_classes if issubclass(user, Protocol)}
     try:
         model = options.model or find_model(address)
-        run = Run()
+        run = Run(options.trace)
         run.load = make_load(
             address, model, protocols, options.rows_per_request, Path(options.body) if options.body else None
         )
@@ -130,6 +134,11 @@ def begin(**_: object) -> None:
 def end(**_: object) -> None:
     for run in _runs:
         run.ended_s = perf_counter()
+
+
+def send_traces(**_: object) -> None:
+    for run in _runs:
+        run.traces.close()
 
 
 def write_figures(environment: Environment, **_: object) -> None:
@@ -203,19 +212,23 @@ class HttpUser(Protocol, FastHttpUser):
     def ask(self) -> None:
         body, path = self.choose(), self.load.path(self.protocol)
         began_s = self.begin()
-        with self.client.post(
-            path,
-            data=body.content,  # type: ignore[arg-type]  # bytes are sent as they are, though Locust declares text
-            headers=dict(body.headers),
-            name=self.name(),
-            catch_response=True,
-            stream=self.protocol == "stream",
-        ) as response:
+        with (
+            self.facts.traces.span(self.name()) as span,
+            self.client.post(
+                path,
+                data=body.content,  # type: ignore[arg-type]  # bytes are sent as they are, though Locust declares text
+                headers={**body.headers, **span.headers},
+                name=self.name(),
+                catch_response=True,
+                stream=self.protocol == "stream",
+            ) as response,
+        ):
             try:
                 check_status(response.status_code)
                 self.check(response, began_s)
             except WrongAnswer as failure:
-                response.failure(str(failure))
+                span.failure = str(failure)
+                response.failure(span.failure)
             if self.due_s is not None or self.protocol == "stream":
                 response.request_meta["response_time"] = (perf_counter() - began_s) * 1e3
 
@@ -279,7 +292,7 @@ class MessageUser(Protocol):
         assert self.load.signature is not None  # noqa: S101  # messages are not bodies of the user's own
         return self.load.signature, self.load.rows or 0
 
-    def send(self, content: bytes) -> bytes:
+    def send(self, content: bytes, headers: Mapping[str, str]) -> bytes:
         """Send a message and check its answer. Raises WrongAnswer."""
         raise NotImplementedError
 
@@ -287,10 +300,11 @@ class MessageUser(Protocol):
     def ask(self) -> None:
         content = self.choose().content
         began_s, answer, failure = self.begin(), b"", None
-        try:
-            answer = self.send(content)
-        except WrongAnswer as error:
-            failure = error
+        with self.facts.traces.span(self.name()) as span:
+            try:
+                answer = self.send(content, span.headers)
+            except WrongAnswer as error:
+                failure, span.failure = error, str(error)
         self.environment.events.request.fire(
             request_type=self.protocol,
             name=self.name(),
@@ -318,9 +332,9 @@ class GrpcUser(MessageUser):
         if self.channel is not None:
             self.channel.close()
 
-    def send(self, content: bytes) -> bytes:
+    def send(self, content: bytes, headers: Mapping[str, str]) -> bytes:
         try:
-            answer: bytes = self.call(content, timeout=HttpUser.network_timeout)
+            answer: bytes = self.call(content, timeout=HttpUser.network_timeout, metadata=tuple(headers.items()))
         except self.failure as error:
             raise WrongAnswer(f"gRPC status {error.code().name}") from None  # type: ignore[attr-defined]
         check_tensors(decode_message(answer), *self.expected)
@@ -333,13 +347,15 @@ class LiveUser(MessageUser):
     protocol = "live"
     socket: Any = None
 
-    def send(self, content: bytes) -> bytes:
+    def send(self, content: bytes, headers: Mapping[str, str]) -> bytes:
         import websocket
 
         try:
             if self.socket is None:
                 address = f"ws{(self.host or '').removeprefix('http')}{self.load.live_path}"
-                self.socket = websocket.create_connection(address, timeout=HttpUser.network_timeout)
+                self.socket = websocket.create_connection(
+                    address, timeout=HttpUser.network_timeout, header=dict(headers)
+                )
             self.socket.send(content.decode())
             answer = self.socket.recv()
         except (OSError, websocket.WebSocketException) as error:
@@ -378,3 +394,4 @@ _events.test_start.add_listener(prepare)
 _events.spawning_complete.add_listener(begin)
 _events.test_stopping.add_listener(end)
 _events.quitting.add_listener(write_figures)
+_events.quitting.add_listener(send_traces)

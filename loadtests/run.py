@@ -52,6 +52,7 @@ class Plan:
     body: Path | None = None
     rate_per_s: float = 0.0
     grpc: str = ""
+    traced_share: float = 0.0
 
     @property
     def csv_prefix(self) -> Path:
@@ -72,6 +73,7 @@ class Plan:
         more = ["--body", str(self.body)] if self.body else []
         more += ["--rate", str(self.rate_per_s)] if self.rate_per_s else []
         more += ["--grpc", self.grpc] if self.grpc else []
+        more += ["--trace", str(self.traced_share)] if self.traced_share else []
         spawn_rate_per_s = self.users if self.rate_per_s else self.spawn_rate_per_s  # an open loop begins with all
         return [
             sys.executable,

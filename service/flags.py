@@ -36,12 +36,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("max_connections", "header_timeout_s", "body_timeout_s", "keep_alive_s"),
         *("max_sequences", "max_sequence_bytes", "sequence_idle_s", "max_message_bytes", "state_key"),
     ),
-    "operation": (*("config", "secrets_dir", "fast_path", "log_level", "metrics_dir", "drain_s", "lame_duck_s"),),
+    "operation": ("config", "secrets_dir", "fast_path", "drain_s", "lame_duck_s"),
+    "logs, metrics and traces": ("log_level", "log_format", "access_log", "tracing", "trace_ratio", "metrics_dir"),
 }
 """The settings by the heading of their group. A setting that is in none is under "others"."""
 
 _UNITS = {"_s": "SECONDS", "_bytes": "BYTES", "_dir": "FOLDER", "_pixels": "N", "_path": "PATH"}
-_FILES = ("config", "tls_certificate", "tls_key", "tls_client_ca", "api_keys_file", "oidc_jwks_file")
+_FILES = ("config", "tls_certificate", "tls_key", "tls_client_ca", "api_keys_file", "oidc_jwks_file", "access_log")
 _WORDS = {
     **dict.fromkeys(("store", "engine_cache"), "FOLDER"),
     **dict.fromkeys(_FILES, "FILE"),
@@ -55,6 +56,7 @@ _WORDS = {
     **dict.fromkeys(("oidc_requests_per_s", "oidc_rows_per_s", "oidc_rows_per_day"), "N"),
     "provider": "NAME",
     "log_level": "LEVEL",
+    "log_format": "FORMAT",
 }
 
 

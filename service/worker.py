@@ -21,6 +21,7 @@ from service.api.admin.admin import Administration
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
+from service.api.info.metadata import release
 from service.api.info.usage import Usage, tell_build
 from service.api.live.streams import LiveStreams
 from service.api.tasks import TaskRunner
@@ -42,6 +43,7 @@ from service.settings import Settings, SettingsError
 from service.tasks.reconstruction.tiles import MOST_AT_ONCE
 from service.tasks.room import PictureRoom
 from service.tasks.work import Limits
+from service.telemetry.telemetry import Telemetry
 from service.transport.open_files import fit_connections
 
 if TYPE_CHECKING:
@@ -88,6 +90,8 @@ class Worker:
         self.registry = Registry(settings, store, self.device, self.metrics)
         self.handler = RequestHandler(settings, self.metrics, loop)
         self.handler.guard = open_guard(settings)
+        self.telemetry = Telemetry(settings, self.metrics, loop, self.handler.clock, release())
+        self.handler.observer = self.telemetry.observer
         self.sequences = Sequences(settings, loop)
         self.forwarder: Forwarder | None = None
         if settings.workers > 1 and settings.metrics_dir is not None:
@@ -214,6 +218,7 @@ class Worker:
             await self.forwarder.close()
         self.sequences.close()
         self._watch.stop()
+        await self.telemetry.close()
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def plan_embeddings(request: Request, registry: Registry, limits: Limits) -> Tas
         shown = await run_in_thread(lambda: encode_vectors(found.vectors, asked.encoding_format), size_bytes)
         return Result(describe_embeddings(model.name, shown, found.tokens), is_large=size_bytes > SLOW_BYTES)
 
-    return TaskPlan(model, work)
+    return TaskPlan(model, work, rows=len(texts))
 
 
 PLANNERS: Mapping[str, Planner] = {EMBEDDINGS: plan_embeddings}

@@ -54,7 +54,7 @@ def plan_generate(streams: bool, request: Request, registry: Registry, limits: L
         size = sum(array.nbytes for array in outputs.values())
         return Result(await run_in_thread(lambda: describe(outputs), size))
 
-    return TaskPlan(model, work, streams, last_event=None, schedule=schedule)
+    return TaskPlan(model, work, streams, last_event=None, schedule=schedule, rows=rows or 1)
 
 
 PLANNERS: Mapping[str, Planner] = {

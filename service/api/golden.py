@@ -48,6 +48,7 @@ class GoldenRequests:
         """The status and the body of the answer to a request, whether or not the pipeline serves."""
         request = AwaitedRequest(Endpoint(ROUTE), b"", {})
         request.body, request.began = body, self._handler.clock()
+        request.is_own = True
         responder = Responder(self._handler, request)
         request.work = responder
         try:

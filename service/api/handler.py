@@ -36,6 +36,7 @@ from service.settings import Settings
 from service.transport import sse
 from service.transport.cors import Cors
 from service.transport.handler import Handler
+from service.transport.observer import GONE, end_of, tell
 from service.transport.request import JSON, BodyBudget, Endpoint, Reply, Request, Work, render_server_timing
 from service.transport.status import error_reply
 
@@ -56,7 +57,6 @@ _INFLATE_IN_THREAD_FROM_BYTES: Final = 1 << 10
 _DEFLATE_IN_THREAD_FROM_BYTES: Final = 16 << 10
 """Larger bodies are inflated and compressed in a thread. Smaller ones take at most 3 ms and 0.15 ms."""
 
-
 T = TypeVar("T")
 
 
@@ -70,14 +70,14 @@ class ErrorFormat(NamedTuple):
 class Responder(Work):
     """A request while it is worked on, and the only way to answer it.
 
-    Who works on it sets ``model_name`` and ``model_version``, for metrics; ``cancel_work``, which stops the work; and
-    ``on_end``, which is called once at the end. ``late_s`` is how much of its time was over when the work began, such
-    as after a model was loaded. ``opened``: a stream has begun, so an error can no longer be the reply. ``gone``: the
-    request has ended.
+    Who works on it sets ``model_name``, ``version``, ``rows``; ``cancel_work``, which stops the work; and ``on_end``,
+    called once at the end. ``late_s`` is how much of its time was over when the work began, such as after a model was
+    loaded. ``opened``: a stream has begun, so an error can no longer be the reply. ``gone``: the request has ended.
     """
 
     model_name = ""
-    model_version = ""
+    version = ""
+    rows = 0
     cancel_work: Callable[[], object] | None = None
     on_end: Callable[[], None] | None = None
     late_s = 0.0
@@ -86,11 +86,15 @@ class Responder(Work):
     _is_charged = False
     _timer: asyncio.TimerHandle | None = None
     _inflated_bytes = 0  # reserved for a body that came compressed
+    _sent_bytes = 0  # of a stream
+    _reason = ""  # of the error that ended it
 
     def __init__(self, handler: "RequestHandler", request: Request) -> None:
         self.request = request
         self._handler = handler
         handler.in_flight += 1
+        if handler.observer is not None and not request.is_own:
+            request.trace = handler.observer.begin(request.endpoint.route, request.headers)
 
     def allowed_s(self, asked_s: float | None = None) -> float:
         """Seconds that the request may take: at most what its caller waits and what the server allows."""
@@ -111,7 +115,10 @@ class Responder(Work):
         self._handler.metrics.rejected(self.model_name, Cancelled.reason)
         if self.cancel_work is not None:
             self.cancel_work()
+        self._reason = Cancelled.reason
+        total_s, bytes_in = self.elapsed_s(), self.request.count_received()
         self._let_go()
+        self._tell(GONE, total_s, None, bytes_in, self._sent_bytes)
 
     def charge(self, rows: int) -> None:
         """Count rows of the caller's key before they run. Raises RateLimited if too few are left.
@@ -211,11 +218,12 @@ class Responder(Work):
             logger.error("request %s: %s", request.request_id, error)
         if isinstance(error, NotReady):
             self.model_name = self.model_name or error.model  # the failure is that model's
+        self._reason = error.reason
         handler.metrics.rejected(self.model_name, error.reason)
         told = handler.error_formats.get(request.endpoint.route, _USUAL)
         reply = told.reply(error, request.request_id)
         if self.opened:  # the status has gone out already
-            request.send(sse.event(b"".join(reply.chunks), told.event))
+            self.send(sse.event(b"".join(reply.chunks), told.event))
             self.finish_stream(reply.status)
         else:
             self.finish(reply, None)
@@ -224,19 +232,22 @@ class Responder(Work):
         """Send a piece of a streamed answer."""
         if not self.opened:
             self.opened = True
-            limits = describe_limits(self._handler.guard, self.request.grant)
-            own = (b"x-request-id", self.request.request_id.encode())
-            self.request.open(200, [*sse.HEADERS, own, *limits])
+            headers = [*sse.HEADERS, (b"x-request-id", self.request.request_id.encode())]
+            if self.request.trace is not None:
+                headers.append((b"traceresponse", self.request.trace.header.encode()))
+            headers += describe_limits(self._handler.guard, self.request.grant)
+            self.request.open(200, headers)
+        self._sent_bytes += len(chunk)
         self.request.send(chunk)
 
-    def finish_stream(self, status: int) -> None:
+    def finish_stream(self, status: int, answer: Answer | None = None) -> None:
         """End an answer that was sent in pieces."""
         if self.gone:
             return
-        total_s = self.elapsed_s()
+        total_s, bytes_in = self.elapsed_s(), self.request.count_received()
         self._let_go()
         self.request.end()
-        self._count(status, total_s)
+        self._count(status, total_s, answer, bytes_in, self._sent_bytes)
 
     def finish(self, reply: Reply, answer: Answer | None) -> None:
         """Send an answer, in the coding that its caller asks for if it is large enough."""
@@ -258,21 +269,37 @@ class Responder(Work):
         self.run_in_thread(work, send, is_answered=True, threads=self._handler.threads)
 
     def _reply(self, reply: Reply, answer: Answer | None) -> None:
-        request, status = self.request, reply.status
-        total_s = self.elapsed_s()
+        request, bytes_out = self.request, reply.size_bytes
+        total_s, bytes_in = self.elapsed_s(), request.count_received()
         stages_s = None if answer is None else (answer.queue_s, answer.batch_s, answer.compute_s)
         timing = render_server_timing(total_s, stages_s, 0 if answer is None else answer.batch_rows)
         reply.headers = (*reply.headers, (b"x-request-id", request.request_id.encode()), (b"server-timing", timing))
         if request.grant is not None:
             reply.headers = (*reply.headers, *describe_limits(self._handler.guard, request.grant))
+        if request.trace is not None:
+            reply.headers = (*reply.headers, (b"traceresponse", request.trace.header.encode()))
         self._let_go()
         request.reply(reply)
-        self._count(status, total_s)
+        self._count(reply.status, total_s, answer, bytes_in, bytes_out)
 
-    def _count(self, status: int, total_s: float) -> None:
+    def _count(self, status: int, total_s: float, answer: Answer | None, bytes_in: int, bytes_out: int) -> None:
         """Called after the answer is out, so that nobody waits for it."""
         route = self.request.endpoint.route
-        self._handler.metrics.route(route, self.model_name, self.model_version).answered(status, total_s)
+        self._handler.metrics.route(route, self.model_name, self.version).answered(status, total_s)
+        self._tell(status, total_s, answer, bytes_in, bytes_out)
+
+    def _tell(self, status: int, total_s: float, answer: Answer | None, bytes_in: int, bytes_out: int) -> None:
+        """Tell the observer that the request has ended."""
+        request, observer = self.request, self._handler.observer
+        if observer is None or request.is_own:
+            return
+        end = end_of(request, status, total_s)
+        end.model, end.version = self.model_name or end.model, self.version
+        end.rows, end.bytes_in, end.bytes_out, end.reason = self.rows, bytes_in, bytes_out, self._reason
+        if answer is not None:
+            end.has_run, end.batch_rows = True, answer.batch_rows
+            end.queue_s, end.batch_s, end.compute_s = answer.queue_s, answer.batch_s, answer.compute_s
+        tell(observer, end)
 
     def inflate(self, coding: str) -> None:
         """Go on with the body before its content coding."""
@@ -284,8 +311,9 @@ class Responder(Work):
 
     def _take_inflated(self, body: Body) -> None:
         """Take a body in place of the compressed one, if others do not hold the room that it needs."""
-        budget = self._handler.body_budget
-        if budget.held_bytes <= len(self.request.body):  # there is no other
+        request, budget = self.request, self._handler.body_budget
+        request.received_bytes = len(request.body)
+        if budget.held_bytes <= request.received_bytes:  # there is no other
             budget.grow(len(body))
         elif not budget.try_admit(len(body)):
             raise TryLater(f"body: expected room for {len(body)} more bytes, but others hold it")
@@ -347,7 +375,7 @@ class RequestHandler(Handler):
 
     def match(self, path: str) -> Endpoint | None:
         if path in self.starts and "{" not in path:
-            return Endpoint(path)
+            return Endpoint(path, path=path)
         return _match_known(path) if len(path) <= _MAX_KEPT_PATH else _match_model(path)
 
     def start(self, request: Request) -> None:
@@ -383,9 +411,9 @@ class RequestHandler(Handler):
 
 def _match_model(path: str) -> Endpoint | None:
     if found := _V2_PATH.fullmatch(path):
-        return Endpoint(f"/v2/models/{{model}}/{found[3]}", found[1], found[2])
+        return Endpoint(f"/v2/models/{{model}}/{found[3]}", found[1], found[2], path)
     found = _V1_PATH.fullmatch(path)
-    return Endpoint(f"/v1/models/{{model}}:{found[2]}", found[1]) if found else None
+    return Endpoint(f"/v1/models/{{model}}:{found[2]}", found[1], path=path) if found else None
 
 
 _match_known = functools.lru_cache(maxsize=4096)(_match_model)

@@ -51,7 +51,7 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
         shown = await run_in_thread(lambda: in_order(groups, [_show(of_group) for of_group in outputs]), size)
         return Result({"predictions": shown})
 
-    return TaskPlan(model, work, schedule=model.schedule(None, 0))
+    return TaskPlan(model, work, schedule=model.schedule(None, 0), rows=len(rows))
 
 
 def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
@@ -64,7 +64,7 @@ def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPl
         result = await classify.work(Call(options, rows, model.context, limits))
         return Result({"explanations": result.body["predictions"]})
 
-    return TaskPlan(model, work)
+    return TaskPlan(model, work, rows=len(rows))
 
 
 def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
@@ -80,7 +80,7 @@ def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskP
         predictions = await forecast(Call(options, rows, model.context, limits), rows)
         return Result(describe_forecast(asked, predictions, request.request_id, int(time.time())))
 
-    return TaskPlan(model, work)
+    return TaskPlan(model, work, rows=len(rows))
 
 
 PLANNERS: Mapping[str, Planner] = {PREDICT: plan_predict, EXPLAIN: plan_explain, FORECAST: plan_forecast}

@@ -39,7 +39,11 @@ def make_plan(
     context = ModelContext(pipeline.name, pipeline.version, pipeline.manifest)
     call = functools.partial(Call, options, rows, context, limits, asked.wants_picture)
     return TaskPlan(
-        pipeline, lambda emit: task.work(call(emit), pipeline.steps, contexts), options.stream, steps=models
+        pipeline,
+        lambda emit: task.work(call(emit), pipeline.steps, contexts),
+        options.stream,
+        steps=models,
+        rows=len(rows or ()),
     )
 
 
@@ -108,6 +112,8 @@ class _StepDriver(TaskDriver):
 
     def __init__(self, run: PipelineRun, wanted: BeginStep) -> None:
         super().__init__(run._runs, run._responder, run._plan.steps.get(wanted.step))
+        if self.trace is not None:
+            self.trace = self.trace.begin(f"step {wanted.step}")
         self._run = run
         self._wanted = wanted
         self._began = time.perf_counter()
@@ -121,13 +127,20 @@ class _StepDriver(TaskDriver):
     def _done(self, result: Result) -> None:
         self._close()
         seconds = time.perf_counter() - self._began
+        self._end_trace()
         end = StepEnd(self._wanted.step, result, self.queue_s, self.compute_s, seconds)
         self._run.step_ended(self._wanted.step, end, self.batch_s, self.batch_rows)
 
     def _fail(self, error: Exception) -> None:
         self._close()
+        self._end_trace(error.reason if isinstance(error, ServiceError) else ServiceError.reason)
         if isinstance(error, ServiceError):
             error = self._wanted.tell(error)
         else:
             error.add_note(f"in step {self._wanted.step}")
         self._run.step_failed(self._wanted.step, error)
+
+    def _end_trace(self, reason: str = "") -> None:
+        if self.trace is not None:
+            model = "" if self.model is None else self.model.name
+            self.trace.end(model=model, queue_s=self.queue_s, compute_s=self.compute_s, reason=reason)

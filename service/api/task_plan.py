@@ -15,7 +15,7 @@ class TaskPlan(NamedTuple):
     """``work`` makes the coroutine. It gets ``emit`` where the answer is a stream.
 
     ``last_event`` is the name of the event that ends a stream. ``schedule`` holds for each run of the task. ``steps``
-    has the models of the steps of a pipeline.
+    has the models of the steps of a pipeline. ``rows`` is how many were asked for.
     """
 
     model: Served
@@ -24,6 +24,7 @@ class TaskPlan(NamedTuple):
     last_event: str | None = "done"
     schedule: Schedule = UNSCHEDULED
     steps: Mapping[str, Model] = MappingProxyType({})
+    rows: int = 0
 
 
 Planner = Callable[[Request, Registry, Limits], TaskPlan]

@@ -12,13 +12,14 @@ from service.api.task_plan import TaskPlan
 from service.engine.batching.queue import Answer
 from service.engine.loop.request import LoopResult
 from service.errors import DeadlinePassed, InvalidInput, ModelFailure, ServiceError
+from service.metrics.spans import Trace
 from service.models.entry import Model, Served
 from service.models.schedule_policy import UNSCHEDULED, Schedule
 from service.protocol.json import render_json
 from service.tasks.request import takes_long
 from service.tasks.work import Admit, Infer, Iterate, Result, RunInThread, Wanted, Work
 from service.transport import sse
-from service.transport.request import JSON, Reply
+from service.transport.request import JSON, Reply, render_server_timing
 
 
 class Threads(Protocol):
@@ -31,7 +32,7 @@ class Threads(Protocol):
 class TaskDriver(ABC):
     """One coroutine. It is over when ``_done`` or ``_fail`` has been called, or ``cancel``.
 
-    ``model`` is None for work that runs no graph.
+    ``model`` is None for work that runs no graph, ``trace`` if the request was not sampled.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class TaskDriver(ABC):
         "compute_s",
         "model",
         "queue_s",
+        "trace",
     )
 
     def __init__(
@@ -54,6 +56,7 @@ class TaskDriver(ABC):
         self._responder = responder
         self._schedule = schedule
         self.model = model
+        self.trace = responder.request.trace
         self._work: Work | None = None
         self._release: Callable[[], object] | None = None
         self.queue_s = self.batch_s = self.compute_s = 0.0
@@ -116,12 +119,16 @@ class TaskDriver(ABC):
             dispatcher = model.graphs[wanted.graph]
             rows = dispatcher.signature.check(wanted.inputs)
             self._responder.charge(rows.number)
+            if self.trace is not None:
+                rows.trace = model.trace(self.trace)
             timeout_s = dispatcher.limit_wait(left_s, schedule.wait_s)
             self._release = dispatcher.submit(rows, self._took, timeout_s=timeout_s, priority=schedule.priority)
         elif isinstance(wanted, Iterate) and model is not None and model.loop is not None:
-            request = wanted.request
+            request, took = wanted.request, self._took
             self._responder.charge(request.rows)
-            self._release = model.loop.submit(request, self._took, timeout_s=left_s, priority=schedule.priority)
+            if self.trace is not None:
+                took = functools.partial(self._took_loop, self.trace.begin(f"loop {model.name}"), request.steps)
+            self._release = model.loop.submit(request, took, timeout_s=left_s, priority=schedule.priority)
         else:
             name = None if model is None else model.name
             raise ModelFailure(f"{name!r} has nothing that does {type(wanted).__name__}")
@@ -134,6 +141,19 @@ class TaskDriver(ABC):
             self.model.loop.check_time(wanted.rows, wanted.steps, left_s)
         else:
             self.model.graphs[wanted.graph].check_time(wanted.rows, left_s)
+
+    def _took_loop(self, trace: Trace, most_steps: int, outcome: LoopResult | ServiceError) -> None:
+        """The loop of a sampled request has ended."""
+        if isinstance(outcome, LoopResult):
+            trace.end(
+                steps=max((len(one.tokens) + one.has_ended for one in outcome.sentences), default=most_steps),
+                batch_rows=outcome.batch_rows,
+                queue_s=outcome.queue_s,
+                compute_s=outcome.compute_s,
+            )
+        else:
+            trace.end(reason=outcome.reason)
+        self._took(outcome)
 
     def _took(self, outcome: Answer | LoopResult | ServiceError) -> None:
         self._release = None  # it refers to what has just called this
@@ -201,11 +221,16 @@ class TaskRun(TaskDriver):
 
     def _done(self, result: Result) -> None:
         self._close()
-        if self._plan.streams:
-            self._responder.send(sse.event(render_json(result.body), self._plan.last_event))
-            self._responder.finish_stream(200)
-            return
         times = Answer({}, self.queue_s, self.batch_s, self.compute_s, self.batch_rows)
+        if self._plan.streams:
+            timing = b""
+            if self._plan.last_event is not None:  # the header was sent before the times were known
+                stages_s = (self.queue_s, self.batch_s, self.compute_s)
+                total_s = self._responder.elapsed_s()
+                timing = b"server-timing: " + render_server_timing(total_s, stages_s, self.batch_rows)
+            self._responder.send(sse.event(render_json(result.body), self._plan.last_event, timing))
+            self._responder.finish_stream(200, times)
+            return
         kind = JSON if result.media_type is None else (b"content-type", result.media_type.encode())
 
         def reply(body: bytes) -> None:

@@ -39,7 +39,8 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     asked, options = _read(request, limits)
     model = registry.find_for_task(task.NAME, options.model, options.wanted_version)
     call = functools.partial(Call, options, asked.rows, model.context, limits, asked.wants_picture)
-    return TaskPlan(model, lambda emit: task.work(call(emit, wants_sound=asked.wants_sound)), options.stream)
+    work = lambda emit: task.work(call(emit, wants_sound=asked.wants_sound))  # noqa: E731
+    return TaskPlan(model, work, options.stream, rows=len(asked.rows or ()))
 
 
 def plan_pipeline(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
@@ -101,7 +102,8 @@ class TaskRunner:
         """Begin what was planned. Raises Draining."""
         self._check_draining()  # again: reading a large body takes a while
         model = plan.model
-        responder.model_name, responder.model_version = model.name, model.version
+        responder.model_name, responder.version = model.name, model.version
+        responder.rows = plan.rows
         run = (
             PipelineRun(self, responder, plan, model) if isinstance(model, Pipeline) else TaskRun(self, responder, plan)
         )

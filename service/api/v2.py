@@ -87,7 +87,7 @@ class InferHandler:
         model = entry.serving if entry is not None and endpoint.version is None else None
         if not isinstance(model, Model):
             model = self._registry.find(endpoint.model, endpoint.version)
-        responder.model_name, responder.model_version = model.name, model.version
+        responder.model_name, responder.version = model.name, model.version
         length = headers.get(b"inference-header-content-length")
         header_bytes = None if length is None else _read_length(length)
         known: _KnownHeader | None = None
@@ -108,6 +108,9 @@ class InferHandler:
         if responder.request.grant is not None:
             responder.charge(known.number)
         rows = Rows(inputs, known.number, known.key)
+        responder.rows = known.number
+        if request.trace is not None:
+            rows.trace = model.trace(request.trace)
         done = self._receive(responder, model, known.header, self._render)
         responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.schedule.priority)
 
@@ -261,6 +264,9 @@ class InferHandler:
         priority: int,
     ) -> None:
         done = self._receive(responder, model, header, render)
+        responder.rows = rows.number
+        if responder.request.trace is not None:
+            rows.trace = model.trace(responder.request.trace)
         if not rows.number:
             done(model.dispatcher.answer_no_rows(rows))
             return

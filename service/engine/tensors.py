@@ -9,6 +9,7 @@ import numpy as np
 from model_store.datatypes import DATATYPES, datatype_of
 from model_store.graph import Graph, Tensor
 from service.errors import InvalidInput, ModelFailure
+from service.metrics.spans import RowsTrace
 
 Arrays = Mapping[str, np.ndarray]
 MAX_EMPTY: Final = 1 << 20
@@ -18,8 +19,11 @@ MAX_EMPTY: Final = 1 << 20
 class Rows:
     """Checked inputs of one request, the number of its rows, and the key of requests that may share a batch.
 
-    ``whole`` marks a request that is one run of its own: it is neither cut nor joined to others.
+    ``whole`` marks a request that is one run of its own: it is neither cut nor joined to others. ``trace`` is set if
+    the request was sampled.
     """
+
+    trace: RowsTrace | None = None
 
     def __init__(self, inputs: Arrays, number: int, key: Hashable, whole: bool = False) -> None:
         self.inputs = inputs

@@ -45,6 +45,7 @@ ALL = {
         Definition("histogram", "sluice_request_seconds", "From body to answer", _ROUTE, SECONDS),
         Definition("gauge", "sluice_requests_in_flight", "Requests for models that are not answered yet", ()),
         Definition("counter", "sluice_rejected", "Requests refused or given up, by reason", ("model", "reason")),
+        Definition("counter", "sluice_access_log_lost", "Lines of the access log that were not written", ()),
         Definition("histogram", "sluice_queue_seconds", "A request's wait for a batch", _MODEL, SECONDS),
         Definition("histogram", "sluice_batch_seconds", "Assembling a batch, waiting for its lane", _MODEL, SECONDS),
         Definition("histogram", "sluice_compute_seconds", "Running a batch", _MODEL, SECONDS),

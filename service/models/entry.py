@@ -21,6 +21,7 @@ from service.engine.execution.observer import Observer
 from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.loop.slots import SlotTable
 from service.errors import InvalidInput, UnknownModel
+from service.metrics.spans import RowsTrace, Trace
 from service.models.loading import LoadedVersion, VerifiedGraph
 from service.models.memory import limit_elements
 from service.models.pipeline import Pipeline
@@ -111,6 +112,10 @@ class Model:
             await self.loop.drain()
         # After its loop a request may run another graph, so these come last.
         await asyncio.gather(*(dispatcher.drain() for dispatcher in self.graphs.values()))
+
+    def trace(self, request: Trace) -> RowsTrace:
+        """The trace of rows of a sampled request."""
+        return request.follow(self.name, self.version, self.loaded.session.provider)
 
     def schedule(self, asked_s: float | None, level: int) -> Schedule:
         """The timeout, wait and priority of a request that asks for a timeout and a priority level."""

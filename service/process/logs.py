@@ -1,11 +1,47 @@
 """The log of `sluice serve`: lines on standard error, each with the process that wrote it."""
 
+import datetime
 import logging
 
+import orjson
 
-def configure_logs(process: str, level: str) -> None:
-    """``process`` is a name such as ``worker 1``; ``level`` is for our loggers. Libraries log warnings only."""
-    logging.basicConfig(
-        format=f"%(asctime)s [%(levelname)s] [{process}] %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z", force=True
-    )
+
+class JsonFormatter(logging.Formatter):
+    """A line of JSON for each message; a traceback is in it too, so it takes no lines of its own."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        line = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps({name: _readable(text) for name, text in line.items()}).decode()
+
+
+def _readable(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON does not take."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def configure_logs(process: str, level: str, form: str = "text") -> None:
+    """``process`` is a name such as ``worker 1``; ``level`` is for our loggers; ``form`` is text or json.
+
+    Libraries log warnings only.
+    """
+    handler = logging.StreamHandler()
+    if form == "json":
+        handler.setFormatter(JsonFormatter(process))
+    else:
+        line = f"%(asctime)s [%(levelname)s] [{process}] %(message)s"
+        handler.setFormatter(logging.Formatter(line, "%Y-%m-%dT%H:%M:%S%z"))
+    logging.basicConfig(handlers=[handler], force=True)
     logging.getLogger("sluice").setLevel(level.upper())

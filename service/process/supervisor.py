@@ -245,7 +245,7 @@ def supervise(
     settings: Settings, listener: socket.socket, environ: Mapping[str, str], on_ready: Callable[[], None]
 ) -> int:
     """Run a supervisor; returns the exit code."""
-    configure_logs("supervisor", settings.log_level)
+    configure_logs("supervisor", settings.log_level, settings.log_format)
     return asyncio.run(Supervisor(settings, listener, environ, on_ready).run())
 
 

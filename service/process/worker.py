@@ -25,7 +25,7 @@ def main(number: int, channel_descriptor: int, listener_descriptor: int) -> None
     channel = WorkerEnd(socket.socket(fileno=channel_descriptor))
     listener = socket.socket(fileno=listener_descriptor)
     settings = Settings.from_environ(os.environ)
-    configure_logs(f"worker {number}", settings.log_level)
+    configure_logs(f"worker {number}", settings.log_level, settings.log_format)
 
     @functools.cache
     def open_worker() -> Worker:  # first called on the event loop

@@ -48,7 +48,7 @@ GRACE_S = 1.0
 _READ_AHEAD_BYTES = 1 << 20
 _HEAD = struct.Struct("<QIQ")
 _LENGTH = b"inference-header-content-length"
-_OWN_HEADERS = ("x-request-id", "server-timing")
+_OWN_HEADERS = ("x-request-id", "server-timing", "traceresponse")
 """Headers that the worker of the caller writes itself."""
 _STAGE = re.compile(r'(\w+);(?:dur=|desc=")([\d.]+)')
 
@@ -177,6 +177,7 @@ class _WorkerConnection:
             "length": request.headers.get(_LENGTH, b"").decode(),
             "request_id": request.request_id,
             "patience_s": left_s,
+            "trace": "" if request.trace is None else request.trace.header,
         }
         self._waiting[number] = done, self._loop.call_later(left_s + GRACE_S, self._expire, number)
         self._send(_frame(number, head, request.body))
@@ -248,6 +249,8 @@ class _ForwardedRequests:
                 self._requests.pop(number).give_up()
             return
         headers = {b"x-request-id": head["request_id"].encode()}
+        if head["trace"]:
+            headers[b"traceparent"] = head["trace"].encode()
         if head["length"]:
             headers[_LENGTH] = head["length"].encode()
         request = AwaitedRequest(Endpoint(FORWARDED_INFER, head["model"], head["version"]), b"", headers)

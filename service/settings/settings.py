@@ -32,11 +32,13 @@ from service.settings.types import (
     Count,
     CountOrZero,
     Issuer,
+    LogTarget,
     OptionalPath,
     Origin,
     Port,
     Rate,
     Seconds,
+    Share,
     Timeout,
     split,
     split_pairs,
@@ -198,6 +200,14 @@ class Settings(BaseSettings):
     """seconds that a stopping server still answers, not ready, before the drain begins"""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error"""
+    log_format: Literal["text", "json"] = "text"
+    """lines of the log as text or json"""
+    access_log: LogTarget = ""
+    """file that gets a line of JSON for each request; -: standard output; empty: off"""
+    tracing: bool = False
+    """send traces by OpenTelemetry; variables OTEL_… say where to"""
+    trace_ratio: Share = 0.01
+    """share of requests that are traced if their caller does not say; OTEL_TRACES_SAMPLER counts before it"""
     metrics_dir: OptionalPath = None
     """folder in which the workers share their counters; set by serve"""
 

@@ -61,6 +61,9 @@ Rate = Annotated[_Float, Field(ge=0)]
 Timeout = Annotated[_Float, Field(ge=0.001)]
 AbsolutePath = Annotated[Path, AfterValidator(_resolve)]
 OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(lambda value: value or None)]
+Share = Annotated[_Float, Field(ge=0, le=1)]
+LogTarget = Annotated[str, AfterValidator(lambda text: text if text in ("", "-") else str(Path(text).resolve()))]
+"""A file, "-" for standard output, or "" for nowhere."""
 Origin = Annotated[
     str, _match(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", "*, or origins such as https://app.example:8443")
 ]

@@ -15,7 +15,6 @@ from service.access.grants import INFER
 from service.access.routes import find_scope
 from service.errors import (
     BodyTooLarge,
-    Cancelled,
     Forbidden,
     InvalidInput,
     ServiceError,
@@ -25,7 +24,8 @@ from service.errors import (
 )
 from service.metrics.meters import Metrics
 from service.transport.awaited_request import AwaitedRequest
-from service.transport.handler import HANDLER_STATE, Handler
+from service.transport.handler import HANDLER_STATE, REFUSED, Handler
+from service.transport.observer import GONE, RequestEnd, tell
 from service.transport.request import LINGER_S, BodyParts, Endpoint, HeaderField, Reply, no_room, request_id_of
 from service.transport.status import error_reply
 
@@ -93,6 +93,9 @@ class AsgiApplication:
             preflight = service.handler.cors.answer_preflight(scope["method"], headers)
             if preflight is not None:
                 await _send_reply(preflight, send)
+                end = _end_of(scope, preflight.status, 0.0)
+                end.bytes_out = preflight.size_bytes
+                _tell(service.handler, end)
                 return
             send = _add_headers(service.handler.cors.headers_for(headers), send)
         scope = {**scope, "sluice.grant": None}
@@ -108,9 +111,10 @@ class AsgiApplication:
         needed = find_scope(scope["path"])
         if handler.guard is not None and needed is not None:
             try:
-                grant = handler.guard.admit(needed, scope["headers"], _peer_of(scope))
+                grant = handler.guard.admit(needed, scope["headers"], _client_of(scope))
             except ServiceError as error:
                 handler.count_rejected(type(error))
+                scope["sluice.reason"] = error.reason
                 await _send_and_linger(error_reply(error, scope["sluice.request_id"]), send, receive)
                 return
             scope["sluice.grant"] = grant
@@ -128,23 +132,40 @@ class AsgiApplication:
         send_with_id = _add_headers([(b"x-request-id", request_id.encode())], send)
         clock = service.handler.clock
         began = clock()
-        status = 500
+        status, bytes_in, bytes_out = 0, 0, 0
+
+        async def receive_and_note() -> Message:
+            nonlocal bytes_in
+            message = await receive()
+            bytes_in += len(message.get("body", b""))
+            return message
 
         async def send_and_note(message: Message) -> None:
-            nonlocal status
+            nonlocal status, bytes_out
             status = message.get("status", status)
+            bytes_out += len(message.get("body", b""))
             await send_with_id(message)
 
         try:
-            await self._choose(service, scope, receive, send_and_note)
+            await self._choose(service, scope, receive_and_note, send_and_note)
+        except ClientDisconnect:
+            status = status or GONE
+            raise
         finally:
-            service.metrics.route(scope.get("sluice.route", "")).answered(status, clock() - began)
+            status, seconds = status or 500, clock() - began
+            service.metrics.route(scope.get("sluice.route", "")).answered(status, seconds)
+            if not scope.get("state", {}).get(REFUSED):
+                end = _end_of(scope, status, seconds)
+                end.bytes_in, end.bytes_out = bytes_in, bytes_out
+                _tell(service.handler, end)
 
     async def _carry(self, handler: Handler, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """A request of the handler. It is cancelled when the caller goes."""
         pieces_to = None if scope["http_version"] == "1.0" else send
         request = AwaitedRequest(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
         is_unread = False
+        request.method, request.path = scope["method"], scope.get("sluice.path", scope["path"])
+        request.client = _client_of(scope)
         try:
             _admit(request, handler, scope)
             if scope["method"] != "POST":
@@ -152,10 +173,13 @@ class AsgiApplication:
             _check_length(request.headers, handler.settings.max_body_bytes)
             request.body = await _read_body(request, handler, receive)
         except ClientDisconnect:
-            handler.count_rejected(Cancelled)
+            if not scope.get("state", {}).get(REFUSED):
+                request.received_bytes = request.held_bytes
+                handler.lose(request)
             return
         except ServiceError as error:
             is_unread = isinstance(error, BodyTooLarge | TryLater | Unauthenticated | Forbidden)
+            request.received_bytes = request.held_bytes
             handler.refuse(request, error)
         else:
             handler.start(request)
@@ -166,6 +190,27 @@ class AsgiApplication:
             await _send_and_linger(request.answer.result(), send, receive)
         elif not request.is_sent:
             await _send_reply(request.answer.result(), send)
+
+
+def _client_of(scope: Scope) -> str:
+    client = scope.get("client")  # None for a Unix socket
+    return client[0] if client else ""
+
+
+def _end_of(scope: Scope, status: int, seconds: float) -> RequestEnd:
+    headers = dict(scope["headers"])
+    path = scope.get("sluice.path", scope["path"])
+    request_id = scope.get("sluice.request_id") or request_id_of(headers)
+    end = RequestEnd(scope["method"], scope.get("sluice.route", ""), path, status, seconds, request_id, headers)
+    end.client, end.reason = _client_of(scope), scope.get("sluice.reason", "")
+    if (grant := scope.get("sluice.grant")) is not None:
+        end.caller = grant.name
+    return end
+
+
+def _tell(handler: Handler, end: RequestEnd) -> None:
+    if handler.observer is not None:
+        tell(handler.observer, end)
 
 
 def _strip(path: str, base_path: str) -> str:
@@ -191,14 +236,8 @@ def _add_headers(headers: Sequence[HeaderField], send: Send) -> Send:
 def _admit(request: AwaitedRequest, handler: Handler, scope: Scope) -> None:
     """Let the guard look at a request. Raises Unauthenticated, MissingScope, RateLimited, TryLater."""
     if handler.guard is not None:
-        grant = handler.guard.admit(INFER, scope["headers"], _peer_of(scope))
+        grant = handler.guard.admit(INFER, scope["headers"], _client_of(scope))
         request.grant, request.caller = grant, grant.name
-
-
-def _peer_of(scope: Scope) -> str:
-    """The address of the other end, "" if unknown."""
-    client = scope.get("client")
-    return client[0] if client else ""
 
 
 def _check_length(headers: Mapping[bytes, bytes], max_bytes: int) -> None:

@@ -12,18 +12,22 @@ class AwaitedRequest(Request):
     """``answer`` is the reply, or the head of a stream that has been sent.
 
     Without ``send`` a stream is collected and becomes an ordinary reply: in process, and for HTTP/1.0, which has no
-    chunks. ``held_bytes`` is what its body takes of the body budget.
+    chunks. ``held_bytes`` is what its body takes of the body budget, ``client`` the address of the caller.
     """
 
-    __slots__ = ("_head", "_pieces", "_send", "_sending", "_unread_bytes", "answer", "held_bytes")
+    __slots__ = ("_head", "_pieces", "_send", "_sending", "_unread_bytes", "answer", "client", "held_bytes")
 
     def __init__(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes], send: Send | None = None) -> None:
         super().__init__(endpoint, query, headers)
         self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.held_bytes = 0
+        self.client = ""
         self._send = send
         self._sending: asyncio.Task[None] | None = None
         self._unread_bytes = 0
+
+    def find_client(self) -> str:
+        return self.client
 
     @property
     def is_sent(self) -> bool:

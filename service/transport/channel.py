@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from service.errors import ServiceError
+from service.metrics.spans import Trace
 from service.transport.request import Endpoint
 
 
@@ -15,6 +16,7 @@ class Channel(abc.ABC):
     """A stream. If the client goes, the coroutine that uses it is cancelled."""
 
     request_id: str
+    trace: Trace | None = None
 
     @abc.abstractmethod
     async def receive(self) -> str | bytes:

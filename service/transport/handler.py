@@ -6,14 +6,17 @@ from concurrent.futures import Executor
 from typing import Any
 
 from service.access.grants import Guard
-from service.errors import ServiceError
+from service.errors import Cancelled, ServiceError
 from service.settings import Settings
 from service.transport.channel import Streams
 from service.transport.cors import Cors
+from service.transport.observer import GONE, RequestObserver, end_of, tell
 from service.transport.request import BodyBudget, Endpoint, Request
 
 HANDLER_STATE = "sluice.handler"
 """The key of the handler in the lifespan's state, which uvicorn passes to its protocols."""
+REFUSED = "sluice.refused"
+"""The key in the state of a request of ASGI that was answered below ASGI, before its body was complete."""
 
 
 class Handler(abc.ABC):
@@ -22,7 +25,8 @@ class Handler(abc.ABC):
     ``clock`` gives seconds. ``cors`` is None where CORS is off. ``parsing`` is the thread for work that holds the
     interpreter. ``find_max_tensors`` gives the most inputs, or outputs, that a request for any model may have.
     ``streams`` opens live streams. ``connections`` are those of the HTTP server that has opened one. ``guard`` looks at
-    every request before its body is read; None where callers need no key.
+    every request before its body is read; None where callers need no key. ``observer`` is told of each request that
+    ends; None: nobody asks.
     """
 
     clock: Callable[[], float]
@@ -31,6 +35,7 @@ class Handler(abc.ABC):
     streams: Streams | None = None
     guard: Guard | None = None
     connections: Collection[Any] = ()
+    observer: RequestObserver | None = None
     settings: Settings
     cors: Cors | None
     body_budget: BodyBudget
@@ -46,6 +51,14 @@ class Handler(abc.ABC):
     @abc.abstractmethod
     def count_rejected(self, error: type[ServiceError]) -> None:
         """Count a request that was never started: its caller went, or its connection ended with an error."""
+
+    def lose(self, request: Request) -> None:
+        """The caller of a request went before it was started."""
+        self.count_rejected(Cancelled)
+        if self.observer is not None:
+            end = end_of(request, GONE, 0.0)
+            end.reason, end.bytes_in = Cancelled.reason, max(0, request.received_bytes)
+            tell(self.observer, end)
 
     @abc.abstractmethod
     def refuse(self, request: Request, error: ServiceError) -> None:

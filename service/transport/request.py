@@ -10,13 +10,14 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mypy_extensions import mypyc_attr
 
 from service.access.grants import Grant
 from service.errors import TryLater
+from service.metrics.spans import Trace
 
 HeaderField = tuple[bytes, bytes]
 
@@ -48,11 +49,15 @@ _id_numbers: Final = itertools.count(1)
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a path of the handler stands for: the label of its route in metrics, and the model that it names."""
+    """What a path of the handler stands for: the label of its route in metrics, and the model that it names.
+
+    ``path`` is the one that was asked for, without the prefix of all routes.
+    """
 
     route: str
     model: str = ""
     version: str | None = None
+    path: str = field(default="", compare=False)
 
 
 class Reply:
@@ -91,23 +96,38 @@ class Request(abc.ABC):
     ``headers`` has lower-case names. ``began`` is on the clock of the handler, 0 until the handler has the request.
     ``patience_s`` is how long the caller waits, None if unknown. ``work`` is set while the handler works on the
     request; the transport cancels it when the caller has gone. ``caller`` is the name of the caller's key and ``grant``
-    what it allows; "" and None where callers need no key.
+    what it allows; "" and None where callers need no key. ``received_bytes`` is the size of the body as it came, -1
+    where that is the size of ``body``. ``path`` is as it was asked for, "" where the endpoint has it. ``is_own``: the
+    server asks itself, which is no request of a caller.
 
     Rarely used fields have class defaults. To set them in ``__init__`` would take a tenth of a short request.
     """
 
     body: bytes | memoryview = b""
     began = 0.0
-    caller = ""
     grant: Grant | None = None
     patience_s: float | None = None
     work: Work | None = None
+    caller: str = ""
+    trace: Trace | None = None
+    method: str = "POST"
+    path: str = ""
+    received_bytes = -1
+    is_own = False
 
     def __init__(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes]) -> None:
         self.endpoint = endpoint
         self.query = query
         self.headers = headers
         self.request_id = request_id_of(headers)
+
+    def count_received(self) -> int:
+        """The bytes of its body as it came, while it has one."""
+        return len(self.body) if self.received_bytes < 0 else self.received_bytes
+
+    def find_client(self) -> str:
+        """The address of the caller, as the transport knows it."""
+        return ""
 
     @abc.abstractmethod
     def reply(self, reply: Reply) -> None:

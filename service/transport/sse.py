@@ -12,7 +12,11 @@ HEADERS: tuple[HeaderField, ...] = (
 )
 
 
-def event(data: bytes, name: str | None = None) -> bytes:
-    """One event. ``data`` is JSON, so it has no line ends. Without a name the client takes it for a `message`."""
+def event(data: bytes, name: str | None = None, comment: bytes = b"") -> bytes:
+    """One event. ``data`` is JSON, so it has no line ends. Without a name the client takes it for a `message`.
+
+    ``comment`` is a line that clients skip unless they look for it.
+    """
     field = b"" if name is None else b"event: %b\n" % name.encode()
-    return b"%bdata: %b\n\n" % (field, data)
+    note = b": %b\n" % comment if comment else b""
+    return b"%b%bdata: %b\n\n" % (field, note, data)

@@ -17,12 +17,14 @@ from loadtests.bench.results.result import (
     READING,
     SPEECH,
     TASKS,
+    TELEMETRY,
     TEXTS,
     Cell,
     Result,
     compare,
 )
 from loadtests.bench.results.task_verdict import judge_pipeline, judge_reading, judge_speech, judge_tasks
+from loadtests.bench.results.telemetry_verdict import judge_telemetry
 
 SELF, ASGI = "sluice", "sluice-asgi"
 CLASSIFIER = "digits-classifier"
@@ -46,6 +48,8 @@ CEILING_SHARES = ((16, 0.72, 0.80), (64, 0.80, 0.90))
 def judge(result: Result) -> list[Row]:
     cells = {(cell.model, cell.encoding, cell.clients, cell.peer): cell for cell in result.cells}
     pictures = [*_pictures(cells), *_photographs(cells)]
+    if result.only == TELEMETRY:
+        return [*judge_telemetry(cells)]
     if result.only == PICTURES:
         return pictures
     texts = [_texts(cells)]

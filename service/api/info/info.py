@@ -172,6 +172,7 @@ class Information:
     async def _refuse(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)  # noqa: S101  # it is registered for these
         self._metrics.rejected("", error.reason)
+        request.scope["sluice.reason"] = error.reason
         reply = error_reply(error, request.scope["sluice.request_id"])
         response = Response(b"".join(reply.chunks), reply.status)
         response.raw_headers.extend(reply.headers)

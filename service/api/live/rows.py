@@ -8,6 +8,7 @@ from model_store.graphs.sequences import Id
 from service.engine.batching.queue import Answer
 from service.engine.tensors import Arrays, Rows
 from service.errors import ServiceError
+from service.metrics.spans import Trace
 from service.models.entry import Model
 from service.protocol.infer_request import SequenceStep
 from service.sequences.sequences import Sequences
@@ -22,10 +23,15 @@ class StreamRows:
     """
 
     def __init__(
-        self, model: Model, sequences: Sequences, deadline_s: float, charge: Callable[[int], None] = lambda rows: None
+        self,
+        model: Model,
+        sequences: Sequences,
+        deadline_s: float,
+        charge: Callable[[int], None] = lambda rows: None,
+        trace: Trace | None = None,
     ) -> None:
         self.model = model
-        self._charge = charge
+        self._charge, self._trace = charge, trace
         self._sequences = sequences
         self._deadline_s = deadline_s
         self._rules = model.sequence_rules
@@ -74,6 +80,8 @@ class StreamRows:
         if not rows.number:
             return dispatcher.answer_no_rows(rows).outputs
         self._charge(rows.number)
+        if self._trace is not None:
+            rows.trace = self.model.trace(self._trace)
         cancel = dispatcher.submit(rows, done, timeout_s=self._deadline_s)
         try:
             return (await answered).outputs

@@ -24,6 +24,7 @@ from service.engine.execution.observer import Observer
 from service.engine.execution.runner import AllCores, Runner
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
 from service.errors import DeadlinePassed, ModelFailure, QueueFull, ServiceError
+from service.metrics.spans import RowsTrace, RunTimes
 from service.metrics.times import Tally, Times
 
 logger = logging.getLogger("sluice.engine")
@@ -264,6 +265,7 @@ class Dispatcher(LaneUser):
         self._ran_at = run.ended_at
         if run.error is None:
             now = self._device.clock()
+            self._trace(run)
             self._answer(run, now)
             self._learn(run, now)
             return ()
@@ -278,6 +280,20 @@ class Dispatcher(LaneUser):
             self.observer.failed(run.ended_at - request.arrived)
             request.fail(run.error)
         return ()
+
+    def _trace(self, run: BatchRun) -> None:
+        """Tell of the run if a request in it was sampled. Before the answers, with which the traces end."""
+        together: list[RowsTrace] = []
+        for part in run.batch.slices:
+            trace = part.request.rows.trace
+            if trace is not None and not part.request.finished:
+                together.append(trace)
+        if together:
+            rows = run.batch.count
+            try:
+                together[0].ran(RunTimes(rows, run.rows or rows, run.taken_at, run.started_at, run.ended_at), together)
+            except Exception:
+                logger.exception("a batch could not be traced")
 
     def _learn(self, run: BatchRun, answered_at: float) -> None:
         """Count a run and learn its cost, after its answers are written. A fault here must not cost an answer."""

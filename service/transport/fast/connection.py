@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from service.access.grants import INFER, Grant
-from service.errors import BodyTooLarge, Cancelled, ServiceError
+from service.errors import BodyTooLarge, ServiceError
 from service.transport.handler import Handler
 from service.transport.request import (
     MAX_UNREAD_BYTES,
@@ -80,6 +80,9 @@ class FastRequest(Request):
         super().__init__(endpoint, query, headers)
         self.connection = connection
         self.keep_alive = keep_alive
+
+    def find_client(self) -> str:
+        return self.connection.client
 
     def reply(self, reply: Reply) -> None:
         connection = self.connection
@@ -175,7 +178,7 @@ class Connection:
 
     ``running`` is the request whose turn it is, ``head`` the head of the last request, ``idle_since`` a time on the
     loop's clock. ``is_plain``: the last request came through ``take``, nothing has arrived since, and the client reads
-    its answers. So nothing is to be done after its answer.
+    its answers. So nothing is to be done after its answer. ``client`` is the address of the client.
     """
 
     def __init__(
@@ -186,7 +189,9 @@ class Connection:
         flow: FlowControl,
         server_state: ServerState,
         loop: asyncio.AbstractEventLoop,
+        client: str = "",
     ) -> None:
+        self.client = client
         self.long_way: LongWay | None = long_way  # None when the connection is lost, to break the reference cycle
         self.handler = handler
         self.transport = transport
@@ -274,6 +279,7 @@ class Connection:
     def refuse(self, request: FastRequest, error: ServiceError) -> None:
         """Answer with an error before the body is complete. The connection ends with the answer."""
         request.refusal = error
+        request.received_bytes = request.size
         request.keep_alive = request.waits_for_room = False
         request.parts.take()
         self.forget(request)
@@ -311,7 +317,8 @@ class Connection:
         if request.work is not None:
             request.work.cancel()
         elif self.handler is not None:
-            self.handler.count_rejected(Cancelled)
+            request.received_bytes = request.size
+            self.handler.lose(request)
         self.forget(request)
 
     def forget(self, request: FastRequest) -> None:

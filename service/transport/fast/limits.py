@@ -27,7 +27,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.errors import HeaderTooLarge, InvalidInput, ServiceError, TooSlow, TryLater
 from service.settings import Settings
 from service.transport.fast.connection import Connection, FastRequest, write_reply
-from service.transport.request import LEAST_BYTES_PER_S, LINGER_S, SMALL_BODY_BYTES, no_room, request_id_of
+from service.transport.handler import REFUSED
+from service.transport.observer import RequestEnd, tell
+from service.transport.request import LEAST_BYTES_PER_S, LINGER_S, SMALL_BODY_BYTES, Reply, no_room, request_id_of
 from service.transport.status import error_reply
 
 MAX_REFUSED_CONNECTIONS = 128
@@ -74,6 +76,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _acknowledged = 0  # bytes that the client had taken at the last look
     _unparsed = b""  # what was read behind requests that wait
     _wakes_at = 0.0
+    refused_url = b""  # of a message that cannot be answered as a request
     _lingering = False  # the last answer is written; what still comes is thrown away
     _malformed: ServiceError | None = None  # ends the connection after the running request
 
@@ -209,6 +212,8 @@ class LimitedProtocol(HttpToolsProtocol):
                 self.transport.close()
                 return
             # The application that waits for the rest of this body learns that the caller has gone.
+            cycle.scope["state"][REFUSED] = True
+            self.refused_url = cycle.scope["raw_path"]
             cycle.disconnected = cycle.response_complete = True
             cycle.message_event.set()
         is_idle = self.cycle is None or self.cycle.response_complete
@@ -226,6 +231,19 @@ class LimitedProtocol(HttpToolsProtocol):
         self._count(type(error))
         write_reply(self._connection, reply, keep_alive=False)
         self.linger()
+        self._tell_refusal(error, reply, request_id)
+
+    def _tell_refusal(self, error: ServiceError, reply: Reply, request_id: str) -> None:
+        """Tell the observer of a message that was answered before it was a request."""
+        handler = self._connection.handler
+        if handler is None or handler.observer is None:
+            return
+        url = self.refused_url or (self.url if self._in_header else b"")
+        method = self.parser.get_method().decode("latin-1") if url else ""
+        path = url.partition(b"?")[0].decode("latin-1")
+        end = RequestEnd(method, "", path, reply.status, 0.0, request_id, {})
+        end.client, end.reason, end.bytes_out = self._connection.client, error.reason, reply.size_bytes
+        tell(handler.observer, end)
 
     def _count(self, error: type[ServiceError]) -> None:
         if self._connection.handler is not None:

@@ -20,6 +20,7 @@ Rules of a connection (timeouts are in ``limits.py``)
 """
 
 import asyncio
+from sys import intern
 from typing import Any
 
 import httptools
@@ -175,7 +176,8 @@ class FastProtocol(LimitedProtocol):
         self.settings = settings = _OF_OTHERS if handler is None else handler.settings
         if handler is not None:
             handler.connections = self.connections
-        self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop)
+        client = intern(self.client[0]) if self.client else ""  # a Unix socket has none
+        self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop, client)
         now = self.loop.time()
         self._connection.idle_since = now + settings.header_timeout_s - settings.keep_alive_s  # the first one differs
         self.wake_by(now + min(settings.header_timeout_s, settings.keep_alive_s))
@@ -273,6 +275,7 @@ class FastProtocol(LimitedProtocol):
                     upgrade_connection(self, self._connection.handler, handshake, behind + data[at:])
                     return
         except httptools.HttpParserError as error:
+            self.refused_url = self.url if self._in_header else b""
             self._in_header = self._in_body = False
             fault = error.__context__
             self.send_400_response(str(fault) if isinstance(fault, httptools.HttpParserError) else _NOT_HTTP)

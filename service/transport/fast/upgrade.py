@@ -4,6 +4,7 @@ from service.access.grants import INFER
 from service.errors import ServiceError
 from service.transport.fast.limits import LimitedProtocol
 from service.transport.handler import Handler
+from service.transport.observer import RequestEnd
 from service.transport.request import request_id_of
 from service.transport.websocket.connection import WebSocket
 from service.transport.websocket.handshake import Handshake, accept, check_handshake
@@ -22,10 +23,18 @@ def upgrade_connection(protocol: LimitedProtocol, handler: Handler | None, hands
         check_handshake(handshake, handler.settings)
         converse = handler.streams.open(handshake.endpoint, handshake.query, handshake.headers)
     except ServiceError as error:
+        protocol.refused_url = protocol.url
         protocol.end_with(error)
         return
     request_id = request_id_of(handshake.headers)
-    socket = WebSocket(transport, handler, connections, request_id, converse, grant)
+    opened = None
+    if handler.observer is not None:
+        endpoint = handshake.endpoint
+        path = protocol.url.partition(b"?")[0].decode("latin-1")
+        opened = RequestEnd("GET", endpoint.route, path, 101, 0.0, request_id, handshake.headers)
+        opened.model, opened.client, opened.caller = endpoint.model, peer, "" if grant is None else grant.name
+        opened.trace = handler.observer.begin(endpoint.route, handshake.headers)
+    socket = WebSocket(transport, handler, connections, request_id, converse, grant, opened)
     protocol.flow.resume_reading()
     transport.set_protocol(socket)
     protocol.connection_lost(ConnectionAbortedError())  # with None, uvicorn would close the transport

@@ -30,7 +30,7 @@ CODES: Mapping[int, StatusCode] = {
     504: StatusCode.DEADLINE_EXCEEDED,
 }
 
-METADATA = (b"ratelimit", b"ratelimit-policy", b"retry-after", b"server-timing", b"x-request-id")
+METADATA = (b"ratelimit", b"ratelimit-policy", b"retry-after", b"server-timing", b"traceresponse", b"x-request-id")
 
 Metadata = Sequence[tuple[str, str]]
 

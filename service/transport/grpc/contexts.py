@@ -12,9 +12,10 @@ from service.access.grants import Grant
 from service.errors import ServiceError
 from service.transport.grpc.codes import Metadata, refusal_of
 from service.transport.grpc.framing import ANSWER_HEAD, CallHead, MessageReader, write_end, write_message
-from service.transport.http2.sender import Sender
+from service.transport.grpc.link import Link
 from service.transport.http2.streams import Stream
-from service.transport.request import MAX_UNREAD_BYTES, BodyBudget, Reply, request_id_of
+from service.transport.observer import GONE, RequestEnd, tell
+from service.transport.request import MAX_UNREAD_BYTES, Reply, request_id_of
 from service.transport.status import error_reply
 
 logger = logging.getLogger("sluice.grpc")
@@ -31,47 +32,41 @@ class Method(NamedTuple):
 
     answer: Callable[[Any, "CallContext"], Awaitable[bytes | None]]
     takes_many: bool = False
+    is_told: bool = True
+    """Whether the observer of requests is told of the call as a whole."""
 
 
 class Aborted(Exception):
     """A coroutine has ended its call with a status."""
 
-    def __init__(self, code: grpc.StatusCode, text: str, metadata: Metadata) -> None:
+    def __init__(self, status: int, code: grpc.StatusCode, text: str, metadata: Metadata = ()) -> None:
+        """``status`` is that of HTTP."""
         super().__init__(text)
-        self.code, self.text, self.metadata = code, text, metadata
+        self.status, self.code, self.text, self.metadata = status, code, text, metadata
 
 
 class CallContext:
-    """A call in progress. ``wake`` writes what was sent, in this turn of the event loop.
+    """A call in progress.
 
     ``grant`` is what the caller's key allows, None where none is needed. ``client`` is the caller's address. ``fields``
     are its metadata.
     """
 
-    def __init__(
-        self,
-        head: CallHead,
-        stream: Stream,
-        sender: Sender,
-        max_bytes: int,
-        budget: BodyBudget,
-        wake: Callable[[], None],
-        grant: Grant | None = None,
-        client: str = "",
-    ) -> None:
+    def __init__(self, head: CallHead, stream: Stream, link: Link, grant: Grant | None = None) -> None:
         self._head = head
-        self.grant, self.client, self.fields = grant, client, head.metadata
-        self._stream, self._sender, self._wake = stream, sender, wake
+        self.grant, self.client, self.fields, self.headers = grant, link.client, head.metadata, head.headers
+        self.request_id = request_id_of(head.headers)
+        self._stream, self._sender, self._wake = stream, link.sender, link.wake
+        self._handler, self._budget, self._began = link.handler, link.handler.body_budget, link.handler.clock()
         self._loop = asyncio.get_running_loop()
         self._until = None if head.timeout_s is None else self._loop.time() + head.timeout_s
-        self._reader = MessageReader(head.coding, max_bytes)
-        self._budget = budget
+        self._reader = MessageReader(head.coding, link.max_bytes)
         self._messages: deque[tuple[bytes, bool]] = deque()  # with whether it is compressed
         self._fault: ServiceError | None = None
         self._arrived, self._has_room = asyncio.Event(), asyncio.Event()
         self._has_started = False
         self._trailing: Metadata = ()
-        self._unread_bytes = 0
+        self._unread_bytes = self._received_bytes = self._sent_bytes = 0
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, method: Method) -> None:
@@ -84,6 +79,7 @@ class CallContext:
         if self._fault is None:
             self._budget.grow(len(data))
             self._unread_bytes += len(data)
+            self._received_bytes += len(data)
             try:
                 self._reader.add(data)
                 while (content := self._reader.take()) is not None:
@@ -118,7 +114,7 @@ class CallContext:
 
     def refuse(self, reply: Reply) -> NoReturn:
         """End the call with the error of a reply."""
-        raise Aborted(*refusal_of(reply))
+        raise Aborted(reply.status, *refusal_of(reply))
 
     async def read(self) -> Any:
         """The next message, or EOF. Raises Aborted for one that cannot be read."""
@@ -127,7 +123,7 @@ class CallContext:
                 raise _abort_with(self._fault)
             if self._stream.received_end:
                 if self._reader.held_bytes:
-                    raise Aborted(grpc.StatusCode.INTERNAL, "the call ended within a message", ())
+                    raise Aborted(400, grpc.StatusCode.INTERNAL, "the call ended within a message")
                 return EOF
             self._arrived.clear()
             await self._arrived.wait()
@@ -155,6 +151,7 @@ class CallContext:
             self._has_started = True
             self._sender.start(self._stream, ANSWER_HEAD)
         self._sender.send(self._stream, write_message(content))
+        self._sent_bytes += len(content)
         self._wake()
         await self._stream_has_room()
 
@@ -171,7 +168,7 @@ class CallContext:
             yield content
 
     async def _run(self, method: Method) -> None:
-        code, text, metadata = grpc.StatusCode.OK, "", self._trailing
+        code, text, metadata, status = grpc.StatusCode.OK, "", self._trailing, 200
         try:
             async with asyncio.timeout_at(self._until):
                 content = None if method.takes_many else await self._read_only()
@@ -180,17 +177,22 @@ class CallContext:
                     await self.write(answer)
             metadata = self._trailing
         except Aborted as end:
-            code, text, metadata = end.code, end.text, end.metadata
+            code, text, metadata, status = end.code, end.text, end.metadata, end.status
         except TimeoutError:
-            code, text = grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed"
+            code, text, status = grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed", 504
         except asyncio.CancelledError:
-            return
+            status = GONE
         except Exception:
             logger.exception("a fault of the server in %s", self._head.path.decode("latin-1"))
-            code, text = grpc.StatusCode.INTERNAL, "a fault of the server"
-        finally:
-            self._budget.release(self._unread_bytes)
-            self._unread_bytes = 0
+            code, text, status = grpc.StatusCode.INTERNAL, "a fault of the server", 500
+        self._budget.release(self._unread_bytes)
+        self._unread_bytes = 0
+        if status != GONE:
+            self._finish(code, text, metadata)
+        if method.is_told:
+            self._tell(status)
+
+    def _finish(self, code: grpc.StatusCode, text: str, metadata: Metadata) -> None:
         if not self._has_started and code is grpc.StatusCode.OK:
             self._sender.start(self._stream, ANSWER_HEAD)
             self._has_started = True
@@ -198,13 +200,27 @@ class CallContext:
         self._sender.finish(self._stream, block if self._has_started else ANSWER_HEAD + block)
         self._wake()
 
+    def _tell(self, status: int) -> None:
+        """Tell the observer that the call has ended."""
+        handler = self._handler
+        if handler.observer is None:
+            return
+        path = self._head.path.decode("latin-1")
+        seconds = handler.clock() - self._began
+        route = f"grpc {path.rpartition('/')[2]}"
+        end = RequestEnd("POST", route, path, status, seconds, self.request_id, self.headers)
+        end.client, end.caller = self.client, "" if self.grant is None else self.grant.name
+        end.bytes_in, end.bytes_out = self._received_bytes, self._sent_bytes
+        tell(handler.observer, end)
+
     async def _read_only(self) -> bytes:
         """The one message of the call."""
         content = await self.read()
         if content is EOF or await self.read() is not EOF:
-            raise Aborted(grpc.StatusCode.INTERNAL, "expected one message", ())
+            raise Aborted(400, grpc.StatusCode.INTERNAL, "expected one message")
         return bytes(content)
 
 
 def _abort_with(error: ServiceError) -> Aborted:
-    return Aborted(*refusal_of(error_reply(error, request_id_of({}))))
+    reply = error_reply(error, request_id_of({}))
+    return Aborted(reply.status, *refusal_of(reply))

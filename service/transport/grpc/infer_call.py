@@ -5,11 +5,11 @@ parsed again (``translation.py``). Large ones are translated in a thread.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from service.access.grants import Grant
-from service.errors import Cancelled, DeadlinePassed, InvalidInput, QueueFull, ServiceError, TooSlow
+from service.errors import DeadlinePassed, InvalidInput, QueueFull, ServiceError, TooSlow
 from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.framing import (
     ANSWER_HEAD,
@@ -21,12 +21,13 @@ from service.transport.grpc.framing import (
     write_message,
 )
 from service.transport.grpc.known_messages import Translation
+from service.transport.grpc.link import Link
+from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_answer
-from service.transport.handler import Handler
-from service.transport.http2.sender import Sender
 from service.transport.http2.streams import Stream
 from service.transport.request import GRPC_INFER, Endpoint, HeaderField, Reply, Request
 
+PATH: Final = f"/{FULL_NAME}/ModelInfer"
 _ENDPOINT: Final = Endpoint(GRPC_INFER)
 _TOO_SLOW: Final = TooSlow("message: expected more of it")
 _GRANT_BYTES: Final = 1 << 20
@@ -34,30 +35,21 @@ _GRANT_BYTES: Final = 1 << 20
 
 
 class InferCall(Request):
-    """``wake`` writes what was sent, in this turn of the event loop."""
+    """``grant`` is what the caller's key allows, None where none is needed."""
 
-    def __init__(
-        self,
-        head: CallHead,
-        stream: Stream,
-        sender: Sender,
-        handler: Handler,
-        max_bytes: int,
-        wake: Callable[[], None],
-        grant: Grant | None,
-    ) -> None:
+    def __init__(self, head: CallHead, stream: Stream, link: Link, grant: Grant | None) -> None:
         super().__init__(_ENDPOINT, b"", head.headers)
-        self._stream, self._sender, self._wake = stream, sender, wake
-        self._handler = handler
+        self._stream, self._link = stream, link
+        self._handler, self._sender = link.handler, link.sender
         self._reader: MessageReader | None = None
-        self._coding, self._max_bytes = head.coding, max_bytes
+        self._coding = head.coding
         self._held_bytes = 0
         self._translating: asyncio.Task[None] | None = None
         self._given_id = ""
-        self.began = handler.clock()
-        self._loop = asyncio.get_running_loop()
-        self._moved_at = 0.0  # when the last part of a large message came, while more is missing
+        self.path = PATH
+        self.began = link.handler.clock()
         self.patience_s = head.timeout_s
+        self._moved_at = 0.0  # when the last part of a large message came, while more is missing
         self._is_over = False
         if grant is not None:
             self.grant, self.caller = grant, grant.name
@@ -73,14 +65,14 @@ class InferCall(Request):
         stream = self._stream
         if self._reader is None and stream.received_end and len(data) >= PREFIX_BYTES and not data[0]:
             size = int.from_bytes(data[1:PREFIX_BYTES], "big")
-            if size == len(data) - PREFIX_BYTES and size <= self._max_bytes:
+            if size == len(data) - PREFIX_BYTES and size <= self._link.max_bytes:
                 self._begin(data[PREFIX_BYTES:])
                 return
         self._collect(data)
 
     def _collect(self, data: bytes) -> None:
         if self._reader is None:
-            self._reader = MessageReader(self._coding, self._max_bytes)
+            self._reader = MessageReader(self._coding, self._link.max_bytes)
         reader = self._reader
         try:
             reader.add(data)
@@ -98,11 +90,11 @@ class InferCall(Request):
         """Let the rest of a large message come, when there is room for it."""
         if self._is_over or self._reader is None:
             return
-        self._moved_at = self._loop.time()
+        self._moved_at = self._handler.clock()
         missing = self._reader.missing_bytes - self._stream.receive_window
         if missing > 0 and self._handler.body_budget.may_read_on(self, self._held_bytes, self._ask_for_more):
             self._sender.grant(self._stream, min(missing, _GRANT_BYTES))
-            self._wake()
+            self._link.wake()
 
     def end_if_slow(self, moment: float) -> None:
         """Refuse a message of which nothing has come since a moment, though there was room for it."""
@@ -119,7 +111,7 @@ class InferCall(Request):
         if self.work is not None:
             self.work.cancel()
         else:
-            self._handler.count_rejected(Cancelled)
+            self._handler.lose(self)
         self._end()
 
     # From message to request
@@ -131,12 +123,13 @@ class InferCall(Request):
             self._refuse(QueueFull("the server holds as many bytes of requests as it may"))
             return
         self.body = content
+        self.received_bytes = len(content)
         known = None if is_compressed else find_known(content)
         if known is None and (is_compressed or is_slow(content)):
-            self._translating = self._loop.create_task(self._translate(content, is_compressed))
+            self._translating = asyncio.get_running_loop().create_task(self._translate(content, is_compressed))
             return
         try:
-            self._start(known or translate_now(content, self._max_bytes))
+            self._start(known or translate_now(content, self._link.max_bytes))
         except ServiceError as error:
             self._refuse(error)
 
@@ -146,12 +139,12 @@ class InferCall(Request):
 
         def work() -> Translation:
             plain = reader.inflate(content) if is_compressed and reader is not None else content
-            return read_infer(plain, handler.find_max_tensors(), self._max_bytes)
+            return read_infer(plain, handler.find_max_tensors(), self._link.max_bytes)
 
         left_s = self.patience_s or handler.settings.deadline_s
         try:
             async with asyncio.timeout(min(left_s, handler.settings.deadline_s)):
-                found = await self._loop.run_in_executor(handler.parsing, work)
+                found = await asyncio.get_running_loop().run_in_executor(handler.parsing, work)
             self._translating = None
             self._start(found)
         except TimeoutError:
@@ -165,11 +158,14 @@ class InferCall(Request):
         if found.refusal is not None:
             raise found.refusal
         self.body = found.body
-        self.headers = {b"inference-header-content-length": b"%d" % found.header_bytes}
+        self.headers = {**self.headers, b"inference-header-content-length": b"%d" % found.header_bytes}
         self._handler.start(self)
 
     def _refuse(self, error: ServiceError) -> None:
         self._handler.refuse(self, error)
+
+    def find_client(self) -> str:
+        return self._link.client
 
     # The answer
 
@@ -184,7 +180,7 @@ class InferCall(Request):
             code, text, metadata = refusal_of(reply)
             sender.finish(stream, ANSWER_HEAD + write_end(code.value[0], text, metadata))
         self._end()
-        self._wake()
+        self._link.wake()
 
     def _end(self) -> None:
         self._is_over = True

@@ -9,11 +9,12 @@ import functools
 from collections.abc import Callable
 from typing import TypeVar
 
-from service.errors import Cancelled, DeadlinePassed, Draining, QueueFull, ServiceError
+from service.errors import DeadlinePassed, Draining, QueueFull, ServiceError
 from service.protocol.large_json import without_traceback
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.grpc.contexts import EOF, CallContext
 from service.transport.grpc.known_messages import Translation
+from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_streamed
 from service.transport.handler import Handler
 from service.transport.request import GRPC_STREAM_INFER, Endpoint, Reply, request_id_of
@@ -22,6 +23,7 @@ from service.transport.status import error_reply
 MAX_STREAM_REQUESTS = 256
 """Requests of one stream at a time. The next is read when one of them is answered and its answer sent."""
 
+_PATH = f"/{FULL_NAME}/ModelStreamInfer"
 T = TypeVar("T")
 
 
@@ -57,7 +59,7 @@ class InferenceServicer:
         async def answer(content: bytes) -> None:
             is_admitted = await self._wait_for_room(len(content), context.time_remaining())
             try:
-                request = self._open(GRPC_STREAM_INFER, content, context)
+                request = self._open(content, context)
                 refusal = self._admit_again(request) if is_admitted else _no_room()
                 given_id = await self._begin(request, is_streamed=True, refusal=refusal)
                 beginning.release()
@@ -100,13 +102,10 @@ class InferenceServicer:
         deadline_s = self._handler.settings.deadline_s
         return deadline_s if patience_s is None else min(deadline_s, patience_s)
 
-    def _open(self, route: str, content: bytes, context: CallContext) -> AwaitedRequest:
-        headers = {
-            key.encode(): value.encode()
-            for key, value in context.invocation_metadata() or ()
-            if key == "x-request-id" and isinstance(value, str)
-        }
-        request = AwaitedRequest(Endpoint(route), b"", headers)
+    def _open(self, content: bytes, context: CallContext) -> AwaitedRequest:
+        request = AwaitedRequest(Endpoint(GRPC_STREAM_INFER), b"", dict(context.headers))
+        request.path, request.client = _PATH, context.client
+        request.received_bytes = len(content)
         request.began = self._handler.clock()
         request.patience_s = context.time_remaining()
         request.body = content
@@ -131,11 +130,11 @@ class InferenceServicer:
             if found.refusal is not None:
                 raise found.refusal
             request.body = found.body
-            request.headers = {b"inference-header-content-length": b"%d" % found.header_bytes}
+            request.headers[b"inference-header-content-length"] = b"%d" % found.header_bytes
         except ServiceError as error:
             handler.refuse(request, error)
         except asyncio.CancelledError:
-            handler.count_rejected(Cancelled)
+            handler.lose(request)
             raise
         else:
             handler.start(request)

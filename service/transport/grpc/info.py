@@ -17,7 +17,7 @@ from service.transport.grpc.codes import metadata_of
 from service.transport.grpc.contexts import CallContext
 from service.transport.grpc.messages import METHODS
 from service.transport.grpc.translation import read_info, read_parameters
-from service.transport.request import Reply, request_id_of
+from service.transport.request import Reply
 from service.transport.status import error_reply
 
 logger = logging.getLogger("sluice.grpc")
@@ -117,8 +117,7 @@ class InfoServicer:
     async def answer(self, method: str, content: bytes, context: CallContext) -> bytes:
         """Answer a method of ``INFO_REQUESTS``."""
         began = self._clock()
-        metadata = dict(context.invocation_metadata() or ())
-        request_id = request_id_of({b"x-request-id": str(metadata.get("x-request-id", "")).encode()})
+        request_id = context.request_id
         reply = await self._ask(method, content, request_id, _scope_of(context))
         self._metrics.route(f"grpc {method}").answered(reply.status, self._clock() - began)
         if reply.status in _NOT_READY.get(method, ()):

@@ -17,12 +17,14 @@ from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.contexts import CallContext, Method
 from service.transport.grpc.framing import ANSWER_HEAD, WRONG_MEDIA, CallHead, write_end
 from service.transport.grpc.infer_call import InferCall
+from service.transport.grpc.link import Link
 from service.transport.handler import Handler
 from service.transport.http2 import frames
 from service.transport.http2.connection import Connection
 from service.transport.http2.fields import Fields
 from service.transport.http2.frames import ConnectionFault
 from service.transport.http2.streams import Stream, Streams
+from service.transport.observer import RequestEnd, tell
 from service.transport.request import request_id_of
 from service.transport.status import error_reply
 
@@ -60,7 +62,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         self._sender = self._connection.sender
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
-        self._client = ""  # the address of the caller
+        self._link = Link(self._sender, service.handler, service.max_bytes, "", self.wake)
         self._is_scheduled = False
         self._is_stuck = False  # the client does not read
         self._received_at = self._moved_at = self._sent_at = self._began_at = self._loop.time()
@@ -73,7 +75,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         peer = transport.get_extra_info("peername")
-        self._client = str(peer[0]) if isinstance(peer, tuple) else ""
+        self._link.client = str(peer[0]) if isinstance(peer, tuple) else ""
         self._service.connections.add(self)
         self._timer = self._loop.call_later(_LOOK_S, self._look)
         if len(self._service.connections) > self._service.settings.max_connections:
@@ -124,10 +126,10 @@ class GrpcProtocol(asyncio.Protocol, Streams):
             grant = self._admit(head)
         except ServiceError as error:
             service.handler.count_rejected(type(error))
-            self._refuse(stream, error)
+            self._refuse(stream, head, error)
             return
         if head.path == service.infer_path and head.is_grpc and head.fault is None and head.knows_coding:
-            stream.owner = InferCall(head, stream, self._sender, service.handler, service.max_bytes, self.wake, grant)
+            stream.owner = InferCall(head, stream, self._link, grant)
             return
         if not head.is_grpc:
             self._sender.finish(stream, WRONG_MEDIA)
@@ -141,10 +143,9 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         elif fault is None and method is None:
             fault = NotOffered(f"this server does not offer {head.path.decode('latin-1')!r:.120}")
         if method is None or fault is not None:
-            self._refuse(stream, fault or InvalidInput("path: expected a method"))
+            self._refuse(stream, head, fault or InvalidInput("path: expected a method"))
             return
-        budget = service.handler.body_budget
-        context = CallContext(head, stream, self._sender, service.max_bytes, budget, self.wake, grant, self._client)
+        context = CallContext(head, stream, self._link, grant)
         stream.owner = context
         context.begin(method)
 
@@ -155,7 +156,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
             return None
         if head.grant is not None and (renewed := guard.renew(head.grant)) is not None:
             return renewed
-        head.grant = guard.admit(head.scope, head.metadata, self._client)
+        head.grant = guard.admit(head.scope, head.metadata, self._link.client)
         return head.grant
 
     def take(self, stream: Stream, data: bytes) -> None:
@@ -167,9 +168,16 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         if owner is not None:
             owner.drop()
 
-    def _refuse(self, stream: Stream, error: ServiceError) -> None:
-        code, text, metadata = refusal_of(error_reply(error, request_id_of({})))
+    def _refuse(self, stream: Stream, head: CallHead, error: ServiceError) -> None:
+        handler, request_id = self._service.handler, request_id_of(head.headers)
+        reply = error_reply(error, request_id)
+        code, text, metadata = refusal_of(reply)
         self._sender.finish(stream, ANSWER_HEAD + write_end(code.value[0], text, metadata))
+        if handler.observer is not None:
+            path = head.path.decode("latin-1")
+            end = RequestEnd("POST", "", path, reply.status, 0.0, request_id, head.headers)
+            end.client, end.reason = self._link.client, error.reason
+            tell(handler.observer, end)
 
     # Writing, and the end
 
@@ -209,7 +217,8 @@ class GrpcProtocol(asyncio.Protocol, Streams):
 
     def _look(self) -> None:
         """End what does not move."""
-        settings, now = self._service.settings, self._loop.time()
+        service, now = self._service, self._loop.time()
+        settings = service.settings
         self._timer = self._loop.call_later(_LOOK_S, self._look)
         self._connection.forgive(_FORGIVEN)
         streams = self._connection.open.values()
@@ -217,7 +226,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
             self._sent_bytes, self._sent_at = self._sender.sent_bytes, now
         for stream in list(streams):
             if isinstance(stream.owner, InferCall):
-                stream.owner.end_if_slow(now - settings.body_timeout_s)
+                stream.owner.end_if_slow(service.handler.clock() - settings.body_timeout_s)
         if (
             (not self._connection.has_settings and now - self._began_at > settings.header_timeout_s)
             or now - min(self._sent_at, self._moved_at if self._is_stuck else now) > settings.body_timeout_s

@@ -65,7 +65,7 @@ class GrpcServer:
         info = InfoServicer(information, metrics, handler.clock)
         methods: dict[str, dict[str, Method]] = {
             FULL_NAME: {
-                "ModelStreamInfer": Method(self._inference.stream, takes_many=True),
+                "ModelStreamInfer": Method(self._inference.stream, takes_many=True, is_told=False),
                 **{method: Method(functools.partial(info.answer, method)) for method in INFO_REQUESTS},
                 **dict.fromkeys(_SHARED_MEMORY, Method(_refuse_shared_memory)),
             },

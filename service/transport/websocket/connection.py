@@ -35,6 +35,7 @@ from service.errors import (
 )
 from service.transport.channel import Channel, Converse
 from service.transport.handler import Handler
+from service.transport.observer import RequestEnd, tell
 from service.transport.request import LEAST_BYTES_PER_S, LINGER_S
 from service.transport.status import error_reply, status_of
 
@@ -61,7 +62,10 @@ def close_code_of(error: ServiceError) -> int:
 
 
 class WebSocket(Channel, asyncio.Protocol):
-    """``begin`` starts it. ``connections`` are those of the server, which calls ``leave`` and ``shutdown``."""
+    """``begin`` starts it. ``connections`` are those of the server, which calls ``leave`` and ``shutdown``.
+
+    ``opened`` is what the observer of requests is told at the end; None: there is none.
+    """
 
     def __init__(
         self,
@@ -71,7 +75,11 @@ class WebSocket(Channel, asyncio.Protocol):
         request_id: str,
         converse: Converse,
         grant: Grant | None = None,
+        opened: RequestEnd | None = None,
     ) -> None:
+        self._opened = opened
+        self._began = handler.clock()
+        self.trace = None if opened is None else opened.trace
         self.transport = transport
         self.request_id = request_id
         self.grant = grant
@@ -125,6 +133,8 @@ class WebSocket(Channel, asyncio.Protocol):
 
     async def send(self, text: bytes) -> None:
         await self._writable.wait()
+        if self._opened is not None:
+            self._opened.bytes_out += len(text)
         self._write(TextMessage(data=text.decode()))
 
     def end(self, error: ServiceError) -> None:
@@ -144,6 +154,10 @@ class WebSocket(Channel, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_closing = True
+        end, self._opened = self._opened, None
+        if end is not None and self._handler.observer is not None:
+            end.seconds = self._handler.clock() - self._began
+            tell(self._handler.observer, end)
         self._connections.discard(self)
         for handle in (self._timer, self._turn):
             if handle is not None:
@@ -208,6 +222,9 @@ class WebSocket(Channel, asyncio.Protocol):
         self._message += part
         self._handler.body_budget.grow(len(part))
         self._held_bytes += len(part)
+        if self._opened is not None:
+            self._opened.bytes_in += len(part)
+            self._opened.rows += event.message_finished
         if event.message_finished and self._admits_again():
             whole = bytes(self._message)
             self._message.clear()
@@ -286,6 +303,8 @@ class WebSocket(Channel, asyncio.Protocol):
         if isinstance(error, ModelFailure):
             logger.error("request %s: %s", self.request_id, error)
         self._handler.count_rejected(type(error))
+        if self._opened is not None:
+            self._opened.reason = error.reason
         content = b"".join(error_reply(error, self.request_id).chunks)
         self._write(TextMessage(data=content.decode()))
         reason = str(error) if status_of(error) != 500 else "the model failed"

@@ -20,6 +20,8 @@
  */
 
 import { keyHeaders, noteStatus } from "./access.js";
+/** A comment in the last event of a stream: the header was sent before the times were known. */
+const TIMING = ": server-timing:";
 
 /** What the server refused, in its own sentence. `status` is 0 where no answer came. */
 class ServerError extends Error {
@@ -93,15 +95,18 @@ export async function ask(route, body, options = {}) {
 }
 
 /**
- * The events of a streamed answer. `event` is "message" where the server gives no name.
+ * The events of a streamed answer. `event` is "message" where the server gives no name. The last one has an `answer`:
+ * where the time went.
  * @param {string} route
  * @param {any} body
  * @param {AskOptions} [options]
- * @returns {AsyncGenerator<{event: string, data: any}>}
+ * @returns {AsyncGenerator<{event: string, data: any, answer?: Partial<Answer>}>}
  * @throws {ServerError} also for an event named "error"
  */
 export async function* stream(route, body, options = {}) {
+  const began = performance.now();
   const { response } = await send(route, body, { accept: "text/event-stream", ...options });
+  const requestId = response.headers.get("x-request-id") ?? "";
   if (!(response.headers.get("content-type") ?? "").startsWith("text/event-stream")) {
     yield { event: "done", data: await response.json() };
     return;
@@ -109,7 +114,8 @@ export async function* stream(route, body, options = {}) {
   let last = "";
   for await (const each of eventsOf(response)) {
     last = each.event;
-    yield each;
+    const seconds = (performance.now() - began) / 1000;
+    yield each.timing ? { ...each, answer: { timing: each.timing, seconds, requestId } } : each;
   }
   if (last !== "done") throw new ServerError(0, "The stream ended before its last event. What came so far is not the whole answer.");
 }
@@ -117,7 +123,7 @@ export async function* stream(route, body, options = {}) {
 /**
  * The events of a response as they come. One that is cut off gives none.
  * @param {Response} response
- * @returns {AsyncGenerator<{event: string, data: any}>}
+ * @returns {AsyncGenerator<{event: string, data: any, timing: Timing | null}>}
  * @throws {ServerError} for an event named "error", and where the connection breaks
  */
 export async function* eventsOf(response) {
@@ -176,14 +182,16 @@ async function readError(response) {
 
 function readEvent(text, requestId) {
   let event = "message";
+  let timing = null;
   const data = [];
   for (const line of text.split("\n")) {
     if (line.startsWith("event:")) event = line.slice(6).trim();
     else if (line.startsWith("data:")) data.push(line.slice(5).trimStart());
+    else if (line.startsWith(TIMING)) timing = readTiming(line.slice(TIMING.length));
   }
   const value = data.length ? JSON.parse(data.join("\n")) : null;
   if (event === "error") throw new ServerError(500, value?.error ?? "The stream failed.", value?.request_id ?? requestId);
-  return { event, data: value };
+  return { event, data: value, timing };
 }
 
 /**

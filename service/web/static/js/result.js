@@ -13,7 +13,7 @@ import { tabs } from "./tabs.js";
 /**
  * @param {HTMLElement} parent is filled anew
  * @param {{request?: AskedRequest, answer?: Answer}} facts `request` is what the answer says was sent, if left out.
- *   Without an answer, as for a stream, only the programs are shown
+ *   The answer of a stream has only its times. Without one only the programs are shown
  */
 export function showAnswer(parent, { request, answer }) {
   const sent = request ?? answer.request;

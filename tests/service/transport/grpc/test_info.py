@@ -39,7 +39,7 @@ MODEL = {
 class Context:
     """A call whose metadata and end are kept."""
 
-    grant, client, fields = None, "127.0.0.1", ()
+    grant, client, fields, request_id = None, "127.0.0.1", (), "of-mine"
 
     def __init__(self) -> None:
         self.trailing: dict[str, str] = {}

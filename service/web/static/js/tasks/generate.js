@@ -42,11 +42,11 @@ export function mount(parent, model, server) {
     running = view;
     replace(outcome, view.element);
     try {
-      for await (const { event, data } of server.stream("generate", body, { signal })) {
+      for await (const { event, data, answer } of server.stream("generate", body, { signal })) {
         if (event === "done") {
           view.finish(data);
           const request = { route: "/generate", body, accept: "text/event-stream" };
-          return { request, told: tell(data, performance.now() - began) };
+          return { request, answer, told: tell(data, performance.now() - began) };
         }
         view.add(data);
       }

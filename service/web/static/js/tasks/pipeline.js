@@ -92,7 +92,7 @@ class PipelineBench {
   }
 
   async follow(body, signal) {
-    for await (const { event, data } of this.server.stream(ROUTE, body, { signal })) {
+    for await (const { event, data, answer } of this.server.stream(ROUTE, body, { signal })) {
       if (event !== "done") {
         this.steps.end(data.step, data.rows);
         continue;
@@ -102,7 +102,7 @@ class PipelineBench {
       replace(this.found, showOutputs(prediction, this.fields.pictures()));
       replace(this.said, `The pipeline answered ${Object.keys(prediction).join(", ")}.`);
       const request = { route: `/${ROUTE}`, body, accept: "application/json" };
-      showAnswer(this.output, { request });
+      showAnswer(this.output, { request, answer });
     }
   }
 

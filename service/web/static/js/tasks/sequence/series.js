@@ -183,15 +183,17 @@ class SeriesBench {
 
   async follow(body, signal) {
     const times = timeEvents();
-    for await (const { event, data } of this.server.stream(ROUTE, body, { signal })) {
+    let about;
+    for await (const { event, data, answer } of this.server.stream(ROUTE, body, { signal })) {
       times.note();
+      about = answer;
       if (event === "done") this.take(data);
       else if (data.row === 0) {
         this.forecast.mean.push(data.value);
         this.drawSoon();
       }
     }
-    showAnswer(this.output, { request: { route: `/${ROUTE}`, body, accept: "application/json" } });
+    showAnswer(this.output, { request: { route: `/${ROUTE}`, body, accept: "application/json" }, answer: about });
     this.output.prepend(times.describe());
   }
 

@@ -94,12 +94,14 @@ class TextBench {
     let prediction;
     if (body.stream) {
       const times = timeEvents();
-      for await (const { event, data } of this.server.stream(ROUTE, body, { signal })) {
+      let about;
+      for await (const { event, data, answer } of this.server.stream(ROUTE, body, { signal })) {
         times.note();
+        about = answer;
         if (event === "done") [prediction] = data.predictions;
         else place.grow(data.text, data.window);
       }
-      showAnswer(this.output, { request: { route: `/${ROUTE}`, body, accept: "application/json" } });
+      showAnswer(this.output, { request: { route: `/${ROUTE}`, body, accept: "application/json" }, answer: about });
       this.output.prepend(times.describe());
     } else {
       const answer = await this.server.ask(ROUTE, body, { signal });

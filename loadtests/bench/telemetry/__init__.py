@@ -1,0 +1,1 @@
+"""Measures what the access log, the metrics and the traces cost."""
