@@ -18,8 +18,8 @@ def main() -> None:
         for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
             importlib.import_module(module.name)
     # BentoML loads the rest of itself when it makes its application.
-    sys.modules["service.app"].make_application(RuntimeError)  # type: ignore[attr-defined]  # no worker is opened
-    files = {Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+    sys.modules["service.app"].make_application(RuntimeError)  # no worker is opened
+    files = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
     sources = sorted(file for file in files if file.suffix == ".py" and Path(sys.prefix) in file.parents)
     for source in sources:
         # By no time stamp: whoever copies files may change it.

@@ -95,7 +95,7 @@ def normalise(name: str) -> str:
 
 
 def _uninstall(distribution: Distribution, site: Path) -> None:
-    folders = set()
+    folders: set[Path] = set()
     for file in distribution.files or []:
         path = Path(os.path.normpath(site / file))
         path.unlink(missing_ok=True)

@@ -9,8 +9,8 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,14 @@ class Docker:
     def __init__(self, folder: Path) -> None:
         self.host = f"unix://{folder / 'docker.sock'}"
         self.variables = {**os.environ, "DOCKER_HOST": self.host, "COMPOSE_PROJECT_NAME": "sluice-test"}
-        self.log = folder / "log"
+        self._archive = folder / "image.tar"
 
     def load(self, podman: Podman, image: str, name: str) -> None:
         """An image that podman has built, under another name."""
-        archive = self.log.with_name("image.tar")
-        podman.run("save", "--output", str(archive), image, timeout_s=600)
-        self.run("docker", "load", "--input", str(archive))
+        podman.run("save", "--output", str(self._archive), image, timeout_s=600)
+        self.run("docker", "load", "--input", str(self._archive))
         self.run("docker", "tag", image, name)
-        archive.unlink()
+        self._archive.unlink()
 
     def run(self, *command: str) -> str:
         done = subprocess.run(command, env=self.variables, capture_output=True, text=True, check=False, timeout=600)
@@ -70,6 +69,7 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
     command = ["dockerd", *alone, *folders, "--storage-driver=overlay2", "--log-level=info", f"--host={docker.host}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as daemon:
         assert daemon.stdout is not None
+        reading = threading.Thread(target=daemon.stdout.read)  # so that its pipe never fills up
         try:
             said = []
             for line in daemon.stdout:
@@ -78,17 +78,12 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
                     break
             else:
                 raise AssertionError("".join(said))
-            with docker.log.open("w") as log, _copied(daemon, log):
-                yield docker
+            reading.start()
+            yield docker
         finally:
             daemon.send_signal(signal.SIGTERM)
-
-
-@contextmanager
-def _copied(daemon: "subprocess.Popen[str]", log: Any) -> Iterator[None]:
-    """Take what the daemon says, so that its pipe never fills up."""
-    with subprocess.Popen(["cat"], stdin=daemon.stdout, stdout=log):
-        yield
+            if reading.ident is not None:
+                reading.join()
 
 
 class Composed:
