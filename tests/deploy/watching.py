@@ -25,8 +25,8 @@ PATIENCE_S = 90.0
 class Watching:
     """``told`` has the alerts that the webhook got, each once for each time it was sent."""
 
-    def __init__(self, url: str, told: "Queue[dict[str, Any]]") -> None:
-        self._client = httpx.Client(base_url=url, timeout=30)
+    def __init__(self, client: httpx.Client, told: "Queue[dict[str, Any]]") -> None:
+        self._client = client
         self.told = told
 
     def ask(self, path: str, **parameters: str) -> Any:
@@ -82,7 +82,8 @@ def watch(folder: Path, port: int) -> Iterator[Watching]:
         )
         for address in (manager_at, prometheus_at):
             until(lambda address=address: _answers(f"http://{address}/-/ready"), f"{address} is ready")  # type: ignore[misc]
-        yield Watching(f"http://{prometheus_at}", told)
+        client = held.enter_context(httpx.Client(base_url=f"http://{prometheus_at}", timeout=30))
+        yield Watching(client, told)
 
 
 def _write_prometheus(path: Path, port: int, manager: int) -> None:
