@@ -189,7 +189,7 @@ $(VENV)/.export-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 # Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
 $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 	$(STEP) 'Installing what tests and exports need (several minutes, once)' \
-		$(PIP) -e '.[$(DEVICE),text,sound,completion,export,grpc,loadtest,tables,dev]'
+		$(PIP) -e '.[$(DEVICE),text,sound,completion,export,grpc,loadtest,tables,score,dev]'
 	@touch $@ $(VENV)/.serve-$(DEVICE) $(VENV)/.export-$(DEVICE)
 
 clean: plain
