@@ -20,6 +20,7 @@ COMMANDS = {
     "import": ("export.importers.cli", "import_arguments", "import_model", "publish a model of another tool"),
     "pipeline": ("service.pipelines.cli", "pipeline_arguments", "pipeline", "check, try and publish a pipeline"),
     "check": ("export.cli", "check_arguments", "check", "show what the server would do with an ONNX file, and why"),
+    "score": ("service.score.cli", "score_arguments", "score", "put a table or a folder of files through a model"),
     "loadtest": ("loadtests.cli", "loadtest_arguments", "loadtest", "put load on a server and judge its answers"),
     "bench": ("loadtests.cli", "bench_arguments", "bench", "compare Sluice with other servers on this machine"),
     "completion": (
@@ -93,7 +94,7 @@ def completion(args: argparse.Namespace) -> int:
         except ImportError:  # of an extra that is not installed: the command is completed, its flags are not
             continue
         command.description = text  # shells show it beside the command
-        _mark_paths(command, {"FOLDER": shtab.DIRECTORY, "FILE": shtab.FILE})
+        _mark_paths(command, dict.fromkeys(("FILE", "IN", "OUT"), shtab.FILE) | {"FOLDER": shtab.DIRECTORY})
     print(shtab.complete(parser, shell=args.shell))
     return 0
 
