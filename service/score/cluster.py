@@ -8,9 +8,12 @@ the output must be where all nodes see them.
 
 import asyncio
 import io
+import socket
+import sys
 import tarfile
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
@@ -30,6 +33,9 @@ from service.score.sources.source import Position
 from service.score.wanted import Prepared, Wanted, prepare
 
 Batch = dict[str, np.ndarray]
+_SHOWN = 12
+"""Of the letters of a node's name, as `ray list nodes` begins it."""
+_CONNECT_S = 5.0
 Open = Callable[[Prepared, AsyncExitStack], Any]
 
 
@@ -41,16 +47,25 @@ def score_on_cluster(prepared: Prepared, state: State, open_scorer: Open) -> Sta
     except ModuleNotFoundError as error:
         raise ScoreError(f"--ray: {error.name} is not installed: pip install 'sluice-serving[ray]'") from None
     wanted = prepared.wanted
+    address = wanted.ray or ""
     try:
-        ray.init(address=wanted.ray, log_to_driver=False, logging_level="error", include_dashboard=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ScoreError(f"--ray {wanted.ray}: expected the address of a cluster that runs: {error}") from None
+        _check_address(address)
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ScoreError(f"--ray {address}: expected HOST:PORT of a cluster that runs, or auto: {error}") from None
     try:
         return _score(prepared, state, open_scorer, ray)
     except ray.exceptions.RayError as error:
-        raise ScoreError(f"--ray {wanted.ray}: {_find_cause(error)}") from None
+        raise ScoreError(f"--ray {address}: {_find_cause(error)}") from None
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Ray itself would wait a minute for a cluster that is not there. Raises OSError, ValueError."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
 
 
 def _score(prepared: Prepared, state: State, open_scorer: Open, ray: Any) -> State:
@@ -73,10 +88,14 @@ def _score(prepared: Prepared, state: State, open_scorer: Open, ray: Any) -> Sta
             num_gpus=1 if gpus else 0,
             scheduling_strategy="SPREAD",
         )
+        nodes: Counter[str] = Counter()
         for done in scored.iter_rows():
+            nodes[str(done["node"])] += 1
             state = state.add(int(done["part"]), int(done["rows"]), int(done["errors"]), state.position)
             write_state(prepared.output.folder, state)
             progress.tell(state.rows, state.errors, state.rows / max(1, total))
+        shares = ", ".join(f"{count} by {node[:_SHOWN]}" for node, count in nodes.most_common())
+        print(f"sluice score: parts by node: {shares}", file=sys.stderr)
     progress.tell(state.rows, state.errors, 1.0, is_last=True)
     return state
 
@@ -132,9 +151,9 @@ class PartScorer:
     ) -> None:
         import ray
 
+        self._node = str(ray.get_runtime_context().get_node_id())
         self._folder = tempfile.TemporaryDirectory(prefix="sluice-score-")
-        content = ray.get(archive) if isinstance(archive, ray.ObjectRef) else archive
-        with tarfile.open(fileobj=io.BytesIO(content)) as packed:
+        with tarfile.open(fileobj=io.BytesIO(ray.get(archive))) as packed:
             packed.extractall(self._folder.name, filter="data")
         self._prepared = prepare(replace(wanted, store=Path(self._folder.name)), environ)
         here = describe_input(self._prepared.source.files)
@@ -157,7 +176,8 @@ class PartScorer:
         """Score one part and write its file. Raises ScoreError, OSError."""
         number, file, offset = (int(batch[name][0]) for name in ("part", "file", "offset"))
         rows, errors = self._run(self._score(number, Position(file, offset)))
-        return {"part": np.array([number]), "rows": np.array([rows]), "errors": np.array([errors])}
+        counts = {"part": number, "rows": rows, "errors": errors}
+        return {**{name: np.array([count]) for name, count in counts.items()}, "node": np.array([self._node])}
 
     async def _score(self, number: int, start: Position) -> tuple[int, int]:
         """The rows of the part, and how many of them have an error."""
