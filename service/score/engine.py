@@ -33,6 +33,7 @@ _PATIENCE_S = 3600.0
 _ENOUGH_ROWS = 1 << 30
 _READERS = 16
 """Files that are read at once: each read from S3 waits for the network."""
+_TRY_LATER = (429, 503)
 _OWN = ("model", "version", "stream", "inputs")
 
 
@@ -49,6 +50,9 @@ class Engine:
             {name: value if isinstance(value, str) else orjson.dumps(value) for name, value in self._fields.items()}
         ).encode()
         self.tensors = TensorRequests(_check_tensors(model)) if task == "tensors" else None
+        self._running = 0
+        self._ended = asyncio.Event()
+        """Set when the next of the running requests has ended."""
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="files")
 
     @property
@@ -89,19 +93,25 @@ class Engine:
     async def _answer_one(self, row: Any) -> Answer:
         if isinstance(row, Fault):
             return row
-        size_bytes = 0
+        found = await (self._answer_file(row) if has_files(row) else self._send([row]))
+        return found if isinstance(found, Fault) else found[0]
+
+    async def _answer_file(self, row: Any) -> list[Answer] | Fault:
+        """Answer a row that is a file, or has some. They are read when there is room for them."""
         budget = self._worker.handler.body_budget
         try:
-            if has_files(row):
-                size_bytes = await self._measure(row)
-                await budget.admit(size_bytes)
-                row = await self._read_files(row)
-            found = await (self._send_file(row) if isinstance(row, bytes) else self._send([row]))
-        except (OSError, UnicodeDecodeError, ScoreError) as error:
+            size_bytes = await self._measure(row)
+        except (OSError, ScoreError) as error:
             return Fault(f"the file cannot be read: {error}")
+        await budget.admit(size_bytes)
+        try:
+            content = await self._read_files(row)
+        except (OSError, UnicodeDecodeError) as error:
+            return Fault(f"the file cannot be read: {error}")
+        else:
+            return await (self._send_file(content) if isinstance(content, bytes) else self._send([content]))
         finally:
             budget.release(size_bytes)
-        return found if isinstance(found, Fault) else found[0]
 
     async def _send(self, rows: Sequence[Any]) -> list[Answer] | Fault:
         """Send rows in one request."""
@@ -133,14 +143,27 @@ class Engine:
         return self._read(await self._post(endpoint, self._query, {b"content-type": kind}, content), 1)
 
     async def _post(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes], body: bytes) -> Reply:
+        """The reply. A request that has no room beside others is sent again when one of them has ended."""
+        while True:
+            reply = await self._post_once(endpoint, query, headers, body)
+            if reply.status not in _TRY_LATER or not self._running:
+                return reply
+            await self._ended.wait()
+
+    async def _post_once(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes], body: bytes) -> Reply:
         request = AwaitedRequest(endpoint, query, headers)
         request.body = body
-        self._worker.handler.start(request)
+        self._running += 1
         try:
+            self._worker.handler.start(request)
             return await request.answer
         except asyncio.CancelledError:
             request.give_up()
             raise
+        finally:
+            self._running -= 1
+            ended, self._ended = self._ended, asyncio.Event()
+            ended.set()
 
     def _read(self, reply: Reply, rows: int) -> list[Answer] | Fault:
         """The predictions, or the error. Raises ScoreError where no other row would have an answer either."""
@@ -151,7 +174,7 @@ class Engine:
                 return Fault(f"expected {rows} predictions, got {len(found)}")
             return found
         text = str(content["error"])
-        if reply.status == 503:
+        if reply.status == 503 and rows == 1:  # several may have no room together
             raise ScoreError(f"model {self.model.name!r} cannot answer any more: {text}")
         return Fault(text.removeprefix("inputs[0]").lstrip(".: "))
 

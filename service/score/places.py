@@ -132,6 +132,13 @@ class Place:
         if self.kind() == "file":
             self.filesystem.delete_file(self.path)
 
+    def remove_folder(self) -> None:
+        """Remove a folder that is empty. Arrow leaves an object in place of one in S3. Raises OSError."""
+        if self.is_local:
+            os.rmdir(self.path)
+        else:
+            self.filesystem.delete_dir(self.path)
+
 
 def open_place(text: str) -> Place:
     """A path, or s3://BUCKET/KEY. Raises ScoreError."""

@@ -193,5 +193,4 @@ def _finish(output: Output, state: State, schema: pa.Schema) -> None:
         for number in range(state.parts):
             output.part(number).remove()
         output.folder.join(FILE).remove()  # last: until then the next run goes on here
-        if output.folder.is_local:
-            os.rmdir(output.folder.path)
+        output.folder.remove_folder()

@@ -236,6 +236,15 @@ def test_unreadable_pictures_are_bad_rows(tmp_path: Path, capsys: pytest.Capture
     assert "expected a JPEG, PNG, WebP, GIF, TIFF or BMP" in rows[2]["error"]
 
 
+def test_pictures_that_have_no_room_beside_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a server would say 503, the command sends the row again when another one has its answer."""
+    monkeypatch.setenv("SLUICE_MAX_HELD_BYTES", "2000")  # room for the decoded form of one picture of 8 x 8
+    for number in range(20):
+        write_png(tmp_path / "in" / f"{number:02}.png", number)
+    assert score("digits-segmenter", tmp_path / "in", tmp_path / "out", store=DEFAULT_ROOT) == 0
+    assert pq.read_table(tmp_path / "out").num_rows == 20
+
+
 def test_column_of_pictures_may_have_bytes_or_paths(tmp_path: Path) -> None:
     """Bytes, the form of Hugging Face, paths from the folder of the table, and texts in base64 as over HTTP."""
     picture = write_png(tmp_path / "pictures" / "a.png")
