@@ -104,7 +104,7 @@ CLIENT_perf := --no-deps tritonclient==2.50.0 nvidia-cuda-runtime-cu12
 CLIENT_uv := uv==0.13.9
 
 test-slow: $(VENV)/.test-$(DEVICE) clients
-	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,dev,architectures]'
+	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,score,dev,architectures]' 'moto[server]>=5'
 	$(BIN)/pytest -m slow
 
 # A short suite on the lowest and the newest Python, uvicorn and onnxruntime that `service/versions.py` names.
