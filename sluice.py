@@ -94,7 +94,7 @@ def completion(args: argparse.Namespace) -> int:
         except ImportError:  # of an extra that is not installed: the command is completed, its flags are not
             continue
         command.description = text  # shells show it beside the command
-        _mark_paths(command, dict.fromkeys(("FILE", "IN", "OUT"), shtab.FILE) | {"FOLDER": shtab.DIRECTORY})
+        _mark_paths(command, {"FOLDER": shtab.DIRECTORY, "FILE": shtab.FILE, "IN": shtab.FILE, "OUT": shtab.FILE})
     print(shtab.complete(parser, shell=args.shell))
     return 0
 
