@@ -109,7 +109,7 @@ CLIENT_perf := --no-deps tritonclient==2.50.0 nvidia-cuda-runtime-cu12
 CLIENT_uv := uv==0.13.9
 
 test-slow: $(VENV)/.test-$(DEVICE) clients
-	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,dev,architectures]'
+	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,score,dev,architectures]' 'moto[server]>=5'
 	$(BIN)/pytest -m slow
 
 # A short suite on the lowest and the newest Python, uvicorn and onnxruntime that `service/versions.py` names.
@@ -203,7 +203,7 @@ $(VENV)/.export-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 # Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
 $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 	$(STEP) 'Installing what tests and exports need (several minutes, once)' \
-		$(PIP) -e '.[$(DEVICE),text,sound,completion,export,grpc,loadtest,tables,tracing,dev]'
+		$(PIP) -e '.[$(DEVICE),text,sound,completion,export,grpc,loadtest,tables,score,tracing,dev]'
 	@touch $@ $(VENV)/.serve-$(DEVICE) $(VENV)/.export-$(DEVICE)
 
 clean: plain

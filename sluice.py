@@ -21,6 +21,7 @@ COMMANDS = {
     "keys": ("service.access.cli", "keys_arguments", "keys", "make API keys, and list those of a file"),
     "pipeline": ("service.pipelines.cli", "pipeline_arguments", "pipeline", "check, try and publish a pipeline"),
     "check": ("export.cli", "check_arguments", "check", "show what the server would do with an ONNX file, and why"),
+    "score": ("service.score.cli", "score_arguments", "score", "put a table or a folder of files through a model"),
     "loadtest": ("loadtests.cli", "loadtest_arguments", "loadtest", "put load on a server and judge its answers"),
     "bench": ("loadtests.cli", "bench_arguments", "bench", "compare Sluice with other servers on this machine"),
     "completion": (
@@ -94,7 +95,7 @@ def completion(args: argparse.Namespace) -> int:
         except ImportError:  # of an extra that is not installed: the command is completed, its flags are not
             continue
         command.description = text  # shells show it beside the command
-        _mark_paths(command, {"FOLDER": shtab.DIRECTORY, "FILE": shtab.FILE})
+        _mark_paths(command, {"FOLDER": shtab.DIRECTORY, "FILE": shtab.FILE, "IN": shtab.FILE, "OUT": shtab.FILE})
     print(shtab.complete(parser, shell=args.shell))
     return 0
 

@@ -23,7 +23,8 @@ def write_commands() -> str:
     return join_page(
         "The command line",
         "`sluice COMMAND --help` says the same. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted; those of "
-        "[`sluice check`](../check.md) say more.",
+        "[`sluice check`](../check.md) say more, and [`sluice score`](../how-to/score.md) has 3 where "
+        "rows have an error.",
         *parts,
     )
 

@@ -54,7 +54,7 @@ class Context:
         self.trailing = dict(metadata)
 
     def refuse(self, reply: Reply) -> NoReturn:
-        raise Aborted(*refusal_of(reply))
+        raise Aborted(reply.status, *refusal_of(reply))
 
 
 def ask(message: Any, answer: Any, status: int = 200) -> tuple[Any, str, Any]:

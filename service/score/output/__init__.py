@@ -1,0 +1,1 @@
+"""The output: its columns, its files, and what of it is done."""

@@ -1,0 +1,1 @@
+"""What is scored: tables and folders of files, read piece by piece."""
