@@ -49,12 +49,15 @@ REPLACE_DRAIN_S = 5.0
 
 
 class Worker:
-    """Made on the event loop that will serve. ``start`` returns at once, and the models load in the background."""
+    """Made on the event loop that will serve. ``start`` returns at once, and the models load in the background.
+
+    ``index`` is its place among the workers of the server, from 0. For a while two workers may have one place.
+    """
 
     listens_at_start = True
     """Whether ``start`` also calls ``listen``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, index: int | None = None) -> None:
         stale = next(find_stale(), None)
         if stale is not None:
             raise SettingsError(
@@ -85,8 +88,8 @@ class Worker:
         self.handler = RequestHandler(settings, self.metrics, loop)
         self.sequences = Sequences(settings, loop)
         self.forwarder: Forwarder | None = None
-        if settings.workers > 1 and settings.metrics_dir is not None:
-            self.forwarder = Forwarder(self.handler, settings.metrics_dir, settings, loop)
+        if (settings.workers > 1 or index is not None) and settings.metrics_dir is not None:
+            self.forwarder = Forwarder(self.handler, settings.metrics_dir, settings, loop, index)
         infer = InferHandler(self.registry, settings, self.sequences, self.forwarder)
         self.handler.find_max_tensors = infer.find_max_tensors
         limits = Limits(
@@ -111,14 +114,14 @@ class Worker:
         self.administration = Administration(self.registry, settings)
         self._info = Information(self.registry, store, self.metrics, self.administration, self.device.lanes)
         self.information: ASGIApp = self._info.application()
-        self.grpc = self._open_grpc() if settings.grpc_port else None
+        self.grpc = self._open_grpc(settings.workers > 1 or index is not None) if settings.grpc_port else None
         self._loading: asyncio.Task[None] | None = None
         self._loop = loop
         self.is_replaced = False
         self._stop_by: float | None = None
         self._stopping_grpc: asyncio.Task[None] | None = None
 
-    def _open_grpc(self) -> "GrpcServer":
+    def _open_grpc(self, shares_port: bool) -> "GrpcServer":
         try:
             from service.transport.grpc.server import GrpcServer
         except ModuleNotFoundError as error:
@@ -126,7 +129,7 @@ class Worker:
                 f"SLUICE_GRPC_PORT={self.settings.grpc_port}: {error.name} is not installed: "
                 "pip install 'sluice-serving[grpc]'"
             ) from None
-        return GrpcServer(self.handler, self.information, self.metrics, self.settings)
+        return GrpcServer(self.handler, self.information, self.metrics, self.settings, shares_port=shares_port)
 
     async def start(self) -> None:
         logger.info("the path of requests is %s", "compiled" if is_compiled() else "interpreted, which is slower")
@@ -147,6 +150,26 @@ class Worker:
         """Call when all models of the store have been loaded or have failed to load."""
         assert self._loading is not None  # noqa: S101  # ``start`` has been called
         self._loading.add_done_callback(lambda _: call())
+
+    async def wait_for_loads(self) -> list[str]:
+        """Wait until every load of the start has ended, the slow ones too. Returns the models that do not serve."""
+        assert self._loading is not None  # noqa: S101  # ``start`` has been called
+        await asyncio.wait([self._loading])
+        entries = self.registry.entries
+        for name in list(entries):
+            async with self.registry.lock(name):  # its load holds it
+                pass
+        return [] if self.settings.lazy else [name for name, each in entries.items() if each.serving is None]
+
+    def hand_over(self) -> None:
+        """Another worker has the place of this one: tell the clients of gRPC to connect again. Open calls go on."""
+        if self.grpc is not None:
+            self._stopping_grpc = self._loop.create_task(self.grpc.hand_over(self.drain_s))
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a worker whose place is taken has calls over gRPC, or sequences that have not ended."""
+        return bool(self.sequences) or (self._stopping_grpc is not None and not self._stopping_grpc.done())
 
     def announce_stop(self) -> None:
         """Say that this worker is not ready, but go on answering."""

@@ -1,4 +1,4 @@
-"""The main program of a worker process. The supervisor starts it with a number, its channel and the listening socket.
+"""The main program of a worker process. The supervisor starts it with its place, its channel and the listening socket.
 
 Workers share nothing but the socket and the folder of the metrics.
 """
@@ -20,8 +20,8 @@ from service.settings import Settings, SettingsError
 from service.worker import Worker
 
 
-def main(number: int, channel_descriptor: int, listener_descriptor: int) -> None:
-    """Serve until SIGTERM or the end of the supervisor."""
+def main(number: int, channel_descriptor: int, listener_descriptor: int, replaces: int) -> None:
+    """Serve until SIGTERM or the end of the supervisor. ``number`` counts from 1."""
     channel = WorkerEnd(socket.socket(fileno=channel_descriptor))
     listener = socket.socket(fileno=listener_descriptor)
     settings = Settings.from_environ(os.environ)
@@ -30,7 +30,7 @@ def main(number: int, channel_descriptor: int, listener_descriptor: int) -> None
     @functools.cache
     def open_worker() -> Worker:  # first called on the event loop
         try:
-            worker = Worker(settings)
+            worker = Worker(settings, number - 1)
         except SettingsError as error:
             refuse(channel, error)
         worker.listens_at_start = False  # gRPC listens when HTTP does
@@ -49,9 +49,8 @@ def main(number: int, channel_descriptor: int, listener_descriptor: int) -> None
         ssl_ca_certs=None if settings.tls_client_ca is None else str(settings.tls_client_ca),
         ssl_cert_reqs=int(ssl.CERT_NONE if settings.tls_client_ca is None else ssl.CERT_REQUIRED),
     )
-    server = WorkerServer(config, settings, listener, channel, open_worker)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup` ignores it
-        signal.signal(signal.SIGHUP, server.handle_exit)
+    server = WorkerServer(config, settings, listener, channel, open_worker, replaces=bool(replaces))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the supervisor, also where all processes get it
     server.run()
 
 

@@ -37,11 +37,17 @@ class Health:
         self._information = information
         self._metrics = metrics
         self._clock = clock
-        self._draining = asyncio.Event()
+        self._draining = False
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Another worker answers from now on: end the watches, which begin anew there."""
+        self._leaving.set()
 
     def drain(self) -> None:
         """The server stops: end all watches with NOT_SERVING."""
-        self._draining.set()
+        self._draining = True
+        self._leaving.set()
 
     async def check(self, content: bytes, context: Context) -> bytes:
         """Answer with the status of a service; NOT_FOUND for an unknown one."""
@@ -60,7 +66,7 @@ class Health:
         service = await self._read_service(content, context)
         told = None
         while True:
-            is_last = self._draining.is_set()
+            is_last = self._leaving.is_set()
             status = await self._find_status(service)
             if status != told:
                 await context.write(HealthCheckResponse(status=status).SerializeToString())
@@ -68,10 +74,10 @@ class Health:
             if is_last:
                 await abort(context, error_reply(Draining("the server is stopping"), ""))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._draining.wait(), LOOK_AGAIN_S)
+                await asyncio.wait_for(self._leaving.wait(), LOOK_AGAIN_S)
 
     async def _find_status(self, service: str) -> int:
-        if self._draining.is_set():
+        if self._draining:
             return int(HealthCheckResponse.NOT_SERVING)
         path = "/v2/health/ready" if service in _SERVER else f"/v2/models/{quote(service, safe='')}/ready"
         _, reply = await ask_route(self._information, InfoRequest(path), request_id_of({}))

@@ -47,7 +47,16 @@ class InferenceServicer:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._is_draining = False
+        self._held: asyncio.Event | None = None
         self._readers: set[asyncio.Task[None]] = set()
+
+    def hold(self) -> None:
+        """Keep back the answers of single calls until ``release``."""
+        self._held = asyncio.Event()
+
+    def release(self) -> None:
+        if self._held is not None:
+            self._held.set()
 
     def drain(self) -> None:
         """Stop reading the streams. They end when what was read is answered."""
@@ -68,6 +77,8 @@ class InferenceServicer:
                 reply = await _answer_of(request)
             finally:
                 body_budget.release(len(content))
+        if self._held is not None:
+            await self._held.wait()
         if reply.status != 200:
             await abort(context, reply)
         context.set_trailing_metadata(metadata_of(reply))

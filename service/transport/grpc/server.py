@@ -1,5 +1,6 @@
 """The gRPC server of a worker. All workers of a server listen on the same port."""
 
+import asyncio
 import functools
 import logging
 from typing import Any
@@ -19,6 +20,7 @@ from service.transport.grpc.inference import Context, InferenceServicer, abort
 from service.transport.grpc.info import INFO_REQUESTS, InfoServicer
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.handler import Handler
+from service.transport.listening import drop_new_connections
 from service.transport.status import error_reply
 from service.transport.tls import read_identity
 
@@ -27,12 +29,16 @@ logger = logging.getLogger("sluice.grpc")
 _SHARED_MEMORY = tuple(
     f"{kind}SharedMemory{what}" for kind in ("System", "Cuda") for what in ("Status", "Register", "Unregister")
 )
+HOLD_S = 0.1
+"""Calls that were sent before a worker hands over arrive within this time."""
 _FRAMING_BYTES = 64 << 10
 """Room for the parts of a message besides its tensors."""
 
 
 class GrpcServer:
     """``information`` is the application with the information routes. ``port`` 0: any free port.
+
+    ``shares_port``: other workers listen on it too.
 
     Methods get bytes and not messages, because a message is checked before it is parsed.
     """
@@ -44,7 +50,10 @@ class GrpcServer:
         metrics: Metrics,
         settings: Settings,
         port: int | None = None,
+        *,
+        shares_port: bool = False,
     ) -> None:
+        self._port = 0
         self._identity = read_identity(settings)
         self._address = join_address(settings.host, settings.grpc_port if port is None else port)
         self._inference = InferenceServicer(handler)
@@ -61,7 +70,7 @@ class GrpcServer:
             "Check": unary(self._health.check),
             "Watch": grpc.unary_stream_rpc_method_handler(self._health.watch),
         }
-        self._server = grpc.aio.server(options=_options(settings))
+        self._server = grpc.aio.server(options=_options(settings, shares_port))
         services = {FULL_NAME: handlers, health.SERVICE_NAME: of_health}
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(*each) for each in services.items()]
@@ -80,12 +89,28 @@ class GrpcServer:
         except RuntimeError as error:
             raise SettingsError(f"SLUICE_GRPC_PORT: expected to listen on {self._address}: {error}") from None
         await self._server.start()
+        self._port = int(port)
         logger.info("gRPC%s on %s", " over TLS" if self._identity else "", self._address)
-        return int(port)
+        return self._port
 
     def announce_stop(self) -> None:
         """Tell watches of the health that the server stops. Calls are still answered."""
         self._health.drain()
+
+    async def hand_over(self, drain_s: float) -> None:
+        """Tell clients to connect again, which leads them to another worker. Open calls and streams have ``drain_s``.
+
+        gRPC cancels calls that come after it was told to stop and before the client has heard of it. So for a moment
+        all answers are held back: a caller that waits for an answer sends no other call meanwhile.
+        """
+        drop_new_connections(self._port)
+        self._inference.hold()
+        await asyncio.sleep(HOLD_S)
+        stopping = asyncio.ensure_future(self._server.stop(drain_s))
+        await asyncio.sleep(0)  # it tells the clients
+        self._inference.release()
+        self._health.leave()
+        await stopping
 
     async def stop(self, drain_s: float) -> None:
         """Refuse new calls, finish the open ones, and drop those that are left after ``drain_s`` seconds."""
@@ -94,12 +119,12 @@ class GrpcServer:
         await self._server.stop(drain_s)
 
 
-def _options(settings: Settings) -> list[tuple[str, int]]:
+def _options(settings: Settings, shares_port: bool) -> list[tuple[str, int]]:
     return [
         # A compressed message may inflate to this size.
         ("grpc.max_receive_message_length", min(settings.max_body_bytes + _FRAMING_BYTES, (1 << 31) - 1)),
         ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", int(settings.workers > 1)),
+        ("grpc.so_reuseport", int(shares_port)),
         # Notice connections whose other end has vanished, and allow clients to ping every 10 s.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
