@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 import uvicorn
 
+from service.process.acceptor import Acceptor, ConnectionCounts
 from service.process.channel import (
     BETWEEN_NAMES,
     LEAVE,
@@ -60,7 +61,10 @@ def refuse(channel: WorkerEnd, error: SettingsError) -> NoReturn:
 
 
 class WorkerServer(uvicorn.Server):
-    """``worker`` returns the worker once the application has started. ``replaces``: it serves when it is told to."""
+    """``worker`` returns the worker once the application has started. ``index``: its place, from 0.
+
+    ``replaces``: it serves when it is told to.
+    """
 
     def __init__(
         self,
@@ -69,15 +73,19 @@ class WorkerServer(uvicorn.Server):
         listener: socket.socket,
         channel: WorkerEnd,
         worker: Callable[[], Worker],
+        index: int,
         *,
         replaces: bool = False,
     ) -> None:
         super().__init__(config)
+        assert settings.metrics_dir is not None  # noqa: S101  # `sluice serve` has set it
         self._settings = settings
         self._listener = listener
         self._channel = channel
         self._worker = worker
         self._replaces = replaces
+        self._index = index
+        self._counts = ConnectionCounts(settings.metrics_dir, settings.workers)
         self._leave_by: float | None = None
         self._made: weakref.WeakSet[Any] = weakref.WeakSet()
         """The protocols of all connections, also of those whose TLS handshake is not done."""
@@ -147,6 +155,8 @@ class WorkerServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """uvicorn calls it ten times a second. Returns whether to stop."""
         should_exit = await super().on_tick(counter)
+        if self.servers:
+            self._counts.write(self._index, len(self.server_state.connections))
         if self._leave_by is None or should_exit:
             return should_exit
         is_late = asyncio.get_running_loop().time() >= self._leave_by
@@ -172,18 +182,22 @@ class WorkerServer(uvicorn.Server):
             if not self._has_listened:
                 await self._worker().listen()
                 self._has_listened = True
-            listener = self._listener.dup()  # a pause closes it
-            server = await asyncio.get_running_loop().create_server(
-                self._make_protocol, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
+            acceptor = Acceptor(
+                self._listener.dup(),  # a pause closes it
+                self._make_protocol,
+                self.config.ssl,
+                self._counts,
+                self._index,
+                handshake_s=self._settings.header_timeout_s,
             )
         except SettingsError as error:
             refuse(self._channel, error)
         except Exception:  # the supervisor starts another worker, which may succeed
             logger.exception("this worker cannot listen")
             end_process(1)
-        self.servers.append(server)
+        self.servers.append(acceptor)  # type: ignore[arg-type]  # it has what uvicorn calls
         if self.should_exit or self._leave_by is not None:  # meanwhile
-            server.close()
+            acceptor.close()
 
     def _make_protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it

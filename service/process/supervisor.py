@@ -23,6 +23,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeAlias
 
 from service.crashes import find_blame
+from service.process.acceptor import ConnectionCounts
 from service.process.channel import BETWEEN_NAMES, LEAVE, LOADED, READY, REFUSED, SERVE, STARTED
 from service.process.logs import configure_logs
 from service.process.replacements import Place, find_fault
@@ -80,6 +81,10 @@ class Supervisor:
         self._has_been_ready = False
         self._listener = listener
         self._environ = environ
+        assert settings.metrics_dir is not None  # noqa: S101  # `sluice serve` has set it
+        self._counts = ConnectionCounts(settings.metrics_dir, settings.workers)
+        for index in range(settings.workers):
+            self._counts.write(index, None)
         self._places = [Place[WorkerProcess](number) for number in range(1, settings.workers + 1)]
         self._workers: list[WorkerProcess] = []
         self._following: set[asyncio.Task[None]] = set()
@@ -156,6 +161,8 @@ class Supervisor:
             worker = place.worker
             assert worker is not None  # noqa: S101  # one of both has set it
             code = await worker.ended
+            if not worker.is_leaving:
+                self._counts.write(place.number - 1, None)  # nobody need let it go first
             if self._stopping.is_set():
                 return
             is_first = is_first and not worker.is_leaving

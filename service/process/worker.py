@@ -49,7 +49,7 @@ def main(number: int, channel_descriptor: int, listener_descriptor: int, replace
         ssl_ca_certs=None if settings.tls_client_ca is None else str(settings.tls_client_ca),
         ssl_cert_reqs=int(ssl.CERT_NONE if settings.tls_client_ca is None else ssl.CERT_REQUIRED),
     )
-    server = WorkerServer(config, settings, listener, channel, open_worker, replaces=bool(replaces))
+    server = WorkerServer(config, settings, listener, channel, open_worker, number - 1, replaces=bool(replaces))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the supervisor, also where all processes get it
     server.run()
 
