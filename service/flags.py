@@ -20,7 +20,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "processes and devices": (
         *("workers", "provider", "lanes", "intra_op_threads"),
-        *("gpu_mem_bytes", "cuda_graphs", "tf32", "engine_cache"),
+        *("gpu_device", "gpu_mem_bytes", "cuda_graphs", "tf32", "engine_cache"),
     ),
     "batches and waiting": (*("max_rows", "max_wait_s", "max_queue_rows", "max_slots", "deadline_s", "max_timeout_s"),),
     "limits of a request": (
@@ -46,6 +46,7 @@ _WORDS = {
     "default_models": "T=M,…",
     "cors_origins": "A,B",
     "provider": "NAME",
+    "gpu_device": "N",
     "log_level": "LEVEL",
 }
 

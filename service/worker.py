@@ -26,9 +26,9 @@ from service.compiled import find_stale, is_compiled
 from service.cores import count_cores
 from service.engine.batching.policy import INLINE_S
 from service.engine.execution.device import Device
-from service.engine.onnx.providers import count_lanes, runs_on_cpu
+from service.engine.onnx.providers import NEVER_ON_GPU, choose_device, count_devices, count_lanes, runs_on_cpu
 from service.engine.onnx.session import available_providers, host_allocator
-from service.metrics.devices import device_memory, worker_memory
+from service.metrics.devices import device_memory, read_gpus, worker_memory
 from service.metrics.meters import Metrics
 from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
@@ -74,6 +74,10 @@ class Worker:
         loop.set_default_executor(ThreadPoolExecutor(max(2, cores), thread_name_prefix="other"))
         available = available_providers(settings.provider)
         on_cpu = runs_on_cpu(settings.provider, available)
+        if not on_cpu:
+            logger.warning("%s", NEVER_ON_GPU)
+            devices = count_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), len(read_gpus()))
+            settings = settings.replace(gpu_device=choose_device(settings.gpu_device, index, devices))
         self.device = Device(
             settings.lanes or count_lanes(settings.provider, available, cores),
             loop,

@@ -48,7 +48,7 @@ ALL = {
         Definition("histogram", "sluice_step_seconds", "A step of a pipeline's request", (*_MODEL, "step"), SECONDS),
         Definition("gauge", "sluice_queue_rows", "Rows that wait", _MODEL),
         Definition("gauge", "sluice_model_ready", "Workers in which the version serves", _MODEL),
-        Definition("gauge", "sluice_model_provider", "Workers by the provider that runs it", (*_MODEL, "provider")),
+        Definition("gauge", "sluice_model_provider", "Workers by what runs it", (*_MODEL, "provider", "device")),
         Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
         Definition("gauge", "sluice_streams", "Live streams that are open", _MODEL),
         Definition("gauge", "sluice_workers", "Workers that are alive", ()),
