@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -98,25 +99,29 @@ class GrpcServer:
         self._health.drain()
 
     async def hand_over(self, drain_s: float) -> None:
-        """Tell clients to connect again, which leads them to another worker. Open calls and streams have ``drain_s``.
-
-        gRPC cancels calls that come after it was told to stop and before the client has heard of it. So for a moment
-        all answers are held back: a caller that waits for an answer sends no other call meanwhile.
-        """
+        """Tell clients to connect again, which leads them to another worker. Open calls and streams have ``drain_s``."""
         drop_new_connections(self._port)
-        self._inference.hold()
-        await asyncio.sleep(HOLD_S)
-        stopping = asyncio.ensure_future(self._server.stop(drain_s))
-        await asyncio.sleep(0)  # it tells the clients
-        self._inference.release()
-        self._health.leave()
-        await stopping
+        await self._end(drain_s, self._health.leave)
 
     async def stop(self, drain_s: float) -> None:
         """Refuse new calls, finish the open ones, and drop those that are left after ``drain_s`` seconds."""
         self._inference.drain()
         self._health.drain()
-        await self._server.stop(drain_s)
+        await self._end(drain_s)
+
+    async def _end(self, drain_s: float, then: Callable[[], None] = lambda: None) -> None:
+        """Stop the server without losing calls that come meanwhile.
+
+        gRPC cancels calls that come after it was told to stop and before the client has heard of it. So for a moment
+        all answers are held back: a caller that waits for an answer sends no other call meanwhile.
+        """
+        self._inference.hold()
+        await asyncio.sleep(HOLD_S)
+        stopping = asyncio.ensure_future(self._server.stop(drain_s))
+        await asyncio.sleep(0)  # it tells the clients
+        self._inference.release()
+        then()
+        await stopping
 
 
 def _options(settings: Settings, shares_port: bool) -> list[tuple[str, int]]:

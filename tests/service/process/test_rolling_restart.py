@@ -10,15 +10,13 @@ import signal
 import subprocess
 import termios
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
-import grpc
 import pytest
 
-from tests.chaos.caller import Caller, Gone
 from tests.service.models.asking import X
-from tests.service.transport.grpc.test_streams import request_of
+from tests.support.load import RIGHT, load
 from tests.support.models import graphs
 from tests.support.processes import Served, free_port
 
@@ -47,53 +45,12 @@ def serve(store: Path) -> Serve:
     return serve
 
 
-async def ask_http(server: Served, is_kept: bool, answers: Counter[str], stop: asyncio.Event) -> None:
-    """One request after the other, over one connection or over one for each."""
-    async with Caller(server.port) as caller:
-        while not stop.is_set():
-            try:
-                answer = str((await caller.post_json(INFER, {"inputs": [X]})).status)
-            except Gone as gone:
-                answer = f"over HTTP: {gone}"
-            answers[answer] += 1
-            if not is_kept:
-                caller.close()
-
-
-async def ask_grpc(port: int, answers: Counter[str], stop: asyncio.Event) -> None:
-    """One call after the other over one channel."""
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
-        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        while not stop.is_set():
-            try:
-                await infer(request_of(1).SerializeToString())
-                answers["200"] += 1
-            except grpc.RpcError as error:
-                answers[f"over gRPC: {error.code()} {error.details()}"] += 1
-
-
-@contextlib.asynccontextmanager
-async def load(server: Served, grpc_port: int) -> AsyncIterator[Counter[str]]:
-    """Counts of the answers, by their status."""
-    answers, stop = Counter[str](), asyncio.Event()
-    callers = [ask_http(server, is_kept, answers, stop) for is_kept in (True, True, True, True, False, False)]
-    callers += [ask_grpc(grpc_port, answers, stop) for _ in range(4)]
-    async with asyncio.TaskGroup() as tasks:
-        for each in callers:
-            tasks.create_task(each)
-        try:
-            yield answers
-        finally:
-            stop.set()
-
-
 def test_no_request_is_lost_while_all_workers_are_replaced(serve: Serve) -> None:
     """Three times under load, over kept and new connections and gRPC: every answer is a result, from new processes."""
     grpc_port = free_port()
 
     async def restart(server: Served) -> Counter[str]:
-        async with load(server, grpc_port) as answers:
+        async with load(server.port, grpc_port) as answers:
             for _ in range(RESTARTS):
                 before, asked = server.worker_pids(), answers.total()
                 server.process.send_signal(signal.SIGHUP)
@@ -105,7 +62,7 @@ def test_no_request_is_lost_while_all_workers_are_replaced(serve: Serve) -> None
 
     with serve(workers=2, SLUICE_GRPC_PORT=str(grpc_port)) as server:
         answers = asyncio.run(restart(server))
-        assert set(answers) == {"200"}, answers
+        assert set(answers) == {RIGHT}, answers
         assert server.stop() == 0
     assert "Traceback" not in "".join(server.log)
 
