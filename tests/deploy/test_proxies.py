@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.caller import Caller, Gone
-from tests.support.load import RIGHT, load
+from tests.chaos.load import RIGHT, load
 from tests.support.models import graphs
 from tests.support.processes import REPOSITORY, Served, free_port
 

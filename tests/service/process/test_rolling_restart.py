@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.load import RIGHT, load
 from tests.service.models.asking import X
-from tests.support.load import RIGHT, load
 from tests.support.models import graphs
 from tests.support.processes import Served, free_port
 
