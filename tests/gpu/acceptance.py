@@ -57,6 +57,8 @@ class Network:
 
 def check_references(machine: Machine, root: Path = DEFAULT_ROOT) -> list[Check]:
     """Every graph of every reference model runs on the provider, and gives its golden samples."""
+    if not Store(root).names():
+        raise FileNotFoundError(f"{root}: expected models to check")
     store, fallen, unproved, graph_count, worst = Store(root), [], [], 0, 0.0
     for name in store.names():
         loaded = load_version(store.versions(name)[-1], Settings(provider=machine.policy))  # raises if samples differ
