@@ -73,6 +73,14 @@ class Replica:
         self.server.process.send_signal(signal.SIGHUP)
         self.server.read_until("all workers have been replaced", 1)
 
+    def until_used(self) -> None:
+        """The proxy sends requests here: else the next restart would leave it without a replica."""
+        while not any(
+            line.startswith("sluice_requests_total{") and 'model="double"' in line and float(line.split()[-1])
+            for line in self.server.get("/metrics").text.splitlines()
+        ):
+            pass
+
     def start_again(self) -> None:
         """Stop it and start a new one. (The end of the old one frees the port.)"""
         assert self.server.stop() == 0
@@ -123,6 +131,7 @@ def test_clients_notice_no_restart(
             for replica in replicas:
                 before = answers.total()
                 await asyncio.to_thread(restart, replica)
+                await asyncio.to_thread(replica.until_used)
                 assert answers.total() > before
         return answers
 
