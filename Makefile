@@ -11,8 +11,8 @@ STEP := @sh .ci/step
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: install install-export compiled plain serve test test-fast test-compiled test-slow test-fuzz test-browser \
-	test-chaos test-deploy test-versions test-lowest bench-smoke wheel clients client-types lint format picture docs site descriptors \
-	lock clean
+	test-chaos test-gpu test-deploy test-versions test-lowest bench-smoke wheel clients client-types lint format picture \
+	docs site descriptors lock clean
 
 install: $(VENV)/.serve-$(DEVICE)
 
@@ -74,10 +74,14 @@ test-browser: $(VENV)/.test-$(DEVICE)
 	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,tables,dev,browser]'
 	$(BIN)/pytest tests/web -m browser
 
-# What must not stop a server: killed workers, hot swaps, slow clients, signals, the largest requests, a soak. One table;
-# a quarter of an hour.
+# What must not stop a server: killed workers, hot swaps, slow clients, signals, reloads, the largest requests, a soak.
+# One table; half an hour.
 test-chaos: $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m tests.chaos
+
+# What must hold on a machine with a GPU, as one table. Without a GPU it says so and fails (`python -m tests.gpu`: code 3).
+test-gpu: $(VENV)/.test-$(DEVICE)
+	$(BIN)/python -m tests.gpu
 
 # What ships the service: image, pods, proxies, Prometheus, Ray. What is not installed is skipped, with the reason.
 test-deploy: $(VENV)/.test-$(DEVICE)

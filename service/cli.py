@@ -1,7 +1,9 @@
 """`sluice serve` and `sluice health`."""
 
 import argparse
+import logging
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -10,44 +12,69 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from model_store import DEFAULT_ROOT
 from service.cores import count_cores
 from service.flags import add_flags, read_flags
 from service.metrics.folders import claim_folder
 from service.process.channel import BACKLOG
 from service.process.health import ask_ready, find_reachable, read_server_flags
-from service.process.supervisor import STOP_SIGNALS, supervise, worker_environ
+from service.process.replacements import keep_fixed
+from service.process.supervisor import SIGNALS, supervise, worker_environ
 from service.settings import Settings, SettingsError, find_injected
-from service.transport.addresses import find_address, join_address, open_listener
+from service.transport.addresses import find_address, join_address, open_listeners
 from service.transport.open_files import fit_connections
 from service.transport.tls import read_identity
 from service.versions import check_versions
+
+logger = logging.getLogger("sluice.supervisor")
 
 serve_arguments = health_arguments = add_flags
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM, SIGINT or SIGHUP."""
+    """Serve until SIGTERM or SIGINT. SIGHUP replaces the workers."""
     began = time.monotonic()
     with ExitStack() as held:
         try:
             check_versions()
-            settings = read_settings(args)
-            settings.check_store()
-            read_identity(settings)
-            settings = find_address(settings)
-            settings = settings.replace(max_connections=fit_connections(settings.max_connections))
-            listener = held.enter_context(open_listener(settings, BACKLOG))
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the supervisor handles them
-            settings = settings.replace(port=listener.getsockname()[1], metrics_dir=_own_folder(settings, held))
+            given = read_checked(args)
+            settings = find_address(_complete(given))
+            listeners = [held.enter_context(each) for each in open_listeners(settings, BACKLOG)]
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the supervisor handles them
+            settings = settings.replace(port=listeners[0].getsockname()[1], metrics_dir=_own_folder(settings, held))
         except SettingsError as error:
             print(f"sluice serve: {error}", file=sys.stderr)
             return 2
         print(f"sluice serve: listening on {_join_url(settings, settings.host)}", flush=True)
-        code = supervise(
-            settings, listener, worker_environ(settings, os.environ, count_cores()), partial(_greet, settings, began)
-        )
+
+        def make_environ(settings: Settings) -> dict[str, str]:
+            return worker_environ(settings, os.environ, count_cores())
+
+        def reread() -> tuple[Settings, dict[str, str]]:
+            wanted, refused = keep_fixed(settings, given, read_checked(args))
+            if refused:
+                logger.warning("SIGHUP: %s: a change needs a restart, and the old value stays", ", ".join(refused))
+            wanted = _complete(wanted)
+            return wanted, make_environ(wanted)
+
+        code = supervise(settings, listeners, make_environ(settings), partial(_greet, settings, began), reread)
     os._exit(code)  # Python's own way out gives signals their usual effect again, and one more would kill this process
+
+
+def read_checked(args: argparse.Namespace) -> Settings:
+    """The settings, if their store and their certificate can be read. Raises SettingsError."""
+    settings = read_settings(args)
+    settings.check_store()
+    read_identity(settings)
+    return settings
+
+
+def _complete(settings: Settings) -> Settings:
+    """Settings with what the machine allows, and with a key that all workers have."""
+    key = settings.state_key if settings.state_key.get_secret_value() else SecretStr(secrets.token_hex(32))
+    return settings.replace(max_connections=fit_connections(settings.max_connections), state_key=key)
 
 
 def _greet(settings: Settings, began: float) -> None:

@@ -25,7 +25,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "processes and devices": (
         *("workers", "provider", "lanes", "intra_op_threads"),
-        *("gpu_mem_bytes", "cuda_graphs", "tf32", "engine_cache"),
+        *("gpu_device", "gpu_mem_bytes", "cuda_graphs", "tf32", "engine_cache"),
     ),
     "batches and waiting": (*("max_rows", "max_wait_s", "max_queue_rows", "max_slots", "deadline_s", "max_timeout_s"),),
     "limits of a request": (
@@ -55,6 +55,7 @@ _WORDS = {
     "oidc_scopes": "S=N,…",
     **dict.fromkeys(("oidc_requests_per_s", "oidc_rows_per_s", "oidc_rows_per_day"), "N"),
     "provider": "NAME",
+    "gpu_device": "N",
     "log_level": "LEVEL",
     "log_format": "FORMAT",
 }

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,9 +31,9 @@ from service.compiled import find_stale, is_compiled
 from service.cores import count_cores
 from service.engine.batching.policy import INLINE_S
 from service.engine.execution.device import Device
-from service.engine.onnx.providers import count_lanes, runs_on_cpu
+from service.engine.onnx.providers import NEVER_ON_GPU, choose_device, count_devices, count_lanes, runs_on_cpu
 from service.engine.onnx.session import available_providers, host_allocator
-from service.metrics.devices import device_memory
+from service.metrics.devices import device_memory, read_gpus
 from service.metrics.event_loop import LoopWatch
 from service.metrics.meters import Metrics
 from service.metrics.processes import read_processes
@@ -56,12 +57,18 @@ REPLACE_DRAIN_S = 5.0
 
 
 class Worker:
-    """Made on the event loop that will serve. ``start`` returns at once, and the models load in the background."""
+    """Made on the event loop that will serve. ``start`` returns at once, and the models load in the background.
+
+    ``index`` is its place among the workers of the server, from 0. For a while two workers may have one place.
+    ``grpc_listener`` listens already; None: the worker opens its own.
+    """
 
     listens_at_start = True
     """Whether ``start`` also calls ``listen``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, index: int | None = None, grpc_listener: socket.socket | None = None
+    ) -> None:
         stale = next(find_stale(), None)
         if stale is not None:
             raise SettingsError(
@@ -78,6 +85,10 @@ class Worker:
         loop.set_default_executor(ThreadPoolExecutor(max(2, cores), thread_name_prefix="other"))
         available = available_providers(settings.provider)
         on_cpu = runs_on_cpu(settings.provider, available)
+        if not on_cpu:
+            logger.warning("%s", NEVER_ON_GPU)
+            devices = count_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), len(read_gpus()))
+            settings = settings.replace(gpu_device=choose_device(settings.gpu_device, index, devices))
         self.device = Device(
             settings.lanes or count_lanes(settings.provider, available, cores),
             loop,
@@ -94,8 +105,8 @@ class Worker:
         self.handler.observer = self.telemetry.observer
         self.sequences = Sequences(settings, loop)
         self.forwarder: Forwarder | None = None
-        if settings.workers > 1 and settings.metrics_dir is not None:
-            self.forwarder = Forwarder(self.handler, settings.metrics_dir, settings, loop)
+        if (settings.workers > 1 or index is not None) and settings.metrics_dir is not None:
+            self.forwarder = Forwarder(self.handler, settings.metrics_dir, settings, loop, index)
         infer = InferHandler(self.registry, settings, self.sequences, self.forwarder)
         self.handler.find_max_tensors = infer.find_max_tensors
         limits = Limits(
@@ -121,7 +132,7 @@ class Worker:
         self._info = Information(self.registry, store, self.metrics, self.administration, self.device.lanes)
         self.information: ASGIApp = self._info.application()
         self._watch = self._open_watch()
-        self.grpc = self._open_grpc() if settings.grpc_port else None
+        self.grpc = self._open_grpc(grpc_listener) if settings.grpc_port else None
         self._loading: asyncio.Task[None] | None = None
         self.is_replaced = False
         self._stop_by: float | None = None
@@ -139,7 +150,7 @@ class Worker:
         ]
         return LoopWatch(self._loop, self.metrics)
 
-    def _open_grpc(self) -> "GrpcServer":
+    def _open_grpc(self, listener: socket.socket | None) -> "GrpcServer":
         try:
             from service.transport.grpc.server import GrpcServer
         except ModuleNotFoundError as error:
@@ -147,7 +158,7 @@ class Worker:
                 f"SLUICE_GRPC_PORT={self.settings.grpc_port}: {error.name} is not installed: "
                 "pip install 'sluice-serving[grpc]'"
             ) from None
-        return GrpcServer(self.handler, self.information, self.metrics, self.settings)
+        return GrpcServer(self.handler, self.information, self.metrics, self.settings, listener=listener)
 
     async def start(self) -> None:
         logger.info("the path of requests is %s", "compiled" if is_compiled() else "interpreted, which is slower")
@@ -169,6 +180,26 @@ class Worker:
         """Call when all models of the store have been loaded or have failed to load."""
         assert self._loading is not None  # noqa: S101  # ``start`` has been called
         self._loading.add_done_callback(lambda _: call())
+
+    async def wait_for_loads(self) -> list[str]:
+        """Wait until every load of the start has ended, the slow ones too. Returns the models that do not serve."""
+        assert self._loading is not None  # noqa: S101  # ``start`` has been called
+        await asyncio.wait([self._loading])
+        entries = self.registry.entries
+        for name in list(entries):
+            async with self.registry.lock(name):  # its load holds it
+                pass
+        return [] if self.settings.lazy else [name for name, each in entries.items() if each.serving is None]
+
+    def hand_over(self) -> None:
+        """Another worker has the place of this one: tell the clients of gRPC to connect again. Open calls go on."""
+        if self.grpc is not None:
+            self._stopping_grpc = self._loop.create_task(self.grpc.hand_over(self.drain_s))
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a worker whose place is taken has calls over gRPC, or sequences that have not ended."""
+        return bool(self.sequences) or (self._stopping_grpc is not None and not self._stopping_grpc.done())
 
     def announce_stop(self) -> None:
         """Say that this worker is not ready, but go on answering."""

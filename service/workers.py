@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 import struct
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -121,20 +122,20 @@ class Workers:
 class WorkerRank:
     """The number of this worker, from 0: no other worker has it while this one lives.
 
-    It is a lock on a file. The kernel releases it when the process ends, for whatever reason.
+    It is a lock on a file. The kernel releases it when the process ends, for whatever reason. ``index`` is the only
+    number that it may have; None: any of them.
     """
 
-    def __init__(self, folder: Path, workers: int) -> None:
+    def __init__(self, folder: Path, workers: int, index: int | None = None) -> None:
         self.number: int | None = None
         self._folder = folder
-        self._workers = workers
+        self._numbers = range(workers) if index is None else range(index, index + 1)
         self._file = -1
 
     def take(self) -> int | None:
         """Take the lowest free number; None if there is none."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for number in range(self._workers):
-            file = os.open(self._folder / f"{number}.rank", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        for number in self._numbers:
+            file = self._open(number)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -143,6 +144,34 @@ class WorkerRank:
                 self.number, self._file = number, file
                 break
         return self.number
+
+    async def wait(self) -> int:
+        """Take the number of ``index`` when the worker that has it ends. No thread keeps this process from ending."""
+        [number] = self._numbers
+        file, loop = self._open(number), asyncio.get_running_loop()
+        taken: asyncio.Future[None] = loop.create_future()
+
+        def tell() -> None:
+            if not taken.done():
+                taken.set_result(None)
+
+        def lock() -> None:
+            with contextlib.suppress(OSError, RuntimeError):  # the loop has closed meanwhile
+                fcntl.flock(file, fcntl.LOCK_EX)
+                loop.call_soon_threadsafe(tell)
+
+        threading.Thread(target=lock, name="rank", daemon=True).start()
+        try:
+            await taken
+        except asyncio.CancelledError:
+            os.close(file)
+            raise
+        self.number, self._file = number, file
+        return number
+
+    def _open(self, number: int) -> int:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return os.open(self._folder / f"{number}.rank", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def give_back(self) -> None:
         if self.number is not None:

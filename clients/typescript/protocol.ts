@@ -77,6 +77,8 @@ export interface Card {
   licence?: string | null;
   /** of ONNX Runtime */
   provider?: string;
+  /** cpu, or cuda: and the number of the GPU */
+  device?: string;
   /** largest difference from its golden samples */
   golden_error?: number | null;
   batching?: Batching;

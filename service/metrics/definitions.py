@@ -57,7 +57,7 @@ ALL = {
         Definition("gauge", "sluice_slots", "Slots of a loop that rows hold", _MODEL),
         Definition("gauge", "sluice_max_slots", "The most slots that rows of a loop may hold", _MODEL),
         Definition("gauge", "sluice_model_ready", "Workers in which the version serves", _MODEL),
-        Definition("gauge", "sluice_model_provider", "Workers by the provider that runs it", (*_MODEL, "provider")),
+        Definition("gauge", "sluice_model_provider", "Workers by what runs it", (*_MODEL, "provider", "device")),
         Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
         Definition("gauge", "sluice_model_weight_bytes", "Files with the weights, summed over workers", _MODEL),
         Definition("gauge", "sluice_streams", "Live streams that are open", _MODEL),

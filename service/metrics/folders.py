@@ -15,7 +15,7 @@ from pathlib import Path
 from service.settings import PREFIX, SettingsError
 
 _LOCK = "server.lock"
-_OURS = ("*.storage", "*.series", "*.worker", "*.forward", "*.rank", "*.load", "*.crash")
+_OURS = ("*.storage", "*.series", "*.worker", "*.forward", "*.rank", "*.load", "*.crash", "*.connections")
 
 
 @contextlib.contextmanager

@@ -359,6 +359,7 @@ def _opener(
 ) -> Callable[[int], Session]:
     """A function that opens a session whose runs take so many threads."""
     gpu = GpuOptions(
+        device_id=settings.gpu_device or 0,
         mem_bytes=settings.gpu_mem_bytes,
         cuda_graphs=settings.cuda_graphs,
         tf32=settings.tf32,

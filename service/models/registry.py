@@ -225,9 +225,9 @@ class Registry:
         labels, load_s = (model.name, model.version), model.loaded.load_s
         self._metrics.numbers("sluice_model_ready", labels).set(1)
         self._metrics.numbers("sluice_model_load_seconds", labels).set(load_s)
-        where = "through its steps" if isinstance(model, Pipeline) else f"on {model.loaded.session.provider}"
+        where = "through its steps" if isinstance(model, Pipeline) else f"on {model.loaded.session.place}"
         if isinstance(model, Model):
-            self._metrics.numbers("sluice_model_provider", (*labels, model.loaded.session.provider)).set(1)
+            self._metrics.numbers("sluice_model_provider", (*labels, *model.loaded.session.placement)).set(1)
             weight_bytes = sum(graph.weight_bytes for graph in (model.loaded, *model.loaded.graphs.values()))
             self._metrics.numbers("sluice_model_weight_bytes", labels).set(weight_bytes)
         logger.info("%s version %s serves %s, loaded in %.2f s", *labels, where, load_s)

@@ -30,8 +30,8 @@ class Retirement:
                 labels = (entry.source.name, str(entry.source.version))
                 self._metrics.numbers("sluice_model_ready", labels).set(0)
                 if isinstance(entry.model, Model):
-                    provider = entry.model.loaded.session.provider
-                    self._metrics.numbers("sluice_model_provider", (*labels, provider)).set(0)
+                    placement = entry.model.loaded.session.placement
+                    self._metrics.numbers("sluice_model_provider", (*labels, *placement)).set(0)
                     self._metrics.numbers("sluice_model_weight_bytes", labels).set(0)
                 self.begin(entry, entry.model)
 

@@ -1,7 +1,9 @@
 """The channel between supervisor and worker: lines of text over a socket pair.
 
-The worker sends ``started``, ``ready`` and ``refused TEXT``; the supervisor sends ``listen`` and ``pause``. When the
-supervisor has ended, for whatever reason, the worker reads the end of the stream.
+The worker sends ``started``, ``ready``, ``refused TEXT``, and when every load has ended ``loaded NAMES``: the models
+that do not serve. The supervisor sends ``listen`` and ``pause`` to a worker that loads, ``serve`` to one that replaces
+another and has loaded, and ``leave`` to the one that is replaced. When the supervisor has ended, for whatever reason,
+the worker reads the end of the stream.
 """
 
 import contextlib
@@ -11,7 +13,10 @@ from collections.abc import Callable
 
 BACKLOG = 2048
 """Connections that may wait in the listening socket, which supervisor and workers share."""
-STARTED, READY, REFUSED, LISTEN, PAUSE = "started", "ready", "refused", "listen", "pause"
+STARTED, READY, LOADED, REFUSED = "started", "ready", "loaded", "refused"
+LISTEN, PAUSE, SERVE, LEAVE = "listen", "pause", "serve", "leave"
+BETWEEN_NAMES = "/"
+"""No name of a model has it."""
 
 
 def render_line(what: str, text: str = "") -> bytes:

@@ -26,7 +26,8 @@ class Restarts:
 class WorkerState:
     """What the supervisor knows of a worker. ``is_first``: the server began with it.
 
-    ``has_started``: its event loop runs. ``is_ready``: it has loaded its models, and listens.
+    ``has_started``: its event loop runs. ``is_ready``: it has loaded its models, and listens. ``lacking``: the models
+    that do not serve, once every load has ended. ``is_leaving``: another worker has its place.
     """
 
     is_first: bool
@@ -34,6 +35,8 @@ class WorkerState:
     is_ready: bool = False
     waits_long: bool = False
     listens: bool = False
+    lacking: frozenset[str] | None = None
+    is_leaving: bool = False
 
 
 def choose_listener(workers: Sequence[WorkerState]) -> WorkerState | None:

@@ -1,5 +1,8 @@
 """The HTTP server of a worker: uvicorn's, but it listens when it is told to, and it always ends.
 
+A worker that another one replaces accepts no more, but is ready and answers: each connection closes after its next
+answer. When none is left, or after `drain_s`, it stops.
+
 It stops in two steps. For `lame_duck_s` the worker says that it is not ready but still answers, also on new
 connections, and each connection closes after its next answer. Then it accepts no more, and the requests that it has
 accepted have `drain_s` to finish. After that the process ends, whatever its threads do.
@@ -14,13 +17,26 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 
-from service.process.channel import LISTEN, READY, REFUSED, STARTED, WorkerEnd
+from service.process.acceptor import Acceptor, ConnectionCounts
+from service.process.channel import (
+    BETWEEN_NAMES,
+    LEAVE,
+    LISTEN,
+    LOADED,
+    PAUSE,
+    READY,
+    REFUSED,
+    SERVE,
+    STARTED,
+    WorkerEnd,
+)
 from service.settings import Settings, SettingsError
 from service.transport.tls import RenewedIdentity, use_identity
 from service.worker import Worker
@@ -47,7 +63,10 @@ def refuse(channel: WorkerEnd, error: SettingsError) -> NoReturn:
 
 
 class WorkerServer(uvicorn.Server):
-    """``worker`` returns the worker once the application has started."""
+    """``worker`` returns the worker once the application has started. ``index``: its place, from 0.
+
+    ``replaces``: it serves when it is told to.
+    """
 
     def __init__(
         self,
@@ -56,13 +75,24 @@ class WorkerServer(uvicorn.Server):
         listener: socket.socket,
         channel: WorkerEnd,
         worker: Callable[[], Worker],
+        index: int,
+        *,
+        replaces: bool = False,
     ) -> None:
         super().__init__(config)
+        assert settings.metrics_dir is not None  # noqa: S101  # `sluice serve` has set it
         self._settings = settings
         self._listener = listener
         self._channel = channel
         self._worker = worker
         self._tls = RenewedIdentity(settings)
+        self._replaces = replaces
+        self._index = index
+        self._counts = ConnectionCounts(settings.metrics_dir, settings.workers)
+        self._leave_by: float | None = None
+        self._made: weakref.WeakSet[Any] = weakref.WeakSet()
+        """The protocols of all connections, also of those whose TLS handshake is not done."""
+        self._telling: asyncio.Task[None] | None = None
         self._is_leaving = False
         self._is_ready = False
         self._has_listened = False
@@ -78,7 +108,13 @@ class WorkerServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         self._channel.follow(lambda word: loop.call_soon_threadsafe(self._obey, word), self._end_alone)
         self._channel.tell(STARTED)
-        self._worker().when_loaded(self._become_ready)
+        if not self._replaces:
+            self._worker().when_loaded(self._become_ready)
+        self._telling = asyncio.create_task(self._tell_loaded(), name="tell what has loaded")
+
+    async def _tell_loaded(self) -> None:
+        lacking = await self._worker().wait_for_loads()
+        self._channel.tell(LOADED, BETWEEN_NAMES.join(lacking))
 
     def _end_alone(self) -> None:
         """Stop, because the supervisor has ended. Nobody else would kill a worker whose event loop is blocked."""
@@ -92,12 +128,43 @@ class WorkerServer(uvicorn.Server):
             self._listen().add_done_callback(lambda _: self._channel.tell(READY))
 
     def _obey(self, word: str) -> None:
-        if self.should_exit or self._is_ready:  # the word was for a worker that still loads
+        if self.should_exit:
             return
-        if word == LISTEN:
+        if word == LEAVE:
+            self._leave()
+        elif self._is_ready:
+            pass  # the word was for a worker that still loads
+        elif word == SERVE:
+            self._become_ready()
+        elif word == LISTEN:
             self._listen()
-        elif self._listening is not None:
+        elif word == PAUSE and self._listening is not None:
             self._listening.add_done_callback(lambda _: self._pause())
+
+    def _leave(self) -> None:
+        """Accept no more, because another worker has this one's place. `on_tick` ends it."""
+        worker = self._worker()
+        self._leave_by = asyncio.get_running_loop().time() + worker.drain_s
+        self._is_leaving = True
+        while self.servers:
+            self.servers.pop().close()
+        for protocol in self._made:  # a live stream has taken the place of its protocol, and goes on
+            if protocol.transport is None:
+                protocol.is_leaving = True
+            else:
+                protocol.leave()
+        worker.hand_over()
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn calls it ten times a second. Returns whether to stop."""
+        should_exit = await super().on_tick(counter)
+        if self.servers:
+            self._counts.write(self._index, len(self.server_state.connections))
+        if self._leave_by is None or should_exit:
+            return should_exit
+        is_late = asyncio.get_running_loop().time() >= self._leave_by
+        shakes_hands = any(protocol.transport is None for protocol in self._made)
+        return is_late or not (shakes_hands or self.server_state.connections or self._worker().is_in_use)
 
     def _listen(self) -> "asyncio.Task[None]":
         if self._listening is None:
@@ -118,18 +185,22 @@ class WorkerServer(uvicorn.Server):
             if not self._has_listened:
                 await self._worker().listen()
                 self._has_listened = True
-            listener = self._listener.dup()  # a pause closes it
-            server = await asyncio.get_running_loop().create_server(
-                self._make_protocol, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
+            acceptor = Acceptor(
+                self._listener.dup(),  # a pause closes it
+                self._make_protocol,
+                self.config.ssl,
+                self._counts,
+                self._index,
+                handshake_s=self._settings.header_timeout_s,
             )
         except SettingsError as error:
             refuse(self._channel, error)
         except Exception:  # the supervisor starts another worker, which may succeed
             logger.exception("this worker cannot listen")
             end_process(1)
-        self.servers.append(server)
-        if self.should_exit:  # meanwhile
-            server.close()
+        self.servers.append(acceptor)  # type: ignore[arg-type]  # it has what uvicorn calls
+        if self.should_exit or self._leave_by is not None:  # meanwhile
+            acceptor.close()
 
     def _renew_certificate(self) -> None:
         """Take a changed certificate for the handshake that comes next, if there is one."""
@@ -144,6 +215,7 @@ class WorkerServer(uvicorn.Server):
         )
         if self._is_leaving:
             protocol.is_leaving = True  # type: ignore[attr-defined]  # our protocols have it
+        self._made.add(protocol)
         return protocol
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -155,7 +227,7 @@ class WorkerServer(uvicorn.Server):
         worker = self._worker()
         worker.announce_stop()
         self._is_leaving = True
-        if self._settings.lame_duck_s and not worker.is_replaced:
+        if self._settings.lame_duck_s and not worker.is_replaced and self._leave_by is None:
             for connection in list(self.server_state.connections):
                 connection.leave()  # type: ignore[union-attr]  # our protocols have it
             await asyncio.sleep(self._settings.lame_duck_s)

@@ -1,6 +1,6 @@
-"""The main program of a worker process. The supervisor starts it with a number, its channel and the listening socket.
+"""The main program of a worker process. The supervisor starts it with its place, its channel and listening sockets.
 
-Workers share nothing but the socket and the folder of the metrics.
+Workers share nothing but these sockets and the folder of the metrics.
 """
 
 import functools
@@ -20,17 +20,17 @@ from service.settings import Settings, SettingsError
 from service.worker import Worker
 
 
-def main(number: int, channel_descriptor: int, listener_descriptor: int) -> None:
-    """Serve until SIGTERM or the end of the supervisor."""
+def main(number: int, replaces: int, channel_descriptor: int, *listener_descriptors: int) -> None:
+    """Serve until SIGTERM or the end of the supervisor. ``number`` counts from 1."""
     channel = WorkerEnd(socket.socket(fileno=channel_descriptor))
-    listener = socket.socket(fileno=listener_descriptor)
+    listener, *more = [socket.socket(fileno=descriptor) for descriptor in listener_descriptors]
     settings = Settings.from_environ(os.environ)
     configure_logs(f"worker {number}", settings.log_level, settings.log_format)
 
     @functools.cache
     def open_worker() -> Worker:  # first called on the event loop
         try:
-            worker = Worker(settings)
+            worker = Worker(settings, number - 1, next(iter(more), None))
         except SettingsError as error:
             refuse(channel, error)
         worker.listens_at_start = False  # gRPC listens when HTTP does
@@ -49,9 +49,8 @@ def main(number: int, channel_descriptor: int, listener_descriptor: int) -> None
         ssl_ca_certs=None if settings.tls_client_ca is None else str(settings.tls_client_ca),
         ssl_cert_reqs=int(ssl.CERT_NONE if settings.tls_client_ca is None else ssl.CERT_REQUIRED),
     )
-    server = WorkerServer(config, settings, listener, channel, open_worker)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup` ignores it
-        signal.signal(signal.SIGHUP, server.handle_exit)
+    server = WorkerServer(config, settings, listener, channel, open_worker, number - 1, replaces=bool(replaces))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the supervisor, also where all processes get it
     server.run()
 
 

@@ -77,10 +77,19 @@ async def _abort(writer: asyncio.StreamWriter) -> None:
 class Forwarder:
     """The forwarding of one worker. On the event loop's thread only."""
 
-    def __init__(self, handler: Handler, folder: Path, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        folder: Path,
+        settings: Settings,
+        loop: asyncio.AbstractEventLoop,
+        index: int | None = None,
+    ) -> None:
         self._handler = handler
         self._folder = folder
-        self._rank = WorkerRank(folder, settings.workers)
+        self._index = index
+        self._rank = WorkerRank(folder, settings.workers, index)
+        self._waiting: asyncio.Task[None] | None = None
         self._connections = [
             _WorkerConnection(loop, settings.max_held_bytes, self._path(number)) for number in range(settings.workers)
         ]
@@ -88,12 +97,23 @@ class Forwarder:
         self._incoming: dict[asyncio.Task[None], _ForwardedRequests] = {}
 
     async def open(self) -> None:
-        """Take a rank and listen for the other workers."""
+        """Take a rank and listen for the other workers.
+
+        A worker that takes the place of another waits for that one's rank. Until then it forwards to the other.
+        """
         number = self._rank.take()
-        if number is None:
+        if number is None and self._index is not None:
+            self._waiting = asyncio.create_task(self._wait_for_rank(), name="wait for a rank")
+        elif number is None:
             most = len(self._connections)
             logger.error("there are more workers than SLUICE_WORKERS=%d: this one keeps no sequences", most)
-            return
+        else:
+            await self._listen_as(number)
+
+    async def _wait_for_rank(self) -> None:
+        await self._listen_as(await self._rank.wait())
+
+    async def _listen_as(self, number: int) -> None:
         path = self._path(number)
         path.unlink(missing_ok=True)  # left by a worker that has died
         try:
@@ -103,6 +123,8 @@ class Forwarder:
 
     async def close(self) -> None:
         """Give back the rank and close all connections."""
+        if self._waiting is not None:
+            self._waiting.cancel()
         if self._server is not None and self._rank.number is not None:
             self._server.close()
             self._path(self._rank.number).unlink(missing_ok=True)

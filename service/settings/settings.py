@@ -33,6 +33,7 @@ from service.settings.types import (
     CountOrZero,
     Issuer,
     LogTarget,
+    OptionalIndex,
     OptionalPath,
     Origin,
     Port,
@@ -128,6 +129,8 @@ class Settings(BaseSettings):
     """batches in flight on a device; 0: one a core (two on a GPU)"""
     intra_op_threads: CountOrZero = 0
     """threads of one run on the CPU; 0: one, and all cores for a batch that is alone"""
+    gpu_device: OptionalIndex = None
+    """number of the GPU, as CUDA counts; empty: the workers take turns over all"""
     gpu_mem_bytes: CountOrZero = 0
     """device memory of one model's arena; 0: no limit"""
     cuda_graphs: bool = False

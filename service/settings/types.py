@@ -54,6 +54,9 @@ _Int = Annotated[int, BeforeValidator(_refuse_boolean)]
 _Float = Annotated[float, BeforeValidator(_refuse_boolean), Field(allow_inf_nan=False)]
 Count = Annotated[_Int, Field(ge=1)]
 CountOrZero = Annotated[_Int, Field(ge=0)]
+OptionalIndex = Annotated[
+    Annotated[_Int, Field(ge=0)] | None, BeforeValidator(lambda value: None if value == "" else value)
+]
 ByteLimit = Annotated[_Int, Field(ge=1024)]
 Port = Annotated[_Int, Field(ge=0, le=65535)]
 Seconds = Annotated[_Float, Field(ge=0)]

@@ -9,19 +9,29 @@ from service.settings import PREFIX, Settings, SettingsError
 def find_address(settings: Settings) -> Settings:
     """The settings with an address as the host, the same for HTTP and gRPC. IPv4 goes before IPv6.
 
-    Raises SettingsError for a name that cannot be resolved, and for a gRPC port that cannot be used.
+    Raises SettingsError for a name that cannot be resolved, and for a gRPC port that is that of HTTP.
     """
     settings = settings.replace(host=_resolve(settings.host))
     if settings.port and settings.port == settings.grpc_port:
         raise SettingsError(f"{PREFIX}GRPC_PORT={settings.grpc_port}: expected another port than {PREFIX}PORT")
-    if settings.grpc_port:  # 0: off
-        _listen(settings.host, settings.grpc_port, "grpc_port").close()  # each worker opens a socket of its own
     return settings
 
 
 def open_listener(settings: Settings, backlog: int) -> socket.socket:
     """The listening socket of HTTP; `::` includes IPv4. Raises SettingsError if the port cannot be used."""
     return _listen(settings.host, settings.port, "port", backlog)
+
+
+def open_listeners(settings: Settings, backlog: int) -> list[socket.socket]:
+    """The listening sockets of HTTP and, unless it is off, of gRPC. Raises SettingsError if a port cannot be used."""
+    listeners = [open_listener(settings, backlog)]
+    if settings.grpc_port:
+        try:
+            listeners.append(_listen(settings.host, settings.grpc_port, "grpc_port", backlog))
+        except SettingsError:
+            listeners[0].close()
+            raise
+    return listeners
 
 
 def join_address(host: str, port: int) -> str:

@@ -1,11 +1,15 @@
-"""``python -m tests.chaos [SCENARIO ...]``: run the scenarios, print one table; exit code 1 if a fact does not hold."""
+"""``python -m tests.chaos [SCENARIO ...]``: run the scenarios, print one table; exit code 1 if a fact does not hold.
+
+"kills" and "reloads" have two workers, "signals" has a variant with two.
+"""
 
 import asyncio
+import functools
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
 
-from tests.chaos import kills, largest, signals, slow_clients, soak, swaps
+from tests.chaos import kills, largest, reloads, signals, slow_clients, soak, swaps
 from tests.chaos.checks import Check, write_table
 
 SCENARIOS: Mapping[str, Callable[[], Coroutine[None, None, list[Check]]]] = {
@@ -13,6 +17,8 @@ SCENARIOS: Mapping[str, Callable[[], Coroutine[None, None, list[Check]]]] = {
     "swaps": swaps.run,
     "slow clients": slow_clients.run,
     "signals": signals.run,
+    "signals, two workers": functools.partial(signals.run, 2),
+    "reloads": reloads.run,
     "largest": largest.run,
     "soak": soak.run,
 }

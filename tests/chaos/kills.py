@@ -22,7 +22,7 @@ async def run() -> list[Check]:
         with serving(Path(folder), workers=WORKERS) as server:
             await server.until_ready()
             stop = asyncio.Event()
-            callers = [asyncio.create_task(_call(server, number, stop)) for number in range(CLIENTS)]
+            callers = [asyncio.create_task(call_until(server, number, stop)) for number in range(CLIENTS)]
             kills, slowest_s = await _kill(server)
             stop.set()
             counts = [await caller for caller in callers]
@@ -34,7 +34,7 @@ async def run() -> list[Check]:
     ]
 
 
-async def _call(server: ChaosServer, number: int, stop: asyncio.Event) -> tuple[int, int, int]:
+async def call_until(server: ChaosServer, number: int, stop: asyncio.Event) -> tuple[int, int, int]:
     """Right answers, wrong ones, and requests without one."""
     right = wrong = lost = 0
     async with Caller(server.port) as caller:

@@ -33,13 +33,13 @@ class Outcome:
     lost: list[str] = field(default_factory=list)
 
 
-async def run() -> list[Check]:
+async def run(workers: int = 1) -> list[Check]:
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
         graphs.write_plain(Path(folder), "double", graphs.double())
         shutil.copytree(ROOT / "model_store/models/digits-diffusion", Path(folder) / "digits-diffusion")
         for _ in range(MOMENTS):
-            with serving(Path(folder), {"SLUICE_DRAIN_S": str(DRAIN_S)}) as server:
+            with serving(Path(folder), {"SLUICE_DRAIN_S": str(DRAIN_S)}, workers=workers) as server:
                 outcomes.append(await _interrupt(server, random.uniform(0.2, LATEST_S)))
     answered, lost = sum(one.answered for one in outcomes), [text for one in outcomes for text in one.lost]
     return [

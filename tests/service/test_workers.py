@@ -141,6 +141,20 @@ def test_workers_have_different_ranks(tmp_path: Path) -> None:
         rank.give_back()
 
 
+@pytest.mark.anyio
+async def test_rank_of_a_place_is_waited_for(tmp_path: Path) -> None:
+    """A worker of a place gets no other rank, though one is free; it has its own as soon as that is given back."""
+    old, new = WorkerRank(tmp_path, 2, index=1), WorkerRank(tmp_path, 2, index=1)
+    assert (old.take(), new.take()) == (1, None)
+    waiting = asyncio.ensure_future(new.wait())
+    given_up = asyncio.ensure_future(WorkerRank(tmp_path, 2, index=1).wait())
+    assert not (await asyncio.wait([waiting, given_up], timeout=0))[0]
+    given_up.cancel()
+    old.give_back()
+    assert await waiting == new.number == 1
+    new.give_back()
+
+
 HOLDER = """
 import sys
 from collections.abc import AsyncIterator

@@ -79,8 +79,10 @@ class Served:
     It is ready when each of its workers has said which models serve.
     """
 
-    def __init__(self, *arguments: str, workers: int, environment: dict[str, str] | None = None) -> None:
-        self.port = free_port()
+    def __init__(
+        self, *arguments: str, workers: int, environment: dict[str, str] | None = None, port: int | None = None
+    ) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
             self.command(*arguments, workers=workers),

@@ -44,6 +44,7 @@ def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dic
         "outputs": [describe_tensor(t) for t in signature.public_outputs.values()],
         "parity": manifest.parity.model_dump() if manifest.parity else None,
         "provider": loaded.session.provider,
+        "device": loaded.session.device,
         "golden_error": loaded.golden_error,
         "batching": {
             "batches": signature.batches,

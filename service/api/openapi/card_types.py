@@ -62,6 +62,7 @@ class Card(Exact):
     parity: NotRequired[Annotated[dict[str, Any] | None, Field(description="how it compares with its original")]]
     licence: NotRequired[str | None]
     provider: NotRequired[Annotated[str, Field(description="of ONNX Runtime")]]
+    device: NotRequired[Annotated[str, Field(description="cpu, or cuda: and the number of the GPU")]]
     golden_error: NotRequired[Annotated[float | None, Field(description="largest difference from its golden samples")]]
     batching: NotRequired[Batching]
     pipeline: NotRequired[PipelineFacts]

@@ -15,6 +15,11 @@ NAMES: Mapping[str, str] = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CU
 GPU_LANES = 2
 """Batches in flight on a GPU: one is copied while the other is computed."""
 
+NEVER_ON_GPU = (
+    "the GPU acceptance (make test-gpu) has not run yet: no part of Sluice has been proved on a GPU, see docs/gpu.md"
+)
+"""What a server that uses a GPU logs, until `make test-gpu` has passed somewhere."""
+
 ProviderPlan = list[tuple[str, dict[str, str]]]
 
 
@@ -116,6 +121,26 @@ def profile_options(inputs: Sequence[Tensor], buckets: Sequence[int]) -> dict[st
 def count_lanes(policy: str, available: Sequence[str], cores: int) -> int:
     """Batches in flight where the settings say nothing: two on a GPU, one a core on the CPU."""
     return cores if runs_on_cpu(policy, available) else GPU_LANES
+
+
+def count_devices(visible: str | None, installed: int) -> int:
+    """The GPUs that CUDA shows to this process: all that are installed, or those that `CUDA_VISIBLE_DEVICES` names.
+
+    Names after one that does not exist do not count, as for CUDA.
+    """
+    if visible is None:
+        return installed
+    named = [name.strip() for name in visible.split(",")]
+    exist = [(name.isdigit() and int(name) < installed) or name.startswith(("GPU-", "MIG-")) for name in named]
+    return exist.index(False) if False in exist else len(exist)
+
+
+def choose_device(wanted: int | None, index: int | None, devices: int) -> int:
+    """The GPU of a worker, as CUDA counts: the one that is ``wanted`` by the settings, or by the worker's place.
+
+    ``index`` counts the workers from 0; None: it is not known, and all use the first GPU.
+    """
+    return wanted if wanted is not None else (index or 0) % max(1, devices)
 
 
 def runs_on_cpu(policy: str, available: Sequence[str]) -> bool:

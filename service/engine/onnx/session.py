@@ -105,6 +105,10 @@ class Session:
             self._session = open_with(replace(gpu, cuda_graphs=False))
         self.provider = check_provider(policy, self._session.get_providers())
         self.on_cpu = self.provider == CPU
+        self.device = "cpu" if self.on_cpu else f"cuda:{gpu.device_id}"
+        """Where it runs: ``cpu``, or ``cuda:`` and the number of the GPU, as CUDA counts."""
+        self.placement = (self.provider, self.device)
+        self.place = self.provider if self.on_cpu else f"{self.provider} ({self.device})"
         if self.on_cpu and wanted != "cpu":
             logger.warning("this ONNX Runtime has %s, but the session came up on the CPU: see its log", wanted)
         self.fragile = find_fragile(content) if self.on_cpu else self.provider

@@ -44,11 +44,17 @@ class Health:
         self._metrics = metrics
         self._clock = clock
         self._check_caller = check_caller
-        self._draining = asyncio.Event()
+        self._draining = False
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Another worker answers from now on: end the watches, which begin anew there."""
+        self._leaving.set()
 
     def drain(self) -> None:
         """The server stops: end all watches with NOT_SERVING."""
-        self._draining.set()
+        self._draining = True
+        self._leaving.set()
 
     async def check(self, content: bytes, context: CallContext) -> bytes:
         """Answer with the status of a service; NOT_FOUND for an unknown one."""
@@ -67,7 +73,7 @@ class Health:
         service = await self._read_service(content, context)
         told = None
         while True:
-            is_last = self._draining.is_set()
+            is_last = self._leaving.is_set()
             status = await self._find_status(service)
             if status != told:
                 await context.write(HealthCheckResponse(status=status).SerializeToString())
@@ -75,10 +81,10 @@ class Health:
             if is_last:
                 context.refuse(error_reply(Draining("the server is stopping"), ""))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._draining.wait(), LOOK_AGAIN_S)
+                await asyncio.wait_for(self._leaving.wait(), LOOK_AGAIN_S)
 
     async def _find_status(self, service: str) -> int:
-        if self._draining.is_set():
+        if self._draining:
             return int(HealthCheckResponse.NOT_SERVING)
         path = "/v2/health/ready" if service in _SERVER else f"/v2/models/{quote(service, safe='')}/ready"
         _, reply = await ask_route(self._information, InfoRequest(path), request_id_of({}))

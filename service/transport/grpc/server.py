@@ -6,9 +6,11 @@ HTTP/2 is spoken by ``service/transport/http2``: `grpc.aio` takes several times 
 import asyncio
 import functools
 import logging
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection_pb2
@@ -42,7 +44,8 @@ _BACKLOG = 1024
 
 
 class GrpcServer:
-    """``information`` is the application with the information routes. ``port`` 0: any free port.
+    """``information`` is the application with the information routes. ``port`` 0: any free port. ``listener`` listens
+    already, and is closed at the end.
 
     ``services``: the methods of each, besides ModelInfer, which the handler answers. Methods get bytes and not
     messages, because a message is checked before it is parsed.
@@ -55,10 +58,12 @@ class GrpcServer:
         metrics: Metrics,
         settings: Settings,
         port: int | None = None,
+        *,
+        listener: socket.socket | None = None,
     ) -> None:
         self._tls = RenewedIdentity(settings)
         self._context = None if self._tls.identity is None else _make_context(self._tls.identity, settings)
-        self._settings = settings
+        self._settings, self._listener = settings, listener
         self._port = settings.grpc_port if port is None else port
         self._inference = InferenceServicer(handler)
         self._health = Health(information, metrics, handler.clock, functools.partial(_check_caller, handler))
@@ -92,13 +97,13 @@ class GrpcServer:
         settings = self._settings
         address = join_address(settings.host, self._port)
         try:
+            place: dict[str, Any] = {"host": settings.host, "port": self._port}
+            if self._listener is not None:
+                place = {"sock": self._listener}
+            elif settings.workers > 1:
+                place["reuse_port"] = True
             self._server = await asyncio.get_running_loop().create_server(
-                self._make_protocol,
-                settings.host,
-                self._port,
-                ssl=self._context,
-                reuse_port=settings.workers > 1 or None,
-                backlog=_BACKLOG,
+                self._make_protocol, **place, ssl=self._context, backlog=_BACKLOG
             )
         except OSError as error:
             raise SettingsError(f"SLUICE_GRPC_PORT: expected to listen on {address}: {error}") from None
@@ -116,12 +121,26 @@ class GrpcServer:
         """Tell watches of the health that the server stops. Calls are still answered."""
         self._health.drain()
 
+    async def hand_over(self, drain_s: float) -> None:
+        """Tell clients to connect again, which leads to another worker. Open calls and streams have ``drain_s``."""
+        self._close()
+        self._health.leave()
+        await self._end(drain_s)
+
     async def stop(self, drain_s: float) -> None:
         """Refuse new calls, finish the open ones, and drop those that are left after ``drain_s`` seconds."""
-        if self._server is not None:
-            self._server.close()
+        self._close()
         self._inference.drain()
         self._health.drain()
+        await self._end(drain_s)
+
+    def _close(self) -> None:
+        """Accept no more. Connections that wait in a shared socket stay there, for the other workers."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _end(self, drain_s: float) -> None:
+        """Have each client take its calls elsewhere. Those that are on their way here are still answered."""
         for connection in list(self._connections):
             connection.leave()
         if self._connections:

@@ -190,7 +190,7 @@ def test_metrics_count_what_happened(client: httpx.Client):
     assert (count(series % 200), count(series % 400)) == (before[0] + 3, before[1] + 1)
     text = client.get("/metrics").text
     assert "attack-123" not in text
-    assert 'sluice_model_provider{model="double",provider="CPUExecutionProvider",version="1"} 1.0' in text
+    assert 'sluice_model_provider{device="cpu",model="double",provider="CPUExecutionProvider",version="1"} 1.0' in text
 
 
 def test_tampered_model_is_unavailable_and_the_service_lives(tmp_path: Path, store: Path):

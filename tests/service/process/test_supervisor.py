@@ -31,16 +31,6 @@ def serve(tmp_path: Path) -> Serve:
 
 
 @contextlib.contextmanager
-def not_ignored(number: int) -> Iterator[None]:
-    """What is started meanwhile hears the signal, also where `nohup` runs the tests."""
-    before = signal.signal(number, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
-@contextlib.contextmanager
 def begun_request(server: Served) -> Iterator[tuple[socket.socket, bytes]]:
     """A request whose body has not come, and that body. The server has read its head: it asks for the body."""
     body = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,3],"data":[1,2,3]}]}'
@@ -122,14 +112,3 @@ def test_lame_duck_answers_and_says_that_it_is_not_ready(serve: Serve) -> None:
         assert (new.status_code, new.headers["connection"]) == (200, "close")
         assert (slow.status_code, slow.headers["connection"]) == (200, "close")
         assert server.stop(signal.SIGINT) == 0
-
-
-def test_lost_terminal_ends_it_well(serve: Serve, tmp_path: Path) -> None:
-    """SIGHUP is SIGTERM by another name: code 0, no traceback, and no files are left."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    with not_ignored(signal.SIGHUP), serve(workers=1, TMPDIR=str(scratch)) as server:
-        assert server.infer() == 200
-        assert server.stop(signal.SIGHUP) == 0
-        assert "Traceback" not in "".join(server.log)
-    assert not list(scratch.glob("sluice-*"))

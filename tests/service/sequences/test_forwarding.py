@@ -95,8 +95,9 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def worker(store: Path, folder: Path, **changes: Any) -> AsyncIterator[Worker]:
-    worker = ReadyWorker(settings_for(store, provider="cpu", workers=2, metrics_dir=folder, lanes=1, **changes))
+async def worker(store: Path, folder: Path, index: int | None = None, **changes: Any) -> AsyncIterator[Worker]:
+    settings = settings_for(store, provider="cpu", workers=2, metrics_dir=folder, lanes=1, **changes)
+    worker = ReadyWorker(settings, index)
     await worker.start()
     try:
         yield worker
@@ -179,6 +180,26 @@ async def test_sequence_of_a_worker_that_has_ended_is_gone(store: Path, tmp_path
     async with worker(store, tmp_path):
         assert (await ask(one, 1, pair.theirs)).status == 400
         assert total_of(await ask(one, 1, pair.ours)) == 2
+
+
+async def test_sequences_of_a_worker_that_is_replaced_may_end(store: Path, tmp_path: Path) -> None:
+    """Its successor forwards to it while it lives, then keeps the sequences itself: only those that have not ended go.
+
+    The old one says that it is in use as long as it keeps a sequence.
+    """
+    async with worker(store, tmp_path, 0) as old:
+        mine = next(i for i in range(1, 200) if not forwarder_of(old).find_owner("adder", i))
+        assert total_of(await ask(old, 1, mine, "start")) == 1
+        async with worker(store, tmp_path, 0) as new:
+            assert old.is_in_use
+            assert total_of(await ask(new, 2, mine)) == 3
+            assert total_of(await ask(new, 2, mine, "end")) == 5
+            assert not old.is_in_use
+            assert total_of(await ask(new, 1, mine, "start")) == 1
+            await old.stop()
+            await until(lambda: forwarder_of(new).find_owner("adder", mine) is None)
+            assert (await ask(new, 2, mine)).status == 400
+            assert total_of(await ask(new, 7, mine, "start")) == 7
 
 
 async def test_caller_that_goes_is_taken_out_in_the_other_worker(pair: Pair) -> None:

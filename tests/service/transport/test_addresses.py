@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from service.settings import Settings, SettingsError
-from service.transport.addresses import find_address, join_address, open_listener
+from service.transport.addresses import find_address, join_address, open_listener, open_listeners
 
 
 @pytest.mark.parametrize("setting", ["port", "grpc_port"])
@@ -14,7 +14,7 @@ def test_port_that_is_taken_is_refused(setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         with pytest.raises(SettingsError, match=rf"^SLUICE_HOST=127.0.0.1 SLUICE_{setting.upper()}={taken}: expected"):
-            open_listener(find_address(Settings(port=0).replace(host="localhost", **{setting: taken})), 1)
+            open_listeners(find_address(Settings(port=0).replace(host="localhost", **{setting: taken})), 1)
 
 
 def test_port_of_grpc_that_cannot_be_is_refused() -> None:

@@ -125,6 +125,9 @@ class Card:
     provider: str | None = None
     """Of ONNX Runtime."""
 
+    device: str | None = None
+    """Cpu, or cuda: and the number of the GPU."""
+
     golden_error: float | None = None
     """Largest difference from its golden samples."""
 

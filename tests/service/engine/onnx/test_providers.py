@@ -10,7 +10,9 @@ from service.engine.onnx.providers import (
     NAMES,
     GpuOptions,
     check_provider,
+    choose_device,
     choose_provider,
+    count_devices,
     count_lanes,
     plan_providers,
     profile_options,
@@ -102,6 +104,36 @@ ASKED_FOR = {"device_id": "1", "use_tf32": "1", "enable_cuda_graph": "1", "gpu_m
 def test_options_of_a_provider(policy: str, name: str, gpu: GpuOptions, options: dict[str, str]) -> None:
     """By default algorithms are looked up, memory grows as asked, float32 is whole, and CUDA alone captures graphs."""
     assert options_of(policy, name, gpu) == options
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [(0, [0, 0, 0, 0]), (1, [0, 0, 0, 0]), (2, [0, 1, 0, 1]), (8, [0, 1, 2, 3])],
+)
+def test_workers_take_turns_over_the_gpus(devices: int, expected: list[int]) -> None:
+    """Worker i gets GPU i modulo their number, all workers the one of the settings, and an unknown place GPU 0."""
+    assert [choose_device(None, index, devices) for index in range(4)] == expected
+    assert [choose_device(5, index, devices) for index in range(4)] == [5, 5, 5, 5]
+    assert choose_device(None, None, devices) == 0
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices"),
+    [
+        (None, 8),
+        ("", 0),
+        ("0", 1),
+        ("3, 5", 2),
+        ("2,9,1", 1),
+        ("-1", 0),
+        ("1,-1,0", 1),
+        ("GPU-8932f937,GPU-0a1b", 2),
+        ("MIG-1d2f", 1),
+    ],
+)
+def test_visible_gpus_count(visible: str | None, devices: int) -> None:
+    """Of 8 GPUs those count that CUDA_VISIBLE_DEVICES names, up to the first that does not exist."""
+    assert count_devices(visible, 8) == devices
 
 
 def test_tensorrt_keeps_what_it_built() -> None:

@@ -1,5 +1,6 @@
 """Sessions of ONNX Runtime."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,18 @@ from onnx import TensorProto, helper
 
 from model_store.datatypes import DATATYPES
 from model_store.errors import BadGraph, first_line
+from service import worker as worker_module
 from service.engine.onnx import session as session_module
-from service.engine.onnx.providers import CPU, NAMES, GpuOptions
+from service.engine.onnx.providers import CPU, NAMES, NEVER_ON_GPU, GpuOptions
 from service.engine.onnx.session import Session, available_providers, host_allocator
 from service.engine.tensors import Signature
 from service.errors import InvalidInput, NotReady
+from service.metrics.devices import Gpu
+from service.models import loading
+from service.settings import Settings
 from tests.support.models import graphs
 from tests.support.models.triton_models import model_of
+from tests.support.servers import ClosingWorker
 from tests.support.signatures import graph_of
 
 
@@ -138,6 +144,7 @@ def test_session_on_cuda_runs_through_bound_buffers(monkeypatch: pytest.MonkeyPa
     Pretence(monkeypatch, ON_CUDA)
     session = Session(graphs.double(), policy="cuda")
     assert (session.provider, session.on_cpu, session.has_cuda_graphs) == (NAMES["cuda"], False, False)
+    assert (session.device, session.place) == ("cuda:0", "CUDAExecutionProvider (cuda:0)")
     assert session._bindings is not None
     assert Session(graphs.double(), policy="cuda", gpu=GpuOptions(cuda_graphs=True)).has_cuda_graphs
 
@@ -212,3 +219,35 @@ def test_size_that_no_machine_has_is_the_callers_fault() -> None:
     content = graphs.build([node], [("x", TensorProto.INT64, [1])], [("y", TensorProto.FLOAT, ["n"])])
     with pytest.raises(InvalidInput, match="they ask for a tensor of 4000000000000 bytes"):
         Session(content).run({"x": np.array([10**12])})
+
+
+@pytest.mark.parametrize(
+    ("gpus", "given", "device"), [(0, None, 0), (1, None, 0), (2, None, 1), (8, None, 3), (8, 6, 6)]
+)
+def test_worker_opens_its_sessions_on_its_own_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    gpus: int,
+    given: int | None,
+    device: int,
+) -> None:
+    """The fourth worker uses the GPU of its place or of the settings, and says once that nothing is proved on GPUs."""
+    pretence = Pretence(monkeypatch, ON_CUDA)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(worker_module, "available_providers", lambda policy: list(NAMES.values()))
+    monkeypatch.setattr(worker_module, "read_gpus", lambda: [Gpu(i, "a GPU", 0, 1) for i in range(gpus)])
+    settings = Settings(store=tmp_path, provider="cuda", gpu_device=given)
+
+    async def make() -> Settings:
+        worker = ClosingWorker(settings, 3)
+        await worker.start()
+        await worker.stop()
+        return worker.registry.settings
+
+    with caplog.at_level(logging.WARNING):
+        placed = asyncio.run(make())
+    assert [record.getMessage() for record in caplog.records].count(NEVER_ON_GPU) == 1
+    session = loading._opener(graphs.double(), {}, placed, 8)(1)
+    assert session.device == f"cuda:{device}"
+    assert dict(pretence.plans[-1])[NAMES["cuda"]]["device_id"] == str(device)
