@@ -100,6 +100,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             "PYTHONPATH": f"{ROOT}:{ROOT / 'deploy/ray'}",
             "RAY_TMPDIR": short,
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "disabled",  # nobody else is in the namespace, and a token would go into the home
             "RAY_SERVE_ENABLE_HA_PROXY": PROXIES[request.param],
             "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",  # else the lost replica may have had no requests
         }
