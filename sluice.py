@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("export.cli", "train_arguments", "train", "train a reference model and publish it"),
     "export": ("export.cli", "export_arguments", "export_model", "prove and publish your own PyTorch or ONNX model"),
     "import": ("export.importers.cli", "import_arguments", "import_model", "publish a model of another tool"),
+    "keys": ("service.access.cli", "keys_arguments", "keys", "make API keys, and list those of a file"),
     "pipeline": ("service.pipelines.cli", "pipeline_arguments", "pipeline", "check, try and publish a pipeline"),
     "check": ("export.cli", "check_arguments", "check", "show what the server would do with an ONNX file, and why"),
     "loadtest": ("loadtests.cli", "loadtest_arguments", "loadtest", "put load on a server and judge its answers"),

@@ -53,10 +53,11 @@ def serve(args: argparse.Namespace) -> int:
 def _greet(settings: Settings, began: float) -> None:
     """Say where the server answers, and a command that shows that it does."""
     url = _join_url(settings, find_reachable(settings.host)) + settings.base_path
-    ask = f"curl -s {url}/models"
+    key = " -H 'X-API-Key: YOUR_KEY'" if settings.asks_for_keys else ""
+    ask = f"curl -s {url}/models{key}"
     if settings.store == DEFAULT_ROOT and not settings.models:
         body = '{"model": "language-classifier", "inputs": ["Friday, March 13, 2026"]}'
-        ask = f"curl -s {url}/classify -d '{body}'"
+        ask = f"curl -s {url}/classify{key} -d '{body}'"
     print(f"sluice serve: started in {time.monotonic() - began:.1f} s; playground: {url}/", flush=True)
     print(f"sluice serve: next, in another terminal: {ask}", flush=True)
 

@@ -8,13 +8,16 @@ ServiceError
 │   ├── UnknownRoute          no such path
 │   ├── WrongMethod           the path exists, the method does not
 │   ├── UpgradeRequired       the path is a WebSocket, of one version
+│   ├── Unauthenticated       no key, one that is not known, or one that has expired
 │   ├── Forbidden             the settings of this server do not allow it
+│   │   └── MissingScope      the key is good, but not for this
 │   ├── BodyTooLarge          the body, the memory of its run, or a picture is larger than the limit
 │   ├── HeaderTooLarge        the header is larger than the limit
 │   ├── TooSlow               a header or body that does not arrive in time
 │   └── UnsupportedMedia      a content type or picture that is not understood
 │       └── UnsupportedCoding a content coding that is not understood
 ├── TryLater                  the request may succeed later; the error says when to try again
+│   ├── RateLimited           the key has used up its requests or rows
 │   ├── QueueFull             as many rows wait as the model allows
 │   ├── TooLate               the answer would miss its deadline, so the work is not started
 │   ├── NotReady              the model is loading, or could not be loaded
@@ -26,7 +29,7 @@ ServiceError
 └── ModelFailure              the server is at fault; the text is logged and never sent
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class ServiceError(Exception):
@@ -73,6 +76,26 @@ class Forbidden(CallerError):
     reason = "forbidden"
 
 
+class Unauthenticated(CallerError):
+    """``is_given``: the caller has sent a key, but not a good one."""
+
+    reason = "unauthenticated"
+
+    def __init__(self, text: str, is_given: bool = True) -> None:
+        super().__init__(text)
+        self.is_given = is_given
+
+
+class MissingScope(Forbidden):
+    """``scope`` is what the key lacks."""
+
+    reason = "missing_scope"
+
+    def __init__(self, text: str, scope: str = "infer") -> None:
+        super().__init__(text)
+        self.scope = scope
+
+
 class BodyTooLarge(CallerError):
     reason = "body_too_large"
 
@@ -107,6 +130,16 @@ class TryLater(ServiceError):
     def __init__(self, text: str, retry_after_s: float = 1.0) -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
+
+
+class RateLimited(TryLater):
+    """``headers`` say what is left, by the names and values of HTTP."""
+
+    reason = "rate_limited"
+
+    def __init__(self, text: str, retry_after_s: float = 1.0, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(text, retry_after_s)
+        self.headers = headers
 
 
 class QueueFull(TryLater):

@@ -18,6 +18,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("host", "port", "grpc_port", "base_path", "cors_origins"),
         *("tls_certificate", "tls_key", "tls_client_ca"),
     ),
+    "access": (
+        *("api_keys_file", "api_keys", "control"),
+        *("oidc_issuer", "oidc_audience", "oidc_jwks_file", "oidc_scopes"),
+        *("oidc_requests_per_s", "oidc_rows_per_s", "oidc_rows_per_day"),
+    ),
     "processes and devices": (
         *("workers", "provider", "lanes", "intra_op_threads"),
         *("gpu_mem_bytes", "cuda_graphs", "tf32", "engine_cache"),
@@ -31,20 +36,23 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("max_connections", "header_timeout_s", "body_timeout_s", "keep_alive_s"),
         *("max_sequences", "max_sequence_bytes", "sequence_idle_s", "max_message_bytes", "state_key"),
     ),
-    "operation": (
-        *("config", "secrets_dir", "control", "fast_path", "log_level", "metrics_dir", "drain_s", "lame_duck_s"),
-    ),
+    "operation": (*("config", "secrets_dir", "fast_path", "log_level", "metrics_dir", "drain_s", "lame_duck_s"),),
 }
 """The settings by the heading of their group. A setting that is in none is under "others"."""
 
 _UNITS = {"_s": "SECONDS", "_bytes": "BYTES", "_dir": "FOLDER", "_pixels": "N", "_path": "PATH"}
+_FILES = ("config", "tls_certificate", "tls_key", "tls_client_ca", "api_keys_file", "oidc_jwks_file")
 _WORDS = {
     **dict.fromkeys(("store", "engine_cache"), "FOLDER"),
-    **dict.fromkeys(("config", "tls_certificate", "tls_key", "tls_client_ca"), "FILE"),
+    **dict.fromkeys(_FILES, "FILE"),
     "host": "ADDRESS",
     "models": "A,B",
     "default_models": "T=M,…",
     "cors_origins": "A,B",
+    "oidc_issuer": "URL",
+    "oidc_audience": "NAME",
+    "oidc_scopes": "S=N,…",
+    **dict.fromkeys(("oidc_requests_per_s", "oidc_rows_per_s", "oidc_rows_per_day"), "N"),
     "provider": "NAME",
     "log_level": "LEVEL",
 }

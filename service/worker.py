@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from model_store import Store
 from model_store.graphs.configuration import read_default_filename
+from service.access.guard import open_guard
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
 from service.api.golden import GoldenRequests
@@ -83,6 +84,7 @@ class Worker:
         store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
         self.registry = Registry(settings, store, self.device, self.metrics)
         self.handler = RequestHandler(settings, self.metrics, loop)
+        self.handler.guard = open_guard(settings)
         self.sequences = Sequences(settings, loop)
         self.forwarder: Forwarder | None = None
         if settings.workers > 1 and settings.metrics_dir is not None:

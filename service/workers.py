@@ -12,6 +12,8 @@ import itertools
 import json
 import logging
 import os
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,18 @@ ALIVE_S = 1.0
 SILENT_S = 10.0
 """A worker that says nothing for so long is not waited for."""
 _numbers = itertools.count()
+
+
+def is_own_user(writer: asyncio.StreamWriter) -> bool:
+    """Whether the other end of a Unix socket is a process of this user, or of root, whatever the rights of its file.
+
+    Where the system does not tell (it is not Linux), only these rights protect the socket.
+    """
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    credentials = struct.Struct("3i")  # struct ucred: process, user, group
+    found = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    return credentials.unpack(found)[1] in (os.getuid(), 0)
 
 
 class Workers:
@@ -83,6 +97,9 @@ class Workers:
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+            if not is_own_user(writer):
+                logger.error("a process of another user has connected to %s and was refused", self._path)
+                return
             line = await reader.readline()
             if not line:
                 return

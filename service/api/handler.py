@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
 
+from service.access.grants import describe_limits
 from service.engine.batching.queue import Answer
 from service.errors import (
     Cancelled,
@@ -79,6 +80,7 @@ class Responder(Work):
     late_s = 0.0
     opened = False
     gone = False
+    _is_charged = False
     _timer: asyncio.TimerHandle | None = None
     _inflated_bytes = 0  # reserved for a body that came compressed
 
@@ -106,6 +108,16 @@ class Responder(Work):
         if self.cancel_work is not None:
             self.cancel_work()
         self._let_go()
+
+    def charge(self, rows: int) -> None:
+        """Count rows of the caller's key before they run. Raises RateLimited if too few are left.
+
+        Only the first run of a request is refused: the work for the others has begun.
+        """
+        grant, guard = self.request.grant, self._handler.guard
+        if grant is not None and guard is not None:
+            guard.charge(grant, rows, may_refuse=not self._is_charged)
+            self._is_charged = True
 
     def wait_at_most(self, seconds: float, what: str = "the request could be looked at") -> None:
         """Answer with DeadlinePassed unless ``stop_waiting`` is called before."""
@@ -206,7 +218,9 @@ class Responder(Work):
         """Send a piece of a streamed answer."""
         if not self.opened:
             self.opened = True
-            self.request.open(200, [*sse.HEADERS, (b"x-request-id", self.request.request_id.encode())])
+            limits = describe_limits(self._handler.guard, self.request.grant)
+            own = (b"x-request-id", self.request.request_id.encode())
+            self.request.open(200, [*sse.HEADERS, own, *limits])
         self.request.send(chunk)
 
     def finish_stream(self, status: int) -> None:
@@ -243,6 +257,8 @@ class Responder(Work):
         stages_s = None if answer is None else (answer.queue_s, answer.batch_s, answer.compute_s)
         timing = render_server_timing(total_s, stages_s, 0 if answer is None else answer.batch_rows)
         reply.headers = (*reply.headers, (b"x-request-id", request.request_id.encode()), (b"server-timing", timing))
+        if request.grant is not None:
+            reply.headers = (*reply.headers, *describe_limits(self._handler.guard, request.grant))
         self._let_go()
         request.reply(reply)
         self._count(status, total_s)
@@ -303,6 +319,7 @@ class RequestHandler(Handler):
     ) -> None:
         self.clock = clock
         self.settings = settings
+        self.guard = None
         self.cors = Cors(settings.cors_origins) if settings.cors_origins else None
         self.body_budget = BodyBudget(settings.max_held_bytes, settings.max_body_bytes)
         self.metrics = metrics

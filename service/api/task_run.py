@@ -115,10 +115,12 @@ class TaskDriver(ABC):
         if isinstance(wanted, Infer) and model is not None:
             dispatcher = model.graphs[wanted.graph]
             rows = dispatcher.signature.check(wanted.inputs)
+            self._responder.charge(rows.number)
             timeout_s = dispatcher.limit_wait(left_s, schedule.wait_s)
             self._release = dispatcher.submit(rows, self._took, timeout_s=timeout_s, priority=schedule.priority)
         elif isinstance(wanted, Iterate) and model is not None and model.loop is not None:
             request = wanted.request
+            self._responder.charge(request.rows)
             self._release = model.loop.submit(request, self._took, timeout_s=left_s, priority=schedule.priority)
         else:
             name = None if model is None else model.name

@@ -105,6 +105,8 @@ class InferHandler:
         inputs = known.read(request.body)
         if model.signature.checks_values:
             model.signature.check_values(inputs)
+        if responder.request.grant is not None:
+            responder.charge(known.number)
         rows = Rows(inputs, known.number, known.key)
         done = self._receive(responder, model, known.header, self._render)
         responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.schedule.priority)
@@ -164,11 +166,13 @@ class InferHandler:
         if header.classes:
             check_classification(header.classes, signature.public_outputs)
         if header.sequence is not None:
+            responder.charge(_count_rows(model, inputs))
             self._start_in_sequence(responder, model, header, header.sequence, inputs)
             return
         if model.sequence_rules is not None:
             model.check_stateless()
         rows = signature.check(inputs, may_be_empty=True)
+        responder.charge(rows.number)
         if header_bytes and header_bytes <= MAX_KEPT_BYTES and not rows.whole:
             self._learn_header(model, bytes(responder.request.body[:header_bytes]), header, rows)
         schedule = _schedule(model, header)
@@ -293,6 +297,15 @@ class InferHandler:
         if left_s <= 0 < responder.late_s:
             raise DeadlinePassed("the deadline passed before the request could be looked at")
         return left_s if schedule.wait_s == math.inf else model.dispatcher.limit_wait(left_s, schedule.wait_s)
+
+
+def _count_rows(model: Model, inputs: Arrays) -> int:
+    """The rows of inputs that have not been checked yet."""
+    for name, array in inputs.items():
+        axis = model.signature.axes.get(name)
+        if axis is not None and axis < array.ndim:
+            return int(array.shape[axis])
+    return 1
 
 
 def _schedule(model: Model, header: InferHeader) -> Schedule:

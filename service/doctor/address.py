@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
+from service.access.guard import open_guard
 from service.doctor.finding import Finding
 from service.process.health import ask_ready
 from service.settings import PREFIX, Settings, SettingsError, find_injected
 from service.transport.addresses import find_address, join_address, open_listener
 from service.transport.tls import read_identity
 
+_HERE = ("127.0.0.1", "localhost", "::1")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -49,12 +51,30 @@ def check_tls(settings: Settings) -> Iterator[Finding]:
         return
     if identity is not None:
         yield Finding("TLS", "ok", "certificate and key fit together")
-    elif settings.host not in ("127.0.0.1", "localhost", "::1"):
+    elif settings.host not in _HERE:
         yield Finding(
             "TLS",
             "note",
             f"off, and {PREFIX}HOST={settings.host} is reached from other machines",
             f"end TLS in a proxy, or set {PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY",
+        )
+
+
+def check_access(settings: Settings) -> Iterator[Finding]:
+    """Whether callers need a key, and whether the keys can be used."""
+    try:
+        guard = open_guard(settings)
+    except SettingsError as error:
+        yield Finding("access", "wrong", str(error), "correct the keys: docs/how-to/access.md")
+        return
+    if guard is not None:
+        yield Finding("access", "ok", "callers need a key or a token")
+    elif settings.host not in _HERE and settings.tls_client_ca is None:
+        yield Finding(
+            "access",
+            "note",
+            f"everybody who reaches {PREFIX}HOST={settings.host} may ask the server",
+            f"set {PREFIX}API_KEYS_FILE, or let a proxy decide: docs/how-to/access.md",
         )
 
 

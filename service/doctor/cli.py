@@ -95,6 +95,7 @@ _CHECKS: tuple[Callable[[Settings], Iterable[Finding]], ...] = (
     machine.check_folders,
     address.check_address,
     address.check_tls,
+    address.check_access,
 )
 
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
@@ -21,6 +22,7 @@ import uvicorn
 
 from service.process.channel import LISTEN, READY, REFUSED, STARTED, WorkerEnd
 from service.settings import Settings, SettingsError
+from service.transport.tls import RenewedIdentity, use_identity
 from service.worker import Worker
 
 logger = logging.getLogger("sluice")
@@ -60,6 +62,7 @@ class WorkerServer(uvicorn.Server):
         self._listener = listener
         self._channel = channel
         self._worker = worker
+        self._tls = RenewedIdentity(settings)
         self._is_leaving = False
         self._is_ready = False
         self._has_listened = False
@@ -128,7 +131,14 @@ class WorkerServer(uvicorn.Server):
         if self.should_exit:  # meanwhile
             server.close()
 
+    def _renew_certificate(self) -> None:
+        """Take a changed certificate for the handshake that comes next, if there is one."""
+        renewed = self._tls.renew(time.monotonic())
+        if renewed is not None and self.config.ssl is not None:
+            use_identity(self.config.ssl, renewed)
+
     def _make_protocol(self) -> asyncio.Protocol:
+        self._renew_certificate()
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn calls it
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )

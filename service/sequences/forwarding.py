@@ -36,7 +36,7 @@ from service.settings import Settings
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.handler import Handler
 from service.transport.request import FORWARDED_INFER, LINGER_S, Endpoint, Reply, Request
-from service.workers import WorkerRank
+from service.workers import WorkerRank, is_own_user
 
 logger = logging.getLogger("sluice.forwarding")
 
@@ -125,6 +125,10 @@ class Forwarder:
         return self._folder / f"{number}.forward"
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not is_own_user(writer):
+            logger.error("a process of another user has connected to forward requests and was refused")
+            await _abort(writer)
+            return
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # asyncio runs this in one
         incoming = self._incoming[task] = _ForwardedRequests(self._handler, writer)

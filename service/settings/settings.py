@@ -31,9 +31,11 @@ from service.settings.types import (
     ByteLimit,
     Count,
     CountOrZero,
+    Issuer,
     OptionalPath,
     Origin,
     Port,
+    Rate,
     Seconds,
     Timeout,
     split,
@@ -98,6 +100,24 @@ class Settings(BaseSettings):
     """PEM file of the key of the certificate"""
     tls_client_ca: OptionalPath = None
     """PEM file of the authority that signs clients' certificates; clients without one are refused"""
+    api_keys_file: OptionalPath = None
+    """TOML file of API keys, which is read again when it changes; `sluice keys new` makes its entries"""
+    api_keys: SecretStr = SecretStr("")
+    """API keys as they stand in such a file"""
+    oidc_issuer: Issuer = ""
+    """URL of the issuer of tokens that count as keys"""
+    oidc_audience: str = ""
+    """audience that a token must be for"""
+    oidc_jwks_file: OptionalPath = None
+    """file of the issuer's public keys (JWKS); empty: they are fetched from the issuer"""
+    oidc_scopes: Annotated[Mapping[Literal["infer", "admin", "metrics"], str], BeforeValidator(split_pairs)] = {}
+    """scope=name pairs, comma-separated: what tokens call the scopes infer, admin and metrics"""
+    oidc_requests_per_s: Rate = 0.0
+    """requests in a second of one subject of tokens; then 429; 0: no limit"""
+    oidc_rows_per_s: Rate = 0.0
+    """rows in a second of one subject of tokens; then 429; 0: no limit"""
+    oidc_rows_per_day: Rate = 0.0
+    """rows in 24 hours of one subject of tokens; then 429; 0: no limit"""
     workers: Count = 1
     """processes, each with its own copy of the models"""
     provider: Literal["auto", "tensorrt", "cuda", "cpu"] = "auto"
@@ -119,7 +139,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(split)] = ()
     """origins whose pages may call, comma-separated, such as https://app.example; * for all"""
     control: bool = False
-    """let callers load and unload models, and change traces and logs"""
+    """let callers load models, and change traces and logs: with the scope admin, or without keys from this machine"""
     fast_path: bool = True
     """answer tensor requests below ASGI; false: through the ASGI application"""
     max_rows: Count = 64
@@ -188,6 +208,21 @@ class Settings(BaseSettings):
                 raise ValueError(f"{PREFIX}TLS_{name.upper()} is set: expected {PREFIX}TLS_{other.upper()} too")
         return self
 
+    @model_validator(mode="after")
+    def _check_oidc(self) -> "Settings":
+        if self.oidc_issuer and not self.oidc_audience:
+            raise ValueError(f"{PREFIX}OIDC_ISSUER is set: expected {PREFIX}OIDC_AUDIENCE too")
+        if not self.oidc_issuer and (self.oidc_audience or self.oidc_jwks_file is not None):
+            raise ValueError(
+                f"{PREFIX}OIDC_AUDIENCE or {PREFIX}OIDC_JWKS_FILE is set: expected {PREFIX}OIDC_ISSUER too"
+            )
+        return self
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether callers need a key or a token."""
+        return self.api_keys_file is not None or bool(self.api_keys.get_secret_value()) or bool(self.oidc_issuer)
+
     def check_store(self) -> None:
         """Raises SettingsError unless the store is a folder that can be read; it may be empty."""
         said = f"{PREFIX}STORE={self.store} (--store): expected a folder of models that can be read"
@@ -227,7 +262,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             places = dict.fromkeys(file, f" in {config}")
             places |= {**dict.fromkeys(secrets, f" in {folder}"), **dict.fromkeys(variables, "")}
-            faults = [_describe(fault, places, {*secrets, "state_key"}) for fault in error.errors()]
+            faults = [_describe(fault, places, {*secrets, "state_key", "api_keys"}) for fault in error.errors()]
             raise SettingsError("; ".join(faults)) from None
 
     def replace(self, **changes: Any) -> "Settings":

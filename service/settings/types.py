@@ -47,6 +47,7 @@ CountOrZero = Annotated[_Int, Field(ge=0)]
 ByteLimit = Annotated[_Int, Field(ge=1024)]
 Port = Annotated[_Int, Field(ge=0, le=65535)]
 Seconds = Annotated[_Float, Field(ge=0)]
+Rate = Annotated[_Float, Field(ge=0)]
 Timeout = Annotated[_Float, Field(ge=0.001)]
 AbsolutePath = Annotated[Path, AfterValidator(Path.resolve)]
 OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(lambda value: value or None)]
@@ -54,3 +55,10 @@ Origin = Annotated[
     str, _match(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", "*, or origins such as https://app.example:8443")
 ]
 BasePath = Annotated[str, _match(r"(/(?!\.{1,2}(/|$))[a-z0-9._~-]+)*", "a path such as /team/sluice, or nothing")]
+Issuer = Annotated[
+    str,
+    _match(
+        r"(https://[a-z0-9._:\[\]-]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?)(/[a-z0-9._~%/-]*)?|",
+        "an address such as https://login.example; http only for this machine",
+    ),
+]

@@ -11,11 +11,14 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLarge, InvalidInput, ServiceError, TryLater, WrongMethod
+from service.access.grants import INFER
+from service.access.routes import find_scope
+from service.errors import BodyTooLarge, Forbidden, InvalidInput, ServiceError, TryLater, Unauthenticated, WrongMethod
 from service.metrics.meters import Metrics
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.handler import HANDLER_STATE, Handler
 from service.transport.request import LINGER_S, BodyParts, Endpoint, HeaderField, Reply, no_room, request_id_of
+from service.transport.status import error_reply
 
 _SCHEMA = "/schema.json"
 """What BentoML answers: its client reads the tasks from it. Its page loads scripts of others, so it is not served."""
@@ -83,16 +86,35 @@ class AsgiApplication:
                 await _send_reply(preflight, send)
                 return
             send = _add_headers(service.handler.cors.headers_for(headers), send)
+        scope = {**scope, "sluice.grant": None}
         endpoint = service.handler.match(path)
         if endpoint is not None:
             await self._carry(service.handler, endpoint, scope, receive, send)
-        elif path == _SCHEMA:
-            await self._inner(scope, receive, send)
         else:
             await self._inform(service, scope, receive, send)
 
+    async def _choose(self, service: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the guard look at a request that is not for the handler, and pass it on."""
+        handler = service.handler
+        needed = find_scope(scope["path"])
+        if handler.guard is not None and needed is not None:
+            try:
+                grant = handler.guard.admit(needed, scope["headers"], _peer_of(scope))
+            except ServiceError as error:
+                handler.count_rejected(type(error))
+                await _send_and_linger(error_reply(error, scope["sluice.request_id"]), send, receive)
+                return
+            scope["sluice.grant"] = grant
+            if grant.limits is not None:
+                send = _add_headers(handler.guard.describe(grant), send)
+        if scope["path"] == _SCHEMA:
+            scope["sluice.route"] = _SCHEMA
+            await self._inner(scope, receive, send)
+        else:
+            await service.information(scope, receive, send)
+
     async def _inform(self, service: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
-        """A request of `information`, which gets an id and is counted."""
+        """A request of another application, which gets an id and is counted."""
         request_id = scope["sluice.request_id"] = request_id_of(dict(scope["headers"]))
         send_with_id = _add_headers([(b"x-request-id", request_id.encode())], send)
         clock = service.handler.clock
@@ -105,7 +127,7 @@ class AsgiApplication:
             await send_with_id(message)
 
         try:
-            await service.information(scope, receive, send_and_note)
+            await self._choose(service, scope, receive, send_and_note)
         finally:
             service.metrics.route(scope.get("sluice.route", ""), "").answered(status, clock() - began)
 
@@ -115,6 +137,7 @@ class AsgiApplication:
         request = AwaitedRequest(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
         is_unread = False
         try:
+            _admit(request, handler, scope)
             if scope["method"] != "POST":
                 raise WrongMethod(f"{scope['path']}: expected POST, got {scope['method']}", ("POST",))
             _check_length(request.headers, handler.settings.max_body_bytes)
@@ -122,7 +145,7 @@ class AsgiApplication:
         except ClientDisconnect:
             return
         except ServiceError as error:
-            is_unread = isinstance(error, BodyTooLarge | TryLater)
+            is_unread = isinstance(error, BodyTooLarge | TryLater | Unauthenticated | Forbidden)
             handler.refuse(request, error)
         else:
             handler.start(request)
@@ -153,6 +176,19 @@ def _add_headers(headers: Sequence[HeaderField], send: Send) -> Send:
         await send(message)
 
     return send_with_headers
+
+
+def _admit(request: AwaitedRequest, handler: Handler, scope: Scope) -> None:
+    """Let the guard look at a request. Raises Unauthenticated, MissingScope, RateLimited, TryLater."""
+    if handler.guard is not None:
+        grant = handler.guard.admit(INFER, scope["headers"], _peer_of(scope))
+        request.grant, request.caller = grant, grant.name
+
+
+def _peer_of(scope: Scope) -> str:
+    """The address of the other end, "" if unknown."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _check_length(headers: Mapping[bytes, bytes], max_bytes: int) -> None:

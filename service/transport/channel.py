@@ -25,6 +25,10 @@ class Channel(abc.ABC):
         """Send a message, UTF-8, when the client has read most of those before it."""
 
     @abc.abstractmethod
+    def charge(self, rows: int) -> None:
+        """Count rows of the caller's key before they run. Raises RateLimited, which ends the stream."""
+
+    @abc.abstractmethod
     def end(self, error: ServiceError) -> None:
         """End the stream when the messages that have come are answered."""
 

@@ -4,6 +4,7 @@ import abc
 from collections.abc import Callable
 from concurrent.futures import Executor
 
+from service.access.grants import Guard
 from service.errors import ServiceError
 from service.settings import Settings
 from service.transport.channel import Streams
@@ -19,13 +20,15 @@ class Handler(abc.ABC):
 
     ``clock`` gives seconds. ``cors`` is None where CORS is off. ``parsing`` is the thread for work that holds the
     interpreter. ``find_max_tensors`` gives the most inputs, or outputs, that a request for any model may have.
-    ``streams`` opens live streams.
+    ``streams`` opens live streams. ``guard`` looks at every request before its body is read; None where callers need
+    no key.
     """
 
     clock: Callable[[], float]
     parsing: Executor
     find_max_tensors: Callable[[], int]
     streams: Streams | None = None
+    guard: Guard | None = None
     settings: Settings
     cors: Cors | None
     body_budget: BodyBudget

@@ -15,6 +15,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
+from service.access.grants import Grant
 from service.errors import TryLater
 
 HeaderField = tuple[bytes, bytes]
@@ -89,13 +90,16 @@ class Request(abc.ABC):
 
     ``headers`` has lower-case names. ``began`` is on the clock of the handler, 0 until the handler has the request.
     ``patience_s`` is how long the caller waits, None if unknown. ``work`` is set while the handler works on the
-    request; the transport cancels it when the caller has gone.
+    request; the transport cancels it when the caller has gone. ``caller`` is the name of the caller's key and ``grant``
+    what it allows; "" and None where callers need no key.
 
     Rarely used fields have class defaults. To set them in ``__init__`` would take a tenth of a short request.
     """
 
     body: bytes | memoryview = b""
     began = 0.0
+    caller = ""
+    grant: Grant | None = None
     patience_s: float | None = None
     work: Work | None = None
 

@@ -10,7 +10,9 @@ from service.transport.request import JSON, HeaderField, Reply
 STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.InvalidInput: 400,
     errors.UnreadableMessage: 400,
+    errors.Unauthenticated: 401,
     errors.Forbidden: 403,
+    errors.MissingScope: 403,
     errors.UnknownModel: 404,
     errors.UnknownRoute: 404,
     errors.WrongMethod: 405,
@@ -21,6 +23,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.UnsupportedMedia: 415,
     errors.UnsupportedCoding: 415,
     errors.CallerError: 400,
+    errors.RateLimited: 429,
     errors.QueueFull: 429,
     errors.TooLate: 429,
     errors.NotReady: 503,
@@ -35,6 +38,10 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
 }
 
 
+SAFE: tuple[HeaderField, ...] = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+"""Headers of every error: its sentence may repeat what the caller sent, and no cache may keep it."""
+
+
 def status_of(error: errors.ServiceError) -> int:
     """The status of the nearest class in the table."""
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
@@ -47,9 +54,13 @@ def error_reply(error: errors.ServiceError, request_id: str) -> Reply:
     if status == 500:
         subject = error.subject if isinstance(error, errors.ModelFailure) else errors.ModelFailure.subject
         text = f"{subject} failed on this request; the log has the reason under this id"
-    headers: list[HeaderField] = [JSON]
+    headers: list[HeaderField] = [JSON, *SAFE]
     if isinstance(error, errors.TryLater):
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+    if isinstance(error, errors.RateLimited):
+        headers += error.headers
+    if isinstance(error, errors.Unauthenticated | errors.MissingScope):
+        headers.append((b"www-authenticate", _challenge(error)))
     if isinstance(error, errors.WrongMethod):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
     if isinstance(error, errors.UpgradeRequired):
@@ -57,3 +68,10 @@ def error_reply(error: errors.ServiceError, request_id: str) -> Reply:
     if isinstance(error, errors.UnsupportedCoding):
         headers.append((b"accept-encoding", ", ".join(error.accepted).encode()))
     return Reply(status, [render_json({"error": text, "request_id": request_id})], headers)
+
+
+def _challenge(error: errors.Unauthenticated | errors.MissingScope) -> bytes:
+    """The value of ``WWW-Authenticate``: RFC 6750, section 3."""
+    if isinstance(error, errors.MissingScope):
+        return b'Bearer realm="sluice", error="insufficient_scope", scope="%b"' % error.scope.encode()
+    return b'Bearer realm="sluice"' + (b', error="invalid_token"' if error.is_given else b"")

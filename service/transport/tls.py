@@ -1,10 +1,26 @@
-"""The TLS files of the server, for HTTP and gRPC."""
+"""The TLS files of the server, for HTTP and gRPC. They are read again when they have changed.
 
+A renewed certificate counts for new connections; open ones keep theirs. Files that cannot be used are logged, and those
+before them still count. Over HTTP the authority of clients' certificates is read only at the start: a context of
+OpenSSL can take more authorities, but cannot forget one.
+"""
+
+import contextlib
+import logging
+import os
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from service.access.audit import write
+from service.access.watched_file import WatchedFiles
 from service.settings import PREFIX, Settings, SettingsError
+
+logger = logging.getLogger("sluice.tls")
+
+LOOK_AGAIN_S = 2.0
+"""How often the files are looked at while connections come."""
 
 
 class Identity(NamedTuple):
@@ -27,7 +43,7 @@ def read_identity(settings: Settings) -> Identity | None:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(certificate, key, password=lambda: "")  # else OpenSSL asks on the terminal
+        use_identity(context, identity)
     except ssl.SSLError as error:
         raise SettingsError(
             f"{PREFIX}TLS_CERTIFICATE={certificate}, {PREFIX}TLS_KEY={key}: expected PEM files of a certificate chain "
@@ -50,3 +66,51 @@ def _read(name: str, path: Path) -> bytes:
         raise SettingsError(
             f"{PREFIX}{name.upper()}={path}: expected a file that can be read: {error.strerror}"
         ) from None
+
+
+def use_identity(context: ssl.SSLContext, identity: Identity) -> None:
+    """Have a context show this certificate in its next handshakes. Raises ssl.SSLError.
+
+    OpenSSL reads files only, and those of the settings may be in the middle of a change. So it reads copies in memory.
+    """
+    with _in_memory(identity.certificate) as certificate, _in_memory(identity.key) as key:
+        context.load_cert_chain(certificate, key, password=lambda: "")  # else OpenSSL asks on the terminal
+
+
+class RenewedIdentity:
+    """The identity of a server whose files may change. Used on one thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SettingsError if the files cannot be used."""
+        paths = (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+        self._settings = settings
+        self._files = WatchedFiles([path for path in paths if path is not None], LOOK_AGAIN_S)
+        self.identity = read_identity(settings)
+
+    def renew(self, now: float) -> Identity | None:
+        """The identity of the files if they have changed since the last call and can be used, else None.
+
+        ``now`` is on a monotonic clock, in seconds.
+        """
+        if self.identity is None or not self._files.have_changed(now):
+            return None
+        try:
+            self.identity = read_identity(self._settings)
+        except SettingsError as error:
+            logger.error("the changed TLS files cannot be used, those before still count: %s", error)
+            write("certificate refused", file=str(self._settings.tls_certificate))
+            return None
+        write("certificate read", file=str(self._settings.tls_certificate))
+        return self.identity
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """The path of a file in memory with this content. It is gone when this ends."""
+    file = os.memfd_create("tls", os.MFD_CLOEXEC)
+    try:
+        with open(file, "wb", closefd=False) as stream:
+            stream.write(content)
+        yield f"/proc/self/fd/{file}"
+    finally:
+        os.close(file)

@@ -42,6 +42,9 @@ _POLICY = {
 HEADERS: Mapping[str, str] = {
     "content-security-policy": "; ".join(f"{name} {value}" for name, value in _POLICY.items()),
     "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
     "permissions-policy": "microphone=(self), camera=()",
     "cache-control": "no-cache",

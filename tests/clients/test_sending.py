@@ -156,6 +156,20 @@ def test_header_that_cannot_be_sent_is_the_fault_of_the_caller(ask: Ask, request
     assert server.requests == []
 
 
+@pytest.mark.parametrize("make", [Client, AsyncClient])
+def test_key_goes_with_every_request(make: Any) -> None:
+    """It is a header; a key that cannot be in one is refused, and the message does not show it."""
+    assert make(URL, api_key="sluice_abc", headers={"X-Team": "a"})._headers == {
+        "X-Team": "a",
+        "Authorization": "Bearer sluice_abc",
+    }
+    assert make(URL)._headers == {}
+    for bad in ("", "two words", "line\nend", "clé"):
+        with pytest.raises(ValueError, match="api_key: expected printable ASCII") as caught:
+            make(URL, api_key=bad)
+        assert not bad or bad not in str(caught.value)
+
+
 @BOTH
 def test_option_that_does_not_exist_is_told_before_anything_is_sent(ask: Ask) -> None:
     """The message names the option that was meant."""

@@ -15,7 +15,7 @@ from sluice_client.calls import Call, StreamCall, Tensors
 from sluice_client.errors import NoAnswer, NotFound, NotReady
 from sluice_client.meta import Meta
 from sluice_client.retry import Retry
-from sluice_client.sending import AGAIN, Sending, check_url, verifies
+from sluice_client.sending import AGAIN, Sending, check_url, verifies, with_key
 from sluice_client.streams import AsyncStream
 
 A = TypeVar("A")
@@ -40,6 +40,7 @@ class AsyncClient(AsyncTasks):
         *,
         timeout_s: float = 60.0,
         retry: Retry | None = None,
+        api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         max_connections: int = 100,
         http: httpx.AsyncClient | None = None,
@@ -48,7 +49,7 @@ class AsyncClient(AsyncTasks):
         self._base = url.rstrip("/")
         self._timeout_s = timeout_s
         self._retry = retry or Retry()
-        self._headers = dict(headers or {})
+        self._headers = with_key(headers, api_key)
         self._http = http or httpx.AsyncClient(
             verify=verifies(url),
             limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),

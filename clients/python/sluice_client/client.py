@@ -15,7 +15,7 @@ from sluice_client.calls import Call, StreamCall, Tensors
 from sluice_client.errors import NoAnswer, NotFound, NotReady
 from sluice_client.meta import Meta
 from sluice_client.retry import Retry
-from sluice_client.sending import AGAIN, Sending, check_url, verifies
+from sluice_client.sending import AGAIN, Sending, check_url, verifies, with_key
 from sluice_client.streams import Stream
 
 A = TypeVar("A")
@@ -34,8 +34,9 @@ class Client(SyncTasks):
             answer = sluice.classify(Path("digit.png"), model="digits-classifier", top_k=3)
             print(answer.classifications[0].label)
 
-    ``timeout_s`` is for a whole call, tries included; for a stream it is for each event. ``headers`` go with every
-    request. ``http`` is a client of httpx to use, such as one with certificates or a proxy; it is not closed.
+    ``timeout_s`` is for a whole call, tries included; for a stream it is for each event. ``api_key`` is a key or a
+    token, if the server asks for one; it and ``headers`` go with every request. ``http`` is a client of httpx to use,
+    such as one with certificates or a proxy; it is not closed.
 
     Every task has a method. The first argument is one row or a list of rows: texts, paths, bytes of files, ``Picture``,
     ``Sound``, arrays, lists, dicts, or a table of pandas. All methods also take ``timeout_s`` and ``request_id``. They
@@ -48,6 +49,7 @@ class Client(SyncTasks):
         *,
         timeout_s: float = 60.0,
         retry: Retry | None = None,
+        api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         http: httpx.Client | None = None,
     ) -> None:
@@ -55,7 +57,7 @@ class Client(SyncTasks):
         self._base = url.rstrip("/")
         self._timeout_s = timeout_s
         self._retry = retry or Retry()
-        self._headers = dict(headers or {})
+        self._headers = with_key(headers, api_key)
         self._http = http or httpx.Client(verify=verifies(url))
         self._owns_http = http is None
 

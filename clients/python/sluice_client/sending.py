@@ -99,6 +99,16 @@ def check_url(url: str) -> str:
     return url
 
 
+def with_key(headers: Mapping[str, str] | None, api_key: str | None) -> dict[str, str]:
+    """The headers of every request. Raises ValueError, without its value, for a key that cannot be in a header."""
+    found = dict(headers or {})
+    if api_key is not None:
+        if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+            raise ValueError("api_key: expected printable ASCII characters without blanks, got another value")
+        found["Authorization"] = f"Bearer {api_key}"
+    return found
+
+
 def check_header(name: str, value: object) -> None:
     """Raises ValueError, without the value: it may be a secret."""
     if not (isinstance(value, str) and value.isascii() and value.replace("\t", " ").isprintable()):

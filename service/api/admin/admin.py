@@ -6,10 +6,22 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from service.access.audit import write
+from service.access.grants import ADMIN, Grant
+from service.access.local import is_local
 from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, TraceChanges
 from service.api.admin.diagnostics import Logs, render_trace
 from service.api.routes import Routes
-from service.errors import BodyTooLarge, Cancelled, Forbidden, NotOffered, NotReady, ServiceError, UnsupportedMedia
+from service.errors import (
+    BodyTooLarge,
+    Cancelled,
+    Forbidden,
+    MissingScope,
+    NotOffered,
+    NotReady,
+    ServiceError,
+    UnsupportedMedia,
+)
 from service.models.entry import State
 from service.models.registry import Registry
 from service.protocol.large_json import parse_object
@@ -24,6 +36,7 @@ _USUAL_PORTS = {"http": ":80", "https": ":443"}
 class Administration:
     """Everybody may read. Changes need the setting that allows them, and reach every worker of the server.
 
+    They also need a key with the scope ``admin``. Where no keys are set, callers on this machine need none.
     A request reaches one worker. That worker makes the change, which shows whether it is possible, and then tells the
     others (`workers.py`). A worker that starts later has the state of the store and the settings.
     """
@@ -32,6 +45,8 @@ class Administration:
         self._registry = registry
         self._logs = Logs()
         self._is_allowed = settings.control
+        self._asks_for_keys = settings.asks_for_keys
+        self._host = settings.host
         self._is_alone = settings.metrics_dir is None and settings.workers > 1
         self.workers = Workers(settings.metrics_dir if settings.control else None, self._apply)
 
@@ -56,16 +71,32 @@ class Administration:
         self._check(request)
         model = request.path_params["model"]
         version = LoadRequest.read(await _read_object(request)).version
-        await self._change({"do": do, "model": model, "version": version})
+        await self._change({"do": do, "model": model, "version": version}, request)
         return JSONResponse({"name": model, do: True})
 
     def _check(self, request: Request) -> None:
-        """Raises Forbidden, NotOffered or UnsupportedMedia for a change that must not be made."""
+        """Raises Forbidden, MissingScope, NotOffered or UnsupportedMedia for a change that must not be made."""
         check_sender(request)
         if not self._is_allowed:
             raise Forbidden("this server cannot be changed while it runs: start it with SLUICE_CONTROL=true")
+        self._check_caller(request)
         if self._is_alone:
             raise NotOffered("the workers of this server share no folder: set SLUICE_METRICS_DIR")
+
+    def _check_caller(self, request: Request) -> None:
+        """The guard has looked at the route already. This looks at the caller, however the route was written.
+
+        Raises MissingScope or Forbidden.
+        """
+        grant: Grant | None = request.scope.get("sluice.grant")
+        if self._asks_for_keys:
+            if grant is None or ADMIN not in grant.scopes:
+                raise MissingScope("expected a key with the scope admin", ADMIN)
+        elif not is_local(_peer_of(request), request.headers.raw, self._host):
+            raise Forbidden(
+                "expected a caller on this machine, at localhost and without a proxy: for others, set "
+                "SLUICE_API_KEYS_FILE, and give them a key with the scope admin"
+            )
 
     async def trace(self, request: Request) -> Response:
         model = request.path_params.get("model")
@@ -76,7 +107,7 @@ class Administration:
     async def change_trace(self, request: Request) -> Response:
         self._check(request)
         changes = TraceChanges.read(await _read_object(request)).changes()
-        await self._change({"do": "trace", "model": request.path_params.get("model"), "changes": changes})
+        await self._change({"do": "trace", "model": request.path_params.get("model"), "changes": changes}, request)
         return await self.trace(request)
 
     async def logging(self, request: Request) -> Response:
@@ -85,14 +116,17 @@ class Administration:
     async def change_logging(self, request: Request) -> Response:
         self._check(request)
         settings = LogChanges.read(await _read_object(request)).model_dump(exclude_none=True)
-        await self._change({"do": "log", "settings": settings})
+        await self._change({"do": "log", "settings": settings}, request)
         return await self.logging(request)
 
-    async def _change(self, command: Command) -> None:
-        """Make a change in every worker. ``command["do"]`` is load, unload, trace or log.
+    async def _change(self, command: Command, request: Request) -> None:
+        """Make a change in every worker, and log it. ``command["do"]`` is load, unload, trace or log.
 
         Raises as ``Registry.load`` and ``unload`` do; NotReady where another worker could not make the change.
         """
+        grant: Grant | None = request.scope.get("sluice.grant")
+        caller = "" if grant is None else grant.name
+        write("admin", caller=caller, peer=_peer_of(request), request_id=_id_of(request), **command)
         await self._make(command)
         complaints = await self.workers.tell(command)
         if complaints:
@@ -137,6 +171,15 @@ def check_sender(request: Request) -> None:
         port = _USUAL_PORTS.get(scheme, "")
         if not authority or authority.removesuffix(port) != host.removesuffix(port):
             raise Forbidden(f"origin: expected that of this server, {host:.120}, got {origin!r:.120}")
+
+
+def _peer_of(request: Request) -> str:
+    """The address of the other end, "" if unknown."""
+    return "" if request.client is None else request.client.host
+
+
+def _id_of(request: Request) -> str:
+    return str(request.scope.get("sluice.request_id", ""))
 
 
 async def _read_object(request: Request) -> dict[str, Any]:

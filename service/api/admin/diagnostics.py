@@ -4,8 +4,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from service.access.audit import AUDIT
+
 LOGS = "sluice"
 TRACES = "sluice.trace"
+_APART = (TRACES, AUDIT)
+"""Traces have settings of their own. Nobody can turn off the audit log."""
 _closed: set[int] = set()
 """Levels that are not shown, of the process, as its loggers are."""
 _LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
@@ -45,7 +49,7 @@ class Logs:
         logging.getLogger(LOGS).setLevel(self._level)
         for name, logger in list(logging.root.manager.loggerDict.items()):
             is_ours = name == LOGS or name.startswith(LOGS + ".")
-            if is_ours and name != TRACES and isinstance(logger, logging.Logger):  # traces have settings of their own
+            if is_ours and name not in _APART and isinstance(logger, logging.Logger):
                 logger.addFilter(_is_shown)
 
 

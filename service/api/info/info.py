@@ -112,6 +112,8 @@ class Information:
             raise NotReady("the server is stopping")
         if not self._registry.is_ready:
             raise NotReady("no model serves: /models tells why" if self._registry.loaded else "models are being loaded")
+        if self._registry.settings.asks_for_keys:  # this route is open to all, so it names no models
+            return {"live": True, "ready": True}
         loading = [name for name, model_entry in self._registry.entries.items() if model_entry.is_loading]
         return {"live": True, "ready": True, "loading": loading}
 
@@ -188,7 +190,6 @@ async def _refuse(request: Request, error: Exception) -> Response:
     reply = error_reply(error, request.scope["sluice.request_id"])
     response = Response(b"".join(reply.chunks), reply.status)
     response.raw_headers.extend(reply.headers)
-    response.headers["x-content-type-options"] = "nosniff"  # the sentence may repeat what stands in the address
     return response
 
 

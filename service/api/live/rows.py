@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable
 
 from model_store.graphs.sequences import Id
 from service.engine.batching.queue import Answer
@@ -15,10 +16,16 @@ _numbers = itertools.count(1)
 
 
 class StreamRows:
-    """``run`` is awaited for one row after the other; ``close`` forgets the state. On the event loop's thread only."""
+    """``run`` is awaited for one row after the other; ``close`` forgets the state. On the event loop's thread only.
 
-    def __init__(self, model: Model, sequences: Sequences, deadline_s: float) -> None:
+    ``charge`` is called with the number of rows before they run. What it raises ends the stream.
+    """
+
+    def __init__(
+        self, model: Model, sequences: Sequences, deadline_s: float, charge: Callable[[int], None] = lambda rows: None
+    ) -> None:
         self.model = model
+        self._charge = charge
         self._sequences = sequences
         self._deadline_s = deadline_s
         self._rules = model.sequence_rules
@@ -66,6 +73,7 @@ class StreamRows:
         dispatcher = self.model.dispatcher
         if not rows.number:
             return dispatcher.answer_no_rows(rows).outputs
+        self._charge(rows.number)
         cancel = dispatcher.submit(rows, done, timeout_s=self._deadline_s)
         try:
             return (await answered).outputs

@@ -117,7 +117,7 @@ class LiveStreams(Streams):
             self._open[channel] = opened = model
             self._metrics.numbers("sluice_requests", (STREAM, model.name, str(_OPENED))).add(1.0)
             self._metrics.numbers("sluice_streams", (model.name, model.version)).add(1.0)
-            rows = StreamRows(model, self._sequences, self._settings.deadline_s)
+            rows = StreamRows(model, self._sequences, self._settings.deadline_s, channel.charge)
             try:
                 if model.manifest.sound is None:
                     await self._answer_requests(channel, rows)

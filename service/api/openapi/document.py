@@ -32,7 +32,7 @@ from service.tasks.reconstruction import reconstruct
 from service.tasks.request import TEXT
 from service.tasks.sequences import sequence
 
-_NOT_OF_TASKS = (403, 426, 501)
+_NOT_OF_TASKS = (426, 501)
 _ONCE = "An option goes into the body or into the query string, not into both."
 _BY_CONTENT = (
     f" A body that begins as {NAMES} files do is a picture, one that begins as {SOUND_NAMES} files do is a sound, "
@@ -129,7 +129,12 @@ def make_document(release: str) -> dict[str, Any]:
         },
         "servers": [{"url": "."}],
         "paths": paths,
+        "security": [{}, {"bearer": []}, {"key": []}],
         "components": {
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, or a token of OIDC"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
             "schemas": schemas,
             "responses": {f"Error{status}": describe_error(status, ref("schemas/Error")) for status in ERRORS},
         },

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from service.access.routes import find_scope
 from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, TraceChanges
 from service.api.embeddings import EMBEDDINGS
 from service.api.generate import GENERATE, GENERATE_STREAM
@@ -21,13 +22,14 @@ EVENTS = "text/event-stream"
 REQUEST_ID = {"description": "the caller's, or a new one", "schema": {"type": "string"}}
 ERRORS: Mapping[int, str] = {
     400: "The request is malformed, or has the wrong shape, datatype or value, or an unknown field",
-    403: "The settings of this server do not allow it",
+    401: "The server asks for keys, and the request has none, or not a good one",
+    403: "The settings of this server, or the scopes of the key, do not allow it",
     404: "No such model or version, or none that does this task",
     408: "The body did not come in time",
     413: "The body is over the limit, or one of its pictures, or the memory of a run",
     415: "Not a picture, or a media type that is not supported",
     426: "Not version 13 of the protocol for WebSockets",
-    429: "The queue is full, or the answer would come too late",
+    429: "The queue is full, or the answer would come too late, or the key has used up its share",
     500: "A failure in the model; the log of the server has the reason under the request id",
     501: "Not offered by this server",
     503: "Not ready, or stopping",
@@ -160,7 +162,8 @@ def describe_operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict
         described["description"] = _DESCRIPTIONS[about]
     if operation.request is not None:
         described["requestBody"] = _body(about, schemas[operation.request])
-    for status in operation.errors:
+    of_keys = (401, 403) if find_scope(operation.path) else ()
+    for status in sorted({*operation.errors, *of_keys}):
         described["responses"][str(status)] = describe_error(status, schemas.get(operation.error))
     return described
 

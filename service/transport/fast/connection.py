@@ -20,6 +20,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
+from service.access.grants import INFER, Grant
 from service.errors import BodyTooLarge, Cancelled, ServiceError
 from service.transport.handler import Handler
 from service.transport.request import (
@@ -143,6 +144,7 @@ class Head:
     query: bytes
     headers: dict[bytes, bytes]
     keep_alive: bool
+    grant: Grant | None
 
 
 def learn_head(request: FastRequest, data: bytes) -> Head | None:
@@ -156,7 +158,7 @@ def learn_head(request: FastRequest, data: bytes) -> Head | None:
     text, headers = data[: -request.size], dict(request.headers)
     if text.find(_END_OF_HEAD) + len(_END_OF_HEAD) != len(text):
         return None  # there is an empty line behind the body
-    return Head(text, request.size, request.endpoint, request.query, headers, request.keep_alive)
+    return Head(text, request.size, request.endpoint, request.query, headers, request.keep_alive, request.grant)
 
 
 class LongWay(Protocol):
@@ -204,11 +206,18 @@ class Connection:
         handler, long_way = self.handler, self.long_way
         if handler is None or long_way is None:
             return False
+        grant = head.grant
         previous = long_way.cycle
         if (previous is not None and not previous.response_complete) or self.flow.write_paused:
             return False
+        if handler.guard is not None:  # the key may count no longer, or may have used up its share
+            grant = None if grant is None else handler.guard.renew(grant)
+            if grant is None:
+                return False
         handler.body_budget.grow(head.size)  # it came in one read, so it need not wait for room
         request = FastRequest(self, head.endpoint, head.query, head.headers, head.keep_alive)
+        if grant is not None:
+            request.grant, request.caller = grant, grant.name
         request.held_bytes = head.size
         request.body_is_there = request.turn = request.started = True
         request.body = data[-head.size :] if head.size < _VIEW_FROM_BYTES else memoryview(data)[-head.size :]
@@ -216,6 +225,18 @@ class Connection:
         self.is_plain = True
         handler.start(request)
         return True
+
+    def admit(self, request: FastRequest, fields: Sequence[HeaderField], peer: str) -> None:
+        """Let the guard look at a complete head. What it refuses is answered before the body is read."""
+        handler = self.handler
+        if handler is None or handler.guard is None:
+            return
+        try:
+            grant = handler.guard.admit(INFER, fields, peer)
+        except ServiceError as error:
+            self.refuse(request, error)
+        else:
+            request.grant, request.caller = grant, grant.name
 
     def receive(self, request: FastRequest, body: bytes) -> None:
         """Take the next part of a body. Sets ``waits_for_room`` if reading has to stop."""

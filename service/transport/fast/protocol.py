@@ -13,7 +13,7 @@ Rules of a connection (timeouts are in ``limits.py``)
 - The next request does not begin while the client does not read the last answer.
 - When a caller goes, its work is cancelled, also during a stream.
 - A stopping server closes idle connections at once, and the others after their answer.
-- A head that comes again on a connection is not parsed again.
+- A head that comes again on a connection is not parsed again, but its key is looked at again.
 - The handshake of a live stream ends HTTP on the connection: `websocket/` has it from then on.
 - Requests that another server might read differently are refused: HTTP versions other than 1.0 and 1.1, no `Host` in
   1.1, more than one `Host`, and any `Transfer-Encoding` but `chunked`.
@@ -136,7 +136,8 @@ class FastProtocol(LimitedProtocol):
             return
         previous, self.cycle = self.cycle, request  # type: ignore[assignment]  # it has what uvicorn reads of a cycle
         max_bytes = self.settings.max_body_bytes
-        if self._length > max_bytes:
+        self._connection.admit(request, self.headers, self.client[0] if self.client else "")
+        if self._length > max_bytes and request.refusal is None:
             said = f"body: expected at most {max_bytes} bytes, got {self._length}"
             self._connection.refuse(request, BodyTooLarge(said))
         if previous is None or previous.response_complete:

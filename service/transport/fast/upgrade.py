@@ -1,5 +1,6 @@
 """A connection of HTTP that becomes a live stream."""
 
+from service.access.grants import INFER
 from service.errors import ServiceError
 from service.transport.fast.limits import LimitedProtocol
 from service.transport.handler import Handler
@@ -13,14 +14,18 @@ def upgrade_connection(protocol: LimitedProtocol, handler: Handler | None, hands
     if handler is None or handler.streams is None:
         return  # then there was no handshake
     transport, connections = protocol.transport, protocol.server_state.connections
+    peer = protocol.client[0] if protocol.client else ""
+    grant = None
     try:
+        if handler.guard is not None:
+            grant = handler.guard.admit(INFER, handshake.fields, peer, is_handshake=True)
         check_handshake(handshake, handler.settings)
         converse = handler.streams.open(handshake.endpoint, handshake.query, handshake.headers)
     except ServiceError as error:
         protocol.end_with(error)
         return
     request_id = request_id_of(handshake.headers)
-    socket = WebSocket(transport, handler, connections, request_id, converse)
+    socket = WebSocket(transport, handler, connections, request_id, converse, grant)
     protocol.flow.resume_reading()
     transport.set_protocol(socket)
     protocol.connection_lost(ConnectionAbortedError())  # with None, uvicorn would close the transport

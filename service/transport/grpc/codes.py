@@ -13,6 +13,7 @@ from service.transport.request import Reply
 
 CODES: Mapping[int, StatusCode] = {
     400: StatusCode.INVALID_ARGUMENT,
+    401: StatusCode.UNAUTHENTICATED,
     403: StatusCode.PERMISSION_DENIED,
     404: StatusCode.NOT_FOUND,
     405: StatusCode.UNIMPLEMENTED,
@@ -29,7 +30,7 @@ CODES: Mapping[int, StatusCode] = {
     504: StatusCode.DEADLINE_EXCEEDED,
 }
 
-_METADATA = (b"retry-after", b"server-timing", b"x-request-id")
+_METADATA = (b"ratelimit", b"ratelimit-policy", b"retry-after", b"server-timing", b"x-request-id")
 
 Metadata = Sequence[tuple[str, str]]
 

@@ -6,19 +6,21 @@ models come and go without notice. So a check asks the readiness routes of HTTP,
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from urllib.parse import quote
 
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from starlette.types import ASGIApp
 
-from service.errors import CallerError, Draining
+from service.access.grants import INFER
+from service.errors import Draining, ServiceError
 from service.metrics.meters import Metrics
+from service.transport.grpc.access import address_of, fields_of
 from service.transport.grpc.inference import Context, abort
 from service.transport.grpc.info import InfoRequest, ask_route
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import read_info
+from service.transport.handler import Handler
 from service.transport.request import request_id_of
 from service.transport.status import error_reply
 
@@ -33,10 +35,11 @@ _STATUSES = {200: HealthCheckResponse.SERVING, 404: HealthCheckResponse.SERVICE_
 class Health:
     """``information`` is the application with the information routes."""
 
-    def __init__(self, information: ASGIApp, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(self, information: ASGIApp, metrics: Metrics, handler: Handler) -> None:
         self._information = information
         self._metrics = metrics
-        self._clock = clock
+        self._handler = handler
+        self._clock = handler.clock
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
@@ -77,10 +80,15 @@ class Health:
         _, reply = await ask_route(self._information, InfoRequest(path), request_id_of({}))
         return int(_STATUSES.get(reply.status, HealthCheckResponse.NOT_SERVING))
 
-    @staticmethod
-    async def _read_service(content: bytes, context: Context) -> str:
+    async def _read_service(self, content: bytes, context: Context) -> str:
+        """The name of the service. All may ask for the server, as over HTTP; for a model a key may be needed."""
+        guard = self._handler.guard
         try:
-            return str(read_info(HealthCheckRequest, content).service)
-        except CallerError as error:
+            service = str(read_info(HealthCheckRequest, content).service)
+            if guard is not None and service not in _SERVER:
+                guard.admit(INFER, fields_of(context.invocation_metadata()), address_of(context.peer()))
+        except ServiceError as error:
+            self._handler.count_rejected(type(error))
             await abort(context, error_reply(error, request_id_of({})))
             raise
+        return service

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 import grpc
 
+from service.access.grants import Grant
 from service.errors import Cancelled, DeadlinePassed, Draining, QueueFull, ServiceError
 from service.protocol.large_json import without_traceback
 from service.transport.awaited_request import AwaitedRequest
+from service.transport.grpc.access import GRANT
 from service.transport.grpc.codes import metadata_of, refusal_of
 from service.transport.grpc.messages import MESSAGES
 from service.transport.grpc.translation import (
@@ -94,7 +96,7 @@ class InferenceServicer:
             is_admitted = await self._wait_for_room(len(content), context.time_remaining())
             try:
                 request = self._open(GRPC_STREAM_INFER, content, context)
-                refusal = None if is_admitted else _no_room()
+                refusal = self._admit_again(request.grant) if is_admitted else _no_room()
                 given_id = await self._begin(request, is_streamed=True, refusal=refusal)
                 beginning.release()
                 reply = await _answer_of(request)
@@ -110,6 +112,17 @@ class InferenceServicer:
             if (content := await context.read()) is grpc.aio.EOF:
                 return
             tasks.create_task(answer(content))
+
+    def _admit_again(self, grant: Grant | None) -> ServiceError | None:
+        """Why the key that opened a stream does not allow one more request; None if it does."""
+        guard = self._handler.guard
+        if grant is None or guard is None:
+            return None
+        try:
+            guard.admit_again(grant)
+        except ServiceError as error:
+            return error
+        return None
 
     async def _wait_for_room(self, size_bytes: int, patience_s: float | None) -> bool:
         """Whether there was room for a message before the caller's deadline, or the server's, passed."""
@@ -135,6 +148,9 @@ class InferenceServicer:
         request.began = self._handler.clock()
         request.patience_s = context.time_remaining()
         request.body = content
+        grant = GRANT.get()
+        if grant is not None:
+            request.grant, request.caller = grant, grant.name
         return request
 
     async def _begin(

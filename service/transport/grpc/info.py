@@ -10,8 +10,10 @@ import orjson
 from google.protobuf import json_format
 from starlette.types import ASGIApp, Message
 
+from service.access.local import OF_PROXIES
 from service.errors import InvalidInput, ModelFailure, NotOffered, ServiceError
 from service.metrics.meters import Metrics
+from service.transport.grpc.access import GRANT, address_of, fields_of
 from service.transport.grpc.codes import metadata_of
 from service.transport.grpc.inference import Context, abort
 from service.transport.grpc.messages import METHODS
@@ -118,7 +120,7 @@ class InfoServicer:
         began = self._clock()
         metadata = dict(context.invocation_metadata() or ())
         request_id = request_id_of({b"x-request-id": str(metadata.get("x-request-id", "")).encode()})
-        reply = await self._ask(method, content, request_id)
+        reply = await self._ask(method, content, request_id, _scope_of(context))
         self._metrics.route(f"grpc {method}", "").answered(reply.status, self._clock() - began)
         if reply.status in _NOT_READY.get(method, ()):
             reply = Reply(200, [b'{"ready":false}'], reply.headers)
@@ -130,11 +132,11 @@ class InfoServicer:
         message = json_format.ParseDict(answer, METHODS[method].response(), ignore_unknown_fields=True)
         return bytes(message.SerializeToString())
 
-    async def _ask(self, method: str, content: bytes, request_id: str) -> Reply:
-        """Ask the route of a method. If it does not exist, the method is not offered."""
+    async def _ask(self, method: str, content: bytes, request_id: str, caller: Mapping[str, Any]) -> Reply:
+        """Ask the route of a method. If it does not exist, the method is not offered. ``caller`` is for the scope."""
         try:
             info_request = INFO_REQUESTS[method](read_info(METHODS[method].request, content))
-            scope, reply = await ask_route(self._information, info_request, request_id)
+            scope, reply = await ask_route(self._information, info_request, request_id, caller)
             if "sluice.route" not in scope:
                 raise NotOffered(f"this server does not offer {method}")
         except ServiceError as error:
@@ -146,18 +148,32 @@ class InfoServicer:
         return reply
 
 
-async def ask_route(application: ASGIApp, info_request: InfoRequest, request_id: str) -> tuple[dict[str, Any], Reply]:
+def _scope_of(context: Context) -> dict[str, Any]:
+    """What the routes have to know of a caller. Browsers cannot call gRPC, so there is no host to compare."""
+    fields = fields_of(context.invocation_metadata())
+    return {
+        "client": (address_of(context.peer()), 0),
+        "headers": [(b"host", b"localhost"), *(field for field in fields if field[0] in OF_PROXIES)],
+        "sluice.grant": GRANT.get(),
+    }
+
+
+async def ask_route(
+    application: ASGIApp, info_request: InfoRequest, request_id: str, caller: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], Reply]:
     """Ask an ASGI application in process. Returns the scope too, in which it leaves values.
 
     Written by hand, because httpx, which can do it, is a dependency of the tests only.
     """
     path, body = info_request
+    caller = caller or {}
     scope: dict[str, Any] = {
         "type": "http",
         "method": "GET" if body is None else "POST",
         "path": path,
         "query_string": b"",
-        "headers": [] if body is None else [(b"content-type", b"application/json")],
+        **caller,
+        "headers": [*caller.get("headers", ()), *([] if body is None else [(b"content-type", b"application/json")])],
         "sluice.request_id": request_id,
     }
     reply = Reply(500, [], [])

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import time
 from typing import Any
 
 import grpc
@@ -14,13 +15,14 @@ from service.errors import NotOffered
 from service.metrics.meters import Metrics
 from service.settings import Settings, SettingsError
 from service.transport.addresses import join_address
+from service.transport.grpc.access import GuardInterceptor
 from service.transport.grpc.health import Health
 from service.transport.grpc.inference import Context, InferenceServicer, abort
 from service.transport.grpc.info import INFO_REQUESTS, InfoServicer
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.handler import Handler
 from service.transport.status import error_reply
-from service.transport.tls import read_identity
+from service.transport.tls import Identity, RenewedIdentity
 
 logger = logging.getLogger("sluice.grpc")
 
@@ -45,7 +47,7 @@ class GrpcServer:
         settings: Settings,
         port: int | None = None,
     ) -> None:
-        self._identity = read_identity(settings)
+        self._tls = RenewedIdentity(settings)
         self._address = join_address(settings.host, settings.grpc_port if port is None else port)
         self._inference = InferenceServicer(handler)
         info = InfoServicer(information, metrics, handler.clock)
@@ -56,12 +58,13 @@ class GrpcServer:
             **{method: unary(functools.partial(info.answer, method)) for method in INFO_REQUESTS},
             **dict.fromkeys(_SHARED_MEMORY, unary(_refuse_shared_memory)),
         }
-        self._health = Health(information, metrics, handler.clock)
+        self._health = Health(information, metrics, handler)
         of_health = {
             "Check": unary(self._health.check),
             "Watch": grpc.unary_stream_rpc_method_handler(self._health.watch),
         }
-        self._server = grpc.aio.server(options=_options(settings))
+        interceptors = [] if handler.guard is None else [GuardInterceptor(handler)]
+        self._server = grpc.aio.server(options=_options(settings), interceptors=interceptors)
         services = {FULL_NAME: handlers, health.SERVICE_NAME: of_health}
         self._server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(*each) for each in services.items()]
@@ -71,17 +74,24 @@ class GrpcServer:
     async def start(self) -> int:
         """Listen. Returns the port. Raises SettingsError if the port cannot be used."""
         try:
-            if self._identity is None:
+            identity = self._tls.identity
+            if identity is None:
                 port = self._server.add_insecure_port(self._address)
             else:
-                certificate, key, client_ca = self._identity
-                credentials = grpc.ssl_server_credentials([(key, certificate)], client_ca, client_ca is not None)
+                credentials = grpc.dynamic_ssl_server_credentials(
+                    _configure(identity), self._renew_certificate, identity.client_ca is not None
+                )
                 port = self._server.add_secure_port(self._address, credentials)
         except RuntimeError as error:
             raise SettingsError(f"SLUICE_GRPC_PORT: expected to listen on {self._address}: {error}") from None
         await self._server.start()
-        logger.info("gRPC%s on %s", " over TLS" if self._identity else "", self._address)
+        logger.info("gRPC%s on %s", " over TLS" if self._tls.identity else "", self._address)
         return int(port)
+
+    def _renew_certificate(self) -> Any:
+        """What the next handshake uses; None: as before. gRPC calls this in a thread, for one handshake at a time."""
+        renewed = self._tls.renew(time.monotonic())
+        return None if renewed is None else _configure(renewed)
 
     def announce_stop(self) -> None:
         """Tell watches of the health that the server stops. Calls are still answered."""
@@ -92,6 +102,11 @@ class GrpcServer:
         self._inference.drain()
         self._health.drain()
         await self._server.stop(drain_s)
+
+
+def _configure(identity: Identity) -> Any:
+    certificate, key, client_ca = identity
+    return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

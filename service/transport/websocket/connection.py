@@ -5,6 +5,7 @@ Rules
   stops in the client. A message over the limit ends the stream (1009) before it is complete.
 - While the client does not read the answers, no message is taken. In ``body_timeout_s`` it must read 1 KiB/s.
 - The client has ``sequence_idle_s`` for its next message, then the stream ends (1008).
+- Each message counts as a request of the key that opened the stream. A key that counts no longer ends it (1008).
 - A stopping server answers the messages that have come, and ends the stream (1001).
 - Before a stream ends with an error, a message says it in JSON, as in an answer of HTTP.
 - Whoever closes waits ``LINGER_S`` for the other side.
@@ -18,6 +19,7 @@ from typing import Any
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
+from service.access.grants import Grant
 from service.errors import (
     BodyTooLarge,
     CallerError,
@@ -68,9 +70,11 @@ class WebSocket(Channel, asyncio.Protocol):
         connections: MutableSet[Any],
         request_id: str,
         converse: Converse,
+        grant: Grant | None = None,
     ) -> None:
         self.transport = transport
         self.request_id = request_id
+        self.grant = grant
         self._converse = converse
         self._handler = handler
         self._settings = handler.settings
@@ -204,11 +208,26 @@ class WebSocket(Channel, asyncio.Protocol):
         self._message += part
         self._handler.body_budget.grow(len(part))
         self._held_bytes += len(part)
-        if event.message_finished:
+        if event.message_finished and self._admits_again():
             whole = bytes(self._message)
             self._message.clear()
             self._waiting = whole.decode() if isinstance(event, TextMessage) else whole
             self._wake()
+
+    def _admits_again(self) -> bool:
+        """Whether the key still counts and has room for one more request; else the stream ends."""
+        if self.grant is None or self._handler.guard is None:
+            return True
+        try:
+            self.grant = self._handler.guard.admit_again(self.grant)
+        except ServiceError as error:
+            self._fail(error)
+            return False
+        return True
+
+    def charge(self, rows: int) -> None:
+        if self.grant is not None and self._handler.guard is not None:
+            self._handler.guard.charge(self.grant, rows, may_refuse=True)
 
     def _take_close(self, event: CloseConnection) -> None:
         state = self._frames.state

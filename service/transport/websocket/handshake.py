@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from wsproto.utilities import generate_accept_token
 
+from service.access.credentials import SUBPROTOCOL, offers_subprotocol
 from service.errors import Forbidden, InvalidInput, UpgradeRequired
 from service.settings import Settings
 from service.transport.handler import Handler
@@ -18,11 +19,12 @@ _KEY_BYTES = 16
 
 
 class Handshake(NamedTuple):
-    """A request to open a stream. ``headers`` has lower-case names."""
+    """A request to open a stream. ``headers`` has lower-case names; ``fields`` are all fields of its header."""
 
     endpoint: Endpoint
     query: bytes
     headers: dict[bytes, bytes]
+    fields: Sequence[HeaderField]
 
 
 def read_handshake(handler: Handler | None, url: bytes, headers: Sequence[HeaderField]) -> Handshake | None:
@@ -38,7 +40,7 @@ def read_handshake(handler: Handler | None, url: bytes, headers: Sequence[Header
     if not text.startswith(base_path):
         return None
     endpoint = handler.streams.match(text[len(base_path) :])
-    return None if endpoint is None else Handshake(endpoint, query, by_name)
+    return None if endpoint is None else Handshake(endpoint, query, by_name, headers)
 
 
 def check_handshake(handshake: Handshake, settings: Settings) -> None:
@@ -77,5 +79,7 @@ def accept(handshake: Handshake, request_id: str, usual: Iterable[HeaderField]) 
         (b"x-request-id", request_id.encode()),
         *usual,
     ]
+    if offers_subprotocol(handshake.fields):
+        fields.append((b"sec-websocket-protocol", SUBPROTOCOL))
     lines = [b"HTTP/1.1 101 Switching Protocols", *(b"%b: %b" % field for field in fields)]
     return b"\r\n".join([*lines, b"", b""])

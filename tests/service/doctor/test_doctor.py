@@ -177,3 +177,16 @@ def test_arguments_are_those_of_serve() -> None:
     parser = argparse.ArgumentParser()
     cli.doctor_arguments(parser)
     assert parser.parse_args(["--max-rows", "8", "--json"]).max_rows == "8"
+
+
+def test_server_that_everybody_may_ask_is_told(tmp_path: Path) -> None:
+    """On this machine nobody else reaches it; elsewhere keys, or certificates of clients, keep others out."""
+    keys = tmp_path / "keys.toml"
+    keys.write_text("")
+    here, elsewhere = Settings(), Settings(host="192.0.2.1")
+    assert list(address.check_access(here)) == []
+    assert [each.state for each in address.check_access(elsewhere)] == ["note"]
+    assert [each.state for each in address.check_access(elsewhere.replace(api_keys_file=keys))] == ["ok"]
+    keys.write_text("[ci]")
+    [found] = address.check_access(here.replace(api_keys_file=keys))
+    assert (found.state, "ci.sha256: expected a value" in found.text) == ("wrong", True)

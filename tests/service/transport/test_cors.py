@@ -12,7 +12,10 @@ from tests.support.servers import ServerPath, Serving, settings_for
 from tests.support.wires import INFER, Wire, body_of, request_bytes
 
 PAGE, OTHER, STRANGER = "https://page.example", "http://localhost:8080", "https://page.example.evil.example"
-EXPOSED = {"access-control-expose-headers": "Inference-Header-Content-Length, X-Request-Id, Server-Timing, Retry-After"}
+EXPOSED = {
+    "access-control-expose-headers": "Inference-Header-Content-Length, X-Request-Id, Server-Timing, Retry-After, RateLimit, "
+    "RateLimit-Policy, WWW-Authenticate"
+}
 GOOD: dict[str, Any] = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}
 ROUTES = (
     *(INFER, "/v2/models/double/versions/1/infer", "/v2/models/double/generate_stream", "/v1/models/double:predict"),

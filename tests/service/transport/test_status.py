@@ -12,14 +12,15 @@ from tests.service.test_errors import EVERY
 
 NAMES = {
     400: "CallerError InvalidInput UnreadableMessage",
-    403: "Forbidden",
+    401: "Unauthenticated",
+    403: "Forbidden MissingScope",
     404: "UnknownModel UnknownRoute",
     405: "WrongMethod",
     408: "TooSlow",
     413: "BodyTooLarge",
     415: "UnsupportedMedia UnsupportedCoding",
     426: "UpgradeRequired",
-    429: "QueueFull TooLate",
+    429: "RateLimited QueueFull TooLate",
     431: "HeaderTooLarge",
     499: "Cancelled",
     500: "ServiceError ModelFailure",
@@ -79,3 +80,23 @@ def test_request_id_that_could_break_a_header_or_log_is_replaced(given: bytes) -
     """An id with blanks, line ends or foreign letters, or a long one, gives way to a new one; a usable one is kept."""
     assert len({request_id_of({b"x-request-id": given}).encode() for _ in range(100)} | {given}) == 101
     assert request_id_of({b"x-request-id": b"abc-1"}) == "abc-1"
+
+
+@pytest.mark.parametrize(
+    ("error", "header"),
+    [
+        (errors.Unauthenticated("none", is_given=False), b'Bearer realm="sluice"'),
+        (errors.Unauthenticated("wrong"), b'Bearer realm="sluice", error="invalid_token"'),
+        (errors.MissingScope("no", "admin"), b'Bearer realm="sluice", error="insufficient_scope", scope="admin"'),
+    ],
+)
+def test_caller_without_a_right_learns_which_key_is_wanted(error: ServiceError, header: bytes) -> None:
+    """401 and 403 have WWW-Authenticate, as RFC 6750 has it, with the scope that is missing."""
+    assert dict(error_reply(error, "i").headers)[b"www-authenticate"] == header
+
+
+def test_error_cannot_be_taken_for_a_page_or_kept() -> None:
+    """Every error forbids browsers to guess its type and caches to keep it."""
+    headers = dict(error_reply(errors.InvalidInput("<script>"), "i").headers)
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    assert headers[b"cache-control"] == b"no-store"

@@ -19,6 +19,8 @@
  *   method?: string}} AskOptions
  */
 
+import { keyHeaders, noteStatus } from "./access.js";
+
 /** What the server refused, in its own sentence. `status` is 0 where no answer came. */
 class ServerError extends Error {
   /** @param {number} status @param {string} message @param {string} requestId */
@@ -143,7 +145,7 @@ function broken(error, requestId) {
 
 async function send(route, body, { accept = "application/json", signal, query, contentType, method = "POST" }) {
   const isPlain = body === undefined || typeof body === "string" || body instanceof Blob || body instanceof FormData;
-  const headers = { accept };
+  const headers = { accept, ...keyHeaders() };
   if (contentType) headers["content-type"] = contentType;
   else if (!isPlain) headers["content-type"] = "application/json";
   const url = address(route, query);
@@ -154,6 +156,7 @@ async function send(route, body, { accept = "application/json", signal, query, c
     if (error.name === "AbortError") throw error;
     throw new ServerError(0, "The server did not answer. Is it running, and can this computer reach it?");
   }
+  noteStatus(response.status);
   if (!response.ok) throw await readError(response);
   const path = new URL(url).pathname.slice(new URL(address("")).pathname.length);
   return { response, request: { route: `/${path}${new URL(url).search}`, body, accept } };

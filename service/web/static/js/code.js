@@ -4,6 +4,7 @@
  * @typedef {import("./api.js").AskedRequest} AskedRequest
  */
 
+import { hasKey, PLACEHOLDER } from "./access.js";
 import { address } from "./api.js";
 
 const WIDTH = 88;
@@ -37,6 +38,15 @@ function isPicture(accept) {
   return accept.startsWith("image/") || accept.startsWith("audio/");
 }
 
+/** The headers of a program. It has a placeholder for the key. */
+function headersFor(accept) {
+  return {
+    "Content-Type": "application/json",
+    ...(isPicture(accept) ? { Accept: accept } : {}),
+    ...(hasKey() ? { Authorization: PLACEHOLDER } : {}),
+  };
+}
+
 function fileName(accept) {
   return accept.startsWith("audio/") ? "answer.wav" : "answer.png";
 }
@@ -49,13 +59,14 @@ export function quote(text) {
 function writeCurl({ route, body, accept }) {
   const json = JSON.stringify(body);
   const flags = [body?.stream ? "-sN" : "-s", quote(address(route)), "-H 'Content-Type: application/json'"];
+  if (hasKey()) flags.push(`-H 'Authorization: ${PLACEHOLDER}'`);
   if (isPicture(accept)) flags.push(`-H 'Accept: ${accept}'`, `-o ${fileName(accept)}`);
   if (json.length > LONGEST_ARGUMENT) return `curl ${flags.join(" ")} --data-binary @- <<'END'\n${json}\nEND`;
   return `curl ${flags.join(" ")} \\\n  -d ${quote(json)}`;
 }
 
 function writePython({ route, body, accept }) {
-  const headers = { "Content-Type": "application/json", ...(isPicture(accept) ? { Accept: accept } : {}) };
+  const headers = headersFor(accept);
   const lines = [
     ...["import json", "from urllib.request import Request, urlopen", ""],
     `body = ${literal(body, PYTHON)}`,
@@ -69,7 +80,7 @@ function writePython({ route, body, accept }) {
 }
 
 function writeJavaScript({ route, body, accept }) {
-  const headers = { "Content-Type": "application/json", ...(isPicture(accept) ? { Accept: accept } : {}) };
+  const headers = headersFor(accept);
   const lines = [
     `const body = ${literal(body, JAVASCRIPT)};`,
     `const answer = await fetch("${address(route)}", {`,

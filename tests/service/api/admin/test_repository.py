@@ -90,6 +90,7 @@ def test_server_that_allows_no_change_says_how_to_allow_it(root: Path) -> None:
         ({"Origin": "http://{host}.evil.example"}, 403),
         ({"Origin": "http://127.0.0.1:1", "Content-Type": "application/json"}, 403),
         ({"Origin": "http://127.0.0.1", "Content-Type": "application/json"}, 403),
+        ({"Host": "evil.example", "Origin": "http://evil.example"}, 403),  # a name that leads here
     ],
 )
 @pytest.mark.parametrize("body", [b"", b"{}"], ids=["empty", "object"])
@@ -109,8 +110,6 @@ def test_change_that_a_page_of_another_site_could_ask_for_is_refused(
         {"Content-Type": "application/octet-stream"},
         {"Content-Type": "application/x-www-form-urlencoded"},  # curl -d
         {"Content-Type": "Application/JSON; charset=utf-8", "Origin": "http://{host}"},
-        {"Host": "sluice.example", "Origin": "https://Sluice.example:443"},
-        {"Host": "sluice.example:80", "Origin": "http://sluice.example"},
     ],
 )
 def test_change_by_a_program_or_a_page_of_this_server_is_made(unchanged: httpx.Client, headers: dict[str, str]) -> None:

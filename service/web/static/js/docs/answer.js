@@ -1,5 +1,6 @@
 /** Sends a call and shows what comes back: JSON, a picture, a sound, events one by one, or bytes. */
 
+import { keyHeaders, noteStatus } from "../access.js";
 import { address, eventsOf } from "../api.js";
 import { audioOf, blobOfRow, give, readDataUrl } from "../blobs.js";
 import { h, replace } from "../dom.js";
@@ -31,7 +32,11 @@ export async function sendCall(parent, call, signal) {
   parent.dataset.state = "waiting";
   try {
     const { method, route, headers } = call;
-    const response = await fetch(address(route), { method, headers, body: call.body, signal });
+    const response = await fetch(address(route), {
+      ...{ method, body: call.body, signal },
+      headers: { ...keyHeaders(), ...headers },
+    });
+    noteStatus(response.status);
     await showResponse(body, response);
     replace(status, describe(response, (performance.now() - began) / 1000));
     body.append(showHeaders(response));

@@ -16,6 +16,7 @@
  * @property {any} body undefined without one
  */
 
+import { hasKey, PLACEHOLDER } from "../access.js";
 import { address } from "../api.js";
 import { quote } from "../code.js";
 
@@ -85,6 +86,7 @@ export function writeCurl(draft) {
   const { method, route, headers } = makeCall(draft);
   const parts = [quote(address(route))];
   if (method !== "GET" && draft.kind === "none") parts.push(`-X ${method}`);
+  if (hasKey()) parts.push(`-H ${quote(`Authorization: ${PLACEHOLDER}`)}`);
   for (const [name, value] of Object.entries(headers)) {
     if (name === "accept" && value === JSON_TYPE) continue;
     parts.push(`-H ${quote(`${capitalise(name)}: ${value}`)}`);

@@ -1,0 +1,76 @@
+"""What a credential grants, and the interface of the guard for the transports."""
+
+import abc
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, get_args
+
+from service.access.limits import Limits
+
+Scope = Literal["infer", "admin", "metrics"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+INFER: Final[Scope] = "infer"
+ADMIN: Final[Scope] = "admin"
+METRICS: Final[Scope] = "metrics"
+
+Fields = Iterable[tuple[bytes, bytes]]
+"""The fields of a header with lower-case names. A name may be there several times."""
+
+
+class Grant:
+    """What a good credential allows.
+
+    ``name`` is that of the key, or ``oidc:`` and the subject of the token, never the secret. ``proof`` is what tells
+    whether it still holds: the hash of a key, or of the issuer's key that has signed a token. ``expires_at`` is in
+    seconds since 1970. ``limits`` is None without limits. All requests with one key share them.
+    """
+
+    __slots__ = ("expires_at", "is_token", "limits", "name", "proof", "scopes")
+
+    def __init__(
+        self,
+        name: str,
+        scopes: frozenset[Scope],
+        proof: bytes,
+        expires_at: float,
+        limits: Limits | None,
+        is_token: bool = False,
+    ) -> None:
+        self.name = name
+        self.scopes = scopes
+        self.proof = proof
+        self.expires_at = expires_at
+        self.limits = limits
+        self.is_token = is_token
+
+
+class Guard(abc.ABC):
+    """Looks at the head of a request before its body is read. On the event loop's thread only."""
+
+    @abc.abstractmethod
+    def admit(self, scope: Scope, fields: Fields, peer: str, *, is_handshake: bool = False) -> Grant:
+        """Count a request and return what its credential grants.
+
+        ``peer`` is the address of the caller, for the audit log. ``is_handshake``: the credential may be a subprotocol.
+        Raises Unauthenticated, MissingScope, RateLimited, TryLater.
+        """
+
+    @abc.abstractmethod
+    def admit_again(self, grant: Grant) -> Grant:
+        """Count one more request of a connection or a stream. Raises Unauthenticated, RateLimited."""
+
+    @abc.abstractmethod
+    def renew(self, grant: Grant) -> Grant | None:
+        """As ``admit_again``, but None in place of an error: ``admit`` has to look at the whole head."""
+
+    @abc.abstractmethod
+    def describe(self, grant: Grant) -> Sequence[tuple[bytes, bytes]]:
+        """The headers that tell a caller what is left; none without limits."""
+
+    @abc.abstractmethod
+    def charge(self, grant: Grant, rows: int, *, may_refuse: bool) -> None:
+        """Count rows before they run. Raises RateLimited if ``may_refuse`` and too few are left."""
+
+
+def describe_limits(guard: Guard | None, grant: Grant | None) -> Sequence[tuple[bytes, bytes]]:
+    """The headers that tell a caller what is left; none where there is no key or no limit."""
+    return () if guard is None or grant is None or grant.limits is None else guard.describe(grant)
