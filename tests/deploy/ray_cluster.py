@@ -21,6 +21,8 @@ import sluice_ray
 import yaml
 from ray import serve
 from ray.cluster_utils import Cluster
+from ray.serve import context
+from ray.serve.schema import ServeDeploySchema
 
 from service.settings import Settings, SettingsError
 
@@ -57,7 +59,8 @@ def main(store: Path, folder: Path) -> None:
         wait_until(lambda: count_replicas() == count, f"{count} replicas {when}")
         replicas[when] = count_replicas()
 
-    with application(cluster.address, write_config(store, folder), folder):
+    config = write_config(store, folder)
+    with application(cluster.address, config, folder):
         reach(1, "at first")
         wait_until(lambda: answers(f"{URL}/readyz"), "the proxy")
         told["ray"] = {name: ask(URL, request) for name, request in requests.items()}
@@ -72,6 +75,9 @@ def main(store: Path, folder: Path) -> None:
             cluster.add_node(**NODE)
             reach(2, "back")
             load.pass_on(200)
+            deploy_again(config)
+            load.pass_on(200)
+            reach(2, "deployed again")
         reach(1, "at rest")
     told |= {"load": load.counts, "replicas": replicas}
     (folder / "told.json").write_text(json.dumps(told))
@@ -123,7 +129,7 @@ def write_config(store: Path, folder: Path) -> Path:
     deployment["autoscaling_config"] |= {
         "min_replicas": 1,
         "max_replicas": 2,
-        "target_ongoing_requests": CALLERS / 4,
+        "target_ongoing_requests": 0.5,  # so that a load of fast requests needs two
         "look_back_period_s": 11,
         "upscale_delay_s": 1,
         "downscale_delay_s": 5,
@@ -131,6 +137,22 @@ def write_config(store: Path, folder: Path) -> Path:
     path = folder / "serve.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def deploy_again(config: Path) -> None:
+    """What `serve deploy` does, which needs a dashboard, with another variable; wait until all replicas are new."""
+    content = yaml.safe_load(config.read_text())
+    content["applications"][0]["runtime_env"]["env_vars"]["STORE"] = "2"
+    before = serve.status().applications["sluice"].last_deployed_time_s
+    context._get_global_client().deploy_apps(ServeDeploySchema.model_validate(content))
+
+    def is_done() -> bool:
+        found = serve.status().applications["sluice"]
+        deployment = found.deployments.get("Sluice")  # there is none while the application is built
+        is_new = found.last_deployed_time_s > before and found.status == "RUNNING"
+        return is_new and deployment is not None and deployment.replica_states.keys() == {"RUNNING"}
+
+    wait_until(is_done, "new replicas")
 
 
 @contextlib.contextmanager
