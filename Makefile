@@ -84,7 +84,7 @@ test-gpu: $(VENV)/.test-$(DEVICE)
 	$(BIN)/python -m tests.gpu
 
 # What ships the service: image, pods, proxies, Prometheus, Ray. What is not installed is skipped, with the reason.
-test-deploy: $(VENV)/.test-$(DEVICE)
+test-deploy: $(VENV)/.test-$(DEVICE) $(VENV)/clients/.ray
 	$(BIN)/pytest tests/deploy -m deploy -rs
 
 # Builds the image by podman and runs it: what answers, how it stops, what is in it, how large it is.
@@ -94,7 +94,8 @@ test-image: $(VENV)/.test-$(DEVICE)
 
 # Clients of others that the slow tests run, each in an environment of its own. perf_analyzer, which comes with
 # older tritonclients only, needs Debian's libb64-0d as well.
-clients: $(VENV)/clients/.kserve $(VENV)/clients/.schemathesis $(VENV)/clients/.perf $(VENV)/clients/.typescript
+clients: $(VENV)/clients/.kserve $(VENV)/clients/.schemathesis $(VENV)/clients/.perf $(VENV)/clients/.typescript \
+	$(VENV)/clients/.ray
 
 $(VENV)/clients/.%: $(VENV)/.venv Makefile
 	$(BIN)/python -m venv $(VENV)/clients/$*
@@ -111,6 +112,7 @@ CLIENT_kserve := kserve==0.21.0
 CLIENT_schemathesis := schemathesis==4.32.5
 CLIENT_perf := --no-deps tritonclient==2.50.0 nvidia-cuda-runtime-cu12
 CLIENT_uv := uv==0.13.9
+CLIENT_ray := -e '.[cpu,text,sound,ray]' ray==2.60.0
 
 test-slow: $(VENV)/.test-$(DEVICE) clients
 	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,score,dev,architectures]' 'moto[server]>=5'
