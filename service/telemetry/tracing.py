@@ -60,7 +60,7 @@ class RequestSpans(SpanSource):
             request.path[1:] if is_call else f"{request.method} {request.route}",
             trace.context,
             trace.parent,
-            now - request.seconds,
+            min(trace.began, now - request.seconds),  # both are a little late
             now,
             self._describe(request, is_call),
             kind=SpanKind.SERVER,
