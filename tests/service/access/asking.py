@@ -1,16 +1,20 @@
 """Keys of the tests, and a server that asks for them."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from service.access.guard import AccessGuard
-from service.access.keys import make_key, render_entry
+from service.access.keys import PREFIX, render_entry
 from service.settings import Settings
 from tests.support.servers import Serving, settings_for
 
-KEYS: Mapping[str, str] = {name: make_key() for name in ("infer", "admin", "metrics", "limited", "other", "expiring")}
-"""Name -> secret. Those called like a scope have that scope only, ``other`` and ``limited`` have ``infer``."""
+NAMES = ("infer", "admin", "metrics", "limited", "other", "expiring")
+KEYS: Mapping[str, str] = {name: PREFIX + hashlib.sha256(name.encode()).hexdigest()[:43] for name in NAMES}
+"""Name -> secret. Those called like a scope have that scope only, ``other`` and ``limited`` have ``infer``.
+
+They are always the same, because names of tests contain them."""
 EXPIRES = "2030-01-01T00:00:00+00:00"
 EXPIRES_AT = 1_893_456_000.0
 _FIELDS: Mapping[str, Mapping[str, Any]] = {
