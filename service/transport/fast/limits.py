@@ -66,6 +66,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _connection: Connection
     _in_header = False
     _in_body = False
+    _begun = 0  # messages that began in the current read; one with ``Upgrade`` counts twice
     _header_bytes = 0
     _body_bytes = 0  # of the current message, as the following
     _seen_bytes = 0  # of the body, at the last read
@@ -100,7 +101,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         if self._body_bytes > self._seen_bytes:
             self._seen_bytes, self._header_bytes = self._body_bytes, 0
-        else:  # chunk extensions or trailers
+        elif not self._begun:  # chunk extensions or trailers; the rest of an earlier body if it began in this read
             self._header_bytes += size
             if self._header_bytes > MAX_HEADER_BYTES:
                 self.end_with(HeaderTooLarge(TOO_LONG))

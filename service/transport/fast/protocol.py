@@ -67,7 +67,6 @@ class FastProtocol(LimitedProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._begun = 0  # messages that began in the current read; one with ``Upgrade`` counts twice
         self._length = -1  # the declared length of the current body; -1: in chunks, or no body
         self._advancing = False
         self._stalled = False  # the client does not read its answers

@@ -231,3 +231,17 @@ def test_body_whose_chunks_are_malformed_is_answered(wire: Wire, path: str, upgr
     wire.send(head.encode() + b"\r\n\r\n1\r\n{\r\nzz\r\n" + LIVE)
     assert wire.file.readline().split()[1] == b"400"
     assert b"HTTP/1.1" not in wire.file.read()
+
+
+def test_rest_of_a_body_that_was_answered_early_is_no_header(wire: Wire):
+    """A route may answer before the body has come; what is left of it counts for no limit of the next request.
+
+    Often enough the rest and the next head are in one read.
+    """
+    large, infer = request_bytes(b"[" * 1_000_000, "/v2/repository/index"), request_bytes(body_of(2.0))
+    head_bytes = infer.index(b"\r\n\r\n") + 4
+    for _ in range(20):
+        wire.send(large + infer[:head_bytes])
+        assert wire.read()[0] == 413
+        wire.send(infer[head_bytes:])
+        assert wire.read_y() == 4.0
