@@ -80,7 +80,7 @@ def main(environment: Path) -> None:
 
 def find_unused(site: Path) -> list[Distribution]:
     """The installed packages that PACKAGES names."""
-    found = {normalise(each.metadata["Name"]): each for each in distributions(path=[str(site)])}
+    found = {normalise(each.metadata["Name"] or ""): each for each in distributions(path=[str(site)])}
     return [found[name] for name in PACKAGES if name in found]
 
 

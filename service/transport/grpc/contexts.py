@@ -11,8 +11,7 @@ import grpc
 from service.access.grants import Grant
 from service.errors import ServiceError
 from service.transport.grpc.codes import Metadata, refusal_of
-from service.transport.grpc.framing import ANSWER_HEAD, CallHead, MessageReader, write_end, write_message
-from service.transport.grpc.link import Link
+from service.transport.grpc.framing import ANSWER_HEAD, CallHead, Link, MessageReader, write_end, write_message
 from service.transport.http2.streams import Stream
 from service.transport.observer import GONE, RequestEnd, tell
 from service.transport.request import MAX_UNREAD_BYTES, Reply, request_id_of

@@ -1,10 +1,10 @@
-"""How calls of gRPC lie in HTTP/2: their heads, the messages in their data, and the status at their end.
+"""How calls of gRPC lie in HTTP/2: their connection, their heads, the messages in their data, the status at their end.
 
 https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,7 +13,9 @@ from service.access.routes import find_rpc_scope
 from service.errors import BodyTooLarge, InvalidInput, ServiceError
 from service.protocol.compression import inflate
 from service.transport.grpc.codes import METADATA
+from service.transport.handler import Handler
 from service.transport.http2.fields import Fields, write_field
+from service.transport.http2.sender import Sender
 
 PREFIX_BYTES: Final = 5
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -31,6 +33,21 @@ ANSWER_HEAD: Final = (
 )
 GOOD_END: Final = write_field(b"grpc-status", b"0")
 WRONG_MEDIA: Final = write_field(b":status", b"415")
+
+
+class Link:
+    """A connection, for its calls.
+
+    ``max_bytes`` limits a message. ``client`` is the caller's address. ``wake`` writes what was sent, at the end of
+    this turn of the event loop.
+    """
+
+    def __init__(self, sender: Sender, handler: Handler, max_bytes: int, client: str, wake: Callable[[], None]) -> None:
+        self.sender = sender
+        self.handler = handler
+        self.max_bytes = max_bytes
+        self.client = client
+        self.wake = wake
 
 
 class CallHead:

@@ -15,13 +15,13 @@ from service.transport.grpc.framing import (
     ANSWER_HEAD,
     PREFIX_BYTES,
     CallHead,
+    Link,
     MessageReader,
     write_end,
     write_good_end,
     write_message,
 )
 from service.transport.grpc.known_messages import Translation
-from service.transport.grpc.link import Link
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_answer
 from service.transport.http2.streams import Stream

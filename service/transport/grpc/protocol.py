@@ -15,9 +15,8 @@ from service.errors import CallerError, InvalidInput, NotOffered, ServiceError, 
 from service.settings import Settings
 from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.contexts import CallContext, Method
-from service.transport.grpc.framing import ANSWER_HEAD, WRONG_MEDIA, CallHead, write_end
+from service.transport.grpc.framing import ANSWER_HEAD, WRONG_MEDIA, CallHead, Link, write_end
 from service.transport.grpc.infer_call import InferCall
-from service.transport.grpc.link import Link
 from service.transport.handler import Handler
 from service.transport.http2 import frames
 from service.transport.http2.connection import Connection

@@ -74,7 +74,8 @@ def make_server(files: Files) -> WorkerServer:
     ours, theirs = socket.socketpair()
     with ours:
         listener = socket.socket()
-        server = WorkerServer(config, files.settings(), listener, WorkerEnd(theirs), lambda: pytest.fail("not asked"))
+        settings = files.settings().replace(metrics_dir=files.folder)
+        server = WorkerServer(config, settings, listener, WorkerEnd(theirs), lambda: pytest.fail("not asked"), 0)
         listener.close()
         theirs.close()
     return server

@@ -30,13 +30,15 @@ def test_commands_of_the_page_do_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They check, try and publish; the server then answers the request, with both models of one opinion."""
-    for name in ("digits-detector", "digits-classifier"):
+    copies, *commands = blocks("sh")[0].splitlines()
+    assert copies == f"cp -r {DEFAULT_ROOT.relative_to(REPOSITORY)} models"
+    for name in ("digits-detector", "digits-classifier"):  # of these models
         shutil.copytree(DEFAULT_ROOT / name, tmp_path / "models" / name)
     for folder in ("examples", "docs"):
         (tmp_path / folder).symlink_to(REPOSITORY / folder)
     monkeypatch.chdir(tmp_path)
     printed = []
-    for line in blocks("sh")[0].splitlines():
+    for line in commands:
         assert sluice.main(shlex.split(line)[1:]) == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == blocks("text")[0]

@@ -40,6 +40,7 @@ class Target:
     def check_alive(self) -> None:
         assert not self.mark.exists()
         answer = self.client.post("/v2/models/double/infer", json={"inputs": [X]})
+        assert answer.status_code == 200, answer.text
         assert answer.json()["outputs"][0]["data"] == [2, 4, 6]
 
 
