@@ -74,7 +74,7 @@ def make_server(files: Files) -> WorkerServer:
     ours, theirs = socket.socketpair()
     with ours:
         listener = socket.socket()
-        settings = files.settings().replace(metrics_dir=files.folder)
+        settings = files.settings().replace(metrics_dir=files.certificate.parent)
         server = WorkerServer(config, settings, listener, WorkerEnd(theirs), lambda: pytest.fail("not asked"), 0)
         listener.close()
         theirs.close()
