@@ -137,7 +137,7 @@ export async function* eventsOf(response) {
       text += value;
       const events = text.split("\n\n");
       text = events.pop();
-      yield* events.map((each) => readEvent(each, requestId));
+      for (const each of events) yield readEvent(each, requestId); // one by one: an error may come behind steps
     }
   } finally {
     reader.cancel().catch(() => undefined); // the caller has stopped early
