@@ -245,6 +245,8 @@ def test_unreadable_pictures_are_bad_rows(tmp_path: Path, capsys: pytest.Capture
     assert [row["path"] for row in rows] == ["a.png", "b/one.png", "c.jpg", "d.png"]
     assert [row["label"] is None for row in rows] == [False, False, True, True]
     assert "expected a JPEG, PNG, WebP, GIF, TIFF or BMP" in rows[2]["error"]
+    assert score("digits-classifier", folder, tmp_path / "strict", "--strict", store=DEFAULT_ROOT) == 1
+    assert "--strict: row 2 (from 0), c.jpg: body: expected a JPEG" in complaint(capsys)
 
 
 def test_pictures_that_have_no_room_beside_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
