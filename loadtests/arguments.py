@@ -24,7 +24,7 @@ def loadtest_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.html",
         help="page with the verdict; CSV files, Locust's page and its log go beside it (reports/loadtest/report.html)",
     )
-    _add_requests(parser.add_argument_group("what is sent"))
+    _add_requests(parser.add_argument_group("what is sent", "If the server asks for a key, set LOADTEST_KEY to it."))
     _add_load(parser.add_argument_group("how much", "Callers that wait for answers, or a rate that waits for none."))
     _add_objective(parser.add_argument_group("objective"))
 

@@ -1,6 +1,7 @@
 """One HTTP request and its answer, outside any measurement: metadata, readiness, checks before a benchmark."""
 
 import http.client
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -29,6 +30,12 @@ class Answer:
     body: bytes
 
 
+def key_headers() -> Mapping[str, str]:
+    """The header with the API key of the variable ``LOADTEST_KEY``; none if it is not set."""
+    key = os.environ.get("LOADTEST_KEY", "")
+    return {"x-api-key": key} if key else {}
+
+
 def exchange(address: str, request: Request, timeout_s: float = 10.0) -> Answer:
     """Send ``request`` to the server at ``address`` (``http://host:port/prefix``) on a connection of its own.
 
@@ -39,7 +46,8 @@ def exchange(address: str, request: Request, timeout_s: float = 10.0) -> Answer:
     connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
     try:
         path = parts.path.rstrip("/") + request.path
-        connection.request(request.method, path, body=request.body or None, headers=dict(request.headers))
+        sent = {**request.headers, **key_headers()}
+        connection.request(request.method, path, body=request.body or None, headers=sent)
         response = connection.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, headers, response.read())

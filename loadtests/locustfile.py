@@ -27,7 +27,7 @@ from locust.runners import WorkerRunner
 from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
 
 from loadtests.answer import check_event, check_outputs, check_status, check_task, check_tensors
-from loadtests.http_client import Unreachable
+from loadtests.http_client import Unreachable, key_headers
 from loadtests.sending.body import Body
 from loadtests.sending.grpc_client import find_call, open_channel
 from loadtests.sending.inference_message import decode_message
@@ -217,7 +217,7 @@ class HttpUser(Protocol, FastHttpUser):
             self.client.post(
                 path,
                 data=body.content,  # type: ignore[arg-type]  # bytes are sent as they are, though Locust declares text
-                headers={**body.headers, **span.headers},
+                headers={**body.headers, **span.headers, **key_headers()},
                 name=self.name(),
                 catch_response=True,
                 stream=self.protocol == "stream",
@@ -302,7 +302,7 @@ class MessageUser(Protocol):
         began_s, answer, failure = self.begin(), b"", None
         with self.facts.traces.span(self.name()) as span:
             try:
-                answer = self.send(content, span.headers)
+                answer = self.send(content, {**span.headers, **key_headers()})
             except WrongAnswer as error:
                 failure, span.failure = error, str(error)
         self.environment.events.request.fire(

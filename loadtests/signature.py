@@ -9,6 +9,8 @@ from loadtests.http_client import Request, exchange
 
 DYNAMIC = -1
 """The size of an axis that a request may choose."""
+_NO_ACCESS = (401, 403)
+_KEY_ADVICE = "set LOADTEST_KEY to a key with the scope infer"
 
 
 class NoModel(Exception):
@@ -40,10 +42,8 @@ def read_signature(address: str, model: str) -> Signature:
     path = f"/v2/models/{quote(model, safe='')}"
     answer = exchange(address, Request(path))
     if answer.status != 200:
-        raise NoModel(
-            f"{address}{path} answered {answer.status} instead of 200: {_excerpt(answer.body)}; "
-            "name a model that is ready with --model"
-        )
+        advice = _KEY_ADVICE if answer.status in _NO_ACCESS else "name a model that is ready with --model"
+        raise NoModel(f"{address}{path} answered {answer.status} instead of 200: {_excerpt(answer.body)}; {advice}")
     return parse_signature(model, answer.body)
 
 
@@ -69,6 +69,8 @@ def find_model(address: str, task: str | None = None) -> str:
     Raises NoModel, Unreachable.
     """
     answer = exchange(address, Request("/models"))
+    if answer.status in _NO_ACCESS:
+        raise NoModel(f"{address}/models answered {answer.status}: {_excerpt(answer.body)}; {_KEY_ADVICE}")
     cards = _read_cards(answer.body) if answer.status == 200 else []
     for card in cards:
         if card.get("ready") is True and task in (None, card.get("task")):

@@ -232,6 +232,12 @@ WORKERS = [
         help_of("process_start_time_seconds"),
     ),
     Panel(
+        "Access log: lines lost",
+        "short",
+        [Target(f"sum by (instance) (increase({select('sluice_access_log_lost')}[1h]))", "{{instance}}")],
+        help_of("sluice_access_log_lost") + " In the last hour.",
+    ),
+    Panel(
         "Builds",
         "short",
         [

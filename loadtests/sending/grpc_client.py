@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from loadtests.http_client import key_headers
 from loadtests.sending.inference_message import METHOD
 from loadtests.signature import NoModel
 
@@ -34,7 +35,7 @@ def try_grpc(address: str, content: bytes) -> None:
                 "--grpc HOST:PORT"
             ) from None
         try:
-            find_call(channel)(content, timeout=60.0)
+            find_call(channel)(content, timeout=60.0, metadata=tuple(key_headers().items()))
         except grpc.RpcError as error:
             if error.code().name in _REFUSED:
                 raise NoModel(f"gRPC at {address} answered {error.code().name}: {error.details()}") from None

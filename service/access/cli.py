@@ -37,9 +37,13 @@ def keys(args: argparse.Namespace) -> int:
     try:
         return _make(args) if args.action == "new" else _list(args.file)
     except InvalidKeys as error:
-        print(f"sluice keys {args.action}: {error}", file=sys.stderr)
-    except (OSError, UnicodeDecodeError) as error:
-        print(f"sluice keys {args.action}: {args.file}: expected a file that can be read: {error}", file=sys.stderr)
+        text = str(error)
+    except OSError as error:
+        text = f"expected a file that can be read: {error.strerror}"
+    except UnicodeDecodeError:
+        text = "expected UTF-8"
+    where = f" {args.file}:" if args.action == "list" else ""
+    print(f"sluice keys {args.action}:{where} {text}", file=sys.stderr)
     return 1
 
 
@@ -49,11 +53,12 @@ def _make(args: argparse.Namespace) -> int:
     if args.expires is not None:
         next_day = args.expires + datetime.timedelta(days=1)
         expires = datetime.datetime.combine(next_day, datetime.time(), datetime.UTC)
+        if expires.timestamp() <= time.time():
+            raise InvalidKeys(f"--expires {args.expires}: expected a day that has not passed")
     rates = {name: getattr(args, name) for name in _RATES}
     entry = render_entry(args.name, key, {"scopes": dict.fromkeys(args.scope), "expires": expires, **rates})
-    print(
-        f"{key}\nThis is the key. It is not kept anywhere. The file of keys gets only:\n", file=sys.stderr, flush=True
-    )
+    told = "This is the key. Copy it now: it is not kept anywhere. The file of keys gets the entry on standard output."
+    print(f"{key}\n{told}\n", file=sys.stderr, flush=True)
     print(f"{entry}\n")
     return 0
 

@@ -87,7 +87,7 @@ def read_keys(text: str) -> Mapping[str, KeyEntry]:
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidKeys(f"expected TOML: {_without_values(str(error))}") from None
+        raise InvalidKeys(f"expected TOML, each name once: {_without_values(str(error))}") from None
     for name in content:
         if not _NAME.fullmatch(name):
             raise InvalidKeys(f"{name!a:.70}: expected a name of up to 64 letters, digits, '.', '_' and '-'")

@@ -11,6 +11,7 @@ from service.score.engine import Engine
 from service.score.errors import ScoreError
 from service.score.output.columns import Columns
 from service.score.rows import Fault, RowMaker, has_files, render_value
+from service.score.sources.files import PATH
 from service.score.sources.source import START, Piece, Position, Source
 
 _REQUEST_BYTES = 1 << 20
@@ -112,7 +113,7 @@ class Scorer:
             faults = [(at, answer) for at, answer in enumerate(answers) if isinstance(answer, Fault)]
             if faults and self._is_strict:
                 at, fault = faults[0]
-                raise ScoreError(f"--strict: row {row + at} (from 0): {fault.text}")
+                raise ScoreError(f"--strict: row {row + at} (from 0){_name_file(kept, at)}: {fault.text}")
             self.tell(len(answers), len(faults))
             return self._columns.make(kept, answers)
         finally:
@@ -133,6 +134,11 @@ class Part:
         batches = [await task for task in self.tasks]
         errors = sum(batch.num_rows - batch.column(batch.num_columns - 1).null_count for batch in batches)
         return Scored(self.number, batches, self.rows, errors, self.end)
+
+
+def _name_file(kept: pa.RecordBatch, at: int) -> str:
+    """The file of a row, where it is one."""
+    return f", {kept.column(PATH)[at]}" if PATH in kept.schema.names else ""
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

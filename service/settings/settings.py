@@ -106,7 +106,7 @@ class Settings(BaseSettings):
     api_keys_file: OptionalPath = None
     """TOML file of API keys, which is read again when it changes; `sluice keys new` makes its entries"""
     api_keys: SecretStr = SecretStr("")
-    """API keys as they stand in such a file"""
+    """the text of a file of API keys, in place of the file"""
     oidc_issuer: Issuer = ""
     """URL of the issuer of tokens that count as keys"""
     oidc_audience: str = ""

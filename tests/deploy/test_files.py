@@ -69,6 +69,7 @@ def test_prune_leaves_licences_and_patched_libraries(prune: ModuleType, tmp_path
     for name in (*kept, *gone):
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).touch()
+    (site / "a-1.dist-info/METADATA").write_text("Name: a\n")
     (tmp_path / "bin").mkdir()
     for name in ("python3", "sluice", "httpx"):
         (tmp_path / "bin" / name).touch()

@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+import websocket
 
 from tests.chaos.caller import Caller, Gone
 from tests.chaos.load import RIGHT, load
@@ -63,7 +65,11 @@ class Replica:
 
     def __init__(self, store: Path, port: int, grpc_port: int) -> None:
         self._store, self._port = store, port
-        self._environment = {"SLUICE_GRPC_PORT": str(grpc_port), "SLUICE_LAME_DUCK_S": LAME_DUCK_S}
+        self._environment = {
+            "SLUICE_GRPC_PORT": str(grpc_port),
+            "SLUICE_LAME_DUCK_S": LAME_DUCK_S,
+            "SLUICE_CONTROL": "true",
+        }
         self.server = self._start()
 
     def _start(self) -> Served:
@@ -139,3 +145,18 @@ def test_clients_notice_no_restart(
         answers = asyncio.run(run())
     print(f"{proxy.__name__}: {answers.total():,} requests, {dict(answers)}")
     assert set(answers) == {RIGHT}, answers
+
+
+@pytest.mark.parametrize("proxy", [Nginx, HAProxy])
+def test_callers_of_a_proxy_are_strangers_and_its_pages_are_own(
+    proxy: Proxy, tmp_path: Path, ports: dict[int, int], replicas: list[Replica]
+) -> None:
+    """Without keys nobody changes the server through it. A page under its address may open a live stream."""
+    if shutil.which(proxy.command(tmp_path, tmp_path)[0]) is None:
+        pytest.skip(f"it needs {proxy.package} (Debian)")
+    host = f"127.0.0.1:{ports[8080]}"
+    with proxied(proxy, tmp_path, ports):
+        asyncio.run(until_all_answer(ports[8080]))
+        answer = httpx.post(f"http://{host}/v2/models/double/trace/setting", json={"trace_rate": "7"})
+        assert (answer.status_code, "without a proxy" in answer.text) == (403, True)
+        websocket.create_connection(f"ws://{host}/v2/models/double/stream", origin=f"http://{host}").close()

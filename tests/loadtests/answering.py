@@ -51,12 +51,17 @@ def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, header
 
 
 @contextmanager
-def answering_grpc() -> Iterator[str]:
-    """The address of a gRPC server that answers each row with three scores of one, by Triton's own messages."""
+def answering_grpc(key: str = "") -> Iterator[str]:
+    """The address of a gRPC server that answers each row with three scores of one, by Triton's own messages.
+
+    If there is a key, a call without it is refused.
+    """
     import grpc
     from tritonclient.grpc import service_pb2
 
-    def infer(content: bytes, _: object) -> bytes:
+    def infer(content: bytes, context: grpc.ServicerContext) -> bytes:
+        if key and ("x-api-key", key) not in context.invocation_metadata():
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "expected a key")
         request = service_pb2.ModelInferRequest.FromString(content)
         rows = request.inputs[0].shape[0]
         response = service_pb2.ModelInferResponse(model_name=request.model_name)

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 import sluice
 from loadtests import cli
+from service.access.keys import make_key, render_entry
 from service.settings import Settings
 from tests.loadtests.answering import answering_grpc
 from tests.support.models.graphs import double, write_plain
@@ -246,6 +248,34 @@ def test_tensors_over_a_websocket(
     printed = capsys.readouterr().out
     assert "/stream (live)" in printed
     assert "/infer (json)" in printed
+
+
+def test_calls_over_grpc_have_the_key_of_the_variable(
+    serve: Callable, brief: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the run and the one before it, which tells what is wrong without the key."""
+    with serve() as server, answering_grpc("secret") as address:
+        words = ("--protocol", "grpc", "--grpc", address, "--max-p99-ms", "20000")
+        assert brief(server.address, *words) == 1
+        assert "answered UNAUTHENTICATED: expected a key" in capsys.readouterr().err
+        monkeypatch.setenv("LOADTEST_KEY", "secret")
+        assert brief(server.address, *words) == 0
+
+
+def test_server_that_asks_for_a_key_gets_that_of_the_variable(
+    tmp_path: Path, brief: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every request has it: before the run, over HTTP, in a WebSocket. Without it the text says what to do."""
+    store = write_plain(tmp_path / "store", "double", double())
+    key = make_key()
+    entry = render_entry("load", key, {"scopes": ["infer"]})
+    with Serving(Settings(store=store, api_keys=SecretStr(entry)), FAST) as server:
+        for words in ((), ("--model", "double")):
+            assert run("--host", server.url, *words) == 1
+            assert "answered 401" in (said := capsys.readouterr().err)
+            assert "set LOADTEST_KEY to a key with the scope infer" in said
+        monkeypatch.setenv("LOADTEST_KEY", key)
+        assert brief(server.url, "--protocol", "live,json,binary", "--max-p99-ms", "20000") == 0
 
 
 def test_unreachable_server_is_named(tmp_path: Path, closed_address: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,8 @@ from service.score.errors import ScoreError
 from service.score.places import Place, copy_pieces
 
 FORMATS = ("parquet", "csv", "jsonl")
+_OTHER_FILES = {".tsv", ".ndjson", ".json", ".txt", ".xls", ".xlsx", ".gz", ".zip", ".pq", ".arrow", ".feather"}
+"""A path that ends so means a file, and no folder of parts."""
 
 
 class Output(NamedTuple):
@@ -36,8 +38,10 @@ def plan_output(place: Place, form: str | None) -> Output:
     suffix = place.suffix.removeprefix(".")
     if suffix in FORMATS and place.kind() != "folder":
         if form not in (None, suffix):
-            raise ScoreError(f"--format {form}: expected {suffix}, as {place.shown} is called: rename it")
+            raise ScoreError(f"--format {form}: expected {suffix}, because OUT is {place.shown}: rename OUT")
         return Output(place.parent.join(f".{place.name}.parts"), suffix, place)
+    if place.suffix in _OTHER_FILES and place.kind() != "folder":
+        raise ScoreError(f"{place.shown}: expected a folder, or a file .parquet, .csv or .jsonl, got {place.suffix}")
     return Output(place, form or FORMATS[0])
 
 

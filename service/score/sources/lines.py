@@ -184,7 +184,7 @@ class CsvSource(LineSource):
             try:
                 fields = next(reader, None)
             except csv.Error as error:
-                yield f"expected a record of CSV: {error}"
+                yield f"expected a record of CSV: {str(error).partition(' - ')[0]}"
                 continue
             if fields is None:
                 return

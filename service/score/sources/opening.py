@@ -33,7 +33,7 @@ def open_source(place: Place) -> tuple[Source, int]:
     """The input, and how many files of its folder are left out, being of other kinds. Raises ScoreError."""
     kind = place.kind()
     if not kind:
-        raise ScoreError(f"{place.shown}: expected {_EXPECTED}, there is none: correct the path")
+        raise ScoreError(f"{place.shown}: expected {_EXPECTED}: there is no such file or folder")
     if kind == "file":
         found = _TABLES.get(place.suffix)
         if found is None:

@@ -42,7 +42,7 @@ def test_key_has_all_it_is_given() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[ci\n", "expected TOML: it cannot be read (at line 1"),
+        ("[ci\n", "expected TOML, each name once: it cannot be read (at line 1"),
         ("[ci]\n", "ci.sha256: expected a value, got none"),
         (f'[ci]\nsha256 = "{HASH}"\nscopes = []', "ci.scopes: expected at least 1 item"),
         (f'[ci]\nsha256 = "{HASH}"\nscopes = ["root"]', "ci.scopes: expected 'infer', 'admin' or 'metrics'"),
@@ -53,7 +53,7 @@ def test_key_has_all_it_is_given() -> None:
         (GOOD.replace("[ci]", '["a b"]'), "'a b': expected a name of up to 64 letters"),
         (GOOD.replace("[ci]", '["a\\nb"]'), "'a\\nb': expected a name"),
         (GOOD + GOOD.replace("ci", "cd"), "cd.sha256: expected a hash of its own, got that of ci"),
-        (GOOD + GOOD, "expected TOML: it cannot be read (at line"),
+        (GOOD + GOOD, "expected TOML, each name once: it cannot be read (at line"),
     ],
 )
 def test_bad_file_is_refused_with_the_place(text: str, complaint: str) -> None:
@@ -167,8 +167,9 @@ def test_command_makes_an_entry_and_shows_the_key_apart(capsys: pytest.CaptureFi
     [
         (["new", "a b", "--scope", "infer"], "'a b': expected a name"),
         (["new", "a", "--scope", "infer", "--rows-per-s", "-1"], "a.rows_per_s: expected greater than 0"),
-        (["list", "/nowhere"], "/nowhere: expected a file that can be read"),
-        (["list", __file__], "expected TOML: it cannot be read"),
+        (["new", "a", "--scope", "infer", "--expires", "2001-01-31"], "expected a day that has not passed"),
+        (["list", "/nowhere"], "list: /nowhere: expected a file that can be read: No such file"),
+        (["list", __file__], f"list: {__file__}: expected TOML, each name once: it cannot be read"),
     ],
 )
 def test_command_tells_what_is_wrong(capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str) -> None:
@@ -182,7 +183,7 @@ def test_command_tells_what_is_wrong(capsys: pytest.CaptureFixture[str], argumen
     ("make", "complaint"),
     [
         (lambda path: {"SLUICE_API_KEYS_FILE": f"{path}/none"}, "none: expected a file that can be read: No such file"),
-        (lambda path: {"SLUICE_API_KEYS_FILE": f"{path}/bad"}, "bad: expected TOML: it cannot be read"),
+        (lambda path: {"SLUICE_API_KEYS_FILE": f"{path}/bad"}, "bad: expected TOML, each name once: it cannot be read"),
         (lambda path: {"SLUICE_API_KEYS": "[ci]"}, "SLUICE_API_KEYS: ci.sha256: expected a value"),
         (lambda path: {"SLUICE_API_KEYS": GOOD, "SLUICE_API_KEYS_FILE": f"{path}/good"}, "ci: expected a name that"),
         (lambda path: {"SLUICE_OIDC_ISSUER": "https://a.example"}, "expected SLUICE_OIDC_AUDIENCE too"),

@@ -61,7 +61,7 @@ def test_store_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("none.csv", None, "there is none: correct the path"),
+        ("none.csv", None, "there is no such file or folder"),
         ("in.xlsx", b"PK", "got a file .xlsx"),
         ("in.parquet", b"not Parquet", "expected a Parquet file"),
         ("in.csv", b"", "expected rows with named columns, got none"),
@@ -94,6 +94,17 @@ def test_folder_without_rows_or_of_two_kinds_is_refused(
     write_numbers(folder / "b.parquet", 1)
     assert score("double", folder, tmp_path / "out", store=double_store) == 1
     assert "expected files of one kind, got .parquet, .png" in complaint(capsys)
+
+
+def test_output_of_another_kind_of_file_is_refused(
+    double_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would become a folder of that name. A folder that is there may have any name."""
+    table = write_numbers(tmp_path / "in.parquet", 1)
+    assert score("double", table, tmp_path / "out.xlsx", store=double_store) == 1
+    assert "expected a folder, or a file .parquet, .csv or .jsonl, got .xlsx" in complaint(capsys)
+    (tmp_path / "out.gz").mkdir()
+    assert score("double", table, tmp_path / "out.gz", store=double_store) == 0
 
 
 def test_address_of_another_kind_is_refused(
@@ -234,6 +245,8 @@ def test_unreadable_pictures_are_bad_rows(tmp_path: Path, capsys: pytest.Capture
     assert [row["path"] for row in rows] == ["a.png", "b/one.png", "c.jpg", "d.png"]
     assert [row["label"] is None for row in rows] == [False, False, True, True]
     assert "expected a JPEG, PNG, WebP, GIF, TIFF or BMP" in rows[2]["error"]
+    assert score("digits-classifier", folder, tmp_path / "strict", "--strict", store=DEFAULT_ROOT) == 1
+    assert "--strict: row 2 (from 0), c.jpg: body: expected a JPEG" in complaint(capsys)
 
 
 def test_pictures_that_have_no_room_beside_others_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
