@@ -198,12 +198,6 @@ WORKERS = [
         help_of("sluice_worker_restarts") + " In the last hour.",
     ),
     Panel(
-        "Lost lines of the access log",
-        "short",
-        [Target(rate("sluice_access_log_lost", "instance"), "{{instance}}")],
-        help_of("sluice_access_log_lost"),
-    ),
-    Panel(
         "CPU",
         "short",
         [Target(rate("process_cpu_seconds", "instance"), "{{instance}}")],
