@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from service.access.grants import Grant
-from service.errors import DeadlinePassed, InvalidInput, QueueFull, ServiceError, TooSlow
+from service.errors import DeadlinePassed, InvalidInput, QueueFull, ServiceError
 from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.framing import (
     ANSWER_HEAD,
@@ -21,7 +21,7 @@ from service.transport.grpc.framing import (
     write_message,
 )
 from service.transport.grpc.known_messages import Translation
-from service.transport.grpc.link import Link
+from service.transport.grpc.link import GRANT_BYTES, NO_ROOM, TOO_SLOW, Link
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_answer
 from service.transport.http2.streams import Stream
@@ -29,9 +29,6 @@ from service.transport.request import GRPC_INFER, Endpoint, HeaderField, Reply, 
 
 PATH: Final = f"/{FULL_NAME}/ModelInfer"
 _ENDPOINT: Final = Endpoint(GRPC_INFER)
-_TOO_SLOW: Final = TooSlow("message: expected more of it")
-_GRANT_BYTES: Final = 1 << 20
-"""So much more of a large message is asked for at a time."""
 
 
 class InferCall(Request):
@@ -49,7 +46,7 @@ class InferCall(Request):
         self.path = PATH
         self.began = link.handler.clock()
         self.patience_s = head.timeout_s
-        self._moved_at = 0.0  # when the last part of a large message came, while more is missing
+        self._moved_at = self.began  # when the last part of a message came, while more is missing
         self._is_over = False
         if grant is not None:
             self.grant, self.caller = grant, grant.name
@@ -92,15 +89,16 @@ class InferCall(Request):
             return
         self._moved_at = self._handler.clock()
         missing = self._reader.missing_bytes - self._stream.receive_window
-        if missing > 0 and self._handler.body_budget.may_read_on(self, self._held_bytes, self._ask_for_more):
-            self._sender.grant(self._stream, min(missing, _GRANT_BYTES))
+        more = min(missing, GRANT_BYTES)
+        if more > 0 and self._handler.body_budget.may_read_on(self, self._held_bytes + more, self._ask_for_more):
+            self._sender.grant(self._stream, more)
             self._link.wake()
 
     def end_if_slow(self, moment: float) -> None:
         """Refuse a message of which nothing has come since a moment, though there was room for it."""
-        if self._reader is not None and not self._stream.received_end and self._moved_at < moment:
+        if not self._is_over and not self._stream.received_end and self._moved_at < moment:
             waits_for_room = self._stream.receive_window == 0
-            self._refuse(QueueFull("message: others hold the room for it") if waits_for_room else _TOO_SLOW)
+            self._refuse(NO_ROOM if waits_for_room else TOO_SLOW)
 
     def drop(self) -> None:
         """The caller has gone."""

@@ -1,9 +1,16 @@
 """What the calls of a connection share."""
 
 from collections.abc import Callable
+from typing import Final
 
+from service.errors import QueueFull, TooSlow
 from service.transport.handler import Handler
 from service.transport.http2.sender import Sender
+
+GRANT_BYTES: Final = 1 << 20
+"""So much more of a large message is asked for at a time."""
+TOO_SLOW: Final = TooSlow("message: expected more of it")
+NO_ROOM: Final = QueueFull("message: others hold the room for it")
 
 
 class Link:

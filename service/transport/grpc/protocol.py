@@ -225,7 +225,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         if self._sender.sent_bytes != self._sent_bytes or not any(stream.unsent_bytes for stream in streams):
             self._sent_bytes, self._sent_at = self._sender.sent_bytes, now
         for stream in list(streams):
-            if isinstance(stream.owner, InferCall):
+            if stream.owner is not None:
                 stream.owner.end_if_slow(service.handler.clock() - settings.body_timeout_s)
         if (
             (not self._connection.has_settings and now - self._began_at > settings.header_timeout_s)

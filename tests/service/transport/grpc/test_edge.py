@@ -1,5 +1,6 @@
 """Connections that break the rules, stall or do not read, over real sockets: the others are answered."""
 
+import asyncio
 import contextlib
 import socket
 import struct
@@ -14,11 +15,13 @@ from tritonclient.grpc import service_pb2
 from service.transport.grpc import protocol
 from service.transport.http2 import frames
 from service.transport.http2.frames import write_frame, write_settings
-from tests.support.connections.http2 import Client, Frame, read_frames
+from tests.support.connections.http2 import INFER_PATH, Client, Frame, read_frames
 from tests.support.grpc_servers import GrpcServing, ones, settings_of, tensor
 from tests.support.models import graphs
 
 ROWS = 60_000
+STREAM_PATH = b"/inference.GRPCInferenceService/ModelStreamInfer"
+LIVE_PATH = b"/inference.GRPCInferenceService/ServerLive"
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +54,16 @@ class Wire:
 
     def read_end_of(self, number: int) -> dict[bytes, bytes]:
         """The last header fields of a call."""
-        while True:
+        return dict(self.made.decoder.decode(self.read_until(number)[-1].payload, raw=True))
+
+    def read_until(self, number: int) -> list[Frame]:
+        """All frames up to the last of a call."""
+        received: list[Frame] = []
+        while not received or received[-1][:3] != (frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, number):
             head = self._stream.read(frames.HEAD_BYTES)
-            payload = self._stream.read(int.from_bytes(head[:3], "big"))
-            if head[3] == frames.HEADERS:
-                fields = dict(self.made.decoder.decode(payload, raw=True))
-                if int.from_bytes(head[5:], "big") == number and head[4] & frames.END_STREAM:
-                    return fields
+            assert head, "the server has closed the connection"
+            received += read_frames(head + self._stream.read(int.from_bytes(head[:3], "big")))
+        return received
 
 
 @contextlib.contextmanager
@@ -127,6 +133,54 @@ def test_large_message_comes_through_small_windows(edge: GrpcServing) -> None:
     with edge.grpc_client() as client:
         np.testing.assert_array_equal(client.infer("double", [tensor("x", rows)]).as_numpy("y"), 2 * rows)
     edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+
+
+@pytest.mark.parametrize("path", [INFER_PATH, LIVE_PATH])
+@pytest.mark.parametrize("sent", [b"", b"\0\0\0\0\0"])
+def test_call_that_does_not_go_on_is_refused(edge: GrpcServing, path: bytes, sent: bytes) -> None:
+    """A call that has no message, or does not end behind it, ends with DEADLINE_EXCEEDED."""
+    with connected(edge) as wire:
+        wire.send(wire.made.hello() + wire.made.call(1, path))
+        wire.send(wire.made.data(1, sent, ends=False) if sent else b"")
+        assert wire.read_end_of(1)[b"grpc-status"] == b"4"
+
+
+def test_stream_may_be_silent_between_messages_only(edge: GrpcServing) -> None:
+    """A message of a stream that stops coming ends the stream, as a message of a call does."""
+    with connected(edge) as wire:
+        wire.send(wire.made.hello() + wire.made.call(1, STREAM_PATH) + wire.made.call(3, STREAM_PATH))
+        wire.send(wire.made.data(3, message_of(1)[:20], ends=False))
+        assert wire.read_end_of(3)[b"grpc-status"] == b"4"
+        wire.send(wire.made.data(1, b""))
+        assert wire.read_end_of(1)[b"grpc-status"] == b"0"
+    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+
+
+def test_stream_that_is_reset_at_once_holds_nothing(edge: GrpcServing) -> None:
+    """A stream whose reset comes with its first data gives the memory back."""
+    with connected(edge) as wire:
+        reset = write_frame(frames.RST_STREAM, 0, 1, bytes(4))
+        begin = wire.made.hello() + wire.made.call(1, STREAM_PATH)
+        wire.send(begin + wire.made.data(1, message_of(1), ends=False) + reset)
+        wire.send(wire.made.call(3) + wire.made.data(3, message_of(1)))
+        assert wire.read_end_of(3)[b"grpc-status"] == b"0"
+    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+
+
+def test_large_messages_of_streams_wait_for_room(edge: GrpcServing) -> None:
+    """When all room is taken, one large message may come; that of another stream gets no window."""
+    budget, part = edge.worker.handler.body_budget, message_of(ROWS)[: 64 << 10]
+    edge.run(lambda: asyncio.to_thread(budget.grow, budget.max_bytes))
+    try:
+        with connected(edge) as wire:
+            wire.send(wire.made.hello())
+            for number in (1, 3):
+                wire.send(wire.made.call(number, STREAM_PATH) + wire.made.data(number, part, ends=False))
+            received = wire.read_until(3)
+    finally:
+        edge.run(lambda: asyncio.to_thread(budget.release, budget.max_bytes))
+    assert {frame.stream for frame in received if frame.kind == frames.WINDOW_UPDATE} == {0, 1}
+    edge.until(lambda: budget.held_bytes == 0)
 
 
 def test_message_that_will_be_too_large_is_refused_by_its_prefix(edge: GrpcServing) -> None:
