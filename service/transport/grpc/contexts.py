@@ -48,7 +48,7 @@ class CallContext:
     """A call in progress.
 
     ``grant`` is what the caller's key allows, None where none is needed. ``client`` is the caller's address. ``fields``
-    are its metadata.
+    are its metadata. ``is_inflated``: the message that was read last was compressed.
     """
 
     def __init__(self, head: CallHead, stream: Stream, link: Link, grant: Grant | None = None) -> None:
@@ -63,6 +63,7 @@ class CallContext:
         self._fault: ServiceError | None = None
         self._arrived, self._has_room = asyncio.Event(), asyncio.Event()
         self._has_started = self._is_over = self._takes_many = False
+        self.is_inflated = False
         self._trailing: Metadata = ()
         self._unread_bytes = self._received_bytes = self._sent_bytes = 0
         self._moved_at = self._began  # when data came last
@@ -142,7 +143,7 @@ class CallContext:
             self._ask_for_more()
             self._arrived.clear()
             await self._arrived.wait()
-        is_compressed = self._reader.is_compressed
+        self.is_inflated = is_compressed = self._reader.is_compressed
         self._release(len(content))
         if not is_compressed:
             return content

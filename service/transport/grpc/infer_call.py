@@ -144,11 +144,22 @@ class InferCall(Request):
             async with asyncio.timeout(min(left_s, handler.settings.deadline_s)):
                 found = await asyncio.get_running_loop().run_in_executor(handler.parsing, work)
             self._translating = None
+            if is_compressed:
+                self._hold_inflated(len(found.body))
             self._start(found)
         except TimeoutError:
             self._refuse(DeadlinePassed("the deadline passed before the message was read"))
         except ServiceError as error:
             self._refuse(error)
+
+    def _hold_inflated(self, size_bytes: int) -> None:
+        """Count a body that was compressed. Raises QueueFull if others hold the room for it."""
+        budget = self._handler.body_budget
+        if budget.held_bytes <= self._held_bytes:  # there is no other
+            budget.grow(size_bytes)
+        elif not budget.try_admit(size_bytes):
+            raise NO_ROOM
+        self._held_bytes += size_bytes
 
     def _start(self, found: Translation) -> None:
         self._given_id = found.id

@@ -58,8 +58,11 @@ class InferenceServicer:
         room = asyncio.Semaphore(MAX_STREAM_REQUESTS)
         beginning, writing = asyncio.Lock(), asyncio.Lock()
 
-        async def answer(content: bytes) -> None:
-            is_admitted = await self._wait_for_room(len(content), context.time_remaining())
+        async def answer(content: bytes, is_inflated: bool) -> None:
+            if not is_inflated:
+                is_admitted = await self._wait_for_room(len(content), context.time_remaining())
+            elif not (is_admitted := body_budget.try_admit(len(content))):
+                content = b""  # what waits is counted as it came, and this may be a thousand times larger
             try:
                 request = self._open(content, context)
                 refusal = self._admit_again(request) if is_admitted else _no_room()
@@ -81,7 +84,7 @@ class InferenceServicer:
                 return fault
             if content is EOF:
                 break
-            tasks.create_task(answer(content))
+            tasks.create_task(answer(content, context.is_inflated))
         return None
 
     def _admit_again(self, request: AwaitedRequest) -> ServiceError | None:

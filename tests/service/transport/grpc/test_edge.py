@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import socket
 import struct
 from collections.abc import Iterator
@@ -180,6 +181,24 @@ def test_large_messages_of_streams_wait_for_room(edge: GrpcServing) -> None:
     finally:
         edge.run(lambda: asyncio.to_thread(budget.release, budget.max_bytes))
     assert {frame.stream for frame in received if frame.kind == frames.WINDOW_UPDATE} == {0, 1}
+    edge.until(lambda: budget.held_bytes == 0)
+
+
+@pytest.mark.parametrize("path", [INFER_PATH, STREAM_PATH])
+def test_message_takes_the_room_of_what_it_is_inflated_to(edge: GrpcServing, path: bytes) -> None:
+    """A small message that is inflated to a large one is refused at once where others hold the room."""
+    budget, content = edge.worker.handler.body_budget, gzip.compress(message_of(ROWS)[5:])
+    held_bytes = budget.max_bytes - 100_000
+    edge.run(lambda: asyncio.to_thread(budget.grow, held_bytes))
+    try:
+        with connected(edge) as wire:
+            wire.send(wire.made.hello() + wire.made.call(1, path, [(b"grpc-encoding", b"gzip")]))
+            wire.send(wire.made.data(1, b"\1" + struct.pack(">I", len(content)) + content))
+            received = wire.read_until(1)
+    finally:
+        edge.run(lambda: asyncio.to_thread(budget.release, held_bytes))
+    answers = [frame.payload for frame in received if frame.kind == frames.DATA] or [received[-1].payload]
+    assert any(text in answers[0] for text in (b"hold the room", b"holds as many bytes"))
     edge.until(lambda: budget.held_bytes == 0)
 
 
