@@ -218,6 +218,16 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         self._transport.write(self._sender.take_output())
         self._transport.close()
 
+    def _end_if_unread(self, stream: Stream, now: float) -> None:
+        """End a stream of which the client takes nothing, though it may take others."""
+        has_moved = stream.flushed_bytes != stream.seen_bytes or not stream.unsent_bytes or stream.send_window > 0
+        if has_moved or self._is_stuck or not stream.moved_at:
+            stream.seen_bytes, stream.moved_at = stream.flushed_bytes, now
+        elif now - stream.moved_at > self._service.settings.body_timeout_s:
+            self._sender.reset(stream, frames.CANCEL)
+            self.drop(stream)
+            self.wake()
+
     def _look(self) -> None:
         """End what does not move."""
         service, now = self._service, self._loop.time()
@@ -235,6 +245,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         for stream in list(streams):
             if stream.owner is not None:
                 stream.owner.end_if_slow(service.handler.clock() - settings.body_timeout_s)
+            self._end_if_unread(stream, now)
         if (
             (not self._connection.has_settings and now - self._began_at > settings.header_timeout_s)
             or now - (self._moved_at if self._is_stuck else self._sent_at) > settings.body_timeout_s

@@ -128,6 +128,20 @@ def test_client_that_does_not_read_is_dropped(edge: GrpcServing) -> None:
     check_others(edge)
 
 
+def test_stream_that_is_not_read_is_reset_beside_one_that_is(edge: GrpcServing) -> None:
+    """A client that takes no byte of an answer loses that call, also while it reads others."""
+    with connected(edge) as wire:
+        wire.send(wire.made.hello({frames.INITIAL_WINDOW_SIZE: 0}))
+        wire.send(wire.made.call(1) + wire.made.data(1, message_of(1)))
+        received, number = [], 1
+        while not any(frame[:3] == (frames.RST_STREAM, 0, 1) for frame in received):
+            number += 2
+            room = [write_frame(frames.WINDOW_UPDATE, 0, each, b"\0\0\1\0") for each in (0, number)]
+            wire.send(wire.made.call(number) + wire.made.data(number, message_of(1)) + b"".join(room))
+            received = wire.read_until(number)
+    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+
+
 def test_large_message_comes_through_small_windows(edge: GrpcServing) -> None:
     """A message of many windows is answered, and so is one that is read slowly."""
     rows = np.arange(3 * ROWS, dtype=np.float32).reshape(ROWS, 3)
