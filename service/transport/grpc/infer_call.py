@@ -5,11 +5,12 @@ parsed again (``translation.py``). Large ones are translated in a thread.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Final
 
 from service.access.grants import Grant
-from service.errors import DeadlinePassed, InvalidInput, QueueFull, ServiceError
+from service.errors import DeadlinePassed, InvalidInput, ModelFailure, QueueFull, ServiceError
 from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.framing import (
     ANSWER_HEAD,
@@ -26,6 +27,8 @@ from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_answer
 from service.transport.http2.streams import Stream
 from service.transport.request import GRPC_INFER, Endpoint, HeaderField, Reply, Request
+
+logger = logging.getLogger("sluice.grpc")
 
 PATH: Final = f"/{FULL_NAME}/ModelInfer"
 _ENDPOINT: Final = Endpoint(GRPC_INFER)
@@ -151,6 +154,9 @@ class InferCall(Request):
             self._refuse(DeadlinePassed("the deadline passed before the message was read"))
         except ServiceError as error:
             self._refuse(error)
+        except Exception:
+            logger.exception("request %s: a fault of the server", self.request_id)
+            self._refuse(ModelFailure("a fault of the server"))
 
     def _hold_inflated(self, size_bytes: int) -> None:
         """Count a body that was compressed. Raises QueueFull if others hold the room for it."""
