@@ -188,10 +188,9 @@ def test_large_messages_of_streams_wait_for_room(edge: GrpcServing) -> None:
     edge.run(lambda: asyncio.to_thread(budget.grow, budget.max_bytes))
     try:
         with connected(edge) as wire:
-            wire.send(wire.made.hello())
-            for number in (1, 3):
-                wire.send(wire.made.call(number, STREAM_PATH) + wire.made.data(number, part, ends=False))
-            received = wire.read_until(3)
+            calls = [wire.made.call(n, STREAM_PATH) + wire.made.data(n, part, ends=False) for n in (1, 3)]
+            wire.send(wire.made.hello() + b"".join(calls) + wire.made.call(5, b"/none"))
+            received = wire.read_until(5)
     finally:
         edge.run(lambda: asyncio.to_thread(budget.release, budget.max_bytes))
     assert {frame.stream for frame in received if frame.kind == frames.WINDOW_UPDATE} == {0, 1}
