@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -11,7 +10,17 @@ import grpc
 from service.access.grants import Grant
 from service.errors import ServiceError
 from service.transport.grpc.codes import Metadata, refusal_of
-from service.transport.grpc.framing import ANSWER_HEAD, CallHead, Link, MessageReader, write_end, write_message
+from service.transport.grpc.framing import (
+    ANSWER_HEAD,
+    GRANT_BYTES,
+    NO_ROOM,
+    TOO_SLOW,
+    CallHead,
+    Link,
+    MessageReader,
+    write_end,
+    write_message,
+)
 from service.transport.http2.streams import Stream
 from service.transport.observer import GONE, RequestEnd, tell
 from service.transport.request import MAX_UNREAD_BYTES, Reply, request_id_of
@@ -48,7 +57,7 @@ class CallContext:
     """A call in progress.
 
     ``grant`` is what the caller's key allows, None where none is needed. ``client`` is the caller's address. ``fields``
-    are its metadata.
+    are its metadata. ``is_inflated``: the message that was read last was compressed.
     """
 
     def __init__(self, head: CallHead, stream: Stream, link: Link, grant: Grant | None = None) -> None:
@@ -60,43 +69,59 @@ class CallContext:
         self._loop = asyncio.get_running_loop()
         self._until = None if head.timeout_s is None else self._loop.time() + head.timeout_s
         self._reader = MessageReader(head.coding, link.max_bytes)
-        self._messages: deque[tuple[bytes, bool]] = deque()  # with whether it is compressed
         self._fault: ServiceError | None = None
         self._arrived, self._has_room = asyncio.Event(), asyncio.Event()
-        self._has_started = False
+        self._has_started = self._is_over = self._takes_many = False
+        self.is_inflated = False
         self._trailing: Metadata = ()
         self._unread_bytes = self._received_bytes = self._sent_bytes = 0
+        self._moved_at = self._began  # when data came last
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, method: Method) -> None:
+        self._takes_many = method.takes_many
         self._task = self._loop.create_task(self._run(method))
 
     # What the connection tells
 
     def take(self, data: bytes) -> None:
         """Data of the call, or its end."""
+        if self._is_over:
+            return
+        self._moved_at = self._handler.clock()
         if self._fault is None:
             self._budget.grow(len(data))
             self._unread_bytes += len(data)
             self._received_bytes += len(data)
             try:
                 self._reader.add(data)
-                while (content := self._reader.take()) is not None:
-                    self._messages.append((content, self._reader.is_compressed))
             except ServiceError as error:
                 self._fault = error
         self._arrived.set()
         self._ask_for_more()
 
     def _ask_for_more(self) -> None:
-        """Let a message come that is larger than the window. Whole ones wait until they are read."""
+        """Let a message come that is larger than the window, when there is room. Whole ones wait to be read."""
         missing = self._reader.missing_bytes - self._stream.receive_window
-        if not self._messages and self._fault is None and missing > 0:
-            self._sender.grant(self._stream, missing)
+        if self._is_over or self._fault is not None or missing <= 0:
+            return
+        self._moved_at = self._handler.clock()
+        more = min(missing, GRANT_BYTES)
+        if self._budget.may_read_on(self, self._unread_bytes + more, self._ask_for_more):
+            self._sender.grant(self._stream, more)
             self._wake()
+
+    def end_if_slow(self, moment: float) -> None:
+        """Refuse a message of which nothing has come since a moment. Between messages a stream may be silent."""
+        is_wanted = self._reader.missing_bytes > 0 and (self._reader.held_bytes > 0 or not self._takes_many)
+        if is_wanted and not self._stream.received_end and not self._is_over and self._moved_at < moment:
+            waits_for_room = self._stream.receive_window == 0
+            self._fault = NO_ROOM if waits_for_room else TOO_SLOW
+            self._arrived.set()
 
     def drop(self) -> None:
         """The caller has gone."""
+        self._end()  # a task that has not begun never will
         if self._task is not None:
             self._task.cancel()
 
@@ -117,16 +142,17 @@ class CallContext:
 
     async def read(self) -> Any:
         """The next message, or EOF. Raises Aborted for one that cannot be read."""
-        while not self._messages:
+        while (content := self._take_message()) is None:
             if self._fault is not None:
                 raise _abort_with(self._fault)
             if self._stream.received_end:
                 if self._reader.held_bytes:
                     raise Aborted(400, grpc.StatusCode.INTERNAL, "the call ended within a message")
                 return EOF
+            self._ask_for_more()
             self._arrived.clear()
             await self._arrived.wait()
-        content, is_compressed = self._messages.popleft()
+        self.is_inflated = is_compressed = self._reader.is_compressed
         self._release(len(content))
         if not is_compressed:
             return content
@@ -135,11 +161,18 @@ class CallContext:
         except ServiceError as error:
             raise _abort_with(error) from None
 
+    def _take_message(self) -> bytes | None:
+        try:
+            return None if self._fault is not None else self._reader.take()
+        except ServiceError as error:
+            self._fault = error
+            return None
+
     def _release(self, size_bytes: int) -> None:
         """A message was taken: the client may send as much again."""
         size_bytes = min(size_bytes + 5, self._unread_bytes)
         self._unread_bytes -= size_bytes
-        self._budget.release(size_bytes)
+        self._budget.release(size_bytes, self)
         self._sender.grant(self._stream, size_bytes)
         self._ask_for_more()
         self._wake()
@@ -184,12 +217,17 @@ class CallContext:
         except Exception:
             logger.exception("a fault of the server in %s", self._head.path.decode("latin-1"))
             code, text, status = grpc.StatusCode.INTERNAL, "a fault of the server", 500
-        self._budget.release(self._unread_bytes)
-        self._unread_bytes = 0
+        self._end()
         if status != GONE:
             self._finish(code, text, metadata)
         if method.is_told:
             self._tell(status)
+
+    def _end(self) -> None:
+        """Nothing is read any more, though data may still come until the answer has been sent."""
+        self._is_over = True
+        held, self._unread_bytes = self._unread_bytes, 0
+        self._budget.release(held, self)
 
     def _finish(self, code: grpc.StatusCode, text: str, metadata: Metadata) -> None:
         if not self._has_started and code is grpc.StatusCode.OK:

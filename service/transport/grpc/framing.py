@@ -10,12 +10,13 @@ from urllib.parse import quote
 
 from service.access.grants import Grant
 from service.access.routes import find_rpc_scope
-from service.errors import BodyTooLarge, InvalidInput, ServiceError
+from service.errors import BodyTooLarge, InvalidInput, QueueFull, ServiceError, TooSlow
 from service.protocol.compression import inflate
 from service.transport.grpc.codes import METADATA
 from service.transport.handler import Handler
 from service.transport.http2.fields import Fields, write_field
 from service.transport.http2.sender import Sender
+from service.transport.request import BodyParts
 
 PREFIX_BYTES: Final = 5
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -25,6 +26,11 @@ _TAKEN: Final = (b"x-request-id", b"traceparent", b"tracestate")
 """Metadata that a request has as headers."""
 _RESERVED: Final = (b"te", b"content-type", b"user-agent")
 _PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
+GRANT_BYTES: Final = 1 << 20
+"""So much more of a large message is asked for at a time."""
+TOO_SLOW: Final = TooSlow("message: expected more of it")
+NO_ROOM: Final = QueueFull("message: others hold the room for it")
 
 ANSWER_HEAD: Final = (
     b"\x88"  # :status 200, by its index
@@ -87,42 +93,58 @@ class MessageReader:
     def __init__(self, coding: str | None, max_bytes: int) -> None:
         self._coding = coding
         self._max_bytes = max_bytes
-        self._parts: list[bytes] = []
+        self._parts = BodyParts()  # what has come behind ``_data``
+        self._data, self._at = b"", 0  # messages are cut off from here on
         self.held_bytes = 0
         self.is_compressed = False
-        self._wanted = PREFIX_BYTES  # bytes of the message that comes, once its prefix has come
+        self._wanted = PREFIX_BYTES  # bytes of the message that comes, once its prefix is read
 
     @property
     def missing_bytes(self) -> int:
-        """What is known to be missing of the current message."""
+        """What is known to be missing of the current message; 0 or less: nothing."""
         return self._wanted - self.held_bytes
 
     def add(self, data: bytes) -> None:
         """Raises BodyTooLarge at once for a message that will be too large."""
-        self._parts.append(data)
+        self._parts.add(data)
         self.held_bytes += len(data)
-        if self._wanted == PREFIX_BYTES and self.held_bytes >= PREFIX_BYTES:
-            self._read_prefix()
+        self._read_prefix()
 
     def _read_prefix(self) -> None:
-        if len(self._parts[0]) < PREFIX_BYTES:
-            self._parts = [b"".join(self._parts)]
-        size = int.from_bytes(self._parts[0][1:PREFIX_BYTES], "big")
+        if self._wanted > PREFIX_BYTES or self.held_bytes < PREFIX_BYTES:
+            return
+        self._join()
+        size = int.from_bytes(self._data[self._at + 1 : self._at + PREFIX_BYTES], "big")
         if size > self._max_bytes:
             raise BodyTooLarge(f"message: expected at most {self._max_bytes} bytes, got {size}")
         self._wanted = PREFIX_BYTES + size
+        if self._wanted > self.held_bytes:  # so that it is joined once
+            self._parts.add(self._data[self._at :])
+            self._data, self._at = b"", 0
+
+    def _join(self) -> None:
+        rest_bytes = len(self._data) - self._at
+        if rest_bytes < self.held_bytes:
+            parts = self._parts.take()
+            self._data, self._at = self._data[self._at :] + parts if rest_bytes else parts, 0
 
     def take(self) -> bytes | None:
-        """The next message as it came, None while it is not complete. ``is_compressed`` is about this one."""
-        if self.held_bytes < self._wanted or self.held_bytes < PREFIX_BYTES:
+        """The next message as it came, None while it is not complete. ``is_compressed`` is about this one.
+
+        Raises BodyTooLarge.
+        """
+        self._read_prefix()
+        if self.held_bytes < self._wanted:
             return None
-        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        content, rest = data[PREFIX_BYTES : self._wanted], data[self._wanted :]
-        self.is_compressed = data[0] != 0
-        self._parts = [rest] if rest else []
-        self.held_bytes, self._wanted = len(rest), PREFIX_BYTES
-        if self.held_bytes >= PREFIX_BYTES:
-            self._read_prefix()
+        self._join()
+        begin = self._at
+        self._at += self._wanted
+        content = self._data[begin + PREFIX_BYTES : self._at]
+        self.is_compressed = self._data[begin] != 0
+        self.held_bytes -= self._wanted
+        self._wanted = PREFIX_BYTES
+        if not self.held_bytes:
+            self._data, self._at = b"", 0
         return content
 
     def inflate(self, content: bytes) -> bytes:

@@ -5,15 +5,19 @@ parsed again (``translation.py``). Large ones are translated in a thread.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Final
 
 from service.access.grants import Grant
-from service.errors import DeadlinePassed, InvalidInput, QueueFull, ServiceError, TooSlow
+from service.errors import DeadlinePassed, InvalidInput, ModelFailure, QueueFull, ServiceError
 from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.framing import (
     ANSWER_HEAD,
+    GRANT_BYTES,
+    NO_ROOM,
     PREFIX_BYTES,
+    TOO_SLOW,
     CallHead,
     Link,
     MessageReader,
@@ -27,11 +31,10 @@ from service.transport.grpc.translation import find_known, is_slow, read_infer, 
 from service.transport.http2.streams import Stream
 from service.transport.request import GRPC_INFER, Endpoint, HeaderField, Reply, Request
 
+logger = logging.getLogger("sluice.grpc")
+
 PATH: Final = f"/{FULL_NAME}/ModelInfer"
 _ENDPOINT: Final = Endpoint(GRPC_INFER)
-_TOO_SLOW: Final = TooSlow("message: expected more of it")
-_GRANT_BYTES: Final = 1 << 20
-"""So much more of a large message is asked for at a time."""
 
 
 class InferCall(Request):
@@ -49,7 +52,7 @@ class InferCall(Request):
         self.path = PATH
         self.began = link.handler.clock()
         self.patience_s = head.timeout_s
-        self._moved_at = 0.0  # when the last part of a large message came, while more is missing
+        self._moved_at = self.began  # when the last part of a message came, while more is missing
         self._is_over = False
         if grant is not None:
             self.grant, self.caller = grant, grant.name
@@ -92,15 +95,16 @@ class InferCall(Request):
             return
         self._moved_at = self._handler.clock()
         missing = self._reader.missing_bytes - self._stream.receive_window
-        if missing > 0 and self._handler.body_budget.may_read_on(self, self._held_bytes, self._ask_for_more):
-            self._sender.grant(self._stream, min(missing, _GRANT_BYTES))
+        more = min(missing, GRANT_BYTES)
+        if more > 0 and self._handler.body_budget.may_read_on(self, self._held_bytes + more, self._ask_for_more):
+            self._sender.grant(self._stream, more)
             self._link.wake()
 
     def end_if_slow(self, moment: float) -> None:
         """Refuse a message of which nothing has come since a moment, though there was room for it."""
-        if self._reader is not None and not self._stream.received_end and self._moved_at < moment:
+        if not self._is_over and not self._stream.received_end and self._moved_at < moment:
             waits_for_room = self._stream.receive_window == 0
-            self._refuse(QueueFull("message: others hold the room for it") if waits_for_room else _TOO_SLOW)
+            self._refuse(NO_ROOM if waits_for_room else TOO_SLOW)
 
     def drop(self) -> None:
         """The caller has gone."""
@@ -146,11 +150,25 @@ class InferCall(Request):
             async with asyncio.timeout(min(left_s, handler.settings.deadline_s)):
                 found = await asyncio.get_running_loop().run_in_executor(handler.parsing, work)
             self._translating = None
+            if is_compressed:
+                self._hold_inflated(len(found.body))
             self._start(found)
         except TimeoutError:
             self._refuse(DeadlinePassed("the deadline passed before the message was read"))
         except ServiceError as error:
             self._refuse(error)
+        except Exception:
+            logger.exception("request %s: a fault of the server", self.request_id)
+            self._refuse(ModelFailure("a fault of the server"))
+
+    def _hold_inflated(self, size_bytes: int) -> None:
+        """Count a body that was compressed. Raises QueueFull if others hold the room for it."""
+        budget = self._handler.body_budget
+        if budget.held_bytes <= self._held_bytes:  # there is no other
+            budget.grow(size_bytes)
+        elif not budget.try_admit(size_bytes):
+            raise NO_ROOM
+        self._held_bytes += size_bytes
 
     def _start(self, found: Translation) -> None:
         self._given_id = found.id

@@ -12,7 +12,7 @@ from typing import TypeVar
 from service.errors import DeadlinePassed, Draining, QueueFull, ServiceError
 from service.protocol.large_json import without_traceback
 from service.transport.awaited_request import AwaitedRequest
-from service.transport.grpc.contexts import EOF, CallContext
+from service.transport.grpc.contexts import EOF, Aborted, CallContext
 from service.transport.grpc.known_messages import Translation
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_streamed
@@ -31,7 +31,7 @@ class InferenceServicer:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._is_draining = False
-        self._readers: set[asyncio.Task[None]] = set()
+        self._readers: set[asyncio.Task[Aborted | None]] = set()
 
     def drain(self) -> None:
         """Stop reading the streams. They end when what was read is answered."""
@@ -47,17 +47,22 @@ class InferenceServicer:
             reader.add_done_callback(self._readers.discard)
             if self._is_draining:
                 reader.cancel()
+        if not reader.cancelled() and (fault := reader.result()) is not None:
+            raise fault
         if self._is_draining:
             context.refuse(error_reply(Draining("the server is stopping"), ""))
 
-    async def _read(self, context: CallContext, tasks: asyncio.TaskGroup) -> None:
-        """Begin a request for each message of a stream."""
+    async def _read(self, context: CallContext, tasks: asyncio.TaskGroup) -> Aborted | None:
+        """Begin a request for each message of a stream. Returns the fault of one that cannot be read."""
         body_budget = self._handler.body_budget
         room = asyncio.Semaphore(MAX_STREAM_REQUESTS)
         beginning, writing = asyncio.Lock(), asyncio.Lock()
 
-        async def answer(content: bytes) -> None:
-            is_admitted = await self._wait_for_room(len(content), context.time_remaining())
+        async def answer(content: bytes, is_inflated: bool) -> None:
+            if not is_inflated:
+                is_admitted = await self._wait_for_room(len(content), context.time_remaining())
+            elif not (is_admitted := body_budget.try_admit(len(content))):
+                content = b""  # what waits is counted as it came, and this may be a thousand times larger
             try:
                 request = self._open(content, context)
                 refusal = self._admit_again(request) if is_admitted else _no_room()
@@ -73,9 +78,14 @@ class InferenceServicer:
         # A message is read when the one before it has begun, which keeps the order of a sequence. A stop cancels what
         # waits here, so nothing waits here with a message in hand.
         while await room.acquire() and await beginning.acquire():
-            if (content := await context.read()) is EOF:
-                return
-            tasks.create_task(answer(content))
+            try:
+                content = await context.read()
+            except Aborted as fault:  # raised here, it would be one of a group
+                return fault
+            if content is EOF:
+                break
+            tasks.create_task(answer(content, context.is_inflated))
+        return None
 
     def _admit_again(self, request: AwaitedRequest) -> ServiceError | None:
         """Why the key that opened a stream does not allow one more request; None if it does."""

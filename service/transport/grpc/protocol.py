@@ -24,7 +24,7 @@ from service.transport.http2.fields import Fields
 from service.transport.http2.frames import ConnectionFault
 from service.transport.http2.streams import Stream, Streams
 from service.transport.observer import RequestEnd, tell
-from service.transport.request import request_id_of
+from service.transport.request import LEAST_BYTES_PER_S, request_id_of
 from service.transport.status import error_reply
 
 logger = logging.getLogger("sluice.grpc")
@@ -67,6 +67,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         self._received_at = self._moved_at = self._sent_at = self._began_at = self._loop.time()
         self._has_pinged = False
         self._sent_bytes = 0  # at the last look
+        self._unwritten_bytes = 0  # when a client that is stuck moved last
         self._timer: asyncio.TimerHandle | None = None
 
     # Called by asyncio
@@ -97,10 +98,12 @@ class GrpcProtocol(asyncio.Protocol, Streams):
 
     def pause_writing(self) -> None:
         self._is_stuck, self._moved_at = True, self._loop.time()
+        self._unwritten_bytes = self._transport.get_write_buffer_size()
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self._is_stuck = False
+        self._is_stuck, self._has_pinged = False, False
+        self._received_at = self._sent_at = self._loop.time()  # while it was stuck, nothing was read
         self._transport.resume_reading()
         self.wake()
 
@@ -214,6 +217,16 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         self._transport.write(self._sender.take_output())
         self._transport.close()
 
+    def _end_if_unread(self, stream: Stream, now: float) -> None:
+        """End a stream of which the client takes nothing, though it may take others."""
+        has_moved = stream.flushed_bytes != stream.seen_bytes or not stream.unsent_bytes or stream.send_window > 0
+        if has_moved or self._is_stuck or not stream.moved_at:
+            stream.seen_bytes, stream.moved_at = stream.flushed_bytes, now
+        elif now - stream.moved_at > self._service.settings.body_timeout_s:
+            self._sender.reset(stream, frames.CANCEL)
+            self.drop(stream)
+            self.wake()
+
     def _look(self) -> None:
         """End what does not move."""
         service, now = self._service, self._loop.time()
@@ -221,14 +234,20 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         self._timer = self._loop.call_later(_LOOK_S, self._look)
         self._connection.forgive(_FORGIVEN)
         streams = self._connection.open.values()
-        if self._sender.sent_bytes != self._sent_bytes or not any(stream.unsent_bytes for stream in streams):
+        if self._is_stuck:
+            left_bytes = self._transport.get_write_buffer_size()
+            if self._unwritten_bytes - left_bytes >= LEAST_BYTES_PER_S * settings.body_timeout_s:
+                self._unwritten_bytes, self._moved_at = left_bytes, now
+            self._received_at = self._sent_at = now
+        elif self._sender.sent_bytes != self._sent_bytes or not any(stream.unsent_bytes for stream in streams):
             self._sent_bytes, self._sent_at = self._sender.sent_bytes, now
         for stream in list(streams):
-            if isinstance(stream.owner, InferCall):
+            if stream.owner is not None:
                 stream.owner.end_if_slow(service.handler.clock() - settings.body_timeout_s)
+            self._end_if_unread(stream, now)
         if (
             (not self._connection.has_settings and now - self._began_at > settings.header_timeout_s)
-            or now - min(self._sent_at, self._moved_at if self._is_stuck else now) > settings.body_timeout_s
+            or now - (self._moved_at if self._is_stuck else self._sent_at) > settings.body_timeout_s
             or (self._has_pinged and now - self._received_at > _PING_AFTER_S + _ANSWER_PING_WITHIN_S)
         ):
             self.abort()

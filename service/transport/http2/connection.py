@@ -6,8 +6,8 @@ Rules
 - A client may send ``STREAM_WINDOW_BYTES`` of a stream at once. More needs a grant. The window of the whole connection
   is filled up as bytes come: the windows of streams, and their number, limit what is held.
 - What the client's windows have no room for waits in its stream.
-- Frames that cost the client nothing and us something (PING, SETTINGS, RST_STREAM, PRIORITY, empty DATA) are counted
-  against what is answered. Too many end the connection.
+- Frames that cost the client nothing and us something (PING, SETTINGS, RST_STREAM, PRIORITY, WINDOW_UPDATE, empty DATA)
+  are counted against what is answered, in answers and in bytes. Too many end the connection.
 - ``begin_leaving`` asks the client for no more streams; those that it sent before it heard of that are taken. After
   ``go_away`` they are ignored: the client knows that it may send them again elsewhere.
 - A fault in a stream resets it. All others raise ConnectionFault, after which only ``sender`` may be used.
@@ -30,6 +30,8 @@ _MAX_BLOCK_BYTES: Final = 16 << 10
 _MOST_IDLE_FRAMES: Final = 1000
 """How many frames that ask for nothing may come ahead of what is answered."""
 _FRAMES_FOR_ANSWER: Final = 16
+_BYTES_FOR_FRAME: Final = 1 << 10
+"""A client that reads a large answer sends two WINDOW_UPDATEs for each part of it."""
 _LEAVING: Final = b"leaving\0"
 
 
@@ -50,7 +52,7 @@ class Connection:
         self._block_ends = False
         self._window = _WINDOW_BYTES
         self._idle_frames = 0
-        self._answered = 0
+        self._earned = 0  # idle frames that were made up for
         self.is_leaving = False
         self.has_settings = False
         settings = {
@@ -217,11 +219,11 @@ class Connection:
         if len(payload) != 4:
             raise ConnectionFault(frames.FRAME_SIZE_ERROR, "WINDOW_UPDATE: expected 4 bytes")
         more = int.from_bytes(payload, "big") & frames.MOST_WINDOW_BYTES
+        self._count_idle()
         if number == 0:
             self.sender.widen(more)
             return
         stream = self.open.get(number)
-        self._count_idle()
         if stream is not None:
             if not self.sender.widen_stream(stream, more):
                 self._fail(stream, frames.FLOW_CONTROL_ERROR)
@@ -235,8 +237,10 @@ class Connection:
         if flags & frames.ACK:
             return
         self.has_settings = True
+        values: dict[int, int] = {}  # the last of each counts, and each costs a look at all streams
         for at in range(0, len(payload), 6):
-            name, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
+            values[int.from_bytes(payload[at : at + 2], "big")] = int.from_bytes(payload[at + 2 : at + 6], "big")
+        for name, value in values.items():
             if name == frames.INITIAL_WINDOW_SIZE:
                 self.sender.change_first_window(value)
             elif name == frames.MAX_FRAME_SIZE:
@@ -265,8 +269,9 @@ class Connection:
             self._streams.drop(stream)
 
     def _count_idle(self) -> None:
-        answered, self._answered = self.sender.sent - self._answered, self.sender.sent
-        self._idle_frames = max(0, self._idle_frames - answered * _FRAMES_FOR_ANSWER) + 1
+        earned = self.sender.sent * _FRAMES_FOR_ANSWER + self.sender.sent_bytes // _BYTES_FOR_FRAME
+        self._idle_frames = max(0, self._idle_frames - earned + self._earned) + 1
+        self._earned = earned
         if self._idle_frames > _MOST_IDLE_FRAMES:
             raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "too many frames for what was answered")
 

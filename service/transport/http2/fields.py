@@ -18,7 +18,8 @@ Fields = tuple[tuple[bytes, bytes], ...]
 MAX_LIST_BYTES: Final = 16 << 10
 """Of all fields of a call, 32 bytes more for each, as the protocol counts."""
 _MOST_KNOWN: Final = 64
-"""Blocks of one connection."""
+_MAX_KNOWN_BYTES: Final = 1 << 10
+"""Blocks of one connection, and the size of each: so a connection takes little memory."""
 
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class FieldReader(Generic[T]):
         parsed = self._parse(fields)
         if (len(table.dynamic_entries), table.maxsize) != (count, size) or _first(table) is not first:
             self._known.clear()  # an entry was added, at the front, so indices mean something else
-        elif len(self._known) < _MOST_KNOWN:
+        elif len(self._known) < _MOST_KNOWN and len(block) <= _MAX_KNOWN_BYTES:
             self._known[block] = parsed
         return parsed
 

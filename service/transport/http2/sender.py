@@ -148,6 +148,7 @@ class Sender:
                 data = data[:room]
             size = len(data)
             stream.unsent_bytes -= size
+            stream.flushed_bytes += size
             stream.send_window -= size
             self._window -= size
             self.sent_bytes += size

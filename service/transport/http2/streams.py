@@ -25,6 +25,8 @@ class Stream:
         self.unsent: deque[bytes | memoryview] = deque()
         self.unsent_bytes = 0
         self.on_room: Callable[[], None] | None = None  # called when the client has taken some of what is unsent
+        self.flushed_bytes = 0  # of data that had to wait
+        self.seen_bytes, self.moved_at = 0, 0.0  # when these were looked at last, and when they had changed
         self.end = b""  # the frames that end the stream, behind all else; empty: not yet
 
 

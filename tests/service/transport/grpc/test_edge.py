@@ -1,6 +1,8 @@
 """Connections that break the rules, stall or do not read, over real sockets: the others are answered."""
 
+import asyncio
 import contextlib
+import gzip
 import socket
 import struct
 from collections.abc import Iterator
@@ -14,11 +16,13 @@ from tritonclient.grpc import service_pb2
 from service.transport.grpc import protocol
 from service.transport.http2 import frames
 from service.transport.http2.frames import write_frame, write_settings
-from tests.support.connections.http2 import Client, Frame, read_frames
+from tests.support.connections.http2 import INFER_PATH, Client, Frame, read_frames
 from tests.support.grpc_servers import GrpcServing, ones, settings_of, tensor
 from tests.support.models import graphs
 
 ROWS = 60_000
+STREAM_PATH = b"/inference.GRPCInferenceService/ModelStreamInfer"
+LIVE_PATH = b"/inference.GRPCInferenceService/ServerLive"
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +55,16 @@ class Wire:
 
     def read_end_of(self, number: int) -> dict[bytes, bytes]:
         """The last header fields of a call."""
-        while True:
+        return dict(self.made.decoder.decode(self.read_until(number)[-1].payload, raw=True))
+
+    def read_until(self, number: int) -> list[Frame]:
+        """All frames up to the last of a call."""
+        received: list[Frame] = []
+        while not received or received[-1][:3] != (frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, number):
             head = self._stream.read(frames.HEAD_BYTES)
-            payload = self._stream.read(int.from_bytes(head[:3], "big"))
-            if head[3] == frames.HEADERS:
-                fields = dict(self.made.decoder.decode(payload, raw=True))
-                if int.from_bytes(head[5:], "big") == number and head[4] & frames.END_STREAM:
-                    return fields
+            assert head, "the server has closed the connection"
+            received += read_frames(head + self._stream.read(int.from_bytes(head[:3], "big")))
+        return received
 
 
 @contextlib.contextmanager
@@ -121,12 +128,91 @@ def test_client_that_does_not_read_is_dropped(edge: GrpcServing) -> None:
     check_others(edge)
 
 
+def test_stream_that_is_not_read_is_reset_beside_one_that_is(edge: GrpcServing) -> None:
+    """A client that takes no byte of an answer loses that call, also while it reads others."""
+    with connected(edge) as wire:
+        wire.send(wire.made.hello({frames.INITIAL_WINDOW_SIZE: 0}))
+        wire.send(wire.made.call(1) + wire.made.data(1, message_of(1)))
+        received, number = [], 1
+        while not any(frame[:3] == (frames.RST_STREAM, 0, 1) for frame in received):
+            number += 2
+            room = [write_frame(frames.WINDOW_UPDATE, 0, each, b"\0\0\1\0") for each in (0, number)]
+            wire.send(wire.made.call(number) + wire.made.data(number, message_of(1)) + b"".join(room))
+            received = wire.read_until(number)
+    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+
+
 def test_large_message_comes_through_small_windows(edge: GrpcServing) -> None:
     """A message of many windows is answered, and so is one that is read slowly."""
     rows = np.arange(3 * ROWS, dtype=np.float32).reshape(ROWS, 3)
     with edge.grpc_client() as client:
         np.testing.assert_array_equal(client.infer("double", [tensor("x", rows)]).as_numpy("y"), 2 * rows)
     edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+
+
+@pytest.mark.parametrize("path", [INFER_PATH, LIVE_PATH])
+@pytest.mark.parametrize("sent", [b"", b"\0\0\0\0\0"])
+def test_call_that_does_not_go_on_is_refused(edge: GrpcServing, path: bytes, sent: bytes) -> None:
+    """A call that has no message, or does not end behind it, ends with DEADLINE_EXCEEDED."""
+    with connected(edge) as wire:
+        wire.send(wire.made.hello() + wire.made.call(1, path))
+        wire.send(wire.made.data(1, sent, ends=False) if sent else b"")
+        assert wire.read_end_of(1)[b"grpc-status"] == b"4"
+
+
+def test_stream_may_be_silent_between_messages_only(edge: GrpcServing) -> None:
+    """A message of a stream that stops coming ends the stream, as a message of a call does."""
+    with connected(edge) as wire:
+        wire.send(wire.made.hello() + wire.made.call(1, STREAM_PATH) + wire.made.call(3, STREAM_PATH))
+        wire.send(wire.made.data(3, message_of(1)[:20], ends=False))
+        assert wire.read_end_of(3)[b"grpc-status"] == b"4"
+        wire.send(wire.made.data(1, b""))
+        assert wire.read_end_of(1)[b"grpc-status"] == b"0"
+    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+
+
+def test_stream_that_is_reset_at_once_holds_nothing(edge: GrpcServing) -> None:
+    """A stream whose reset comes with its first data gives the memory back."""
+    with connected(edge) as wire:
+        reset = write_frame(frames.RST_STREAM, 0, 1, bytes(4))
+        begin = wire.made.hello() + wire.made.call(1, STREAM_PATH)
+        wire.send(begin + wire.made.data(1, message_of(1), ends=False) + reset)
+        wire.send(wire.made.call(3) + wire.made.data(3, message_of(1)))
+        assert wire.read_end_of(3)[b"grpc-status"] == b"0"
+    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+
+
+def test_large_messages_of_streams_wait_for_room(edge: GrpcServing) -> None:
+    """When all room is taken, one large message may come; that of another stream gets no window."""
+    budget, part = edge.worker.handler.body_budget, message_of(ROWS)[: 64 << 10]
+    edge.run(lambda: asyncio.to_thread(budget.grow, budget.max_bytes))
+    try:
+        with connected(edge) as wire:
+            calls = [wire.made.call(n, STREAM_PATH) + wire.made.data(n, part, ends=False) for n in (1, 3)]
+            wire.send(wire.made.hello() + b"".join(calls) + wire.made.call(5, b"/none"))
+            received = wire.read_until(5)
+    finally:
+        edge.run(lambda: asyncio.to_thread(budget.release, budget.max_bytes))
+    assert {frame.stream for frame in received if frame.kind == frames.WINDOW_UPDATE} == {0, 1}
+    edge.until(lambda: budget.held_bytes == 0)
+
+
+@pytest.mark.parametrize("path", [INFER_PATH, STREAM_PATH])
+def test_message_takes_the_room_of_what_it_is_inflated_to(edge: GrpcServing, path: bytes) -> None:
+    """A small message that is inflated to a large one is refused at once where others hold the room."""
+    budget, content = edge.worker.handler.body_budget, gzip.compress(message_of(ROWS)[5:])
+    held_bytes = budget.max_bytes - 100_000
+    edge.run(lambda: asyncio.to_thread(budget.grow, held_bytes))
+    try:
+        with connected(edge) as wire:
+            wire.send(wire.made.hello() + wire.made.call(1, path, [(b"grpc-encoding", b"gzip")]))
+            wire.send(wire.made.data(1, b"\1" + struct.pack(">I", len(content)) + content))
+            received = wire.read_until(1)
+    finally:
+        edge.run(lambda: asyncio.to_thread(budget.release, held_bytes))
+    answers = [frame.payload for frame in received if frame.kind == frames.DATA] or [received[-1].payload]
+    assert any(text in answers[0] for text in (b"hold the room", b"holds as many bytes"))
+    edge.until(lambda: budget.held_bytes == 0)
 
 
 def test_message_that_will_be_too_large_is_refused_by_its_prefix(edge: GrpcServing) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -267,3 +268,24 @@ def test_compressed_message_is_answered(client: Client, algorithm: str) -> None:
     """A compressed request of several rows gives the answer of the plain one."""
     result = client.infer("double", ones(100), compression_algorithm=algorithm)
     np.testing.assert_array_equal(result.as_numpy("y"), np.full((100, 3), 2, np.float32))
+
+
+def test_fault_while_a_message_is_read_is_answered(
+    server: GrpcServing, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of the server in the thread that reads large messages is INTERNAL, and logged."""
+
+    class Broken(Executor):
+        def submit(self, *_: Any, **__: Any) -> Future[Any]:
+            raise RuntimeError("no thread")
+
+    handler = server.worker.handler
+    kept, handler.parsing = handler.parsing, Broken()
+    try:
+        with pytest.raises(InferenceServerException) as raised:
+            client.infer("double", ones(1000), compression_algorithm="gzip", client_timeout=20)
+    finally:
+        handler.parsing = kept
+    assert raised.value.status() == "StatusCode.INTERNAL"
+    assert "no thread" in caplog.text
+    server.until(lambda: handler.body_budget.held_bytes == 0)

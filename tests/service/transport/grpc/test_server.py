@@ -12,7 +12,9 @@ from tritonclient.utils import InferenceServerException
 
 from service.metrics.exposition import expose
 from service.settings import SettingsError
+from service.transport.http2 import frames
 from service.worker import Worker
+from tests.service.transport.grpc.test_edge import STREAM_PATH, connected, message_of
 from tests.service.transport.grpc.test_streams import Stream, request_of
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, waiting_rows
@@ -64,6 +66,28 @@ def test_open_streams_end_when_the_server_stops(small_store: Path) -> None:
         assert "stopping" in raised.value.details()
         idle.end()
         busy.end()
+
+
+def test_data_that_comes_after_the_end_of_a_stream_is_dropped(small_store: Path) -> None:
+    """A stream that has ended, and whose answer the client does not read yet, holds no more of what comes."""
+
+    async def drain() -> None:
+        assert server.worker.grpc is not None
+        server.worker.grpc._inference.drain()
+
+    def streams() -> list[Any]:
+        assert server.worker.grpc is not None
+        return [stream for made in server.worker.grpc._connections for stream in made._connection.open.values()]
+
+    with GrpcServing(settings_of(small_store)) as server, connected(server) as wire:
+        wire.send(wire.made.hello({frames.INITIAL_WINDOW_SIZE: 0}) + wire.made.call(1, STREAM_PATH))
+        wire.send(wire.made.data(1, message_of(1), ends=False))
+        server.until(lambda: any(stream.unsent_bytes for stream in streams()))
+        server.run(drain)
+        server.until(lambda: any(stream.end for stream in streams()))
+        wire.send(wire.made.data(1, bytes(1000), ends=False) + wire.made.call(3, b"/none") + wire.made.data(3, b""))
+        assert wire.read_end_of(3)[b"grpc-status"] == b"12"
+        assert server.worker.handler.body_budget.held_bytes == 0
 
 
 def test_work_that_takes_too_long_is_dropped_when_the_server_stops(small_store: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from service.transport.grpc.inference import MAX_STREAM_REQUESTS
@@ -70,6 +71,17 @@ def test_error_is_an_answer_of_the_stream(server: GrpcServing) -> None:
         stream.end()
         assert list(stream.answers) == []
         assert stream.answers.code() is grpc.StatusCode.OK
+
+
+def test_message_that_is_too_large_ends_the_stream(server: GrpcServing) -> None:
+    """The stream ends with RESOURCE_EXHAUSTED, and what came before is answered."""
+    with streaming(server) as stream:
+        stream.send(request_of(1), request_of(2, width=1 << 20))
+        assert stream.read().infer_response.id == "1"
+        with pytest.raises(grpc.RpcError) as raised:
+            stream.read()
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "expected at most" in raised.value.details()
 
 
 def test_cancelled_stream_takes_all_its_requests_with_it(server: GrpcServing) -> None:

@@ -124,7 +124,9 @@ def test_anything_before_settings_is_refused() -> None:
         Connection(Calls()).receive(frames.PREFACE + write_frame(frames.PING, 0, 0, bytes(8)))
 
 
-@pytest.mark.parametrize("name", ["ping", "settings", "reset", "empty", "priority", "window", "unknown", "ignored"])
+@pytest.mark.parametrize(
+    "name", ["ping", "settings", "reset", "empty", "priority", "window", "windows", "unknown", "ignored"]
+)
 def test_flood_ends_the_connection(pair: Pair, name: str) -> None:
     """A thousand frames that ask for nothing are enough, also many calls that are reset at once."""
     pair.begin()
@@ -136,6 +138,7 @@ def test_flood_ends_the_connection(pair: Pair, name: str) -> None:
         "empty": write_frame(frames.DATA, 0, 1),
         "priority": write_frame(frames.PRIORITY, 0, 1, bytes(5)),
         "window": write_frame(frames.WINDOW_UPDATE, 0, 1, b"\0\0\0\1"),
+        "windows": write_frame(frames.WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
         "unknown": write_frame(77, 0, 1, b"anything"),
         "ignored": write_frame(frames.RST_STREAM, 0, 3, bytes(4)),
     }
@@ -155,6 +158,31 @@ def test_answers_and_time_make_up_for_idle_frames(pair: Pair) -> None:
     for _ in range(2000):
         pair.connection.forgive(1)
         pair.give(ping)
+
+
+def test_large_answer_may_be_read_in_small_windows(pair: Pair) -> None:
+    """A client that widens both windows for each frame of a large answer is no flood."""
+    stream = pair.begin()
+    pair.give(pair.client.data(1, b"x"))
+    pair.connection.sender.send(stream, bytes(40 << 20))
+    pair.connection.sender.finish(stream, BLOCK)
+    while pair.connection.open:
+        for size in [len(frame[3]) for frame in pair.sent() if frame[0] == frames.DATA]:
+            more = size.to_bytes(4, "big")
+            pair.give(
+                write_frame(frames.WINDOW_UPDATE, 0, 0, more),
+                write_frame(frames.WINDOW_UPDATE, 0, 1, more) if pair.connection.open else b"",
+            )
+
+
+def test_last_of_many_settings_counts(pair: Pair) -> None:
+    """A frame with thousands of first windows looks at the open streams once."""
+    stream = pair.begin()
+    looks: list[int] = []
+    stream.on_room = lambda: looks.append(stream.send_window)
+    many = b"".join(write_settings({frames.INITIAL_WINDOW_SIZE: size}) for size in range(1, 4001))
+    pair.give(write_frame(frames.SETTINGS, 0, 0, many))
+    assert looks == [4000]
 
 
 def test_long_headers_end_the_connection(pair: Pair) -> None:

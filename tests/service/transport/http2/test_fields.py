@@ -47,6 +47,14 @@ def test_few_blocks_are_kept() -> None:
     assert len(made._known) <= 64
 
 
+def test_long_blocks_are_not_kept() -> None:
+    """A client cannot fill the memory with a few long blocks either."""
+    made, _ = reader()
+    for number in range(10):
+        made.read(write_field(b"x", b"%0900d" % number) * 2)
+    assert not made._known
+
+
 @pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 254, 255, 300, 20_000])
 def test_written_field_is_read_by_others(size: int) -> None:
     """A literal of any length is what another library reads."""
