@@ -101,7 +101,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     path = os.pathsep.join([str(folder / "stand-in"), str(REPOSITORY)])
     arguments = ("--store", str(store), "--max-rows", "4")
     with (
-        Served(*arguments, workers=2, environment={"PYTHONPATH": path, "SLUICE_DRAIN_S": "1"}) as server,
+        Served(
+            *arguments,
+            workers=2,
+            environment={"PYTHONPATH": path, "SLUICE_DRAIN_S": "1", "SLUICE_ACCESS_LOG": str(folder / "access.log")},
+        ) as server,
         watch(folder, server.port) as watching,
     ):
         yield Site(store, server, watching)
