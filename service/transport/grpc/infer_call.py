@@ -133,7 +133,7 @@ class InferCall(Request):
             self._translating = asyncio.get_running_loop().create_task(self._translate(content, is_compressed))
             return
         try:
-            self._start(known or translate_now(content, self._link.max_bytes))
+            self._start(known or translate_now(content, handler.settings.max_body_bytes))
         except ServiceError as error:
             self._refuse(error)
 
@@ -143,7 +143,7 @@ class InferCall(Request):
 
         def work() -> Translation:
             plain = reader.inflate(content) if is_compressed and reader is not None else content
-            return read_infer(plain, handler.find_max_tensors(), self._link.max_bytes)
+            return read_infer(plain, handler.find_max_tensors(), handler.settings.max_body_bytes)
 
         left_s = self.patience_s or handler.settings.deadline_s
         try:

@@ -233,6 +233,15 @@ def test_typed_contents_are_answered(server: GrpcServing) -> None:
         np.testing.assert_array_equal(np.frombuffer(answer.raw_output_contents[0], np.float32), 2 * np.array(values))
 
 
+def test_typed_contents_above_the_limit_of_a_body_are_refused(server: GrpcServing) -> None:
+    """The limit counts the tensors alone, though their message may be larger by its other parts."""
+    values = [0.5] * (3 * 88_000)  # 1,056,000 bytes, in a message that may have 64 KiB more than the limit of 1 MiB
+    given = {"name": "x", "datatype": "FP32", "shape": [88_000, 3], "contents": {"fp32_contents": values}}
+    error = refusal_of(server, request_of("double", given).SerializeToString())
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "expected at most 1048576 bytes of tensors, got 1056000" in error.details()
+
+
 def test_no_rows_are_answered(server: GrpcServing, client: Client) -> None:
     """Requests without rows, raw, typed or without contents, have outputs without rows; BF16 goes both ways."""
     assert client.infer("double", [tensor("x", np.empty((0, 3), np.float32))]).as_numpy("y").shape == (0, 3)
