@@ -311,14 +311,12 @@ class Responder(Work):
 
     def _take_inflated(self, body: Body) -> None:
         """Take a body in place of the compressed one, if others do not hold the room that it needs."""
-        request, budget = self.request, self._handler.body_budget
+        request = self.request
         request.received_bytes = len(request.body)
-        if budget.held_bytes <= request.received_bytes:  # there is no other
-            budget.grow(len(body))
-        elif not budget.try_admit(len(body)):
+        if not self._handler.body_budget.try_replace(request.received_bytes, len(body)):
             raise TryLater(f"body: expected room for {len(body)} more bytes, but others hold it")
         self._inflated_bytes = len(body)
-        self.request.body = body
+        request.body = body
         self.go_on_late()
 
     def _let_go(self) -> None:

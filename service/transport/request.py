@@ -189,6 +189,13 @@ class BodyBudget:
         self.held_bytes += size_bytes
         return True
 
+    def try_replace(self, held_bytes: int, size_bytes: int) -> bool:
+        """Reserve room for what a body of ``held_bytes`` inflates to, if there is some, or no other body."""
+        if self.held_bytes > held_bytes:
+            return self.try_admit(size_bytes)
+        self.held_bytes += size_bytes
+        return True
+
     def grow(self, size_bytes: int) -> None:
         """Count bytes that have arrived."""
         self.held_bytes += size_bytes

@@ -12,12 +12,10 @@ from service.errors import ServiceError
 from service.transport.grpc.codes import Metadata, refusal_of
 from service.transport.grpc.framing import (
     ANSWER_HEAD,
-    GRANT_BYTES,
-    NO_ROOM,
-    TOO_SLOW,
     CallHead,
     Link,
     MessageReader,
+    find_stall,
     write_end,
     write_message,
 )
@@ -64,7 +62,7 @@ class CallContext:
         self._head = head
         self.grant, self.client, self.fields, self.headers = grant, link.client, head.metadata, head.headers
         self.request_id = request_id_of(head.headers)
-        self._stream, self._sender, self._wake = stream, link.sender, link.wake
+        self._link, self._stream, self._sender, self._wake = link, stream, link.sender, link.wake
         self._handler, self._budget, self._began = link.handler, link.handler.body_budget, link.handler.clock()
         self._loop = asyncio.get_running_loop()
         self._until = None if head.timeout_s is None else self._loop.time() + head.timeout_s
@@ -102,21 +100,16 @@ class CallContext:
 
     def _ask_for_more(self) -> None:
         """Let a message come that is larger than the window, when there is room. Whole ones wait to be read."""
-        missing = self._reader.missing_bytes - self._stream.receive_window
-        if self._is_over or self._fault is not None or missing <= 0:
+        if self._is_over or self._fault is not None or self._reader.missing_bytes <= self._stream.receive_window:
             return
         self._moved_at = self._handler.clock()
-        more = min(missing, GRANT_BYTES)
-        if self._budget.may_read_on(self, self._unread_bytes + more, self._ask_for_more):
-            self._sender.grant(self._stream, more)
-            self._wake()
+        self._link.ask_for(self, self._stream, self._reader.missing_bytes, self._unread_bytes, self._ask_for_more)
 
     def end_if_slow(self, moment: float) -> None:
         """Refuse a message of which nothing has come since a moment. Between messages a stream may be silent."""
         is_wanted = self._reader.missing_bytes > 0 and (self._reader.held_bytes > 0 or not self._takes_many)
         if is_wanted and not self._stream.received_end and not self._is_over and self._moved_at < moment:
-            waits_for_room = self._stream.receive_window == 0
-            self._fault = NO_ROOM if waits_for_room else TOO_SLOW
+            self._fault = find_stall(self._stream)
             self._arrived.set()
 
     def drop(self) -> None:
@@ -126,9 +119,6 @@ class CallContext:
             self._task.cancel()
 
     # What a coroutine uses of its context
-
-    def invocation_metadata(self) -> list[tuple[str, str]]:
-        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._head.metadata]
 
     def time_remaining(self) -> float | None:
         return None if self._until is None else max(0.0, self._until - self._loop.time())

@@ -12,11 +12,12 @@ from service.access.grants import Grant
 from service.access.routes import find_rpc_scope
 from service.errors import BodyTooLarge, InvalidInput, QueueFull, ServiceError, TooSlow
 from service.protocol.compression import inflate
-from service.transport.grpc.codes import METADATA
+from service.transport.grpc.codes import METADATA, refusal_of
 from service.transport.handler import Handler
 from service.transport.http2.fields import Fields, write_field
 from service.transport.http2.sender import Sender
-from service.transport.request import BodyParts
+from service.transport.http2.streams import Stream
+from service.transport.request import BodyParts, Reply
 
 PREFIX_BYTES: Final = 5
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -27,10 +28,8 @@ _TAKEN: Final = (b"x-request-id", b"traceparent", b"tracestate")
 _RESERVED: Final = (b"te", b"content-type", b"user-agent")
 _PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
-GRANT_BYTES: Final = 1 << 20
+_GRANT_BYTES: Final = 1 << 20
 """So much more of a large message is asked for at a time."""
-TOO_SLOW: Final = TooSlow("message: expected more of it")
-NO_ROOM: Final = QueueFull("message: others hold the room for it")
 
 ANSWER_HEAD: Final = (
     b"\x88"  # :status 200, by its index
@@ -54,6 +53,15 @@ class Link:
         self.max_bytes = max_bytes
         self.client = client
         self.wake = wake
+
+    def ask_for(
+        self, call: object, stream: Stream, missing_bytes: int, held_bytes: int, go_on: Callable[[], None]
+    ) -> None:
+        """Let more of a message come than there is a window for. ``go_on`` is called when there is room for it."""
+        more = min(missing_bytes - stream.receive_window, _GRANT_BYTES)
+        if more > 0 and self.handler.body_budget.may_read_on(call, held_bytes + more, go_on):
+            self.sender.grant(stream, more)
+            self.wake()
 
 
 class CallHead:
@@ -154,6 +162,17 @@ class MessageReader:
         return bytes(inflate(content, self._coding, self._max_bytes))
 
 
+def find_stall(stream: Stream) -> ServiceError:
+    """Why nothing more has come of a message: there was no room for it, or its client is too slow."""
+    if stream.receive_window == 0:
+        return QueueFull("message: others hold the room for it")
+    return TooSlow("message: expected more of it")
+
+
+def no_room() -> QueueFull:
+    return QueueFull("the server holds as many bytes of requests as it may")
+
+
 def write_message(content: bytes) -> bytes:
     """A message that is not compressed, with its prefix."""
     return b"\0%b%b" % (len(content).to_bytes(4, "big"), content)
@@ -166,6 +185,12 @@ def write_good_end(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         if name in METADATA:
             block += write_field(name, value)
     return block
+
+
+def write_refusal(reply: Reply) -> bytes:
+    """The header block of an answer that is nothing but the error of a reply."""
+    code, text, metadata = refusal_of(reply)
+    return ANSWER_HEAD + write_end(code.value[0], text, metadata)
 
 
 def write_end(code: int, text: str, metadata: Any = ()) -> bytes:

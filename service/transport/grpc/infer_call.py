@@ -10,20 +10,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from service.access.grants import Grant
-from service.errors import DeadlinePassed, InvalidInput, ModelFailure, QueueFull, ServiceError
-from service.transport.grpc.codes import refusal_of
+from service.errors import DeadlinePassed, InvalidInput, ModelFailure, ServiceError
 from service.transport.grpc.framing import (
     ANSWER_HEAD,
-    GRANT_BYTES,
-    NO_ROOM,
     PREFIX_BYTES,
-    TOO_SLOW,
     CallHead,
     Link,
     MessageReader,
-    write_end,
+    find_stall,
+    no_room,
     write_good_end,
     write_message,
+    write_refusal,
 )
 from service.transport.grpc.known_messages import Translation
 from service.transport.grpc.messages import FULL_NAME
@@ -94,17 +92,12 @@ class InferCall(Request):
         if self._is_over or self._reader is None:
             return
         self._moved_at = self._handler.clock()
-        missing = self._reader.missing_bytes - self._stream.receive_window
-        more = min(missing, GRANT_BYTES)
-        if more > 0 and self._handler.body_budget.may_read_on(self, self._held_bytes + more, self._ask_for_more):
-            self._sender.grant(self._stream, more)
-            self._link.wake()
+        self._link.ask_for(self, self._stream, self._reader.missing_bytes, self._held_bytes, self._ask_for_more)
 
     def end_if_slow(self, moment: float) -> None:
         """Refuse a message of which nothing has come since a moment, though there was room for it."""
         if not self._is_over and not self._stream.received_end and self._moved_at < moment:
-            waits_for_room = self._stream.receive_window == 0
-            self._refuse(NO_ROOM if waits_for_room else TOO_SLOW)
+            self._refuse(find_stall(self._stream))
 
     def drop(self) -> None:
         """The caller has gone."""
@@ -124,7 +117,7 @@ class InferCall(Request):
         handler = self._handler
         budget = handler.body_budget
         if budget.held_bytes > max(budget.max_bytes, self._held_bytes):
-            self._refuse(QueueFull("the server holds as many bytes of requests as it may"))
+            self._refuse(no_room())
             return
         self.body = content
         self.received_bytes = len(content)
@@ -163,11 +156,8 @@ class InferCall(Request):
 
     def _hold_inflated(self, size_bytes: int) -> None:
         """Count a body that was compressed. Raises QueueFull if others hold the room for it."""
-        budget = self._handler.body_budget
-        if budget.held_bytes <= self._held_bytes:  # there is no other
-            budget.grow(size_bytes)
-        elif not budget.try_admit(size_bytes):
-            raise NO_ROOM
+        if not self._handler.body_budget.try_replace(self._held_bytes, size_bytes):
+            raise no_room()
         self._held_bytes += size_bytes
 
     def _start(self, found: Translation) -> None:
@@ -195,8 +185,7 @@ class InferCall(Request):
             message = write_message(write_answer(reply, self._given_id))
             sender.answer(stream, ANSWER_HEAD, message, write_good_end(reply.headers))
         else:
-            code, text, metadata = refusal_of(reply)
-            sender.finish(stream, ANSWER_HEAD + write_end(code.value[0], text, metadata))
+            sender.finish(stream, write_refusal(reply))
         self._end()
         self._link.wake()
 

@@ -9,10 +9,11 @@ import functools
 from collections.abc import Callable
 from typing import TypeVar
 
-from service.errors import DeadlinePassed, Draining, QueueFull, ServiceError
+from service.errors import DeadlinePassed, Draining, ServiceError
 from service.protocol.large_json import without_traceback
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.grpc.contexts import EOF, Aborted, CallContext
+from service.transport.grpc.framing import no_room
 from service.transport.grpc.known_messages import Translation
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_streamed
@@ -65,8 +66,8 @@ class InferenceServicer:
                 content = b""  # what waits is counted as it came, and this may be a thousand times larger
             try:
                 request = self._open(content, context)
-                refusal = self._admit_again(request) if is_admitted else _no_room()
-                given_id = await self._begin(request, is_streamed=True, refusal=refusal)
+                refusal = self._admit_again(request) if is_admitted else no_room()
+                given_id = await self._begin(request, refusal)
                 beginning.release()
                 reply = await _answer_of(request)
                 async with writing:
@@ -123,16 +124,14 @@ class InferenceServicer:
             request.grant, request.caller = context.grant, context.grant.name
         return request
 
-    async def _begin(
-        self, request: AwaitedRequest, *, is_streamed: bool = False, refusal: ServiceError | None = None
-    ) -> str:
+    async def _begin(self, request: AwaitedRequest, refusal: ServiceError | None) -> str:
         """Translate the message that is the body, and begin the request. Returns the id that the caller gave it."""
         handler = self._handler
         given_id = ""
         try:
             found = await self._translate(request, bytes(request.body))
             given_id = found.id
-            if is_streamed and given_id:  # the header is the same for all requests of the stream
+            if given_id:  # the header is the same for all requests of the stream
                 request.request_id = request_id_of({b"x-request-id": given_id.encode()})
             if refusal is not None:
                 raise refusal
@@ -180,7 +179,3 @@ async def _answer_of(request: AwaitedRequest) -> Reply:
     except asyncio.CancelledError:
         request.give_up()
         raise
-
-
-def _no_room() -> QueueFull:
-    return QueueFull("the server holds as many bytes of requests as it may")

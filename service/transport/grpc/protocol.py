@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from service.access.grants import Grant
-from service.errors import CallerError, InvalidInput, NotOffered, ServiceError, UnsupportedCoding
+from service.errors import CallerError, NotOffered, ServiceError, UnsupportedCoding
 from service.settings import Settings
-from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.contexts import CallContext, Method
-from service.transport.grpc.framing import ANSWER_HEAD, WRONG_MEDIA, CallHead, Link, write_end
+from service.transport.grpc.framing import WRONG_MEDIA, CallHead, Link, write_refusal
 from service.transport.grpc.infer_call import InferCall
 from service.transport.handler import Handler
 from service.transport.http2 import frames
@@ -142,10 +141,9 @@ class GrpcProtocol(asyncio.Protocol, Streams):
             fault = UnsupportedCoding(
                 "grpc-encoding: expected identity, deflate or gzip", ("identity", "deflate", "gzip")
             )
-        elif fault is None and method is None:
-            fault = NotOffered(f"this server does not offer {head.path.decode('latin-1')!r:.120}")
-        if method is None or fault is not None:
-            self._refuse(stream, head, fault or InvalidInput("path: expected a method"))
+        if fault is not None or method is None:
+            path = head.path.decode("latin-1")
+            self._refuse(stream, head, fault or NotOffered(f"this server does not offer {path!r:.120}"))
             return
         context = CallContext(head, stream, self._link, grant)
         stream.owner = context
@@ -173,8 +171,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
     def _refuse(self, stream: Stream, head: CallHead, error: ServiceError) -> None:
         handler, request_id = self._service.handler, request_id_of(head.headers)
         reply = error_reply(error, request_id)
-        code, text, metadata = refusal_of(reply)
-        self._sender.finish(stream, ANSWER_HEAD + write_end(code.value[0], text, metadata))
+        self._sender.finish(stream, write_refusal(reply))
         if handler.observer is not None:
             path = head.path.decode("latin-1")
             end = RequestEnd("POST", "", path, reply.status, 0.0, request_id, head.headers)

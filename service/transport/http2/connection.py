@@ -16,7 +16,7 @@ Rules
 from typing import Any, Final
 
 from service.transport.http2 import frames
-from service.transport.http2.fields import FieldReader
+from service.transport.http2.fields import MAX_LIST_BYTES, FieldReader, long_headers
 from service.transport.http2.frames import ConnectionFault, write_frame
 from service.transport.http2.sender import Sender, write_reset
 from service.transport.http2.streams import STREAM_WINDOW_BYTES, Stream, Streams
@@ -25,8 +25,6 @@ MAX_STREAMS: Final = 256
 _WINDOW_BYTES: Final = 32 << 20
 _FRAME_BYTES: Final = 256 << 10
 """The largest frame that is accepted. Larger ones than the least save time for large tensors."""
-_MAX_BLOCK_BYTES: Final = 16 << 10
-"""Of the header block of a call, over all its frames."""
 _MOST_IDLE_FRAMES: Final = 1000
 """How many frames that ask for nothing may come ahead of what is answered."""
 _FRAMES_FOR_ANSWER: Final = 16
@@ -59,7 +57,7 @@ class Connection:
             frames.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
             frames.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
             frames.MAX_FRAME_SIZE: _FRAME_BYTES,
-            frames.MAX_HEADER_LIST_SIZE: _MAX_BLOCK_BYTES,
+            frames.MAX_HEADER_LIST_SIZE: MAX_LIST_BYTES,
         }
         self.sender.write(write_frame(frames.SETTINGS, 0, 0, frames.write_settings(settings)))
         self._fill_window(frames.DEFAULT_WINDOW_BYTES)
@@ -184,12 +182,12 @@ class Connection:
     def _add_block(self, part: bytes) -> None:
         self._block.append(part)
         self._block_bytes += len(part)
-        if self._block_bytes > _MAX_BLOCK_BYTES:
-            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, f"expected at most {_MAX_BLOCK_BYTES} bytes of headers")
+        if self._block_bytes > MAX_LIST_BYTES:
+            raise long_headers()
 
     def _begin(self, number: int, block: bytes) -> None:
-        if len(block) > _MAX_BLOCK_BYTES:
-            raise ConnectionFault(frames.ENHANCE_YOUR_CALM, f"expected at most {_MAX_BLOCK_BYTES} bytes of headers")
+        if len(block) > MAX_LIST_BYTES:
+            raise long_headers()
         head = self._reader.read(block)  # always: later blocks build on it
         stream = self.open.get(number)
         if stream is not None:  # trailers, of which calls have none

@@ -16,7 +16,7 @@ from service.transport.http2.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM,
 Fields = tuple[tuple[bytes, bytes], ...]
 
 MAX_LIST_BYTES: Final = 16 << 10
-"""Of all fields of a call, 32 bytes more for each, as the protocol counts."""
+"""Of all fields of a call, 32 bytes more for each, as the protocol counts; also of their block, over all its frames."""
 _MOST_KNOWN: Final = 64
 _MAX_KNOWN_BYTES: Final = 1 << 10
 """Blocks of one connection, and the size of each: so a connection takes little memory."""
@@ -43,7 +43,7 @@ class FieldReader(Generic[T]):
         try:
             fields = tuple((bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True))
         except OversizedHeaderListError:
-            raise ConnectionFault(ENHANCE_YOUR_CALM, f"expected at most {MAX_LIST_BYTES} bytes of headers") from None
+            raise long_headers() from None
         except (HPACKError, IndexError) as error:
             raise ConnectionFault(COMPRESSION_ERROR, f"a header block that cannot be read: {error}") from None
         parsed = self._parse(fields)
@@ -52,6 +52,10 @@ class FieldReader(Generic[T]):
         elif len(self._known) < _MOST_KNOWN and len(block) <= _MAX_KNOWN_BYTES:
             self._known[block] = parsed
         return parsed
+
+
+def long_headers() -> ConnectionFault:
+    return ConnectionFault(ENHANCE_YOUR_CALM, f"expected at most {MAX_LIST_BYTES} bytes of headers")
 
 
 def _first(table: HeaderTable) -> object:

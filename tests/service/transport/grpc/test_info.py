@@ -44,12 +44,6 @@ class Context:
     def __init__(self) -> None:
         self.trailing: dict[str, str] = {}
 
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("x-request-id", "of-mine"),)
-
-    def peer(self) -> str:
-        return "ipv4:127.0.0.1:50000"
-
     def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None:
         self.trailing = dict(metadata)
 

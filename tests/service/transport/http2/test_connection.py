@@ -2,8 +2,9 @@
 
 import pytest
 
-from service.transport.http2 import connection, frames
+from service.transport.http2 import frames
 from service.transport.http2.connection import MAX_STREAMS, Connection
+from service.transport.http2.fields import MAX_LIST_BYTES
 from service.transport.http2.frames import ConnectionFault, write_frame, write_settings
 from service.transport.http2.streams import STREAM_WINDOW_BYTES, Stream
 from tests.support.connections.http2 import BLOCK, INFER_PATH, Calls, Client, read_frames
@@ -353,7 +354,7 @@ def test_limits_are_announced() -> None:
     assert kind == frames.SETTINGS
     assert values[frames.MAX_CONCURRENT_STREAMS] == MAX_STREAMS
     assert values[frames.INITIAL_WINDOW_SIZE] == STREAM_WINDOW_BYTES
-    assert values[frames.MAX_HEADER_LIST_SIZE] == connection._MAX_BLOCK_BYTES
+    assert values[frames.MAX_HEADER_LIST_SIZE] == MAX_LIST_BYTES
 
 
 @pytest.mark.parametrize("ends", [True, False])
