@@ -10,7 +10,6 @@ A request drops its references when it ends. Without cycles its memory is free a
 import asyncio
 import functools
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -29,7 +28,7 @@ from service.errors import (
     UnsupportedCoding,
 )
 from service.metrics.meters import Metrics
-from service.protocol.compression import choose_coding, deflate, inflate, read_coding
+from service.protocol.compression import DEFLATE_IN_THREAD_FROM_BYTES, choose_coding, deflate, inflate, read_coding
 from service.protocol.large_json import without_traceback
 from service.protocol.timeout import find_timeout
 from service.settings import Settings
@@ -37,25 +36,17 @@ from service.transport import sse
 from service.transport.cors import Cors
 from service.transport.handler import Handler
 from service.transport.observer import GONE, end_of, tell
-from service.transport.request import JSON, BodyBudget, Endpoint, Reply, Request, Work, render_server_timing
+from service.transport.request import BodyBudget, Endpoint, Reply, Request, Work, match_model, render_server_timing
 from service.transport.status import error_reply
 
 logger = logging.getLogger("sluice.http")
 
-BINARY: Final = (b"content-type", b"application/octet-stream")
-
 Body = bytes | memoryview
 
-_V2_PATH: Final = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
-_V1_PATH: Final = re.compile(r"/v1/models/([^/]+):(predict|explain)")
 _PLAIN_ROUTES: Final = ("/generate",)
 """Requests of these routes are too small for a content coding."""
-_MAX_KEPT_PATH: Final = 512
-"""Characters of a path that is cached: longer ones are rare."""
-_COMPRESS_FROM_BYTES: Final = 1024
 _INFLATE_IN_THREAD_FROM_BYTES: Final = 1 << 10
-_DEFLATE_IN_THREAD_FROM_BYTES: Final = 16 << 10
-"""Larger bodies are inflated and compressed in a thread. Smaller ones take at most 3 ms and 0.15 ms."""
+"""Larger bodies are inflated in a thread. Smaller ones take at most 3 ms."""
 
 T = TypeVar("T")
 
@@ -253,7 +244,8 @@ class Responder(Work):
         """Send an answer, in the coding that its caller asks for if it is large enough."""
         if self.gone:
             return
-        coding = _coding_of(self.request, reply) if b"accept-encoding" in self.request.headers else None
+        accepted = self.request.headers.get(b"accept-encoding")
+        coding = choose_coding(accepted) if accepted is not None and reply.is_compressible else None
         if coding is None:
             self._reply(reply, answer)
             return
@@ -262,7 +254,7 @@ class Responder(Work):
             headers = [*reply.headers, (b"content-encoding", coding.encode())]
             self._reply(Reply(reply.status, [body], headers), answer)
 
-        if reply.size_bytes < _DEFLATE_IN_THREAD_FROM_BYTES:
+        if reply.size_bytes < DEFLATE_IN_THREAD_FROM_BYTES:
             send(deflate(reply.chunks, coding))
             return
         work = functools.partial(deflate, reply.chunks, coding)
@@ -374,7 +366,7 @@ class RequestHandler(Handler):
     def match(self, path: str) -> Endpoint | None:
         if path in self.starts and "{" not in path:
             return Endpoint(path, path=path)
-        return _match_known(path) if len(path) <= _MAX_KEPT_PATH else _match_model(path)
+        return match_model(path)
 
     def start(self, request: Request) -> None:
         request.began = request.began or self.clock()
@@ -405,21 +397,3 @@ class RequestHandler(Handler):
     def close(self) -> None:
         self.threads.shutdown(wait=True, cancel_futures=True)
         self.parsing.shutdown(wait=True, cancel_futures=True)
-
-
-def _match_model(path: str) -> Endpoint | None:
-    if found := _V2_PATH.fullmatch(path):
-        return Endpoint(f"/v2/models/{{model}}/{found[3]}", found[1], found[2], path)
-    found = _V1_PATH.fullmatch(path)
-    return Endpoint(f"/v1/models/{{model}}:{found[2]}", found[1], path=path) if found else None
-
-
-_match_known = functools.lru_cache(maxsize=4096)(_match_model)
-"""The same, cached."""
-
-
-def _coding_of(request: Request, reply: Reply) -> str | None:
-    """The content coding for a reply. Pictures are compressed already, and short replies would not get shorter."""
-    if reply.size_bytes < _COMPRESS_FROM_BYTES or (JSON not in reply.headers and BINARY not in reply.headers):
-        return None
-    return choose_coding(request.headers[b"accept-encoding"])

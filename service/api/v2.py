@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from model_store.manifest import Manifest
-from service.api.handler import BINARY, Responder, Start
+from service.api.handler import Responder, Start
 from service.engine.batching.queue import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, ServiceError
@@ -29,7 +29,16 @@ from service.protocol.raw import RAW, parse_raw
 from service.sequences.forwarding import Forwarder, Outcome
 from service.sequences.sequences import Sequences, Turn
 from service.settings import Settings
-from service.transport.request import FORWARDED_INFER, GRPC_INFER, GRPC_STREAM_INFER, INFER, JSON, HeaderField, Reply
+from service.transport.request import (
+    BINARY,
+    FORWARDED_INFER,
+    GRPC_INFER,
+    GRPC_STREAM_INFER,
+    INFER,
+    JSON,
+    HeaderField,
+    Reply,
+)
 
 _KEPT_HEADERS: Final = 256
 

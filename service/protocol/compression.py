@@ -13,6 +13,10 @@ from service.errors import BodyTooLarge, InvalidInput, UnsupportedCoding
 _WINDOW: Mapping[str, int] = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 CODINGS = tuple(_WINDOW)
 _LEVEL = 1  # tensors hardly get smaller at higher ones
+COMPRESS_FROM_BYTES = 1024
+"""Shorter answers are sent as they are."""
+DEFLATE_IN_THREAD_FROM_BYTES = 16 << 10
+"""To compress a larger answer would hold up the event loop for more than 0.15 ms."""
 _PIECE_BYTES = 64 << 10
 _MAX_KEPT_BYTES = 256
 """Longer ``Accept-Encoding`` headers are not cached."""

@@ -5,6 +5,7 @@ A transport makes a ``Request`` and gives it to the ``Handler``, which answers b
 
 import abc
 import asyncio
+import functools
 import itertools
 import os
 import re
@@ -18,6 +19,7 @@ from mypy_extensions import mypyc_attr
 from service.access.grants import Grant
 from service.errors import TryLater
 from service.metrics.spans import Trace
+from service.protocol.compression import COMPRESS_FROM_BYTES
 
 HeaderField = tuple[bytes, bytes]
 
@@ -35,6 +37,7 @@ SMALL_BODY_BYTES: Final = 64 << 10
 _SMALL_PART_BYTES: Final = 4 << 10
 
 JSON: Final[HeaderField] = (b"content-type", b"application/json")
+BINARY: Final[HeaderField] = (b"content-type", b"application/octet-stream")
 
 INFER: Final = "/v2/models/{model}/infer"
 GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
@@ -42,6 +45,10 @@ GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
 FORWARDED_INFER: Final = "infer handed on"
 """The route of requests that another worker has forwarded. The label is that of earlier releases."""
 
+_V2_PATH: Final = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
+_V1_PATH: Final = re.compile(r"/v1/models/([^/]+):(predict|explain)")
+_MAX_KEPT_PATH: Final = 512
+"""Characters of a path that is cached: longer ones are rare."""
 _ACCEPTABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _id_prefix: Final = os.urandom(6).hex() + "-"
 _id_numbers: Final = itertools.count(1)
@@ -60,6 +67,22 @@ class Endpoint:
     path: str = field(default="", compare=False)
 
 
+def match_model(path: str) -> Endpoint | None:
+    """The endpoint of a path that names a model; None for other paths."""
+    return _match_known(path) if len(path) <= _MAX_KEPT_PATH else _match(path)
+
+
+def _match(path: str) -> Endpoint | None:
+    if found := _V2_PATH.fullmatch(path):
+        return Endpoint(f"/v2/models/{{model}}/{found[3]}", found[1], found[2], path)
+    found = _V1_PATH.fullmatch(path)
+    return Endpoint(f"/v1/models/{{model}}:{found[2]}", found[1], path=path) if found else None
+
+
+_match_known = functools.lru_cache(maxsize=4096)(_match)
+"""The same, cached."""
+
+
 class Reply:
     """A complete answer. ``chunks`` are its body, in order. They may be views of arrays."""
 
@@ -74,6 +97,11 @@ class Reply:
         for chunk in self.chunks:  # compiled, this is faster than ``sum``
             size += len(chunk)
         return size
+
+    @property
+    def is_compressible(self) -> bool:
+        """Whether a content coding makes it shorter: pictures are compressed already, and short replies grow."""
+        return self.size_bytes >= COMPRESS_FROM_BYTES and (JSON in self.headers or BINARY in self.headers)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

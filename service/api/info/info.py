@@ -30,14 +30,15 @@ from service.metrics.meters import Metrics
 from service.models.entry import Served
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
-from service.protocol.compression import choose_coding, deflate
+from service.protocol.compression import (
+    COMPRESS_FROM_BYTES,
+    DEFLATE_IN_THREAD_FROM_BYTES,
+    choose_coding,
+    deflate,
+)
 from service.protocol.json import render_json
 from service.transport.status import error_reply
 from service.web.pages import PAGES, answer_file, answer_page, wants_page
-
-_COMPRESS_FROM_BYTES = 1024
-_COMPRESS_IN_THREAD_FROM_BYTES = 16 << 10
-"""A larger answer would hold up the event loop for more than 0.15 ms."""
 
 
 class Information:
@@ -216,9 +217,9 @@ async def _encode(request: Request, body: bytes, content_type: str) -> Response:
     """An answer in the content coding that its caller asks for. What is large is compressed in a thread."""
     headers = {"content-type": content_type, "vary": "Accept-Encoding"}
     coding = choose_coding(request.headers.get("accept-encoding", "").encode("latin-1"))
-    if coding is None or len(body) < _COMPRESS_FROM_BYTES:
+    if coding is None or len(body) < COMPRESS_FROM_BYTES:
         return Response(body, headers=headers)
     headers["content-encoding"] = coding
-    if len(body) < _COMPRESS_IN_THREAD_FROM_BYTES:
+    if len(body) < DEFLATE_IN_THREAD_FROM_BYTES:
         return Response(deflate([body], coding), headers=headers)
     return Response(await asyncio.to_thread(deflate, [body], coding), headers=headers)

@@ -231,13 +231,13 @@ class Connection:
         handler.start(request)
         return True
 
-    def admit(self, request: FastRequest, fields: Sequence[HeaderField], peer: str) -> None:
+    def admit(self, request: FastRequest, fields: Sequence[HeaderField]) -> None:
         """Let the guard look at a complete head. What it refuses is answered before the body is read."""
         handler = self.handler
         if handler is None or handler.guard is None:
             return
         try:
-            grant = handler.guard.admit(INFER, fields, peer)
+            grant = handler.guard.admit(INFER, fields, self.client)
         except ServiceError as error:
             self.refuse(request, error)
         else:

@@ -20,7 +20,6 @@ Rules of a connection (timeouts are in ``limits.py``)
 """
 
 import asyncio
-from sys import intern
 from typing import Any
 
 import httptools
@@ -136,7 +135,7 @@ class FastProtocol(LimitedProtocol):
             return
         previous, self.cycle = self.cycle, request  # type: ignore[assignment]  # it has what uvicorn reads of a cycle
         max_bytes = self.settings.max_body_bytes
-        self._connection.admit(request, self.headers, self.client[0] if self.client else "")
+        self._connection.admit(request, self.headers)
         if self._length > max_bytes and request.refusal is None:
             said = f"body: expected at most {max_bytes} bytes, got {self._length}"
             self._connection.refuse(request, BodyTooLarge(said))
@@ -175,7 +174,7 @@ class FastProtocol(LimitedProtocol):
         self.settings = settings = _OF_OTHERS if handler is None else handler.settings
         if handler is not None:
             handler.connections = self.connections
-        client = intern(self.client[0]) if self.client else ""  # a Unix socket has none
+        client = self.client[0] if self.client else ""  # a Unix socket has none
         self._connection = Connection(self, handler, transport, self.flow, self.server_state, self.loop, client)
         now = self.loop.time()
         self._connection.idle_since = now + settings.header_timeout_s - settings.keep_alive_s  # the first one differs
