@@ -4,7 +4,9 @@ import asyncio
 import random
 import signal
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from tests.chaos.caller import Caller, Gone
 from tests.chaos.checks import Check, at_most, equals
@@ -15,23 +17,31 @@ CLIENTS, WORKERS = 32, 2
 DURATION_S, EVERY_S = 60.0, 5.0
 RESTART_S = 1.0
 
+T = TypeVar("T")
+
 
 async def run() -> list[Check]:
+    (kills, slowest_s), (right, wrong, lost) = await ask_while(_kill)
+    return [
+        equals(f"wrong answers of {right + wrong + lost:,}", 0, wrong),
+        at_most(f"requests without an answer, {kills} kills", 1.0, 100 * lost / (right + wrong + lost), " %"),
+        at_most("until a killed worker was started again", RESTART_S, slowest_s, " s"),
+    ]
+
+
+async def ask_while(disturb: Callable[[ChaosServer], Awaitable[T]]) -> tuple[T, tuple[int, int, int]]:
+    """What ``disturb`` finds, and what the callers of a server with two workers get meanwhile, as ``call_until``."""
     with tempfile.TemporaryDirectory() as folder:
         graphs.write_plain(Path(folder), "double", graphs.double())
         with serving(Path(folder), workers=WORKERS) as server:
             await server.until_ready()
             stop = asyncio.Event()
             callers = [asyncio.create_task(call_until(server, number, stop)) for number in range(CLIENTS)]
-            kills, slowest_s = await _kill(server)
+            found = await disturb(server)
             stop.set()
             counts = [await caller for caller in callers]
     right, wrong, lost = (sum(column) for column in zip(*counts, strict=True))
-    return [
-        equals(f"wrong answers of {right + wrong + lost:,}", 0, wrong),
-        at_most(f"requests without an answer, {kills} kills", 1.0, 100 * lost / (right + wrong + lost), " %"),
-        at_most("until a killed worker was started again", RESTART_S, slowest_s, " s"),
-    ]
+    return found, (right, wrong, lost)
 
 
 async def call_until(server: ChaosServer, number: int, stop: asyncio.Event) -> tuple[int, int, int]:

@@ -3,30 +3,17 @@
 import asyncio
 import random
 import signal
-import tempfile
-from pathlib import Path
 
 from tests.chaos.checks import Check, at_most, equals
-from tests.chaos.kills import call_until
-from tests.chaos.server import ChaosServer, serving
-from tests.support.models import graphs
+from tests.chaos.kills import WORKERS, ask_while
+from tests.chaos.server import ChaosServer
 
-CLIENTS, WORKERS = 32, 2
 RELOADS, LATEST_S = 5, 120.0
 DONE = "all workers have been replaced"
 
 
 async def run() -> list[Check]:
-    with tempfile.TemporaryDirectory() as folder:
-        graphs.write_plain(Path(folder), "double", graphs.double())
-        with serving(Path(folder), workers=WORKERS) as server:
-            await server.until_ready()
-            stop = asyncio.Event()
-            callers = [asyncio.create_task(call_until(server, number, stop)) for number in range(CLIENTS)]
-            slowest_s, workers = await _reload(server)
-            stop.set()
-            counts = [await caller for caller in callers]
-    right, wrong, lost = (sum(column) for column in zip(*counts, strict=True))
+    (slowest_s, workers), (right, wrong, lost) = await ask_while(_reload)
     return [
         equals(f"wrong answers of {right + wrong + lost:,}", 0, wrong),
         equals("requests without an answer", 0, lost),

@@ -4,12 +4,10 @@ It needs a Python that has Ray (`RAY_PYTHON`, this one, or the environment that 
 make a network namespace: both nodes listen on its 127.0.0.1, and Ray uses fixed ports.
 """
 
-import importlib.util
 import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,31 +17,11 @@ import pytest
 from PIL import Image
 
 from model_store import DEFAULT_ROOT
+from tests.deploy.clusters.ray_python import ROOT, enter_namespace, find_ray
 from tests.support.models import graphs
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
 PROXIES = {"proxy": "0", "haproxy": "1"}
-
-
-def find_ray() -> str:
-    """A Python that has Ray. Skips the test where there is none."""
-    own = [sys.executable] if importlib.util.find_spec("ray") else []
-    candidates = [os.environ.get("RAY_PYTHON", ""), *own, str(ROOT / ".venv/clients/ray/bin/python")]
-    found = next((python for python in candidates if Path(python).is_file()), None)
-    if found is None:
-        pytest.skip("Ray is not installed: `make clients` installs it, or RAY_PYTHON names a Python that has it")
-    return found
-
-
-def enter_namespace() -> list[str]:
-    """The command that runs another in a namespace, and ends with it whatever it has started."""
-    command = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
-        pytest.skip("no network namespace can be made: it needs root and `unshare`")
-    if shutil.which("ip") is None:
-        pytest.skip("`ip` is missing: Debian's package iproute2 has it")
-    return [*command, "sh", "-c", 'ip link set lo up && exec "$@"', "-"]
 
 
 def tensor_request(model: str, rows: np.ndarray, **options: Any) -> dict[str, Any]:
@@ -105,7 +83,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",  # else the lost replica may have had no requests
         }
         run = subprocess.run(
-            [*namespace, python, "-m", "tests.deploy.ray_cluster", str(store), str(folder)],
+            [*namespace, python, "-m", "tests.deploy.clusters.ray_cluster", str(store), str(folder)],
             cwd=ROOT,
             env={**os.environ, **variables},
             capture_output=True,

@@ -4,40 +4,18 @@ It needs a Python that has Ray (`RAY_PYTHON`, this one, or the environment that 
 make a network namespace: both nodes listen on its 127.0.0.1.
 """
 
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.deploy.clusters.ray_python import ROOT, enter_namespace, find_ray
+
 ROWS, BAD = 3000, (5, 1555)
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
-
-
-def find_ray() -> str:
-    """A Python that has Ray. Skips the test where there is none."""
-    own = [sys.executable] if importlib.util.find_spec("ray") else []
-    candidates = [os.environ.get("RAY_PYTHON", ""), *own, str(ROOT / ".venv/clients/ray/bin/python")]
-    found = next((python for python in candidates if Path(python).is_file()), None)
-    if found is None:
-        pytest.skip("Ray is not installed: `make clients` installs it, or RAY_PYTHON names a Python that has it")
-    return found
-
-
-def enter_namespace() -> list[str]:
-    """The command that runs another in a namespace, and ends with it whatever it has started."""
-    command = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
-        pytest.skip("no network namespace can be made: it needs root and `unshare`")
-    if shutil.which("ip") is None:
-        pytest.skip("`ip` is missing: Debian's package iproute2 has it")
-    return [*command, "sh", "-c", 'ip link set lo up && exec "$@"', "-"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python, namespace = find_ray(), enter_namespace()
     folder = tmp_path_factory.mktemp("score")
     store, table = write_double(folder / "store"), write_numbers(folder / "in.parquet", ROWS, BAD)
-    program = str(ROOT / "tests" / "deploy" / "score_cluster.py")
+    program = str(ROOT / "tests" / "deploy" / "clusters" / "score_cluster.py")
     variables = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     done = subprocess.run(
         [*namespace, python, program, str(store), str(table), str(folder)],

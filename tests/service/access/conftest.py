@@ -1,14 +1,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.service.access.asking import Clock, guard_of, settings_with_keys
 from tests.support.grpc_servers import GrpcServing
 from tests.support.models import graphs
 from tests.support.servers import ServerPath
-from tests.support.wires import Wire
 
 
 @pytest.fixture(scope="session")
@@ -38,15 +36,3 @@ def clock(server: GrpcServing) -> Clock:
     if guard._keys._watched is not None:
         guard._keys._watched._next_look = 0.0
     return clock
-
-
-@pytest.fixture
-def client(server: GrpcServing) -> Iterator[httpx.Client]:
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture
-def wire(server: GrpcServing) -> Iterator[Wire]:
-    with Wire(server) as wire:
-        yield wire

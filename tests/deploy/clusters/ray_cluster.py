@@ -26,7 +26,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from service.settings import Settings, SettingsError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CONFIG = ROOT / "deploy" / "ray" / "serve.yaml"
 URL = "http://127.0.0.1:8300"
 PATH = "/v2/models/double/infer"
