@@ -13,29 +13,11 @@ from loadtests import cli
 from service.access.keys import make_key, render_entry
 from service.settings import Settings
 from tests.loadtests.answering import answering_grpc
+from tests.loadtests.locustfiles import write_locustfile
 from tests.support.models.graphs import double, write_plain
 from tests.support.servers import FAST, Serving
 
-LOCUSTFILE = '''
-"""The users of the load test. The run ends when each kind has made so many requests, however long that takes."""
-
-import gevent
-from locust import events
-
-from loadtests.locustfile import BinaryUser, GrpcUser, JsonUser, LiveUser, StreamUser, TaskUser
-
-
-@events.init.add_listener
-def end_when_enough(environment, **_):
-    ending = []
-
-    def count(**_):
-        made = [entry.num_requests for entry in environment.stats.entries.values()]
-        if len(made) == len(environment.user_classes) and min(made) >= 20 and not ending:
-            ending.append(gevent.spawn(environment.runner.quit))
-
-    environment.events.request.add_listener(count)
-'''
+LOCUSTFILE = write_locustfile(20, "BinaryUser", "GrpcUser", "JsonUser", "LiveUser", "StreamUser", "TaskUser")
 
 
 def run(*words: str) -> int:

@@ -8,31 +8,13 @@ import pytest
 import sluice
 from loadtests import cli
 from loadtests.sending.traces import Traces
+from tests.loadtests.locustfiles import write_locustfile
 from tests.support.connections.collector import Collector, collecting
 from tests.support.grpc_servers import GrpcServing, settings_of
 from tests.support.models.graphs import double, write_plain
 from tests.support.servers import FAST
 
-LOCUSTFILE = '''
-"""The run ends when each kind of user has made a few requests."""
-
-import gevent
-from locust import events
-
-from loadtests.locustfile import BinaryUser, GrpcUser, JsonUser
-
-
-@events.init.add_listener
-def end_when_enough(environment, **_):
-    ending = []
-
-    def count(**_):
-        made = [entry.num_requests for entry in environment.stats.entries.values()]
-        if len(made) == len(environment.user_classes) and min(made) >= 5 and not ending:
-            ending.append(gevent.spawn(environment.runner.quit))
-
-    environment.events.request.add_listener(count)
-'''
+LOCUSTFILE = write_locustfile(5, "BinaryUser", "GrpcUser", "JsonUser")
 
 
 @pytest.fixture
