@@ -30,7 +30,7 @@ from service.models.index import IndexEntry, StoreReader, check_usable, choose_v
 from service.models.loading import LoadedVersion
 from service.models.loads import Loads, describe_failure
 from service.models.pipeline import LoadedPipeline, Pipeline
-from service.models.retirement import Retirement
+from service.models.retirement import Retirement, tell_serving
 from service.settings import Settings
 
 logger = logging.getLogger("sluice.registry")
@@ -223,13 +223,9 @@ class Registry:
 
     def _tell_ready(self, model: Served) -> None:
         labels, load_s = (model.name, model.version), model.loaded.load_s
-        self._metrics.numbers("sluice_model_ready", labels).set(1)
+        tell_serving(self._metrics, model, serves=True)
         self._metrics.numbers("sluice_model_load_seconds", labels).set(load_s)
         where = "through its steps" if isinstance(model, Pipeline) else f"on {model.loaded.session.place}"
-        if isinstance(model, Model):
-            self._metrics.numbers("sluice_model_provider", (*labels, *model.loaded.session.placement)).set(1)
-            weight_bytes = sum(graph.weight_bytes for graph in (model.loaded, *model.loaded.graphs.values()))
-            self._metrics.numbers("sluice_model_weight_bytes", labels).set(weight_bytes)
         logger.info("%s version %s serves %s, loaded in %.2f s", *labels, where, load_s)
 
     @property

@@ -12,6 +12,17 @@ from service.models.entry import UNLOADED, Model, Served, State, VersionEntry
 logger = logging.getLogger("sluice.registry")
 
 
+def tell_serving(metrics: Metrics, model: Served, *, serves: bool) -> None:
+    """Tell whether a version serves, where it runs, and the bytes of its weights."""
+    labels = (model.name, model.version)
+    metrics.numbers("sluice_model_ready", labels).set(int(serves))
+    if isinstance(model, Model):
+        loaded = model.loaded
+        weight_bytes = sum(graph.weight_bytes for graph in (loaded, *loaded.graphs.values())) if serves else 0
+        metrics.numbers("sluice_model_provider", (*labels, *loaded.session.placement)).set(int(serves))
+        metrics.numbers("sluice_model_weight_bytes", labels).set(weight_bytes)
+
+
 class Retirement:
     """``holders`` are called with a version that goes out of service, and return when they no longer need it."""
 
@@ -27,12 +38,7 @@ class Retirement:
         """Take those that serve out of service."""
         for entry in entries:
             if entry.model is not None:
-                labels = (entry.source.name, str(entry.source.version))
-                self._metrics.numbers("sluice_model_ready", labels).set(0)
-                if isinstance(entry.model, Model):
-                    placement = entry.model.loaded.session.placement
-                    self._metrics.numbers("sluice_model_provider", (*labels, *placement)).set(0)
-                    self._metrics.numbers("sluice_model_weight_bytes", labels).set(0)
+                tell_serving(self._metrics, entry.model, serves=False)
                 self.begin(entry, entry.model)
 
     def begin(self, entry: VersionEntry, model: Served) -> None:
