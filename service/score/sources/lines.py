@@ -1,5 +1,6 @@
 """CSV and JSON lines: one file, or a folder of files with the same columns."""
 
+import abc
 import csv
 import io
 import itertools
@@ -24,7 +25,7 @@ Record = dict[str, Any] | str
 
 
 class _Lines:
-    """The lines of a file as texts. ``end`` is the byte after the last one; ``is_damaged``: since it was last asked."""
+    """The lines of a file as texts. ``end`` is the byte after the last one, ``fault`` what is wrong with it, or ""."""
 
     def __init__(self, file: IO[bytes], start: int) -> None:
         file.seek(start)
@@ -67,16 +68,17 @@ class LineSource(Source):
         if not self.names:
             raise ScoreError(f"{place.shown}: expected rows with named columns, got none: is the file empty?")
 
+    @abc.abstractmethod
     def _read_names(self, number: int) -> Sequence[str]:
-        raise NotImplementedError
+        """The names of the columns of a file."""
 
+    @abc.abstractmethod
     def _records(self, lines: _Lines, number: int) -> Iterator[Record]:
         """The records of the lines, which begin where one begins."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _as_text(self, value: Any) -> str | None:
         """A value as the output keeps it."""
-        raise NotImplementedError
 
     @property
     def kept_schema(self) -> pa.Schema:
