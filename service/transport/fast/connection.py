@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, ClassVar, Final, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -191,7 +192,7 @@ class Connection:
         loop: asyncio.AbstractEventLoop,
         client: str = "",
     ) -> None:
-        self.client = client
+        self.client = intern(client)  # the access log compares it with that of the line before by identity
         self.long_way: LongWay | None = long_way  # None when the connection is lost, to break the reference cycle
         self.handler = handler
         self.transport = transport

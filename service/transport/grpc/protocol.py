@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, Final
 
 from service.access.grants import Grant
@@ -74,7 +75,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         peer = transport.get_extra_info("peername")
-        self._link.client = str(peer[0]) if isinstance(peer, tuple) else ""
+        self._link.client = intern(str(peer[0])) if isinstance(peer, tuple) else ""
         self._service.connections.add(self)
         self._timer = self._loop.call_later(_LOOK_S, self._look)
         if len(self._service.connections) > self._service.settings.max_connections:
