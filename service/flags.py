@@ -11,7 +11,7 @@ from service.settings import PREFIX, Settings
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "models": (
-        *("store", "models", "default_models", "lazy", "follow_links"),
+        *("store", "models", "default_models", "lazy", "model_memory_bytes", "keep_models", "follow_links"),
         *("require_exact", "batch_unproved", "load_timeout_s", "ready_wait_s"),
     ),
     "address": (

@@ -37,6 +37,7 @@ from service.metrics.devices import device_memory, read_gpus
 from service.metrics.event_loop import LoopWatch
 from service.metrics.meters import Metrics
 from service.metrics.processes import read_processes
+from service.models.entry import Model
 from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
@@ -125,6 +126,12 @@ class Worker:
         )
         self.handler.streams = self.streams
         self.registry.prove_pipelines(GoldenRequests(self.registry, self.tasks, self.handler).prove)
+        room = self.registry.lifecycle.room
+        room.works += [self.tasks.use, lambda model: isinstance(model, Model) and not model.is_idle]
+        room.stays += [
+            self.streams.use,
+            lambda model: isinstance(model, Model) and self.sequences.keep(model.signature),
+        ]
         self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}

@@ -96,6 +96,8 @@ class InferHandler:
         model = entry.serving if entry is not None and endpoint.version is None else None
         if not isinstance(model, Model):
             model = self._registry.find(endpoint.model, endpoint.version)
+        else:
+            model.used_at = request.began
         responder.model_name, responder.version = model.name, model.version
         length = headers.get(b"inference-header-content-length")
         header_bytes = None if length is None else _read_length(length)
@@ -170,6 +172,9 @@ class InferHandler:
 
     def _go_on(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
         """The body has been read: check it and submit it."""
+        if model.is_leaving:  # it went out of service while a thread read the body
+            responder.go_on_late()
+            return
         signature, header, inputs = model.signature, request.header, request.inputs
         if header.outputs is not None and not header.outputs.keys() <= signature.public_outputs.keys():
             name = next(name for name in header.outputs if name not in signature.public_outputs)

@@ -11,8 +11,8 @@ Rules
 5. A claim that no waiting can help is refused, with the figures.
 
 What a version takes cannot be told from its files. So it is measured: by how much the memory of the process grows while
-the version loads alone. Of eight models with weights of 1 to 134 MB (two cores, ONNX Runtime 1.32) the growth was 1.0 to
-1.7 times the weights where these have 17 MB or more, and 2.2 and 3.0 times where the model also runs on all cores. Of
+the version loads alone. Of eight models with weights of 1 to 134 MB (two cores, ONNX Runtime 1.32) it was 1.0 to 1.7
+times the weights where these have 17 MB or more, and 2.2 and 3.0 times where the model also runs on all cores. Of
 eight reference models with 1.7 MB of files or less it was up to 85 MB, because ONNX Runtime keeps the memory of the
 largest batch. Before the first load only the bytes of the files are known, and count until the load has ended. What a
 load takes for a moment, up to five times the files, and what runs of several lanes add does not count.

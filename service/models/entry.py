@@ -22,6 +22,7 @@ from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.loop.slots import SlotTable
 from service.errors import InvalidInput, UnknownModel
 from service.metrics.spans import RowsTrace, Trace
+from service.models.budget import Claim
 from service.models.loading import LoadedVersion, VerifiedGraph
 from service.models.memory import limit_elements
 from service.models.pipeline import Pipeline
@@ -32,6 +33,8 @@ from service.settings import Settings
 _PART_OF_MEMORY = 4
 """The runs of all lanes together may take 1/4 of the memory. Weights, bodies and answers need some too."""
 UNLOADED = "it was unloaded"
+NO_ROOM = "there was no free memory for it: it is loaded when asked for"
+MADE_ROOM = "it made room for another model, and is loaded when asked for"
 
 
 class State(enum.StrEnum):
@@ -52,6 +55,10 @@ class Model:
     ) -> None:
         self.name = name
         self.version = version
+        self.used_at = 0.0
+        """When it was last looked up, in seconds of the clock of requests; 0: never."""
+        self.is_leaving = False
+        """Whether it goes out of service, and takes no new requests."""
         self.loaded = loaded
         self.manifest = loaded.manifest
         self.sequence_rules = loaded.sequence_rules
@@ -106,6 +113,12 @@ class Model:
             )
         )
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request waits or runs in its graphs."""
+        runners = self.graphs.values() if self.loop is None else (self.loop, *self.graphs.values())
+        return all(each.is_idle for each in runners)
+
     async def drain(self) -> None:
         """Return when all accepted requests are answered."""
         if self.loop is not None:
@@ -152,6 +165,14 @@ class VersionEntry:
     state: State = State.LOADING
     reason: str = ""
     model: Served | None = None
+    on_demand: bool = False
+    """Whether it has made room for others, or found none, and is loaded when a request asks for it."""
+    lacks_room: bool = False
+    """Whether its last load failed because there was no room."""
+    retry_at: float = 0.0
+    """When a request may ask for it again after a load that failed, in seconds of the clock of requests."""
+    claim: Claim | None = None
+    """The memory that it takes, where that is limited."""
 
 
 @dataclass
@@ -166,10 +187,23 @@ class ModelEntry:
     """Whether one of its versions was found to be a pipeline."""
     chosen: Sequence[int] | None = None
     """The versions that the version policy lets serve; None without a policy."""
+    resting: int | None = None
+    """The version that answered requests that name none, and has made room."""
     unusable: Sequence[Unusable] = ()
     """What else is in its folder and cannot serve."""
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its versions were tried, or when one of them takes too long to wait for."""
+
+    def rest(self, entry: VersionEntry, model: Served) -> None:
+        """A version of it makes room. Retire it next."""
+        entry.on_demand, entry.retry_at = True, 0.0
+        if self.serving is model:
+            self.serving, self.resting = None, entry.source.version
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether it serves when a request asks for it."""
+        return self.serving is None and not self.reason and any(each.on_demand for each in self.entries.values())
 
     @property
     def is_loading(self) -> bool:

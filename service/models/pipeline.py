@@ -62,6 +62,8 @@ class Pipeline:
     def __init__(self, name: str, version: str, loaded: LoadedPipeline, metrics: Metrics) -> None:
         self.name = name
         self.version = version
+        self.used_at = 0.0
+        self.is_leaving = False
         self.loaded = loaded
         self.manifest = loaded.manifest
         self.steps = loaded.steps

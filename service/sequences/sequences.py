@@ -89,6 +89,10 @@ class Sequences:
     def __len__(self) -> int:
         return len(self._open)
 
+    def keep(self, signature: Signature) -> bool:
+        """Whether a sequence of the version with that signature is open."""
+        return any(of is signature for of, _ in self._open)
+
     def join(
         self,
         model: str,

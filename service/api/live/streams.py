@@ -100,6 +100,10 @@ class LiveStreams(Streams):
             check_model(self._registry.find(endpoint.model, endpoint.version), options, query)
         return functools.partial(self._converse, endpoint, options, query)
 
+    def use(self, model: Served) -> bool:
+        """Whether a stream of the version is open."""
+        return any(used is model for used in self._open.values())
+
     async def release(self, model: Served) -> None:
         """End the streams of a version, and return when they have ended."""
         while streams := [channel for channel, used in self._open.items() if used is model]:

@@ -8,9 +8,9 @@ answered.
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Collection
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -19,14 +19,16 @@ from model_store.files.links import tell_why
 from model_store.graphs.analyst import analyst
 from model_store.listing import Contents
 from service.engine.execution.device import Device
-from service.errors import NotReady, StillLoading, UnknownModel
+from service.errors import NotReady, UnknownModel
 from service.metrics.meters import Metrics
 from service.metrics.tracing import Tracer
 from service.models.defaults import TaskDefaults
 from service.models.entry import UNLOADED, ModelEntry, Served, VersionEntry, find_number
+from service.models.lifecycle.demand import Demands
 from service.models.lifecycle.index import IndexEntry, StoreReader, choose_version, make_index
 from service.models.lifecycle.loads import describe_failure
 from service.models.lifecycle.retirement import Retirement
+from service.models.lifecycle.room import Room
 from service.models.lifecycle.versions import VersionLoader
 from service.settings import Settings
 
@@ -54,11 +56,16 @@ class Lifecycle:
         """Whether every model was tried."""
         self.defaults = TaskDefaults(settings.default_models)
         self.retirement = Retirement(device, metrics, holders)
-        self.versions = VersionLoader(settings, device, metrics, tracer, self.retirement)
+        self.room = Room(settings, metrics, self.retirement, time.perf_counter)
+        self.versions = VersionLoader(settings, device, metrics, tracer, self.retirement, self.room)
+        is_lazy = settings.lazy or self.room.is_limited
+        self.demands = Demands(
+            is_lazy, metrics, time.perf_counter, self._load_model, self._load_version, self.room.look
+        )
+        self.versions.find_demand = self.demands.find
         self.loads = self.versions.loads
         self.started: set[asyncio.Task[Any]] = set()
         """Loads that no request has started."""
-        self._loading: dict[str, asyncio.Task[None]] = {}
         self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reader = StoreReader(store)
@@ -80,23 +87,50 @@ class Lifecycle:
             model_entry = self.entries.setdefault(name, ModelEntry())
             model_entry.unusable, model_entry.reason = contents.unusable, "" if contents.folders else contents.why
         wanted = {name: contents for name, contents in found.items() if contents.folders}
-        if self.settings.lazy:
+        if self.settings.lazy or self.room.is_limited:
             self.defaults.note(await self._reader.read_tasks(wanted))
+        if self.settings.lazy and not self.room.is_limited:
             self.loaded = True
             logger.info("%d models serve when they are asked for", len(wanted))
             return
-        for name, contents in wanted.items():
-            self._keep(asyncio.create_task(self._load_model(name, contents), name=f"load {name}"))
+        self.versions.is_starting = True
         try:
             with analyst.hold():
-                await asyncio.gather(*(self.entries[name].tried.wait() for name in wanted))
+                if self.room.is_limited:
+                    await self._load_while_room(wanted)
+                else:
+                    await asyncio.gather(*(self._begin_load(name, contents) for name, contents in wanted.items()))
         except asyncio.CancelledError:
             await self._end_started()
             raise
+        self.versions.is_starting = False
         self.loaded = True
         ready = [name for name, model_entry in self.entries.items() if model_entry.serving]
         shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")
         logger.info("%d of %d models serve: %s", len(ready), len(self.entries), shown or "none")
+
+    async def _begin_load(self, name: str, contents: Contents) -> None:
+        """Load a model. Returns when it was tried, or takes too long to wait for."""
+        self._keep(asyncio.create_task(self._load_model(name, contents), name=f"load {name}"))
+        await self.entries[name].tried.wait()
+
+    async def _load_while_room(self, wanted: Mapping[str, Contents]) -> None:
+        """Load those that must stay, then the others in their order until the memory is full.
+
+        One after the other: what a version takes is known when it has loaded.
+        """
+        keep = [name for name in self.settings.keep_models if name in wanted]
+        for name in sorted(set(self.settings.keep_models) - set(wanted)):
+            logger.error("SLUICE_KEEP_MODELS names %r, which is not among the models that serve", name)
+        for name in [*keep, *(() if self.settings.lazy else (each for each in wanted if each not in keep))]:
+            await self._begin_load(name, wanted[name])
+            if any(entry.on_demand for entry in self.entries[name].entries.values()) and name not in keep:
+                break
+            if name in keep and self.entries[name].on_demand:
+                logger.error("model %s should stay in memory (SLUICE_KEEP_MODELS), and there is no room for it", name)
+        waiting = sum(self.demands.is_on_demand(each) for each in self.entries.values())
+        if waiting:
+            logger.info("%d models are loaded when they are asked for", waiting)
 
     async def refresh(self, name: str) -> None:
         """Read a model again from the store, and make what serves equal to what should serve.
@@ -174,29 +208,23 @@ class Lifecycle:
         self._note_serving(name, model_entry)
 
     def _note_serving(self, name: str, model_entry: ModelEntry) -> None:
-        """Note that another version serves, or none."""
+        """Note that another version serves, or none. One that has made room still does its task."""
+        if model_entry.serving is not None:
+            model_entry.resting = None
+        elif self.demands.is_on_demand(model_entry):
+            return
         self.defaults.note({name: None if model_entry.serving is None else model_entry.serving.manifest.task})
 
-    def check_loading(self, name: str, model_entry: ModelEntry) -> None:
-        """Raises StillLoading for a model that is loaded on demand. The load starts: at once, or if this is called from
-        a thread, when somebody waits for it."""
-        if name not in self._loading and not (
-            self.settings.lazy and not model_entry.entries and not model_entry.reason
-        ):
-            return
-
-        def begin() -> asyncio.Task[None]:
-            task = self._loading.get(name)
-            if task is None:
-                task = self._loading[name] = asyncio.get_running_loop().create_task(self._load_model(name))
-                task.add_done_callback(lambda _: self._loading.pop(name, None))
-            return task
-
-        with contextlib.suppress(RuntimeError):  # there is no event loop in a thread
-            begin()
-        raise StillLoading(
-            f"model {name!r} is being loaded", when_loaded=lambda then: begin().add_done_callback(lambda _: then())
-        )
+    async def _load_version(self, name: str, model_entry: ModelEntry, number: int) -> None:
+        """Load a version again that has made room."""
+        async with self.lock(name):
+            entry = model_entry.entries.get(number)
+            if entry is None or not entry.on_demand:
+                return
+            loaded = (await self.versions.load(model_entry, entry.source)).model
+            if loaded is not None and model_entry.serving is None and model_entry.resting == number:
+                model_entry.serving = loaded
+                self._note_serving(name, model_entry)
 
     async def load(self, name: str, version: str | None = None) -> None:
         """Read a model again from the store, and let its newest version serve, or one given as a number or an alias.
@@ -247,7 +275,7 @@ class Lifecycle:
         self.loads.cancel(name, number, UNLOADED)
         async with self.lock(name):
             if number is None:
-                leaving = list(model_entry.entries.values())
+                leaving, model_entry.resting = list(model_entry.entries.values()), None
                 model_entry.reason = UNLOADED
             else:
                 leaving = [model_entry.find(name, str(number))]
@@ -263,12 +291,12 @@ class Lifecycle:
             found = await self._reader.list_all()
         except OSError as error:
             raise NotReady(f"the store cannot be read: {tell_why(error)}") from None
-        return make_index(found, self.entries, lazy=self.settings.lazy, loaded=self.loaded)
+        return make_index(found, self.entries, lazy=self.settings.lazy or self.room.is_limited, loaded=self.loaded)
 
     async def end_loads(self) -> None:
         """End the loads that no request has started, and wait for the others."""
         await self._end_started()
-        await asyncio.gather(*self._loading.values(), return_exceptions=True)
+        await self.demands.end()
 
     async def _end_started(self) -> None:
         for task in list(self.started):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from service.engine.execution.device import Device
 from service.metrics.meters import Metrics
-from service.models.entry import UNLOADED, Model, Served, State, VersionEntry
+from service.models.entry import MADE_ROOM, UNLOADED, Model, Served, State, VersionEntry
 
 logger = logging.getLogger("sluice.registry")
 
@@ -33,10 +33,16 @@ class Retirement:
         self._metrics = metrics
         self._holders = holders
         self._tasks: set[asyncio.Task[None]] = set()
+        self.on_leave: Callable[[VersionEntry], None] = lambda entry: None
+        """Called when a version takes no new requests."""
+        self.on_gone: Callable[[VersionEntry], None] = lambda entry: None
+        """Called when its memory has been given back."""
 
     def retire(self, entries: Iterable[VersionEntry]) -> None:
-        """Take those that serve out of service."""
+        """Take those that serve out of service. Those that are loaded on demand are not loaded any more."""
         for entry in entries:
+            if entry.model is None and entry.on_demand:
+                entry.on_demand, entry.reason = False, UNLOADED
             if entry.model is not None:
                 tell_serving(self._metrics, entry.model, serves=False)
                 self.begin(entry, entry.model)
@@ -44,6 +50,8 @@ class Retirement:
     def begin(self, entry: VersionEntry, model: Served) -> None:
         """Give the version no more requests, and drop it when its accepted requests are finished."""
         entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
+        model.is_leaving = True
+        self.on_leave(entry)
         task = asyncio.get_running_loop().create_task(self._let_go(entry, [model]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -62,9 +70,10 @@ class Retirement:
             dispatcher.queue.next_deadline()  # drops answered requests, which would keep the model in memory
         if held[0].loop is not None:
             self._device.forget(held[0].loop)
-        entry.state, entry.reason = State.UNAVAILABLE, UNLOADED
+        entry.state, entry.reason = State.UNAVAILABLE, MADE_ROOM if entry.on_demand else UNLOADED
         logger.info("%s version %d is out of service", entry.source.name, entry.source.version)
         await asyncio.to_thread(_release, held)
+        self.on_gone(entry)
 
 
 def give_memory_back() -> None:
