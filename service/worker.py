@@ -21,6 +21,7 @@ from service.api import generate, kserve
 from service.api.admin.admin import Administration
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
+from service.api.info.cards import describe_facts
 from service.api.info.info import Information
 from service.api.info.metadata import release
 from service.api.info.usage import Usage, tell_build
@@ -132,6 +133,7 @@ class Worker:
             self.streams.use,
             lambda model: isinstance(model, Model) and self.sequences.keep(model.signature),
         ]
+        room.describe = lambda model: describe_facts(model) if isinstance(model, Model) else {}
         self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}

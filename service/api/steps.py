@@ -38,6 +38,20 @@ def find_steps(registry: Registry, pipeline: Pipeline) -> dict[str, Model]:
     return found
 
 
+def check_ready(registry: Registry, pipeline: Pipeline) -> None:
+    """As ``find_steps``, for whoever only asks whether it is ready: a model that has made room is."""
+    for name, step in pipeline.steps.facts.steps.items():
+        if step.model is not None and step.task is not None:
+            try:
+                found = registry.look_up(step.model, step.version)
+                if found is not None and step.task not in found.tasks:
+                    raise UnknownModel(
+                        f"model {step.model!r} does {' and '.join(sorted(found.tasks))}, not {step.task}"
+                    )
+            except ServiceError as error:
+                raise name_step(error, name) from None
+
+
 def check_steps(registry: Registry, pipeline: Pipeline) -> None:
     """Raises UnknownModel for a step whose model is not there at all, even while others are being loaded."""
     for name, step in pipeline.steps.facts.steps.items():

@@ -56,7 +56,9 @@ ALL = {
         Definition("gauge", "sluice_max_queue_rows", "The most rows that may wait", _GRAPH),
         Definition("gauge", "sluice_slots", "Slots of a loop that rows hold", _MODEL),
         Definition("gauge", "sluice_max_slots", "The most slots that rows of a loop may hold", _MODEL),
-        Definition("gauge", "sluice_model_ready", "Workers in which the version serves", _MODEL),
+        Definition(
+            "gauge", "sluice_model_ready", "Workers in which the version serves, or is loaded on demand", _MODEL
+        ),
         Definition("gauge", "sluice_model_provider", "Workers by what runs it", (*_MODEL, "provider", "device")),
         Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
         Definition("gauge", "sluice_model_weight_bytes", "Files with the weights, summed over workers", _MODEL),

@@ -6,6 +6,7 @@ import enum
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from model_store import ModelVersion
 from model_store.files.reading import find_memory
@@ -167,6 +168,8 @@ class VersionEntry:
     model: Served | None = None
     on_demand: bool = False
     """Whether it has made room for others, or found none, and is loaded when a request asks for it."""
+    has_served: bool = False
+    """Whether it has proved itself before it made room."""
     lacks_room: bool = False
     """Whether its last load failed because there was no room."""
     retry_at: float = 0.0
@@ -189,6 +192,8 @@ class ModelEntry:
     """The versions that the version policy lets serve; None without a policy."""
     resting: int | None = None
     """The version that answered requests that name none, and has made room."""
+    card: Mapping[str, Any] = field(default_factory=dict)
+    """What people are told of that version."""
     unusable: Sequence[Unusable] = ()
     """What else is in its folder and cannot serve."""
     tried: asyncio.Event = field(default_factory=asyncio.Event)
@@ -196,9 +201,16 @@ class ModelEntry:
 
     def rest(self, entry: VersionEntry, model: Served) -> None:
         """A version of it makes room. Retire it next."""
-        entry.on_demand, entry.retry_at = True, 0.0
+        entry.on_demand, entry.has_served, entry.retry_at = True, True, 0.0
         if self.serving is model:
             self.serving, self.resting = None, entry.source.version
+
+    def rests(self, version: str | None, now: float) -> bool:
+        """Whether a version, given as a number or an alias, or the one that answers by default, has made room and is
+        loaded when asked for."""
+        number = self.resting if version is None else read_number(version) or self.aliases.get(version)
+        entry = None if number is None else self.entries.get(number)
+        return entry is not None and entry.on_demand and entry.has_served and entry.retry_at <= now and not self.reason
 
     @property
     def on_demand(self) -> bool:

@@ -84,6 +84,15 @@ class Registry:
         found.used_at = time.perf_counter()
         return found
 
+    def look_up(self, name: str, version: str | None = None) -> Served | None:
+        """As ``find_served``, but this does not count as use, and what has made room is not loaded: then it is None."""
+        model_entry = self.model_entry(name)
+        if version is None and model_entry.serving is not None:
+            return model_entry.serving
+        if model_entry.rests(version, time.perf_counter()):
+            return None
+        return self._find_version(name, model_entry, version)
+
     def _find_version(self, name: str, model_entry: ModelEntry, version: str | None) -> Served:
         demands = self.lifecycle.demands
         if version is None or not model_entry.entries:

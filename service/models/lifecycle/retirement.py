@@ -12,10 +12,13 @@ from service.models.entry import MADE_ROOM, UNLOADED, Model, Served, State, Vers
 logger = logging.getLogger("sluice.registry")
 
 
-def tell_serving(metrics: Metrics, model: Served, *, serves: bool) -> None:
-    """Tell whether a version serves, where it runs, and the bytes of its weights."""
+def tell_serving(metrics: Metrics, model: Served, *, serves: bool, on_demand: bool = False) -> None:
+    """Tell whether a version serves, where it runs, and the bytes of its weights.
+
+    One that is loaded ``on_demand`` counts as ready, for requests are answered.
+    """
     labels = (model.name, model.version)
-    metrics.numbers("sluice_model_ready", labels).set(int(serves))
+    metrics.numbers("sluice_model_ready", labels).set(int(serves or on_demand))
     if isinstance(model, Model):
         loaded = model.loaded
         weight_bytes = sum(graph.weight_bytes for graph in (loaded, *loaded.graphs.values())) if serves else 0
@@ -44,7 +47,7 @@ class Retirement:
             if entry.model is None and entry.on_demand:
                 entry.on_demand, entry.reason = False, UNLOADED
             if entry.model is not None:
-                tell_serving(self._metrics, entry.model, serves=False)
+                tell_serving(self._metrics, entry.model, serves=False, on_demand=entry.on_demand)
                 self.begin(entry, entry.model)
 
     def begin(self, entry: VersionEntry, model: Served) -> None:

@@ -6,8 +6,8 @@
 import asyncio
 import enum
 import logging
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from model_store import ModelVersion
 from service.errors import NoRoom
@@ -52,6 +52,8 @@ class Room:
         """Each tells whether a version must not make room now: something is open that would be cut."""
         self.works: list[Callable[[Served], bool]] = []
         """Each tells whether a version works on requests that are finished before it goes."""
+        self.describe: Callable[[Served], Mapping[str, Any]] = lambda model: {}
+        """What people are told of a version while it rests."""
         self._keep = frozenset(settings.keep_models)
         self._metrics = metrics
         self._retirement = retirement
@@ -183,6 +185,8 @@ class Room:
         assert entry.model is not None  # noqa: S101  # it was a candidate
         logger.info("%s version %d (%s) makes room", claim.name, claim.version, show(claim.size_bytes))
         self._metrics.numbers("sluice_model_evictions", (claim.name,)).add(1.0)
+        if model_entry.serving is entry.model:
+            model_entry.card = self.describe(entry.model)
         model_entry.rest(entry, entry.model)
         self._retirement.retire([entry])
 

@@ -74,7 +74,7 @@ class VersionLoader:
         if old is not None and not rests and (not again or (serves and not self._may_change(version))):
             return old
         need, is_wanted = self._find_need(model_entry, version, old, again)
-        entry = VersionEntry(version, on_demand=rests)
+        entry = VersionEntry(version, on_demand=rests, has_served=rests and old is not None and old.has_served)
         if not serves:
             model_entry.entries[number] = entry
 
@@ -95,7 +95,7 @@ class VersionLoader:
                 raise
             self._note_failure(entry, error, need)
             if not serves:
-                self._metrics.numbers("sluice_model_ready", labels).set(int(entry.on_demand))
+                self._metrics.numbers("sluice_model_ready", labels).set(int(entry.retry_at == 0.0))
         else:
             self._tell_ready(model)
             entry.model = model
@@ -147,10 +147,11 @@ class VersionLoader:
         entry.reason = describe_failure(error, f"loading {name} version {number}")
         entry.lacks_room = isinstance(error, NoRoom)
         if entry.lacks_room and need is Need.SPARE:
-            entry.on_demand, entry.reason = True, NO_ROOM
+            entry.on_demand, entry.reason, entry.retry_at = True, NO_ROOM, 0.0
             logger.info("%s version %d is loaded when asked for: %s", name, number, error)
             return
         entry.on_demand = entry.on_demand or entry.lacks_room
+        entry.has_served = entry.has_served and entry.lacks_room
         entry.retry_at = time.perf_counter() + (RETRY_S if entry.lacks_room else _RETRY_FAILED_S)
         logger.error("%s version %s is unavailable: %s", name, number, entry.reason)
 
