@@ -6,7 +6,8 @@ Rules
 1. A load begins only if what loads, serves and leaves has room for it too. So loads never exceed the limit together.
 2. A version makes room only if those that leave already do not give enough. The least recently used one goes first, and
    one that works on requests only after all that do not.
-3. No more versions go than have to.
+3. No more versions go than have to. One that was loaded for a request stays until the request has come to it: else
+   requests could evict each other's models for ever.
 4. A version may turn out to take more than was expected. Then others make room for the rest.
 5. A claim that no waiting can help is refused, with the figures.
 
@@ -57,7 +58,9 @@ class Candidate(NamedTuple):
     claim: Claim
     used_at: float
     in_use: bool = False
-    """Whether it works on requests, or was loaded for one that has not come to it yet."""
+    """Whether it works on requests."""
+    is_new: bool = False
+    """Whether it was loaded for a request that has not come to it yet: it stays until then."""
 
 
 class Refusal(NamedTuple):
@@ -92,8 +95,9 @@ class MemoryBudget:
 
     def plan(self, candidates: Iterable[Candidate]) -> Plan:
         """``candidates`` are all versions that serve, but those that must stay for now, whatever happens."""
-        rest = sorted(candidates, key=lambda each: (each.in_use, each.used_at))
-        movable = {each.claim for each in rest}
+        serving = sorted(candidates, key=lambda each: (each.in_use, each.used_at))
+        movable = {each.claim for each in serving}
+        rest = [each for each in serving if not each.is_new]
         free_now = self.limit_bytes - self.taken_bytes
         free_later = free_now + self._sum(Stage.LEAVING)
         leave = list(_choose(-free_later, rest) or [each.claim for each in rest]) if free_later < 0 else []

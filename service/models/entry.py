@@ -58,6 +58,8 @@ class Model:
         self.version = version
         self.used_at = 0.0
         """When it was last looked up, in seconds of the clock of requests; 0: never."""
+        self.is_new = False
+        """Whether it was loaded for a request that may not have come to it yet."""
         self.is_leaving = False
         """Whether it goes out of service, and takes no new requests."""
         self.loaded = loaded

@@ -63,6 +63,7 @@ class Pipeline:
         self.name = name
         self.version = version
         self.used_at = 0.0
+        self.is_new = False
         self.is_leaving = False
         self.loaded = loaded
         self.manifest = loaded.manifest

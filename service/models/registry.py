@@ -82,6 +82,8 @@ class Registry:
         if version is not None or found is None:
             found = self._find_version(name, model_entry, version)
         found.used_at = time.perf_counter()
+        if found.is_new:
+            self.lifecycle.room.note_use(found)
         return found
 
     def look_up(self, name: str, version: str | None = None) -> Served | None:

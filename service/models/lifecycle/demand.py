@@ -34,7 +34,7 @@ class Demands:
     """Used on the event loop only, but for ``check``.
 
     ``is_lazy`` tells whether models that were never tried are loaded when asked for. ``load_model`` loads what should
-    serve of a model, ``load_version`` one version again. ``on_withdrawn`` is called when a request waits no longer.
+    serve of a model, ``load_version`` one version again. ``on_change`` is called when a request waits no longer.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Demands:
         clock: Callable[[], float],
         load_model: Callable[[str], Awaitable[None]],
         load_version: Callable[[str, ModelEntry, int], Awaitable[None]],
-        on_withdrawn: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         self.is_lazy = is_lazy
         self._metrics = metrics
         self._clock = clock
         self._load_model = load_model
         self._load_version = load_version
-        self._on_withdrawn = on_withdrawn
+        self._on_change = on_change
         self._open: dict[tuple[str, int | None], Demand] = {}
 
     def find(self, name: str, number: int) -> Demand | None:
@@ -84,7 +84,7 @@ class Demands:
                 demand = self._open[name, number] = Demand(number)
                 load = self._load(name, model_entry, number)
                 demand.task = asyncio.get_running_loop().create_task(load, name=f"load {name} on demand")
-                demand.task.add_done_callback(lambda _: self._open.pop((name, number), None))
+                demand.task.add_done_callback(lambda _: self._close(name, number))
                 self._metrics.numbers("sluice_model_loads_on_demand", (name,)).add(1.0)
             return demand
 
@@ -97,7 +97,7 @@ class Demands:
 
             def withdraw() -> None:
                 demand.waiting.discard(request)
-                self._on_withdrawn()
+                self._on_change()
 
             return withdraw
 
@@ -128,6 +128,10 @@ class Demands:
         if failed and number == model_entry.resting:  # an older version may serve
             model_entry.resting = None
             await self._load_model(name)
+
+    def _close(self, name: str, number: int | None) -> None:
+        del self._open[name, number]
+        asyncio.get_running_loop().call_soon(self._on_change)  # after the requests have gone on
 
     async def end(self) -> None:
         """Return when all loads have ended."""

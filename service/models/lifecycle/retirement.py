@@ -45,7 +45,7 @@ class Retirement:
         """Take those that serve out of service. Those that are loaded on demand are not loaded any more."""
         for entry in entries:
             if entry.model is None and entry.on_demand:
-                entry.on_demand, entry.reason = False, UNLOADED
+                entry.on_demand, entry.reason = False, entry.reason if entry.retry_at else UNLOADED
             if entry.model is not None:
                 tell_serving(self._metrics, entry.model, serves=False, on_demand=entry.on_demand)
                 self.begin(entry, entry.model)

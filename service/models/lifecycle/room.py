@@ -21,7 +21,13 @@ from service.settings import Settings
 
 logger = logging.getLogger("sluice.registry")
 
-_UNWANTED = "nobody waits for it any more"
+
+class Unwanted(Exception):  # noqa: N818  # nothing is wrong
+    """Nobody waits any more for a version that was to load."""
+
+
+_NEW_S = 5.0
+"""How long a version that was loaded for a request stays if nobody uses it, such as while a thread reads the body."""
 
 
 class Need(enum.Enum):
@@ -58,6 +64,7 @@ class Room:
         self._metrics = metrics
         self._retirement = retirement
         self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._begun: dict[Claim, asyncio.Future[None]] = {}
         self._is_wanted: dict[Claim, Callable[[], bool]] = {}
         self._holders: dict[Claim, _Holder] = {}
@@ -83,7 +90,7 @@ class Room:
     ) -> Claim | None:
         """Wait for room to load a version. None: there is no limit. Raises NoRoom with the figures.
 
-        A claim that has to wait is given up when ``is_wanted`` tells that nobody waits for it.
+        Raises Unwanted if it has to wait, and ``is_wanted`` tells that nobody waits for it any more.
         """
         if self.budget is None:
             return None
@@ -104,7 +111,8 @@ class Room:
         )
         self.budget.claims.append(claim)
         self._is_wanted[claim] = is_wanted
-        begun = self._begun[claim] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        begun = self._begun[claim] = self._loop.create_future()
         self.look()
         try:
             await begun
@@ -120,7 +128,16 @@ class Room:
         entry.claim = claim
         claim.size_bytes, claim.stage = taken_bytes, Stage.SERVING
         self._holders[claim] = _Holder(model_entry, entry, self._clock())
+        if claim.waits and entry.model is not None:
+            entry.model.is_new = True
+            asyncio.get_running_loop().call_later(_NEW_S, self.look)
         self.look()
+
+    def note_use(self, model: Served) -> None:
+        """A version that was loaded for a request has been looked up, maybe in a thread. Others may wait for it to go."""
+        model.is_new = False
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.look)
 
     def free(self, claim: Claim) -> None:
         """The memory of a version has been given back, or it was not loaded."""
@@ -139,10 +156,10 @@ class Room:
         for claim, is_wanted in list(self._is_wanted.items()):
             if claim.stage is Stage.WAITING and not is_wanted():
                 self.budget.free(claim)
-                self._settle(claim, _UNWANTED)
+                self._settle(claim, Unwanted())
         plan = self.budget.plan(self._candidates())
         for claim, reason in plan.refuse:
-            self._settle(claim, reason)
+            self._settle(claim, NoRoom(reason, model=claim.name))
         for claim in plan.begin:
             self._settle(claim, None)
         for claim in plan.leave:
@@ -162,15 +179,16 @@ class Room:
         yield "sluice_max_model_memory_bytes", (), float(self.budget.limit_bytes)
 
     def _candidates(self) -> Iterator[Candidate]:
+        now = self._clock()
         for claim, (_, entry, served_at) in self._holders.items():
             model = entry.model
             if model is None or claim.is_kept or any(stays(model) for stays in self.stays):
                 continue
-            was_asked_for = claim.waits and not model.used_at  # the request that waits for it comes next
-            works = was_asked_for or any(works(model) for works in self.works)
-            yield Candidate(claim, model.used_at or served_at, works)
+            is_new = model.is_new and not model.used_at and now < served_at + _NEW_S
+            works = any(works(model) for works in self.works)
+            yield Candidate(claim, model.used_at or served_at, works, is_new)
 
-    def _settle(self, claim: Claim, refusal: str | None) -> None:
+    def _settle(self, claim: Claim, refusal: Exception | None) -> None:
         del self._is_wanted[claim]
         begun = self._begun.pop(claim)
         if begun.done():  # whoever waited was cancelled
@@ -178,7 +196,7 @@ class Room:
         if refusal is None:
             begun.set_result(None)
         else:
-            begun.set_exception(NoRoom(refusal, model=claim.name))
+            begun.set_exception(refusal)
 
     def _evict(self, claim: Claim) -> None:
         model_entry, entry, _ = self._holders[claim]

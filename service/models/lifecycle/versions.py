@@ -12,12 +12,12 @@ from service.errors import NoRoom
 from service.metrics.meters import Metrics, ModelMeter
 from service.metrics.tracing import Tracer
 from service.models.budget import Claim, show
-from service.models.entry import NO_ROOM, Model, ModelEntry, Served, State, VersionEntry
+from service.models.entry import MADE_ROOM, NO_ROOM, Model, ModelEntry, Served, State, VersionEntry
 from service.models.lifecycle.demand import RETRY_S, Demand
 from service.models.lifecycle.footprint import count_weights, read_memory
 from service.models.lifecycle.loads import Growth, Loads, describe_failure
 from service.models.lifecycle.retirement import Retirement, tell_serving
-from service.models.lifecycle.room import Need, Room
+from service.models.lifecycle.room import Need, Room, Unwanted
 from service.models.loading import LoadedVersion
 from service.models.pipeline import LoadedPipeline, Pipeline
 from service.settings import Settings
@@ -70,7 +70,8 @@ class VersionLoader:
         """
         number, labels = version.version, (version.name, str(version.version))
         old = model_entry.entries.get(number)
-        serves, rests = old is not None and old.model is not None, old is not None and old.on_demand
+        serves = old is not None and old.model is not None
+        rests = old is not None and old.on_demand and old.retry_at <= time.perf_counter()
         if old is not None and not rests and (not again or (serves and not self._may_change(version))):
             return old
         need, is_wanted = self._find_need(model_entry, version, old, again)
@@ -144,6 +145,9 @@ class VersionLoader:
         """Note why a version does not serve. A version that has made room is tried again after a while."""
         name, number = entry.source.name, entry.source.version
         entry.state = State.UNAVAILABLE
+        if isinstance(error, Unwanted):
+            entry.on_demand, entry.reason = True, MADE_ROOM if entry.has_served else NO_ROOM
+            return
         entry.reason = describe_failure(error, f"loading {name} version {number}")
         entry.lacks_room = isinstance(error, NoRoom)
         if entry.lacks_room and need is Need.SPARE:

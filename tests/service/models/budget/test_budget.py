@@ -97,6 +97,15 @@ def test_version_that_works_goes_only_after_all_that_do_not() -> None:
     assert names(plan.leave) == ["busy"]
 
 
+def test_version_stays_until_the_request_that_waited_has_come_to_it() -> None:
+    """Who needs its memory waits, and is not refused."""
+    budget = MemoryBudget(100)
+    [new] = serve(budget, new=80)
+    claim = Claim("next", 1, 80)
+    assert ask(budget, claim, Candidate(new, 0.0, is_new=True)) == ([], [], [])
+    assert budget.plan([Candidate(new, 1.0, in_use=True)]).leave == [new]
+
+
 def test_new_version_does_not_take_the_place_of_the_one_that_it_follows() -> None:
     """The old version serves until the new one is ready, so a lack of room for both is a refusal."""
     budget = MemoryBudget(100)
