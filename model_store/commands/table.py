@@ -6,7 +6,7 @@ dependency imports it where it runs, so that ``--help`` works without.
 
 from collections.abc import Mapping
 
-from model_store.commands import facts, inventory, migration, moves, removal, verification
+from model_store.commands import comparison, facts, inventory, migration, moves, removal, verification
 from model_store.commands.action import Action
 
 ACTIONS: Mapping[str, Action] = {
@@ -20,6 +20,13 @@ ACTIONS: Mapping[str, Action] = {
         facts.run,
         "show one version: quality, tensors, shared batches",
         "It says what the version is for, how good it is, its tensors, and whether requests share batches.",
+    ),
+    "diff": Action(
+        comparison.add_arguments,
+        comparison.run,
+        "show what differs between two versions",
+        "It compares quality, files, tensors, operators, golden answers and manifests. Golden answers are compared as "
+        "they are stored if both store the same inputs; else the second version runs on the inputs of the first.",
     ),
     "verify": Action(
         verification.add_arguments,
