@@ -4,8 +4,11 @@ StoreError
 ├── NotInStore        no such model, version or alias
 ├── BadName           a model, alias or file name that the layout cannot hold
 ├── BadManifest       the manifest cannot be read or contradicts itself
+│   └── NewerSchema   a newer release wrote it in a schema that this one does not know
 ├── BadConfig         a Triton configuration cannot be read or contradicts itself
 ├── BadLayout         a file is not where it is expected, cannot be read, or is reached by a link out of the store
+├── StillUsed         a version or alias that something else names
+├── NotWritable       a folder of the store cannot be changed
 ├── BadGraph          ONNX Runtime cannot load an ONNX file, or requests cannot carry its tensors
 └── IntegrityError    a file is missing, added, or not the one that was published
 
@@ -36,11 +39,23 @@ class BadManifest(StoreError):
     pass
 
 
+class NewerSchema(BadManifest):
+    pass
+
+
 class BadConfig(StoreError):
     pass
 
 
 class BadLayout(StoreError):
+    pass
+
+
+class StillUsed(StoreError):
+    pass
+
+
+class NotWritable(StoreError):
     pass
 
 
