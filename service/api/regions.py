@@ -17,9 +17,9 @@ from service.engine.batching.queue import Answer, Done
 from service.errors import BodyTooLarge, Forbidden, InvalidInput, ServiceError
 from service.protocol.infer_request import InferHeader, InferRequest, InputHeader, read_tensor
 from service.protocol.infer_response import write_tensor
-from service.protocol.regions import RegionPart
 from service.settings import Settings
 from service.shared_memory.files import OpenRegion
+from service.shared_memory.parts import RegionPart
 from service.shared_memory.regions import Regions
 from service.transport.request import FORWARDED_INFER, GRPC_INFER, GRPC_STREAM_INFER, Request
 

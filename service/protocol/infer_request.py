@@ -19,8 +19,8 @@ from service.errors import InvalidInput
 from service.protocol.escape import read_bytes
 from service.protocol.json import MAX_AXES, expect, numbers_of, parse_json, read_optional, refuse_unknown, type_name
 from service.protocol.large_json import LARGE_BYTES, array_of_large, numbers_of_large, parse_body, release_large
-from service.protocol.regions import RegionPart, read_region
 from service.settings import MAX_INPUTS
+from service.shared_memory.parts import RegionPart, read_region
 
 MAX_KEPT_BYTES: Final = 4096
 """A longer JSON part is not cached."""

@@ -12,7 +12,7 @@ from service.protocol.escape import write_bytes, write_texts
 from service.protocol.infer_request import LENGTH_BYTES, InferHeader
 from service.protocol.json import WORDS_OF_NUMBERS, render_numbers
 from service.protocol.large_json import PIECE_NUMBERS, render_large
-from service.protocol.regions import describe_region
+from service.shared_memory.parts import describe_region
 
 _COPY_BELOW_BYTES: Final = 16 << 10
 """Smaller tensors are copied: this is faster than a view, and does not keep the whole batch alive."""

@@ -102,9 +102,9 @@ class Regions:
             if len(kept) >= self._most:
                 for place in [place for place, each in kept.items() if not self._files.is_there(each)]:
                     del kept[place]
-            if (owner, name) in kept:
-                raise InvalidInput(f"region {name!r:.60} is registered already: unregister it first")
-            if len(kept) >= self._most:
+            if kept.get((owner, name), made) != made:
+                raise InvalidInput(f"region {name!r:.60} is registered already, as another one: unregister it first")
+            if len(kept) >= self._most and (owner, name) not in kept:
                 raise InvalidInput(f"expected at most {self._most} regions at once: unregister one first")
             kept[owner, name] = made
 

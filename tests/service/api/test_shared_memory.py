@@ -14,11 +14,11 @@ from tritonclient.utils import serialize_byte_tensor
 
 from service.settings import Settings
 from tests.service.access.asking import header_of, render_keys
+from tests.support.connections.shared_memory import FORMS, PATTERN, ShmClient, made_region, refusal
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, ones
 from tests.support.models import graphs
 from tests.support.servers import FAST, settings_for
-from tests.support.shared_memory import FORMS, PATTERN, ShmClient, made_region, refusal
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 LARGE = np.arange(3 * 200_000, dtype=np.float32).reshape(-1, 3)

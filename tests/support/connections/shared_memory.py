@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import tritonclient.grpc
 import tritonclient.http
@@ -47,6 +48,12 @@ def made_region(size_bytes: int) -> Iterator[Region]:
         yield region
     finally:
         shm.destroy_shared_memory_region(region.handle)
+
+
+def register_example(client: httpx.Client, region: Region) -> None:
+    """Register a region under the name that the examples of the document use."""
+    about = {"key": f"/{region.key}", "byte_size": region.size_bytes}
+    client.post("/v2/systemsharedmemory/region/frames/register", json=about).raise_for_status()
 
 
 class ShmClient:
