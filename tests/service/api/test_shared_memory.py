@@ -5,6 +5,7 @@ import os
 import queue
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +328,36 @@ def test_region_belongs_to_the_key_that_has_registered_it(tmp_path: Path) -> Non
             assert listed == []
             assert ask("limited", register, {**made, "byte_size": 8}) == 200
             assert ask("other", infer, body) == 200
+
+
+def test_registration_reaches_every_worker(tmp_path: Path) -> None:
+    """A region that one worker registers is known to the others, also for sequences that they keep, and to later ones.
+
+    When it is unregistered no worker takes it any more.
+    """
+    store = graphs.write_plain(tmp_path / "store", "double", graphs.double())
+    graphs.write_loop(store, "counter", graphs.add_up(), {"total": "next_total", "x": None})
+    settings = shared_settings(store, workers=2, metrics_dir=tmp_path / "m")
+    with ExitStack() as stack:
+        one, two = (stack.enter_context(GrpcServing(settings, FAST)) for _ in range(2))
+        clients = [ShmClient(server, "http") for server in (one, two)]
+        region = stack.enter_context(made_region(64))
+        clients[0].client.register_system_shared_memory(region.name, region.key, 64)
+        region.fill(np.ones((2, 3), np.float32))
+        x = clients[0].input_of("x", "FP32", [2, 3], region, 24)
+        row = clients[0].input_of("x", "FP32", [1, 1], region, 4)
+        total = [clients[0].output_to("next_total", region, 4, 32)]
+        for each in clients:
+            assert each.client.infer("double", [x]).as_numpy("y").sum() == 12
+        for sequence in range(1, 9):  # each worker keeps some of them
+            for number in (1, 2):
+                each = clients[number % 2]
+                each.client.infer("counter", [row], outputs=total, sequence_id=sequence, sequence_start=number == 1)
+                assert region.read(np.float32, [1, 1], 32).item() == number
+        two.stop()
+        two._thread.join(30)
+        three = ShmClient(stack.enter_context(GrpcServing(settings, FAST)), "http")
+        assert three.client.infer("double", [x]).as_numpy("y").sum() == 12
+        three.client.unregister_system_shared_memory(region.name)
+        for each in (clients[0], three):
+            assert "expected one that you have registered" in refusal(lambda: each.client.infer("double", [x]))  # noqa: B023
