@@ -37,6 +37,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("max_connections", "header_timeout_s", "body_timeout_s", "keep_alive_s"),
         *("max_sequences", "max_sequence_bytes", "sequence_idle_s", "max_message_bytes", "state_key"),
     ),
+    "shared memory": ("shared_memory", "max_regions", "max_region_bytes"),
     "operation": ("config", "secrets_dir", "fast_path", "drain_s", "lame_duck_s"),
     "logs, metrics and traces": ("log_level", "log_format", "access_log", "tracing", "trace_ratio", "metrics_dir"),
 }
@@ -48,7 +49,7 @@ _WORDS = {
     **dict.fromkeys(("store", "engine_cache"), "FOLDER"),
     **dict.fromkeys(_FILES, "FILE"),
     "host": "ADDRESS",
-    "models": "A,B",
+    **dict.fromkeys(("models", "shared_memory"), "A,B"),
     "default_models": "T=M,…",
     "cors_origins": "A,B",
     "oidc_issuer": "URL",

@@ -25,6 +25,7 @@ from service.api.info.info import Information
 from service.api.info.metadata import release
 from service.api.info.usage import Usage, tell_build
 from service.api.live.streams import LiveStreams
+from service.api.regions import RegionTransfers
 from service.api.tasks import TaskRunner
 from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
@@ -41,6 +42,7 @@ from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError
+from service.shared_memory.regions import Regions
 from service.tasks.reconstruction.tiles import MOST_AT_ONCE
 from service.tasks.room import PictureRoom
 from service.tasks.work import Limits
@@ -107,7 +109,9 @@ class Worker:
         self.forwarder: Forwarder | None = None
         if (settings.workers > 1 or index is not None) and settings.metrics_dir is not None:
             self.forwarder = Forwarder(self.handler, settings.metrics_dir, settings, loop, index)
-        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder)
+        self.regions = Regions(settings) if settings.shared_memory else None
+        transfers = RegionTransfers(self.regions, settings)
+        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder, transfers)
         self.handler.find_max_tensors = infer.find_max_tensors
         limits = Limits(
             max_pixels=settings.max_image_pixels,
@@ -128,7 +132,7 @@ class Worker:
         self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
-        self.administration = Administration(self.registry, settings)
+        self.administration = Administration(self.registry, settings, self.regions)
         self._info = Information(self.registry, store, self.metrics, self.administration, self.device.lanes)
         self.information: ASGIApp = self._info.application()
         self._watch = self._open_watch()
@@ -251,6 +255,8 @@ class Worker:
         if self.forwarder is not None:
             await self.forwarder.close()
         self.sequences.close()
+        if self.regions is not None:
+            self.regions.close()
         self._watch.stop()
         await self.telemetry.close()
 
