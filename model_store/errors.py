@@ -7,7 +7,9 @@ StoreError
 ├── BadConfig         a Triton configuration cannot be read or contradicts itself
 ├── BadLayout         a file is not where it is expected, cannot be read, or is reached by a link out of the store
 ├── BadGraph          ONNX Runtime cannot load an ONNX file, or requests cannot carry its tensors
-└── IntegrityError    a file is missing, added, or not the one that was published
+├── IntegrityError    a file is missing, added, or not the one that was published
+├── NotSigned         a version has no signature, or none that counts here
+└── BadKey            a key or a certificate cannot be used
 
 PictureError
 ├── UnreadablePicture no picture, a damaged one, or one of a kind that is not read
@@ -49,6 +51,14 @@ class BadGraph(StoreError):
 
 
 class IntegrityError(StoreError):
+    pass
+
+
+class NotSigned(StoreError):
+    pass
+
+
+class BadKey(StoreError):
     pass
 
 
