@@ -73,8 +73,10 @@ class SigningKey:
             if self.certificate is None:
                 # It hands the passphrase on as it is, to a function that takes bytes.
                 return config.use_elliptic_key_signer(private_key=self.key, password=self.passphrase)  # type: ignore[arg-type]
+            # It cannot read an empty chain. The certificate itself adds nothing to it.
+            chain = self.chain or (self.certificate,)
             return config.use_certificate_signer(
-                private_key=self.key, signing_certificate=self.certificate, certificate_chain=self.chain
+                private_key=self.key, signing_certificate=self.certificate, certificate_chain=chain
             )
         except OSError as error:
             raise BadKey(f"{error.filename}: it cannot be read: {tell_why(error)}") from None

@@ -47,7 +47,7 @@ def test_plain_version_is_not_read(version: ModelVersion) -> None:
 
 @pytest.mark.parametrize("file", ["main.onnx", MANIFEST_FILE, SIGNATURE_FILE])
 def test_one_flipped_bit_is_found(version: ModelVersion, file: str) -> None:
-    """In each file of a version. The fields of a signature that say nothing of it may change; then all else is right."""
+    """In each file of a version. Fields of a signature that say nothing of it may change; then all else is right."""
     path, random, refused = version.folder / file, Random(7), 0
     manifest, content = version.read_manifest(), path.read_bytes()
     for _ in range(300):
