@@ -14,7 +14,7 @@ from model_store.signing import SIGNATURE_FILE
 from model_store.signing.keys import tell_plain
 from model_store.store import Store
 
-PASSPHRASE = "SLUICE_SIGNING_PASSPHRASE"  # noqa: S105  # the name of a variable
+PASSPHRASE = "SIGNING_KEY_PASSPHRASE"  # noqa: S105  # the name of a variable, which is no setting of a server
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,7 +31,7 @@ ACTIONS: Mapping[str, Action] = {
     "sign": Action(
         signatures.add_arguments,
         signatures.run,
-        "sign a version, so that servers with SLUICE_SIGNED_BY serve it",
+        "sign a version for servers with SLUICE_SIGNED_BY",
         "It checks the files of the version and writes model.sig beside them, a signature as that of OpenSSF's "
         "model-signing. Nothing goes over the network.",
     ),

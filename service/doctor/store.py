@@ -140,8 +140,9 @@ def _tell(settings: Settings, contents: dict[str, Contents], count: _Count) -> I
     if not contents:
         advice = "`sluice train`, `sluice export` or `sluice import` publishes a model"
         yield Finding("store", "wrong", f"no models in {settings.store}: a server has nothing to serve", advice)
-    elif not faults and count.read + count.sized + count.plain:
+    elif not faults:
         parts = [f"{count.read} equal their digests ({write_bytes(count.read_bytes)} read)"] if count.read else []
         parts += [f"{count.sized} have the right sizes"] if count.sized else []
         parts += [f"{count.plain} are plain, without digests"] if count.plain else []
-        yield Finding("store", "ok", f"{where}: {', '.join(parts)}")
+        if parts or not count.unsigned:
+            yield Finding("store", "ok", f"{where}: {', '.join(parts)}")

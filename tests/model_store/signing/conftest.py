@@ -5,7 +5,7 @@ import pytest
 from model_store import ModelVersion, Store
 from model_store.signing.keys import parse_signers
 from tests.support.models.manifests import describe
-from tests.support.signing import Key
+from tests.support.signing.keys import Key
 
 
 @pytest.fixture(scope="session")

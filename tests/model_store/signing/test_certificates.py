@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from model_store import ModelVersion
 from model_store.errors import NotSigned
 from model_store.signing.keys import parse_signers
-from tests.support.signing import DAY, IS_SERVER, NOW, SIGNS_CODE, Key, make_root, usage
+from tests.support.signing.keys import DAY, IS_SERVER, NOW, SIGNS_CODE, Key, make_root, usage
 
 SIGNS = usage("digital_signature")
 

@@ -7,7 +7,7 @@ import pytest
 
 from model_store.errors import BadKey
 from model_store.signing.keys import parse_signers, read_signers
-from tests.support.signing import Key, make_root
+from tests.support.signing.keys import Key, make_root
 
 
 def refusal(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from model_store.signing import SIGNATURE_FILE
 from model_store.signing.signing import SigningKey
 from tests.support.models.graphs import double, write_plain
 from tests.support.models.manifests import describe
-from tests.support.signing import DAY, NOW, Key, make_root, usage
+from tests.support.signing.keys import DAY, IS_SERVER, NOW, Key, make_root, usage
 
 Capture = pytest.CaptureFixture[str]
 
@@ -160,7 +161,7 @@ def test_key_with_a_passphrase_signs(
     root: Path, files: tuple[Path, Path], key: Key, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """It comes from a variable, so that it is in no list of processes."""
-    monkeypatch.setenv("SLUICE_SIGNING_PASSPHRASE", "a secret")
+    monkeypatch.setenv("SIGNING_KEY_PASSPHRASE", "a secret")
     assert run(root, "sign", "m", "--key", key.write(tmp_path / "secret.pem", "a secret"), "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"name": "m", "version": 2, "file": "model.sig"}
     assert run(root, "verify", "m", "--version", "2", "--key", files[1]) == 0
@@ -183,7 +184,7 @@ def test_model_signing_verifies_what_the_command_has_signed(
 
 
 def test_command_verifies_what_model_signing_has_signed(root: Path, files: tuple[Path, Path], tmp_path: Path) -> None:
-    """By a key, and by a certificate; the signature in the folder of the version, under the name that is its default."""
+    """By a key, and by a certificate; the signature is in the folder of the version, under its default name."""
     private, public = files
     folder = newest(root).folder
     signing.Config().use_elliptic_key_signer(private_key=private).sign(folder, folder / SIGNATURE_FILE)
@@ -195,6 +196,22 @@ def test_command_verifies_what_model_signing_has_signed(root: Path, files: tuple
     )
     signer.sign(folder, folder / SIGNATURE_FILE)
     assert run(root, "verify", "m", "--version", "2", "--key", paths["root"]) == 0
+
+
+@pytest.mark.parametrize("kind", ["expired", "of a web server", "copied to another number"])
+def test_command_refuses_some_of_what_model_signing_accepts(root: Path, tmp_path: Path, kind: str) -> None:
+    """As the page on signatures says: model-signing looks neither at these dates and purposes nor at the folder."""
+    authority = make_root(since=NOW - 9 * DAY)
+    uses = (usage("digital_signature"), *([IS_SERVER] if kind == "of a web server" else []))
+    ends = {"until": NOW - DAY} if kind == "expired" else {}
+    signer = authority.issue("signer", *uses, since=NOW - 8 * DAY, **ends)
+    (tmp_path / "root.pem").write_bytes(authority.certificate_pem)
+    signature = signer.sign_version(newest(root))
+    if kind == "copied to another number":
+        signature = shutil.copytree(signature.parent, root / "m" / "7") / SIGNATURE_FILE
+    verifier = verifying.Config().use_certificate_verifier(certificate_chain=[tmp_path / "root.pem"])
+    verifier.verify(signature.parent, signature)
+    assert run(root, "verify", "m", "--version", signature.parent.name, "--key", tmp_path / "root.pem") == 1
 
 
 def _write_chain(folder: Path) -> dict[str, Path]:

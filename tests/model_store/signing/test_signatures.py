@@ -17,7 +17,7 @@ from model_store.manifest import MANIFEST_FILE
 from model_store.signing import SIGNATURE_FILE
 from model_store.signing.keys import parse_signers
 from tests.support.models.graphs import double, write_plain
-from tests.support.signing import Key, describe
+from tests.support.signing.keys import Key, describe
 
 
 def refusal(version: ModelVersion) -> str:
