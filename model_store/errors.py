@@ -103,3 +103,8 @@ class SoundTooShort(SoundError):
 def first_line(error: BaseException) -> str:
     """The first line of the error's text, or the name of its type if the text is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def escape(text: str) -> str:
+    """A text for messages, with what cannot be printed escaped: it must not control a terminal or begin a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
