@@ -4,6 +4,7 @@ StoreError
 ├── NotInStore        no such model, version or alias
 ├── BadName           a model, alias or file name that the layout cannot hold
 ├── BadManifest       the manifest cannot be read or contradicts itself
+│   └── NewerSchema   a newer release wrote it in a schema that this one does not know
 ├── BadConfig         a Triton configuration cannot be read or contradicts itself
 ├── BadLayout         a file is not where it is expected, cannot be read, or is reached by a link out of the store
 ├── StillUsed         a version or alias that something else names
@@ -37,6 +38,10 @@ class BadName(StoreError):
 
 
 class BadManifest(StoreError):
+    pass
+
+
+class NewerSchema(BadManifest):
     pass
 
 

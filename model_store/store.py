@@ -38,6 +38,7 @@ from model_store.golden import GoldenSamples, check_tolerance, find_no_probabili
 from model_store.listing import CONFIG_FILE, NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.plain import PLAIN_FILE, PlainModel, is_onnx, read_plain
+from model_store.schema import find_release
 from model_store.signing import SIGNATURE_FILE
 from model_store.signing.keys import Signers, tell_plain
 from model_store.texts.symbols import find_symbols
@@ -308,7 +309,8 @@ class Store:
                 raise BadName(f"{taken} is the name of {what}: rename the graph or its data")
         if needed != set(files):
             raise BadName(f"files of the version: expected {sorted(needed)}, got {sorted(files)}")
-        complete = manifest.model_copy(update={"files": {name: describe_bytes(files[name]) for name in sorted(files)}})
+        described = {name: describe_bytes(files[name]) for name in sorted(files)}
+        complete = manifest.model_copy(update={"files": described, "sluice": find_release()})
         Manifest.from_json(complete.to_json(), "the new manifest")
         for facts in filter(None, (complete.golden, *complete.graph_golden.values())):
             samples = GoldenSamples.from_bytes(files[facts.file])

@@ -6,7 +6,7 @@ dependency imports it where it runs, so that ``--help`` works without.
 
 from collections.abc import Mapping
 
-from model_store.commands import facts, inventory, moves, removal, signatures, verification
+from model_store.commands import facts, inventory, migration, moves, removal, signatures, verification
 from model_store.commands.action import Action
 
 ACTIONS: Mapping[str, Action] = {
@@ -65,5 +65,12 @@ ACTIONS: Mapping[str, Action] = {
         "delete old versions that nothing names",
         "It keeps the newest ones, those that an alias, a canary, a shadow or a pipeline names, the one to which a "
         "rollback would go, and damaged ones. It also deletes what killed publishers left.",
+    ),
+    "migrate": Action(
+        migration.add_arguments,
+        migration.run,
+        "write manifests of older schemas in that of today",
+        "It is not needed: older ones are read for ever. Weights and golden samples are not touched. A signed version "
+        "stays as it is, because the signature covers its manifest.",
     ),
 }
