@@ -72,10 +72,16 @@ def _may_issue() -> verification.ExtensionPolicy:
         if found is not None and not found.key_cert_sign:
             raise ValueError("the key of an issuer is not for certificates")
 
+    def check_purpose(_: verification.Policy, __: x509.Certificate, found: x509.ExtendedKeyUsage | None) -> None:
+        allowed = (ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
+        if found is not None and not any(purpose in found for purpose in allowed):
+            raise ValueError("an issuer is for something else than signing code (extendedKeyUsage has no codeSigning)")
+
     anyhow = verification.Criticality.AGNOSTIC
     policy = verification.ExtensionPolicy.permit_all()
     policy = policy.require_present(x509.BasicConstraints, anyhow, check_authority)
-    return policy.may_be_present(x509.KeyUsage, anyhow, check_usage)
+    policy = policy.may_be_present(x509.KeyUsage, anyhow, check_usage)
+    return policy.may_be_present(x509.ExtendedKeyUsage, anyhow, check_purpose)
 
 
 def _may_sign() -> verification.ExtensionPolicy:

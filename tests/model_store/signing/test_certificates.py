@@ -69,6 +69,16 @@ def too_deep() -> tuple[Key, Key]:
     return root.issue("between", usage("key_cert_sign"), is_authority=True).issue("deep", SIGNS), root
 
 
+def of_an_authority_for_web_servers() -> tuple[Key, Key]:
+    root = make_root()
+    return root.issue("web", usage("key_cert_sign"), IS_SERVER, is_authority=True).issue("vague", SIGNS), root
+
+
+def issued_by_a_trusted_signer() -> tuple[Key, Key]:
+    signer = make_root().issue("signer", SIGNS)
+    return signer.issue("its child", SIGNS), signer
+
+
 @pytest.mark.parametrize(
     ("make", "why"),
     [
@@ -80,6 +90,8 @@ def too_deep() -> tuple[Key, Key]:
         (for_encryption, r"its certificate \(CN=mail\) is not trusted here: .*digitalSignature"),
         (for_anything, r"its certificate \(CN=vague\) is not trusted here: .*digitalSignature"),
         (issued_by_a_signer, r"its certificate \(CN=its child\) is not trusted here: .*CA"),
+        (issued_by_a_trusted_signer, r"its certificate \(CN=its child\) is not trusted here: .*CA"),
+        (of_an_authority_for_web_servers, r"its certificate \(CN=vague\) is not trusted here: .*codeSigning"),
         (too_deep, r"its certificate \(CN=deep\) is not trusted here: .*path length"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
