@@ -24,6 +24,8 @@ from service.engine.loop.slots import SlotTable
 from service.errors import InvalidInput, UnknownModel
 from service.metrics.spans import RowsTrace, Trace
 from service.models.budget import Claim
+from service.models.choice import NOTHING_KNOWN, Facts, choose
+from service.models.files import UNKNOWN, VersionFiles
 from service.models.loading import LoadedVersion, VerifiedGraph
 from service.models.memory import limit_elements
 from service.models.pipeline import Pipeline
@@ -162,7 +164,7 @@ Served = Model | Pipeline
 
 @dataclass(eq=False)
 class VersionEntry:
-    """A version that should serve. ``reason`` says why it does not."""
+    """A version that should serve. ``reason`` says why it does not, or why its new content does not."""
 
     source: ModelVersion
     state: State = State.LOADING
@@ -178,11 +180,18 @@ class VersionEntry:
     """When a request may ask for it again after a load that failed, in seconds of the clock of requests."""
     claim: Claim | None = None
     """The memory that it takes, where that is limited."""
+    files: VersionFiles = UNKNOWN
+    """What its files were when the last load of it began."""
+    has_failed: bool = False
+    """Whether these files were found to be unable to serve."""
 
 
 @dataclass
 class ModelEntry:
-    """The versions of one model, by number, and its aliases. ``serving`` answers requests that name no version."""
+    """The versions of one model, by number, and its aliases. ``serving`` answers requests that name no version.
+
+    ``aliases`` is what they mean to callers. ``facts`` is what the store and callers want; see ``choice.py``.
+    """
 
     entries: dict[int, VersionEntry] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
@@ -198,6 +207,15 @@ class ModelEntry:
     """What people are told of that version."""
     unusable: Sequence[Unusable] = ()
     """What else is in its folder and cannot serve."""
+    warnings: Sequence[str] = ()
+    """Where it serves otherwise than the store says, and why."""
+    facts: Facts = NOTHING_KNOWN
+    unsettled: dict[int, tuple[VersionFiles, float]] = field(default_factory=dict)
+    """Versions that may still be written: their files, and since when they are so on the clock of the event loop."""
+    loading: dict[int, "asyncio.Task[VersionEntry]"] = field(default_factory=dict)
+    """Loads that take so long that an older version may serve."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it should be read again from the store."""
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its versions were tried, or when one of them takes too long to wait for."""
 
@@ -205,7 +223,10 @@ class ModelEntry:
         """A version of it makes room. Retire it next."""
         entry.on_demand, entry.has_served, entry.retry_at = True, True, 0.0
         if self.serving is model:
-            self.serving, self.resting = None, entry.source.version
+            failed = [number for number, each in self.entries.items() if each.has_failed]
+            number = entry.source.version
+            is_default = choose(self.facts, failed).default == number  # else another one could not take its place yet
+            self.serving, self.resting = None, number if is_default else None
 
     def rests(self, version: str | None, now: float) -> bool:
         """Whether a version, given as a number or an alias, or the one that answers by default, has made room and is
@@ -223,6 +244,11 @@ class ModelEntry:
     def is_loading(self) -> bool:
         """Whether it does not serve yet, because the load of a version has not ended."""
         return self.serving is None and any(entry.state is State.LOADING for entry in self.entries.values())
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether some of it cannot serve, so that a look at the store may find it mended."""
+        return bool(self.warnings) or any(entry.has_failed for entry in self.entries.values())
 
     @property
     def why(self) -> str:

@@ -26,12 +26,12 @@ from pydantic_settings import (
 from model_store import DEFAULT_ROOT
 from model_store.manifest import Task, reword
 from service.settings.types import (
-    AbsolutePath,
     BasePath,
     ByteLimit,
     Count,
     CountOrZero,
     Issuer,
+    LinkedPath,
     LogTarget,
     OptionalIndex,
     OptionalPath,
@@ -40,7 +40,9 @@ from service.settings.types import (
     Rate,
     Seconds,
     Share,
+    SharedName,
     Timeout,
+    VersionPolicy,
     split,
     split_pairs,
 )
@@ -77,12 +79,22 @@ class Settings(BaseSettings):
     """TOML file of settings, by their names in lower case without SLUICE_"""
     secrets_dir: OptionalPath = None
     """folder of files that are called like these variables and hold their values"""
-    store: AbsolutePath = DEFAULT_ROOT
+    store: LinkedPath = DEFAULT_ROOT
     """folder of models"""
     follow_links: bool = False
     """let symbolic links in the store lead to files outside of it"""
+    signed_by: OptionalPath = None
+    """PEM file of public keys or certificates; versions that none of them has signed are not served; empty: all are"""
     models: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
     """serve only these, comma-separated; empty: all"""
+    versions: VersionPolicy = "latest:1"
+    """versions of a model that serve: latest:N, all, numbers such as 1+3, or pinned:V, a version or an alias"""
+    model_versions: Annotated[Mapping[str, VersionPolicy], BeforeValidator(split_pairs)] = {}
+    """name=policy pairs, comma-separated: models for which another policy holds"""
+    follow: bool = True
+    """serve what changes in the store while the server runs: versions, aliases, models"""
+    poll_s: Timeout = 10.0
+    """seconds between looks at the store, for changes that the system does not tell, as in a network file system"""
     lazy: bool = False
     """load a model when it is first asked for"""
     model_memory_bytes: CountOrZero = 0
@@ -183,6 +195,12 @@ class Settings(BaseSettings):
     """bytes of one message of a live stream; then the stream ends"""
     max_inputs: Count = MAX_INPUTS
     """inputs of one request, and outputs that it names; a model with more takes all it has"""
+    shared_memory: Annotated[tuple[SharedName, ...], BeforeValidator(split)] = ()
+    """names below /dev/shm, comma-separated, with * and ?, in which callers may have tensors; NAME:ro: inputs only"""
+    max_regions: Count = 64
+    """regions of shared memory that are registered at once"""
+    max_region_bytes: ByteLimit = 1 << 30
+    """bytes of one region of shared memory"""
     max_held_bytes: ByteLimit = 1 << 30
     """bytes of request bodies that a worker holds at once, and of pictures that run in tiles"""
     max_run_bytes: CountOrZero = 0

@@ -22,7 +22,7 @@ from service.settings import Settings
 logger = logging.getLogger("sluice.registry")
 
 
-class Unwanted(Exception):  # noqa: N818  # nothing is wrong
+class Unwanted(Exception):
     """Nobody waits any more for a version that was to load."""
 
 
@@ -134,7 +134,7 @@ class Room:
         self.look()
 
     def note_use(self, model: Served) -> None:
-        """A version that was loaded for a request has been looked up, maybe in a thread. Others may wait for it to go."""
+        """A version that was loaded for a request has been looked up, maybe in a thread. Others may wait for that."""
         model.is_new = False
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.look)

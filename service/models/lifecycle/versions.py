@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from model_store import ModelVersion, StoreError
+from model_store import ModelVersion
 from service.engine.execution.device import Device
 from service.engine.onnx.providers import runs_on_cpu
 from service.engine.onnx.session import available_providers
@@ -13,6 +13,7 @@ from service.metrics.meters import Metrics, ModelMeter
 from service.metrics.tracing import Tracer
 from service.models.budget import Claim, show
 from service.models.entry import MADE_ROOM, NO_ROOM, Model, ModelEntry, Served, State, VersionEntry
+from service.models.files import UNKNOWN, VersionFiles
 from service.models.lifecycle.demand import RETRY_S, Demand
 from service.models.lifecycle.footprint import count_weights, read_memory
 from service.models.lifecycle.loads import Growth, Loads, describe_failure
@@ -61,21 +62,21 @@ class VersionLoader:
         version: ModelVersion,
         again: bool = False,
         on_overdue: Callable[[], None] | None = None,
+        *,
+        files: VersionFiles = UNKNOWN,
     ) -> VersionEntry:
-        """Load a version that was not tried yet or has made room; ``again``: also one that does not serve, or whose
-        files may change.
+        """Load a version. ``again``: somebody asks for it, so it is tried even if it has crashed a worker.
 
-        If the version serves already, it goes on until the new one takes its place. One for which there is no room is
-        loaded when a request asks for it.
+        If the version serves already, it goes on until the new one takes its place. ``files`` are those of the version.
+        One for which there is no room is loaded when a request asks for it.
         """
         number, labels = version.version, (version.name, str(version.version))
         old = model_entry.entries.get(number)
         serves = old is not None and old.model is not None
-        rests = old is not None and old.on_demand and old.retry_at <= time.perf_counter()
-        if old is not None and not rests and (not again or (serves and not self._may_change(version))):
-            return old
-        need, is_wanted = self._find_need(model_entry, version, old, again)
-        entry = VersionEntry(version, on_demand=rests, has_served=rests and old is not None and old.has_served)
+        need, is_wanted = self._find_need(model_entry, version, again)
+        entry = VersionEntry(version, files=files)
+        if old is not None and old.on_demand:
+            entry.on_demand, entry.has_served = True, old.has_served
         if not serves:
             model_entry.entries[number] = entry
 
@@ -110,14 +111,21 @@ class VersionLoader:
                 self._room.serve(claim, model_entry, entry, taken_bytes)
         return entry
 
+    def is_due(self, name: str, entry: VersionEntry) -> bool:
+        """Whether requests wait for a model, and a version of it that was not loaded may be loaded now."""
+        demand = self.find_demand(name, entry.source.version)
+        if demand is None or demand.number is not None or not demand.is_wanted():
+            return False
+        return entry.retry_at <= time.perf_counter()
+
     def _find_need(
-        self, model_entry: ModelEntry, version: ModelVersion, old: VersionEntry | None, again: bool
+        self, model_entry: ModelEntry, version: ModelVersion, again: bool
     ) -> tuple[Need, Callable[[], bool]]:
         """Why the version is to load, and a function that tells whether it still is."""
         demand = self.find_demand(version.name, version.version)
         if demand is not None and (demand.number is not None or model_entry.serving is None) and not again:
             return Need.DEMAND, demand.is_wanted
-        is_change = model_entry.serving is not None and old is None and demand is None and not self.is_starting
+        is_change = model_entry.serving is not None and demand is None and not self.is_starting
         return (Need.CHANGE if again or is_change else Need.SPARE), lambda: True
 
     async def _load(
@@ -154,17 +162,11 @@ class VersionLoader:
             entry.on_demand, entry.reason, entry.retry_at = True, NO_ROOM, 0.0
             logger.info("%s version %d is loaded when asked for: %s", name, number, error)
             return
+        entry.has_failed = not entry.lacks_room
         entry.on_demand = entry.on_demand or entry.lacks_room
         entry.has_served = entry.has_served and entry.lacks_room
         entry.retry_at = time.perf_counter() + (RETRY_S if entry.lacks_room else _RETRY_FAILED_S)
         logger.error("%s version %s is unavailable: %s", name, number, entry.reason)
-
-    @staticmethod
-    def _may_change(version: ModelVersion) -> bool:
-        try:
-            return version.is_plain
-        except StoreError:  # its folder cannot be read any more: the load will tell why
-            return True
 
     def _open(self, source: ModelVersion, loaded: LoadedVersion | LoadedPipeline) -> Served:
         labels = (source.name, str(source.version))

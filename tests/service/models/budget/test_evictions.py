@@ -279,7 +279,9 @@ def test_pipeline_waits_for_all_models_of_its_steps(tmp_path: Path) -> None:
     write_store(tmp_path, "colours")
     graphs.write_plain(tmp_path, "a", multiply(20_000))
     limit = (tmp_path / "a" / "1" / "model.onnx").stat().st_size + 64
-    settings = settings_for(tmp_path, max_rows=8, model_memory_bytes=limit, models=("a", "colours", "finder", "painter"))
+    settings = settings_for(
+        tmp_path, max_rows=8, model_memory_bytes=limit, models=("a", "colours", "finder", "painter")
+    )
     row = as_row(halves(RED, BLUE))
     with Serving(settings, FAST) as server, server.client() as client:
         for _ in range(2):
