@@ -50,6 +50,8 @@ _WORDS = {
     "host": "ADDRESS",
     "models": "A,B",
     "default_models": "T=M,…",
+    "versions": "POLICY",
+    "model_versions": "M=POLICY,…",
     "cors_origins": "A,B",
     "oidc_issuer": "URL",
     "oidc_audience": "NAME",
