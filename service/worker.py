@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from service.access.guard import open_guard
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
+from service.api.continuing import Continuations
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.info.cards import describe_facts
@@ -37,7 +38,7 @@ from service.metrics.devices import device_memory, read_gpus
 from service.metrics.event_loop import LoopWatch
 from service.metrics.meters import Metrics
 from service.metrics.processes import read_processes
-from service.models.entry import Model
+from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
@@ -112,7 +113,8 @@ class Worker:
             self.forwarder = Forwarder(self.handler, settings.metrics_dir, settings, loop, index)
         self.regions = Regions(settings) if settings.shared_memory else None
         transfers = RegionTransfers(self.regions, settings)
-        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder, transfers)
+        self.continuations = Continuations(self.registry, self.sequences, settings.drain_s)
+        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder, transfers, self.continuations)
         self.handler.find_max_tensors = infer.find_max_tensors
         limits = Limits(
             max_pixels=settings.max_image_pixels,
@@ -130,14 +132,8 @@ class Worker:
         )
         self.handler.streams = self.streams
         self.registry.prove_pipelines(GoldenRequests(self.registry, self.tasks, self.handler).prove)
-        room = self.registry.lifecycle.room
-        room.works += [self.tasks.use, lambda model: isinstance(model, Model) and not model.is_idle]
-        room.stays += [
-            self.streams.use,
-            lambda model: isinstance(model, Model) and self.sequences.keep(model.signature),
-        ]
-        room.describe = lambda model: describe_facts(model) if isinstance(model, Model) else {}
-        self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]
+        self._let_models_make_room()
+        self.registry.holders += [self.continuations.release, self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
         self.administration = Administration(self.registry, settings, self.regions)
@@ -149,6 +145,17 @@ class Worker:
         self.is_replaced = False
         self._stop_by: float | None = None
         self._stopping_grpc: asyncio.Task[None] | None = None
+
+    def _let_models_make_room(self) -> None:
+        """Say which versions must not make room for others, and which still work."""
+
+        def has_sequences(model: Served) -> bool:
+            return isinstance(model, Model) and self.sequences.is_needed(model.signature)
+
+        room = self.registry.lifecycle.room
+        room.stays += [self.streams.use, has_sequences]
+        room.works += [self.tasks.use, lambda model: not model.is_idle]
+        room.describe = lambda model: describe_facts(model) if isinstance(model, Model) else {}
 
     def _open_watch(self) -> LoopWatch:
         """What is read for the metrics: at a scrape, and from time to time."""
@@ -232,7 +239,7 @@ class Worker:
     def begin_stop(self) -> None:
         """Begin the drain: accepted requests have `drain_s` from now on. gRPC drains at the same time as the engine."""
         self.announce_stop()
-        self.streams.is_draining = True
+        self.streams.begin_stop()
         if self._stop_by is None:
             self._stop_by = self._loop.time() + self.drain_s
             if self.grpc is not None:
@@ -252,6 +259,7 @@ class Worker:
         try:
             async with asyncio.timeout_at(self._stop_by):
                 await self.registry.stop_following()
+                self.continuations.stop()
                 if self._loading is not None:
                     await asyncio.wait([self._loading])
                 await self.tasks.drain()

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from model_store.manifest import Manifest
+from service.api.continuing import Continuations
 from service.api.handler import Responder, Start
 from service.api.regions import RegionTransfers
 from service.engine.batching.queue import Answer, Done
@@ -84,8 +85,10 @@ class InferHandler:
         sequences: Sequences,
         forwarder: Forwarder | None,
         transfers: RegionTransfers,
+        continuations: Continuations,
     ) -> None:
         self._registry = registry
+        self._continuations = continuations
         self._entries = registry.entries
         self._sequences = sequences
         self._forwarder = forwarder
@@ -105,7 +108,7 @@ class InferHandler:
         entry = self._entries.get(endpoint.model)
         model = entry.serving if entry is not None and endpoint.version is None else None
         if not isinstance(model, Model):
-            model = self._registry.find(endpoint.model, endpoint.version)
+            model = self._continuations.find(endpoint)
         else:
             model.used_at = request.began
         responder.model_name, responder.version = model.name, model.version
@@ -196,10 +199,11 @@ class InferHandler:
 
     def _go_on(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
         """All inputs have been read: check them and submit them."""
-        if model.is_leaving:  # it went out of service while a thread read them
-            responder.go_on_late()
-            return
-        signature, header, inputs = model.signature, request.header, request.inputs
+        header, inputs = request.header, request.inputs
+        if header.sequence is not None or model.is_closed or model in self._registry.leaving:
+            model = self._continuations.choose(model, responder.request.endpoint, header.sequence)
+            responder.version = model.version
+        signature = model.signature
         if header.outputs is not None and not header.outputs.keys() <= signature.public_outputs.keys():
             name = next(name for name in header.outputs if name not in signature.public_outputs)
             have = ", ".join(signature.public_outputs)
@@ -273,7 +277,7 @@ class InferHandler:
             except Exception as error:  # noqa: BLE001  # the event loop may call it
                 responder.fail(error)
 
-        turn = self._sequences.join(model.name, model.signature, model.sequence_rules, step, go)
+        turn = self._sequences.join(model.name, model.version, model, model.signature, model.sequence_rules, step, go)
         responder.on_end = turn.leave
         if turn.is_first:
             go()

@@ -62,12 +62,14 @@ class Model:
         """When it was last looked up, in seconds of the clock of requests; 0: never."""
         self.is_new = False
         """Whether it was loaded for a request that may not have come to it yet."""
-        self.is_leaving = False
-        """Whether it goes out of service, and takes no new requests."""
+        self.is_closed = False
+        """Whether it takes no new requests: it has made room, or is being drained."""
         self.loaded = loaded
         self.manifest = loaded.manifest
         self.sequence_rules = loaded.sequence_rules
         self.tasks = loaded.manifest.tasks
+        self.has_given_states = False
+        """Whether callers have states of this version, with which they may go on."""
         overrides, policy, looping = loaded.manifest.batching, loaded.schedule_policy, loaded.manifest.loop
         wait_s = settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
         max_requests = policy.max_requests if policy else (None, None)

@@ -64,7 +64,8 @@ class Pipeline:
         self.version = version
         self.used_at = 0.0
         self.is_new = False
-        self.is_leaving = False
+        self.is_closed = False
+        self.is_idle = True
         self.loaded = loaded
         self.manifest = loaded.manifest
         self.steps = loaded.steps
