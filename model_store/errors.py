@@ -10,7 +10,9 @@ StoreError
 ├── StillUsed         a version or alias that something else names
 ├── NotWritable       a folder of the store cannot be changed
 ├── BadGraph          ONNX Runtime cannot load an ONNX file, or requests cannot carry its tensors
-└── IntegrityError    a file is missing, added, or not the one that was published
+├── IntegrityError    a file is missing, added, or not the one that was published
+├── NotSigned         a version has no signature, or none that counts here
+└── BadKey            a key or a certificate cannot be used
 
 PictureError
 ├── UnreadablePicture no picture, a damaged one, or one of a kind that is not read
@@ -67,6 +69,14 @@ class IntegrityError(StoreError):
     pass
 
 
+class NotSigned(StoreError):
+    pass
+
+
+class BadKey(StoreError):
+    pass
+
+
 class PictureError(Exception):
     """A picture that cannot become a row; the text tells its sender why."""
 
@@ -98,3 +108,8 @@ class SoundTooShort(SoundError):
 def first_line(error: BaseException) -> str:
     """The first line of the error's text, or the name of its type if the text is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def escape(text: str) -> str:
+    """A text for messages, with what cannot be printed escaped: it must not control a terminal or begin a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from model_store.checks.manifest import check
 from model_store.checks.pipeline import check_pipeline
-from model_store.errors import BadManifest
+from model_store.errors import BadManifest, escape
 from model_store.graph import FileName, Graph
 from model_store.schema import tell_writer, upgrade
 from model_store.strict_model import Finite, StrictModel
@@ -297,7 +297,7 @@ def describe(error: ValidationError) -> str:
         got: Any = item.get("input")
         shown = f" (got {got!r:.120})" if isinstance(got, str | int | float | bool | None) else ""
         lines.append(f"{field:.120}: {reword(item['msg'])}{shown}")
-    return "; ".join(lines)
+    return escape("; ".join(lines))  # the names of fields come from the file
 
 
 _REWORDED = (

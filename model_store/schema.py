@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from model_store.errors import NewerSchema
+from model_store.errors import NewerSchema, escape
 
 SCHEMA = 2
 """The schema that is written."""
@@ -74,13 +74,14 @@ def tell_writer(text: bytes) -> str:
     writer = (_parse(text) or {}).get("sluice")
     if not isinstance(writer, str) or not writer or writer == find_release():
         return ""
-    return f" (Sluice {writer:.40} wrote it; this is {find_release() or 'another release'})"
+    return f" (Sluice {escape(writer[:40])} wrote it; this is {find_release() or 'another release'})"
 
 
 def _tell_newer(schema: int, newest: int, writer: object) -> str:
     known = isinstance(writer, str) and writer not in ("", find_release())
-    by = f", written by Sluice {writer:.40}" if known else ""
-    wanted = f"Sluice {writer:.40} or newer" if known else f"a release of Sluice that reads schema {schema}"
+    shown = escape(str(writer)[:40])
+    by = f", written by Sluice {shown}" if known else ""
+    wanted = f"Sluice {shown} or newer" if known else f"a release of Sluice that reads schema {schema}"
     own = f"Sluice {find_release()}" if find_release() else "this Sluice"
     reads = f"schemas {_FIRST} to {newest}" if newest > _FIRST else f"schema {_FIRST}"
     return f"schema {schema}{by}: {own} reads {reads}: install {wanted}, or publish the model with this one"

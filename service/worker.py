@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
-from model_store import Store
-from model_store.graphs.configuration import read_default_filename
 from service.access.guard import open_guard
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
@@ -42,6 +40,7 @@ from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError
+from service.settings.store import open_store
 from service.shared_memory.regions import Regions
 from service.tasks.reconstruction.tiles import MOST_AT_ONCE
 from service.tasks.room import PictureRoom
@@ -99,7 +98,7 @@ class Worker:
             empty=host_allocator(settings.provider),
             on_stuck=functools.partial(self.replace, "one of its runs does not end"),
         )
-        store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
+        store = open_store(settings)
         self.registry = Registry(settings, store, self.device, self.metrics)
         self.handler = RequestHandler(settings, self.metrics, loop)
         self.handler.guard = open_guard(settings)

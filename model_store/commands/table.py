@@ -6,7 +6,7 @@ dependency imports it where it runs, so that ``--help`` works without.
 
 from collections.abc import Mapping
 
-from model_store.commands import comparison, facts, inventory, migration, moves, removal, verification
+from model_store.commands import comparison, facts, inventory, migration, moves, removal, signatures, verification
 from model_store.commands.action import Action
 
 ACTIONS: Mapping[str, Action] = {
@@ -32,7 +32,15 @@ ACTIONS: Mapping[str, Action] = {
         verification.add_arguments,
         verification.run,
         "check files against their digests",
-        "It reads every file of one version, of all versions of a model, or of the whole store.",
+        "It reads every file of one version, of all versions of a model, or of the whole store. With --key each must "
+        "also have a signature that counts.",
+    ),
+    "sign": Action(
+        signatures.add_arguments,
+        signatures.run,
+        "sign a version for servers with SLUICE_SIGNED_BY",
+        "It checks the files of the version and writes model.sig beside them, a signature as that of OpenSSF's "
+        "model-signing. Nothing goes over the network.",
     ),
     "promote": Action(
         moves.add_promote_arguments,

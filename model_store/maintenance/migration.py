@@ -13,9 +13,9 @@ from model_store.files.reading import MOST_TEXT_BYTES, is_there, read_regular
 from model_store.files.writing import replace_synced
 from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.schema import SCHEMA, find_release, read_schema
+from model_store.signing import SIGNATURE_FILE
+from model_store.signing import SIGNATURE_FILE
 from model_store.store import ModelVersion, Store
-
-SIGNATURE_FILE = "model.sig"
 
 
 @dataclass(frozen=True, slots=True)

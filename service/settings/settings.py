@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     """folder of models"""
     follow_links: bool = False
     """let symbolic links in the store lead to files outside of it"""
+    signed_by: OptionalPath = None
+    """PEM file of public keys or certificates; versions that none of them has signed are not served; empty: all are"""
     models: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
     """serve only these, comma-separated; empty: all"""
     versions: VersionPolicy = "latest:1"
