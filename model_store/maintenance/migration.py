@@ -14,7 +14,6 @@ from model_store.files.writing import replace_synced
 from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.schema import SCHEMA, find_release, read_schema
 from model_store.signing import SIGNATURE_FILE
-from model_store.signing import SIGNATURE_FILE
 from model_store.store import ModelVersion, Store
 
 
