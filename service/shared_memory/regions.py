@@ -45,7 +45,7 @@ class RegionList:
             found = path.stat()
             if (found.st_ino, found.st_mtime_ns) != self._seen:
                 rows = json.loads(path.read_text())
-                kept = [Registration(*row[:-1], file=(row[-1][0], row[-1][1])) for row in rows]
+                kept = [Registration._make((*row, tuple(file))) for *row, file in rows]
                 self._known = {(each.owner, each.name): each for each in kept}
                 self._seen = found.st_ino, found.st_mtime_ns
         except FileNotFoundError:
