@@ -114,7 +114,7 @@ class Worker:
         self.regions = Regions(settings) if settings.shared_memory else None
         transfers = RegionTransfers(self.regions, settings)
         self.continuations = Continuations(self.registry, self.sequences, settings.drain_s)
-        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder, transfers, self.continuations)
+        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder, self.continuations, transfers)
         self.handler.find_max_tensors = infer.find_max_tensors
         limits = Limits(
             max_pixels=settings.max_image_pixels,

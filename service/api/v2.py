@@ -84,8 +84,8 @@ class InferHandler:
         settings: Settings,
         sequences: Sequences,
         forwarder: Forwarder | None,
-        transfers: RegionTransfers,
         continuations: Continuations,
+        transfers: RegionTransfers,
     ) -> None:
         self._registry = registry
         self._continuations = continuations
