@@ -1,5 +1,6 @@
 """What is open on a version is not cut when others need its memory, and tasks wait as other requests do."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from model_store import DEFAULT_ROOT, Store
-from model_store.manifest import Manifest
+from model_store import DEFAULT_ROOT
 from service.models.entry import MADE_ROOM
 from service.models.lifecycle import versions
 from tests.service.models.asking import index, infer
@@ -42,15 +42,18 @@ def serve(root: Path, limit: int, **changes: Any) -> Iterator[tuple[Serving, htt
 
 def weigh(root: Path, name: str, limit: int) -> None:
     """A model that fits into the limit only by itself."""
-    padding = {"unused": np.ones(limit // 4 - 100, np.float32)}
-    content = graphs.build(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        [("x", TensorProto.FLOAT, ["batch", 3])],
-        [("y", TensorProto.FLOAT, ["batch", 3])],
-        padding,
-    )
-    graphs.write_plain(root, name, content)
-    assert limit - 400 < size_of(root, name) <= limit
+
+    def build(weights: int) -> bytes:
+        return graphs.build(
+            [helper.make_node("Identity", ["x"], ["y"])],
+            [("x", TensorProto.FLOAT, ["batch", 3])],
+            [("y", TensorProto.FLOAT, ["batch", 3])],
+            {"unused": np.ones(weights, np.float32)},
+        )
+
+    weights = limit // 4
+    graphs.write_plain(root, name, build(weights - (len(build(weights)) - limit) // 4 - 1))
+    assert limit - 8 <= size_of(root, name) <= limit
 
 
 def add(client: httpx.Client, **marks: bool) -> httpx.Response:
@@ -92,9 +95,7 @@ def test_version_with_an_open_stream_does_not_make_room(tmp_path: Path) -> None:
 def copy(root: Path, *names: str) -> int:
     """Copy reference models. Returns how many bytes the largest needs."""
     for name in names:
-        stored = Store(DEFAULT_ROOT).find(name)
-        manifest, contents = stored.read_all()
-        Store(root).publish(Manifest.model_validate({**manifest.model_dump(), "version": 1}), contents)
+        shutil.copytree(DEFAULT_ROOT / name, root / name)
     return max(size_of(root, name) for name in names)
 
 
