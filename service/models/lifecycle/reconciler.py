@@ -209,7 +209,7 @@ class Reconciler:
         model_entry.serving = model
         if model is not None:
             model_entry.reason, model_entry.resting = "", None
-        elif model_entry.on_demand:
+        elif model_entry.on_demand or not (model_entry.entries or model_entry.reason):  # or it was not tried yet
             return
         self._defaults.note({name: None if model is None else model.manifest.task})
 

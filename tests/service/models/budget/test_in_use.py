@@ -102,18 +102,19 @@ def copy(root: Path, *names: str) -> int:
 def test_tasks_wait_for_an_evicted_model_and_states_go_on(tmp_path: Path) -> None:
     """A task by its default model and by name; a state that a caller keeps belongs to the version, loaded again."""
     limit = copy(tmp_path, "sunspots-forecaster", "digits-classifier")
-    digit = np.zeros((8, 8)).tolist()
+    digit = np.zeros((1, 8, 8)).tolist()
     with serve(tmp_path, limit, max_steps=50) as (_, client):
 
-        def forecast(row: Any) -> Any:
-            answer = client.post("/predict_sequence", json={"inputs": [row], "steps": 2, "return_state": True})
+        def forecast(row: Any, **more: Any) -> Any:
+            answer = client.post("/predict_sequence", json={"inputs": [row], "horizon": 1, **more})
             assert answer.status_code == 200, answer.text
             return answer.json()["predictions"][0]
 
-        first = forecast([float(number % 7) for number in range(40)])
+        begun = forecast([float(number % 7) for number in range(40)], return_state=True)
+        later = {"values": [5.0], "state": begun["state"]}
+        expected = forecast(later)
         for _ in range(2):
             answer = client.post("/classify", json={"inputs": [digit]})
             assert answer.status_code == 200, answer.text
-            assert index(client)["sunspots-forecaster", "1"][0] in ("UNAVAILABLE", "UNLOADING")
-            again = forecast({"state": first["state"]})
-            assert len(again["values"]) == 2
+            until(lambda: index(client)["sunspots-forecaster", "1"][1] == MADE_ROOM)
+            assert forecast(later) == expected
