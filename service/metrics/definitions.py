@@ -63,7 +63,7 @@ ALL = {
         Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
         Definition("gauge", "sluice_model_weight_bytes", "Files with the weights, summed over workers", _MODEL),
         Definition("gauge", "sluice_model_memory_bytes", "Memory that versions take, where it is limited", _MODEL),
-        Definition("gauge", "sluice_max_model_memory_bytes", "The most memory that models may take; 0: no limit", ()),
+        Definition("gauge", "sluice_max_model_memory_bytes", "The most memory that models may take, if limited", ()),
         Definition("counter", "sluice_model_loads_on_demand", "Loads that a request has asked for", ("model",)),
         Definition("counter", "sluice_model_evictions", "Versions that have made room for others", ("model",)),
         Definition("gauge", "sluice_streams", "Live streams that are open", _MODEL),
