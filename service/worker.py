@@ -210,7 +210,8 @@ class Worker:
         for name in list(entries):
             async with self.registry.lock(name):  # its load holds it
                 pass
-        return [] if self.settings.lazy else [name for name, each in entries.items() if each.serving is None]
+        is_on_demand = self.registry.lifecycle.demands.is_on_demand
+        return [name for name, each in entries.items() if each.serving is None and not is_on_demand(each)]
 
     def hand_over(self) -> None:
         """Another worker has the place of this one: tell the clients of gRPC to connect again. Open calls go on."""
