@@ -5,7 +5,7 @@ History
 ====== =================== ===========================================================================================
 schema releases            what changed
 ====== =================== ===========================================================================================
-1      0.1.0 in the making the first. Fields were added over time, always with a default, and none was taken away. A
+1      before 0.1.0        the first. Fields were added over time, always with a default, and none was taken away. A
                            manifest without a number has this schema
 2      0.1.0               ``sluice``: the release that wrote the manifest, so that an older one can name it
 ====== =================== ===========================================================================================
