@@ -33,7 +33,7 @@ from model_store.files.integrity import describe_bytes, read_checked
 from model_store.files.links import Boundary, tell_why
 from model_store.files.reading import MOST_CONFIG_BYTES, MOST_TEXT_BYTES, is_there
 from model_store.files.staging import locked, staged, sweep
-from model_store.files.writing import explain, replace_synced, sync_folder, write_synced
+from model_store.files.writing import FORBIDDEN, explain, replace_synced, sync_folder, write_synced
 from model_store.golden import GoldenSamples, check_tolerance, find_no_probability
 from model_store.listing import CONFIG_FILE, NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
@@ -298,7 +298,7 @@ class Store:
 
         ``files`` maps file names to contents; their digests go into the manifest. Raises BadName if a graph's file or
         the golden samples are missing, BadManifest if the samples' tolerance proves nothing or an output with
-        probabilities holds none.
+        probabilities holds none, NotWritable if this process may not write there, and OSError if the disk is full.
         """
         needed = {g.file for g in manifest.graphs.values()}
         needed |= {name for g in manifest.graphs.values() for name in g.external_data}
@@ -322,12 +322,17 @@ class Store:
         find_symbols(complete, files)
         self.sweep()
         folder = self.folder(manifest.name)
-        with staged(folder) as temporary:
-            for name, content in {**files, MANIFEST_FILE: complete.to_json()}.items():
-                write_synced(temporary / name, content)
-            temporary.chmod(0o755)
-            sync_folder(temporary)
-            return self._claim(manifest.name, folder, temporary)
+        try:
+            with staged(folder) as temporary:
+                for name, content in {**files, MANIFEST_FILE: complete.to_json()}.items():
+                    write_synced(temporary / name, content)
+                temporary.chmod(0o755)
+                sync_folder(temporary)
+                return self._claim(manifest.name, folder, temporary)
+        except OSError as error:
+            if error.errno in FORBIDDEN:
+                raise explain(error, folder) from error
+            raise
 
     def sweep(self) -> list[Path]:
         """Remove what killed publishers left. Returns what was removed; see ``files/staging.py``."""

@@ -54,6 +54,8 @@ _WORDS = {
     "host": "ADDRESS",
     **dict.fromkeys(("models", "shared_memory"), "A,B"),
     "default_models": "T=M,…",
+    "versions": "POLICY",
+    "model_versions": "M=POLICY,…",
     "cors_origins": "A,B",
     "oidc_issuer": "URL",
     "oidc_audience": "NAME",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LEAST_PERCENT = 0.05
 """A smaller change of a size is told in bytes."""
+_ROUND_SHARE = 0.1
+"""From this part on, a difference is told in whole percent."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +124,7 @@ def _write_difference(each: "OutputDifference") -> str:
 
 
 def _write_share(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.0f} %" if share >= _ROUND_SHARE else f"{100 * share:.2g} %"
 
 
 def _write_number(value: float) -> str:
@@ -141,4 +143,6 @@ def _write_growth(before: int, after: int) -> str:
 
 
 def _write_value(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_write_value, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -12,7 +12,6 @@ from service.protocol.escape import write_bytes, write_texts
 from service.protocol.infer_request import LENGTH_BYTES, InferHeader
 from service.protocol.json import WORDS_OF_NUMBERS, render_numbers
 from service.protocol.large_json import PIECE_NUMBERS, render_large
-from service.shared_memory.parts import describe_region
 
 _COPY_BELOW_BYTES: Final = 16 << 10
 """Smaller tensors are copied: this is faster than a view, and does not keep the whole batch alive."""
@@ -52,9 +51,8 @@ def _render_text(
     for name, array in arrays.items():
         datatype = BY_DTYPE.get(array.dtype) or datatype_of(array)
         item: dict[str, Any] = {"name": name, "datatype": datatype.name, "shape": array.shape}
-        region = header.output_regions.get(name)
-        if region is not None:
-            item["parameters"] = describe_region(region, count_bytes(array))
+        if name in header.output_regions:
+            pass  # nothing more: Triton's client in C++ takes parameters for those of binary data
         elif header.binary_default if header.outputs is None else header.outputs[name]:
             chunk = write_tensor(array)
             item["parameters"] = {"binary_data_size": len(chunk)}
@@ -77,11 +75,6 @@ def write_tensor(array: np.ndarray) -> bytes | memoryview:
     if array.nbytes <= _COPY_BELOW_BYTES:
         return array.tobytes()
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data  # a view, because buffers do not know BF16
-
-
-def count_bytes(array: np.ndarray) -> int:
-    """The length of what ``write_tensor`` gives."""
-    return len(write_tensor(array)) if array.dtype.hasobject or array.dtype.kind in "SU" else int(array.nbytes)
 
 
 def write_elements(elements: Sequence[bytes]) -> bytes:

@@ -216,7 +216,7 @@ class Settings(BaseSettings):
     ready_wait_s: Timeout = 10.0
     """seconds that readiness and other models wait for one to load; more for a large one"""
     drain_s: Seconds = 30.0
-    """seconds that a stopping server may take for open requests"""
+    """seconds that a stopping server may take for open requests, and a version that leaves for its sequences"""
     lame_duck_s: Seconds = 0.0
     """seconds that a stopping server still answers, not ready, before the drain begins"""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

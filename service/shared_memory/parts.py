@@ -37,8 +37,3 @@ def _read_count(name: str, value: Any, where: str) -> int:
     if type(value) is not int or not 0 <= value < _MOST:
         raise InvalidInput(f"{where}.parameters.{name}: expected a number of bytes from 0, got {value!r:.60}")
     return value
-
-
-def describe_region(part: RegionPart, size_bytes: int) -> dict[str, Any]:
-    """The parameters of an output of which so many bytes were written."""
-    return {_REGION: part.region, _OFFSET: part.offset, _SIZE: size_bytes}

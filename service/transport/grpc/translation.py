@@ -246,8 +246,8 @@ def _write_head(text: bytes, is_streamed: bool) -> tuple[bytes, list[int]]:
         message.parameters[_FINAL].bool_param = True
     sizes = []
     for output in answer["outputs"]:
-        parameters = output["parameters"]
-        sizes.append(parameters.pop("binary_data_size", 0))  # none in shared memory; clients count the contents
+        parameters = output.get("parameters", {})
+        sizes.append(parameters.pop("binary_data_size", 0))  # in shared memory: clients count the contents
         item = message.outputs.add(name=output["name"], datatype=output["datatype"], shape=output["shape"])
         _set_parameters(item.parameters, parameters)
     return message.SerializeToString(), sizes

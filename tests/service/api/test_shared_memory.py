@@ -54,18 +54,14 @@ def client(shared: GrpcServing, request: pytest.FixtureRequest) -> Iterator[ShmC
 
 @pytest.mark.parametrize("x", [X, LARGE], ids=["short", "long"])
 def test_tensors_come_and_go_through_a_region(shared: GrpcServing, client: ShmClient, x: np.ndarray) -> None:
-    """The answer is that of the same tensors in the body; it says how much was written, and where."""
+    """The answer is that of the same tensors in the body; all that it says of an output is its shape, as Triton's."""
     with client.registered(2 * x.nbytes + 64) as region:
         region.fill(x, 64)
         given = client.input_of("x", "FP32", list(x.shape), region, x.nbytes, 64)
         wanted = client.output_to("y", region, x.nbytes, 64 + x.nbytes)
-        shape, parameters = client.described(client.client.infer("double", [given], outputs=[wanted]), "y")
-        np.testing.assert_array_equal(region.read(np.float32, shape, 64 + x.nbytes), 2 * x)
-        assert parameters == {
-            "shared_memory_region": region.name,
-            "shared_memory_offset": 64 + x.nbytes,
-            "shared_memory_byte_size": x.nbytes,
-        }
+        found = client.described(client.client.infer("double", [given], outputs=[wanted]), "y")
+        np.testing.assert_array_equal(region.read(np.float32, list(x.shape), 64 + x.nbytes), 2 * x)
+        assert found == {"name": "y", "datatype": "FP32", "shape": list(x.shape)}
     shared.until(lambda: shared.worker.handler.body_budget.held_bytes == 0)
 
 
@@ -77,8 +73,7 @@ def test_texts_come_and_go_through_a_region(client: ShmClient) -> None:
         region.fill(content)
         size = len(content.item())
         given = client.input_of("x", "BYTES", [1, 3], region, size)
-        result = client.client.infer("texts", [given], outputs=[client.output_to("y", region, 100, 128)])
-        assert client.described(result, "y")[1]["shared_memory_byte_size"] == size
+        client.client.infer("texts", [given], outputs=[client.output_to("y", region, 100, 128)])
         assert region.read(np.object_, [1, 3], 128).tolist() == texts.tolist()
 
 

@@ -91,13 +91,12 @@ class ShmClient:
         found.set_shared_memory(region.name, size, offset)
         return found
 
-    def described(self, result: Any, name: str) -> tuple[list[int], dict[str, Any]]:
-        """The shape of an output, and its parameters."""
+    def described(self, result: Any, name: str) -> dict[str, Any]:
+        """What an answer says of an output."""
         output = result.get_output(name)
         if isinstance(output, dict):
-            return output["shape"], output["parameters"]
-        fields = {key: getattr(value, value.WhichOneof("parameter_choice")) for key, value in output.parameters.items()}
-        return list(output.shape), fields
+            return output
+        return {"name": output.name, "datatype": output.datatype, "shape": list(output.shape), **output.parameters}
 
     def infer_elsewhere(self, *args: Any, **kwargs: Any) -> str:
         """What a request is refused with. In any thread: tritonclient's client of HTTP is bound to one."""
