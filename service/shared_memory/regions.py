@@ -16,10 +16,10 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from service.errors import InvalidInput
-from service.settings import Settings
+from service.settings import PREFIX, Settings, SettingsError
 from service.shared_memory.files import FOLDER, OpenRegion, Registration, SharedFolder
 
 Place = tuple[str, str]
@@ -45,8 +45,7 @@ class RegionList:
             found = path.stat()
             if (found.st_ino, found.st_mtime_ns) != self._seen:
                 rows = json.loads(path.read_text())
-                kept = [Registration(*row[:-1], file=(row[-1][0], row[-1][1])) for row in rows]
-                self._known = {(each.owner, each.name): each for each in kept}
+                self._known = {(each.owner, each.name): each for each in map(_read_row, rows)}
                 self._seen = found.st_ino, found.st_mtime_ns
         except FileNotFoundError:
             self._known, self._seen = {}, None
@@ -80,10 +79,19 @@ class RegionList:
             os.close(lock)
 
 
+def _read_row(row: list[Any]) -> Registration:
+    """What JSON has made of a registration."""
+    name, key, offset, size_bytes, owner, (device, inode) = row
+    return Registration(name, key, offset, size_bytes, owner, (device, inode))
+
+
 class Regions:
     """The regions of one worker. On the event loop's thread, except where it says otherwise."""
 
     def __init__(self, settings: Settings, folder: Path = FOLDER) -> None:
+        """Raises SettingsError where the system has no such folder."""
+        if not folder.is_dir():
+            raise SettingsError(f"{PREFIX}SHARED_MEMORY: expected Linux, with shared memory at {folder}, there is none")
         self._files = SharedFolder(settings.shared_memory, folder)
         self._list = RegionList(settings.metrics_dir)
         self._most, self._most_bytes = settings.max_regions, settings.max_region_bytes
