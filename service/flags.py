@@ -11,7 +11,8 @@ from service.settings import PREFIX, Settings
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "models": (
-        *("store", "models", "default_models", "lazy", "follow_links"),
+        *("store", "signed_by", "models", "default_models", "lazy", "follow_links"),
+        *("versions", "model_versions", "follow", "poll_s"),
         *("require_exact", "batch_unproved", "load_timeout_s", "ready_wait_s"),
     ),
     "address": (
@@ -43,13 +44,18 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """The settings by the heading of their group. A setting that is in none is under "others"."""
 
 _UNITS = {"_s": "SECONDS", "_bytes": "BYTES", "_dir": "FOLDER", "_pixels": "N", "_path": "PATH"}
-_FILES = ("config", "tls_certificate", "tls_key", "tls_client_ca", "api_keys_file", "oidc_jwks_file", "access_log")
+_FILES = (
+    *("config", "signed_by", "tls_certificate", "tls_key", "tls_client_ca"),
+    *("api_keys_file", "oidc_jwks_file", "access_log"),
+)
 _WORDS = {
     **dict.fromkeys(("store", "engine_cache"), "FOLDER"),
     **dict.fromkeys(_FILES, "FILE"),
     "host": "ADDRESS",
     **dict.fromkeys(("models", "shared_memory"), "A,B"),
     "default_models": "T=M,…",
+    "versions": "POLICY",
+    "model_versions": "M=POLICY,…",
     "cors_origins": "A,B",
     "oidc_issuer": "URL",
     "oidc_audience": "NAME",

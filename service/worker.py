@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
-from model_store import Store
-from model_store.graphs.configuration import read_default_filename
 from service.access.guard import open_guard
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
+from service.api.continuing import Continuations
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
@@ -42,6 +41,7 @@ from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError
+from service.settings.store import open_store
 from service.shared_memory.regions import Regions
 from service.tasks.reconstruction.tiles import MOST_AT_ONCE
 from service.tasks.room import PictureRoom
@@ -99,7 +99,7 @@ class Worker:
             empty=host_allocator(settings.provider),
             on_stuck=functools.partial(self.replace, "one of its runs does not end"),
         )
-        store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
+        store = open_store(settings)
         self.registry = Registry(settings, store, self.device, self.metrics)
         self.handler = RequestHandler(settings, self.metrics, loop)
         self.handler.guard = open_guard(settings)
@@ -111,7 +111,8 @@ class Worker:
             self.forwarder = Forwarder(self.handler, settings.metrics_dir, settings, loop, index)
         self.regions = Regions(settings) if settings.shared_memory else None
         transfers = RegionTransfers(self.regions, settings)
-        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder, transfers)
+        self.continuations = Continuations(self.registry, self.sequences, settings.drain_s)
+        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder, self.continuations, transfers)
         self.handler.find_max_tensors = infer.find_max_tensors
         limits = Limits(
             max_pixels=settings.max_image_pixels,
@@ -128,8 +129,8 @@ class Worker:
             self.registry, self.sequences, settings, self.metrics, handler.threads, handler.parsing, handler.clock
         )
         self.handler.streams = self.streams
-        self.registry.prove = GoldenRequests(self.registry, self.tasks, self.handler).prove
-        self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]
+        self.registry.prove_pipelines(GoldenRequests(self.registry, self.tasks, self.handler).prove)
+        self.registry.holders += [self.continuations.release, self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
         self.administration = Administration(self.registry, settings, self.regions)
@@ -172,6 +173,8 @@ class Worker:
             await self.forwarder.open()
         if self.listens_at_start:
             await self.listen()
+        if self.settings.follow:
+            await self.registry.follow()
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
         self._loading.add_done_callback(_end_loading)
 
@@ -222,7 +225,7 @@ class Worker:
     def begin_stop(self) -> None:
         """Begin the drain: accepted requests have `drain_s` from now on. gRPC drains at the same time as the engine."""
         self.announce_stop()
-        self.streams.is_draining = True
+        self.streams.begin_stop()
         if self._stop_by is None:
             self._stop_by = self._loop.time() + self.drain_s
             if self.grpc is not None:
@@ -241,6 +244,8 @@ class Worker:
             self._loading.cancel()
         try:
             async with asyncio.timeout_at(self._stop_by):
+                await self.registry.stop_following()
+                self.continuations.stop()
                 if self._loading is not None:
                     await asyncio.wait([self._loading])
                 await self.tasks.drain()

@@ -61,6 +61,8 @@ export interface Card {
   versions: VersionState[];
   /** why it does not serve */
   reason?: string;
+  /** where it serves otherwise than the store says, and why */
+  warnings?: string[];
   task?: string;
   /** the routes that answer for it */
   tasks?: string[];

@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from service.errors import InvalidInput
 from service.settings import PREFIX, Settings, SettingsError
@@ -45,7 +45,8 @@ class RegionList:
             found = path.stat()
             if (found.st_ino, found.st_mtime_ns) != self._seen:
                 rows = json.loads(path.read_text())
-                self._known = {(each.owner, each.name): each for each in map(_read_row, rows)}
+                kept = [Registration._make((*row, tuple(file))) for *row, file in rows]
+                self._known = {(each.owner, each.name): each for each in kept}
                 self._seen = found.st_ino, found.st_mtime_ns
         except FileNotFoundError:
             self._known, self._seen = {}, None
@@ -77,12 +78,6 @@ class RegionList:
             yield
         finally:
             os.close(lock)
-
-
-def _read_row(row: list[Any]) -> Registration:
-    """What JSON has made of a registration."""
-    name, key, offset, size_bytes, owner, (device, inode) = row
-    return Registration(name, key, offset, size_bytes, owner, (device, inode))
 
 
 class Regions:

@@ -67,7 +67,7 @@ def test_health_is_that_of_the_server_and_of_its_models(server: GrpcServing, mon
     assert check(server, "broken") == NOT_SERVING
     text = expose(server.worker.metrics, "")[0].decode()
     assert 'sluice_requests_total{model="",route="grpc Check",status="200",version=""}' in text
-    monkeypatch.setattr(server.worker.registry, "loaded", False)
+    monkeypatch.setattr(server.worker.registry.lifecycle, "loaded", False)
     assert check(server, "") == check(server, FULL_NAME) == check(server, "nobody") == NOT_SERVING
 
 
@@ -75,9 +75,9 @@ def test_changes_are_told_to_those_who_watch(server: GrpcServing, watch: Any, mo
     """A watch begins with the current state and tells each change once."""
     states = watch("")
     assert next(states) == SERVING
-    monkeypatch.setattr(server.worker.registry, "loaded", False)
+    monkeypatch.setattr(server.worker.registry.lifecycle, "loaded", False)
     assert next(states) == NOT_SERVING
-    monkeypatch.setattr(server.worker.registry, "loaded", True)
+    monkeypatch.setattr(server.worker.registry.lifecycle, "loaded", True)
     assert next(states) == SERVING
     states.cancel()
 

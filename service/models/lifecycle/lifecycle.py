@@ -1,0 +1,310 @@
+"""Changes which versions serve: at the start, when the store has changed, and when somebody asks for it.
+
+``choice.py`` says which versions should serve, and ``reconciler.py`` makes it so: a new version loads while the old one
+serves. After that the old one is UNLOADING until its accepted requests are answered.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+from model_store import ModelVersion, Store
+from model_store.errors import BadName
+from model_store.files.links import tell_why
+from model_store.graphs.analyst import analyst
+from model_store.listing import Contents
+from service.engine.execution.device import Device
+from service.errors import NotReady, StillLoading, UnknownModel
+from service.metrics.meters import Metrics
+from service.metrics.tracing import Tracer
+from service.models.choice import ByHand, choose
+from service.models.defaults import TaskDefaults
+from service.models.entry import UNLOADED, ModelEntry, Served, find_number
+from service.models.lifecycle.follower import Follower
+from service.models.lifecycle.index import IndexEntry, StoredModel, StoreReader, choose_version, make_index
+from service.models.lifecycle.loads import describe_failure
+from service.models.lifecycle.reconciler import GONE, Reconciler
+from service.models.lifecycle.retirement import Retirement
+from service.models.lifecycle.versions import VersionLoader
+from service.settings import Settings
+
+logger = logging.getLogger("sluice.registry")
+
+_NAMES_SHOWN = 20
+
+
+class Lifecycle:
+    """Used on the event loop only. ``entries`` and ``holders`` are the registry's."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        device: Device,
+        metrics: Metrics,
+        tracer: Tracer,
+        entries: dict[str, ModelEntry],
+        holders: list[Callable[[Served], Awaitable[None]]],
+    ) -> None:
+        self.settings = settings
+        self.entries = entries
+        self.loaded = False
+        """Whether every model was tried."""
+        self.defaults = TaskDefaults(settings.default_models)
+        self.retirement = Retirement(device, metrics, holders)
+        self.versions = VersionLoader(settings, device, metrics, tracer, self.retirement)
+        self.loads = self.versions.loads
+        self.started: set[asyncio.Task[Any]] = set()
+        """Loads that no request has started."""
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._reader = StoreReader(store)
+        self._reconciler = Reconciler(settings, self.versions, self.retirement, self.defaults, self._keep)
+        refresh = functools.partial(self.refresh, settle=True)
+        self.follower = Follower(settings, self._reader, entries, refresh)
+
+    def lock(self, name: str) -> asyncio.Lock:
+        """Held by whoever loads or unloads a model."""
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether models may come into service without a request for them."""
+        return not self.loaded or bool(self.started)
+
+    async def load_all(self) -> None:
+        """Load every model of the store, several at a time."""
+        # This blocks the event loop, before anything is served: no request finds a store that is half read.
+        found = self._reader.read_store(self.settings.models)
+        for name, contents in found.items():
+            model_entry = self.entries.setdefault(name, ModelEntry())
+            model_entry.unusable, model_entry.reason = contents.unusable, "" if contents.folders else contents.why
+        wanted = {name: contents for name, contents in found.items() if contents.folders}
+        if self.settings.lazy:
+            self.defaults.note(await self._reader.read_tasks(wanted))
+            self.loaded = True
+            logger.info("%d models serve when they are asked for", len(wanted))
+            return
+        for name, contents in wanted.items():
+            self._keep(asyncio.create_task(self._load_model(name, contents), name=f"load {name}"))
+        try:
+            with analyst.hold():
+                await asyncio.gather(*(self.entries[name].tried.wait() for name in wanted))
+        except asyncio.CancelledError:
+            await self._end_started()
+            raise
+        self.loaded = True
+        ready = [name for name, model_entry in self.entries.items() if model_entry.serving]
+        shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")
+        logger.info("%d of %d models serve: %s", len(ready), len(self.entries), shown or "none")
+
+    async def refresh(self, name: str, *, settle: bool = False) -> None:
+        """Read a model again from the store, and make what serves equal to what should serve.
+
+        ``settle``: versions may still be written. It never raises for a fault of the model: what served goes on
+        serving, and the card says why. A model that is loaded on demand is not loaded by this.
+        """
+        if self.settings.models and name not in self.settings.models:
+            return
+        model_entry = self.entries.get(name)
+        if model_entry is None or (self.settings.lazy and not model_entry.entries):
+            await self._note_model(name)
+            model_entry = self.entries.get(name)
+            if model_entry is None or self.settings.lazy:
+                return
+        model_entry.changed.set()
+        await self._load_model(name, settle=settle)
+
+    async def _note_model(self, name: str) -> None:
+        """Note what the store has of a model that is not loaded."""
+        try:
+            contents = await self._reader.read_contents(name)
+        except BadName:  # it is no model
+            return
+        except Exception as error:  # noqa: BLE001  # any fault is the reason why this model cannot serve
+            contents, reason = Contents({}), describe_failure(error, f"reading {name}")
+        else:
+            reason = "" if contents.folders else contents.why
+        if not contents.folders and not reason:  # there is nothing
+            self._forget(name)
+            return
+        model_entry = self.entries.setdefault(name, ModelEntry())
+        model_entry.unusable, model_entry.reason = contents.unusable, reason
+        if self.settings.lazy and contents.folders:
+            self.defaults.note(await self._reader.read_tasks({name: contents}))
+
+    def _forget(self, name: str) -> None:
+        """The store has no such model any more: take it out of service."""
+        model_entry = self.entries.pop(name, None)
+        if model_entry is None:
+            return
+        logger.info("model %s %s", name, GONE)
+        self.loads.cancel(name, None, GONE)
+        entries = list(model_entry.entries.values())
+        self.retirement.retire(entries)
+        self.retirement.forget(entries)
+        model_entry.reason = GONE
+        self._reconciler.serve(name, model_entry, None)
+
+    def _keep(self, task: "asyncio.Task[Any]") -> None:
+        """Hold a task until it is done, and end it when the server stops."""
+        self.started.add(task)
+        task.add_done_callback(self.started.discard)
+
+    async def _load_model(self, name: str, contents: Contents | None = None, *, settle: bool = False) -> None:
+        """Load the versions of a model that should serve, from ``contents`` or from what the store has now."""
+        model_entry = self.entries[name]
+        try:
+            async with self.lock(name):
+                model_entry.changed.clear()
+                before = model_entry.facts.aliases if model_entry.serving is not None else None
+                found = await self._reader.read(name, contents, before)
+                if found.is_gone and before is not None:
+                    self._forget(name)
+                    return
+                self._reconciler.note(name, model_entry, found)
+                await self._reconciler.reconcile(name, model_entry, found, settle=settle)
+        except Exception as error:  # noqa: BLE001  # the other models serve, whatever is wrong with this one
+            reason = describe_failure(error, f"reading {name}")
+            if model_entry.serving is None:
+                if reason != model_entry.reason:
+                    logger.error("model %s is unavailable: %s", name, reason)
+                model_entry.reason = reason
+            else:
+                if [reason] != model_entry.warnings:
+                    logger.error("model %s serves as before: %s", name, reason)
+                model_entry.warnings = [reason]
+        finally:
+            model_entry.tried.set()
+
+    def check_loading(self, name: str, model_entry: ModelEntry) -> None:
+        """Raises StillLoading for a model that is loaded on demand. The load starts: at once, or if this is called from
+        a thread, when somebody waits for it."""
+        if name not in self._loading and not (
+            self.settings.lazy and not model_entry.entries and not model_entry.reason
+        ):
+            return
+
+        def begin() -> asyncio.Task[None]:
+            task = self._loading.get(name)
+            if task is None:
+                task = self._loading[name] = asyncio.get_running_loop().create_task(self._load_model(name))
+                task.add_done_callback(lambda _: self._loading.pop(name, None))
+            return task
+
+        with contextlib.suppress(RuntimeError):  # there is no event loop in a thread
+            begin()
+        raise StillLoading(
+            f"model {name!r} is being loaded", when_loaded=lambda then: begin().add_done_callback(lambda _: then())
+        )
+
+    async def load(self, name: str, version: str | None = None) -> None:
+        """Read a model again from the store, and load what should serve, or one version, given as a number or an alias.
+
+        Such a version answers by default until a newer one appears, unless a policy or the alias ``stable`` names
+        another. The old version serves until the new one has proved itself. Then versions that nobody wants go out of
+        service. Raises UnknownModel, or NotReady with the reason: then nothing has changed. Several callers that want
+        the first load of a model share it.
+        """
+        if self.settings.models and name not in self.settings.models:
+            raise UnknownModel(f"no model {name!r:.120}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
+        task = self._first_loads.get((name, version))
+        if task is None:
+            task = asyncio.create_task(self._load_again(name, version))
+            self._keep(task)
+            model_entry = self.entries.get(name)
+            if model_entry is None or model_entry.serving is None:
+                self._first_loads[name, version] = task
+                task.add_done_callback(lambda _: self._first_loads.pop((name, version), None))
+        await asyncio.shield(task)
+
+    async def _load_again(self, name: str, version: str | None) -> None:
+        self.loads.cancel(name, None, "it took long, and another load was asked for", only_overdue=True)
+        served = name in self.entries and self.entries[name].serving is not None
+        async with self.lock(name):
+            known = self.entries.get(name, ModelEntry())
+            aliases = known.facts.aliases if known.serving is not None else None
+            found = await self._reader.read_again(name, known.why if name in self.entries else "", aliases)
+            model_entry = self.entries.setdefault(name, ModelEntry())
+            wanted = self._choose(name, version, model_entry, found)
+            files = found.files[wanted.version]
+            entry = model_entry.entries.get(wanted.version)
+            is_new = not served and model_entry.serving is not None  # somebody loaded it while this waited
+            # Without a manifest it is loaded again, even if its files look the same.
+            is_same = entry is not None and bool(files.manifest) and files.has_content_of(entry.files)
+            if entry is None or entry.model is None or not (is_new or is_same):
+                entry = await self.versions.load(model_entry, wanted, again=True, files=files)
+            if entry.model is None:
+                raise NotReady(f"version {wanted.version} of {name!r} cannot serve: {entry.reason}")
+            self._reconciler.note(name, model_entry, found)
+            facts, newest = model_entry.facts, found.versions[-1].version
+            by_hand = ByHand() if version is None else facts.by_hand.load(wanted.version, newest)
+            model_entry.facts = replace(facts, by_hand=by_hand)
+            await self._reconciler.reconcile(name, model_entry, found)
+
+    def _choose(self, name: str, version: str | None, model_entry: ModelEntry, found: StoredModel) -> ModelVersion:
+        """The version that a caller wants to be loaded. Raises UnknownModel, NotReady."""
+        if version is not None:
+            return choose_version(name, version, found)
+        default = choose(self._reconciler.facts_of(name, found)).default
+        for each in found.versions:
+            if each.version == default:
+                return each
+        raise NotReady(f"model {name!r}: {self._reconciler.why_none(found)}")
+
+    async def unload(self, name: str, version: str | None = None) -> None:
+        """Take a model out of service, or one of its versions, given as a number or an alias.
+
+        Accepted requests are finished. Of the remaining versions the newest serves. What was unloaded stays so until
+        somebody loads it, or a newer version appears. Raises UnknownModel.
+        """
+        model_entry = self.entries[name]
+        # A load holds the lock until it ends.
+        number = None if version is None else find_number(name, model_entry.aliases, version)
+        self.loads.cancel(name, number, UNLOADED)
+        async with self.lock(name):
+            if number is None:
+                leaving = list(model_entry.entries.values())
+                model_entry.reason = UNLOADED
+            else:
+                leaving = [model_entry.find(name, str(number))]
+            facts = model_entry.facts
+            numbers = {entry.source.version for entry in leaving} | (set(facts.numbers) if number is None else set())
+            by_hand = facts.by_hand.unload(numbers, max(facts.numbers, default=0))
+            model_entry.facts = replace(facts, by_hand=by_hand)
+            if any(entry.model is model_entry.serving for entry in leaving):
+                staying = {n: e.model for n, e in sorted(model_entry.entries.items()) if e.model and e not in leaving}
+                newest = next(reversed(staying.values()), None)
+                model_entry.serving = staying.get(choose(model_entry.facts).default or 0, newest)
+            self._reconciler.serve(name, model_entry, model_entry.serving)
+            self.retirement.retire(leaving)
+
+    async def index(self) -> list[IndexEntry]:
+        """All that is in the store, and all versions in service. Raises NotReady."""
+        try:
+            found = await self._reader.list_all()
+        except OSError as error:
+            raise NotReady(f"the store cannot be read: {tell_why(error)}") from None
+        return make_index(found, self.entries, lazy=self.settings.lazy, loaded=self.loaded)
+
+    async def end_loads(self) -> None:
+        """Follow the store no longer, end the loads that no request has started, and wait for the others."""
+        await self.follower.stop()
+        await self._end_started()
+        await asyncio.gather(*self._loading.values(), return_exceptions=True)
+
+    async def _end_started(self) -> None:
+        for task in list(self.started):
+            task.cancel()
+        await asyncio.gather(*self.started, return_exceptions=True)
+
+    def close(self) -> bool:
+        """End the remaining loads. Returns whether they have ended: some cannot be stopped."""
+        self._reader.close()
+        return self.loads.close()
