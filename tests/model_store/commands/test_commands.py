@@ -8,7 +8,8 @@ import onnx
 import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
-from model_store import Manifest, Store, cli
+from model_store import Manifest, Store
+from model_store.commands import cli
 from model_store.graph import AxisRange, Graph, RowVerdict, Tensor
 from model_store.manifest import Provenance, Quality
 from tests.support.models.graphs import double, mixing, write_plain
