@@ -7,7 +7,9 @@ StoreError
 ├── BadConfig         a Triton configuration cannot be read or contradicts itself
 ├── BadLayout         a file is not where it is expected, cannot be read, or is reached by a link out of the store
 ├── BadGraph          ONNX Runtime cannot load an ONNX file, or requests cannot carry its tensors
-└── IntegrityError    a file is missing, added, or not the one that was published
+├── IntegrityError    a file is missing, added, or not the one that was published
+└── RemoteError       a remote store cannot be used
+    └── RemoteAway    it does not answer now, or it is not there now
 
 PictureError
 ├── UnreadablePicture no picture, a damaged one, or one of a kind that is not read
@@ -50,6 +52,14 @@ class BadGraph(StoreError):
 
 class IntegrityError(StoreError):
     pass
+
+
+class RemoteError(StoreError):
+    pass
+
+
+class RemoteAway(RemoteError):
+    """It may come back: asking again may help."""
 
 
 class PictureError(Exception):
