@@ -9,6 +9,7 @@ from model_store import DEFAULT_ROOT
 from model_store.commands.action import WrongUsage
 from model_store.commands.table import ACTIONS
 from model_store.errors import StoreError
+from model_store.remote.address import is_address
 from model_store.store import Store
 
 
@@ -28,7 +29,15 @@ def models_arguments(parser: argparse.ArgumentParser) -> None:
 def models(args: argparse.Namespace) -> int:
     """Run ``sluice models``. Returns its exit code: 0 done, 1 refused, damaged or missing, 2 wrong usage."""
     follow_links = args.follow_links or os.environ.get("SLUICE_FOLLOW_LINKS", "").strip().lower() in ("true", "1")
-    root = Path(args.store or os.environ.get("SLUICE_STORE") or DEFAULT_ROOT)
+    root_text = args.store or os.environ.get("SLUICE_STORE") or ""
+    if is_address(root_text):
+        print(
+            f"sluice models {args.action}: --store or SLUICE_STORE is a URL: expected a folder; `sluice models pull` "
+            "copies versions from a URL into one",
+            file=sys.stderr,
+        )
+        return 2
+    root = Path(root_text or DEFAULT_ROOT)
     store = Store(root, follow_links=follow_links, read_default=_read_default)
     action = ACTIONS[args.action]
     try:

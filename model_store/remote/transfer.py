@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from model_store.errors import IntegrityError, RemoteAway, RemoteError, StoreError
 from model_store.remote.blobs import PART_BYTES, Blobs
 from model_store.remote.contents import RemoteFile
-from model_store.remote.places.place import Place
+from model_store.remote.places.place import NotThere, Place
 from model_store.remote.progress import Progress
 from model_store.remote.retries import find_waits
 
@@ -64,6 +64,8 @@ class Transfer:
                 break
             try:
                 return ask()
+            except NotThere:
+                raise
             except RemoteAway:
                 self._stop.wait(wait_s)
         if self._stop.is_set():

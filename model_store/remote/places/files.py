@@ -11,6 +11,8 @@ from model_store.errors import RemoteAway, RemoteError
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.address import Address
 from model_store.remote.contents import MOST_FILES, RemoteFile
+from model_store.remote.places.place import NotThere
+from model_store.remote.plan import LAST_FILES
 
 _PACKAGES = {"gs": "gcsfs", "az": "adlfs"}
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "mtime_ns", "created")
@@ -46,17 +48,20 @@ class FilesPlace:
                 count -= len(piece)
             return b"".join(pieces)
 
-    def publish(self, name: str, number: int, files: Mapping[str, Path]) -> None:
-        for file in sorted(files, key=lambda each: (each == MANIFEST_FILE, each)):
+    def publish(self, name: str, number: int, files: Mapping[str, Path], known: Collection[str]) -> None:
+        for file in sorted(files.keys() - set(known), key=lambda each: (each == MANIFEST_FILE, each)):
             with files[file].open("rb") as source, self._told(), self._open_to_write(f"{name}/{number}/{file}") as to:
                 while piece := source.read(_COPIED_BYTES):
                     to.write(piece)
 
     def write_beside(self, name: str, files: Mapping[str, bytes], known: Mapping[str, bytes]) -> None:
-        for file, content in files.items():
+        for file, content in sorted(files.items(), key=lambda item: item[0] in LAST_FILES):
             if known.get(file) != content:
                 with self._told(), self._open_to_write(f"{name}/{file}") as to:
                     to.write(content)
+        for file in known.keys() - files.keys():
+            with self._told():
+                self._files.rm_file(f"{self._root}/{name}/{file}")
 
     def _open_to_write(self, path: str) -> Any:
         return self._files.open(f"{self._root}/{path}", "wb")
@@ -69,7 +74,7 @@ class FilesPlace:
         except RemoteError:
             raise
         except FileNotFoundError as error:
-            kind = RemoteError if is_listed else RemoteAway
+            kind = RemoteError if is_listed else NotThere
             raise kind(f"{self._address}: it is not there: {_first(error)}") from None
         except Exception as error:  # noqa: BLE001  # whatever the library of the file system raises
             raise RemoteAway(f"{self._address}: {_first(error)}") from None

@@ -114,7 +114,7 @@ class OciPlace:
                 raise RemoteError(f"{self._address}: expected a registry that gives parts of files (Range)")
             return _read(reply, count)
 
-    def publish(self, name: str, number: int, files: Mapping[str, Path]) -> None:
+    def publish(self, name: str, number: int, files: Mapping[str, Path], known: Collection[str]) -> None:
         modelpack.check_repository(name)
         layers = []
         for path, file in sorted(files.items()):
@@ -123,7 +123,10 @@ class OciPlace:
             with file.open("rb") as content:
                 self._put_blob(name, digest, size, content)
         manifest = files[MANIFEST_FILE].read_bytes() if MANIFEST_FILE in files else None
+        aliases = self._find_aliases(name, number) if known else []
         self._put_manifest(name, str(number), layers, manifest)
+        for alias in aliases:
+            self._point(name, alias, number)
 
     def write_beside(self, name: str, files: Mapping[str, bytes], known: Mapping[str, bytes]) -> None:
         modelpack.check_repository(name)
@@ -134,12 +137,16 @@ class OciPlace:
                 layers.append(modelpack.describe_layer(file, modelpack.digest_of(content), len(content)))
                 self._put_blob(name, layers[-1]["digest"], len(content), content)
             self._put_manifest(name, modelpack.FILES_TAG, layers, None)
-        if ALIASES_FILE in files:
-            old = json.loads(known.get(ALIASES_FILE, b"{}"))
-            new = json.loads(files[ALIASES_FILE])
-            for alias in sorted(old.keys() | new.keys()):
-                if old.get(alias) != new.get(alias):
-                    self._point(name, alias, new.get(alias))
+        old, new = (json.loads(each.get(ALIASES_FILE, b"{}")) for each in (known, files))
+        for alias in sorted(old.keys() | new.keys()):
+            if old.get(alias) != new.get(alias):
+                self._point(name, alias, new.get(alias))
+
+    def _find_aliases(self, name: str, number: int) -> list[str]:
+        """The aliases of a version that is there."""
+        digest, _ = self._find_manifest(name, str(number))
+        tags = [tag for page in self._pages(name, f"{self._url(name)}/tags/list") for tag in page.get("tags") or ()]
+        return [tag for tag in tags if ALIAS.fullmatch(tag) and self._find_manifest(name, tag)[0] == digest]
 
     def _point(self, name: str, alias: str, number: int | None) -> None:
         """Point an alias at a version; None: remove it."""

@@ -4,11 +4,16 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from model_store.errors import RemoteAway
 from model_store.remote.contents import RemoteFile
 
 MOST_SECONDS = 60.0
 """A read that gets nothing for so long is given up."""
 CONNECT_S = 10.0
+
+
+class NotThere(RemoteAway):
+    """The store answers, and has no such bucket or folder: there may be one later."""
 
 
 class Place(Protocol):
@@ -24,8 +29,8 @@ class Place(Protocol):
     def read(self, where: str, start: int, count: int) -> bytes:
         """The bytes of a file from ``start`` on: ``count``, or fewer where it ends; never more."""
 
-    def publish(self, name: str, number: int, files: Mapping[str, Path]) -> None:
-        """Write the files of a version, its manifest last."""
+    def publish(self, name: str, number: int, files: Mapping[str, Path], known: Collection[str]) -> None:
+        """Write the files of a version, its manifest last. ``known``: those that are there already."""
 
     def write_beside(self, name: str, files: Mapping[str, bytes], known: Mapping[str, bytes]) -> None:
-        """Write the files that all versions of a model share. ``known`` are those that the remote store has."""
+        """Let the files that all versions of a model share be these. ``known`` are those that are there."""

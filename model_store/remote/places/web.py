@@ -15,7 +15,7 @@ from model_store.errors import RemoteAway, RemoteError
 from model_store.listing import NAME, NUMBER
 from model_store.remote.address import Address
 from model_store.remote.contents import MOST_FILES, RemoteFile
-from model_store.remote.places.place import CONNECT_S, MOST_SECONDS
+from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, NotThere
 
 _MOST_PAGE_BYTES = 16 << 20
 _MOST_DEPTH = 4
@@ -89,7 +89,7 @@ class WebPlace:
 
     def _open(self, url: str, headers: dict[str, str]) -> Any:
         try:
-            return self._files.open(url, block_size=0, headers=headers)
+            return self._files.open(url, block_size=0, size=1, headers=headers)  # a size spares a HEAD
         except Exception as error:
             if getattr(error, "status", 0) == _NOTHING_THERE:
                 return contextlib.closing(io.BytesIO())
@@ -98,7 +98,7 @@ class WebPlace:
     def _url(self, path: str) -> str:
         return f"{self._address}/{quote(path)}"
 
-    def publish(self, name: str, number: int, files: Mapping[str, Path]) -> None:
+    def publish(self, name: str, number: int, files: Mapping[str, Path], known: Collection[str]) -> None:
         raise RemoteError(f"{self._address}: a web server is read only: copy the versions to its folder")
 
     def write_beside(self, name: str, files: Mapping[str, bytes], known: Mapping[str, bytes]) -> None:
@@ -112,7 +112,7 @@ class WebPlace:
         except RemoteError:
             raise
         except FileNotFoundError as error:
-            kind = RemoteAway if not path or path.endswith("/") else RemoteError
+            kind = NotThere if not path or path.endswith("/") else RemoteError
             raise kind(f"{error}: it is not there (404)") from None
         except Exception as error:  # noqa: BLE001  # whatever aiohttp and fsspec raise
             text = str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,169 @@
+"""Remote stores for tests: a folder with faults, and real servers of S3 and of an OCI registry."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from model_store.errors import RemoteAway, RemoteError
+from model_store.remote.contents import RemoteFile
+from tests.support.processes import free_port
+
+START_S = 60.0
+
+
+class FolderPlace:
+    """A remote store that is a folder of this machine. ``before_read`` may fail, or change what is read."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.is_away = False
+        self.before_read: Callable[[str, int, int], bytes | None] = lambda where, start, count: None
+        self.reads: list[tuple[str, int, int]] = []
+        self.has_sizes = True
+
+    def look(self, only: Collection[str]) -> Mapping[str, RemoteFile]:
+        self._check()
+        found = {}
+        for path in self.root.rglob("*"):
+            if path.is_file():
+                facts = path.stat()
+                where = path.relative_to(self.root).as_posix()
+                size = facts.st_size if self.has_sizes else None
+                found[where] = RemoteFile(where, size, str(facts.st_mtime_ns) if self.has_sizes else "")
+        return found
+
+    def read(self, where: str, start: int, count: int) -> bytes:
+        self._check()
+        self.reads.append((where, start, count))
+        given = self.before_read(where, start, count)
+        if given is not None:
+            return given
+        try:
+            with (self.root / where).open("rb") as file:
+                file.seek(start)
+                return file.read(count)
+        except FileNotFoundError:
+            raise RemoteError(f"{where} is not there") from None
+
+    def publish(self, name: str, number: int, files: Mapping[str, Path], known: Collection[str]) -> None:
+        for file, path in files.items():
+            (self.root / name / str(number) / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, self.root / name / str(number) / file)
+
+    def write_beside(self, name: str, files: Mapping[str, bytes], known: Mapping[str, bytes]) -> None:
+        for file, content in files.items():
+            (self.root / name / file).write_bytes(content)
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise RemoteAway("nobody answers")
+
+
+class ServerProcess:
+    """A server that can be stopped and started again on the same port."""
+
+    def __init__(self, command: list[str], port: int, ready_path: str, environ: Mapping[str, str] | None = None) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self._command = command
+        self._ready_path = ready_path
+        self._environ = environ
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        environ = {name: text for name, text in (self._environ or os.environ).items() if name != "PYTHONPATH"}
+        self._process = subprocess.Popen(
+            self._command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until, pause = time.monotonic() + START_S, threading.Event()
+        while time.monotonic() < until:
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(self.url + self._ready_path)
+                return
+            pause.wait(0.1)
+        raise AssertionError(f"{self._command[0]} does not answer within {START_S} s")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+class Bucket(ServerProcess):
+    """S3 by moto, in a process of its own. It forgets everything when it is stopped."""
+
+    address = "s3://models/team"
+
+    def __init__(self) -> None:
+        program = shutil.which("moto_server", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+        if program is None:
+            pytest.skip("needs moto[server]")
+        port = free_port()
+        super().__init__([program, "-H", "127.0.0.1", "-p", str(port)], port, "/")
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What finds it."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def start(self) -> None:
+        super().start()
+        self.files().create_dir("models")
+
+    def files(self) -> Any:
+        from pyarrow import fs
+
+        return fs.S3FileSystem(
+            access_key="test",
+            secret_key="test",
+            endpoint_override=f"127.0.0.1:{self.port}",
+            scheme="http",
+            region="us-east-1",
+            allow_bucket_creation=True,
+            allow_bucket_deletion=True,
+        )
+
+
+class Registry(ServerProcess):
+    """A registry by docker-registry, in a process of its own. Its blobs are in a folder and stay."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which("docker-registry")
+        if program is None:
+            pytest.skip("needs docker-registry: apt-get install docker-registry")
+        port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        config = folder / "config.yml"
+        config.write_text(
+            f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder / 'data'}}}, "
+            f"delete: {{enabled: true}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n"
+        )
+        super().__init__([program, "serve", str(config)], port, "/v2/")
+        self.address = f"oci://127.0.0.1:{port}/team"
+
+
+@contextlib.contextmanager
+def running(server: ServerProcess) -> Iterator[ServerProcess]:
+    try:
+        yield server
+    finally:
+        server.stop()
