@@ -168,6 +168,8 @@ class Worker:
             await self.forwarder.open()
         if self.listens_at_start:
             await self.listen()
+        if self.settings.follow:
+            await self.registry.follow()
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
         self._loading.add_done_callback(_end_loading)
 
@@ -237,6 +239,7 @@ class Worker:
             self._loading.cancel()
         try:
             async with asyncio.timeout_at(self._stop_by):
+                await self.registry.stop_following()
                 if self._loading is not None:
                     await asyncio.wait([self._loading])
                 await self.tasks.drain()

@@ -46,6 +46,9 @@ class Card(Exact):
     aliases: dict[str, int]
     versions: list[VersionState]
     reason: NotRequired[Annotated[str, Field(description="why it does not serve")]]
+    warnings: NotRequired[
+        Annotated[list[str], Field(description="where it serves otherwise than the store says, and why")]
+    ]
     task: NotRequired[str]
     tasks: NotRequired[Annotated[list[str], Field(description="the routes that answer for it")]]
     description: NotRequired[str]
