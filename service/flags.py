@@ -11,7 +11,7 @@ from service.settings import PREFIX, Settings
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "models": (
-        *("store", "models", "default_models", "lazy", "follow_links"),
+        *("store", "cache_dir", "store_url", "models", "default_models", "lazy", "follow_links"),
         *("versions", "model_versions", "follow", "poll_s"),
         *("require_exact", "batch_unproved", "load_timeout_s", "ready_wait_s"),
     ),
@@ -46,6 +46,7 @@ _UNITS = {"_s": "SECONDS", "_bytes": "BYTES", "_dir": "FOLDER", "_pixels": "N", 
 _FILES = ("config", "tls_certificate", "tls_key", "tls_client_ca", "api_keys_file", "oidc_jwks_file", "access_log")
 _WORDS = {
     **dict.fromkeys(("store", "engine_cache"), "FOLDER"),
+    "store_url": "URL",
     **dict.fromkeys(_FILES, "FILE"),
     "host": "ADDRESS",
     "models": "A,B",

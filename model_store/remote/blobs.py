@@ -31,7 +31,7 @@ class Blobs:
     def add(self, content: bytes) -> str:
         """Keep a small content. Returns its digest."""
         sha256 = hashlib.sha256(content).hexdigest()
-        if not self.has(sha256):
+        if not (self.has(sha256) and self.verify(sha256)):
             self.folder.mkdir(parents=True, exist_ok=True)
             part = self.folder / f"{sha256}.part"
             part.write_bytes(content)

@@ -94,11 +94,12 @@ class Folder:
         """Put files into a version that is here, in place of what has their names."""
         folder = self._path(name, number)
         for file, sha256 in digests.items():
-            temporary = folder / f".mending-{os.getpid()}"
+            temporary = self.side / f".mending-{os.getpid()}"
             temporary.unlink(missing_ok=True)
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             self.blobs.link(sha256, temporary)
             os.replace(temporary, folder / file)
+            temporary.unlink(missing_ok=True)  # it stays where both were the same file already
         sync_folder(folder)
 
     def write_beside(self, name: str, file: str, content: bytes) -> bool:
@@ -107,7 +108,7 @@ class Folder:
         with contextlib.suppress(OSError):
             if path.read_bytes() == content:
                 return False
-        replace_file(path, content)
+        replace_file(path, content, self.side)
         return True
 
     def drop_beside(self, name: str, file: str) -> None:
@@ -123,6 +124,8 @@ class Folder:
         """Remove what a killed process has left."""
         for path in self.side.glob(f"{_GONE}*"):
             shutil.rmtree(path, ignore_errors=True)
+        for path in self.side.glob(".*-[0-9]*"):
+            path.unlink()
         with contextlib.suppress(OSError):
             for folder in (self.root, *filter(Path.is_dir, self.root.iterdir())):
                 sweep(folder)

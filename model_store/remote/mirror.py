@@ -19,13 +19,15 @@ from model_store.remote.places.opening import open_place
 from model_store.remote.places.place import Place
 from model_store.remote.plan import make_plan
 from model_store.remote.progress import LogProgress, Progress
-from model_store.remote.retries import Rests
+from model_store.remote.retries import MOST_TRIES, Rests
 from model_store.remote.run import Run
 from model_store.remote.state import State, Status, read_state, read_status, write_state, write_status
 from model_store.remote.transfer import Stopped, Transfer
 
 logger = logging.getLogger("sluice.store")
 _FIRST_REST_S = 30.0
+_LOOK_TRIES = 3
+"""Of the list of files: there is another look soon."""
 _SHARE_OF_POLL = 0.9
 """A look that another process has begun this share of the time ago counts for this one."""
 
@@ -62,8 +64,12 @@ class Mirror:
 
     def check(self) -> None:
         """Raises RemoteError if there is nothing to serve: no copy, and the remote store does not answer."""
-        if read_status(self._side).looked_s == 0 or not any(self._folder.root.glob("*/*")):
+        if not self._has_copy:
             self._transfer.insist(lambda: self._transfer.place.look(self._only))
+
+    @property
+    def _has_copy(self) -> bool:
+        return read_status(self._side).looked_s > 0 and any(self._folder.root.glob("*/*"))
 
     def refresh(self) -> frozenset[str]:
         """Make the folder equal to the remote store, when nobody else does. Returns the models that have changed.
@@ -84,25 +90,28 @@ class Mirror:
     def refresh_once(self, began_s: float) -> frozenset[str]:
         """As ``refresh``, unless another process has tried since a time: then its result is in the folder."""
         with self._folder.locked():
-            return frozenset() if read_status(self._side).tried_s >= began_s else self._refresh()
+            if read_status(self._side).tried_s >= began_s:
+                return frozenset()
+            # A copy serves at once if the remote store is away.
+            return self._refresh(tries=1 if self._has_copy else MOST_TRIES)
 
     def close(self) -> None:
         """End a look that is under way, soon."""
         self._stop.set()
 
-    def _refresh(self) -> frozenset[str]:
+    def _refresh(self, tries: int = _LOOK_TRIES) -> frozenset[str]:
         status = read_status(self._side)
         status.url = str(self.address)
         try:
-            changed = self._look(status)
+            changed = self._look(status, tries)
         except Stopped:
             return frozenset()
         except (RemoteError, OSError) as error:
             now_s = self._clock()
             if not status.away:
                 status.away_since_s = now_s
-                logger.warning("the store %s is away, its copy serves: %s", self.address, error)
-            status.away, status.tried_s = str(error), now_s
+                logger.warning("the store cannot be followed, its copy serves: %s", error)
+            status.away, status.tried_s = str(error).removeprefix(f"{self.address}: "), now_s
             write_status(self._side, status)
             raise
         if status.away:
@@ -112,12 +121,12 @@ class Mirror:
         write_status(self._side, status)
         return changed
 
-    def _look(self, status: Status) -> frozenset[str]:
+    def _look(self, status: Status, tries: int) -> frozenset[str]:
         now_s = self._clock()
         state = read_state(self._side)
         if state.url != str(self.address):
             state = State(url=str(self.address))
-        contents = sort_files(self._transfer.insist(lambda: self._transfer.place.look(self._only)))
+        contents = sort_files(self._transfer.insist(lambda: self._transfer.place.look(self._only), tries))
         found = {name: model for name, model in contents.models.items() if not self._only or name in self._only}
         if not found and state.versions:
             raise RemoteAway("it lists no models: none of the copy is removed")

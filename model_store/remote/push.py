@@ -111,7 +111,7 @@ class _Pushing:
         return files.keys() <= there.keys()
 
     def send(self, version: ModelVersion, known: Collection[str]) -> None:
-        """``known``: the files that are there. Raises IntegrityError if the version is damaged here, StoreError, OSError."""
+        """``known``: the files that are there. Raises IntegrityError if it is damaged here, StoreError, OSError."""
         if not version.is_plain:
             version.verify()
         files = self._list(version)

@@ -8,7 +8,7 @@ MOST_TRIES = 6
 LONGEST_REST_S = 3600.0
 
 
-def find_waits(tries: int = MOST_TRIES) -> Iterator[float]:
+def find_waits(tries: int) -> Iterator[float]:
     """Seconds to wait before each further try: each time twice as long."""
     for number in range(tries - 1):
         yield FIRST_WAIT_S * 2**number

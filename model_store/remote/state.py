@@ -57,7 +57,7 @@ class Status(BaseModel):
         found = self.problems.get(name, {})
         faults = [f"version {number}: {why}" for number, why in sorted(found.items()) if version in (None, number)]
         if self.away:
-            faults.append(f"the store {self.url} is away, and its copy serves: {self.away}")
+            faults.append(f"the store {self.url} cannot be followed, and its copy serves: {self.away}")
         return "; ".join(faults)
 
 
@@ -76,7 +76,7 @@ def read_status(folder: Path) -> Status:
 
 def write_status(folder: Path, status: Status) -> None:
     """Raises OSError. It is not synced: after a crash the next look tells again."""
-    temporary = folder / f"{STATUS_FILE}-{os.getpid()}"
+    temporary = folder / f".{STATUS_FILE}-{os.getpid()}"
     temporary.write_bytes(status.model_dump_json().encode())
     os.replace(temporary, folder / STATUS_FILE)
 

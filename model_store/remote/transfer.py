@@ -12,7 +12,7 @@ from model_store.remote.blobs import PART_BYTES, Blobs
 from model_store.remote.contents import RemoteFile
 from model_store.remote.places.place import NotThere, Place
 from model_store.remote.progress import Progress
-from model_store.remote.retries import find_waits
+from model_store.remote.retries import MOST_TRIES, find_waits
 
 T = TypeVar("T")
 AT_ONCE = 8
@@ -57,9 +57,9 @@ class Transfer:
             raise IntegrityError(f"{name}: expected {file.size} bytes, as the list says, got {len(content)}")
         return content
 
-    def insist(self, ask: Callable[[], T]) -> T:
+    def insist(self, ask: Callable[[], T], tries: int = MOST_TRIES) -> T:
         """Ask, and ask again while the remote store is away, a few times. Raises RemoteError."""
-        for wait_s in find_waits():
+        for wait_s in find_waits(tries):
             if self._stop.is_set():
                 break
             try:

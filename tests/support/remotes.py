@@ -73,7 +73,9 @@ class FolderPlace:
 class ServerProcess:
     """A server that can be stopped and started again on the same port."""
 
-    def __init__(self, command: list[str], port: int, ready_path: str, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: list[str], port: int, ready_path: str, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self._command = command
