@@ -131,6 +131,11 @@ class Bucket(ServerProcess):
         super().start()
         self.files().create_dir("models")
 
+    def write(self, path: str, content: bytes) -> None:
+        """An object, by its path in the store."""
+        with self.files().open_output_stream(f"{self.address.removeprefix('s3://')}/{path}") as file:
+            file.write(content)
+
     def files(self) -> Any:
         from pyarrow import fs
 
