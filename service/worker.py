@@ -174,14 +174,16 @@ class Worker:
             await self.forwarder.open()
         if self.listens_at_start:
             await self.listen()
+        if self.mirroring is None and self.settings.follow:
+            await self.registry.follow()
         self._loading = asyncio.create_task(self._load(), name="load models")
         self._loading.add_done_callback(_end_loading)
 
     async def _load(self) -> None:
-        if self.mirroring is not None:
+        if self.mirroring is not None:  # the copy must be there before it is followed
             await self.mirroring.start()
-        if self.settings.follow:
-            await self.registry.follow()
+            if self.settings.follow:
+                await self.registry.follow()
         await self.registry.load_all()
 
     async def listen(self) -> None:

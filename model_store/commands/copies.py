@@ -11,9 +11,9 @@ from model_store.commands.action import WrongUsage, add_json
 from model_store.errors import RemoteError
 from model_store.remote.address import Address, is_address, read_address
 from model_store.remote.places.opening import open_place
-from model_store.remote.progress import NoProgress, Progress
 from model_store.remote.pull import pull
 from model_store.remote.push import push
+from model_store.remote.transfers.progress import NoProgress, Progress
 from model_store.store import ModelVersion, Store
 
 

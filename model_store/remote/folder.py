@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from model_store.files.integrity import digest_file
 from model_store.files.staging import staged, sweep
 from model_store.files.writing import replace_file, sync_folder
 from model_store.listing import NAME, NUMBER
 from model_store.manifest import MANIFEST_FILE
-from model_store.remote.blobs import Blobs
-from model_store.remote.digests import digest_file
+from model_store.remote.transfers.blobs import Blobs
 
 _LOCK = "lock"
 _GONE = "gone-"

@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 from model_store.errors import IntegrityError
 from model_store.files.reading import MOST_CONFIG_BYTES, MOST_TEXT_BYTES
 from model_store.manifest import MANIFEST_FILE, Sha256
-from model_store.remote.blobs import Blobs
 from model_store.remote.contents import RemoteFile
 from model_store.remote.plan import find_marks, mark_of
-from model_store.remote.transfer import Transfer, Want
+from model_store.remote.transfers.blobs import Blobs
+from model_store.remote.transfers.transfer import Transfer, Want
 
 _MOST_UNLISTED_BYTES = MOST_CONFIG_BYTES
 """Bytes of a file that the manifest does not list, such as a signature."""

@@ -18,11 +18,11 @@ from model_store.remote.folder import Folder
 from model_store.remote.places.opening import open_place
 from model_store.remote.places.place import Place
 from model_store.remote.plan import make_plan
-from model_store.remote.progress import LogProgress, Progress
-from model_store.remote.retries import MOST_TRIES, Rests
 from model_store.remote.run import Run
 from model_store.remote.state import State, Status, read_state, read_status, write_state, write_status
-from model_store.remote.transfer import Stopped, Transfer
+from model_store.remote.transfers.progress import LogProgress, Progress
+from model_store.remote.transfers.retries import MOST_TRIES, Rests
+from model_store.remote.transfers.transfer import Stopped, Transfer
 
 logger = logging.getLogger("sluice.store")
 _FIRST_REST_S = 30.0

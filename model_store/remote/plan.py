@@ -5,15 +5,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from model_store.remote.contents import RemoteFile, RemoteModel
-from model_store.remote.retries import Rests
 from model_store.remote.state import KeptFile, State
-from model_store.store import ALIASES_FILE
+from model_store.remote.transfers.retries import Rests
 
 CLOCK_STEP_S = 2.0
 """Marks of files may be times in whole seconds. A file that was read at least this long after its mark was first seen
 cannot have changed since under the same mark."""
-LAST_FILES = frozenset({ALIASES_FILE, "rollout.json"})
-"""Files that name versions: they are written after these."""
 
 
 @dataclass(slots=True)

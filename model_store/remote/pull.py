@@ -13,11 +13,11 @@ from model_store.remote.contents import RemoteModel, sort_files
 from model_store.remote.folder import Folder
 from model_store.remote.places.place import Place
 from model_store.remote.plan import make_plan
-from model_store.remote.progress import Progress
-from model_store.remote.retries import Rests
 from model_store.remote.run import Run
 from model_store.remote.state import State
-from model_store.remote.transfer import Transfer
+from model_store.remote.transfers.progress import Progress
+from model_store.remote.transfers.retries import Rests
+from model_store.remote.transfers.transfer import Transfer
 from model_store.store import ALIASES_FILE, read_number
 
 SIDE = ".pull"

@@ -12,11 +12,11 @@ from model_store.files.links import Boundary
 from model_store.files.reading import MOST_TEXT_BYTES
 from model_store.listing import NUMBER
 from model_store.manifest import MANIFEST_FILE
-from model_store.remote.blobs import Blobs
 from model_store.remote.contents import RemoteContents, RemoteFile, sort_files
 from model_store.remote.places.place import NotThere, Place
-from model_store.remote.progress import NoProgress, Progress
-from model_store.remote.transfer import Transfer
+from model_store.remote.transfers.blobs import Blobs
+from model_store.remote.transfers.progress import NoProgress, Progress
+from model_store.remote.transfers.transfer import Transfer
 from model_store.store import ModelVersion, Store
 
 _MOST_NAMES = 10_000

@@ -12,13 +12,13 @@ from model_store.display.size import write_size
 from model_store.errors import IntegrityError, RemoteAway, RemoteError
 from model_store.files.reading import MOST_TEXT_BYTES
 from model_store.manifest import MANIFEST_FILE
-from model_store.remote.contents import RemoteModel
+from model_store.remote.contents import LAST_FILES, RemoteModel
 from model_store.remote.folder import Folder
 from model_store.remote.incoming import Incoming, read_incoming
-from model_store.remote.plan import LAST_FILES, Plan, choose_held, find_marks, mark_of
-from model_store.remote.retries import Rests
+from model_store.remote.plan import Plan, choose_held, find_marks, mark_of
 from model_store.remote.state import Kept, KeptFile, State
-from model_store.remote.transfer import Transfer, Want
+from model_store.remote.transfers.retries import Rests
+from model_store.remote.transfers.transfer import Transfer, Want
 from model_store.store import ALIASES_FILE
 
 logger = logging.getLogger("sluice.store")

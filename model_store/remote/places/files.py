@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 from model_store.errors import RemoteAway, RemoteError
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.address import Address
-from model_store.remote.contents import MOST_FILES, RemoteFile
+from model_store.remote.contents import LAST_FILES, MOST_FILES, RemoteFile
 from model_store.remote.places.place import NotThere
-from model_store.remote.plan import LAST_FILES
 
 _PACKAGES = {"gs": "gcsfs", "az": "adlfs"}
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "mtime_ns", "created")

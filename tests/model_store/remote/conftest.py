@@ -6,9 +6,9 @@ import pytest
 from model_store import Store
 from model_store.remote.address import Address
 from model_store.remote.mirror import Mirror
-from model_store.remote.progress import NoProgress
+from model_store.remote.transfers.progress import NoProgress
 from tests.support.models.manifests import describe
-from tests.support.remotes import FolderPlace
+from tests.support.remotes.folders import FolderPlace
 
 ADDRESS = Address("s3", "bucket", "models")
 

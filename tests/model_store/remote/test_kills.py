@@ -13,11 +13,11 @@ import pytest
 
 from model_store import Store
 from model_store.remote.mirror import Mirror
-from model_store.remote.progress import NoProgress
+from model_store.remote.transfers.progress import NoProgress
 from model_store.store import ALIASES_FILE
 from tests.model_store.remote.conftest import ADDRESS
 from tests.support.models.manifests import describe
-from tests.support.remotes import FolderPlace
+from tests.support.remotes.folders import FolderPlace
 
 KILLS = 200
 _EVENTS = ("open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod", "shutil.")

@@ -11,13 +11,13 @@ import pytest
 
 from model_store import Store
 from model_store.errors import RemoteAway, RemoteError
-from model_store.remote.blobs import PART_BYTES
 from model_store.remote.mirror import Mirror
-from model_store.remote.retries import MOST_TRIES
 from model_store.remote.state import Status, read_status
+from model_store.remote.transfers.blobs import PART_BYTES
+from model_store.remote.transfers.retries import MOST_TRIES
 from tests.model_store.remote.conftest import Clock
 from tests.support.models.manifests import describe
-from tests.support.remotes import FolderPlace
+from tests.support.remotes.folders import FolderPlace
 
 LARGE = bytes(range(256)) * (PART_BYTES // 128) + b"end"
 """Of three parts."""
@@ -25,7 +25,7 @@ LARGE = bytes(range(256)) * (PART_BYTES // 128) + b"end"
 
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model_store.remote.retries.FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr("model_store.remote.transfers.retries.FIRST_WAIT_S", 0.0)
 
 
 def list_versions(store: Store, name: str = "m") -> list[int]:

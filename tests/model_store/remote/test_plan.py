@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from model_store.remote.contents import RemoteFile, RemoteModel
 from model_store.remote.plan import CLOCK_STEP_S, Plan, find_marks, make_plan, mark_of
-from model_store.remote.retries import LONGEST_REST_S, Rests, find_waits
 from model_store.remote.state import Kept, KeptFile, State
+from model_store.remote.transfers.retries import LONGEST_REST_S, Rests, find_waits
 
 FILES = {"manifest.json": RemoteFile("w", 3, "a"), "main.onnx": RemoteFile("w", 5, "b")}
 ALIASES = RemoteFile("w", 12, "10:00:00")

@@ -19,11 +19,11 @@ from model_store import Store
 from model_store.commands.cli import models, models_arguments
 from model_store.errors import RemoteAway
 from model_store.remote.address import read_address
-from model_store.remote.blobs import PART_BYTES
 from model_store.remote.mirror import Mirror
 from model_store.remote.state import read_status
+from model_store.remote.transfers.blobs import PART_BYTES
 from tests.support.models.manifests import describe
-from tests.support.remotes import Bucket, Registry, ServerProcess
+from tests.support.remotes.servers import Bucket, Registry, ServerProcess
 
 pytestmark = pytest.mark.slow
 LARGE = os.urandom(PART_BYTES * 2 + 1)

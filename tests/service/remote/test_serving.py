@@ -11,10 +11,10 @@ import pytest
 from model_store import DEFAULT_ROOT, Store
 from model_store.remote.address import read_address
 from model_store.remote.places.opening import open_place
-from model_store.remote.progress import NoProgress
 from model_store.remote.push import push
+from model_store.remote.transfers.progress import NoProgress
 from tests.support.processes import Served
-from tests.support.remotes import Bucket
+from tests.support.remotes.servers import Bucket
 
 MODEL = "diabetes-regressor"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from model_store.errors import IntegrityError, RemoteAway, RemoteError, StoreError
-from model_store.remote.blobs import PART_BYTES, Blobs
 from model_store.remote.contents import RemoteFile
 from model_store.remote.places.place import NotThere, Place
-from model_store.remote.progress import Progress
-from model_store.remote.retries import MOST_TRIES, find_waits
+from model_store.remote.transfers.blobs import PART_BYTES, Blobs
+from model_store.remote.transfers.progress import Progress
+from model_store.remote.transfers.retries import MOST_TRIES, find_waits
 
 T = TypeVar("T")
 AT_ONCE = 8

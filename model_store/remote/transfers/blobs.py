@@ -13,8 +13,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from model_store.files.integrity import digest_file
 from model_store.files.writing import sync_folder
-from model_store.remote.digests import digest_file
 
 PART_BYTES = 8 << 20
 
