@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
-from model_store import Store
 from model_store.errors import RemoteError
-from model_store.graphs.configuration import read_default_filename
 from service.access.guard import open_guard
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
+from service.api.continuing import Continuations
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
 from service.api.info.metadata import release
 from service.api.info.usage import Usage, tell_build
 from service.api.live.streams import LiveStreams
+from service.api.regions import RegionTransfers
 from service.api.tasks import TaskRunner
 from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
@@ -43,6 +43,8 @@ from service.models.registry import Registry
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError
+from service.settings.store import open_store
+from service.shared_memory.regions import Regions
 from service.tasks.reconstruction.tiles import MOST_AT_ONCE
 from service.tasks.room import PictureRoom
 from service.tasks.work import Limits
@@ -99,7 +101,7 @@ class Worker:
             empty=host_allocator(settings.provider),
             on_stuck=functools.partial(self.replace, "one of its runs does not end"),
         )
-        store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
+        store = open_store(settings)
         self.mirroring = _open_mirroring(settings)
         self.registry = Registry(settings, store, self.device, self.metrics)
         self.registry.read_remote = self.mirroring.read_status if self.mirroring is not None else None
@@ -111,7 +113,10 @@ class Worker:
         self.forwarder: Forwarder | None = None
         if (settings.workers > 1 or index is not None) and settings.metrics_dir is not None:
             self.forwarder = Forwarder(self.handler, settings.metrics_dir, settings, loop, index)
-        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder)
+        self.regions = Regions(settings) if settings.shared_memory else None
+        transfers = RegionTransfers(self.regions, settings)
+        self.continuations = Continuations(self.registry, self.sequences, settings.drain_s)
+        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder, self.continuations, transfers)
         self.handler.find_max_tensors = infer.find_max_tensors
         limits = Limits(
             max_pixels=settings.max_image_pixels,
@@ -129,10 +134,10 @@ class Worker:
         )
         self.handler.streams = self.streams
         self.registry.prove_pipelines(GoldenRequests(self.registry, self.tasks, self.handler).prove)
-        self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]
+        self.registry.holders += [self.continuations.release, self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
-        self.administration = Administration(self.registry, settings)
+        self.administration = Administration(self.registry, settings, self.regions)
         self._info = Information(self.registry, store, self.metrics, self.administration, self.device.lanes)
         self.information: ASGIApp = self._info.application()
         self._watch = self._open_watch()
@@ -233,7 +238,7 @@ class Worker:
     def begin_stop(self) -> None:
         """Begin the drain: accepted requests have `drain_s` from now on. gRPC drains at the same time as the engine."""
         self.announce_stop()
-        self.streams.is_draining = True
+        self.streams.begin_stop()
         if self._stop_by is None:
             self._stop_by = self._loop.time() + self.drain_s
             if self.grpc is not None:
@@ -255,6 +260,7 @@ class Worker:
         try:
             async with asyncio.timeout_at(self._stop_by):
                 await self.registry.stop_following()
+                self.continuations.stop()
                 if self._loading is not None:
                     await asyncio.wait([self._loading])
                 await self.tasks.drain()
@@ -266,6 +272,8 @@ class Worker:
         if self.forwarder is not None:
             await self.forwarder.close()
         self.sequences.close()
+        if self.regions is not None:
+            self.regions.close()
         self._watch.stop()
         await self.telemetry.close()
 

@@ -2,13 +2,16 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
+
+from rich.console import Console
 
 from model_store import DEFAULT_ROOT
 from model_store.commands.action import WrongUsage
 from model_store.commands.table import ACTIONS
-from model_store.errors import StoreError
+from model_store.display.table import say
+from model_store.errors import BadName, StoreError
+from model_store.files.links import tell_why
 from model_store.remote.address import is_address
 from model_store.store import Store
 
@@ -31,11 +34,8 @@ def models(args: argparse.Namespace) -> int:
     follow_links = args.follow_links or os.environ.get("SLUICE_FOLLOW_LINKS", "").strip().lower() in ("true", "1")
     root_text = args.store or os.environ.get("SLUICE_STORE") or ""
     if is_address(root_text):
-        print(
-            f"sluice models {args.action}: --store or SLUICE_STORE is a URL: expected a folder; `sluice models pull` "
-            "copies versions from a URL into one",
-            file=sys.stderr,
-        )
+        text = "--store or SLUICE_STORE is a URL: expected a folder; `sluice models pull` copies versions into one"
+        say(Console(stderr=True, highlight=False), f"sluice models {args.action}: {text}")
         return 2
     root = Path(root_text or DEFAULT_ROOT)
     store = Store(root, follow_links=follow_links, read_default=_read_default)
@@ -45,8 +45,9 @@ def models(args: argparse.Namespace) -> int:
             raise StoreError(f"expected a folder of models, there is none at {root}: check --store or SLUICE_STORE")
         return action.run(store, args)
     except (StoreError, OSError, WrongUsage) as error:
-        print(f"sluice models {args.action}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, WrongUsage) else 1
+        text = f"{error.filename}: {tell_why(error)}" if isinstance(error, OSError) and error.filename else str(error)
+        say(Console(stderr=True, highlight=False), f"sluice models {args.action}: {text}")
+        return 2 if isinstance(error, WrongUsage | BadName) else 1
 
 
 def _read_default(name: str, content: bytes) -> str | None:

@@ -1,19 +1,24 @@
-"""The hidden folder in which a version is written before it gets its number.
+"""The hidden folders in which a version is written before it gets its number, and removed after it had one.
 
-The writer holds a lock on the folder, which the kernel releases when the process ends in any way. So an unlocked folder
-was left by a killed writer and can be removed. Folders are made and swept under the lock of the parent folder, so
-nobody sees one before it is locked. Without file locks, nothing is removed.
+The writer, or remover, holds a lock on the folder, which the kernel releases when the process ends in any way. So an
+unlocked folder was left by a killed process and can be removed. Folders are made and swept under the lock of the parent
+folder, so nobody sees one before it is locked. Without file locks, nothing is removed.
 """
 
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from model_store.files.writing import sync_folder
+
 _PREFIX = ".publish-"
+_REMOVED = ".removed-"
 _MOST_TRIES = 100
 
 
@@ -44,6 +49,44 @@ def staged(folder: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A removed version under its hidden name, and the lock that keeps others from sweeping it; None: no locks here."""
+
+    path: Path
+    lock: int | None
+
+    def delete(self) -> None:
+        """Delete its files. Raises OSError; then ``sweep`` removes the rest."""
+        try:
+            shutil.rmtree(self.path) if self.path.is_dir() and not self.path.is_symlink() else self.path.unlink()
+        finally:
+            if self.lock is not None:
+                os.close(self.lock)
+
+
+def hide(path: Path) -> Hidden:
+    """Give a version a hidden name, so that no reader finds a part of it while it is deleted.
+
+    A reader that has begun misses files from then on, which it takes for a fault of the version, not for its content.
+    The caller holds the lock of the folder, and deletes what is hidden after it has released that. Raises OSError.
+    """
+    hidden = path.parent / f"{_REMOVED}{path.name}-{secrets.token_hex(4)}"
+    lock = None
+    if path.is_dir() and not path.is_symlink():
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # no locks here
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        os.rename(path, hidden)
+    except OSError:
+        if lock is not None:
+            os.close(lock)
+        raise
+    sync_folder(path.parent)
+    return Hidden(hidden, lock)
+
+
 def sweep(folder: Path) -> list[Path]:
     """Remove what killed processes left in the folder of a model, and the folder itself if it is then empty.
 
@@ -51,7 +94,7 @@ def sweep(folder: Path) -> list[Path]:
     """
     removed: list[Path] = []
     with contextlib.suppress(OSError):
-        if any(folder.glob(f"{_PREFIX}*")):
+        if any(_find_left(folder)):
             with locked(folder):
                 removed = _sweep(folder)
             if removed:
@@ -82,10 +125,18 @@ def _begin(folder: Path) -> tuple[Path, int]:
     return temporary, lock
 
 
+def _find_left(folder: Path) -> list[Path]:
+    return [*folder.glob(f"{_PREFIX}*"), *folder.glob(f"{_REMOVED}*")]
+
+
 def _sweep(folder: Path) -> list[Path]:
     removed = []
-    for path in folder.glob(f"{_PREFIX}*"):
+    for path in _find_left(folder):
         with contextlib.suppress(OSError):  # somebody is writing it, or we may not remove it
+            if path.is_symlink() or not path.is_dir():  # a version that was a link
+                path.unlink()
+                removed.append(path)
+                continue
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,19 +1,53 @@
-"""Writes files so that they are whole or absent after a crash, whatever crashed."""
+"""Writes files of a store so that they are whole or absent, also after the power has gone."""
 
+import errno
 import os
 from pathlib import Path
 
+from model_store.errors import NotWritable
+from model_store.files.links import tell_why
+
+FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+"""The errors of a folder that this process may not change."""
+_ADVICE = {
+    errno.EROFS: "mount it so that it can be written, or change the store from where it comes",
+    errno.EACCES: "run the command as a user who may write there, or change the permissions of the folder",
+    errno.EPERM: "run the command as a user who may write there, or change the permissions of the folder",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk, or raise the quota",
+    errno.EBADF: "its file system has no locks: change the store from where it comes",
+    errno.ENOLCK: "its file system has no locks: change the store from where it comes",
+    errno.ENOTSUP: "its file system has no locks: change the store from where it comes",
+}
+
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Write a new file, down to the disk. Raises FileExistsError if there is one."""
+    """Write a new file. Raises OSError, also if it is there."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
+def replace_synced(path: Path, content: bytes, hidden_in: Path | None = None) -> None:
+    """Replace a file as a whole: a reader sees the old content or the new one. One caller at a time may do so.
+
+    The content is first written into a hidden file of the folder ``hidden_in``, by default that of ``path``. Raises
+    OSError.
+    """
+    temporary = (hidden_in or path.parent) / f".{path.name}.new"
+    temporary.unlink(missing_ok=True)  # left by a process that died
+    try:
+        write_synced(temporary, content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder down to the disk."""
+    """Make sure that the names in a folder are on the disk. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -21,13 +55,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, content: bytes, staging: Path | None = None) -> None:
-    """Let a file have this content, at once. The caller holds a lock that keeps other writers of it away.
-
-    The new file is first written hidden beside the old one, or in the folder ``staging`` of the same file system.
-    """
-    temporary = (staging or path.parent) / f".{path.stem}-{os.getpid()}"
-    temporary.unlink(missing_ok=True)  # left by a process that died
-    write_synced(temporary, content)
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+def explain(error: OSError, folder: Path) -> NotWritable:
+    """The error for the owner of a store: what was not changed, why, and what to do."""
+    advice = _ADVICE.get(error.errno or 0, "try again when that is repaired")
+    return NotWritable(f"{folder} cannot be changed: {tell_why(error)}: {advice}")

@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from model_store.errors import RemoteError
+from model_store.files.aliases import ALIASES_FILE
 from model_store.files.links import show_name
 from model_store.files.reading import MOST_TEXT_BYTES
 from model_store.listing import NAME, NUMBER
 from model_store.manifest import MANIFEST_FILE
 from model_store.plain import is_onnx
-from model_store.store import ALIASES_FILE
 
 MOST_FILES = 1_000_000
 """Files of a store. A remote store that lists more is refused, before its list fills the memory."""
 _MOST_VERSION_FILES = 2000
 _MOST_BESIDE = 100
 _MOST_DEPTH = 4
-LAST_FILES = frozenset({ALIASES_FILE, "rollout.json"})
+LAST_FILES = frozenset({ALIASES_FILE, "history.json", "rollout.json"})
 """Files that name versions: they are written after these."""
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 

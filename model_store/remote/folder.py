@@ -10,7 +10,7 @@ from pathlib import Path
 
 from model_store.files.integrity import digest_file
 from model_store.files.staging import staged, sweep
-from model_store.files.writing import replace_file, sync_folder
+from model_store.files.writing import replace_synced, sync_folder
 from model_store.listing import NAME, NUMBER
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.transfers.blobs import Blobs
@@ -75,7 +75,7 @@ class Folder:
                 (temporary / str(number)).mkdir()
                 self._fill(temporary / str(number), digests)
             for file, content in beside.items():
-                replace_file(temporary / file, content)
+                replace_synced(temporary / file, content)
             temporary.chmod(0o755)
             sync_folder(temporary)
             os.rename(temporary, self.root / name)
@@ -94,7 +94,7 @@ class Folder:
         """Put files into a version that is here, in place of what has their names."""
         folder = self._path(name, number)
         for file, sha256 in digests.items():
-            temporary = self.side / f".mending-{os.getpid()}"
+            temporary = self.side / ".mending.new"
             temporary.unlink(missing_ok=True)
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             self.blobs.link(sha256, temporary)
@@ -108,7 +108,7 @@ class Folder:
         with contextlib.suppress(OSError):
             if path.read_bytes() == content:
                 return False
-        replace_file(path, content, self.side)
+        replace_synced(path, content, self.side)
         return True
 
     def drop_beside(self, name: str, file: str) -> None:
@@ -124,7 +124,7 @@ class Folder:
         """Remove what a killed process has left."""
         for path in self.side.glob(f"{_GONE}*"):
             shutil.rmtree(path, ignore_errors=True)
-        for path in self.side.glob(".*-[0-9]*"):
+        for path in self.side.glob(".*.new"):
             path.unlink()
         with contextlib.suppress(OSError):
             for folder in (self.root, *filter(Path.is_dir, self.root.iterdir())):

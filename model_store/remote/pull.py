@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_store.errors import NotInStore
+from model_store.files.aliases import ALIASES_FILE
 from model_store.files.reading import MOST_CONFIG_BYTES
 from model_store.remote.contents import RemoteModel, sort_files
 from model_store.remote.folder import Folder
@@ -18,7 +19,7 @@ from model_store.remote.state import State
 from model_store.remote.transfers.progress import Progress
 from model_store.remote.transfers.retries import Rests
 from model_store.remote.transfers.transfer import Transfer
-from model_store.store import ALIASES_FILE, read_number
+from model_store.store import read_number
 
 SIDE = ".pull"
 """The folder for what is not whole yet. What an interrupted pull leaves there, the next one goes on with."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from model_store.display.size import write_size
 from model_store.errors import IntegrityError, RemoteAway, RemoteError
+from model_store.files.aliases import ALIASES_FILE
 from model_store.files.reading import MOST_TEXT_BYTES
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.contents import LAST_FILES, RemoteModel
@@ -19,7 +20,6 @@ from model_store.remote.plan import Plan, choose_held, find_marks, mark_of
 from model_store.remote.state import Kept, KeptFile, State
 from model_store.remote.transfers.retries import Rests
 from model_store.remote.transfers.transfer import Transfer, Want
-from model_store.store import ALIASES_FILE
 
 logger = logging.getLogger("sluice.store")
 Key = tuple[str, int]

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from model_store.files.writing import replace_file
+from model_store.files.writing import replace_synced
 
 STATE_FILE = "state.json"
 STATUS_FILE = "status.json"
@@ -67,7 +67,7 @@ def read_state(folder: Path) -> State:
 
 def write_state(folder: Path, state: State) -> None:
     """Raises OSError."""
-    replace_file(folder / STATE_FILE, state.model_dump_json().encode())
+    replace_synced(folder / STATE_FILE, state.model_dump_json().encode())
 
 
 def read_status(folder: Path) -> Status:
@@ -76,7 +76,7 @@ def read_status(folder: Path) -> Status:
 
 def write_status(folder: Path, status: Status) -> None:
     """Raises OSError. It is not synced: after a crash the next look tells again."""
-    temporary = folder / f".{STATUS_FILE}-{os.getpid()}"
+    temporary = folder / f".{STATUS_FILE}.new"
     temporary.write_bytes(status.model_dump_json().encode())
     os.replace(temporary, folder / STATUS_FILE)
 

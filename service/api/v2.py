@@ -14,10 +14,12 @@ from typing import Final
 import numpy as np
 
 from model_store.manifest import Manifest
+from service.api.continuing import Continuations
 from service.api.handler import Responder, Start
+from service.api.regions import RegionTransfers
 from service.engine.batching.queue import Answer, Done
 from service.engine.tensors import Arrays, Rows
-from service.errors import DeadlinePassed, InvalidInput, ServiceError
+from service.errors import DeadlinePassed, InvalidInput, NotReady, ServiceError
 from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.models.schedule_policy import Schedule
@@ -36,6 +38,7 @@ from service.transport.request import (
     GRPC_STREAM_INFER,
     INFER,
     JSON,
+    Endpoint,
     HeaderField,
     Reply,
 )
@@ -71,15 +74,26 @@ class _KnownHeader:
 
 
 class InferHandler:
-    """Inference requests of the protocol. On the event loop's thread only. ``forwarder`` reaches the other workers."""
+    """Inference requests of the protocol. On the event loop's thread only.
+
+    ``forwarder`` reaches the other workers. ``transfers`` moves tensors that are in shared memory.
+    """
 
     def __init__(
-        self, registry: Registry, settings: Settings, sequences: Sequences, forwarder: Forwarder | None
+        self,
+        registry: Registry,
+        settings: Settings,
+        sequences: Sequences,
+        forwarder: Forwarder | None,
+        continuations: Continuations,
+        transfers: RegionTransfers,
     ) -> None:
         self._registry = registry
+        self._continuations = continuations
         self._entries = registry.entries
         self._sequences = sequences
         self._forwarder = forwarder
+        self._transfers = transfers
         self._max_inputs = settings.max_inputs
         self._known: dict[Model, dict[bytes, _KnownHeader]] = {}
         self._reading: dict[Model, asyncio.Future[InferRequest]] = {}
@@ -95,7 +109,7 @@ class InferHandler:
         entry = self._entries.get(endpoint.model)
         model = entry.serving if entry is not None and endpoint.version is None else None
         if not isinstance(model, Model):
-            model = self._registry.find(endpoint.model, endpoint.version)
+            model = self._find(endpoint)
         responder.model_name, responder.version = model.name, model.version
         length = headers.get(b"inference-header-content-length")
         header_bytes = None if length is None else _read_length(length)
@@ -122,6 +136,16 @@ class InferHandler:
             rows.trace = model.trace(request.trace)
         done = self._receive(responder, model, known.header, self._render)
         responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.schedule.priority)
+
+    def _find(self, endpoint: Endpoint) -> Model:
+        """The version that answers, or one that goes out of service: a sequence may go on there."""
+        try:
+            return self._registry.find(endpoint.model, endpoint.version)
+        except NotReady:
+            model = self._registry.find_leaving(endpoint.model, endpoint.version)
+            if model is None:
+                raise
+            return model
 
     def find_max_tensors(self) -> int:
         """The most inputs, or outputs, that a request to any model in service may have."""
@@ -156,21 +180,39 @@ class InferHandler:
             self._check_time(responder, model, 1, RAW)
             future = responder.run_in_thread(
                 functools.partial(parse_infer, body, header_bytes, max_tensors=max_tensors),
-                functools.partial(self._go_on, responder, model, header_bytes),
+                functools.partial(self._take, responder, model, header_bytes),
             )
-            if model.sequence_rules is not None:
-                self._reading[model] = future
-                future.add_done_callback(functools.partial(self._has_read, model))
+            self._keep_order(model, future)
         else:
-            self._go_on(responder, model, header_bytes, parse_infer(body, header_bytes, admit, max_tensors))
+            self._take(responder, model, header_bytes, parse_infer(body, header_bytes, admit, max_tensors))
+
+    def _take(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
+        """The body has been read. Go on when the inputs in shared memory have been read too."""
+        if not request.header.uses_regions:
+            self._go_on(responder, model, header_bytes, request)
+            return
+        then = functools.partial(self._go_on, responder, model, header_bytes)
+        future = self._transfers.read(responder, request, then, in_order=model.sequence_rules is not None)
+        if future is not None:
+            self._keep_order(model, future)
+
+    def _keep_order(self, model: Model, future: "asyncio.Future[InferRequest]") -> None:
+        """Until this request is read in the thread, those after it go there too if they may be of its sequence."""
+        if model.sequence_rules is not None:
+            self._reading[model] = future
+            future.add_done_callback(functools.partial(self._has_read, model))
 
     def _has_read(self, model: Model, future: "asyncio.Future[InferRequest]") -> None:
         if self._reading.get(model) is future:
             del self._reading[model]
 
     def _go_on(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
-        """The body has been read: check it and submit it."""
-        signature, header, inputs = model.signature, request.header, request.inputs
+        """All inputs have been read: check them and submit them."""
+        header, inputs = request.header, request.inputs
+        if header.sequence is not None or model in self._registry.leaving:
+            model = self._continuations.choose(model, responder.request.endpoint, header.sequence)
+            responder.version = model.version
+        signature = model.signature
         if header.outputs is not None and not header.outputs.keys() <= signature.public_outputs.keys():
             name = next(name for name in header.outputs if name not in signature.public_outputs)
             have = ", ".join(signature.public_outputs)
@@ -185,7 +227,7 @@ class InferHandler:
             model.check_stateless()
         rows = signature.check(inputs, may_be_empty=True)
         responder.charge(rows.number)
-        if header_bytes and header_bytes <= MAX_KEPT_BYTES and not rows.whole:
+        if header_bytes and header_bytes <= MAX_KEPT_BYTES and not rows.whole and not header.uses_regions:
             self._learn_header(model, bytes(responder.request.body[:header_bytes]), header, rows)
         schedule = _schedule(model, header)
         timeout_s = self._timeout_s(responder, model, schedule)
@@ -244,7 +286,7 @@ class InferHandler:
             except Exception as error:  # noqa: BLE001  # the event loop may call it
                 responder.fail(error)
 
-        turn = self._sequences.join(model.name, model.signature, model.sequence_rules, step, go)
+        turn = self._sequences.join(model.name, model.version, model, model.signature, model.sequence_rules, step, go)
         responder.on_end = turn.leave
         if turn.is_first:
             go()
@@ -303,7 +345,7 @@ class InferHandler:
             else:
                 responder.finish(reply, outcome)
 
-        return done
+        return self._transfers.write_before(responder, header, done) if header.output_regions else done
 
     @staticmethod
     def _timeout_s(responder: Responder, model: Model, schedule: Schedule) -> float:

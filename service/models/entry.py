@@ -58,6 +58,8 @@ class Model:
         self.manifest = loaded.manifest
         self.sequence_rules = loaded.sequence_rules
         self.tasks = loaded.manifest.tasks
+        self.has_given_states = False
+        """Whether callers have states of this version, with which they may go on."""
         overrides, policy, looping = loaded.manifest.batching, loaded.schedule_policy, loaded.manifest.loop
         wait_s = settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
         max_requests = policy.max_requests if policy else (None, None)

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_store.errors import BadManifest, RemoteError
+from model_store.files.aliases import ALIAS, ALIASES_FILE
 from model_store.listing import NUMBER
 from model_store.manifest import MANIFEST_FILE
 from model_store.plain import is_onnx
 from model_store.remote.contents import RemoteFile
-from model_store.store import ALIAS, ALIASES_FILE
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from model_store.errors import BadManifest, RemoteAway, RemoteError
+from model_store.files.aliases import ALIAS, ALIASES_FILE
 from model_store.files.integrity import digest_file
 from model_store.listing import NUMBER
 from model_store.manifest import MANIFEST_FILE
@@ -20,7 +21,6 @@ from model_store.remote.address import Address
 from model_store.remote.contents import RemoteFile
 from model_store.remote.places import modelpack
 from model_store.remote.places.place import CONNECT_S, MOST_SECONDS
-from model_store.store import ALIAS, ALIASES_FILE
 
 _AT_ONCE = 8
 _MOST_PAGES = 1000

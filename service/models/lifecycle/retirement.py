@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from service.engine.execution.device import Device
@@ -29,6 +30,8 @@ class Retirement:
     def __init__(
         self, device: Device, metrics: Metrics, holders: Sequence[Callable[[Served], Awaitable[None]]]
     ) -> None:
+        self.leaving: dict[Served, None] = {}
+        """Versions out of service that are still needed, oldest first: what was begun on them may go on there."""
         self._device = device
         self._metrics = metrics
         self._holders = holders
@@ -41,9 +44,15 @@ class Retirement:
                 tell_serving(self._metrics, entry.model, serves=False)
                 self.begin(entry, entry.model)
 
+    def forget(self, entries: Iterable[VersionEntry]) -> None:
+        """Tell that versions are not in the store any more: whether they are ready is not asked."""
+        for entry in entries:
+            self._metrics.numbers("sluice_model_ready", (entry.source.name, str(entry.source.version))).set(math.nan)
+
     def begin(self, entry: VersionEntry, model: Served) -> None:
         """Give the version no more requests, and drop it when its accepted requests are finished."""
         entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
+        self.leaving[model] = None
         task = asyncio.get_running_loop().create_task(self._let_go(entry, [model]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -56,6 +65,7 @@ class Retirement:
         """``held`` has the last reference to the model in the end, so that a thread closes its sessions."""
         for holder in self._holders:
             await holder(held[0])
+        del self.leaving[held[0]]
         await held[0].drain()
         for dispatcher in held[0].graphs.values():
             self._device.forget(dispatcher)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from model_store import Store
+from model_store.files.aliases import ALIASES_FILE
 from model_store.remote.mirror import Mirror
 from model_store.remote.transfers.progress import NoProgress
-from model_store.store import ALIASES_FILE
 from tests.model_store.remote.conftest import ADDRESS
 from tests.support.models.manifests import describe
 from tests.support.remotes.folders import FolderPlace
