@@ -124,7 +124,7 @@ class Worker:
             self.registry, self.sequences, settings, self.metrics, handler.threads, handler.parsing, handler.clock
         )
         self.handler.streams = self.streams
-        self.registry.prove = GoldenRequests(self.registry, self.tasks, self.handler).prove
+        self.registry.prove_pipelines(GoldenRequests(self.registry, self.tasks, self.handler).prove)
         self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}

@@ -65,7 +65,7 @@ def take(client: httpx.Client, path: str, body: bytes, headers: dict[str, str]) 
 
 def settle(serving: Serving) -> None:
     """Wait until the versions that were unloaded are gone."""
-    end = serving.worker.registry._retirement.end
+    end = serving.worker.registry.lifecycle.retirement.end
     asyncio.run_coroutine_threadsafe(end(), serving.worker.tasks.loop).result(60)
 
 

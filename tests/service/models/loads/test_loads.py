@@ -13,8 +13,8 @@ import pytest
 from model_store import ModelVersion, Store
 from model_store.cancellation import Cancellation
 from service.errors import NotReady
-from service.models import loads
-from service.models.index import StoreReader
+from service.models.lifecycle import loads
+from service.models.lifecycle.index import StoreReader
 from service.models.loading import LoadedVersion, load_version
 from service.models.measurement_lock import MeasurementLock
 from service.settings import Settings
@@ -135,9 +135,9 @@ async def test_newest_version_takes_over_when_it_is_loaded_late(
         await registry.load_all()
         assert registry.find("m").version == "1"
         may_load.set()
-        await asyncio.gather(*registry._started)
+        await asyncio.gather(*registry.lifecycle.started)
         assert registry.find("m").version == "2"
-        await registry._retirement.end()
+        await registry.lifecycle.retirement.end()
         states = [(entry.version, entry.state.value) for entry in await registry.index()]
         assert states == [("1", "UNAVAILABLE"), ("2", "READY")]
     finally:
@@ -166,10 +166,10 @@ async def test_load_that_cannot_be_stopped_is_left_behind(tmp_path: Path, monkey
         with pytest.raises(NotReady, match=r"had not loaded after 0\.5 s: .* \(what it does cannot be stopped\)$"):
             await worker.registry.load("stuck")
         await worker.registry.load("good")
-        assert not worker.registry._loads.close(within_s=0.05)
+        assert not worker.registry.lifecycle.loads.close(within_s=0.05)
     finally:
         may_end.set()
-    assert worker.registry._loads.close(within_s=60)
+    assert worker.registry.lifecycle.loads.close(within_s=60)
     await worker.stop()
 
 

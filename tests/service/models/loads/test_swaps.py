@@ -51,15 +51,15 @@ def measure(store: Path, pipe: Connection, beside: bool) -> None:
         for _ in range(2):
             await registry.load("m")  # the first brings in what is imported and started only once
             await registry.unload("m")
-            await registry._retirement.end()
+            await registry.lifecycle.retirement.end()
         pipe.send(look())
         for _ in range(LOADS):
             await registry.load("m")
-            await registry._retirement.end()
+            await registry.lifecycle.retirement.end()
             pipe.send(look())
             if not beside:
                 await registry.unload("m")
-                await registry._retirement.end()
+                await registry.lifecycle.retirement.end()
         await worker.stop()
 
     asyncio.run(swap())

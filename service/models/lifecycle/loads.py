@@ -24,9 +24,9 @@ from model_store.files.links import tell_why
 from service.cores import count_cores
 from service.crashes import LoadNotes
 from service.errors import NotReady
+from service.models.lifecycle.retirement import give_memory_back
 from service.models.loading import LoadedVersion, load_version
 from service.models.pipeline import LoadedPipeline
-from service.models.retirement import give_memory_back
 from service.settings import Settings
 
 logger = logging.getLogger("sluice.registry")

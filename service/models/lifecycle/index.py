@@ -15,7 +15,7 @@ from model_store.manifest import Task
 from model_store.store import read_number
 from service.errors import NotReady, UnknownModel
 from service.models.entry import ModelEntry, State, find_number
-from service.models.loads import describe_failure
+from service.models.lifecycle.loads import describe_failure
 
 logger = logging.getLogger("sluice.registry")
 T = TypeVar("T")
