@@ -10,7 +10,7 @@ from service.models.rollout.judge import Judge, Window
 
 @dataclass(frozen=True)
 class Version:
-    """Failures, slow requests (5 times as long) and other answers by probability; ``times`` scales what a request takes.
+    """Failures, slow requests (5 times as long) and other answers by probability. ``times`` scales the times.
 
     Times are lognormal with a median of 10 ms.
     """

@@ -137,7 +137,7 @@ class Judge:
     def find_reason(self) -> str:
         """Why the canary must go back, or ""."""
         limits, canary, stable = self.limits, self.total.canary, self.total.stable
-        sure = f"; confidence {limits.confidence:.4%}".replace(".0000", "")
+        sure = f"; confidence {100 * limits.confidence:.6g} %"
         if self._errors.refutes(self._error):
             return (
                 f"errors: {_part(canary.failed, canary.requests)} of its requests failed, "

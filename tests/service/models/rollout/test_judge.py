@@ -76,7 +76,7 @@ def test_reason_names_what_was_seen_and_the_limit() -> None:
     judge = Judge(Limits(confidence=0.999))
     reason = judge.add(Window(Arm(100, 40), Arm(1900, 2)))
     assert reason.startswith("errors: 40 of 100 (40.00%) of its requests failed, 2 of 1900 (0.11%) of the stable")
-    assert reason.endswith("it may be 0.01 more; confidence 99.9%")
+    assert reason.endswith("it may be 0.01 more; confidence 99.9 %")
 
 
 def test_errors_of_both_versions_send_nobody_back() -> None:
