@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from model_store.graph import MAIN
 from model_store.manifest import Manifest
 from service.api.handler import Responder, Start
 from service.engine.batching.queue import Answer, Done
@@ -93,7 +94,9 @@ class InferHandler:
         request = responder.request
         endpoint, headers = request.endpoint, request.headers
         entry = self._entries.get(endpoint.model)
-        model = entry.serving if entry is not None and endpoint.version is None else None
+        model: Served | None = None
+        if entry is not None and endpoint.version is None:
+            model = entry.serving if entry.chooser is None else entry.chooser.choose(request)
         if not isinstance(model, Model):
             model = self._registry.find(endpoint.model, endpoint.version)
         responder.model_name, responder.version = model.name, model.version
@@ -120,7 +123,7 @@ class InferHandler:
         responder.rows = known.number
         if request.trace is not None:
             rows.trace = model.trace(request.trace)
-        done = self._receive(responder, model, known.header, self._render)
+        done = self._receive(responder, model, known.header, rows, self._render)
         responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.schedule.priority)
 
     def find_max_tensors(self) -> int:
@@ -272,7 +275,7 @@ class InferHandler:
         timeout_s: float,
         priority: int,
     ) -> None:
-        done = self._receive(responder, model, header, render)
+        done = self._receive(responder, model, header, rows, render)
         responder.rows = rows.number
         if responder.request.trace is not None:
             rows.trace = model.trace(responder.request.trace)
@@ -281,13 +284,17 @@ class InferHandler:
             return
         responder.cancel_work = model.dispatcher.submit(rows, done, timeout_s=timeout_s, priority=priority)
 
-    def _receive(self, responder: Responder, model: Model, header: InferHeader, render: Render) -> Done:
+    def _receive(self, responder: Responder, model: Model, header: InferHeader, rows: Rows, render: Render) -> Done:
         """The callback for the engine's outcome."""
+        exposure = responder.request.exposure
+        inputs = None if exposure is None else rows.inputs
 
         def done(outcome: Answer | ServiceError) -> None:
             if isinstance(outcome, ServiceError):
                 responder.fail(outcome)
                 return
+            if exposure is not None and inputs is not None:
+                exposure.note_run(MAIN, inputs, outcome.outputs)
             try:
                 in_json = not header.is_all_binary and header.sequence is None
                 if in_json and any(array.size > PIECE_NUMBERS for array in outcome.outputs.values()):  # it takes long

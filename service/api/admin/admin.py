@@ -1,6 +1,7 @@
 """The routes that show and change a running server: the model repository, traces, logs."""
 
 import functools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -48,7 +49,9 @@ class Administration:
         self._asks_for_keys = settings.asks_for_keys
         self._host = settings.host
         self._is_alone = settings.metrics_dir is None and settings.workers > 1
-        self.workers = Workers(settings.metrics_dir if settings.control else None, self._apply)
+        self.workers = Workers(settings.metrics_dir, self._apply)
+        self.commands: dict[str, Callable[[Command], Awaitable[None]]] = {}
+        """Further commands that the workers give one another."""
 
     def routes(self) -> Routes:
         trace = {"GET": self.trace, "POST": self.change_trace}
@@ -152,6 +155,8 @@ class Administration:
                 self._registry.tracer.change(command["model"], command["changes"])
             case "log":
                 self._logs.change(command["settings"])
+            case other:
+                await self.commands[other](command)
 
 
 def check_sender(request: Request) -> None:

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from model_store import ModelVersion, Store
-from model_store.errors import BadName
+from model_store.errors import BadName, IntegrityError
 from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents, Unusable
 from model_store.manifest import Task
+from model_store.rollout import Rollout, read_rollout
 from model_store.store import read_number
 from service.errors import NotReady, UnknownModel
 from service.models.entry import ModelEntry, State, find_number
@@ -29,6 +30,8 @@ class StoredModel(NamedTuple):
     """Oldest first."""
     aliases: dict[str, int]
     chosen: list[int] | None
+    rollout: Rollout | None
+    """None where its file cannot be read: then what it said before holds."""
 
 
 class StoreReader:
@@ -88,7 +91,12 @@ class StoreReader:
         def read() -> StoredModel:
             found = contents or self._store.list_model(name)
             versions = self._store.versions_of(name, found)
-            return StoredModel(found, versions, self._store.aliases(name), choose_versions(versions))
+            rollout: Rollout | None = None
+            try:
+                rollout = read_rollout(self._store.root / name)
+            except IntegrityError as error:
+                logger.error("%s", error)
+            return StoredModel(found, versions, self._store.aliases(name), choose_versions(versions), rollout)
 
         return await self._run(read)
 

@@ -18,6 +18,7 @@ from model_store import ModelVersion, Store
 from model_store.files.links import tell_why
 from model_store.graphs.analyst import analyst
 from model_store.listing import Contents
+from model_store.rollout import Rollout
 from service.engine.execution.device import Device
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics
@@ -56,6 +57,8 @@ class Lifecycle:
         self.retirement = Retirement(device, metrics, holders)
         self.versions = VersionLoader(settings, device, metrics, tracer, self.retirement)
         self.loads = self.versions.loads
+        self.on_rollout: Callable[[str, ModelEntry, Rollout], None] | None = None
+        """Told what the rollout.json of a model says."""
         self.started: set[asyncio.Task[Any]] = set()
         """Loads that no request has started."""
         self._loading: dict[str, asyncio.Task[None]] = {}
@@ -125,7 +128,8 @@ class Lifecycle:
 
     async def _load_versions(self, name: str, model_entry: ModelEntry, contents: Contents | None) -> None:
         """Raises what reading the store raises."""
-        found, versions, model_entry.aliases, chosen = await self._reader.read(name, contents)
+        found, versions, model_entry.aliases, chosen, rollout = await self._reader.read(name, contents)
+        apart = set() if rollout is None else rollout.versions
         model_entry.unusable, model_entry.chosen = found.unusable, chosen
         model_entry.reason = "" if found.folders else found.why or "it is not in the store any more"
         if chosen is not None and not chosen:
@@ -134,19 +138,20 @@ class Lifecycle:
         late: list[asyncio.Task[VersionEntry]] = []
         newest: Served | None = None
         for version in reversed(versions):
-            if newest is None and (chosen is None or version.version in chosen):
+            if newest is None and version.version not in apart and (chosen is None or version.version in chosen):
                 task = await self._load_until_overdue(model_entry, version)
                 if task.done():
                     newest = task.result().model
                 else:
                     late.append(task)
-        stay = {*model_entry.aliases.values(), *(chosen or ())}
+        stay = {*model_entry.aliases.values(), *(chosen or ()), *apart}
         if newest is not None and newest is not model_entry.serving:
             self._serve(name, model_entry, newest, stay)
         self._note_serving(name, model_entry)
-        for version in versions[:-1]:
+        for version in versions:
             if version.version in stay:
                 await self.versions.load(model_entry, version)
+        self._apply_rollout(name, model_entry, rollout)
         model_entry.tried.set()
         for task in reversed(late):
             model = (await task).model
@@ -231,10 +236,16 @@ class Lifecycle:
             model_entry.aliases, model_entry.reason = found.aliases, ""
             model_entry.unusable = found.contents.unusable
             stay = {*found.aliases.values(), *((found.chosen or ()) if version is None else ())}
+            stay |= set() if found.rollout is None else found.rollout.versions
             self._serve(name, model_entry, entry.model, stay)
             for other in found.versions:
                 if other.version in stay and other is not wanted:
                     await self.versions.load(model_entry, other)
+            self._apply_rollout(name, model_entry, found.rollout)
+
+    def _apply_rollout(self, name: str, model_entry: ModelEntry, rollout: Rollout | None) -> None:
+        if rollout is not None and self.on_rollout is not None:
+            self.on_rollout(name, model_entry, rollout)
 
     async def unload(self, name: str, version: str | None = None) -> None:
         """Take a model out of service, or one of its versions, given as a number or an alias.

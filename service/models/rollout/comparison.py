@@ -1,7 +1,7 @@
 """Compares the outputs that one version has sent with those that another gives for the same rows."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from service.engine.tensors import Arrays
 
 _USUAL_ATOL: Final = 1e-3
 _USUAL_RTOL: Final = 1e-3
-"""For graphs without golden samples."""
 _THRESHOLD: Final = 0.5
 
 
@@ -28,6 +27,11 @@ class Tolerance(NamedTuple):
     rtol: float
     scores: str | None = None
     threshold: float | None = None
+
+    @classmethod
+    def usual(cls) -> Self:
+        """For graphs without golden samples."""
+        return cls(_USUAL_ATOL, _USUAL_RTOL)
 
 
 def find_tolerance(manifest: Manifest, graph: str) -> Tolerance:

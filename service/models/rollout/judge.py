@@ -93,7 +93,7 @@ class Window:
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
         arms = [Arm(each[0], each[1], Counter(dict(each[2]))) for each in (told["canary"], told["stable"])]
-        return cls(*arms, told["compared"], told["differ"])
+        return cls(arms[0], arms[1], told["compared"], told["differ"])
 
 
 class Judge:
