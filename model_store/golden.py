@@ -7,6 +7,7 @@ tolerances are far smaller: 1e-3 for float32, a tenth for weights of eight bits.
 
 import io
 import math
+import threading
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ _MOST_OF_MAGNITUDE = 0.5
 _ATOL = 1e-3
 _SUM_TOL = 1e-3
 """How far the probabilities of a row may sum from 1; ten times as much for 16-bit ones, which are rounded more."""
+
+_READING = threading.Lock()
+"""NumPy reads the head of an array by ``ast.literal_eval``, which may fail in Python 3.11 if two threads are in it."""
 
 _SCORES = (
     "if these are scores, say so by Classes(logits=...), or by --activation softmax of an import, and probabilities "
@@ -48,7 +52,7 @@ class GoldenSamples:
     def from_bytes(cls, content: bytes) -> "GoldenSamples":
         """Read stored samples. Raises IntegrityError if the content is not a file of arrays."""
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            with _READING, np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 named = {name: _as_served(arrays[name]) for name in arrays.files}
         except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
             raise IntegrityError(f"golden samples: expected NumPy's .npz: {first_line(error)}") from None

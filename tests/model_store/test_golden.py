@@ -1,7 +1,11 @@
 """Golden samples: which files are read, and which tolerances prove something."""
 
+import gc
 import io
 import re
+import sys
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -141,3 +145,45 @@ def test_what_is_no_probability_has_advice(value: float, advice: str) -> None:
     """Scores get the ways to say so; NaN is no score, so its cause is to be found."""
     found = find_no_probability(Classes(probabilities="p"), {"p": np.array([[value, 0.0]], np.float32)}, 0.0)
     assert re.search(advice, found), found
+
+
+class Litter:
+    """Garbage in a circle. What collects it runs Python code, so another thread may go on meanwhile."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+    def __del__(self) -> None:
+        sum(range(50))
+
+
+@pytest.fixture
+def frequent_switches() -> Iterator[None]:
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(20)
+    yield
+    sys.setswitchinterval(interval)
+    gc.set_threshold(*thresholds)
+
+
+@pytest.mark.usefixtures("frequent_switches")
+def test_threads_read_samples_at_once() -> None:
+    """Models load in threads. Python 3.11 confuses the parsers of two of them if garbage is collected in between."""
+    content = GoldenSamples({f"x{number}": OUTPUT for number in range(8)}, {"y": OUTPUT}).to_bytes()
+    faults: list[SystemError] = []
+
+    def read() -> None:
+        for _ in range(200):
+            Litter()
+            try:
+                GoldenSamples.from_bytes(content)
+            except SystemError as error:
+                faults.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults

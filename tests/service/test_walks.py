@@ -19,6 +19,7 @@ from model_store import DEFAULT_ROOT
 from model_store.tasks import Picture
 from service.codecs.pictures.writer import encode_png
 from service.compiled import is_compiled
+from service.metrics.event_loop import LoopWatch
 from tests.support.connections.turns import LIVE
 from tests.support.servers import FAST, Serving, settings_for
 from tests.support.wires import Wire, request_bytes
@@ -30,14 +31,23 @@ OURS = ("service", "model_store")
 
 
 class Walk:
-    """The files of ours whose code runs on the thread of the event loop, until the answer is written."""
+    """The files of ours whose code runs on the thread of the event loop, until the answer is written.
+
+    The timer that watches the event loop may fire in between: what it runs is not part of the request.
+    """
 
     def __init__(self) -> None:
         self.files: list[str] = []
+        self._timer: FrameType | None = None
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
         path = Path(frame.f_code.co_filename)
-        if event == "return" and frame.f_code.co_name == "_write":
+        if self._timer is not None:
+            if event == "return" and frame is self._timer:
+                self._timer = None
+        elif event == "call" and frame.f_code is LoopWatch._look.__code__:
+            self._timer = frame
+        elif event == "return" and frame.f_code.co_name == "_write":
             sys.setprofile(None)
         elif event == "call" and path.is_relative_to(ROOT):
             file = path.relative_to(ROOT).as_posix()
