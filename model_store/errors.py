@@ -6,6 +6,8 @@ StoreError
 ├── BadManifest       the manifest cannot be read or contradicts itself
 ├── BadConfig         a Triton configuration cannot be read or contradicts itself
 ├── BadLayout         a file is not where it is expected, cannot be read, or is reached by a link out of the store
+├── StillUsed         a version or alias that something else names
+├── NotWritable       a folder of the store cannot be changed
 ├── BadGraph          ONNX Runtime cannot load an ONNX file, or requests cannot carry its tensors
 └── IntegrityError    a file is missing, added, or not the one that was published
 
@@ -41,6 +43,14 @@ class BadConfig(StoreError):
 
 
 class BadLayout(StoreError):
+    pass
+
+
+class StillUsed(StoreError):
+    pass
+
+
+class NotWritable(StoreError):
     pass
 
 

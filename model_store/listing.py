@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_store.errors import BadLayout, StoreError
+from model_store.files.aliases import HISTORY_FILE
 from model_store.files.links import Boundary, show_name, tell_why
 from model_store.files.reading import MOST_CONFIG_BYTES
 from model_store.manifest import MANIFEST_FILE
@@ -70,7 +71,7 @@ def list_store(boundary: Boundary, read_default: ReadDefault | None = None) -> d
 
 
 def _list_entry(entry: os.DirEntry[str], boundary: Boundary, read_default: ReadDefault | None) -> Contents | None:
-    """The contents of one entry of the root; None for a file that is no model."""
+    """The contents of one entry of the root; None for a file that is no model, and where all versions were removed."""
     try:
         if not _is_folder(entry, boundary):
             if not is_onnx(entry.name):
@@ -82,7 +83,8 @@ def _list_entry(entry: os.DirEntry[str], boundary: Boundary, read_default: ReadD
             )
         if not NAME.fullmatch(entry.name):
             raise BadLayout(f"the name of a model's folder: expected {NAME_RULE}, got {entry.name!r}: rename it")
-        return list_model(entry.name, Path(entry.path), boundary, read_default)
+        contents = list_model(entry.name, Path(entry.path), boundary, read_default)
+        return contents if contents.folders or contents.unusable else None
     except StoreError as error:
         return _refuse(entry.name, str(error))
     except OSError as error:
@@ -97,7 +99,10 @@ def _refuse(name: str, reason: str) -> Contents:
 
 
 def list_model(name: str, folder: Path, boundary: Boundary, read_default: ReadDefault | None = None) -> Contents:
-    """The contents of a model's folder. Raises BadLayout if it cannot be read, and what ``read_default`` raises."""
+    """The contents of a model's folder; empty if all its versions were removed by command.
+
+    Raises BadLayout if it cannot be read, and what ``read_default`` raises.
+    """
     entries = list_entries(folder, boundary)
     default = None
     if read_default is not None and any(entry.name == CONFIG_FILE for entry in entries):
@@ -124,7 +129,8 @@ def list_model(name: str, folder: Path, boundary: Boundary, read_default: ReadDe
             folders[1] = folder
         except BadLayout as error:
             unusable.append(Unusable(name, "", str(error)))
-    if not folders and not unusable:
+    removed = any(entry.name == HISTORY_FILE for entry in entries)  # all its versions were removed
+    if not folders and not unusable and not removed:
         there = f"holds {show_names(e.name for e in entries)} but no version" if entries else "is empty"
         unusable.append(Unusable(name, "", f"{name} {there}: expected the file {name}/1/{PLAIN_FILE}"))
     return Contents(dict(sorted(folders.items())), tuple(unusable), default)

@@ -5,33 +5,49 @@ Rules
 - A version is written into a hidden folder beside the others, synced and renamed, so it is whole or absent. The next
   publisher, or a starting server, removes what a killed publisher left.
 - The rename also claims the number, so two publishers cannot get the same one.
-- Each model's aliases are one small file, replaced atomically.
+- Each model's aliases are one small file, replaced atomically; ``files/aliases.py`` has the rules.
+- The number of a removed version is never given again.
 - ``<name>/<version>/model.onnx`` without a manifest is a plain repository; it is listed, with no manifest.
 - Entries that cannot be used are listed too, with the reason (``listing.py``).
 """
 
-import json
+import contextlib
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from model_store.errors import BadLayout, BadManifest, BadName, IntegrityError, NotInStore
+from model_store.files.aliases import (
+    ALIAS,
+    ALIASES_FILE,
+    STABLE,
+    push,
+    read_aliases,
+    read_history,
+    write_aliases,
+    write_history,
+)
 from model_store.files.integrity import describe_bytes, read_checked
 from model_store.files.links import Boundary, tell_why
-from model_store.files.reading import MOST_CONFIG_BYTES, MOST_TEXT_BYTES, is_there, read_regular
+from model_store.files.reading import MOST_CONFIG_BYTES, MOST_TEXT_BYTES, is_there
 from model_store.files.staging import locked, staged, sweep
+from model_store.files.writing import explain, sync_folder, write_synced
 from model_store.golden import GoldenSamples, check_tolerance, find_no_probability
 from model_store.listing import CONFIG_FILE, NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.plain import PLAIN_FILE, PlainModel, is_onnx, read_plain
 from model_store.texts.symbols import find_symbols
 
-__all__ = ["ALIASES_FILE", "PLAIN_FILE", "GoldenSamples", "ModelVersion", "Store", "read_number"]
+__all__ = ["ALIASES_FILE", "PLAIN_FILE", "GoldenSamples", "ModelVersion", "Move", "Store", "read_number"]
 
-ALIASES_FILE = "aliases.json"
-ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
+
+class Move(NamedTuple):
+    """How an alias moved: the version that it named, and the one that it names now; None: no version."""
+
+    before: int | None
+    after: int | None
 
 
 def read_number(version: str) -> int | None:
@@ -147,7 +163,7 @@ class Store:
 
     def list_model(self, name: str) -> Contents:
         """The contents of one model's folder; empty if it has none. Raises StoreError, OSError."""
-        folder = self._folder(name)
+        folder = self.folder(name)
         if folder.is_symlink():
             self._boundary.resolve(folder)
         return list_model(name, folder, self._boundary, self._read_default) if folder.is_dir() else Contents({})
@@ -195,35 +211,53 @@ class Store:
             raise NotInStore(f"no alias {version!r} of {name!r}: there are {', '.join(aliases) or 'none'}")
         return aliases[version]
 
+    def folder(self, name: str) -> Path:
+        """The folder of a model, whether or not it is there. Raises BadName."""
+        if not NAME.fullmatch(name):
+            raise BadName(f"model name {name!r}: expected {NAME_RULE}")
+        return self.root / name
+
     def aliases(self, name: str) -> dict[str, int]:
         """The aliases of a model. Raises BadName, or IntegrityError if the file does not hold aliases."""
-        path = self._folder(name) / ALIASES_FILE
-        where = f"{name}/{ALIASES_FILE}"
-        try:
-            content = read_regular(path, MOST_CONFIG_BYTES) if is_there(path) else b"{}"
-        except OSError as error:
-            raise IntegrityError(f"{where} cannot be read: {tell_why(error)}; fix or remove it") from None
-        try:
-            aliases = json.loads(content)
-            if all(ALIAS.fullmatch(k) and type(v) is int for k, v in aliases.items()):
-                return dict(sorted(aliases.items()))
-        except (ValueError, AttributeError, RecursionError):
-            pass
-        raise IntegrityError(f'{where}: expected a JSON object such as {{"stable": 1}}; fix or remove it')
+        return read_aliases(self.folder(name))
 
-    def set_alias(self, name: str, alias: str, version: int) -> None:
-        """Point an alias at an existing version. Raises BadName, NotInStore."""
+    @contextlib.contextmanager
+    def changing(self, name: str) -> Iterator[Path]:
+        """The folder of a model, which nobody else changes during the block.
+
+        Raises NotInStore if it is not there, BadLayout if it lies outside of the store, and NotWritable if this process
+        may not change it.
+        """
+        folder = self.folder(name)
+        if folder.is_symlink():
+            self._boundary.resolve(folder)
+        try:
+            with locked(folder):
+                yield folder
+        except FileNotFoundError:
+            self.versions(name)  # says what there is
+            raise
+        except OSError as error:
+            raise explain(error, folder) from error
+
+    def set_alias(self, name: str, alias: str, version: int | str) -> Move:
+        """Point an alias at an existing version, given by number or alias. Returns where it pointed.
+
+        If it is ``stable``, a rollback leads back. Raises BadName, NotInStore, NotWritable.
+        """
         if not ALIAS.fullmatch(alias):
             raise BadName(f"alias {alias!r}: expected a letter, then letters, digits, '.', '_', '-', 100 at most")
         self.find(name, version)
-        folder = self._folder(name)
-        with locked(folder):
-            content = json.dumps({**self.aliases(name), alias: version}, sort_keys=True).encode()
-            temporary = folder / f".aliases-{os.getpid()}"
-            temporary.unlink(missing_ok=True)  # left by a process that died
-            _write_synced(temporary, content)
-            os.replace(temporary, folder / ALIASES_FILE)
-            _sync_folder(folder)
+        with self.changing(name) as folder:
+            number = self.find(name, version).version  # again, because it may have been removed
+            aliases = read_aliases(folder)
+            before = aliases.get(alias)
+            if alias == STABLE and before not in (None, number):
+                history = read_history(folder)
+                write_history(folder, history.model_copy(update={"stable": push(history.stable, before, number)}))
+            if before != number:
+                write_aliases(folder, {**aliases, alias: number})
+        return Move(before, number)
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> ModelVersion:
         """Add the next version of a model: all of it, or nothing.
@@ -251,12 +285,12 @@ class Store:
                     raise BadManifest(f"{complete.name}: {reason}")
         find_symbols(complete, files)
         self.sweep()
-        folder = self._folder(manifest.name)
+        folder = self.folder(manifest.name)
         with staged(folder) as temporary:
             for name, content in {**files, MANIFEST_FILE: complete.to_json()}.items():
-                _write_synced(temporary / name, content)
+                write_synced(temporary / name, content)
             temporary.chmod(0o755)
-            _sync_folder(temporary)
+            sync_folder(temporary)
             return self._claim(manifest.name, folder, temporary)
 
     def sweep(self) -> list[Path]:
@@ -269,11 +303,12 @@ class Store:
 
     def _claim(self, name: str, folder: Path, temporary: Path) -> ModelVersion:
         while True:
+            # The entries first, then the history, because a removal writes them in the opposite order.
             # Every entry with a number for its name takes that number, even if it is no version. An ONNX file beside
             # the versions may have served as version 1.
             names = [p.name for p in folder.iterdir() if not p.name.startswith(".")]
             taken = [int(n) if NUMBER.fullmatch(n) else 1 for n in names if NUMBER.fullmatch(n) or is_onnx(n)]
-            number = max(taken, default=0) + 1
+            number = max(*taken, read_history(folder).largest, 0) + 1
             try:
                 os.rename(temporary, folder / str(number))
             except OSError:
@@ -281,25 +316,5 @@ class Store:
                 if not (folder / str(number)).exists():
                     raise
                 continue
-            _sync_folder(folder)
+            sync_folder(folder)
             return ModelVersion(name, number, folder / str(number), self._boundary)
-
-    def _folder(self, name: str) -> Path:
-        if not NAME.fullmatch(name):
-            raise BadName(f"model name {name!r}: expected {NAME_RULE}")
-        return self.root / name
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -56,7 +56,7 @@ echo "${COMPREPLY[@]}"
     ("words", "offered"),
     [
         (("mod",), "models"),
-        (("models", ""), "list show verify"),
+        (("models", "pro"), "promote"),
         (("serve", "--max-ru"), "--max-run-bytes"),
         (("serve", "--provider", ""), "auto tensorrt cuda cpu"),
         (("completion", ""), "bash zsh fish"),

@@ -2,13 +2,15 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
+
+from rich.console import Console
 
 from model_store import DEFAULT_ROOT
 from model_store.commands.action import WrongUsage
 from model_store.commands.table import ACTIONS
-from model_store.errors import StoreError
+from model_store.display.table import say
+from model_store.errors import BadName, StoreError
 from model_store.store import Store
 
 
@@ -36,8 +38,8 @@ def models(args: argparse.Namespace) -> int:
             raise StoreError(f"expected a folder of models, there is none at {root}: check --store or SLUICE_STORE")
         return action.run(store, args)
     except (StoreError, OSError, WrongUsage) as error:
-        print(f"sluice models {args.action}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, WrongUsage) else 1
+        say(Console(stderr=True, highlight=False), f"sluice models {args.action}: {error}")
+        return 2 if isinstance(error, WrongUsage | BadName) else 1
 
 
 def _read_default(name: str, content: bytes) -> str | None:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.console import Console
 
 from model_store.commands.action import add_json
 from model_store.display.summary import order_metrics, tell_rows
-from model_store.display.table import print_table
+from model_store.display.table import find_width, print_table
 from model_store.errors import StoreError
 from model_store.listing import Contents, Unusable
 from model_store.store import ModelVersion, Store, read_number
@@ -42,7 +41,7 @@ def run(store: Store, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([{key: value for key, value in row.items() if key != "older"} for row in rows]))
     elif rows:
-        print_table(Console(highlight=False), rows, _find_width())
+        print_table(Console(highlight=False), rows, find_width())
     else:
         print(f"no models in {store.root}: `sluice train` or `sluice export` publishes one", file=sys.stderr)
     return 0
@@ -56,11 +55,6 @@ def _describe_newest(versions: list[ModelVersion], aliases: Mapping[str, int], f
         if rows[-1]["task"] != "?":
             break
     return rows
-
-
-def _find_width() -> int | None:
-    """The width of the terminal, or what COLUMNS says; None where lines go into a file or another program."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
 
 
 def _read_aliases(store: Store, name: str, contents: Contents) -> tuple[Mapping[str, int], str]:

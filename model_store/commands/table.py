@@ -6,7 +6,7 @@ dependency imports it where it runs, so that ``--help`` works without.
 
 from collections.abc import Mapping
 
-from model_store.commands import facts, inventory, verification
+from model_store.commands import facts, inventory, moves, removal, verification
 from model_store.commands.action import Action
 
 ACTIONS: Mapping[str, Action] = {
@@ -26,5 +26,36 @@ ACTIONS: Mapping[str, Action] = {
         verification.run,
         "check files against their digests",
         "It reads every file of one version, of all versions of a model, or of the whole store.",
+    ),
+    "promote": Action(
+        moves.add_promote_arguments,
+        moves.run_promote,
+        "make a version the one that answers",
+        "It points the alias stable at the version, by default the newest, after a check of its files.",
+    ),
+    "rollback": Action(
+        moves.add_rollback_arguments,
+        moves.run_rollback,
+        "go back to the version before the last promotion",
+        "It points the alias stable back. Without an earlier promotion that is the next older version.",
+    ),
+    "alias": Action(
+        moves.add_alias_arguments,
+        moves.run_alias,
+        "list, set or remove names of versions",
+        "Requests may name an alias in place of a number.",
+    ),
+    "remove": Action(
+        removal.add_remove_arguments,
+        removal.run_remove,
+        "delete versions",
+        "It refuses those that an alias, a canary, a shadow or a pipeline names. Numbers are not used again.",
+    ),
+    "gc": Action(
+        removal.add_gc_arguments,
+        removal.run_gc,
+        "delete old versions that nothing names",
+        "It keeps the newest ones, those that an alias, a canary, a shadow or a pipeline names, the one to which a "
+        "rollback would go, and damaged ones. It also deletes what killed publishers left.",
     ),
 }

@@ -1,5 +1,8 @@
-"""The table of ``sluice models list``: one line a model, as wide as the terminal."""
+"""Tables of ``sluice models``: lines as wide as the terminal, such as one for each model of ``list``."""
 
+import os
+import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,16 +24,34 @@ def print_table(console: Console, rows: Sequence[Mapping[str, Any]], width: int 
     ``rows`` are those of ``sluice models list --json``, with the number of ``older`` versions of each.
     """
     good = [row for row in rows if row["task"] != "?"]
-    lines = [_write_cells(row) for row in good]
-    if lines:
-        for position, line in enumerate(_lay_out(lines, width)):
-            console.print(Text(line, style="bold" if position == 0 else ""), soft_wrap=True)
+    print_cells(console, [_write_cells(row) for row in good], width)
     if any(row["older"] for row in good):
         say(console, "(+N): older versions; `sluice models list MODEL` lists them all", "dim")
     for row in rows:
         if row["error"]:
             name = f"{row['name']} {row['version']}" if row["version"] else row["name"]
             say(console, f"{name}: {row['error']}", "red")
+
+
+def print_cells(
+    console: Console,
+    cells: Sequence[Mapping[str, str]],
+    width: int | None,
+    shrinking: Sequence[tuple[str, int]] = _SHRINKING,
+) -> None:
+    """Print lines of named cells below a heading. Columns without any text are left out.
+
+    ``shrinking`` names the columns that become narrower if lines are longer than ``width``, in this order, and the
+    least width of each.
+    """
+    if cells:
+        for position, line in enumerate(_lay_out(cells, width, shrinking)):
+            console.print(Text(line, style="bold" if position == 0 else ""), soft_wrap=True)
+
+
+def find_width() -> int | None:
+    """The width of the terminal, or what COLUMNS says; None where lines go into a file or another program."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
 
 
 def say(console: Console, text: str, style: str = "") -> None:
@@ -51,14 +72,16 @@ def _write_cells(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _lay_out(cells: Sequence[Mapping[str, str]], width: int | None) -> Iterable[str]:
+def _lay_out(
+    cells: Sequence[Mapping[str, str]], width: int | None, shrinking: Sequence[tuple[str, int]]
+) -> Iterable[str]:
     """The heading and the lines, each column as wide as its longest cell if that fits."""
-    names = [name for name in cells[0] if name != "aliases" or any(line[name] for line in cells)]
+    names = [name for name in cells[0] if any(line[name] for line in cells)]
     table = [{name: name for name in names}, *cells]
     widths = {name: max(cell_len(line[name]) for line in table) for name in names}
     if width is not None:
         excess = sum(widths.values()) + len(_GAP) * (len(names) - 1) - width
-        for name, least in _SHRINKING:
+        for name, least in shrinking:
             if name in widths and excess > 0:
                 less = min(excess, max(0, widths[name] - least))
                 widths[name] -= less

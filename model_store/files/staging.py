@@ -1,19 +1,23 @@
-"""The hidden folder in which a version is written before it gets its number.
+"""The hidden folders in which a version is written before it gets its number, and removed after it had one.
 
-The writer holds a lock on the folder, which the kernel releases when the process ends in any way. So an unlocked folder
-was left by a killed writer and can be removed. Folders are made and swept under the lock of the parent folder, so
-nobody sees one before it is locked. Without file locks, nothing is removed.
+The writer, or remover, holds a lock on the folder, which the kernel releases when the process ends in any way. So an
+unlocked folder was left by a killed process and can be removed. Folders are made and swept under the lock of the parent
+folder, so nobody sees one before it is locked. Without file locks, nothing is removed.
 """
 
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from model_store.files.writing import sync_folder
+
 _PREFIX = ".publish-"
+_REMOVED = ".removed-"
 _MOST_TRIES = 100
 
 
@@ -44,6 +48,30 @@ def staged(folder: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+def discard(path: Path) -> None:
+    """Remove a version: first under a hidden name, so that no reader finds a part of it.
+
+    A reader that has begun misses files from then on, which it takes for a fault of the version, not for its content.
+    The caller holds the lock of the folder. Raises OSError; if the version then has its hidden name, ``sweep`` removes
+    it.
+    """
+    hidden = path.parent / f"{_REMOVED}{path.name}-{secrets.token_hex(4)}"
+    if path.is_symlink() or not path.is_dir():
+        os.rename(path, hidden)
+        sync_folder(path.parent)
+        hidden.unlink()
+        return
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # no locks here
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.rename(path, hidden)
+        sync_folder(path.parent)
+        shutil.rmtree(hidden)
+    finally:
+        os.close(lock)
+
+
 def sweep(folder: Path) -> list[Path]:
     """Remove what killed processes left in the folder of a model, and the folder itself if it is then empty.
 
@@ -51,7 +79,7 @@ def sweep(folder: Path) -> list[Path]:
     """
     removed: list[Path] = []
     with contextlib.suppress(OSError):
-        if any(folder.glob(f"{_PREFIX}*")):
+        if any(_find_left(folder)):
             with locked(folder):
                 removed = _sweep(folder)
             if removed:
@@ -82,10 +110,18 @@ def _begin(folder: Path) -> tuple[Path, int]:
     return temporary, lock
 
 
+def _find_left(folder: Path) -> list[Path]:
+    return [*folder.glob(f"{_PREFIX}*"), *folder.glob(f"{_REMOVED}*")]
+
+
 def _sweep(folder: Path) -> list[Path]:
     removed = []
-    for path in folder.glob(f"{_PREFIX}*"):
+    for path in _find_left(folder):
         with contextlib.suppress(OSError):  # somebody is writing it, or we may not remove it
+            if path.is_symlink() or not path.is_dir():  # a version that was a link
+                path.unlink()
+                removed.append(path)
+                continue
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -35,7 +35,8 @@ def test_damaged_alias_file_is_refused_and_named(filled: Store, content: bytes) 
 
 
 def test_aliases_are_replaced_and_never_rewritten(filled: Store) -> None:
-    """An open alias file can be read to its end, and no other file is left."""
+    """An open alias file can be read to its end, and no hidden file is left."""
+    filled.set_alias("m", "stable", 2)
     filled.set_alias("m", "stable", 1)
     before = set((filled.root / "m").iterdir())
     with (filled.root / "m" / ALIASES_FILE).open("rb") as reader:

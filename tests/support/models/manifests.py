@@ -23,3 +23,13 @@ def describe_graph(session: ort.InferenceSession, file: str = "main.onnx") -> Gr
 
     inputs, outputs = (tuple(map(describe, found)) for found in (session.get_inputs(), session.get_outputs()))
     return Graph(file=file, inputs=inputs, outputs=outputs)
+
+
+def describe_pipeline(name: str, *steps: tuple[str, str | None]) -> Manifest:
+    """A pipeline of embedding models one after the other; each step is a model, and a version or alias of it."""
+    named = {
+        f"s{number}": {"model": model, "version": version, "task": "embed", "input": "request"}
+        for number, (model, version) in enumerate(steps)
+    }
+    pipeline = {"steps": named, "outputs": {"vector": "s0.embedding"}}
+    return Manifest.model_validate({"name": name, "task": "pipeline", "pipeline": pipeline})

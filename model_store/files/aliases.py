@@ -1,0 +1,110 @@
+"""The aliases of a model, and the history of ``stable``: two small files beside the versions.
+
+Rules
+- Both are written under the lock of the model's folder, and replaced as a whole.
+- When ``stable`` moves forward, the history is written first, then the aliases; when it moves back, the aliases first.
+  A process that dies between the two leaves a history whose last entry is the version that ``stable`` names. Such an
+  entry is skipped.
+- The history also keeps the largest number that a version of the model ever had. So the number of a removed version is
+  never given to another one.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from model_store.errors import IntegrityError
+from model_store.files.links import tell_why
+from model_store.files.reading import MOST_CONFIG_BYTES, is_there, read_regular
+from model_store.files.writing import replace_synced
+from model_store.strict_model import StrictModel
+
+ALIASES_FILE = "aliases.json"
+HISTORY_FILE = "history.json"
+ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
+STABLE = "stable"
+"""The alias of the version that answers requests that name none."""
+_MOST_ENTRIES = 100
+
+
+class History(StrictModel):
+    """What a model's folder does not show by itself."""
+
+    stable: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """The versions that ``stable`` named before the one that it names now, oldest first."""
+    largest: Annotated[int, Field(ge=0)] = 0
+    """The largest number of a version that was removed."""
+
+
+def read_aliases(folder: Path) -> dict[str, int]:
+    """Versions by alias, sorted; none without a file. Raises IntegrityError if the file does not hold aliases."""
+    where = f"{folder.name}/{ALIASES_FILE}"
+    content = _read(folder / ALIASES_FILE)
+    try:
+        aliases = {} if content is None else json.loads(content)
+        if all(ALIAS.fullmatch(k) and type(v) is int for k, v in aliases.items()):
+            return dict(sorted(aliases.items()))
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise IntegrityError(f'{where}: expected a JSON object such as {{"stable": 1}}; fix or remove it')
+
+
+def write_aliases(folder: Path, aliases: Mapping[str, int]) -> None:
+    """Replace the aliases. The caller holds the lock of the folder. Raises OSError."""
+    replace_synced(folder / ALIASES_FILE, json.dumps(aliases, sort_keys=True).encode())
+
+
+def read_history(folder: Path) -> History:
+    """The history; empty without a file. Raises IntegrityError if the file does not hold one."""
+    content = _read(folder / HISTORY_FILE)
+    try:
+        return History() if content is None else History.model_validate_json(content)
+    except ValidationError:
+        raise IntegrityError(
+            f'{folder.name}/{HISTORY_FILE}: expected a JSON object such as {{"stable": [1], "largest": 0}}; fix or '
+            "remove it; without it a rollback goes to the next older version"
+        ) from None
+
+
+def write_history(folder: Path, history: History) -> None:
+    """Replace the history. The caller holds the lock of the folder. Raises OSError."""
+    short = history.model_copy(update={"stable": history.stable[-_MOST_ENTRIES:]})
+    replace_synced(folder / HISTORY_FILE, short.model_dump_json().encode())
+
+
+def push(history: Sequence[int], before: int | None, after: int) -> tuple[int, ...]:
+    """The history after ``stable`` has moved forward from ``before`` to ``after``."""
+    return tuple(history) if before is None or before == after else (*history, before)
+
+
+def pop(history: Sequence[int], current: int, usable: Collection[int]) -> tuple[int | None, tuple[int, ...]]:
+    """Where a rollback from ``current`` goes, and the history after it.
+
+    That is the last version of the history that is still there, without a history the next older one; None if there is
+    none.
+    """
+    rest = list(history)
+    while rest:
+        last = rest.pop()
+        if last != current and last in usable:
+            return last, tuple(rest)
+    return max((number for number in usable if number < current), default=None), ()
+
+
+def cut(history: Sequence[int], target: int) -> tuple[int, ...]:
+    """The history after a rollback to a chosen version: what was before it, nothing if it never was stable."""
+    positions = [position for position, number in enumerate(history) if number == target]
+    return tuple(history[: positions[-1]]) if positions else ()
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return read_regular(path, MOST_CONFIG_BYTES) if is_there(path) else None
+    except OSError as error:
+        raise IntegrityError(
+            f"{path.parent.name}/{path.name} cannot be read: {tell_why(error)}; fix or remove it"
+        ) from None

@@ -1,0 +1,59 @@
+"""Writes files of a store so that they are whole or absent, also after the power has gone."""
+
+import errno
+import os
+from pathlib import Path
+
+from model_store.errors import NotWritable
+from model_store.files.links import tell_why
+
+_ADVICE = {
+    errno.EROFS: "mount it so that it can be written, or change the store from where it comes",
+    errno.EACCES: "run the command as a user who may write there, or change the permissions of the folder",
+    errno.EPERM: "run the command as a user who may write there, or change the permissions of the folder",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk, or raise the quota",
+    errno.EBADF: "its file system has no locks: change the store from where it comes",
+    errno.ENOLCK: "its file system has no locks: change the store from where it comes",
+    errno.ENOTSUP: "its file system has no locks: change the store from where it comes",
+}
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a new file. Raises OSError, also if it is there."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_synced(path: Path, content: bytes, hidden_in: Path | None = None) -> None:
+    """Replace a file as a whole: a reader sees the old content or the new one. One caller at a time may do so.
+
+    The content is first written into a hidden file of the folder ``hidden_in``, by default that of ``path``. Raises
+    OSError.
+    """
+    temporary = (hidden_in or path.parent) / f".{path.name}.new"
+    temporary.unlink(missing_ok=True)  # left by a process that died
+    try:
+        write_synced(temporary, content)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names in a folder are on the disk. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def explain(error: OSError, folder: Path) -> NotWritable:
+    """The error for the owner of a store: what was not changed, why, and what to do."""
+    advice = _ADVICE.get(error.errno or 0, "try again when that is repaired")
+    return NotWritable(f"{folder} cannot be changed: {tell_why(error)}: {advice}")

@@ -1,0 +1,224 @@
+"""Removal of versions: those that are named, and those that ``sluice models gc`` finds to be old.
+
+Rules
+- The model's folder is locked from the look at what names a version until the version is gone.
+- First the numbers and aliases are written, then the version gets a hidden name, then its files are deleted. A process
+  that dies between leaves a hidden folder, which the next publisher, remover or server start deletes.
+- A number is not used again.
+"""
+
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_store.errors import BadLayout, BadName, NotInStore, StillUsed, StoreError
+from model_store.files.aliases import STABLE, pop, read_aliases, read_history, write_aliases, write_history
+from model_store.files.staging import discard
+from model_store.files.writing import replace_synced, sync_folder
+from model_store.maintenance.uses import (
+    ROLLOUT_FILE,
+    PipelineUse,
+    find_pipelines,
+    find_uses,
+    read_rollout,
+)
+from model_store.store import ModelVersion, Store, read_number
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A version that was removed, or would be. ``named_by`` is what named it, which went with it."""
+
+    name: str
+    version: int
+    size_bytes: int
+    named_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A version that ``collect`` kept, and why."""
+
+    name: str
+    version: int
+    reason: str
+
+
+def remove(
+    store: Store, name: str, versions: Sequence[str] | None, *, force: bool = False, dry_run: bool = False
+) -> list[Removed]:
+    """Remove versions, given by number or alias; None: all. ``force``: also those that something names.
+
+    With ``dry_run`` nothing changes. Raises StillUsed, NotInStore, BadLayout, NotWritable; then nothing was removed.
+    """
+    pipelines = find_pipelines(store)
+    if not store.folder(name).is_dir():
+        store.versions(name)  # says what there is
+    with store.changing(name) as folder:
+        there = _find_numbers(folder)
+        chosen = sorted(there) if versions is None else _choose(store, name, there, versions)
+        if not chosen:
+            raise NotInStore(f"{name!r} has no version to remove")
+        uses = find_uses(store, name, pipelines)
+        named = {number: uses.versions.get(number, []) for number in chosen}
+        if not force:
+            _check_unused(name, named, [] if set(there) - set(chosen) else uses.pipelines)
+        removed = [Removed(name, number, measure(folder / str(number)), tuple(named[number])) for number in chosen]
+        if not dry_run:
+            _drop_names(folder, chosen)
+            _discard(folder, chosen)
+    return removed
+
+
+def collect(
+    store: Store, names: Sequence[str], keep: int, *, dry_run: bool = False
+) -> tuple[list[Removed], list[Kept]]:
+    """Remove old versions of models: all but the newest ``keep`` that are whole, and those that something names.
+
+    The version to which a rollback would go is kept too. A damaged version is neither counted nor removed. Returns
+    what was removed, or would be with ``dry_run``, and what was kept beyond the newest. Raises StoreError, NotWritable.
+    """
+    if keep < 1:
+        raise BadName(f"versions to keep: expected 1 or more, got {keep}")
+    pipelines = find_pipelines(store)
+    removed: list[Removed] = []
+    kept: list[Kept] = []
+    for name in names:
+        if dry_run:
+            gone, others = _find_old(store, name, keep, pipelines)
+        else:
+            with store.changing(name) as folder:
+                gone, others = _find_old(store, name, keep, pipelines)
+                _discard(folder, [each.version for each in gone])
+        removed += gone
+        kept += others
+    return removed, kept
+
+
+def choose_old(whole: Sequence[int], keep: int, reasons: Mapping[int, str]) -> tuple[list[int], list[tuple[int, str]]]:
+    """Which of the whole versions, oldest first, are removed, and which older ones are kept for a reason."""
+    older = whole[:-keep]
+    return [n for n in older if n not in reasons], [(n, reasons[n]) for n in older if n in reasons]
+
+
+def measure(path: Path) -> int:
+    """Bytes of the files in a folder, or of a file. What cannot be looked at counts as nothing."""
+    if not path.is_dir() or path.is_symlink():
+        return 0 if path.is_symlink() else path.stat().st_size
+    return sum((Path(top) / file).lstat().st_size for top, _, files in os.walk(path) for file in files)
+
+
+def _find_old(
+    store: Store, name: str, keep: int, pipelines: Mapping[str, list[PipelineUse]]
+) -> tuple[list[Removed], list[Kept]]:
+    versions = {each.version: each for each in store.versions(name)}
+    uses = find_uses(store, name, pipelines)
+    reasons = {number: f"{' and '.join(what)} names it" for number, what in uses.versions.items()}
+    target = _find_target(store, name, list(versions))
+    if target is not None:
+        reasons.setdefault(target, "a rollback would go to it")
+    whole, damaged = _count_whole(versions, keep, reasons)
+    old, kept = choose_old(whole, keep, reasons)
+    folder = store.folder(name)
+    gone = [Removed(name, number, measure(folder / str(number))) for number in old]
+    return gone, [*(Kept(name, *each) for each in kept), *(Kept(name, n, why) for n, why in damaged.items())]
+
+
+def _find_target(store: Store, name: str, usable: Sequence[int]) -> int | None:
+    """Where a rollback would go; None while ``stable`` is not set, because then the newest versions are kept anyway."""
+    current = store.aliases(name).get(STABLE)
+    return None if current is None else pop(read_history(store.folder(name)).stable, current, usable)[0]
+
+
+def _count_whole(
+    versions: Mapping[int, ModelVersion], keep: int, reasons: Collection[int]
+) -> tuple[list[int], dict[int, str]]:
+    """The versions that can be read, oldest first, and the damaged ones with what is wrong.
+
+    If anything could go, the newest ``keep`` are read whole: the last good version must not make room for damaged ones.
+    """
+    if all(number in reasons for number in list(versions)[:-keep]):
+        return list(versions), {}
+    whole: list[int] = []
+    damaged: dict[int, str] = {}
+    for number, version in reversed(list(versions.items())):
+        try:
+            _check(version, files=len(whole) < keep)
+        except (StoreError, OSError) as error:
+            damaged[number] = f"it is damaged: {error}"
+        else:
+            whole.append(number)
+    return sorted(whole), damaged
+
+
+def _check(version: ModelVersion, *, files: bool) -> None:
+    """Raise StoreError or OSError if a version is damaged. Without ``files`` only its manifest is read."""
+    if version.is_plain:
+        version.read_plain()
+    elif files:
+        version.verify()
+    else:
+        version.read_manifest()
+
+
+def _find_numbers(folder: Path) -> list[int]:
+    """Every entry that has a number for its name, damaged ones included."""
+    numbers = (read_number(entry.name) for entry in os.scandir(folder))
+    return [number for number in numbers if number]
+
+
+def _choose(store: Store, name: str, there: Collection[int], versions: Sequence[str]) -> list[int]:
+    chosen = set()
+    for text in versions:
+        number = read_number(text)
+        if number is None:
+            number = store.find(name, text).version
+        if number not in there:
+            store.find(name, number)  # says what there is
+            raise BadLayout(
+                f"version {text} of {name!r} has no folder of its own: remove its files from {store.folder(name)} "
+                "by hand"
+            )
+        chosen.add(number)
+    return sorted(chosen)
+
+
+def _check_unused(name: str, named: Mapping[int, list[str]], pipelines: Sequence[PipelineUse]) -> None:
+    used = [f"version {number} of {name!r} is named by {', '.join(what)}" for number, what in named.items() if what]
+    if used:
+        raise StillUsed(f"{'; '.join(used)}: change that first, or give --force, which removes the names too")
+    if pipelines:
+        names = ", ".join(sorted({step.pipeline for step in pipelines}))
+        raise StillUsed(f"{name!r} would have no version left, and is a step of {names}: remove that, or give --force")
+
+
+def _drop_names(folder: Path, versions: Collection[int]) -> None:
+    """Remove aliases, canary and shadow that name versions which go."""
+    aliases = read_aliases(folder)
+    left = {alias: number for alias, number in aliases.items() if number not in versions}
+    if left != aliases:
+        write_aliases(folder, left)
+    rollout = read_rollout(folder)
+    roles = {role for role, facts in rollout.items() if isinstance(facts, dict) and facts.get("version") in versions}
+    if not roles:
+        return
+    staying = {key: value for key, value in rollout.items() if key not in roles}
+    if any(isinstance(value, dict) for value in staying.values()):
+        replace_synced(folder / ROLLOUT_FILE, json.dumps(staying, indent=1).encode() + b"\n")
+    else:
+        (folder / ROLLOUT_FILE).unlink()
+        sync_folder(folder)
+
+
+def _discard(folder: Path, versions: Sequence[int]) -> None:
+    if not versions:
+        return
+    history = read_history(folder)
+    stable = tuple(number for number in history.stable if number not in versions)
+    largest = max(history.largest, *versions)
+    if (stable, largest) != (history.stable, history.largest):
+        write_history(folder, history.model_copy(update={"stable": stable, "largest": largest}))
+    for number in versions:
+        discard(folder / str(number))

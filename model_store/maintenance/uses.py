@@ -1,0 +1,89 @@
+"""What names a version: aliases, a canary or shadow, the steps of pipelines. Such a version is not removed."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from model_store.errors import IntegrityError, StoreError
+from model_store.files.links import tell_why
+from model_store.files.reading import MOST_CONFIG_BYTES, is_there, read_regular
+from model_store.store import ModelVersion, Store, read_number
+
+ROLLOUT_FILE = "rollout.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineUse:
+    """A step of a pipeline. ``version`` is a number or an alias as the step names it; None: the one that serves."""
+
+    pipeline: str
+    """Name and version of the pipeline, for people."""
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What names the versions of one model."""
+
+    versions: Mapping[int, list[str]] = field(default_factory=dict)
+    """For each number what names it, such as ``the alias stable``."""
+    pipelines: tuple[PipelineUse, ...] = ()
+    """The steps of other models that run this one."""
+
+
+def read_rollout(folder: Path) -> dict[str, Any]:
+    """The object in the file of canary and shadow; empty without a file. Raises IntegrityError."""
+    where = f"{folder.name}/{ROLLOUT_FILE}"
+    try:
+        content = read_regular(folder / ROLLOUT_FILE, MOST_CONFIG_BYTES) if is_there(folder / ROLLOUT_FILE) else b"{}"
+        rollout = json.loads(content)
+    except OSError as error:
+        raise IntegrityError(f"{where} cannot be read: {tell_why(error)}; fix or remove it") from None
+    except (ValueError, RecursionError):
+        rollout = None
+    if not isinstance(rollout, dict):
+        raise IntegrityError(f"{where}: expected a JSON object; fix or remove it")
+    return rollout
+
+
+def find_uses(store: Store, name: str, pipelines: Mapping[str, list[PipelineUse]]) -> Uses:
+    """What names the versions of a model. ``pipelines`` are those of ``find_pipelines``.
+
+    Raises IntegrityError if the aliases or the rollout cannot be read: then nothing must be removed.
+    """
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    aliases = store.aliases(name)
+    for alias, number in aliases.items():
+        found[number].append(f"the alias {alias}")
+    for role, facts in read_rollout(store.folder(name)).items():
+        if isinstance(facts, dict) and isinstance(facts.get("version"), int):
+            found[facts["version"]].append(f"its {role}")
+    steps = tuple(pipelines.get(name, ()))
+    for step in steps:
+        wanted = None if step.version is None else read_number(step.version)
+        if wanted:
+            found[wanted].append(f"the pipeline {step.pipeline}")
+    return Uses(dict(found), steps)
+
+
+def find_pipelines(store: Store) -> dict[str, list[PipelineUse]]:
+    """The steps of all pipelines of the store that can be read, by the model that they run."""
+    found: defaultdict[str, list[PipelineUse]] = defaultdict(list)
+    for name, contents in store.list_all().items():
+        for version in store.versions_of(name, contents):
+            for model, wanted in _read_steps(version):
+                found[model].append(PipelineUse(f"{name} {version.version}", wanted))
+    return dict(found)
+
+
+def _read_steps(version: ModelVersion) -> set[tuple[str, str | None]]:
+    try:
+        if version.is_plain:
+            return set()
+        pipeline = version.read_manifest().pipeline
+    except (StoreError, OSError):  # it serves nobody
+        return set()
+    return {(step.model, step.version) for step in pipeline.steps.values() if step.model} if pipeline else set()
