@@ -5,8 +5,7 @@ its outputs are compared with those that were sent. The file is written under th
 replaced at once, as the aliases are. What a server finds out while it follows the file is told in ``returned``.
 """
 
-import os
-from collections.abc import Callable
+import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -15,7 +14,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from model_store.errors import IntegrityError, StoreError
 from model_store.files.links import tell_why
 from model_store.files.reading import MOST_CONFIG_BYTES, is_there, read_regular
-from model_store.files.staging import locked
+from model_store.files.writing import replace_synced, sync_folder
 from model_store.strict_model import Count, Finite, StrictModel
 
 ROLLOUT_FILE = "rollout.json"
@@ -50,7 +49,7 @@ class Canary(StrictModel):
     header: HeaderName | None = None
     """A header in lower case: requests with one value of it get one version. None: each request by chance."""
     limits: Limits = Limits()
-    begun: str
+    begun: str = ""
     """When it began, ISO 8601 in UTC. A new time makes it a new trial, whatever was found out before."""
     returned: str = ""
     """Why it went back to the stable version. "": it has not."""
@@ -61,7 +60,7 @@ class Shadow(StrictModel):
 
     version: Count
     percent: Annotated[Percent, Field(le=100)] = 100.0
-    begun: str
+    begun: str = ""
 
 
 class Rollout(StrictModel):
@@ -103,27 +102,12 @@ def read_rollout(folder: Path) -> Rollout:
     return Rollout.read(content, where)
 
 
-def change_rollout(folder: Path, change: Callable[[Rollout], Rollout]) -> Rollout:
-    """Replace the rollout by what ``change`` makes of it. Returns the new one. Raises IntegrityError, OSError."""
-    with locked(folder):
-        old = read_rollout(folder)
-        new = change(old)
-        if new == old:
-            return new
-        path = folder / ROLLOUT_FILE
-        if new == Rollout():
-            path.unlink(missing_ok=True)
-        else:
-            temporary = folder / f".rollout-{os.getpid()}"
-            temporary.unlink(missing_ok=True)  # left by a process that died
-            with temporary.open("xb") as file:
-                file.write(new.model_dump_json(indent=1, exclude_defaults=True).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        return new
+def write_rollout(folder: Path, rollout: Rollout) -> None:
+    """Replace the file; an empty rollout has none. The caller holds the lock of the folder. Raises OSError."""
+    path = folder / ROLLOUT_FILE
+    if rollout != Rollout():
+        told = {"schema_version": rollout.schema_version, **rollout.model_dump(exclude_defaults=True)}
+        replace_synced(path, json.dumps(told, indent=1).encode() + b"\n")
+    elif path.exists():
+        path.unlink()
+        sync_folder(folder)

@@ -132,9 +132,7 @@ class Worker:
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
         self.administration = Administration(self.registry, settings)
         copies = Copies(self.device, loop, self._is_short_of_memory)
-        self.rollouts = Rollouts(
-            store.root, self.registry.entries, self.metrics, copies, self.administration.workers, loop
-        )
+        self.rollouts = Rollouts(store, self.registry.entries, self.metrics, copies, self.administration.workers, loop)
         self.administration.commands |= {WINDOW: self.rollouts.judge, RETURN: self.rollouts.give_back}
         self.registry.holders.append(copies.release)
         self.registry.lifecycle.on_rollout = self.rollouts.apply

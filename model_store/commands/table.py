@@ -6,7 +6,7 @@ dependency imports it where it runs, so that ``--help`` works without.
 
 from collections.abc import Mapping
 
-from model_store.commands import facts, inventory, moves, removal, verification
+from model_store.commands import facts, inventory, moves, removal, rollouts, verification
 from model_store.commands.action import Action
 
 ACTIONS: Mapping[str, Action] = {
@@ -31,7 +31,7 @@ ACTIONS: Mapping[str, Action] = {
         moves.add_promote_arguments,
         moves.run_promote,
         "make a version the one that answers",
-        "It points the alias stable at the version, by default the newest, after a check of its files.",
+        "It points the alias stable at the version after a check of its files, and ends its trial.",
     ),
     "rollback": Action(
         moves.add_rollback_arguments,
@@ -44,6 +44,19 @@ ACTIONS: Mapping[str, Action] = {
         moves.run_alias,
         "list, set or remove names of versions",
         "Requests may name an alias in place of a number.",
+    ),
+    "canary": Action(
+        rollouts.add_canary_arguments,
+        rollouts.run_canary,
+        "let a version answer a part of the requests",
+        "It answers requests that name no version, and goes back by itself if it is worse than the stable version by "
+        "more than the limits. `sluice models promote` makes it the stable one.",
+    ),
+    "shadow": Action(
+        rollouts.add_shadow_arguments,
+        rollouts.run_shadow,
+        "send a version copies of requests, and compare",
+        "Its outputs are compared with those that were sent, and counted. Nobody gets them.",
     ),
     "remove": Action(
         removal.add_remove_arguments,

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import enum
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -160,6 +160,10 @@ class Chooser(Protocol):
 
     def choose(self, request: Request) -> Served | None:
         """The version that answers a request that names none, if one does. May be called in a thread."""
+
+    @property
+    def versions(self) -> Collection[int]:
+        """The versions on trial and in the shadow."""
 
     def describe(self) -> Mapping[str, Any]:
         """What the card of the model says of it."""

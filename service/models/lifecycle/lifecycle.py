@@ -130,6 +130,8 @@ class Lifecycle:
         """Raises what reading the store raises."""
         found, versions, model_entry.aliases, chosen, rollout = await self._reader.read(name, contents)
         apart = set() if rollout is None else rollout.versions
+        if rollout is None and model_entry.rollout is not None:
+            apart = set(model_entry.rollout.versions)
         model_entry.unusable, model_entry.chosen = found.unusable, chosen
         model_entry.reason = "" if found.folders else found.why or "it is not in the store any more"
         if chosen is not None and not chosen:
@@ -138,7 +140,12 @@ class Lifecycle:
         late: list[asyncio.Task[VersionEntry]] = []
         newest: Served | None = None
         for version in reversed(versions):
-            if newest is None and version.version not in apart and (chosen is None or version.version in chosen):
+            if (
+                newest is None
+                and version.version not in apart
+                and ("stable" not in model_entry.aliases or version.version == model_entry.aliases["stable"])
+                and (chosen is None or version.version in chosen)
+            ):
                 task = await self._load_until_overdue(model_entry, version)
                 if task.done():
                     newest = task.result().model

@@ -9,12 +9,12 @@ where a worker that starts later finds it although the store may not be writable
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
+from model_store import Store
 from model_store.errors import StoreError
 from model_store.files.links import tell_why
-from model_store.rollout import Rollout, change_rollout
+from model_store.rollout import Rollout, read_rollout, write_rollout
 from service.metrics.definitions import ROLLOUT_FIELDS, ROLLOUTS
 from service.metrics.meters import Metrics
 from service.metrics.storage import Labels
@@ -30,22 +30,23 @@ logger = logging.getLogger("sluice.rollout")
 WINDOW_S: Final = 1.0
 WINDOW, RETURN = "rollout window", "rollout return"
 """Commands between the workers."""
+_LAST_S: Final = 2.0
 _ELSEWHERE = "it went back before this worker started: the log of the server has the reason"
 
 
 class Rollouts:
-    """On the event loop only. ``workers`` reaches the other workers; ``root`` is the folder of the store."""
+    """On the event loop only. ``workers`` reaches the other workers."""
 
     def __init__(
         self,
-        root: Path,
+        store: Store,
         entries: Mapping[str, ModelEntry],
         metrics: Metrics,
         copies: Copies,
         workers: Workers,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._root = root
+        self._store = store
         self._entries = entries
         self._metrics = metrics
         self._copies = copies
@@ -79,7 +80,7 @@ class Rollouts:
         """Why a canary went back that the store still lets answer: it may not be writable."""
         if old is not None and old.facts.canary is not None and old.facts.canary.begun == begun:
             return old.returned
-        return _ELSEWHERE if self.count(name, begun)["returned"] else ""
+        return _ELSEWHERE if count_requests(self._metrics, name, begun)["returned"] else ""
 
     def _active(self, name: str) -> ActiveRollout | None:
         model_entry = self._entries.get(name)
@@ -142,14 +143,13 @@ class Rollouts:
         logger.error("%s: version %d went back to the stable version: %s", name, canary.version, reason)
 
     def _write(self, name: str, begun: str, reason: str) -> None:
-        def change(rollout: Rollout) -> Rollout:
-            canary = rollout.canary
-            if canary is None or canary.begun != begun or canary.returned:
-                return rollout
-            return rollout.model_copy(update={"canary": canary.model_copy(update={"returned": reason})})
-
         try:
-            change_rollout(self._root / name, change)
+            with self._store.changing(name) as folder:
+                rollout = read_rollout(folder)
+                canary = rollout.canary
+                if canary is not None and canary.begun == begun and not canary.returned:
+                    ended = canary.model_copy(update={"returned": reason})
+                    write_rollout(folder, rollout.model_copy(update={"canary": ended}))
         except (OSError, StoreError) as error:
             why = tell_why(error) if isinstance(error, OSError) else str(error)
             logger.warning(
@@ -176,15 +176,6 @@ class Rollouts:
             trusted = version.manifest if isinstance(stable, Model) and stable is version else other.manifest
             self._copies.offer(other, runs, find_tolerances(trusted), done)
 
-    def count(self, name: str, begun: str) -> dict[str, int]:
-        """What all workers have noted of a canary, by the names of ``ROLLOUT_FIELDS``."""
-        sums = dict.fromkeys(ROLLOUT_FIELDS, 0)
-        for (model, _, since), values in self._metrics.records(ROLLOUTS):
-            if model == name and since == begun:
-                for field, value in values.items():
-                    sums[field] += int(value)
-        return sums
-
     def read_metrics(self) -> Iterable[tuple[str, Labels, float]]:
         for name in list(self._entries):
             rollout = self._active(name)
@@ -200,9 +191,21 @@ class Rollouts:
                 yield "sluice_canary_returned", (name, version), float(bool(rollout.returned))
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Finish what is told, unless another worker is silent."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=_LAST_S)
+            for task in late:
+                task.cancel()
+
+
+def count_requests(metrics: Metrics, name: str, begun: str) -> dict[str, int]:
+    """What all workers have noted of a canary, by the names of ``ROLLOUT_FIELDS``. May be called in a thread."""
+    sums = dict.fromkeys(ROLLOUT_FIELDS, 0)
+    for (model, _, since), values in metrics.records(ROLLOUTS):
+        if model == name and since == begun:
+            for field, value in values.items():
+                sums[field] += int(value)
+    return sums
 
 
 def _tell(facts: Rollout, returned: str) -> str:
