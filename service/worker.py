@@ -135,7 +135,7 @@ class Worker:
         self.rollouts = Rollouts(store, self.registry.entries, self.metrics, copies, self.administration.workers, loop)
         self.administration.commands |= {WINDOW: self.rollouts.judge, RETURN: self.rollouts.give_back}
         self.registry.holders.append(copies.release)
-        self.registry.lifecycle.on_rollout = self.rollouts.apply
+        self.registry.lifecycle.reconciler.on_rollout = self.rollouts.apply
         self._info = Information(self.registry, store, self.metrics, self.administration, self.device.lanes)
         self.information: ASGIApp = self._info.application()
         self._watch = self._open_watch()
@@ -179,6 +179,8 @@ class Worker:
             await self.forwarder.open()
         if self.listens_at_start:
             await self.listen()
+        if self.settings.follow:
+            await self.registry.follow()
         self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
         self._loading.add_done_callback(_end_loading)
 
@@ -248,6 +250,7 @@ class Worker:
             self._loading.cancel()
         try:
             async with asyncio.timeout_at(self._stop_by):
+                await self.registry.stop_following()
                 if self._loading is not None:
                     await asyncio.wait([self._loading])
                 await self.tasks.drain()

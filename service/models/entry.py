@@ -4,7 +4,7 @@ import asyncio
 import copy
 import enum
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +23,8 @@ from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.loop.slots import SlotTable
 from service.errors import InvalidInput, UnknownModel
 from service.metrics.spans import RowsTrace, Trace
+from service.models.choice import NOTHING_KNOWN, Facts
+from service.models.files import UNKNOWN, VersionFiles
 from service.models.loading import LoadedVersion, VerifiedGraph
 from service.models.memory import limit_elements
 from service.models.pipeline import Pipeline
@@ -161,27 +163,30 @@ class Chooser(Protocol):
     def choose(self, request: Request) -> Served | None:
         """The version that answers a request that names none, if one does. May be called in a thread."""
 
-    @property
-    def versions(self) -> Collection[int]:
-        """The versions on trial and in the shadow."""
-
     def describe(self) -> Mapping[str, Any]:
         """What the card of the model says of it."""
 
 
 @dataclass(eq=False)
 class VersionEntry:
-    """A version that should serve. ``reason`` says why it does not."""
+    """A version that should serve. ``reason`` says why it does not, or why its new content does not."""
 
     source: ModelVersion
     state: State = State.LOADING
     reason: str = ""
     model: Served | None = None
+    files: VersionFiles = UNKNOWN
+    """What its files were when the last load of it began."""
+    has_failed: bool = False
+    """Whether these files were found to be unable to serve."""
 
 
 @dataclass
 class ModelEntry:
-    """The versions of one model, by number, and its aliases. ``serving`` answers requests that name no version."""
+    """The versions of one model, by number, and its aliases. ``serving`` answers requests that name no version.
+
+    ``aliases`` is what they mean to callers. ``facts`` is what the store and callers want; see ``choice.py``.
+    """
 
     entries: dict[int, VersionEntry] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
@@ -197,6 +202,15 @@ class ModelEntry:
     """The versions that the version policy lets serve; None without a policy."""
     unusable: Sequence[Unusable] = ()
     """What else is in its folder and cannot serve."""
+    warnings: Sequence[str] = ()
+    """Where it serves otherwise than the store says, and why."""
+    facts: Facts = NOTHING_KNOWN
+    unsettled: dict[int, tuple[VersionFiles, float]] = field(default_factory=dict)
+    """Versions that may still be written: their files, and since when they are so on the clock of the event loop."""
+    loading: dict[int, "asyncio.Task[VersionEntry]"] = field(default_factory=dict)
+    """Loads that take so long that an older version may serve."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it should be read again from the store."""
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its versions were tried, or when one of them takes too long to wait for."""
 
@@ -204,6 +218,11 @@ class ModelEntry:
     def is_loading(self) -> bool:
         """Whether it does not serve yet, because the load of a version has not ended."""
         return self.serving is None and any(entry.state is State.LOADING for entry in self.entries.values())
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether some of it cannot serve, so that a look at the store may find it mended."""
+        return bool(self.warnings) or any(entry.has_failed for entry in self.entries.values())
 
     @property
     def why(self) -> str:

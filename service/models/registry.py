@@ -120,6 +120,19 @@ class Registry:
         for model_entry in self.entries.values():
             yield from (entry.model for entry in model_entry.entries.values() if isinstance(entry.model, Model))
 
+    @property
+    def store_fault(self) -> str:
+        """Why the store cannot be followed at present; "" if it can."""
+        return self.lifecycle.follower.fault
+
+    async def follow(self) -> None:
+        """Notice what changes in the store from now on."""
+        await self.lifecycle.follower.start()
+
+    async def stop_following(self) -> None:
+        """What changes in the store from now on changes nothing here."""
+        await self.lifecycle.follower.stop()
+
     async def load_all(self) -> None:
         """Load every model of the store, several at a time."""
         await self.lifecycle.load_all()

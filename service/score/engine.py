@@ -214,7 +214,7 @@ async def open_engine(
     settings: Settings, name: str, version: str, task: str | None, options: Mapping[str, Any]
 ) -> AsyncIterator[Engine]:
     """Load a version and answer rows until the block ends. Raises ScoreError, SettingsError."""
-    worker = Worker(settings)
+    worker = Worker(settings.replace(follow=False))  # all rows are scored by one version
     engine: Engine | None = None
     try:
         await worker.start()

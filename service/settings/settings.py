@@ -26,12 +26,12 @@ from pydantic_settings import (
 from model_store import DEFAULT_ROOT
 from model_store.manifest import Task, reword
 from service.settings.types import (
-    AbsolutePath,
     BasePath,
     ByteLimit,
     Count,
     CountOrZero,
     Issuer,
+    LinkedPath,
     LogTarget,
     OptionalIndex,
     OptionalPath,
@@ -41,6 +41,7 @@ from service.settings.types import (
     Seconds,
     Share,
     Timeout,
+    VersionPolicy,
     split,
     split_pairs,
 )
@@ -77,12 +78,20 @@ class Settings(BaseSettings):
     """TOML file of settings, by their names in lower case without SLUICE_"""
     secrets_dir: OptionalPath = None
     """folder of files that are called like these variables and hold their values"""
-    store: AbsolutePath = DEFAULT_ROOT
+    store: LinkedPath = DEFAULT_ROOT
     """folder of models"""
     follow_links: bool = False
     """let symbolic links in the store lead to files outside of it"""
     models: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
     """serve only these, comma-separated; empty: all"""
+    versions: VersionPolicy = "latest:1"
+    """versions of a model that serve: latest:N, all, numbers such as 1+3, or pinned:V, a version or an alias"""
+    model_versions: Annotated[Mapping[str, VersionPolicy], BeforeValidator(split_pairs)] = {}
+    """name=policy pairs, comma-separated: models for which another policy holds"""
+    follow: bool = True
+    """serve what changes in the store while the server runs: versions, aliases, models"""
+    poll_s: Timeout = 10.0
+    """seconds between looks at the store, for changes that the system does not tell, as in a network file system"""
     lazy: bool = False
     """load a model when it is first asked for"""
     require_exact: bool = False

@@ -63,6 +63,8 @@ Seconds = Annotated[_Float, Field(ge=0)]
 Rate = Annotated[_Float, Field(ge=0)]
 Timeout = Annotated[_Float, Field(ge=0.001)]
 AbsolutePath = Annotated[Path, AfterValidator(_resolve)]
+LinkedPath = Annotated[Path, AfterValidator(Path.absolute)]
+"""A path whose links are followed whenever it is used: they may be turned while the server runs."""
 OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(lambda value: value or None)]
 Share = Annotated[_Float, Field(ge=0, le=1)]
 LogTarget = Annotated[str, AfterValidator(lambda text: text if text in ("", "-") else str(Path(text).resolve()))]
@@ -78,3 +80,12 @@ Issuer = Annotated[
         "an address such as https://login.example; http only for this machine",
     ),
 ]
+_VERSION = "[1-9][0-9]{0,17}"
+VersionPolicy = Annotated[
+    str,
+    _match(
+        rf"latest:[1-9][0-9]{{0,8}}|all|{_VERSION}(\+{_VERSION})*|pinned:[A-Za-z0-9][A-Za-z0-9._-]{{0,99}}",
+        "latest:N, all, versions such as 1+3, or pinned:V with a version or an alias",
+    ),
+]
+"""Which versions of a model serve."""

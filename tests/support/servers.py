@@ -139,4 +139,5 @@ def turn_until(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> No
 
 
 def settings_for(store: Path, **changes: object) -> Settings:
-    return Settings(store=store).replace(**changes)
+    """The store is followed only where a test asks for it, so that others know when it is read."""
+    return Settings(store=store, follow=False).replace(**changes)

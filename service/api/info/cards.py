@@ -32,6 +32,9 @@ def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dic
         card["reason"] = reason
     if model_entry.rollout is not None:
         card["rollout"] = model_entry.rollout.describe()
+    warnings = [*model_entry.warnings, *filter(None, [registry.store_fault])]
+    if warnings:
+        card["warnings"] = warnings
     if serving is None:
         return card
     if isinstance(serving, Pipeline):

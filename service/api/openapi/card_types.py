@@ -111,6 +111,9 @@ class Card(Exact):
     versions: list[VersionState]
     reason: NotRequired[Annotated[str, Field(description="why it does not serve")]]
     rollout: NotRequired[Trials]
+    warnings: NotRequired[
+        Annotated[list[str], Field(description="where it serves otherwise than the store says, and why")]
+    ]
     task: NotRequired[str]
     tasks: NotRequired[Annotated[list[str], Field(description="the routes that answer for it")]]
     description: NotRequired[str]

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from model_store import ModelVersion, Store
 from model_store.errors import BadName, IntegrityError
+from model_store.files.links import tell_why
 from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents, Unusable
 from model_store.manifest import Task
@@ -16,6 +17,7 @@ from model_store.rollout import Rollout, read_rollout
 from model_store.store import read_number
 from service.errors import NotReady, UnknownModel
 from service.models.entry import ModelEntry, State, find_number
+from service.models.files import StoreLook, VersionFiles, describe_files, look
 from service.models.lifecycle.loads import describe_failure
 
 logger = logging.getLogger("sluice.registry")
@@ -30,8 +32,18 @@ class StoredModel(NamedTuple):
     """Oldest first."""
     aliases: dict[str, int]
     chosen: list[int] | None
-    rollout: Rollout | None
-    """None where its file cannot be read: then what it said before holds."""
+    files: dict[int, VersionFiles]
+    alias_fault: str = ""
+    """Why the file of aliases cannot be used. Then ``aliases`` are those before."""
+    rollout: Rollout | None = None
+    """None where its file cannot be used: then what it said before holds."""
+    rollout_fault: str = ""
+    """Why it cannot be used."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the store has nothing of this name."""
+        return not self.contents.folders and not self.contents.unusable
 
 
 class StoreReader:
@@ -72,6 +84,10 @@ class StoreReader:
         """Raises OSError."""
         return await self._run(self._store.list_all)
 
+    async def read_contents(self, name: str) -> Contents:
+        """Raises StoreError, OSError."""
+        return await self._run(lambda: self._store.list_model(name))
+
     async def read_tasks(self, found: Mapping[str, Contents]) -> dict[str, Task]:
         """The task of each model, without loading it. A model that cannot be read fails when it is asked for."""
 
@@ -85,28 +101,62 @@ class StoreReader:
 
         return await self._run(read)
 
-    async def read(self, name: str, contents: Contents | None = None) -> StoredModel:
-        """``contents`` if they were read before. Raises whatever reading raises."""
+    async def read(
+        self, name: str, contents: Contents | None = None, aliases: Mapping[str, int] | None = None
+    ) -> StoredModel:
+        """``contents`` if they were read before. Raises whatever reading raises.
+
+        ``aliases`` are those of a model that serves: they stay if the file cannot be used now. Without them that is
+        raised too. A model that serves is not gone while the whole store is: NotReady.
+        """
 
         def read() -> StoredModel:
             found = contents or self._store.list_model(name)
+            if aliases is not None and not found.folders and not found.unusable:
+                self._check_root()
             versions = self._store.versions_of(name, found)
-            rollout: Rollout | None = None
+            files = {version.version: describe_files(version) for version in versions}
             try:
-                rollout = read_rollout(self._store.root / name)
+                named, fault = self._store.aliases(name), ""
             except IntegrityError as error:
-                logger.error("%s", error)
-            return StoredModel(found, versions, self._store.aliases(name), choose_versions(versions), rollout)
+                if aliases is None:
+                    raise
+                named, fault = dict(aliases), str(error)
+            rollout, rollout_fault = self._read_rollout(name)
+            chosen = choose_versions(versions)
+            return StoredModel(found, versions, named, chosen, files, fault, rollout, rollout_fault)
 
         return await self._run(read)
 
-    async def read_again(self, name: str, why: str) -> StoredModel:
+    def _read_rollout(self, name: str) -> tuple[Rollout | None, str]:
+        try:
+            return read_rollout(self._store.folder(name)), ""
+        except IntegrityError as error:
+            return None, str(error)
+
+    def _check_root(self) -> None:
+        """Raises NotReady if the store is away or empty, as the folder of a file system that is not mounted."""
+        try:
+            if any(self._store.root.iterdir()):
+                return
+        except OSError as error:
+            raise NotReady(f"the store cannot be read: {tell_why(error)}") from None
+        raise NotReady("the store is empty")
+
+    async def look(self, before: StoreLook | None) -> StoreLook:
+        """Raises OSError; NotReady if the store is empty and was not so ``before``."""
+        found = await self._run(lambda: look(self._store.root, before))
+        if before is not None and before.models and not found.models:
+            raise NotReady("the store is empty")
+        return found
+
+    async def read_again(self, name: str, why: str, aliases: Mapping[str, int] | None = None) -> StoredModel:
         """The model as it is in the store now. ``why`` says why the known one cannot serve, or is "".
 
-        Raises UnknownModel, NotReady.
+        ``aliases`` as in ``read``. Raises UnknownModel, NotReady.
         """
         try:
-            found = await self.read(name)
+            found = await self.read(name, aliases=aliases)
             if found.versions:
                 return found
             why = found.contents.why

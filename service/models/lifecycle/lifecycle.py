@@ -1,32 +1,34 @@
 """Changes which versions serve: at the start, when the store has changed, and when somebody asks for it.
 
-The newest version of a model serves, and every version that an alias points to. If the newest cannot prove itself the
-next older one is tried, so that a bad publish does not take the model down.
-
-A new version loads while the old one serves. After that the old one is UNLOADING until its accepted requests are
-answered.
+``choice.py`` says which versions should serve, and ``reconciler.py`` makes it so: a new version loads while the old one
+serves. After that the old one is UNLOADING until its accepted requests are answered.
 """
 
 import asyncio
 import contextlib
+import functools
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
 from model_store import ModelVersion, Store
+from model_store.errors import BadName
 from model_store.files.links import tell_why
 from model_store.graphs.analyst import analyst
 from model_store.listing import Contents
-from model_store.rollout import Rollout
 from service.engine.execution.device import Device
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics
 from service.metrics.tracing import Tracer
+from service.models.choice import ByHand, choose
 from service.models.defaults import TaskDefaults
-from service.models.entry import UNLOADED, ModelEntry, Served, VersionEntry, find_number
-from service.models.lifecycle.index import IndexEntry, StoreReader, choose_version, make_index
+from service.models.entry import UNLOADED, ModelEntry, Served, find_number
+from service.models.lifecycle.follower import Follower
+from service.models.lifecycle.index import IndexEntry, StoredModel, StoreReader, choose_version, make_index
 from service.models.lifecycle.loads import describe_failure
+from service.models.lifecycle.reconciler import GONE, Reconciler
 from service.models.lifecycle.retirement import Retirement
 from service.models.lifecycle.versions import VersionLoader
 from service.settings import Settings
@@ -57,14 +59,15 @@ class Lifecycle:
         self.retirement = Retirement(device, metrics, holders)
         self.versions = VersionLoader(settings, device, metrics, tracer, self.retirement)
         self.loads = self.versions.loads
-        self.on_rollout: Callable[[str, ModelEntry, Rollout], None] | None = None
-        """Told what the rollout.json of a model says."""
         self.started: set[asyncio.Task[Any]] = set()
         """Loads that no request has started."""
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reader = StoreReader(store)
+        self.reconciler = Reconciler(settings, self.versions, self.retirement, self.defaults, self._keep)
+        refresh = functools.partial(self.refresh, settle=True)
+        self.follower = Follower(settings, self._reader, entries, refresh)
 
     def lock(self, name: str) -> asyncio.Lock:
         """Held by whoever loads or unloads a model."""
@@ -101,93 +104,82 @@ class Lifecycle:
         shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")
         logger.info("%d of %d models serve: %s", len(ready), len(self.entries), shown or "none")
 
-    async def refresh(self, name: str) -> None:
+    async def refresh(self, name: str, *, settle: bool = False) -> None:
         """Read a model again from the store, and make what serves equal to what should serve.
 
-        It never raises for a fault of the model: what served goes on serving, and the card says why.
+        ``settle``: versions may still be written. It never raises for a fault of the model: what served goes on
+        serving, and the card says why. A model that is loaded on demand is not loaded by this.
         """
-        self.entries.setdefault(name, ModelEntry())
-        await self._load_model(name)
+        if self.settings.models and name not in self.settings.models:
+            return
+        model_entry = self.entries.get(name)
+        if model_entry is None or (self.settings.lazy and not model_entry.entries):
+            await self._note_model(name)
+            model_entry = self.entries.get(name)
+            if model_entry is None or self.settings.lazy:
+                return
+        model_entry.changed.set()
+        await self._load_model(name, settle=settle)
+
+    async def _note_model(self, name: str) -> None:
+        """Note what the store has of a model that is not loaded."""
+        try:
+            contents = await self._reader.read_contents(name)
+        except BadName:  # it is no model
+            return
+        except Exception as error:  # noqa: BLE001  # any fault is the reason why this model cannot serve
+            contents, reason = Contents({}), describe_failure(error, f"reading {name}")
+        else:
+            reason = "" if contents.folders else contents.why
+        if not contents.folders and not reason:  # there is nothing
+            self._forget(name)
+            return
+        model_entry = self.entries.setdefault(name, ModelEntry())
+        model_entry.unusable, model_entry.reason = contents.unusable, reason
+        if self.settings.lazy and contents.folders:
+            self.defaults.note(await self._reader.read_tasks({name: contents}))
+
+    def _forget(self, name: str) -> None:
+        """The store has no such model any more: take it out of service."""
+        model_entry = self.entries.pop(name, None)
+        if model_entry is None:
+            return
+        logger.info("model %s %s", name, GONE)
+        self.loads.cancel(name, None, GONE)
+        self.retirement.retire(list(model_entry.entries.values()))
+        model_entry.reason = GONE
+        self.reconciler.serve(name, model_entry, None)
 
     def _keep(self, task: "asyncio.Task[Any]") -> None:
         """Hold a task until it is done, and end it when the server stops."""
         self.started.add(task)
         task.add_done_callback(self.started.discard)
 
-    async def _load_model(self, name: str, contents: Contents | None = None) -> None:
+    async def _load_model(self, name: str, contents: Contents | None = None, *, settle: bool = False) -> None:
         """Load the versions of a model that should serve, from ``contents`` or from what the store has now."""
         model_entry = self.entries[name]
         try:
             async with self.lock(name):
-                await self._load_versions(name, model_entry, contents)
+                model_entry.changed.clear()
+                before = model_entry.facts.aliases if model_entry.serving is not None else None
+                found = await self._reader.read(name, contents, before)
+                if found.is_gone and before is not None:
+                    self._forget(name)
+                    return
+                self.reconciler.note(name, model_entry, found)
+                await self.reconciler.reconcile(name, model_entry, found, settle=settle)
         except Exception as error:  # noqa: BLE001  # the other models serve, whatever is wrong with this one
-            model_entry.reason = describe_failure(error, f"reading {name}")
-            logger.error("model %s is unavailable: %s", name, model_entry.reason)
+            reason = describe_failure(error, f"reading {name}")
+            if model_entry.serving is None:
+                if reason != model_entry.reason:
+                    logger.error("model %s is unavailable: %s", name, reason)
+                model_entry.reason = reason
+            else:
+                if [reason] != model_entry.warnings:
+                    logger.error("model %s serves as before: %s", name, reason)
+                model_entry.warnings = [reason]
         finally:
             model_entry.tried.set()
-
-    async def _load_versions(self, name: str, model_entry: ModelEntry, contents: Contents | None) -> None:
-        """Raises what reading the store raises."""
-        found, versions, model_entry.aliases, chosen, rollout = await self._reader.read(name, contents)
-        apart = set() if rollout is None else rollout.versions
-        if rollout is None and model_entry.rollout is not None:
-            apart = set(model_entry.rollout.versions)
-        model_entry.unusable, model_entry.chosen = found.unusable, chosen
-        model_entry.reason = "" if found.folders else found.why or "it is not in the store any more"
-        if chosen is not None and not chosen:
-            model_entry.reason = "the version_policy of config.pbtxt names none of the versions that are there"
-            logger.error("model %s is unavailable: %s", name, model_entry.reason)
-        late: list[asyncio.Task[VersionEntry]] = []
-        newest: Served | None = None
-        for version in reversed(versions):
-            if (
-                newest is None
-                and version.version not in apart
-                and ("stable" not in model_entry.aliases or version.version == model_entry.aliases["stable"])
-                and (chosen is None or version.version in chosen)
-            ):
-                task = await self._load_until_overdue(model_entry, version)
-                if task.done():
-                    newest = task.result().model
-                else:
-                    late.append(task)
-        stay = {*model_entry.aliases.values(), *(chosen or ()), *apart}
-        if newest is not None and newest is not model_entry.serving:
-            self._serve(name, model_entry, newest, stay)
-        self._note_serving(name, model_entry)
-        for version in versions:
-            if version.version in stay:
-                await self.versions.load(model_entry, version)
-        self._apply_rollout(name, model_entry, rollout)
-        model_entry.tried.set()
-        for task in reversed(late):
-            model = (await task).model
-            if model is not None:
-                self._serve(name, model_entry, model, stay)
-
-    async def _load_until_overdue(self, model_entry: ModelEntry, version: ModelVersion) -> "asyncio.Task[VersionEntry]":
-        """Start to load a version. Returns the task when it is done, or overdue: then an older version may serve."""
-        overdue = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self.versions.load(model_entry, version, False, lambda: overdue.set_result(None)))
-        try:
-            await asyncio.wait({task, overdue}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        if not task.done():
-            self._keep(task)
-        return task
-
-    def _serve(self, name: str, model_entry: ModelEntry, model: Served, stay: Collection[int]) -> None:
-        """Let a version serve. Others go out of service, but for those that ``stay``."""
-        model_entry.serving = model
-        leaving = [e for number, e in model_entry.entries.items() if number not in {int(model.version), *stay}]
-        self.retirement.retire(leaving)
-        self._note_serving(name, model_entry)
-
-    def _note_serving(self, name: str, model_entry: ModelEntry) -> None:
-        """Note that another version serves, or none."""
-        self.defaults.note({name: None if model_entry.serving is None else model_entry.serving.manifest.task})
 
     def check_loading(self, name: str, model_entry: ModelEntry) -> None:
         """Raises StillLoading for a model that is loaded on demand. The load starts: at once, or if this is called from
@@ -211,11 +203,12 @@ class Lifecycle:
         )
 
     async def load(self, name: str, version: str | None = None) -> None:
-        """Read a model again from the store, and let its newest version serve, or one given as a number or an alias.
+        """Read a model again from the store, and load what should serve, or one version, given as a number or an alias.
 
-        The old version serves until the new one has proved itself. Then versions that neither serve nor have an alias
-        go out of service. Raises UnknownModel, or NotReady with the reason: then nothing has changed. Several callers
-        that want the first load of a model share it.
+        Such a version answers by default until a newer one appears, unless a policy or the alias ``stable`` names
+        another. The old version serves until the new one has proved itself. Then versions that nobody wants go out of
+        service. Raises UnknownModel, or NotReady with the reason: then nothing has changed. Several callers that want
+        the first load of a model share it.
         """
         if self.settings.models and name not in self.settings.models:
             raise UnknownModel(f"no model {name!r:.120}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
@@ -233,31 +226,41 @@ class Lifecycle:
         self.loads.cancel(name, None, "it took long, and another load was asked for", only_overdue=True)
         served = name in self.entries and self.entries[name].serving is not None
         async with self.lock(name):
-            found = await self._reader.read_again(name, self.entries[name].why if name in self.entries else "")
-            wanted = choose_version(name, version, found)
+            known = self.entries.get(name, ModelEntry())
+            aliases = known.facts.aliases if known.serving is not None else None
+            found = await self._reader.read_again(name, known.why if name in self.entries else "", aliases)
             model_entry = self.entries.setdefault(name, ModelEntry())
+            wanted = self._choose(name, version, model_entry, found)
+            files = found.files[wanted.version]
+            entry = model_entry.entries.get(wanted.version)
             is_new = not served and model_entry.serving is not None  # somebody loaded it while this waited
-            entry = await self.versions.load(model_entry, wanted, again=not is_new)
+            # Without a manifest it is loaded again, even if its files look the same.
+            is_same = entry is not None and bool(files.manifest) and files.has_content_of(entry.files)
+            if entry is None or entry.model is None or not (is_new or is_same):
+                entry = await self.versions.load(model_entry, wanted, again=True, files=files)
             if entry.model is None:
                 raise NotReady(f"version {wanted.version} of {name!r} cannot serve: {entry.reason}")
-            model_entry.aliases, model_entry.reason = found.aliases, ""
-            model_entry.unusable = found.contents.unusable
-            stay = {*found.aliases.values(), *((found.chosen or ()) if version is None else ())}
-            stay |= set() if found.rollout is None else found.rollout.versions
-            self._serve(name, model_entry, entry.model, stay)
-            for other in found.versions:
-                if other.version in stay and other is not wanted:
-                    await self.versions.load(model_entry, other)
-            self._apply_rollout(name, model_entry, found.rollout)
+            self.reconciler.note(name, model_entry, found)
+            facts, newest = model_entry.facts, found.versions[-1].version
+            by_hand = ByHand() if version is None else facts.by_hand.load(wanted.version, newest)
+            model_entry.facts = replace(facts, by_hand=by_hand)
+            await self.reconciler.reconcile(name, model_entry, found)
 
-    def _apply_rollout(self, name: str, model_entry: ModelEntry, rollout: Rollout | None) -> None:
-        if rollout is not None and self.on_rollout is not None:
-            self.on_rollout(name, model_entry, rollout)
+    def _choose(self, name: str, version: str | None, model_entry: ModelEntry, found: StoredModel) -> ModelVersion:
+        """The version that a caller wants to be loaded. Raises UnknownModel, NotReady."""
+        if version is not None:
+            return choose_version(name, version, found)
+        default = choose(self.reconciler.facts_of(name, found)).default
+        for each in found.versions:
+            if each.version == default:
+                return each
+        raise NotReady(f"model {name!r}: {self.reconciler.why_none(found)}")
 
     async def unload(self, name: str, version: str | None = None) -> None:
         """Take a model out of service, or one of its versions, given as a number or an alias.
 
-        Accepted requests are finished. Of the remaining versions the newest serves. Raises UnknownModel.
+        Accepted requests are finished. Of the remaining versions the newest serves. What was unloaded stays so until
+        somebody loads it, or a newer version appears. Raises UnknownModel.
         """
         model_entry = self.entries[name]
         # A load holds the lock until it ends.
@@ -269,10 +272,15 @@ class Lifecycle:
                 model_entry.reason = UNLOADED
             else:
                 leaving = [model_entry.find(name, str(number))]
+            facts = model_entry.facts
+            numbers = {entry.source.version for entry in leaving} | (set(facts.numbers) if number is None else set())
+            by_hand = facts.by_hand.unload(numbers, max(facts.numbers, default=0))
+            model_entry.facts = replace(facts, by_hand=by_hand)
             if any(entry.model is model_entry.serving for entry in leaving):
-                staying = [e.model for _, e in sorted(model_entry.entries.items()) if e.model and e not in leaving]
-                model_entry.serving = staying[-1] if staying else None
-            self._note_serving(name, model_entry)
+                staying = {n: e.model for n, e in sorted(model_entry.entries.items()) if e.model and e not in leaving}
+                newest = next(reversed(staying.values()), None)
+                model_entry.serving = staying.get(choose(model_entry.facts).default or 0, newest)
+            self.reconciler.serve(name, model_entry, model_entry.serving)
             self.retirement.retire(leaving)
 
     async def index(self) -> list[IndexEntry]:
@@ -284,7 +292,8 @@ class Lifecycle:
         return make_index(found, self.entries, lazy=self.settings.lazy, loaded=self.loaded)
 
     async def end_loads(self) -> None:
-        """End the loads that no request has started, and wait for the others."""
+        """Follow the store no longer, end the loads that no request has started, and wait for the others."""
+        await self.follower.stop()
         await self._end_started()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
 

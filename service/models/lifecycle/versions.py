@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Awaitable, Callable
 
-from model_store import ModelVersion, StoreError
+from model_store import ModelVersion
 from service.engine.execution.device import Device
 from service.metrics.meters import Metrics, ModelMeter
 from service.metrics.tracing import Tracer
 from service.models.entry import Model, ModelEntry, Served, State, VersionEntry
+from service.models.files import UNKNOWN, VersionFiles
 from service.models.lifecycle.loads import Loads, describe_failure
 from service.models.lifecycle.retirement import Retirement, tell_serving
 from service.models.loading import LoadedVersion
@@ -38,17 +39,17 @@ class VersionLoader:
         version: ModelVersion,
         again: bool = False,
         on_overdue: Callable[[], None] | None = None,
+        *,
+        files: VersionFiles = UNKNOWN,
     ) -> VersionEntry:
-        """Load a version that was not tried yet; ``again``: also one that does not serve, or whose files may change.
+        """Load a version. ``again``: somebody asks for it, so it is tried even if it has crashed a worker.
 
-        If the version serves already, it goes on until the new one takes its place.
+        If the version serves already, it goes on until the new one takes its place. ``files`` are those of the version.
         """
         number, labels = version.version, (version.name, str(version.version))
         old = model_entry.entries.get(number)
         serves = old is not None and old.model is not None
-        if old is not None and (not again or (serves and not self._may_change(version))):
-            return old
-        entry = VersionEntry(version)
+        entry = VersionEntry(version, files=files)
         if not serves:
             model_entry.entries[number] = entry
 
@@ -62,7 +63,7 @@ class VersionLoader:
             if isinstance(model, Pipeline) and self.prove is not None:
                 await self.prove(model)
         except Exception as error:  # noqa: BLE001  # a version that breaks the loader must not affect the others
-            entry.state = State.UNAVAILABLE
+            entry.state, entry.has_failed = State.UNAVAILABLE, True
             entry.reason = describe_failure(error, f"loading {labels[0]} version {number}")
             if not serves:
                 self._metrics.numbers("sluice_model_ready", labels).set(0)
@@ -77,13 +78,6 @@ class VersionLoader:
                     model_entry.serving = entry.model
                 self._retirement.begin(old, old.model)
         return entry
-
-    @staticmethod
-    def _may_change(version: ModelVersion) -> bool:
-        try:
-            return version.is_plain
-        except StoreError:  # its folder cannot be read any more: the load will tell why
-            return True
 
     def _open(self, source: ModelVersion, loaded: LoadedVersion | LoadedPipeline) -> Served:
         labels = (source.name, str(source.version))

@@ -7,7 +7,7 @@ Rules
 - Compared are single runs of graphs. Of loops, streams and pipelines only errors and times are noted.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -62,10 +62,6 @@ class ActiveRollout:
     def has_choice(self) -> bool:
         """Whether there is anything to choose."""
         return bool(self._shadow or (self._canary and not self.returned))
-
-    @property
-    def versions(self) -> Collection[int]:
-        return self.facts.versions
 
     def choose(self, request: Request) -> Served | None:
         """The version that answers a request that names none. May be called in a thread.

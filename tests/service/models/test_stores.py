@@ -174,10 +174,10 @@ def test_models_of_links_serve_where_they_are_allowed(tmp_path: Path) -> None:
 
 
 def test_store_that_goes_away_takes_nothing_out_of_service(tmp_path: Path) -> None:
-    """Models that serve go on without the folder and stay in the index; a load says that there is no such model."""
+    """Models that serve go on without the folder and stay in the index; a load says that it is away."""
     root = graphs.write_plain(tmp_path / "store", "double", graphs.double())
     with Serving(settings_for(root, control=True), FAST) as server, server.client() as client:
         root.rename(tmp_path / "moved")
-        assert load(client, "double").status_code == 404
+        assert_error(load(client, "double"), 503, "the store cannot be read: ")
         assert infer(client, "double").status_code == 200
         assert index(client) == {("double", "1"): ("READY", "")}

@@ -206,14 +206,14 @@ def test_new_version_takes_over_until_the_old_is_asked_for(client: httpx.Client,
 def test_version_of_an_alias_stays_beside_the_newest(client: httpx.Client, root: Path) -> None:
     """A load reads the aliases again; a version with an alias serves by it, and alone when the newest is unloaded."""
     graphs.write_plain(root, "double", graphs.double(), version=2)
-    Store(root).set_alias("double", "stable", 1)
+    Store(root).set_alias("double", "old", 1)
     change(client, "load").raise_for_status()
     assert who_serves(client) == "2"
-    assert infer(client, version="stable").json()["model_version"] == "1"
+    assert infer(client, version="old").json()["model_version"] == "1"
     change(client, "unload", version=2).raise_for_status()
     assert who_serves(client) == "1"
     change(client, "load").raise_for_status()
-    change(client, "load", version="stable").raise_for_status()
+    change(client, "load", version="old").raise_for_status()
     assert who_serves(client) == "1"
 
 

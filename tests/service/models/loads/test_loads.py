@@ -102,7 +102,7 @@ def test_version_that_never_loads_does_not_take_its_model_down(tmp_path: Path, i
     """An older version serves while the newest and one with an alias never load, and the next one can be loaded."""
     for version, content in enumerate((graphs.endless(), graphs.double(), graphs.double(), graphs.endless()), 1):
         graphs.write_plain(tmp_path, "m", content, version=version)
-    (tmp_path / "m" / "aliases.json").write_text('{"stable": 1}')
+    (tmp_path / "m" / "aliases.json").write_text('{"old": 1}')
     settings = settings_for(tmp_path, ready_wait_s=impatient, control=True)
     with Serving(settings, FAST) as server, server.client() as client:
         assert client.get("/readyz").status_code == 200

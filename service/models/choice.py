@@ -1,0 +1,152 @@
+"""Which versions of a model are in service, and which of them answers a request that names none. Pure.
+
+Rules
+- Wanted are the versions that the policy names, those with an alias, those that callers have loaded, and those on
+  trial. What callers have unloaded is not wanted.
+- The version that answers by default is that of the policy ``pinned``; else that of the alias ``stable``; else the
+  one that a caller has loaded; else the newest that the policy names.
+- A version on trial, or in the shadow, is not the default unless one of these names it. It takes no place of the latest
+  n.
+- A version that cannot prove itself is left out, and an older one takes its place; a pinned one has no substitute.
+- What callers have loaded and unloaded holds until a newer version appears.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+STABLE = "stable"
+"""The alias of the version that answers by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which versions serve: the ``latest`` n, those ``listed``, the one ``pinned`` (a number or an alias), or all."""
+
+    latest: int | None = None
+    listed: tuple[int, ...] | None = None
+    pinned: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Policy":
+        """``text`` is one that the settings accept: latest:N, all, versions such as 1+3, or pinned:V."""
+        kind, _, rest = text.partition(":")
+        match kind.lower():
+            case "all":
+                return cls()
+            case "latest":
+                return cls(latest=int(rest))
+            case "pinned":
+                return cls(pinned=rest)
+        return cls(listed=tuple(sorted({int(number) for number in text.split("+")})))
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """What callers have loaded and unloaded, while ``newest`` was the newest version in the store."""
+
+    loaded: int | None = None
+    unloaded: frozenset[int] = frozenset()
+    newest: int = 0
+
+    def load(self, number: int, newest: int) -> "ByHand":
+        return ByHand(number, self.unloaded - {number}, newest)
+
+    def unload(self, numbers: Collection[int], newest: int) -> "ByHand":
+        loaded = None if self.loaded in numbers else self.loaded
+        return ByHand(loaded, self.unloaded | frozenset(numbers), max(newest, self.newest))
+
+    def after(self, newest: int) -> "ByHand":
+        """What still holds when ``newest`` is the newest version in the store."""
+        return self if newest <= self.newest else ByHand()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a model. ``numbers`` are its versions in the store, oldest first; ``aliases`` those there."""
+
+    numbers: Sequence[int]
+    aliases: Mapping[str, int]
+    policy: Policy
+    by_hand: ByHand = ByHand()
+    tried: Collection[int] = ()
+    """Versions on trial, or in the shadow."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """What the aliases mean to callers until now: they go on meaning it if their new version fails."""
+
+
+NOTHING_KNOWN = Facts((), {}, Policy())
+
+
+class Choice(NamedTuple):
+    """``default`` answers requests that name no version; None: no version can. ``wanted``: it first, then the newest
+    first."""
+
+    default: int | None
+    wanted: tuple[int, ...]
+
+
+def choose(facts: Facts, failed: Collection[int] = ()) -> Choice:
+    """What should be in service, if the versions ``failed`` cannot be."""
+    usable = {number for number in facts.numbers if number not in failed and number not in facts.by_hand.unloaded}
+    aliases = {
+        alias: facts.held[alias] if number in failed and facts.held.get(alias) in usable else number
+        for alias, number in facts.aliases.items()
+    }
+    by_policy = set(_by_policy(facts, aliases, failed)) & usable
+    wanted = by_policy | ({*aliases.values(), *facts.tried} & usable)
+    if facts.by_hand.loaded in usable:
+        wanted.add(facts.by_hand.loaded)
+    default = _find_default(facts, aliases, usable, by_policy, wanted)
+    if default is None:
+        return Choice(None, tuple(sorted(wanted, reverse=True)))
+    return Choice(default, (default, *sorted(wanted - {default}, reverse=True)))
+
+
+def settle_aliases(facts: Facts, in_service: Collection[int]) -> dict[str, int]:
+    """What the aliases mean to callers: what the store says, but the version before until the new one is in service."""
+    return {
+        alias: facts.held[alias] if number not in in_service and facts.held.get(alias) in in_service else number
+        for alias, number in facts.aliases.items()
+    }
+
+
+def _by_policy(facts: Facts, aliases: Mapping[str, int], failed: Collection[int]) -> Iterator[int]:
+    """The versions that the policy names. Of the latest n, one that was loaded or unloaded by hand takes a place."""
+    policy, by_hand = facts.policy, facts.by_hand
+    if policy.pinned is not None:
+        number = _resolve(policy.pinned, aliases)
+        yield from () if number is None else (number,)
+    elif policy.listed is not None:
+        yield from policy.listed
+    elif policy.latest is None:
+        yield from facts.numbers
+    else:
+        places = policy.latest
+        if by_hand.loaded is not None and by_hand.loaded not in failed:
+            yield by_hand.loaded
+            places -= 1
+        for number in reversed(facts.numbers):
+            if places > 0 and number not in failed and number not in facts.tried and number != by_hand.loaded:
+                yield number
+                places -= 1
+
+
+def _find_default(
+    facts: Facts, aliases: Mapping[str, int], usable: set[int], by_policy: set[int], wanted: set[int]
+) -> int | None:
+    if facts.policy.pinned is not None:
+        return max(by_policy, default=None)
+    stable = aliases.get(STABLE)
+    if stable is not None:
+        older = (number for number in usable if number < stable and number not in facts.tried)
+        return stable if stable in usable else max(older, default=None)
+    if facts.by_hand.loaded in wanted:
+        return facts.by_hand.loaded
+    others = by_policy or wanted
+    return max(others - set(facts.tried) or others, default=None)
+
+
+def _resolve(version: str, aliases: Mapping[str, int]) -> int | None:
+    """The number of a version that is given as a number or an alias; None if there is no such alias."""
+    return int(version) if version.isdigit() else aliases.get(version)

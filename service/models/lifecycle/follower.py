@@ -1,0 +1,156 @@
+"""Follows the store while the server runs: what has changed there is read again.
+
+Rules
+- The system tells of changes in a local folder. Every ``SLUICE_POLL_S`` seconds the store is looked at too, for changes
+  that the system does not tell: in a network file system, behind links, or where nothing more can be watched.
+- Many changes at once are one. A model is refreshed by one task at a time; what comes meanwhile counts once more.
+- A store that is away, or empty from one look to the next, changes nothing. When it is back, it is watched anew.
+- Each worker follows by itself.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any
+
+from model_store.files.links import tell_why
+from service.errors import NotReady
+from service.models.entry import ModelEntry
+from service.models.files import StoreLook
+from service.models.lifecycle.index import StoreReader
+from service.models.lifecycle.reconciler import SETTLE_S
+from service.models.lifecycle.watcher import Watcher
+from service.settings import Settings
+
+logger = logging.getLogger("sluice.registry")
+
+_JOIN_S = 2.0
+
+
+class Follower:
+    """Used on the event loop only. ``refresh`` reads a model again; ``entries`` are the models that are known."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reader: StoreReader,
+        entries: Mapping[str, ModelEntry],
+        refresh: Callable[[str], Coroutine[Any, Any, None]],
+    ) -> None:
+        self.fault = ""
+        """Why the store cannot be followed at present."""
+        self._root = settings.store
+        self._poll_s = settings.poll_s
+        self._reader = reader
+        self._entries = entries
+        self._refresh = refresh
+        self._seen: StoreLook | None = None
+        self._watcher: Watcher | None = None
+        self._due: set[str] = set()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._must_look = False
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Follow from now on: what changes after this is noticed."""
+        await self._look()
+        self._task = asyncio.create_task(self._run(), name="follow the store")
+
+    async def stop(self) -> None:
+        """Refresh nothing any more. Returns when nothing runs."""
+        if self._task is None:
+            return
+        watcher = self._watcher
+        self._stop_watching()
+        for timer in self._timers.values():
+            timer.cancel()
+        tasks = [self._task, *self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._task = None
+        if watcher is not None:
+            await asyncio.to_thread(watcher.join, _JOIN_S)
+
+    def note(self, names: Iterable[str]) -> None:
+        """These models have changed."""
+        self._due.update(names)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._poll_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._must_look = True
+            self._wake.clear()
+            if self._must_look:
+                self._must_look = False
+                await self._look()
+            due, self._due = self._due, set()
+            for name in due:
+                self._begin(name)
+
+    async def _look(self) -> None:
+        """Look at the store, and note what has changed since the last look."""
+        try:
+            found = await self._reader.look(self._seen)
+        except (OSError, NotReady) as error:
+            fault = tell_why(error) if isinstance(error, OSError) else str(error)
+            if fault != self.fault:
+                logger.error("the store %s is not followed, and what serves goes on: %s", self._root, fault)
+            self.fault = fault
+            self._stop_watching()
+            return
+        if self.fault:
+            logger.info("the store %s is followed again", self._root)
+            self.fault = ""
+        if self._watcher is None or (self._seen is not None and self._seen.identity != found.identity):
+            self._stop_watching()
+            loop = asyncio.get_running_loop()
+            self._watcher = Watcher(self._root, loop, self._look_soon, self.note, self._note_unwatched)
+        if self._seen is not None:
+            before, now = self._seen.models, found.models
+            self._due |= {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+        self._due |= {name for name, entry in self._entries.items() if entry.has_faults}
+        self._seen = found
+
+    def _look_soon(self) -> None:
+        """The store is watched from now on: what has changed since the last look was not told."""
+        self._must_look = True
+        self._wake.set()
+
+    def _note_unwatched(self, reason: str) -> None:
+        logger.warning("%s cannot be watched, and is looked at every %g s: %s", self._root, self._poll_s, reason)
+
+    def _stop_watching(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher = None
+
+    def _begin(self, name: str) -> None:
+        if name in self._running:
+            entry = self._entries.get(name)
+            if entry is not None:
+                entry.changed.set()  # it need not wait for loads that take long
+            self._due.add(name)
+            return
+        task = self._running[name] = asyncio.create_task(self._refresh(name), name=f"refresh {name}")
+        task.add_done_callback(lambda done: self._end(name, done))
+
+    def _end(self, name: str, task: "asyncio.Task[None]") -> None:
+        del self._running[name]
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("reading %s again failed", name, exc_info=task.exception())
+        if name in self._due:
+            self._wake.set()
+        entry = self._entries.get(name)
+        if entry is not None and entry.unsettled and name not in self._timers:
+            self._timers[name] = asyncio.get_running_loop().call_later(SETTLE_S, self._look_again, name)
+
+    def _look_again(self, name: str) -> None:
+        del self._timers[name]
+        self.note([name])

@@ -1,0 +1,270 @@
+"""Makes what serves equal to what should serve.
+
+Rules
+- A new version loads while the old one serves, takes its place when it has proved itself, and then the old one goes.
+- What cannot be loaded changes nothing: what served goes on serving, and the entry of the model says why.
+- A version that failed is tried again when its files have changed; so is one without a manifest that serves. Without
+  a manifest nothing says when a version is whole: it is loaded when its files have not changed for a while.
+- An alias goes on meaning its old version until its new one is in service.
+- A version that takes long to load is not waited for. It takes over when it is loaded.
+- A version whose folder is removed serves until another one takes its place.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from model_store import ModelVersion
+from model_store.rollout import Rollout
+from service.models.choice import Choice, Facts, Policy, choose, settle_aliases
+from service.models.defaults import TaskDefaults
+from service.models.entry import UNLOADED, ModelEntry, Served, State, VersionEntry
+from service.models.files import UNKNOWN, VersionFiles
+from service.models.lifecycle.index import StoredModel
+from service.models.lifecycle.retirement import Retirement
+from service.models.lifecycle.versions import VersionLoader
+from service.settings import Settings
+
+logger = logging.getLogger("sluice.registry")
+
+SETTLE_S = 1.0
+"""A version that may still be written is loaded when its files have not changed for so long."""
+GONE = "it is not in the store any more"
+
+
+class Reconciler:
+    """Used on the event loop only, by whoever holds the lock of the model. ``keep`` holds a task until it is done."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        versions: VersionLoader,
+        retirement: Retirement,
+        defaults: TaskDefaults,
+        keep: Callable[["asyncio.Task[VersionEntry]"], None],
+    ) -> None:
+        self._versions = versions
+        self._retirement = retirement
+        self._defaults = defaults
+        self._keep = keep
+        self.on_rollout: Callable[[str, ModelEntry, Rollout], None] = lambda name, model_entry, rollout: None
+        """Told what the rollout.json of a model says."""
+        self._policy = Policy.parse(settings.versions)
+        self._policies = {name: Policy.parse(text) for name, text in settings.model_versions.items()}
+
+    def note(self, name: str, model_entry: ModelEntry, found: StoredModel) -> None:
+        """Note what the store has now."""
+        model_entry.reason = ""
+        model_entry.unusable, model_entry.chosen = found.contents.unusable, found.chosen
+        facts = self.facts_of(name, found)
+        known = model_entry.facts
+        by_hand = known.by_hand.after(max(facts.numbers, default=0))
+        tried = known.tried if found.rollout is None else found.rollout.versions
+        model_entry.facts = replace(facts, by_hand=by_hand, held=model_entry.aliases, tried=tried)
+        if found.rollout is not None:
+            self.on_rollout(name, model_entry, found.rollout)
+
+    def facts_of(self, name: str, found: StoredModel) -> Facts:
+        """What the store and the settings say of a model."""
+        policy = self._policies.get(name)
+        if policy is None:
+            policy = self._policy if found.chosen is None else Policy(listed=tuple(found.chosen))
+        numbers = tuple(version.version for version in found.versions)
+        return Facts(numbers, found.aliases, policy, tried=found.rollout.versions if found.rollout else ())
+
+    async def reconcile(self, name: str, model_entry: ModelEntry, found: StoredModel, *, settle: bool = False) -> None:
+        """Load what should serve, and take the rest out of service. ``settle``: versions may still be written.
+
+        It returns when all loads have ended, or sooner if the model should be read again.
+        """
+        sources = {version.version: version for version in found.versions}
+        for number in model_entry.loading.keys() - sources.keys():
+            self._versions.loads.cancel(name, number, GONE)
+        unsettled = self._find_unsettled(model_entry, found.files) if settle else {}
+        model_entry.unsettled = unsettled
+        while True:
+            self._tell_unsettled(model_entry, sources)
+            await self._load_wanted(name, model_entry, sources, found.files)
+            self._retire(model_entry, sources, found.files)
+            self._warn(model_entry, found)
+            model_entry.tried.set()
+            if not await self._wait_for_late(model_entry):
+                return
+
+    def _find_unsettled(
+        self, model_entry: ModelEntry, files: Mapping[int, VersionFiles]
+    ) -> dict[int, tuple[VersionFiles, float]]:
+        """The versions that may still be written, with their files and since when these are so."""
+        now = asyncio.get_running_loop().time()
+        unsettled = {}
+        for number, about in files.items():
+            entry = model_entry.entries.get(number)
+            if about.is_whole or number in model_entry.loading or (entry is not None and entry.files == about):
+                continue
+            if entry is not None and entry.model is not None and about.has_content_of(entry.files):
+                continue
+            seen, since = model_entry.unsettled.get(number, (UNKNOWN, now))
+            if seen != about:
+                since = now
+            if now - since < SETTLE_S:
+                unsettled[number] = (about, since)
+        return unsettled
+
+    @staticmethod
+    def _tell_unsettled(model_entry: ModelEntry, sources: Mapping[int, ModelVersion]) -> None:
+        for number in model_entry.unsettled:
+            if number not in model_entry.entries:
+                model_entry.entries[number] = VersionEntry(
+                    sources[number], State.LOADING, "its files are still being written"
+                )
+
+    async def _load_wanted(
+        self,
+        name: str,
+        model_entry: ModelEntry,
+        sources: Mapping[int, ModelVersion],
+        files: Mapping[int, VersionFiles],
+    ) -> None:
+        """Load one version after the other, until all that should serve do, or cannot."""
+        while True:
+            choice = self._choose(model_entry, files)
+            self._apply(name, model_entry, choice)
+            missing = next((number for number in choice.wanted if self._must_load(model_entry, number, files)), None)
+            if missing is None:
+                return
+            await self._load(model_entry, sources[missing], files[missing])
+
+    def _choose(self, model_entry: ModelEntry, files: Mapping[int, VersionFiles]) -> Choice:
+        return choose(model_entry.facts, set(self._find_unavailable(model_entry, files)))
+
+    @staticmethod
+    def _find_unavailable(model_entry: ModelEntry, files: Mapping[int, VersionFiles]) -> Iterator[int]:
+        """Versions that cannot serve as they are now, or not yet."""
+        for number, entry in model_entry.entries.items():
+            about = files.get(number)
+            if entry.model is None and (
+                number in model_entry.loading
+                or number in model_entry.unsettled
+                or (entry.has_failed and about is not None and entry.files == about)
+            ):
+                yield number
+
+    @staticmethod
+    def _must_load(model_entry: ModelEntry, number: int, files: Mapping[int, VersionFiles]) -> bool:
+        entry = model_entry.entries.get(number)
+        if entry is None or entry.model is None:
+            return True
+        if number in model_entry.loading:
+            return False
+        return number not in model_entry.unsettled and not files[number].has_content_of(entry.files)
+
+    async def _load(self, model_entry: ModelEntry, version: ModelVersion, about: VersionFiles) -> None:
+        """Load a version. Returns when that is done, or overdue: then an older version may serve."""
+        overdue = asyncio.get_running_loop().create_future()
+        load = self._versions.load(model_entry, version, on_overdue=lambda: overdue.set_result(None), files=about)
+        task = asyncio.create_task(load, name=f"load {version.name} version {version.version}")
+        old = model_entry.entries.get(version.version)
+        try:
+            await asyncio.wait({task, overdue}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if task.done():
+            self._end_load(old, about, task)
+            return
+        self._keep(task)
+        model_entry.loading[version.version] = task
+
+        def end(_: object) -> None:
+            del model_entry.loading[version.version]
+            if not task.cancelled():
+                self._end_load(old, about, task)
+
+        task.add_done_callback(end)
+
+    @staticmethod
+    def _end_load(old: VersionEntry | None, about: VersionFiles, task: "asyncio.Task[VersionEntry]") -> None:
+        """``old`` is the version with the content that it had before."""
+        if old is not None and old.model is not None and task.result().model is None:
+            old.files = about  # the new content is not tried again and again
+            old.reason = f"its new content cannot serve, so the old one does: {task.result().reason}"
+
+    def _apply(self, name: str, model_entry: ModelEntry, choice: Choice) -> None:
+        """Let the versions that are in service answer what they should."""
+        in_service = {number for number, entry in model_entry.entries.items() if entry.model is not None}
+        model_entry.aliases = settle_aliases(model_entry.facts, in_service)
+        model_entry.facts = replace(model_entry.facts, held=model_entry.aliases)
+        entry = None if choice.default is None else model_entry.entries.get(choice.default)
+        if entry is not None and entry.model is not None and entry.model is not model_entry.serving:
+            self.serve(name, model_entry, entry.model)
+        elif model_entry.serving is None:
+            self.serve(name, model_entry, None)
+
+    def serve(self, name: str, model_entry: ModelEntry, model: Served | None) -> None:
+        """Let a version, or none, answer requests that name none."""
+        model_entry.serving = model
+        if model is not None:
+            model_entry.reason = ""
+        self._defaults.note({name: None if model is None else model.manifest.task})
+
+    def _retire(
+        self, model_entry: ModelEntry, sources: Mapping[int, ModelVersion], files: Mapping[int, VersionFiles]
+    ) -> None:
+        """Take out of service what is not wanted, and forget what is not in the store."""
+        stay = {*self._choose(model_entry, files).wanted, *model_entry.aliases.values()}
+        serving = model_entry.serving
+        for number, entry in list(model_entry.entries.items()):
+            if entry.model is not None:
+                if entry.model is not serving and number not in stay:
+                    self._retirement.retire([entry])
+            elif number not in sources and number not in model_entry.loading and entry.state is not State.UNLOADING:
+                del model_entry.entries[number]
+
+    @staticmethod
+    async def _wait_for_late(model_entry: ModelEntry) -> bool:
+        """Wait for a load that takes long. Returns whether one has ended, and there is no other reason to end here."""
+        late = set(model_entry.loading.values())
+        if not late or model_entry.changed.is_set():
+            return False
+        changed = asyncio.ensure_future(model_entry.changed.wait())
+        try:
+            await asyncio.wait({changed, *late}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+        return not model_entry.changed.is_set()
+
+    def _warn(self, model_entry: ModelEntry, found: StoredModel) -> None:
+        """Note what serves otherwise than the store says."""
+        warnings = [fault for fault in (found.alias_fault, found.rollout_fault) if fault]
+        facts, serving = model_entry.facts, model_entry.serving
+        for alias, number in facts.aliases.items():
+            means = model_entry.aliases[alias]
+            if means != number:
+                entry = model_entry.entries.get(number)
+                why = GONE if number not in facts.numbers else entry.reason if entry is not None else ""
+                warnings.append(
+                    f"alias {alias} should mean version {number} and means {means} until that is in service"
+                    + (f": {why}" if why else "")
+                )
+        if serving is not None and int(serving.version) not in facts.numbers:
+            warnings.append(f"version {serving.version} serves, but {GONE}")
+        model_entry.warnings = warnings
+        if serving is None:
+            model_entry.reason = self._explain(model_entry, found)
+
+    def _explain(self, model_entry: ModelEntry, found: StoredModel) -> str:
+        """Why no version answers by default; "" where the versions themselves tell it."""
+        if not found.contents.folders:
+            return found.contents.why or GONE
+        if choose(model_entry.facts).default is not None:
+            return ""
+        return UNLOADED if model_entry.facts.by_hand.unloaded else self.why_none(found)
+
+    @staticmethod
+    def why_none(found: StoredModel) -> str:
+        """Why none of the versions that are there may serve."""
+        if found.chosen is not None and not found.chosen:
+            return "the version_policy of config.pbtxt names none of the versions that are there"
+        have = ", ".join(str(version.version) for version in found.versions)
+        return f"the policy in SLUICE_VERSIONS or SLUICE_MODEL_VERSIONS names none of the versions {have}"
