@@ -32,7 +32,7 @@ def fails() -> bytes:
     )
 
 
-def slow(turns: int = 150) -> bytes:
+def slow(turns: int = 60) -> bytes:
     """y = 2 x, after so many products of matrices, which take about 0.1 ms each."""
     return make_model(
         "float[batch,3] x => float[batch,3] y",
