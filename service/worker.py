@@ -19,6 +19,7 @@ from model_store.graphs.configuration import read_default_filename
 from service.access.guard import open_guard
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
+from service.api.continuing import Continuations
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.info.info import Information
@@ -109,7 +110,8 @@ class Worker:
         self.forwarder: Forwarder | None = None
         if (settings.workers > 1 or index is not None) and settings.metrics_dir is not None:
             self.forwarder = Forwarder(self.handler, settings.metrics_dir, settings, loop, index)
-        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder)
+        self.continuations = Continuations(self.registry, self.sequences, settings.drain_s)
+        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder, self.continuations)
         self.handler.find_max_tensors = infer.find_max_tensors
         limits = Limits(
             max_pixels=settings.max_image_pixels,
@@ -127,7 +129,7 @@ class Worker:
         )
         self.handler.streams = self.streams
         self.registry.prove_pipelines(GoldenRequests(self.registry, self.tasks, self.handler).prove)
-        self.registry.holders += [self.tasks.release, self.streams.release, infer.forget]
+        self.registry.holders += [self.continuations.release, self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
         self.administration = Administration(self.registry, settings)
@@ -231,7 +233,7 @@ class Worker:
     def begin_stop(self) -> None:
         """Begin the drain: accepted requests have `drain_s` from now on. gRPC drains at the same time as the engine."""
         self.announce_stop()
-        self.streams.is_draining = True
+        self.streams.begin_stop()
         if self._stop_by is None:
             self._stop_by = self._loop.time() + self.drain_s
             if self.grpc is not None:
@@ -251,6 +253,7 @@ class Worker:
         try:
             async with asyncio.timeout_at(self._stop_by):
                 await self.registry.stop_following()
+                self.continuations.stop()
                 if self._loading is not None:
                     await asyncio.wait([self._loading])
                 await self.tasks.drain()

@@ -13,6 +13,7 @@ from typing import Any
 
 from service.api import embeddings, kserve, pipelines
 from service.api import generate as generate_routes
+from service.api.continuing import find_for_states
 from service.api.handler import Responder, Start
 from service.api.openapi.document import ROUTES as TASK_ROUTES
 from service.api.pipelines import PipelineRun
@@ -25,6 +26,7 @@ from service.models.entry import Served
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
 from service.tasks.request import TaskRequest, read_request, takes_long
+from service.tasks.sequences.forecast import ForecastOptions
 from service.tasks.work import Call, Limits
 from service.transport.request import Request
 
@@ -37,7 +39,11 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Read a request to a task route. Raises InvalidInput, UnsupportedMedia, UnknownModel, NotReady."""
     task = ROUTES[request.endpoint.route]
     asked, options = _read(request, limits)
-    model = registry.find_for_task(task.NAME, options.model, options.wanted_version, request)
+    if isinstance(options, ForecastOptions):
+        model = find_for_states(registry, options, task.NAME, asked.rows or (), limits.state_key, request)
+        model.has_given_states |= options.return_state
+    else:
+        model = registry.find_for_task(task.NAME, options.model, options.wanted_version, request)
     call = functools.partial(Call, options, asked.rows, model.context, limits, asked.wants_picture)
     work = lambda emit: task.work(call(emit, wants_sound=asked.wants_sound))  # noqa: E731
     return TaskPlan(model, work, options.stream, rows=len(asked.rows or ()))

@@ -15,10 +15,11 @@ import numpy as np
 
 from model_store.graph import MAIN
 from model_store.manifest import Manifest
+from service.api.continuing import Continuations
 from service.api.handler import Responder, Start
 from service.engine.batching.queue import Answer, Done
 from service.engine.tensors import Arrays, Rows
-from service.errors import DeadlinePassed, InvalidInput, ServiceError
+from service.errors import DeadlinePassed, InvalidInput, NotReady, ServiceError
 from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.models.schedule_policy import Schedule
@@ -37,6 +38,7 @@ from service.transport.request import (
     GRPC_STREAM_INFER,
     INFER,
     JSON,
+    Endpoint,
     HeaderField,
     Reply,
 )
@@ -75,9 +77,15 @@ class InferHandler:
     """Inference requests of the protocol. On the event loop's thread only. ``forwarder`` reaches the other workers."""
 
     def __init__(
-        self, registry: Registry, settings: Settings, sequences: Sequences, forwarder: Forwarder | None
+        self,
+        registry: Registry,
+        settings: Settings,
+        sequences: Sequences,
+        forwarder: Forwarder | None,
+        continuations: Continuations,
     ) -> None:
         self._registry = registry
+        self._continuations = continuations
         self._entries = registry.entries
         self._sequences = sequences
         self._forwarder = forwarder
@@ -98,7 +106,7 @@ class InferHandler:
         if entry is not None and endpoint.version is None:
             model = entry.serving if entry.chooser is None else entry.chooser.choose(request)
         if not isinstance(model, Model):
-            model = self._registry.find(endpoint.model, endpoint.version)
+            model = self._find(endpoint)
         responder.model_name, responder.version = model.name, model.version
         length = headers.get(b"inference-header-content-length")
         header_bytes = None if length is None else _read_length(length)
@@ -125,6 +133,16 @@ class InferHandler:
             rows.trace = model.trace(request.trace)
         done = self._receive(responder, model, known.header, rows, self._render)
         responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.schedule.priority)
+
+    def _find(self, endpoint: Endpoint) -> Model:
+        """The version that answers, or one that goes out of service: a sequence may go on there."""
+        try:
+            return self._registry.find(endpoint.model, endpoint.version)
+        except NotReady:
+            model = self._registry.find_leaving(endpoint.model, endpoint.version)
+            if model is None:
+                raise
+            return model
 
     def find_max_tensors(self) -> int:
         """The most inputs, or outputs, that a request to any model in service may have."""
@@ -173,7 +191,11 @@ class InferHandler:
 
     def _go_on(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
         """The body has been read: check it and submit it."""
-        signature, header, inputs = model.signature, request.header, request.inputs
+        header, inputs = request.header, request.inputs
+        if header.sequence is not None or model in self._registry.leaving:
+            model = self._continuations.choose(model, responder.request, header.sequence)
+            responder.version = model.version
+        signature = model.signature
         if header.outputs is not None and not header.outputs.keys() <= signature.public_outputs.keys():
             name = next(name for name in header.outputs if name not in signature.public_outputs)
             have = ", ".join(signature.public_outputs)
@@ -233,7 +255,13 @@ class InferHandler:
         if self._forwarder is not None and request.endpoint.route != FORWARDED_INFER:
             owner = self._forwarder.find_owner(model.name, step.id)
             if owner is not None:
-                responder.cancel_work = owner.forward(request, responder.left_s(header.timeout_s), pass_on)
+                version = request.endpoint.version
+                if request.exposure is not None and step.starts:
+                    version = model.version  # it was chosen here
+                else:
+                    request.exposure = None  # that worker notes it
+                left_s = responder.left_s(header.timeout_s)
+                responder.cancel_work = owner.forward(request, version, left_s, pass_on)
                 return
 
         def go() -> None:
@@ -247,7 +275,7 @@ class InferHandler:
             except Exception as error:  # noqa: BLE001  # the event loop may call it
                 responder.fail(error)
 
-        turn = self._sequences.join(model.name, model.signature, model.sequence_rules, step, go)
+        turn = self._sequences.join(model.name, model.version, model, model.signature, model.sequence_rules, step, go)
         responder.on_end = turn.leave
         if turn.is_first:
             go()

@@ -69,6 +69,15 @@ def open_state(key: bytes, origin: Origin, text: object, expected: Arrays, where
     return tensors
 
 
+def read_origin(key: bytes, text: object) -> Origin | None:
+    """The model version of a state, if it was signed with the key."""
+    try:
+        head = _verify(key, text, "state").partition(b"\n")[0] if key else b""
+    except InvalidInput:
+        return None
+    return Origin(*json.loads(head)) if head else None
+
+
 def _verify(key: bytes, text: object, where: str) -> bytes:
     """The signed bytes. Raises InvalidInput."""
     faulty = InvalidInput(f"{where}: expected the text of an earlier answer, unchanged, got another")

@@ -63,6 +63,8 @@ class Model:
         looping = loaded.manifest.loop
         self._settings, self._device = settings, device
         self.graphs = {name: self._open_dispatcher(name, observer) for name in (MAIN, *loaded.graphs)}
+        self.has_given_states = False
+        """Whether callers have states of this version, with which they may go on."""
         self.dispatcher = self.graphs[MAIN]
         self.signature = self.dispatcher.signature
         self.row_checks = {name: one.memory.check for name, one in self.graphs.items() if one.memory is not None}

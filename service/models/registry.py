@@ -32,6 +32,8 @@ class Registry:
         self.entries: dict[str, ModelEntry] = {}
         """The models by name, for others to read."""
         self.lifecycle = Lifecycle(settings, store, device, metrics, self.tracer, self.entries, self.holders)
+        self.leaving = self.lifecycle.retirement.leaving
+        """Versions that go out of service and are still needed."""
         self._defaults = self.lifecycle.defaults
 
     @property
@@ -99,6 +101,14 @@ class Registry:
                 loaded = asyncio.Event()
                 error.when_loaded(loaded.set)
             await loaded.wait()
+
+    def find_leaving(self, name: str, version: str | None) -> Model | None:
+        """A version that goes out of service, by its number; None: the one that left last. What was begun there may go
+        on there."""
+        for model in reversed(list(self.leaving)):
+            if model.name == name and version in (None, model.version) and isinstance(model, Model):
+                return model
+        return None
 
     def find_for_task(self, task: Task, name: str | None, version: str | None, request: Request | None = None) -> Model:
         """The model that does a task; without a name the default. Raises UnknownModel, NotReady."""

@@ -5,6 +5,8 @@ Rules
 - The first state is that of the model (``rules.py``) or sent with the first request. Each request that is answered
   leaves a new state. A request that fails changes nothing.
 - A sequence is deleted after the request that ends it, or when it has been idle for too long.
+- A sequence goes on in the version of the model in which it was begun, also while that version goes out of service.
+  What has not ended then is dropped, and requests that would go on with it are told so.
 - Requests that wait have no timer, because the requests before them have deadlines.
 
 One of several workers keeps a sequence (`forwarding.py`), and its state is lost with that worker. Servers on several
@@ -12,7 +14,8 @@ machines do not share state: there, callers send the state as inputs.
 """
 
 import asyncio
-from collections import deque
+import contextlib
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -29,9 +32,15 @@ _Key = tuple[Signature, int | str]
 
 @dataclass(eq=False, slots=True)
 class _Sequence:
-    """``state``: by input, None before the first answer. The first of ``waiting`` runs. ``timer`` runs while idle."""
+    """``state``: by input, None before the first answer. The first of ``waiting`` runs. ``timer`` runs while idle.
+
+    ``model`` and ``version`` are the names of the version in which it was begun, and ``owner`` is whose it is.
+    """
 
     key: _Key
+    model: str
+    version: str
+    owner: object
     sequence_rules: SequenceRules
     waiting: "deque[Turn]" = field(default_factory=deque)
     state: Arrays | None = None
@@ -85,19 +94,70 @@ class Sequences:
         self._settings = settings
         self._loop = loop
         self._open: dict[_Key, _Sequence] = {}
+        self._begun: dict[tuple[str, int | str], _Sequence] = {}
+        """By the name of the model and the id: where a sequence was begun last."""
+        self._dropped: OrderedDict[tuple[str, int | str], str] = OrderedDict()
+        """The versions of sequences that were dropped with them."""
+        self._ending: dict[Signature, asyncio.Event] = {}
+        """Versions that go out of service; the event is set when they have no more sequences."""
+        self._is_stopping = False
 
     def __len__(self) -> int:
         return len(self._open)
 
+    def find_owner(self, model: str, sequence_id: int | str) -> object | None:
+        """Whose the sequence of a model is: the owner of the version in which it was begun; None if there is none."""
+        sequence = self._begun.get((model, sequence_id))
+        return None if sequence is None else sequence.owner
+
+    async def end(self, signature: Signature, within_s: float) -> None:
+        """Wait until a version has no more sequences, so long at most, and drop the rest."""
+        ended = self._ending[signature] = asyncio.Event()
+        try:
+            if not self._is_stopping and any(key[0] is signature for key in self._open):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(within_s):
+                        await ended.wait()
+            for sequence in [each for key, each in self._open.items() if key[0] is signature]:
+                self._drop(sequence)
+        finally:
+            del self._ending[signature]
+
+    def _drop(self, sequence: _Sequence) -> None:
+        """The version of a sequence goes out of service. Its requests that have been accepted are answered."""
+        name = (sequence.model, sequence.key[1])
+        self._dropped[name] = sequence.version
+        self._dropped.move_to_end(name)
+        if len(self._dropped) > self._settings.max_sequences:
+            self._dropped.popitem(last=False)
+        if sequence.timer is not None:
+            sequence.timer.cancel()
+        self.replace(sequence, None)
+        self._remove(sequence)
+
+    def _remove(self, sequence: _Sequence) -> None:
+        if self._open.get(sequence.key) is not sequence:
+            return
+        del self._open[sequence.key]
+        name, signature = (sequence.model, sequence.key[1]), sequence.key[0]
+        if self._begun.get(name) is sequence:
+            del self._begun[name]
+        ending = self._ending.get(signature)
+        if ending is not None and not any(key[0] is signature for key in self._open):
+            ending.set()
+
     def join(
         self,
         model: str,
+        version: str,
+        owner: object,
         signature: Signature,
         sequence_rules: SequenceRules | None,
         step: SequenceStep,
         go: Callable[[], None],
     ) -> Turn:
-        """The next turn in a sequence of ``model``. ``go`` is called when it comes, unless it is the first.
+        """The next turn in a sequence of a version of ``model``. ``go`` is called when it comes, unless it is the
+        first. ``owner`` is whose the version is, for ``find_owner``.
 
         ``sequence_rules`` is None for a model without state. Raises NotOffered, InvalidInput, QueueFull.
         """
@@ -112,10 +172,13 @@ class Sequences:
         sequence = self._open.get(key)
         if sequence is None:
             if not step.starts:
-                raise _unknown(step)
+                raise _unknown(step, self._dropped.get((model, step.id)))
             if len(self._open) >= self._settings.max_sequences:
                 raise QueueFull(f"sequence_id: expected at most {self._settings.max_sequences} sequences at once")
-            sequence = self._open[key] = _Sequence(key, sequence_rules)
+            sequence = self._open[key] = _Sequence(key, model, version, owner, sequence_rules)
+        if step.starts:
+            self._begun[model, step.id] = sequence
+            self._dropped.pop((model, step.id), None)
         if len(sequence.waiting) > MAX_WAITING:
             raise QueueFull(f"sequence_id: expected at most {MAX_WAITING} requests that wait in sequence {step.id!r}")
         if sequence.timer is not None:
@@ -133,7 +196,9 @@ class Sequences:
             if was_first:  # later, so that the answer before it is sent first
                 self._loop.call_soon(sequence.waiting[0].go)
         elif sequence.state is None:
-            del self._open[sequence.key]
+            self._remove(sequence)
+        elif self._open.get(sequence.key) is not sequence:  # it was dropped while its last request ran
+            self.replace(sequence, None)
         else:
             idle_s = sequence.sequence_rules.facts.idle_s or self._settings.sequence_idle_s
             sequence.timer = self._loop.call_later(idle_s, self._expire, sequence)
@@ -163,6 +228,12 @@ class Sequences:
         self.count_change(sequence.state, state)
         sequence.state = state
 
+    def stop_waiting(self) -> None:
+        """The server stops: versions that go out of service wait for no sequence any more."""
+        self._is_stopping = True
+        for ended in self._ending.values():
+            ended.set()
+
     def close(self) -> None:
         for sequence in self._open.values():
             if sequence.timer is not None:
@@ -170,7 +241,7 @@ class Sequences:
 
     def _expire(self, sequence: _Sequence) -> None:
         self.replace(sequence, None)
-        del self._open[sequence.key]
+        self._remove(sequence)
 
 
 def _count_bytes(state: Arrays | None) -> int:
@@ -179,7 +250,13 @@ def _count_bytes(state: Arrays | None) -> int:
     return sum(array.nbytes + (sum(map(len, array.flat)) if array.dtype.hasobject else 0) for array in arrays)
 
 
-def _unknown(step: SequenceStep) -> InvalidInput:
+def _unknown(step: SequenceStep, dropped: str | None = None) -> InvalidInput:
+    """``dropped`` is the version that took the sequence with it."""
+    if dropped is not None:
+        return InvalidInput(
+            f"sequence_id: sequence {step.id!r:.60} was begun on version {dropped}, which has gone out of service: "
+            "expected sequence_start, to begin it anew"
+        )
     return InvalidInput(
         f"sequence_id: there is no sequence {step.id!r:.60}: expected sequence_start in its first request; it may have "
         "ended, been idle for too long, or belong to another version"

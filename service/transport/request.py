@@ -123,6 +123,10 @@ class Exposure(abc.ABC):
         """A graph has run for it. The arrays may be kept, not changed."""
 
     @abc.abstractmethod
+    def pin(self, version: object) -> None:
+        """It goes on with what was begun on ``version``, whichever was chosen. Its answer is not compared."""
+
+    @abc.abstractmethod
     def end(self, status: int, seconds: float) -> None:
         """It has its answer, or its caller has gone. Must be quick."""
 

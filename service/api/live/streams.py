@@ -6,7 +6,7 @@ Rules
   the text message ``{"end": true}`` it pads the rest with silence and answers that too.
 - Other models take requests of the Open Inference Protocol as text messages, and answer each.
 - A message that cannot be answered ends the stream, because what follows would go on from another state.
-- A version that goes out of service ends its streams.
+- A version that goes out of service lets its streams go on for ``SLUICE_DRAIN_S``, and then ends them.
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class LiveStreams(Streams):
         self._clock = clock
         self._open: dict[Channel, Model | None] = {}
         self._ended = asyncio.Event()
-        self.is_draining = False
+        self._stopping = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -91,7 +91,7 @@ class LiveStreams(Streams):
         return None if found is None else Endpoint(STREAM, found[1], found[2])
 
     def open(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes]) -> Converse:
-        if self.is_draining:
+        if self._stopping.is_set():
             raise Draining("the server is stopping")
         if len(self._open) >= self._settings.max_sequences:
             raise QueueFull(f"expected at most {self._settings.max_sequences} streams at once")
@@ -100,8 +100,22 @@ class LiveStreams(Streams):
             check_model(self._registry.find(endpoint.model, endpoint.version), options, query)
         return functools.partial(self._converse, endpoint, options, query)
 
+    def begin_stop(self) -> None:
+        """Refuse new streams; versions that go out of service wait for none any more."""
+        self._stopping.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake all that wait now."""
+        self._ended.set()
+        self._ended.clear()
+
     async def release(self, model: Served) -> None:
-        """End the streams of a version, and return when they have ended."""
+        """Return when the streams of a version have ended: by themselves for a while, then they are ended."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_s):
+                while model in self._open.values() and not self._stopping.is_set():
+                    await self._ended.wait()
         while streams := [channel for channel, used in self._open.items() if used is model]:
             for channel in streams:
                 channel.end(Draining(f"this version of {model.name!r} goes out of service: connect again"))
@@ -132,8 +146,7 @@ class LiveStreams(Streams):
             del self._open[channel]
             if opened is not None:
                 self._metrics.numbers("sluice_streams", (opened.name, opened.version)).add(-1.0)
-            self._ended.set()  # wakes all that wait now
-            self._ended.clear()
+            self._wake()
 
     async def _answer_sound(self, channel: Channel, rows: StreamRows, options: StreamOptions, sound: Sound) -> None:
         model = rows.model

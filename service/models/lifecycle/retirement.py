@@ -29,6 +29,8 @@ class Retirement:
     def __init__(
         self, device: Device, metrics: Metrics, holders: Sequence[Callable[[Served], Awaitable[None]]]
     ) -> None:
+        self.leaving: dict[Served, None] = {}
+        """Versions out of service that are still needed, oldest first: what was begun on them may go on there."""
         self._device = device
         self._metrics = metrics
         self._holders = holders
@@ -44,6 +46,7 @@ class Retirement:
     def begin(self, entry: VersionEntry, model: Served) -> None:
         """Give the version no more requests, and drop it when its accepted requests are finished."""
         entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
+        self.leaving[model] = None
         task = asyncio.get_running_loop().create_task(self._let_go(entry, [model]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -56,6 +59,7 @@ class Retirement:
         """``held`` has the last reference to the model in the end, so that a thread closes its sessions."""
         for holder in self._holders:
             await holder(held[0])
+        del self.leaving[held[0]]
         await held[0].drain()
         for dispatcher in held[0].graphs.values():
             self._device.forget(dispatcher)

@@ -4,7 +4,8 @@ Rules
 - The version is chosen once for each request that names none. A request that names one is neither chosen nor noted.
 - After an answer, what one version has sent is compared with what the other gives for the same rows: all answers of a
   canary with the stable version, and a part of the stable version's with the shadow.
-- Compared are single runs of graphs. Of loops, streams and pipelines only errors and times are noted.
+- Compared are single runs of graphs. Of loops, sequences and pipelines only errors and times are noted.
+- A request that goes on with a sequence, or with a signed state, goes to the version in which that was begun.
 """
 
 from collections.abc import Callable, Mapping
@@ -64,12 +65,9 @@ class ActiveRollout:
         return bool(self._shadow or (self._canary and not self.returned))
 
     def choose(self, request: Request) -> Served | None:
-        """The version that answers a request that names none. May be called in a thread.
-
-        A model that keeps sequences is not shared out: its requests belong together.
-        """
+        """The version that answers a request that names none. May be called in a thread."""
         stable = self._model_entry.serving
-        if stable is None or request.is_own or (isinstance(stable, Model) and stable.sequence_rules is not None):
+        if stable is None or request.is_own:
             return stable
         canary = self.find(self._canary) if self._canary and not self.returned else None
         shadow: Served | None = None
@@ -98,6 +96,10 @@ class ActiveRollout:
     def stable(self) -> Served | None:
         return self._model_entry.serving
 
+    def has_part(self, version: object) -> bool:
+        """Whether a version is one of the two that share the requests."""
+        return version is not None and version in (self.stable, self.find(self._canary))
+
     def describe(self) -> Mapping[str, Any]:
         told: dict[str, Any] = {}
         canary, shadow = self.facts.canary, self.facts.shadow
@@ -122,7 +124,7 @@ class ActiveRollout:
 
     def end(self, exposure: "ModelExposure", status: int, seconds: float) -> None:
         """Note a request that has its answer, or whose caller has gone, and have the answer compared."""
-        if self._canary and not self.returned:
+        if self._canary and not self.returned and exposure.is_noted:
             self._wake()
             arm = self.window.canary if exposure.is_canary else self.window.stable
             is_at_fault = status in _OF_CALLERS and not self._is_sticky  # else it may be the fault of one caller
@@ -145,13 +147,14 @@ class ActiveRollout:
 class ModelExposure(Exposure):
     """A request that was given to ``version``. ``other`` is the version that its answer is compared with."""
 
-    __slots__ = ("_rollout", "is_canary", "other", "runs", "version")
+    __slots__ = ("_rollout", "is_canary", "is_noted", "other", "runs", "version")
 
     def __init__(self, rollout: ActiveRollout, version: Served, other: Served | None, is_canary: bool) -> None:
         self._rollout = rollout
         self.version = version
         self.other = other if isinstance(other, Model) else None
         self.is_canary = is_canary
+        self.is_noted = True
         self.runs: list[Run] = []
 
     def note_run(self, graph: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
@@ -160,6 +163,12 @@ class ModelExposure(Exposure):
         self.runs.append(Run(graph, inputs, outputs))
         if len(self.runs) > _MOST_RUNS:
             self.other, self.runs = None, []
+
+    def pin(self, version: object) -> None:
+        if version is not self.version:
+            self.is_noted = self._rollout.has_part(version)
+            self.is_canary = self.is_noted and version is not self._rollout.stable
+        self.other = None
 
     def end(self, status: int, seconds: float) -> None:
         self._rollout.end(self, status, seconds)

@@ -310,12 +310,16 @@ def test_model_that_is_loaded_on_demand_is_waited_for(store: Path) -> None:
 
 
 def test_stop_and_a_new_version_end_streams(store: Path, tmp_path: Path) -> None:
-    """With 1001, so that clients connect again."""
+    """With 1001, so that clients connect again; a stream goes on with the old version for a while."""
     write_listeners(tmp_path)
-    with Serving(settings_for(tmp_path, max_rows=4, control=True), FAST) as server:
+    with Serving(settings_for(tmp_path, max_rows=4, control=True, drain_s=5.0), FAST) as server:
         with open_floats(server, "adder") as client, server.client() as http:
+            client.say(floats(1, 1, 1, 1))
+            assert client.next()["outputs"] == {"so_far": [4.0]}
             write_listeners(tmp_path)
             assert http.post("/v2/repository/models/adder/load").status_code == 200
+            client.say(floats(1, 1, 1, 1))
+            assert client.next()["outputs"] == {"so_far": [8.0]}
             assert client.next()["error"] == "this version of 'adder' goes out of service: connect again"
             assert client.next().code == 1001
         with open_floats(server, "adder") as client:

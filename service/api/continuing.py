@@ -1,0 +1,111 @@
+"""What was begun on a version goes on there: sequences, and states that callers keep.
+
+A version that goes out of service is still needed until it has no more sequences, or for a while if callers have states
+of it. Requests that go on with these find it, and others do not.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from model_store.manifest import Task
+from service.codecs.series import STATE
+from service.codecs.state import Origin, read_origin
+from service.errors import NotReady, ServiceError
+from service.models.entry import Model, Served
+from service.models.registry import Registry
+from service.protocol.infer_request import SequenceStep
+from service.sequences.sequences import Sequences
+from service.tasks.sequences.forecast import ForecastOptions
+from service.transport.request import Request
+
+
+class Continuations:
+    """On the event loop only. A version is needed for ``grace_s`` seconds at most."""
+
+    def __init__(self, registry: Registry, sequences: Sequences, grace_s: float) -> None:
+        self._registry = registry
+        self._sequences = sequences
+        self._grace_s = grace_s
+        self._stopping = asyncio.Event()
+
+    async def release(self, model: Served) -> None:
+        """Return when nothing goes on with the version any more."""
+        if not isinstance(model, Model):
+            return
+        if model.has_given_states:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._grace_s):
+                    await self._stopping.wait()
+            await self._sequences.end(model.signature, 0.0)
+        else:
+            await self._sequences.end(model.signature, self._grace_s)
+
+    def stop(self) -> None:
+        """The server stops: nothing is waited for any more."""
+        self._stopping.set()
+        self._sequences.stop_waiting()
+
+    def choose(self, model: Model, request: Request, step: SequenceStep | None) -> Model:
+        """The version for a request: that in which its sequence was begun, unless the caller names another by number.
+
+        ``model`` was found for it. Raises NotReady if that goes out of service, and the request goes on with nothing.
+        """
+        endpoint = request.endpoint
+        if step is not None and not step.starts:
+            begun, version = self._sequences.find_owner(model.name, step.id), endpoint.version
+            if request.exposure is not None:
+                model = self._registry.find(model.name)
+                request.exposure.pin(begun or model)
+            if isinstance(begun, Model) and (version is None or version == begun.version or not version.isdigit()):
+                return begun
+        return self._registry.find(model.name, endpoint.version) if model in self._registry.leaving else model
+
+
+def find_for_states(
+    registry: Registry, options: ForecastOptions, task: Task, rows: Sequence[Any], key: bytes, request: Request
+) -> Model:
+    """The model for a request whose rows may go on from states: the version of these, in service or on its way out.
+
+    A version that the caller names by number is kept. Raises UnknownModel, NotReady.
+    """
+    version = options.wanted_version
+    name = options.model or registry.default_of(task)
+    try:
+        model = registry.find_for_task(task, name, version, request)
+    except NotReady:
+        leaving = registry.find_leaving(name, version)
+        origin = None if leaving is None else _origin_of(rows, key)
+        if leaving is None or origin is None or origin[:2] != (leaving.name, leaving.version):
+            raise
+        return leaving
+    if (version is None or not version.isdigit()) and _has_others(registry, model):
+        origin = _origin_of(rows, key)
+        if origin is not None and origin.model == model.name and origin.version != model.version:
+            model = _find_version(registry, model, origin.version)
+        if origin is not None and request.exposure is not None:
+            request.exposure.pin(model)
+    return model
+
+
+def _origin_of(rows: Sequence[Any], key: bytes) -> Origin | None:
+    """The version of the first state, if it was signed with the key."""
+    texts = (row[STATE] for row in rows if isinstance(row, dict) and STATE in row)
+    return read_origin(key, next(texts, None))
+
+
+def _has_others(registry: Registry, model: Model) -> bool:
+    """Whether other versions of the model can answer."""
+    entry = registry.entries.get(model.name)
+    in_service = () if entry is None else [each for each in entry.entries.values() if each.model is not None]
+    return len(in_service) > 1 or any(each.name == model.name for each in registry.leaving)
+
+
+def _find_version(registry: Registry, model: Model, version: str) -> Model:
+    """That version of a model; the model itself if it cannot answer, which then tells that the state is another's."""
+    try:
+        found = registry.find(model.name, version)
+    except ServiceError:
+        return registry.find_leaving(model.name, version) or model
+    return found if found.tasks == model.tasks else model
