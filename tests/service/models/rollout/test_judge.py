@@ -8,7 +8,7 @@ import pytest
 from model_store.rollout import Limits
 from service.models.rollout.evidence import TIMES, Comparison, Excess
 from service.models.rollout.judge import Arm, Judge, Window, bucket_of, start_of
-from tests.support.rollouts import CASES, Version, simulate
+from tests.service.models.rollout.simulation import CASES, Version, simulate
 
 STABLE = Version()
 
