@@ -186,7 +186,7 @@ UV_COMPILE := $(VENV)/clients/uv/bin/uv pip compile --quiet --no-config --univer
 	--constraints constraints.txt --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 requirements-%.lock: pyproject.toml constraints.txt Makefile $(VENV)/clients/.uv
-	$(UV_COMPILE) --extra $* --extra text --extra sound --extra grpc --extra oidc --extra tracing --output-file $@ pyproject.toml
+	$(UV_COMPILE) --extra $* --extra text --extra sound --extra grpc --extra oidc --extra tracing --extra verify --output-file $@ pyproject.toml
 
 deploy/image/%.lock: deploy/image/%.in constraints.txt Makefile $(VENV)/clients/.uv
 	$(UV_COMPILE) --output-file $@ $<

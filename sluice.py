@@ -14,7 +14,12 @@ COMMANDS = {
     "serve": ("service.cli", "serve_arguments", "serve", "start the prediction service"),
     "health": ("service.cli", "health_arguments", "health", "ask the server with these settings whether it is ready"),
     "doctor": ("service.doctor.cli", "doctor_arguments", "doctor", "tell what is wrong or slow here, and what to do"),
-    "models": ("model_store.commands.cli", "models_arguments", "models", "show, check and change the models in a store"),
+    "models": (
+        "model_store.commands.cli",
+        "models_arguments",
+        "models",
+        "show, check and change the models in a store",
+    ),
     "train": ("export.cli", "train_arguments", "train", "train a reference model and publish it"),
     "export": ("export.cli", "export_arguments", "export_model", "prove and publish your own PyTorch or ONNX model"),
     "import": ("export.importers.cli", "import_arguments", "import_model", "publish a model of another tool"),

@@ -4,12 +4,15 @@ StoreError
 ├── NotInStore        no such model, version or alias
 ├── BadName           a model, alias or file name that the layout cannot hold
 ├── BadManifest       the manifest cannot be read or contradicts itself
+│   └── NewerSchema   a newer release wrote it in a schema that this one does not know
 ├── BadConfig         a Triton configuration cannot be read or contradicts itself
 ├── BadLayout         a file is not where it is expected, cannot be read, or is reached by a link out of the store
 ├── StillUsed         a version or alias that something else names
 ├── NotWritable       a folder of the store cannot be changed
 ├── BadGraph          ONNX Runtime cannot load an ONNX file, or requests cannot carry its tensors
-└── IntegrityError    a file is missing, added, or not the one that was published
+├── IntegrityError    a file is missing, added, or not the one that was published
+├── NotSigned         a version has no signature, or none that counts here
+└── BadKey            a key or a certificate cannot be used
 
 PictureError
 ├── UnreadablePicture no picture, a damaged one, or one of a kind that is not read
@@ -38,6 +41,10 @@ class BadManifest(StoreError):
     pass
 
 
+class NewerSchema(BadManifest):
+    pass
+
+
 class BadConfig(StoreError):
     pass
 
@@ -59,6 +66,14 @@ class BadGraph(StoreError):
 
 
 class IntegrityError(StoreError):
+    pass
+
+
+class NotSigned(StoreError):
+    pass
+
+
+class BadKey(StoreError):
     pass
 
 
@@ -93,3 +108,8 @@ class SoundTooShort(SoundError):
 def first_line(error: BaseException) -> str:
     """The first line of the error's text, or the name of its type if the text is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def escape(text: str) -> str:
+    """A text for messages, with what cannot be printed escaped: it must not control a terminal or begin a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,7 +1,7 @@
 """The manifest: everything that is known about one model version, apart from the weights.
 
-It is strict and versioned: an unknown field or schema version is an error. Facts about the model are here; facts about
-the machine are in the service's settings.
+It is strict and versioned: an unknown field is an error; an older schema is read, a newer one refused (``schema.py``).
+Facts about the model are here; facts about the machine are in the service's settings.
 """
 
 import re
@@ -12,8 +12,9 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from model_store.checks.manifest import check
 from model_store.checks.pipeline import check_pipeline
-from model_store.errors import BadManifest
+from model_store.errors import BadManifest, escape
 from model_store.graph import FileName, Graph
+from model_store.schema import tell_writer, upgrade
 from model_store.strict_model import Finite, StrictModel
 from model_store.tasks import (
     Classes,
@@ -158,7 +159,10 @@ class Provenance(StrictModel):
 class Manifest(StrictModel):
     """One version of one model. The name of its folder is the version number."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
+    """The form of the manifest itself. Older ones are read for ever."""
+    sluice: Annotated[str, StringConstraints(max_length=40)] = ""
+    """The release of Sluice that wrote it. An older one that cannot read it names the release."""
     name: ModelName
     """The name of the model's folder."""
     task: Task
@@ -276,11 +280,13 @@ class Manifest(StrictModel):
 
     @classmethod
     def from_json(cls, text: bytes, where: str) -> "Manifest":
-        """Read a manifest. Raises BadManifest, which names ``where``, the field, what was expected and what came."""
+        """Read a manifest of any schema so far. Raises BadManifest, which names ``where``, the field, what was expected
+        and what came."""
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate_json(upgrade(text, where))
         except ValidationError as error:
-            raise BadManifest(f"{where}: {describe(error)}") from None
+            unknown = any(item["type"] == "extra_forbidden" for item in error.errors())
+            raise BadManifest(f"{where}: {describe(error)}{tell_writer(text) if unknown else ''}") from None
 
 
 def describe(error: ValidationError) -> str:
@@ -291,7 +297,7 @@ def describe(error: ValidationError) -> str:
         got: Any = item.get("input")
         shown = f" (got {got!r:.120})" if isinstance(got, str | int | float | bool | None) else ""
         lines.append(f"{field:.120}: {reword(item['msg'])}{shown}")
-    return "; ".join(lines)
+    return escape("; ".join(lines))  # the names of fields come from the file
 
 
 _REWORDED = (

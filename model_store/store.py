@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from model_store.errors import BadLayout, BadManifest, BadName, IntegrityError, NotInStore
+from model_store.errors import BadLayout, BadManifest, BadName, IntegrityError, NotInStore, NotSigned
 from model_store.files.aliases import (
     ALIAS,
     ALIASES_FILE,
@@ -33,11 +33,14 @@ from model_store.files.integrity import describe_bytes, read_checked
 from model_store.files.links import Boundary, tell_why
 from model_store.files.reading import MOST_CONFIG_BYTES, MOST_TEXT_BYTES, is_there
 from model_store.files.staging import locked, staged, sweep
-from model_store.files.writing import explain, sync_folder, write_synced
+from model_store.files.writing import FORBIDDEN, explain, replace_synced, sync_folder, write_synced
 from model_store.golden import GoldenSamples, check_tolerance, find_no_probability
 from model_store.listing import CONFIG_FILE, NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
 from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.plain import PLAIN_FILE, PlainModel, is_onnx, read_plain
+from model_store.schema import find_release
+from model_store.signing import SIGNATURE_FILE
+from model_store.signing.keys import Signers, tell_plain
 from model_store.texts.symbols import find_symbols
 
 __all__ = ["ALIASES_FILE", "PLAIN_FILE", "GoldenSamples", "ModelVersion", "Move", "Store", "read_number"]
@@ -62,7 +65,8 @@ class ModelVersion:
     """One version in the store. ``folder`` holds its files; they are read on demand.
 
     ``boundary`` limits symbolic links; without one they must stay in ``folder``. ``default_filename`` is the name of
-    the ONNX file, if there is no manifest and a configuration names it.
+    the ONNX file, if there is no manifest and a configuration names it. With ``signers``, nothing of a version is read
+    that none of them has signed.
     """
 
     name: str
@@ -70,6 +74,7 @@ class ModelVersion:
     folder: Path
     boundary: Boundary | None = None
     default_filename: str | None = None
+    signers: Signers | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -77,17 +82,31 @@ class ModelVersion:
         return not self._has(MANIFEST_FILE)
 
     def read_manifest(self) -> Manifest:
-        """The manifest. Raises BadManifest, BadLayout, or NotInStore for a plain version."""
+        """The manifest. Raises BadManifest, BadLayout, NotSigned, or NotInStore for a plain version."""
         path = self.folder / MANIFEST_FILE
         if self.is_plain:
             raise NotInStore(f"{self.name} version {self.version} has no {MANIFEST_FILE}")
         text = self._bounds.read(path, MOST_TEXT_BYTES)
+        if self.signers is not None:  # of the bytes that are parsed, and before they are
+            self._check_signature(self.signers, text)
         manifest = Manifest.from_json(text, f"{self.name}/{self.version}/{MANIFEST_FILE}")
         if manifest.name != self.name:
             raise IntegrityError(
                 f"the manifest in {self.name}/{self.version}: expected name {self.name!r}, got {manifest.name!r}"
             )
         return manifest
+
+    def _check_signature(self, signers: Signers, manifest: bytes) -> None:
+        where = f"{self.name}/{self.version}"
+        if not self._has(SIGNATURE_FILE):
+            raise NotSigned(
+                f"{where} has no signature: `sluice models sign {self.name} --version {self.version} --key KEY` makes "
+                f"its {SIGNATURE_FILE}"
+            )
+        try:
+            signers.check(self._bounds.read(self.folder / SIGNATURE_FILE, MOST_TEXT_BYTES), manifest, self.version)
+        except NotSigned as error:
+            raise NotSigned(f"{where}/{SIGNATURE_FILE}: {error}") from None
 
     def read(self, manifest: Manifest, file: str) -> bytes:
         """The content of a file of the version, checked against the manifest. Raises IntegrityError, BadLayout."""
@@ -98,7 +117,9 @@ class ModelVersion:
         return read_checked(self._bounds.resolve(path) if path.is_symlink() else path, expected)
 
     def read_plain(self) -> PlainModel:
-        """The files of a version without a manifest. Raises BadLayout."""
+        """The files of a version without a manifest. Raises BadLayout, and NotSigned where versions must be signed."""
+        if self.signers is not None:
+            raise NotSigned(tell_plain(self.name, self.version))
         return read_plain(self.folder, self._bounds, self.default_filename)
 
     def read_beside(self, file: str) -> bytes | None:
@@ -135,7 +156,7 @@ class ModelVersion:
         """The manifest and the checked content of every file, each read once. Raises as ``verify``."""
         manifest = self.read_manifest()
         contents = {file: self.read(manifest, file) for file in manifest.files}
-        allowed = {*manifest.files, MANIFEST_FILE}
+        allowed = {*manifest.files, MANIFEST_FILE, SIGNATURE_FILE}
         for path in sorted(self.folder.iterdir()):
             if path.name not in allowed:
                 raise IntegrityError(f"{path.name} in {self.name}/{self.version} is not in its manifest: remove it")
@@ -146,11 +167,19 @@ class Store:
     """A folder of models. Reading never writes; the folder need not exist before the first publish.
 
     With ``follow_links``, symbolic links may lead out of the folder. ``read_default`` reads the name of a model's ONNX
-    files from its ``config.pbtxt``.
+    files from its ``config.pbtxt``. With ``signers``, versions that none of them has signed are listed, but not read.
     """
 
-    def __init__(self, root: Path, *, follow_links: bool = False, read_default: ReadDefault | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        follow_links: bool = False,
+        read_default: ReadDefault | None = None,
+        signers: Signers | None = None,
+    ) -> None:
         self.root = Path(root)
+        self.signers = signers
         self._read_default = read_default
         self._boundary = Boundary(self.root, follow_links)
 
@@ -184,7 +213,7 @@ class Store:
 
     def versions_of(self, name: str, contents: Contents) -> list[ModelVersion]:
         """The versions in contents that were read before, oldest first."""
-        facts = (self._boundary, contents.default_filename)
+        facts = (self._boundary, contents.default_filename, self.signers)
         return [ModelVersion(name, number, folder, *facts) for number, folder in contents.folders.items()]
 
     def find(self, name: str, version: int | str | None = None) -> ModelVersion:
@@ -259,22 +288,29 @@ class Store:
                 write_aliases(folder, {**aliases, alias: number})
         return Move(before, number)
 
+    def write_signature(self, version: ModelVersion, content: bytes) -> None:
+        """Give a version this signature, in place of the one that it may have. Raises NotWritable."""
+        with self.changing(version.name) as folder:  # a version never holds a file that does not belong there
+            replace_synced(version.folder / SIGNATURE_FILE, content, hidden_in=folder)
+
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> ModelVersion:
         """Add the next version of a model: all of it, or nothing.
 
         ``files`` maps file names to contents; their digests go into the manifest. Raises BadName if a graph's file or
         the golden samples are missing, BadManifest if the samples' tolerance proves nothing or an output with
-        probabilities holds none.
+        probabilities holds none, NotWritable if this process may not write there, and OSError if the disk is full.
         """
         needed = {g.file for g in manifest.graphs.values()}
         needed |= {name for g in manifest.graphs.values() for name in g.external_data}
         needed |= {golden.file for golden in (manifest.golden, *manifest.graph_golden.values()) if golden}
         needed |= manifest.further_files
-        if MANIFEST_FILE in needed:
-            raise BadName(f"{MANIFEST_FILE} is the name of the manifest: rename the graph or its data")
+        for taken, what in ((MANIFEST_FILE, "the manifest"), (SIGNATURE_FILE, "the signature")):
+            if taken in needed:
+                raise BadName(f"{taken} is the name of {what}: rename the graph or its data")
         if needed != set(files):
             raise BadName(f"files of the version: expected {sorted(needed)}, got {sorted(files)}")
-        complete = manifest.model_copy(update={"files": {name: describe_bytes(files[name]) for name in sorted(files)}})
+        described = {name: describe_bytes(files[name]) for name in sorted(files)}
+        complete = manifest.model_copy(update={"files": described, "sluice": find_release()})
         Manifest.from_json(complete.to_json(), "the new manifest")
         for facts in filter(None, (complete.golden, *complete.graph_golden.values())):
             samples = GoldenSamples.from_bytes(files[facts.file])
@@ -286,12 +322,17 @@ class Store:
         find_symbols(complete, files)
         self.sweep()
         folder = self.folder(manifest.name)
-        with staged(folder) as temporary:
-            for name, content in {**files, MANIFEST_FILE: complete.to_json()}.items():
-                write_synced(temporary / name, content)
-            temporary.chmod(0o755)
-            sync_folder(temporary)
-            return self._claim(manifest.name, folder, temporary)
+        try:
+            with staged(folder) as temporary:
+                for name, content in {**files, MANIFEST_FILE: complete.to_json()}.items():
+                    write_synced(temporary / name, content)
+                temporary.chmod(0o755)
+                sync_folder(temporary)
+                return self._claim(manifest.name, folder, temporary)
+        except OSError as error:
+            if error.errno in FORBIDDEN:
+                raise explain(error, folder) from error
+            raise
 
     def sweep(self) -> list[Path]:
         """Remove what killed publishers left. Returns what was removed; see ``files/staging.py``."""
@@ -317,4 +358,4 @@ class Store:
                     raise
                 continue
             sync_folder(folder)
-            return ModelVersion(name, number, folder / str(number), self._boundary)
+            return ModelVersion(name, number, folder / str(number), self._boundary, signers=self.signers)

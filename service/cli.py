@@ -23,6 +23,7 @@ from service.process.health import ask_ready, find_reachable, read_server_flags
 from service.process.replacements import keep_fixed
 from service.process.supervisor import SIGNALS, supervise, worker_environ
 from service.settings import Settings, SettingsError, find_injected
+from service.settings.store import read_trusted
 from service.transport.addresses import find_address, join_address, open_listeners
 from service.transport.open_files import fit_connections
 from service.transport.tls import read_identity
@@ -64,9 +65,10 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def read_checked(args: argparse.Namespace) -> Settings:
-    """The settings, if their store and their certificate can be read. Raises SettingsError."""
+    """The settings, if their store, its signers and their certificate can be read. Raises SettingsError."""
     settings = read_settings(args)
     settings.check_store()
+    read_trusted(settings)
     read_identity(settings)
     return settings
 

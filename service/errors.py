@@ -5,6 +5,7 @@ ServiceError
 │   ├── InvalidInput          a field is malformed, or has the wrong shape, datatype or value
 │   │   └── UnreadableMessage a message of a live stream is not what its kind says
 │   ├── UnknownModel          no such model or version
+│   ├── UnknownRegion         no such region of shared memory
 │   ├── UnknownRoute          no such path
 │   ├── WrongMethod           the path exists, the method does not
 │   ├── UpgradeRequired       the path is a WebSocket, of one version
@@ -52,6 +53,10 @@ class UnreadableMessage(InvalidInput):
 
 class UnknownModel(CallerError):
     reason = "unknown_model"
+
+
+class UnknownRegion(CallerError):
+    reason = "unknown_region"
 
 
 class UnknownRoute(CallerError):

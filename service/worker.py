@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
-from model_store import Store
-from model_store.graphs.configuration import read_default_filename
 from service.access.guard import open_guard
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
@@ -26,6 +24,7 @@ from service.api.info.info import Information
 from service.api.info.metadata import release
 from service.api.info.usage import Usage, tell_build
 from service.api.live.streams import LiveStreams
+from service.api.regions import RegionTransfers
 from service.api.tasks import TaskRunner
 from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
@@ -44,6 +43,8 @@ from service.models.rollout.rollouts import RETURN, WINDOW, Rollouts
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError
+from service.settings.store import open_store
+from service.shared_memory.regions import Regions
 from service.tasks.reconstruction.tiles import MOST_AT_ONCE
 from service.tasks.room import PictureRoom
 from service.tasks.work import Limits
@@ -100,7 +101,7 @@ class Worker:
             empty=host_allocator(settings.provider),
             on_stuck=functools.partial(self.replace, "one of its runs does not end"),
         )
-        store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
+        store = open_store(settings)
         self.registry = Registry(settings, store, self.device, self.metrics)
         self.handler = RequestHandler(settings, self.metrics, loop)
         self.handler.guard = open_guard(settings)
@@ -110,8 +111,10 @@ class Worker:
         self.forwarder: Forwarder | None = None
         if (settings.workers > 1 or index is not None) and settings.metrics_dir is not None:
             self.forwarder = Forwarder(self.handler, settings.metrics_dir, settings, loop, index)
+        self.regions = Regions(settings) if settings.shared_memory else None
+        transfers = RegionTransfers(self.regions, settings)
         self.continuations = Continuations(self.registry, self.sequences, settings.drain_s)
-        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder, self.continuations)
+        infer = InferHandler(self.registry, settings, self.sequences, self.forwarder, self.continuations, transfers)
         self.handler.find_max_tensors = infer.find_max_tensors
         limits = Limits(
             max_pixels=settings.max_image_pixels,
@@ -132,7 +135,7 @@ class Worker:
         self.registry.holders += [self.continuations.release, self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
-        self.administration = Administration(self.registry, settings)
+        self.administration = Administration(self.registry, settings, self.regions)
         copies = Copies(self.device, loop, self._is_short_of_memory)
         self.rollouts = Rollouts(store, self.registry.entries, self.metrics, copies, self.administration.workers, loop)
         self.administration.commands |= {WINDOW: self.rollouts.judge, RETURN: self.rollouts.give_back}
@@ -266,6 +269,8 @@ class Worker:
             await self.forwarder.close()
         await self.rollouts.close()
         self.sequences.close()
+        if self.regions is not None:
+            self.regions.close()
         self._watch.stop()
         await self.telemetry.close()
 

@@ -11,7 +11,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = ("text", "sound", "grpc", "oidc", "tracing")
+EXTRAS = ("text", "sound", "grpc", "oidc", "tracing", "verify")
 """What the image has beside `cpu` or `gpu`."""
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 

@@ -61,6 +61,8 @@ export interface Card {
   versions: VersionState[];
   /** why it does not serve */
   reason?: string;
+  /** where it serves otherwise than the store says, and why */
+  warnings?: string[];
   task?: string;
   /** the routes that answer for it */
   tasks?: string[];
@@ -100,6 +102,12 @@ export interface Error {
 export interface TensorParameters {
   /** bytes after the JSON, in place of `data` */
   binary_data_size?: number | null;
+  /** a registered region, in place of `data` */
+  shared_memory_region?: string | null;
+  /** where the tensor begins in the region */
+  shared_memory_offset?: number | null;
+  /** bytes of the tensor */
+  shared_memory_byte_size?: number | null;
   [name: string]: unknown;
 }
 
@@ -133,6 +141,12 @@ export interface OutputParameters {
   binary_data?: boolean | null;
   /** so many highest values, as value:index:label */
   classification?: number | null;
+  /** a registered region that the output is written to */
+  shared_memory_region?: string | null;
+  /** where it is written in the region */
+  shared_memory_offset?: number | null;
+  /** room for it there */
+  shared_memory_byte_size?: number | null;
   [name: string]: unknown;
 }
 

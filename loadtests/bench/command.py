@@ -34,13 +34,25 @@ from loadtests.bench.reading.pages import RAPIDOCR, measure_reading
 from loadtests.bench.results.chart import can_draw, draw_chart
 from loadtests.bench.results.figures import Figures
 from loadtests.bench.results.report import write_json, write_markdown
-from loadtests.bench.results.result import PICTURES, PIPELINES, READING, SPEECH, TASKS, TELEMETRY, TEXTS, Result
+from loadtests.bench.results.result import (
+    PICTURES,
+    PIPELINES,
+    READING,
+    SPEECH,
+    TASKS,
+    TELEMETRY,
+    TEXTS,
+    TRANSPORTS,
+    Result,
+)
 from loadtests.bench.results.task_figures import TaskFigures
 from loadtests.bench.results.verdict import SELF
 from loadtests.bench.sounds.speech import measure_speech
 from loadtests.bench.tasks import QUICK, Effort, measure_tasks
 from loadtests.bench.telemetry.cost import measure_telemetry
 from loadtests.bench.texts import measure_texts
+from loadtests.bench.transports.analyzer import ANALYZER
+from loadtests.bench.transports.measure import measure_transports
 from loadtests.termination import exit_on_sigterm
 
 MEASURED, INCOMPLETE, USAGE = 0, 1, 2
@@ -65,10 +77,10 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu", action="store_true", help="measure the engine on a GPU instead, without HTTP")
     parser.add_argument(
         "--only",
-        choices=(TASKS, PICTURES, TEXTS, PIPELINES, SPEECH, READING, TELEMETRY),
+        choices=(TASKS, PICTURES, TEXTS, PIPELINES, SPEECH, READING, TELEMETRY, TRANSPORTS),
         default="",
         help="measure only the task routes and the loop, pictures, texts, what a pipeline costs beside its steps, "
-        "speech, pages, or what the access log and traces cost",
+        "speech, pages, what the access log and traces cost, or gRPC and shared memory against HTTP",
     )
     parser.add_argument("--speech", type=Path, metavar="STORE", help="a store with a model called speech")
     parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="WAV files with speech, for --speech")
@@ -150,7 +162,7 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
     asks_pictures = asks_tasks and args.only in ("", TASKS, PICTURES)
     asks_reading = asks_tasks and args.reading is not None and args.only in ("", READING)
     further = [*(picture_peers(args.peers) if asks_pictures else ()), *([RAPIDOCR] if asks_reading else ())]
-    comparison.install([*peers, *further])
+    comparison.install([*peers, *further, *([ANALYZER] if args.only == TRANSPORTS else ())])
     with ExitStack() as stack:
         try:
             stack.enter_context(private_network())
@@ -160,6 +172,7 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
         pictures = measure_pictures(comparison, args.peers, args.quick) if asks_pictures else []
         texts = measure_texts(comparison, args.quick) if asks_tasks and args.only in ("", TEXTS) else []
         telemetry = measure_telemetry(comparison, args.quick) if args.only == TELEMETRY else []
+        transports = measure_transports(comparison, args.quick) if args.only == TRANSPORTS else []
         tasks = TaskFigures()
         if asks_tasks and args.only in ("", TASKS):
             effort = QUICK if args.quick else Effort()
@@ -177,7 +190,7 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
             result = Result(machine, {}, comparison.versions, (), (), (), only=args.only)
         else:
             result = _measure_all(args, comparison, peers, cores, machine)
-        cells = (*result.cells, *pictures, *texts, *telemetry)
+        cells = (*result.cells, *pictures, *texts, *telemetry, *transports)
         return replace(result, cells=cells, tasks=tasks, absences=tuple(comparison.absences))
 
 

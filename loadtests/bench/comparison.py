@@ -137,7 +137,7 @@ class Comparison:
         if peer.needs_private_network and self.no_private_network:
             raise ServerFailed(f"it only runs in a private network: {self.no_private_network}")
         self.say(f"{model.name}: starting {peer.name}")
-        python = self._find_python(peer)
+        python = self.find_python(peer)
         folder = self.folder / f"{peer.name}-{model.name}"
         folder.mkdir(parents=True, exist_ok=True)
         source = folder / "bench_server.py"
@@ -160,7 +160,8 @@ class Comparison:
             stack.enter_context(own.pop_all())
         return Contender(peer, site, log, scripts, pid)
 
-    def _find_python(self, peer: Peer) -> Path:
+    def find_python(self, peer: Peer) -> Path:
+        """The interpreter of a peer, installed if need be. Raises NotInstalled."""
         if peer.name not in self._pythons:
             self.install([peer])
         python = self._pythons[peer.name]

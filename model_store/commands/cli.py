@@ -11,6 +11,7 @@ from model_store.commands.action import WrongUsage
 from model_store.commands.table import ACTIONS
 from model_store.display.table import say
 from model_store.errors import BadName, StoreError
+from model_store.files.links import tell_why
 from model_store.store import Store
 
 
@@ -38,7 +39,8 @@ def models(args: argparse.Namespace) -> int:
             raise StoreError(f"expected a folder of models, there is none at {root}: check --store or SLUICE_STORE")
         return action.run(store, args)
     except (StoreError, OSError, WrongUsage) as error:
-        say(Console(stderr=True, highlight=False), f"sluice models {args.action}: {error}")
+        text = f"{error.filename}: {tell_why(error)}" if isinstance(error, OSError) and error.filename else str(error)
+        say(Console(stderr=True, highlight=False), f"sluice models {args.action}: {text}")
         return 2 if isinstance(error, WrongUsage | BadName) else 1
 
 

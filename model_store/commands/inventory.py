@@ -88,7 +88,8 @@ def _measure(folder: Path) -> int:
     """Bytes of the files of a version. A plain version may be a file beside others, or link to one."""
     if not folder.is_dir():
         return folder.stat().st_size
-    return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
+    with os.scandir(folder) as entries:
+        return sum(entry.stat().st_size for entry in entries if entry.is_file())
 
 
 def _tell(unusable: Unusable) -> dict[str, Any]:

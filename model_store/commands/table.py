@@ -6,7 +6,17 @@ dependency imports it where it runs, so that ``--help`` works without.
 
 from collections.abc import Mapping
 
-from model_store.commands import facts, inventory, moves, removal, rollouts, verification
+from model_store.commands import (
+    comparison,
+    facts,
+    inventory,
+    migration,
+    moves,
+    removal,
+    rollouts,
+    signatures,
+    verification,
+)
 from model_store.commands.action import Action
 
 ACTIONS: Mapping[str, Action] = {
@@ -21,11 +31,26 @@ ACTIONS: Mapping[str, Action] = {
         "show one version: quality, tensors, shared batches",
         "It says what the version is for, how good it is, its tensors, and whether requests share batches.",
     ),
+    "diff": Action(
+        comparison.add_arguments,
+        comparison.run,
+        "show what differs between two versions",
+        "It compares quality, files, tensors, operators, golden answers and manifests. Golden answers are compared as "
+        "they are stored if both store the same inputs; else the second version runs on the inputs of the first.",
+    ),
     "verify": Action(
         verification.add_arguments,
         verification.run,
         "check files against their digests",
-        "It reads every file of one version, of all versions of a model, or of the whole store.",
+        "It reads every file of one version, of all versions of a model, or of the whole store. With --key each must "
+        "also have a signature that counts.",
+    ),
+    "sign": Action(
+        signatures.add_arguments,
+        signatures.run,
+        "sign a version for servers with SLUICE_SIGNED_BY",
+        "It checks the files of the version and writes model.sig beside them, a signature as that of OpenSSF's "
+        "model-signing. Nothing goes over the network.",
     ),
     "promote": Action(
         moves.add_promote_arguments,
@@ -70,5 +95,12 @@ ACTIONS: Mapping[str, Action] = {
         "delete old versions that nothing names",
         "It keeps the newest ones, those that an alias, a canary, a shadow or a pipeline names, the one to which a "
         "rollback would go, and damaged ones. It also deletes what killed publishers left.",
+    ),
+    "migrate": Action(
+        migration.add_arguments,
+        migration.run,
+        "write manifests of older schemas in that of today",
+        "It is not needed: older ones are read for ever. Weights and golden samples are not touched. A signed version "
+        "stays as it is, because the signature covers its manifest.",
     ),
 }

@@ -2,19 +2,29 @@
 
 import argparse
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from model_store.commands.action import WrongUsage, add_json, add_version
 from model_store.commands.inventory import read_version
-from model_store.errors import StoreError
+from model_store.errors import BadKey, StoreError
 from model_store.listing import Contents, Unusable
+from model_store.signing.keys import Signers, read_signers
 from model_store.store import ModelVersion, Store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", help="its name; without one, all models are checked")
     add_version(parser)
+    parser.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="PEM file of public keys or certificates: each version must be signed by one of them [SLUICE_SIGNED_BY]",
+    )
     add_json(parser, "the results")
 
 
@@ -22,6 +32,8 @@ def run(store: Store, args: argparse.Namespace) -> int:
     if args.version and not args.model:
         raise WrongUsage("--version needs the name of a model")
     versions, unusable = _find_all(store, args.model, args.version)
+    signers = _read_signers(args.key)
+    versions = [replace(version, signers=signers) for version in versions]
     results: list[dict[str, Any]] = []
     for name, number, complaint in _verify_each(versions, unusable):
         results.append({"name": name, "version": number, "ok": not complaint, "reason": complaint})
@@ -30,6 +42,15 @@ def run(store: Store, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(results))
     return 0 if all(result["ok"] for result in results) else 1
+
+
+def _read_signers(key: Path | None) -> Signers | None:
+    """Raises BadKey."""
+    path = key or (Path(text) if (text := os.environ.get("SLUICE_SIGNED_BY", "").strip()) else None)
+    try:
+        return None if path is None else read_signers(path)
+    except BadKey as error:
+        raise BadKey(f"{path}: {error}") from None
 
 
 def _verify_each(

@@ -8,13 +8,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_store.errors import BadLayout
+from model_store.errors import BadLayout, escape
 from model_store.files.reading import read_regular
 
 
 def show_name(name: str) -> str:
     """A file name for messages, with unprintable characters escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    return escape(name)
 
 
 def tell_why(error: OSError) -> str:

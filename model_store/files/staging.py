@@ -12,6 +12,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from model_store.files.writing import sync_folder
@@ -48,28 +49,42 @@ def staged(folder: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def discard(path: Path) -> None:
-    """Remove a version: first under a hidden name, so that no reader finds a part of it.
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A removed version under its hidden name, and the lock that keeps others from sweeping it; None: no locks here."""
+
+    path: Path
+    lock: int | None
+
+    def delete(self) -> None:
+        """Delete its files. Raises OSError; then ``sweep`` removes the rest."""
+        try:
+            shutil.rmtree(self.path) if self.path.is_dir() and not self.path.is_symlink() else self.path.unlink()
+        finally:
+            if self.lock is not None:
+                os.close(self.lock)
+
+
+def hide(path: Path) -> Hidden:
+    """Give a version a hidden name, so that no reader finds a part of it while it is deleted.
 
     A reader that has begun misses files from then on, which it takes for a fault of the version, not for its content.
-    The caller holds the lock of the folder. Raises OSError; if the version then has its hidden name, ``sweep`` removes
-    it.
+    The caller holds the lock of the folder, and deletes what is hidden after it has released that. Raises OSError.
     """
     hidden = path.parent / f"{_REMOVED}{path.name}-{secrets.token_hex(4)}"
-    if path.is_symlink() or not path.is_dir():
-        os.rename(path, hidden)
-        sync_folder(path.parent)
-        hidden.unlink()
-        return
-    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    lock = None
+    if path.is_dir() and not path.is_symlink():
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         with contextlib.suppress(OSError):  # no locks here
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
         os.rename(path, hidden)
-        sync_folder(path.parent)
-        shutil.rmtree(hidden)
-    finally:
-        os.close(lock)
+    except OSError:
+        if lock is not None:
+            os.close(lock)
+        raise
+    sync_folder(path.parent)
+    return Hidden(hidden, lock)
 
 
 def sweep(folder: Path) -> list[Path]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from model_store.errors import NotWritable
 from model_store.files.links import tell_why
 
+FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+"""The errors of a folder that this process may not change."""
 _ADVICE = {
     errno.EROFS: "mount it so that it can be written, or change the store from where it comes",
     errno.EACCES: "run the command as a user who may write there, or change the permissions of the folder",

@@ -1,9 +1,10 @@
 """Removal of versions: those that are named, and those that ``sluice models gc`` finds to be old.
 
 Rules
-- The model's folder is locked from the look at what names a version until the version is gone.
+- The model's folder is locked from the look at what names a version until the version has a hidden name. Its files are
+  read before and deleted after that, so that no rollback waits for them.
 - First the numbers and aliases are written, then the version gets a hidden name, then its files are deleted. A process
-  that dies between leaves a hidden folder, which the next publisher, remover or server start deletes.
+  that dies between leaves a hidden folder, which the next publisher, `gc` or server start deletes.
 - A number is not used again.
 """
 
@@ -12,11 +13,12 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from model_store.errors import BadLayout, BadName, NotInStore, StillUsed, StoreError
 from model_store.files.aliases import STABLE, pop, read_aliases, read_history, write_aliases, write_history
-from model_store.files.staging import discard
-from model_store.files.writing import replace_synced, sync_folder
+from model_store.files.staging import Hidden, hide
+from model_store.files.writing import explain, replace_synced, sync_folder
 from model_store.maintenance.uses import (
     ROLLOUT_FILE,
     PipelineUse,
@@ -56,19 +58,14 @@ def remove(
     pipelines = find_pipelines(store)
     if not store.folder(name).is_dir():
         store.versions(name)  # says what there is
+    if dry_run:
+        return _plan(store, name, versions, force, pipelines)
     with store.changing(name) as folder:
-        there = _find_numbers(folder)
-        chosen = sorted(there) if versions is None else _choose(store, name, there, versions)
-        if not chosen:
-            raise NotInStore(f"{name!r} has no version to remove")
-        uses = find_uses(store, name, pipelines)
-        named = {number: uses.versions.get(number, []) for number in chosen}
-        if not force:
-            _check_unused(name, named, [] if set(there) - set(chosen) else uses.pipelines)
-        removed = [Removed(name, number, measure(folder / str(number)), tuple(named[number])) for number in chosen]
-        if not dry_run:
-            _drop_names(folder, chosen)
-            _discard(folder, chosen)
+        removed = _plan(store, name, versions, force, pipelines)
+        chosen = [each.version for each in removed]
+        _drop_names(folder, chosen)
+        hidden = _hide(folder, chosen)
+    _delete(store, name, hidden)
     return removed
 
 
@@ -86,14 +83,21 @@ def collect(
     removed: list[Removed] = []
     kept: list[Kept] = []
     for name in names:
+        versions = {each.version: each for each in store.versions(name)}
+        reasons = _find_reasons(store, name, versions, pipelines)
+        whole, damaged = _count_whole(versions, keep, reasons)  # without the lock, because it may read much
         if dry_run:
-            gone, others = _find_old(store, name, keep, pipelines)
+            old, needed = choose_old(whole, keep, reasons)
+            removed += _describe(store, name, old)
         else:
             with store.changing(name) as folder:
-                gone, others = _find_old(store, name, keep, pipelines)
-                _discard(folder, [each.version for each in gone])
-        removed += gone
-        kept += others
+                there = {each.version for each in store.versions(name)}
+                reasons = _find_reasons(store, name, there, pipelines)
+                old, needed = choose_old([number for number in whole if number in there], keep, reasons)
+                removed += _describe(store, name, old)
+                hidden = _hide(folder, old)
+            _delete(store, name, hidden)
+        kept += [Kept(name, *each) for each in (*needed, *damaged.items())]
     return removed, kept
 
 
@@ -110,23 +114,41 @@ def measure(path: Path) -> int:
     return sum((Path(top) / file).lstat().st_size for top, _, files in os.walk(path) for file in files)
 
 
-def _find_old(
-    store: Store, name: str, keep: int, pipelines: Mapping[str, list[PipelineUse]]
-) -> tuple[list[Removed], list[Kept]]:
-    versions = {each.version: each for each in store.versions(name)}
+def _plan(
+    store: Store, name: str, versions: Sequence[str] | None, force: bool, pipelines: Mapping[str, list[PipelineUse]]
+) -> list[Removed]:
+    """The versions that are removed. Raises as ``remove``."""
+    there = _find_numbers(store.folder(name))
+    chosen = sorted(there) if versions is None else _choose(store, name, there, versions)
+    if not chosen:
+        raise NotInStore(f"{name!r} has no version to remove")
+    uses = find_uses(store, name, pipelines)
+    named = {number: uses.versions.get(number, []) for number in chosen}
+    if not force:
+        _check_unused(name, named, [] if set(there) - set(chosen) else uses.pipelines)
+    return _describe(store, name, chosen, named)
+
+
+def _describe(
+    store: Store, name: str, versions: Sequence[int], named: Mapping[int, list[str]] = MappingProxyType({})
+) -> list[Removed]:
+    folder = store.folder(name)
+    return [Removed(name, n, measure(folder / str(n)), tuple(named.get(n, ()))) for n in versions]
+
+
+def _find_reasons(
+    store: Store, name: str, versions: Collection[int], pipelines: Mapping[str, list[PipelineUse]]
+) -> dict[int, str]:
+    """Why versions are kept that are not among the newest."""
     uses = find_uses(store, name, pipelines)
     reasons = {number: f"{' and '.join(what)} names it" for number, what in uses.versions.items()}
-    target = _find_target(store, name, list(versions))
+    target = _find_target(store, name, versions)
     if target is not None:
         reasons.setdefault(target, "a rollback would go to it")
-    whole, damaged = _count_whole(versions, keep, reasons)
-    old, kept = choose_old(whole, keep, reasons)
-    folder = store.folder(name)
-    gone = [Removed(name, number, measure(folder / str(number))) for number in old]
-    return gone, [*(Kept(name, *each) for each in kept), *(Kept(name, n, why) for n, why in damaged.items())]
+    return reasons
 
 
-def _find_target(store: Store, name: str, usable: Sequence[int]) -> int | None:
+def _find_target(store: Store, name: str, usable: Collection[int]) -> int | None:
     """Where a rollback would go; None while ``stable`` is not set, because then the newest versions are kept anyway."""
     current = store.aliases(name).get(STABLE)
     return None if current is None else pop(read_history(store.folder(name)).stable, current, usable)[0]
@@ -212,13 +234,22 @@ def _drop_names(folder: Path, versions: Collection[int]) -> None:
         sync_folder(folder)
 
 
-def _discard(folder: Path, versions: Sequence[int]) -> None:
+def _hide(folder: Path, versions: Sequence[int]) -> list[Hidden]:
+    """Hide versions, after their numbers were written down. The caller holds the lock of the folder."""
     if not versions:
-        return
+        return []
     history = read_history(folder)
     stable = tuple(number for number in history.stable if number not in versions)
     largest = max(history.largest, *versions)
     if (stable, largest) != (history.stable, history.largest):
         write_history(folder, history.model_copy(update={"stable": stable, "largest": largest}))
-    for number in versions:
-        discard(folder / str(number))
+    return [hide(folder / str(number)) for number in versions]
+
+
+def _delete(store: Store, name: str, hidden: Sequence[Hidden]) -> None:
+    """Delete what is hidden; nobody waits for it. Raises NotWritable."""
+    try:
+        for each in hidden:
+            each.delete()
+    except OSError as error:
+        raise explain(error, store.folder(name)) from error

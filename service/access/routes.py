@@ -14,14 +14,21 @@ _OPEN: Final = frozenset(
 )
 """Pages, their documents and the probes. They say nothing of the models."""
 _OPEN_FOLDER: Final = "/web/"
-_ADMIN: Final = re.compile(r"/v2/(repository/models/.*|logging|trace/setting|models/.*/trace/setting)", re.DOTALL)
+_ADMIN: Final = re.compile(
+    r"/v2/(repository/models/.*|logging|trace/setting|models/.*/trace/setting|systemsharedmemory/.*(?<!/status))",
+    re.DOTALL,
+)
 
 _RPC_PREFIX: Final = "/inference.GRPCInferenceService/"
 _OPEN_RPCS: Final = frozenset((_RPC_PREFIX + "ServerLive", _RPC_PREFIX + "ServerReady"))
 _HEALTH: Final = "/grpc.health.v1.Health/"
 """Open, as the probes of HTTP are; it asks for a key itself where a model is meant."""
 _ADMIN_RPCS: Final = frozenset(
-    _RPC_PREFIX + name for name in ("RepositoryModelLoad", "RepositoryModelUnload", "TraceSetting", "LogSettings")
+    _RPC_PREFIX + name
+    for name in (
+        *("RepositoryModelLoad", "RepositoryModelUnload", "TraceSetting", "LogSettings"),
+        *("SystemSharedMemoryRegister", "SystemSharedMemoryUnregister"),
+    )
 )
 
 

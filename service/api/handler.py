@@ -12,7 +12,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
 
 from service.access.grants import describe_limits
@@ -76,7 +76,7 @@ class Responder(Work):
     gone = False
     _is_charged = False
     _timer: asyncio.TimerHandle | None = None
-    _inflated_bytes = 0  # reserved for a body that came compressed
+    _reserved_bytes = 0  # for a body that came compressed, and for tensors in shared memory
     _sent_bytes = 0  # of a stream
     _reason = ""  # of the error that ended it
 
@@ -170,12 +170,9 @@ class Responder(Work):
         then: Callable[[T], None],
         *,
         is_answered: bool = False,
-        threads: Executor | None = None,
+        holds_interpreter: bool = True,
     ) -> "asyncio.Future[T]":
-        """Call ``work`` in a thread, then ``then`` unless the deadline has passed; ``is_answered``: in any case.
-
-        ``threads`` None: the one for work that holds the interpreter.
-        """
+        """Call ``work`` in a thread, then ``then`` unless the deadline has passed; ``is_answered``: in any case."""
 
         def done(future: asyncio.Future[T]) -> None:
             if future.cancelled() or self.gone:
@@ -192,7 +189,8 @@ class Responder(Work):
                 self.fail_or_wait(error)
 
         handler = self._handler
-        future = handler.loop.run_in_executor(threads or handler.parsing, without_traceback, work)
+        threads = handler.parsing if holds_interpreter else handler.threads
+        future = handler.loop.run_in_executor(threads, without_traceback, work)
         self.cancel_work = future.cancel
         future.add_done_callback(done)
         if not is_answered:
@@ -258,7 +256,7 @@ class Responder(Work):
             send(deflate(reply.chunks, coding))
             return
         work = functools.partial(deflate, reply.chunks, coding)
-        self.run_in_thread(work, send, is_answered=True, threads=self._handler.threads)
+        self.run_in_thread(work, send, is_answered=True, holds_interpreter=False)
 
     def _reply(self, reply: Reply, answer: Answer | None) -> None:
         request, bytes_out = self.request, reply.size_bytes
@@ -295,22 +293,25 @@ class Responder(Work):
             end.queue_s, end.batch_s, end.compute_s = answer.queue_s, answer.batch_s, answer.compute_s
         tell(observer, end)
 
+    def reserve(self, size_bytes: int) -> None:
+        """Hold room for bytes beside the body as it came, until the request ends. Raises TryLater if there is none."""
+        if not self._handler.body_budget.try_replace(self.request.count_received(), size_bytes):
+            raise TryLater(f"body: expected room for {size_bytes} more bytes, but others hold it")
+        self._reserved_bytes += size_bytes
+
     def inflate(self, coding: str) -> None:
         """Go on with the body before its content coding."""
         work = functools.partial(inflate, self.request.body, coding, self._handler.settings.max_body_bytes)
         if len(self.request.body) < _INFLATE_IN_THREAD_FROM_BYTES:
             self._take_inflated(work())
         else:
-            self.run_in_thread(work, self._take_inflated, threads=self._handler.threads)
+            self.run_in_thread(work, self._take_inflated, holds_interpreter=False)
 
     def _take_inflated(self, body: Body) -> None:
-        """Take a body in place of the compressed one, if others do not hold the room that it needs."""
-        request = self.request
-        request.received_bytes = len(request.body)
-        if not self._handler.body_budget.try_replace(request.received_bytes, len(body)):
-            raise TryLater(f"body: expected room for {len(body)} more bytes, but others hold it")
-        self._inflated_bytes = len(body)
-        request.body = body
+        """Take a body in place of the compressed one. Raises TryLater."""
+        self.request.received_bytes = len(self.request.body)
+        self.reserve(len(body))
+        self.request.body = body
         self.go_on_late()
 
     def _let_go(self) -> None:
@@ -324,9 +325,9 @@ class Responder(Work):
         self.cancel_work = None
         self.request.work = None
         self.request.body = b""
-        if self._inflated_bytes:
-            self._handler.body_budget.release(self._inflated_bytes)
-            self._inflated_bytes = 0
+        if self._reserved_bytes:
+            self._handler.body_budget.release(self._reserved_bytes)
+            self._reserved_bytes = 0
 
 
 _USUAL: Final = ErrorFormat()

@@ -17,6 +17,7 @@ from model_store.graph import MAIN
 from model_store.manifest import Manifest
 from service.api.continuing import Continuations
 from service.api.handler import Responder, Start
+from service.api.regions import RegionTransfers
 from service.engine.batching.queue import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, NotReady, ServiceError
@@ -74,7 +75,10 @@ class _KnownHeader:
 
 
 class InferHandler:
-    """Inference requests of the protocol. On the event loop's thread only. ``forwarder`` reaches the other workers."""
+    """Inference requests of the protocol. On the event loop's thread only.
+
+    ``forwarder`` reaches the other workers. ``transfers`` moves tensors that are in shared memory.
+    """
 
     def __init__(
         self,
@@ -83,12 +87,14 @@ class InferHandler:
         sequences: Sequences,
         forwarder: Forwarder | None,
         continuations: Continuations,
+        transfers: RegionTransfers,
     ) -> None:
         self._registry = registry
         self._continuations = continuations
         self._entries = registry.entries
         self._sequences = sequences
         self._forwarder = forwarder
+        self._transfers = transfers
         self._max_inputs = settings.max_inputs
         self._known: dict[Model, dict[bytes, _KnownHeader]] = {}
         self._reading: dict[Model, asyncio.Future[InferRequest]] = {}
@@ -177,20 +183,34 @@ class InferHandler:
             self._check_time(responder, model, 1, RAW)
             future = responder.run_in_thread(
                 functools.partial(parse_infer, body, header_bytes, max_tensors=max_tensors),
-                functools.partial(self._go_on, responder, model, header_bytes),
+                functools.partial(self._take, responder, model, header_bytes),
             )
-            if model.sequence_rules is not None:
-                self._reading[model] = future
-                future.add_done_callback(functools.partial(self._has_read, model))
+            self._keep_order(model, future)
         else:
-            self._go_on(responder, model, header_bytes, parse_infer(body, header_bytes, admit, max_tensors))
+            self._take(responder, model, header_bytes, parse_infer(body, header_bytes, admit, max_tensors))
+
+    def _take(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
+        """The body has been read. Go on when the inputs in shared memory have been read too."""
+        if not request.header.uses_regions:
+            self._go_on(responder, model, header_bytes, request)
+            return
+        then = functools.partial(self._go_on, responder, model, header_bytes)
+        future = self._transfers.read(responder, request, then, in_order=model.sequence_rules is not None)
+        if future is not None:
+            self._keep_order(model, future)
+
+    def _keep_order(self, model: Model, future: "asyncio.Future[InferRequest]") -> None:
+        """Until this request is read in the thread, those after it go there too if they may be of its sequence."""
+        if model.sequence_rules is not None:
+            self._reading[model] = future
+            future.add_done_callback(functools.partial(self._has_read, model))
 
     def _has_read(self, model: Model, future: "asyncio.Future[InferRequest]") -> None:
         if self._reading.get(model) is future:
             del self._reading[model]
 
     def _go_on(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
-        """The body has been read: check it and submit it."""
+        """All inputs have been read: check them and submit them."""
         header, inputs = request.header, request.inputs
         if header.sequence is not None or model in self._registry.leaving:
             model = self._continuations.choose(model, responder.request, header.sequence)
@@ -210,7 +230,7 @@ class InferHandler:
             model.check_stateless()
         rows = signature.check(inputs, may_be_empty=True)
         responder.charge(rows.number)
-        if header_bytes and header_bytes <= MAX_KEPT_BYTES and not rows.whole:
+        if header_bytes and header_bytes <= MAX_KEPT_BYTES and not rows.whole and not header.uses_regions:
             self._learn_header(model, bytes(responder.request.body[:header_bytes]), header, rows)
         schedule = _schedule(model, header)
         timeout_s = self._timeout_s(responder, model, schedule)
@@ -315,7 +335,7 @@ class InferHandler:
     def _receive(self, responder: Responder, model: Model, header: InferHeader, rows: Rows, render: Render) -> Done:
         """The callback for the engine's outcome."""
         exposure = responder.request.exposure
-        inputs = None if exposure is None else rows.inputs
+        inputs = None if exposure is None or header.uses_regions else rows.inputs  # whose memory may change
 
         def done(outcome: Answer | ServiceError) -> None:
             if isinstance(outcome, ServiceError):
@@ -338,7 +358,7 @@ class InferHandler:
             else:
                 responder.finish(reply, outcome)
 
-        return done
+        return self._transfers.write_before(responder, header, done) if header.output_regions else done
 
     @staticmethod
     def _timeout_s(responder: Responder, model: Model, schedule: Schedule) -> float:

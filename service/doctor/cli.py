@@ -11,7 +11,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
-from service.doctor import address, libraries, machine
+from service.doctor import address, libraries, machine, signatures
 from service.doctor.finding import Finding
 from service.flags import add_flags, read_flags
 from service.process.health import read_server_flags
@@ -90,6 +90,7 @@ _CHECKS: tuple[Callable[[Settings], Iterable[Finding]], ...] = (
     machine.check_processor,
     machine.check_cores,
     machine.check_load,
+    signatures.check_signers,
     _check_store,
     machine.check_files,
     machine.check_folders,

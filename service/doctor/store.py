@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
-from model_store import ModelVersion, Store
-from model_store.errors import StoreError
-from model_store.graphs.configuration import read_default_filename
+from model_store import ModelVersion
+from model_store.errors import NotSigned, StoreError
 from model_store.listing import Contents
 from service.doctor.finding import Finding, write_bytes
 from service.settings import PREFIX, Settings, SettingsError
+from service.settings.store import open_store
 
 MOST_READ_BYTES = 2 << 30
 """Files are read and compared with their digests up to so many bytes; of the rest the sizes are compared."""
@@ -33,6 +33,8 @@ class _Count:
     read: int = 0
     read_bytes: int = 0
     faults: list[str] = field(default_factory=list)
+    unsigned: dict[str, dict[int, str]] = field(default_factory=dict)
+    """Why versions are not signed as the settings want it, by model and number."""
     needs: set[str] = field(default_factory=set)
 
 
@@ -41,7 +43,10 @@ def survey(settings: Settings) -> Survey:
     found = Survey()
     try:
         settings.check_store()
-        store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
+        try:
+            store = open_store(settings)
+        except SettingsError:  # of the keys, which has a check of its own
+            store = open_store(settings.replace(signed_by=None))
         contents = store.list_all()
     except (SettingsError, OSError) as error:
         found.findings.append(Finding("store", "wrong", str(error), f"correct {PREFIX}STORE, or its permissions"))
@@ -91,8 +96,23 @@ def _check_version(version: ModelVersion, count: _Count) -> None:
             if stored != file.size_bytes:
                 raise StoreError(f"{name}: expected {file.size_bytes} bytes, got {stored}")
         count.sized += 1
+    except NotSigned as error:
+        count.unsigned.setdefault(version.name, {})[version.version] = str(error)
     except (StoreError, OSError) as error:
         count.faults.append(f"{version.name} version {version.version}: {error}")
+
+
+def _tell_unsigned(contents: dict[str, Contents], unsigned: dict[str, dict[int, str]]) -> Iterator[Finding]:
+    """The newest versions are told one by one: if they do not serve, a model serves an older one, or not at all."""
+    newest = {name: max(contents[name].folders) for name in unsigned}
+    told = [unsigned[name][number] for name, number in newest.items() if number in unsigned[name]]
+    advice = "sign them: `sluice models sign`"
+    for text in told[:_MOST_TOLD]:
+        yield Finding("signatures", "wrong", text, advice)
+    if len(told) > _MOST_TOLD:
+        yield Finding("signatures", "wrong", f"{len(told) - _MOST_TOLD} more newest versions are not signed", advice)
+    if older := sum(map(len, unsigned.values())) - len(told):
+        yield Finding("signatures", "note", f"{older} older versions are not signed, and cannot serve", advice)
 
 
 def _measure(version: ModelVersion) -> int:
@@ -111,6 +131,7 @@ def _tell(settings: Settings, contents: dict[str, Contents], count: _Count) -> I
         yield Finding("store", "wrong", text, _REPAIR)
     if len(faults) > _MOST_TOLD:
         yield Finding("store", "wrong", f"{len(faults) - _MOST_TOLD} more versions cannot be used", _REPAIR)
+    yield from _tell_unsigned(contents, count.unsigned)
     for library, extra in (("tokenizers", "text"), ("soundfile", "sound")):
         if library in count.needs and find_spec(library) is None:
             text = f"models of the store need {library}, which is not installed: they will not serve"
@@ -123,4 +144,5 @@ def _tell(settings: Settings, contents: dict[str, Contents], count: _Count) -> I
         parts = [f"{count.read} equal their digests ({write_bytes(count.read_bytes)} read)"] if count.read else []
         parts += [f"{count.sized} have the right sizes"] if count.sized else []
         parts += [f"{count.plain} are plain, without digests"] if count.plain else []
-        yield Finding("store", "ok", f"{where}: {', '.join(parts)}")
+        if parts or not count.unsigned:
+            yield Finding("store", "ok", f"{where}: {', '.join(parts)}")

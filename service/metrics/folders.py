@@ -15,7 +15,7 @@ from pathlib import Path
 from service.settings import PREFIX, SettingsError
 
 _LOCK = "server.lock"
-_OURS = ("*.storage", "*.series", "*.worker", "*.forward", "*.rank", "*.load", "*.crash", "*.connections")
+_OURS = ("*.storage", "*.series", "*.worker", "*.forward", "*.rank", "*.load", "*.crash", "*.connections", "*.regions")
 
 
 @contextlib.contextmanager

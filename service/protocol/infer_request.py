@@ -20,6 +20,7 @@ from service.protocol.escape import read_bytes
 from service.protocol.json import MAX_AXES, expect, numbers_of, parse_json, read_optional, refuse_unknown, type_name
 from service.protocol.large_json import LARGE_BYTES, array_of_large, numbers_of_large, parse_body, release_large
 from service.settings import MAX_INPUTS
+from service.shared_memory.parts import RegionPart, read_region
 
 MAX_KEPT_BYTES: Final = 4096
 """A longer JSON part is not cached."""
@@ -33,12 +34,14 @@ LENGTH_BYTES: Final = 4
 _UNSUPPORTED: Final = ("headers",)
 _SEQUENCE: Final = ("sequence_id", "sequence_start", "sequence_end")
 _MAX_ID_CHARACTERS: Final = 128
-_SHARED_MEMORY: Final = "shared_memory_"
 
 
 @dataclass(frozen=True)
 class InputHeader:
-    """One input of the header: ``size_bytes`` in the binary part, or ``data`` in JSON. ``dtype`` is None for BYTES."""
+    """One input of the header: ``size_bytes`` in the binary part, ``data`` in JSON, or ``region``, in shared memory.
+
+    ``dtype`` is None for BYTES.
+    """
 
     name: str
     datatype: Datatype
@@ -47,6 +50,7 @@ class InputHeader:
     count: int
     size_bytes: int | None
     data: Any
+    region: RegionPart | None = None
 
 
 class SequenceStep(NamedTuple):
@@ -75,6 +79,10 @@ class InferHeader:
     level: int = 0
     priority: int = 1
     sequence: SequenceStep | None = None
+    output_regions: Mapping[str, RegionPart] = field(default_factory=dict)
+    """Where outputs are written that the answer does not have."""
+    uses_regions: bool = False
+    """Whether an input or an output is in shared memory. Such inputs are not read here."""
     texts: dict[tuple[object, ...], bytes] = field(default_factory=dict, compare=False)
     """JSON parts of answers, by model, version and shapes. They depend on nothing else if all outputs are binary."""
 
@@ -122,6 +130,8 @@ def _read_tensors(header: InferHeader, body: bytes | memoryview, at: int, boolea
     """Binary tensors begin at ``at``. ``booleans``: the JSON may have some."""
     inputs: dict[str, np.ndarray] = {}
     for item in header.inputs:
+        if item.region is not None:
+            continue
         if item.size_bytes is None:
             array = array_of_large(item.data, item.datatype, f"input {item.name!r:.60}", booleans)
             inputs[item.name] = _shaped(item, array)
@@ -136,7 +146,7 @@ def _check_lengths(header: InferHeader, header_bytes: int, rest_bytes: int) -> N
     if header.binary_bytes != rest_bytes:
         raise InvalidInput(f"body: expected {header.binary_bytes} bytes of tensors after the header, got {rest_bytes}")
     for item in header.inputs:
-        if item.size_bytes is None and item.count > header_bytes:
+        if item.size_bytes is None and item.region is None and item.count > header_bytes:
             raise InvalidInput(
                 f"input {item.name!r:.60}: expected {item.count} elements for the shape {list(item.shape)}, "
                 f"got JSON of {header_bytes} bytes"
@@ -199,7 +209,8 @@ def _shaped(item: InputHeader, array: np.ndarray) -> np.ndarray:
 def read_tensor(item: InputHeader, body: bytes | memoryview, at: int) -> np.ndarray:
     """The tensor whose bytes begin at ``at``. The body must be long enough. Raises InvalidInput."""
     if item.dtype is None:
-        return _read_texts(item, bytes(body[at : at + (item.size_bytes or 0)]))
+        size_bytes = len(body) if item.size_bytes is None else item.size_bytes
+        return _read_texts(item, bytes(body[at : at + size_bytes]))
     if item.dtype.kind == "b" and np.frombuffer(body, np.uint8, item.count, at).max(initial=0) > 1:
         raise InvalidInput(f"input {item.name!r:.60}: expected 0 or 1 in each byte of a BOOL")
     return np.frombuffer(body, item.dtype, item.count, at).reshape(item.shape)
@@ -242,11 +253,13 @@ def parse_header(value: Any, max_tensors: int) -> InferHeader:
     parsed = tuple(_parse_input(item, f"inputs[{i}]") for i, item in enumerate(inputs))
     if len({item.name for item in parsed}) != len(parsed):
         raise InvalidInput("inputs: expected each name once, got one twice")
-    outputs, classes = _parse_outputs(header.get("outputs"), binary_default, max_tensors)
+    outputs, classes, regions = _parse_outputs(header.get("outputs"), binary_default, max_tensors)
     binary_bytes = sum(item.size_bytes or 0 for item in parsed)
     sequence = _parse_sequence(parameters)
     schedule = (timeout_s, level, priority_of(level))
-    return InferHeader(request_id, parsed, binary_bytes, outputs, classes, binary_default, *schedule, sequence)
+    uses_regions = bool(regions) or any(item.region is not None for item in parsed)
+    about_outputs = (outputs, classes, binary_default)
+    return InferHeader(request_id, parsed, binary_bytes, *about_outputs, *schedule, sequence, regions, uses_regions)
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
@@ -305,20 +318,30 @@ def _parse_input(value: Any, where: str) -> InputHeader:
     if math.prod(size or 1 for size in shape) * max(1, datatype.itemsize) >= 1 << 63:
         raise InvalidInput(f"{where}.shape: expected a tensor that fits in memory, got {shape!r:.60}")
     parameters = read_optional(item, "parameters", f"{where}.parameters")
-    _refuse_shared_memory(parameters, where)
+    region = read_region(parameters, where)
     size_bytes, data = parameters.get("binary_data_size"), item.get("data")
     count = math.prod(shape)
-    if size_bytes is None and data is None and not count:
+    if size_bytes is None and data is None and region is None and not count:
         size_bytes = 0  # without elements the protocol needs no data
-    if (size_bytes is None) == (data is None):
-        got = "neither" if size_bytes is None else "both"
-        raise InvalidInput(f"{where}: expected either data or parameters.binary_data_size, got {got}")
-    if size_bytes is not None:
+    if (size_bytes is None) + (data is None) + (region is None) != 2:
+        _refuse_places(where, size_bytes, data, region)
+    if region is not None:
+        _check_size(region.size_bytes, count, datatype, shape, where)
+    elif size_bytes is not None:
         _check_size(size_bytes, count, datatype, shape, where)
     elif datatype.is_binary_only:
         raise InvalidInput(f"{where}: {datatype.name} has no JSON form, send it as binary data")
     dtype = datatype.dtype.newbyteorder("<") if datatype.itemsize else None
-    return InputHeader(name, datatype, dtype, tuple(shape), count, size_bytes, data)
+    return InputHeader(name, datatype, dtype, tuple(shape), count, size_bytes, data, region)
+
+
+def _refuse_places(where: str, size_bytes: Any, data: Any, region: RegionPart | None) -> None:
+    """Raises InvalidInput for an input whose elements are nowhere, or in several places."""
+    if region is not None:
+        other = "data" if size_bytes is None else "binary_data_size"
+        raise InvalidInput(f"{where}: expected its elements in one place, got a region of shared memory and {other}")
+    got = "neither" if size_bytes is None else "both"
+    raise InvalidInput(f"{where}: expected either data or parameters.binary_data_size, got {got}")
 
 
 def _check_size(size_bytes: Any, count: int, datatype: Datatype, shape: list[int], where: str) -> None:
@@ -333,20 +356,20 @@ def _check_size(size_bytes: Any, count: int, datatype: Datatype, shape: list[int
 
 def _parse_outputs(
     value: Any, binary_default: bool, max_tensors: int
-) -> tuple[Mapping[str, bool] | None, Mapping[str, int]]:
-    """The wanted outputs, and the numbers of classes of those that are wanted as classes."""
+) -> tuple[Mapping[str, bool] | None, Mapping[str, int], Mapping[str, RegionPart]]:
+    """The wanted outputs, the numbers of classes of those that are wanted as classes, and where others are written."""
     if value is None:
-        return None, {}
+        return None, {}, {}
     if not isinstance(value, list) or len(value) > max_tensors:
         raise InvalidInput(f"outputs: expected an array of at most {max_tensors}, got {_count(value)}")
     outputs: dict[str, bool] = {}
     classes: dict[str, int] = {}
+    regions: dict[str, RegionPart] = {}
     for i, element in enumerate(value):
         where = f"outputs[{i}]"
         item = expect(element, dict, where)
         refuse_unknown(item, ("name", "parameters"), where)
         parameters = read_optional(item, "parameters", f"{where}.parameters")
-        _refuse_shared_memory(parameters, where)
         name = expect(item.get("name"), str, f"{where}.name")
         if name in outputs:
             raise InvalidInput(f"{where}.name: expected each output once, got {name!r:.60} twice")
@@ -358,13 +381,12 @@ def _parse_outputs(
             raise InvalidInput(f"{field}: expected a number of classes from 0, got {number!r:.40}")
         if number:
             classes[name] = number
-    return outputs or None, classes
-
-
-def _refuse_shared_memory(parameters: Mapping[str, Any], where: str) -> None:
-    for name in parameters:
-        if name.startswith(_SHARED_MEMORY):
-            raise InvalidInput(f"{where}.parameters.{name:.60}: this server does not offer shared memory")
+        region = read_region(parameters, where)
+        if region is not None:
+            if number:
+                raise InvalidInput(f"{where}: expected either classification or shared memory, got both")
+            outputs[name], regions[name] = True, region
+    return outputs or None, classes, regions
 
 
 def _is_count(value: Any) -> bool:

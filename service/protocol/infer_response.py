@@ -36,7 +36,7 @@ def render_infer(
             known.append(write_tensor(array))  # noqa: PERF401  # compiled, a call without a look-up
         return known, len(text)
     text, chunks = _render_text(model, version, header, arrays)
-    is_kept = header.is_all_binary and len(header.texts) < _CACHED_TEXTS
+    is_kept = header.is_all_binary and not header.output_regions and len(header.texts) < _CACHED_TEXTS
     if is_kept and not any(array.dtype.hasobject for array in arrays.values()):  # their length is in the JSON part
         header.texts[key] = text
     return [text, *chunks], len(text) if chunks else None
@@ -51,7 +51,9 @@ def _render_text(
     for name, array in arrays.items():
         datatype = BY_DTYPE.get(array.dtype) or datatype_of(array)
         item: dict[str, Any] = {"name": name, "datatype": datatype.name, "shape": array.shape}
-        if header.binary_default if header.outputs is None else header.outputs[name]:
+        if name in header.output_regions:
+            pass  # nothing more: Triton's client in C++ takes parameters for those of binary data
+        elif header.binary_default if header.outputs is None else header.outputs[name]:
             chunk = write_tensor(array)
             item["parameters"] = {"binary_data_size": len(chunk)}
             chunks.append(chunk)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from model_store import ModelVersion, Store
-from model_store.graphs.configuration import read_default_filename
 from service.score.engine import Engine, read_settings
 from service.score.errors import ScoreError
 from service.score.output.state import Job, describe_input, describe_model
@@ -17,6 +16,7 @@ from service.score.selection import choose_kept
 from service.score.sources.opening import open_source
 from service.score.sources.source import Source
 from service.settings import Settings
+from service.settings.store import open_store
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Prepared:
 def prepare(wanted: Wanted, environ: Mapping[str, str] = os.environ) -> Prepared:
     """Find the version, open the input, and plan the output. Raises ScoreError, SettingsError, StoreError."""
     settings = read_settings(wanted.store, environ)
-    store = Store(settings.store, follow_links=settings.follow_links, read_default=read_default_filename)
+    store = open_store(settings)
     version = store.find(wanted.model, wanted.version)
     place, target = open_place(wanted.input), open_place(wanted.output)
     output = plan_output(target, wanted.format)

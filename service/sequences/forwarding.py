@@ -200,6 +200,7 @@ class _WorkerConnection:
             "version": version,
             "length": request.headers.get(_LENGTH, b"").decode(),
             "request_id": request.request_id,
+            "caller": request.caller,
             "patience_s": left_s,
             "trace": "" if request.trace is None else request.trace.header,
         }
@@ -278,7 +279,7 @@ class _ForwardedRequests:
         if head["length"]:
             headers[_LENGTH] = head["length"].encode()
         request = AwaitedRequest(Endpoint(FORWARDED_INFER, head["model"], head["version"]), b"", headers)
-        request.patience_s = head["patience_s"]
+        request.patience_s, request.caller = head["patience_s"], head["caller"]
         is_admitted = self._handler.body_budget.try_admit(len(body))
         self._requests[number] = request
         request.answer.add_done_callback(functools.partial(self._done, number, len(body) if is_admitted else 0))

@@ -40,6 +40,7 @@ from service.settings.types import (
     Rate,
     Seconds,
     Share,
+    SharedName,
     Timeout,
     VersionPolicy,
     split,
@@ -82,6 +83,8 @@ class Settings(BaseSettings):
     """folder of models"""
     follow_links: bool = False
     """let symbolic links in the store lead to files outside of it"""
+    signed_by: OptionalPath = None
+    """PEM file of public keys or certificates; versions that none of them has signed are not served; empty: all are"""
     models: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
     """serve only these, comma-separated; empty: all"""
     versions: VersionPolicy = "latest:1"
@@ -188,6 +191,12 @@ class Settings(BaseSettings):
     """bytes of one message of a live stream; then the stream ends"""
     max_inputs: Count = MAX_INPUTS
     """inputs of one request, and outputs that it names; a model with more takes all it has"""
+    shared_memory: Annotated[tuple[SharedName, ...], BeforeValidator(split)] = ()
+    """names below /dev/shm, comma-separated, with * and ?, in which callers may have tensors; NAME:ro: inputs only"""
+    max_regions: Count = 64
+    """regions of shared memory that are registered at once"""
+    max_region_bytes: ByteLimit = 1 << 30
+    """bytes of one region of shared memory"""
     max_held_bytes: ByteLimit = 1 << 30
     """bytes of request bodies that a worker holds at once, and of pictures that run in tiles"""
     max_run_bytes: CountOrZero = 0
@@ -207,7 +216,7 @@ class Settings(BaseSettings):
     ready_wait_s: Timeout = 10.0
     """seconds that readiness and other models wait for one to load; more for a large one"""
     drain_s: Seconds = 30.0
-    """seconds that a stopping server may take for open requests"""
+    """seconds that a stopping server may take for open requests, and a version that leaves for its sequences"""
     lame_duck_s: Seconds = 0.0
     """seconds that a stopping server still answers, not ready, before the drain begins"""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

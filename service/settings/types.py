@@ -72,6 +72,7 @@ LogTarget = Annotated[str, AfterValidator(lambda text: text if text in ("", "-")
 Origin = Annotated[
     str, _match(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._~:\[\]-]+", "*, or origins such as https://app.example:8443")
 ]
+SharedName = Annotated[str, _match(r"[^/:\s]+(:ro)?", "names without a path, such as frames-* or frames-*:ro")]
 BasePath = Annotated[str, _match(r"(/(?!\.{1,2}(/|$))[a-z0-9._~-]+)*", "a path such as /team/sluice, or nothing")]
 Issuer = Annotated[
     str,

@@ -14,6 +14,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.Forbidden: 403,
     errors.MissingScope: 403,
     errors.UnknownModel: 404,
+    errors.UnknownRegion: 404,
     errors.UnknownRoute: 404,
     errors.WrongMethod: 405,
     errors.TooSlow: 408,

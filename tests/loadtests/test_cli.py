@@ -53,7 +53,7 @@ TOO_FEW = {
     [
         ({"fail_every": 10}, (), 1, {"error_rate"}, PLANNED),
         # Where they are allowed failures are no breach: Locust's own exit code does not decide.
-        ({"fail_every": 10}, ("--max-error-rate", "0.5"), 0, set(), PLANNED),
+        pytest.param({"fail_every": 10}, ("--max-error-rate", "0.5"), 0, set(), PLANNED, marks=pytest.mark.slow),
         ({"delay_s": 0.05}, ("--max-p99-ms", "30"), 1, {"p99_s"}, set()),
         # Status 200 and a row too few.
         *(({"missing_rows": 1}, ("--protocol", u, *OF_DIGITS), 1, {"error_rate"}, TOO_FEW[u]) for u in TOO_FEW),
@@ -99,6 +99,7 @@ def test_good_server_holds_the_objective(
     assert all(text in printed for text in ("/classify", "(binary)", "(json)", "error rate", "rows a run"))
 
 
+@pytest.mark.slow
 def test_late_answers_delay_what_is_due_after_them(
     serve: Callable, brief: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +114,7 @@ def test_late_answers_delay_what_is_due_after_them(
     assert any("were due while no caller was free" in note for note in document["notes"])
 
 
+@pytest.mark.slow
 def test_sweep_runs_once_for_each_number_of_callers(
     serve: Callable, tmp_path: Path, brief: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +132,7 @@ def test_sweep_runs_once_for_each_number_of_callers(
     assert "report-3_locust.html" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_time_of_the_server_is_told_beside_that_of_the_client(
     serve: Callable, brief: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,7 +146,8 @@ def test_time_of_the_server_is_told_beside_that_of_the_client(
 
 
 @pytest.mark.parametrize(
-    ("last_event", "code", "failures"), [(b"done", 0, set()), (b"error", 1, {"an event tells an error"})]
+    ("last_event", "code", "failures"),
+    [pytest.param(b"done", 0, set(), marks=pytest.mark.slow), (b"error", 1, {"an event tells an error"})],
 )
 def test_stream_is_read_to_its_end(
     serve: Callable,
@@ -219,6 +223,7 @@ def test_tensors_over_grpc(serve: Callable, brief: Callable[..., int], capsys: p
     assert "/infer (grpc)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_tensors_over_a_websocket(
     tmp_path: Path, brief: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,6 +237,7 @@ def test_tensors_over_a_websocket(
     assert "/infer (json)" in printed
 
 
+@pytest.mark.slow
 def test_calls_over_grpc_have_the_key_of_the_variable(
     serve: Callable, brief: Callable[..., int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_store import BadManifest, Manifest
+from model_store import BadManifest, Manifest, StoreError
 from model_store.datatypes import DATATYPES
 from model_store.graph import Graph, Tensor
 from model_store.manifest import Batching, Golden
+from tests.support.models.manifests import describe
 
 Json = dict[str, Any]
 
@@ -74,7 +75,7 @@ IMAGE = (*MAIN, "inputs", 0)
         (put("labelz", []), "labelz: unknown field"),
         (put(*MAIN, "device", "cuda"), "graphs.main.device: unknown"),
         (put("batching", {"max_wait": 1}), "batching.max_wait: unknown"),
-        (put("schema_version", 2), r"schema_version: .*got 2\)"),
+        (put("schema_version", 99), r"schema 99: .* reads schemas 1 to "),
         (put("task", "translate"), r"task: .*got 'translate'\)"),
         (put("task", None), r"task: .*got None\)"),
         (put("name", "../digits"), "name: expected letters, digits"),
@@ -192,3 +193,19 @@ def test_manifest_survives_writing_and_reading(
         batching=Batching(max_wait_s=wait_s),
     )
     assert Manifest.from_json(manifest.to_json(), "m/1") == manifest
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"files": {"a\n\x1b[31mERROR all is lost": {"sha256": "0"}}},
+        {"schema_version": 99, "sluice": "2.0\n\x1b[31mERROR all is lost"},
+        {"sluice": "2.0\n\x1b[31mERROR all is lost", "unknown": 1},
+    ],
+)
+def test_no_text_of_a_manifest_forges_a_line(document: dict[str, object]) -> None:
+    """What a manifest holds is told in one line that controls no terminal: it goes into the log."""
+    text = json.dumps({**json.loads(describe().to_json()), **document}).encode()
+    with pytest.raises(StoreError) as caught:
+        Manifest.from_json(text, "m/1/manifest.json")
+    assert str(caught.value).isprintable()

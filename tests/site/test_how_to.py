@@ -12,7 +12,7 @@ from tests.support.processes import free_port
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-PAGES = ("scikit-learn.md",)
+PAGES = ("scikit-learn.md", "promotion.md")
 
 
 @pytest.mark.parametrize("name", PAGES)

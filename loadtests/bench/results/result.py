@@ -12,7 +12,7 @@ from loadtests.bench.results.promise import Ratio, compare_rounds
 from loadtests.bench.results.task_figures import TaskFigures
 
 TASKS, PICTURES, TEXTS, PIPELINES = "tasks", "pictures", "texts", "pipelines"
-SPEECH, READING, TELEMETRY = "speech", "reading", "telemetry"
+SPEECH, READING, TELEMETRY, TRANSPORTS = "speech", "reading", "telemetry", "transports"
 IN_PROCESS = "onnxruntime"
 """The name of the ceiling, ONNX Runtime in process, among the peers."""
 
@@ -70,7 +70,7 @@ class Result:
     figures: Figures = field(default_factory=Figures)
     tasks: TaskFigures = field(default_factory=TaskFigures)
     only: str = ""
-    """One of ``TASKS`` to ``TELEMETRY``, if nothing else was to be measured."""
+    """One of ``TASKS`` to ``TRANSPORTS``, if nothing else was to be measured."""
 
     @property
     def peers(self) -> list[str]:

@@ -19,12 +19,14 @@ from loadtests.bench.results.result import (
     TASKS,
     TELEMETRY,
     TEXTS,
+    TRANSPORTS,
     Cell,
     Result,
     compare,
 )
 from loadtests.bench.results.task_verdict import judge_pipeline, judge_reading, judge_speech, judge_tasks
 from loadtests.bench.results.telemetry_verdict import judge_telemetry
+from loadtests.bench.results.transport_verdict import judge_transports
 
 SELF, ASGI = "sluice", "sluice-asgi"
 CLASSIFIER = "digits-classifier"
@@ -50,6 +52,8 @@ def judge(result: Result) -> list[Row]:
     pictures = [*_pictures(cells), *_photographs(cells)]
     if result.only == TELEMETRY:
         return [*judge_telemetry(cells)]
+    if result.only == TRANSPORTS:
+        return [*judge_transports(cells, SELF)]
     if result.only == PICTURES:
         return pictures
     texts = [_texts(cells)]

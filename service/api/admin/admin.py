@@ -1,5 +1,6 @@
 """The routes that show and change a running server: the model repository, traces, logs."""
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from service.access.audit import write
 from service.access.grants import ADMIN, Grant
 from service.access.local import is_local
-from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, TraceChanges
+from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, RegisterRequest, TraceChanges
 from service.api.admin.diagnostics import Logs, render_trace
 from service.api.routes import Routes
 from service.errors import (
@@ -21,15 +22,18 @@ from service.errors import (
     NotOffered,
     NotReady,
     ServiceError,
+    UnknownRegion,
     UnsupportedMedia,
 )
 from service.models.entry import State
 from service.models.registry import Registry
 from service.protocol.large_json import parse_object
 from service.settings import Settings
+from service.shared_memory.regions import Regions
 from service.workers import Command, Workers
 
 MAX_BODY_BYTES = 64 << 10
+REGIONS = "/v2/systemsharedmemory"
 _JSON, _BYTES, _FORM = "application/json", "application/octet-stream", "application/x-www-form-urlencoded"
 _USUAL_PORTS = {"http": ":80", "https": ":443"}
 
@@ -40,10 +44,13 @@ class Administration:
     They also need a key with the scope ``admin``. Where no keys are set, callers on this machine need none.
     A request reaches one worker. That worker makes the change, which shows whether it is possible, and then tells the
     others (`workers.py`). A worker that starts later has the state of the store and the settings.
+
+    ``regions`` is None where shared memory is off. It has a setting of its own, which allows its changes.
     """
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(self, registry: Registry, settings: Settings, regions: Regions | None = None) -> None:
         self._registry = registry
+        self._regions = regions
         self._logs = Logs()
         self._is_allowed = settings.control
         self._asks_for_keys = settings.asks_for_keys
@@ -62,6 +69,11 @@ class Administration:
             "/v2/trace/setting": trace,
             "/v2/models/{model}/trace/setting": trace,
             "/v2/logging": {"GET": self.logging, "POST": self.change_logging},
+            f"{REGIONS}/status": {"GET": self.list_regions},
+            f"{REGIONS}/unregister": {"POST": self.unregister},
+            f"{REGIONS}/region/{{region}}/status": {"GET": self.list_regions},
+            f"{REGIONS}/region/{{region}}/register": {"POST": self.register},
+            f"{REGIONS}/region/{{region}}/unregister": {"POST": self.unregister},
         }
 
     async def index(self, request: Request) -> Response:
@@ -82,6 +94,10 @@ class Administration:
         check_sender(request)
         if not self._is_allowed:
             raise Forbidden("this server cannot be changed while it runs: start it with SLUICE_CONTROL=true")
+        self._check_change(request)
+
+    def _check_change(self, request: Request) -> None:
+        """Raises Forbidden, MissingScope or NotOffered."""
         self._check_caller(request)
         if self._is_alone:
             raise NotOffered("the workers of this server share no folder: set SLUICE_METRICS_DIR")
@@ -122,14 +138,51 @@ class Administration:
         await self._change({"do": "log", "settings": settings}, request)
         return await self.logging(request)
 
+    def _offered_regions(self) -> Regions:
+        if self._regions is None:
+            raise NotOffered("this server does not offer shared memory: send the tensors, or set SLUICE_SHARED_MEMORY")
+        return self._regions
+
+    async def list_regions(self, request: Request) -> Response:
+        """The regions of the caller, or the one of the path. Raises UnknownRegion."""
+        regions = self._offered_regions()
+        if not self._asks_for_keys:
+            self._check_caller(request)
+        name = request.path_params.get("region")
+        found = [each for each in regions.list_of(_caller_of(request)) if name in (None, each.name)]
+        if name is not None and not found:
+            raise UnknownRegion(f"no region {name!r:.60} that you have registered")
+        shown = [(each.name, each.key, each.offset, each.size_bytes) for each in found]
+        return JSONResponse([dict(zip(("name", "key", "offset", "byte_size"), each, strict=True)) for each in shown])
+
+    async def register(self, request: Request) -> Response:
+        """Answered when all workers know the region."""
+        regions = self._offered_regions()
+        check_sender(request)
+        self._check_change(request)
+        name, caller = request.path_params["region"], _caller_of(request)
+        asked = RegisterRequest.read(await _read_object(request))
+        await asyncio.to_thread(regions.register, name, asked.key, asked.offset, asked.byte_size, caller)
+        await self._change({"do": "regions", "region": name, "key": asked.key}, request)
+        return JSONResponse({})
+
+    async def unregister(self, request: Request) -> Response:
+        """Answered when no worker uses the region any more. One that is not there counts as removed."""
+        regions = self._offered_regions()
+        check_sender(request)
+        self._check_change(request)
+        name = request.path_params.get("region")
+        await _read_object(request)
+        await asyncio.to_thread(regions.unregister, name, _caller_of(request))
+        await self._change({"do": "regions", "region": name, "key": None}, request)
+        return JSONResponse({})
+
     async def _change(self, command: Command, request: Request) -> None:
-        """Make a change in every worker, and log it. ``command["do"]`` is load, unload, trace or log.
+        """Make a change in every worker, and log it. ``command["do"]`` is load, unload, trace, log or regions.
 
         Raises as ``Registry.load`` and ``unload`` do; NotReady where another worker could not make the change.
         """
-        grant: Grant | None = request.scope.get("sluice.grant")
-        caller = "" if grant is None else grant.name
-        write("admin", caller=caller, peer=_peer_of(request), request_id=_id_of(request), **command)
+        write("admin", caller=_caller_of(request), peer=_peer_of(request), request_id=_id_of(request), **command)
         await self._make(command)
         complaints = await self.workers.tell(command)
         if complaints:
@@ -155,6 +208,9 @@ class Administration:
                 self._registry.tracer.change(command["model"], command["changes"])
             case "log":
                 self._logs.change(command["settings"])
+            case "regions" if self._regions is not None:
+                for region in self._regions.take_gone():
+                    await asyncio.to_thread(region.close)
             case other:
                 await self.commands[other](command)
 
@@ -181,6 +237,12 @@ def check_sender(request: Request) -> None:
 def _peer_of(request: Request) -> str:
     """The address of the other end, "" if unknown."""
     return "" if request.client is None else request.client.host
+
+
+def _caller_of(request: Request) -> str:
+    """The name of the caller's key, "" without keys."""
+    grant: Grant | None = request.scope.get("sluice.grant")
+    return "" if grant is None else grant.name
 
 
 def _id_of(request: Request) -> str:

@@ -13,6 +13,7 @@ Level = Literal["OFF", "TIMESTAMPS"]
 OneLevel = Annotated[list[Level], Field(min_length=1, max_length=1)]
 Digits = Annotated[str, Field(pattern="^-?[0-9]{1,10}$")]
 _LARGEST = 2**31 - 1
+_MOST_BYTES = 2**62
 _TRACES = "traces go to the log as JSON lines, and nowhere else"
 _LOGS = "file and format of the log are chosen where the server is started"
 
@@ -100,3 +101,13 @@ class LogChanges(RequestModel):
     log_error: bool | None = None
     log_verbose_level: Annotated[int | None, Field(ge=0, le=_LARGEST)] = None
     log_format: Annotated[Literal["default", "ISO8601"] | None, Field(exclude=True), _only("default", _LOGS)] = None
+
+
+class RegisterRequest(RequestModel):
+    """A region of shared memory: bytes of a file below /dev/shm."""
+
+    key: str
+    """name of the file, such as /frames"""
+    offset: Annotated[int, Field(ge=0, le=_MOST_BYTES)] = 0
+    """where the region begins in the file"""
+    byte_size: Annotated[int, Field(ge=1, le=_MOST_BYTES)]

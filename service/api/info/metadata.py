@@ -40,6 +40,8 @@ def _read_release(project: Path) -> str:
 def describe_server(settings: Settings) -> dict[str, Any]:
     """Name, version and the extensions of the protocol that these settings offer."""
     extensions = [*_EXTENSIONS, *(["model_repository"] if settings.control else [])]
+    if settings.shared_memory:
+        extensions.append("system_shared_memory")
     if settings.keeps_sequences:
         extensions += ["sequence", "sequence(string_id)"]
     return {"name": NAME, "version": release(), "extensions": extensions}

@@ -199,6 +199,9 @@ PROTOCOL: Mapping[str, Mapping[str, tuple[str, Mapping[str, Any]]]] = {
         "verbose": ("Debug messages too", {"log_verbose_level": 1}),
         "usual": ("The default", {"log_verbose_level": 0, "log_info": True}),
     },
+    "/v2/systemsharedmemory/region/{region}/register": {
+        "frames": ("The first 256 bytes of /dev/shm/frames-1", {"key": "/frames-1", "offset": 0, "byte_size": 256})
+    },
     "/v1/models/{model}:predict": {"digit": ("All outputs for a digit", {"instances": [_ZERO]})},
     "/v1/models/{model}:explain": {"digit": ("Why the label was chosen", {"instances": [_ZERO]})},
     "/v1/embeddings": {

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from service.access.routes import find_scope
-from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, TraceChanges
+from service.api.admin.admin import REGIONS
+from service.api.admin.changes import IndexRequest, LoadRequest, LogChanges, RegisterRequest, TraceChanges
 from service.api.embeddings import EMBEDDINGS
 from service.api.generate import GENERATE, GENERATE_STREAM
 from service.api.kserve import EXPLAIN, FORECAST, PREDICT
@@ -42,6 +43,7 @@ _MODEL = "/v2/models/{model}"
 _INFER = f"{_MODEL}/infer"
 _STREAM = f"{_MODEL}/stream"
 _REPOSITORY = "/v2/repository/models/{model}"
+_REGION = f"{REGIONS}/region/{{region}}"
 _OPTIONAL_BODIES = ("/v2/repository", "/v2/trace", "/v2/logging", f"{_MODEL}/trace")
 
 _TENSORS = (400, 404, 408, 413, 415, 429, 500, 503, 504)
@@ -108,6 +110,11 @@ _OTHERS = (
     _post(f"{_MODEL}/trace/setting", "Change traces of a model", types.TraceSettings, _CHANGE_OF_MODEL, TraceChanges),
     _get("/v2/logging", "What is logged", types.LogSettings),
     _post("/v2/logging", "Change what is logged", types.LogSettings, _CHANGE, LogChanges),
+    _get(f"{REGIONS}/status", "Regions of shared memory of the caller", list[types.Region], (403, 501)),
+    _get(f"{_REGION}/status", "A region of shared memory", list[types.Region], (403, 404, 501)),
+    _post(f"{_REGION}/register", "Register a region of shared memory", types.Nothing, _CHANGE, RegisterRequest),
+    _post(f"{_REGION}/unregister", "Unregister a region of shared memory", types.Nothing, _CHANGE),
+    _post(f"{REGIONS}/unregister", "Unregister all regions of the caller", types.Nothing, _CHANGE),
     _get(
         "/models",
         "Cards: name, versions, labels, quality, parity, provider, ready or the reason why not",
@@ -137,6 +144,8 @@ _DESCRIPTIONS: Mapping[str, str] = {
     _STREAM: "A model with `sound` in its manifest takes binary messages with samples (`rate` in Hz, `format` int16 or "
     'float32) and answers each row that is complete; `{"end": true}` ends the stream with what is left. Other models '
     "take requests of infer as text messages. An error is a last message before the stream is closed.",
+    f"{_REGION}/register": "The server needs `SLUICE_SHARED_MEMORY`. The region is part of a file below /dev/shm; only "
+    "its caller may use it, by its name in `parameters.shared_memory_region` of inputs and outputs of infer.",
     GENERATE: "`steps` is how often a model with a loop is run. Its state is zeros where it is left out.",
     GENERATE_STREAM: "`steps` is how often a model with a loop is run. Each step is an event.",
 }
@@ -182,7 +191,7 @@ def ref(what: str) -> dict[str, Any]:
 
 
 def _parameters(path: str, about: str) -> Iterator[dict[str, Any]]:
-    for name, example in {"model": MODELS.get(about, DIGITS), "version": "1"}.items():
+    for name, example in {"model": MODELS.get(about, DIGITS), "version": "1", "region": "frames"}.items():
         if f"{{{name}}}" in path:
             text = {"type": "string", "minLength": 1}
             yield {"name": name, "in": "path", "required": True, "schema": text, "example": example}

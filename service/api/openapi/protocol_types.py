@@ -58,12 +58,18 @@ class InferParameters(TypedDict, total=False):
 @_open_to_values
 class TensorParameters(TypedDict, total=False):
     binary_data_size: Annotated[int | None, Field(ge=0, description="bytes after the JSON, in place of `data`")]
+    shared_memory_region: Annotated[str | None, Field(description="a registered region, in place of `data`")]
+    shared_memory_offset: Annotated[int | None, Field(ge=0, description="where the tensor begins in the region")]
+    shared_memory_byte_size: Annotated[int | None, Field(ge=0, description="bytes of the tensor")]
 
 
 @_open_to_values
 class OutputParameters(TypedDict, total=False):
     binary_data: bool | None
     classification: Annotated[int | None, Field(ge=0, description="so many highest values, as value:index:label")]
+    shared_memory_region: Annotated[str | None, Field(description="a registered region that the output is written to")]
+    shared_memory_offset: Annotated[int | None, Field(ge=0, description="where it is written in the region")]
+    shared_memory_byte_size: Annotated[int | None, Field(ge=0, description="room for it there")]
 
 
 class InferInput(Exact):
@@ -303,3 +309,14 @@ _CODE = Annotated[str, Field(description="the status")]
 _PARAM = Annotated[str, Field(description="the wrong field, or an empty text")]
 _ForecastFault = exact("ForecastFault", code=_CODE, message=str, type=str, param=_PARAM)
 ForecastError = exact("ForecastError", error=_ForecastFault, request_id=str)
+
+
+class Region(Exact):
+    name: str
+    key: Annotated[str, Field(description="name of its file below /dev/shm")]
+    offset: Annotated[int, Field(ge=0, description="where it begins in the file")]
+    byte_size: Annotated[int, Field(ge=1)]
+
+
+class Nothing(Exact):
+    """An empty object."""

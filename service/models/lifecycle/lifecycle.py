@@ -146,7 +146,9 @@ class Lifecycle:
             return
         logger.info("model %s %s", name, GONE)
         self.loads.cancel(name, None, GONE)
-        self.retirement.retire(list(model_entry.entries.values()))
+        entries = list(model_entry.entries.values())
+        self.retirement.retire(entries)
+        self.retirement.forget(entries)
         model_entry.reason = GONE
         self.reconciler.serve(name, model_entry, None)
 

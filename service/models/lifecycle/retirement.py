@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from service.engine.execution.device import Device
@@ -42,6 +43,11 @@ class Retirement:
             if entry.model is not None:
                 tell_serving(self._metrics, entry.model, serves=False)
                 self.begin(entry, entry.model)
+
+    def forget(self, entries: Iterable[VersionEntry]) -> None:
+        """Tell that versions are not in the store any more: whether they are ready is not asked."""
+        for entry in entries:
+            self._metrics.numbers("sluice_model_ready", (entry.source.name, str(entry.source.version))).set(math.nan)
 
     def begin(self, entry: VersionEntry, model: Served) -> None:
         """Give the version no more requests, and drop it when its accepted requests are finished."""

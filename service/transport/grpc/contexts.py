@@ -73,7 +73,7 @@ class CallContext:
         self.is_inflated = False
         self._trailing: Metadata = ()
         self._unread_bytes = self._received_bytes = self._sent_bytes = 0
-        self._moved_at = self._began  # when data came last
+        self._moved_at, self._moved_bytes = self._began, 0  # when a message made progress last, and all that had come
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, method: Method) -> None:
@@ -86,11 +86,12 @@ class CallContext:
         """Data of the call, or its end."""
         if self._is_over:
             return
-        self._moved_at = self._handler.clock()
         if self._fault is None:
             self._budget.grow(len(data))
             self._unread_bytes += len(data)
             self._received_bytes += len(data)
+            if not self._reader.held_bytes or self._received_bytes - self._moved_bytes >= self._link.least_bytes:
+                self._note_progress()
             try:
                 self._reader.add(data)
             except ServiceError as error:
@@ -102,11 +103,18 @@ class CallContext:
         """Let a message come that is larger than the window, when there is room. Whole ones wait to be read."""
         if self._is_over or self._fault is not None or self._reader.missing_bytes <= self._stream.receive_window:
             return
-        self._moved_at = self._handler.clock()
-        self._link.ask_for(self, self._stream, self._reader.missing_bytes, self._unread_bytes, self._ask_for_more)
+        self._link.ask_for(self, self._stream, self._reader.missing_bytes, self._unread_bytes, self._go_on)
+
+    def _go_on(self) -> None:
+        """There is room now. The time of the client has not passed before."""
+        self._note_progress()
+        self._ask_for_more()
+
+    def _note_progress(self) -> None:
+        self._moved_at, self._moved_bytes = self._handler.clock(), self._received_bytes
 
     def end_if_slow(self, moment: float) -> None:
-        """Refuse a message of which nothing has come since a moment. Between messages a stream may be silent."""
+        """Refuse a message that has made no progress since a moment. Between messages a stream may be silent."""
         is_wanted = self._reader.missing_bytes > 0 and (self._reader.held_bytes > 0 or not self._takes_many)
         if is_wanted and not self._stream.received_end and not self._is_over and self._moved_at < moment:
             self._fault = find_stall(self._stream)
@@ -164,7 +172,7 @@ class CallContext:
         self._unread_bytes -= size_bytes
         self._budget.release(size_bytes, self)
         self._sender.grant(self._stream, size_bytes)
-        self._ask_for_more()
+        self._go_on()
         self._wake()
 
     async def write(self, content: bytes) -> None:

@@ -17,7 +17,7 @@ from service.transport.handler import Handler
 from service.transport.http2.fields import Fields, write_field
 from service.transport.http2.sender import Sender
 from service.transport.http2.streams import Stream
-from service.transport.request import BodyParts, Reply
+from service.transport.request import LEAST_BYTES_PER_S, BodyParts, Reply
 
 PREFIX_BYTES: Final = 5
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -43,14 +43,15 @@ WRONG_MEDIA: Final = write_field(b":status", b"415")
 class Link:
     """A connection, for its calls.
 
-    ``max_bytes`` limits a message. ``client`` is the caller's address. ``wake`` writes what was sent, at the end of
-    this turn of the event loop.
+    ``max_bytes`` limits a message. In the time of a body it has to end, or to bring ``least_bytes``. ``client`` is the
+    caller's address. ``wake`` writes what was sent, at the end of this turn of the event loop.
     """
 
     def __init__(self, sender: Sender, handler: Handler, max_bytes: int, client: str, wake: Callable[[], None]) -> None:
         self.sender = sender
         self.handler = handler
         self.max_bytes = max_bytes
+        self.least_bytes = LEAST_BYTES_PER_S * handler.settings.body_timeout_s
         self.client = client
         self.wake = wake
 
@@ -163,7 +164,7 @@ class MessageReader:
 
 
 def find_stall(stream: Stream) -> ServiceError:
-    """Why nothing more has come of a message: there was no room for it, or its client is too slow."""
+    """Why too little has come of a message: there was no room for it, or its client is too slow."""
     if stream.receive_window == 0:
         return QueueFull("message: others hold the room for it")
     return TooSlow("message: expected more of it")

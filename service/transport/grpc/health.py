@@ -2,17 +2,18 @@
 
 The messages are those of `grpcio-health-checking`. Its servicer is not used: it must be told of every change, but
 models come and go without notice. So a check asks the readiness routes of HTTP, and a watch asks them every second.
+All watches of one service share what was found, and their number is limited: a client may open very many.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from starlette.types import ASGIApp
 
-from service.errors import Draining, ServiceError, UnknownModel
+from service.errors import Draining, QueueFull, ServiceError, UnknownModel
 from service.metrics.meters import Metrics
 from service.transport.grpc.contexts import CallContext
 from service.transport.grpc.info import InfoRequest, ask_route
@@ -24,9 +25,22 @@ from service.transport.status import error_reply
 LOOK_AGAIN_S = 1.0
 """How often a watched service is looked at."""
 
+MAX_WATCHES = 1024
+MAX_WATCHED = 128
+"""Watches of a worker at once, and services that they may be of: each is asked for once in the time between looks."""
+
 _SERVER = ("", FULL_NAME)
 """Names of the server as a whole."""
 _STATUSES = {200: HealthCheckResponse.SERVING, 404: HealthCheckResponse.SERVICE_UNKNOWN}
+
+
+class _Watched:
+    """A service that is watched: by how many, and what it was when it was looked at."""
+
+    def __init__(self) -> None:
+        self.watches = 0
+        self.status: int | None = None
+        self.looked_at = 0.0
 
 
 class Health:
@@ -46,6 +60,8 @@ class Health:
         self._check_caller = check_caller
         self._draining = False
         self._leaving = asyncio.Event()
+        self._watched: dict[str, _Watched] = {}
+        self._watches = 0
 
     def leave(self) -> None:
         """Another worker answers from now on: end the watches, which begin anew there."""
@@ -72,16 +88,42 @@ class Health:
         """Send the status of a service, and again when it changes. The last is NOT_SERVING, when the server stops."""
         service = await self._read_service(content, context)
         told = None
-        while True:
-            is_last = self._leaving.is_set()
-            status = await self._find_status(service)
-            if status != told:
-                await context.write(HealthCheckResponse(status=status).SerializeToString())
-                told = status
-            if is_last:
-                context.refuse(error_reply(Draining("the server is stopping"), ""))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._leaving.wait(), LOOK_AGAIN_S)
+        with self._admit(service, context) as watched:
+            while True:
+                is_last = self._leaving.is_set()
+                status = await self._look_at(service, watched)
+                if status != told:
+                    await context.write(HealthCheckResponse(status=status).SerializeToString())
+                    told = status
+                if is_last:
+                    context.refuse(error_reply(Draining("the server is stopping"), ""))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._leaving.wait(), LOOK_AGAIN_S)
+
+    @contextlib.contextmanager
+    def _admit(self, service: str, context: CallContext) -> Iterator[_Watched]:
+        """Count a watch, or refuse it."""
+        if self._watches >= MAX_WATCHES or (service not in self._watched and len(self._watched) >= MAX_WATCHED):
+            text = f"expected at most {MAX_WATCHES} watches at once, of {MAX_WATCHED} services: use Check"
+            context.refuse(error_reply(QueueFull(text), request_id_of({})))
+        watched = self._watched.setdefault(service, _Watched())
+        self._watches += 1
+        watched.watches += 1
+        try:
+            yield watched
+        finally:
+            self._watches -= 1
+            watched.watches -= 1
+            if not watched.watches:
+                del self._watched[service]
+
+    async def _look_at(self, service: str, watched: _Watched) -> int:
+        """The status of a service that is watched, unless another watch has looked a moment ago."""
+        now = self._clock()
+        if watched.status is None or self._draining or now - watched.looked_at >= LOOK_AGAIN_S / 2:
+            watched.looked_at = now
+            watched.status = await self._find_status(service)
+        return watched.status
 
     async def _find_status(self, service: str) -> int:
         if self._draining:

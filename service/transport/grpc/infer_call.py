@@ -50,7 +50,7 @@ class InferCall(Request):
         self.path = PATH
         self.began = link.handler.clock()
         self.patience_s = head.timeout_s
-        self._moved_at = self.began  # when the last part of a message came, while more is missing
+        self._moved_at, self._moved_bytes = self.began, 0  # when the message made progress last, and how far it was
         self._is_over = False
         if grant is not None:
             self.grant, self.caller = grant, grant.name
@@ -83,19 +83,24 @@ class InferCall(Request):
                     raise InvalidInput("message: expected one message, got the end of the call within one, or more")
                 self._begin(content, reader.is_compressed)
             else:
+                if self._held_bytes - self._moved_bytes >= self._link.least_bytes:
+                    self._moved_at, self._moved_bytes = self._handler.clock(), self._held_bytes
                 self._ask_for_more()
         except ServiceError as error:
             self._refuse(error)
 
     def _ask_for_more(self) -> None:
         """Let the rest of a large message come, when there is room for it."""
-        if self._is_over or self._reader is None:
-            return
+        if not self._is_over and self._reader is not None:
+            self._link.ask_for(self, self._stream, self._reader.missing_bytes, self._held_bytes, self._go_on)
+
+    def _go_on(self) -> None:
+        """There is room now. The time of the client has not passed before."""
         self._moved_at = self._handler.clock()
-        self._link.ask_for(self, self._stream, self._reader.missing_bytes, self._held_bytes, self._ask_for_more)
+        self._ask_for_more()
 
     def end_if_slow(self, moment: float) -> None:
-        """Refuse a message of which nothing has come since a moment, though there was room for it."""
+        """Refuse a message that has made no progress since a moment."""
         if not self._is_over and not self._stream.received_end and self._moved_at < moment:
             self._refuse(find_stall(self._stream))
 

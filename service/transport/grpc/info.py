@@ -63,6 +63,23 @@ def _trace(request: Any) -> InfoRequest:
     return InfoRequest(f"/v2{of_model}/trace/setting", settings or None)
 
 
+_REGIONS = "/v2/systemsharedmemory"
+
+
+def _of_region(name: str, what: str) -> str:
+    """The route of a region, or of all where no name is given. Raises InvalidInput."""
+    if "/" in name:
+        raise InvalidInput(f"name: expected one without /, got {name!r:.60}")
+    return f"{_REGIONS}/region/{name}/{what}" if name else f"{_REGIONS}/{what}"
+
+
+def _register(request: Any) -> InfoRequest:
+    if not request.name:
+        raise InvalidInput("name: expected the name of a region, got none")
+    about = {"key": request.key, "offset": request.offset, "byte_size": request.byte_size}
+    return InfoRequest(_of_region(request.name, "register"), about)
+
+
 INFO_REQUESTS: Mapping[str, Callable[[Any], InfoRequest]] = {
     "ServerLive": lambda request: InfoRequest("/v2/health/live"),
     "ServerReady": lambda request: InfoRequest("/v2/health/ready"),
@@ -76,6 +93,9 @@ INFO_REQUESTS: Mapping[str, Callable[[Any], InfoRequest]] = {
     "RepositoryIndex": lambda request: _repository(request, "index"),
     "RepositoryModelLoad": lambda request: _repository(request, "load"),
     "RepositoryModelUnload": lambda request: _repository(request, "unload"),
+    "SystemSharedMemoryStatus": lambda request: InfoRequest(_of_region(request.name, "status")),
+    "SystemSharedMemoryRegister": _register,
+    "SystemSharedMemoryUnregister": lambda request: InfoRequest(_of_region(request.name, "unregister"), {}),
     "TraceSetting": _trace,
     "LogSettings": lambda request: InfoRequest("/v2/logging", read_parameters(request.settings, "settings") or None),
 }
@@ -97,6 +117,7 @@ ANSWERS: Mapping[str, Callable[[Any], Any]] = {
     "RepositoryIndex": lambda content: {"models": content},
     "RepositoryModelLoad": lambda content: {},
     "RepositoryModelUnload": lambda content: {},
+    "SystemSharedMemoryStatus": lambda content: {"regions": {each["name"]: each for each in content}},
     "TraceSetting": _trace_values,
     "LogSettings": _log_values,
 }

@@ -35,9 +35,7 @@ from service.transport.tls import Identity, RenewedIdentity, use_identity
 
 logger = logging.getLogger("sluice.grpc")
 
-_SHARED_MEMORY = tuple(
-    f"{kind}SharedMemory{what}" for kind in ("System", "Cuda") for what in ("Status", "Register", "Unregister")
-)
+_CUDA_MEMORY = tuple(f"CudaSharedMemory{what}" for what in ("Status", "Register", "Unregister"))
 _REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
 """Both have the same messages."""
 _BACKLOG = 1024
@@ -72,7 +70,7 @@ class GrpcServer:
             FULL_NAME: {
                 "ModelStreamInfer": Method(self._inference.stream, takes_many=True, is_told=False),
                 **{method: Method(functools.partial(info.answer, method)) for method in INFO_REQUESTS},
-                **dict.fromkeys(_SHARED_MEMORY, Method(_refuse_shared_memory)),
+                **dict.fromkeys(_CUDA_MEMORY, Method(_refuse_cuda_memory)),
             },
             health.SERVICE_NAME: {"Check": Method(self._health.check), "Watch": Method(self._health.watch)},
         }
@@ -179,8 +177,9 @@ def _check_caller(handler: Handler, context: CallContext) -> None:
         raise
 
 
-async def _refuse_shared_memory(_: bytes, context: CallContext) -> bytes:
-    context.refuse(error_reply(NotOffered("this server does not offer shared memory: send raw contents"), ""))
+async def _refuse_cuda_memory(_: bytes, context: CallContext) -> bytes:
+    text = "this server does not offer shared memory of CUDA: send raw contents, or use that of the system"
+    context.refuse(error_reply(NotOffered(text), ""))
 
 
 async def _reflect(servicer: reflection.ReflectionServicer, _: None, context: CallContext) -> None:

@@ -3,7 +3,7 @@
 So requests are checked and answers rendered in one place. It costs one copy of the tensors each way.
 """
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,8 @@ _CONTENTS: Mapping[str, tuple[str, str]] = {
 """Datatype -> the field of its typed contents, and the type of their elements in memory."""
 
 _INFER = MESSAGES["ModelInferRequest"]
+_REGION = "shared_memory_region"
+"""The parameter of an input that has no contents."""
 
 
 def has_few_fields(content: bytes) -> bool:
@@ -143,18 +145,17 @@ def write_body(request: Any, max_bytes: int) -> tuple[bytes, int]:
 
     Raises InvalidInput, and BodyTooLarge if typed contents take more than ``max_bytes`` as tensors.
     """
-    tensors = request.raw_input_contents or _write_contents(request.inputs, max_bytes)
-    if len(tensors) != len(request.inputs):
-        raise InvalidInput(
-            f"raw_input_contents: expected one for each of {len(request.inputs)} inputs, got {len(tensors)}"
-        )
+    sent = [item for item in request.inputs if _REGION not in item.parameters]
+    tensors = request.raw_input_contents or _write_contents(sent, max_bytes)
+    if len(tensors) != len(sent):
+        raise InvalidInput(f"raw_input_contents: expected one for each of {len(sent)} inputs, got {len(tensors)}")
     if request.raw_input_contents and any(item.HasField("contents") for item in request.inputs):
         raise InvalidInput("inputs: expected either contents or raw_input_contents, got both")
     parameters = read_parameters(request.parameters, "parameters")
     parameters.pop(_EMPTY_FINAL, None)
     header: dict[str, Any] = {
         "parameters": {**parameters, "binary_data_output": True},
-        "inputs": [_describe_input(item, len(tensor)) for item, tensor in zip(request.inputs, tensors, strict=True)],
+        "inputs": _describe_inputs(request.inputs, tensors),
     }
     if request.outputs:
         header["outputs"] = [_describe_output(item) for item in request.outputs]
@@ -162,7 +163,13 @@ def write_body(request: Any, max_bytes: int) -> tuple[bytes, int]:
     return b"".join([text, *tensors]), len(text)
 
 
-def _describe_input(item: Any, size_bytes: int) -> dict[str, Any]:
+def _describe_inputs(inputs: Any, tensors: Sequence[bytes]) -> list[dict[str, Any]]:
+    """``tensors`` are those of the inputs that are not in shared memory."""
+    sizes = iter([len(tensor) for tensor in tensors])
+    return [_describe_input(item, None if _REGION in item.parameters else next(sizes)) for item in inputs]
+
+
+def _describe_input(item: Any, size_bytes: int | None) -> dict[str, Any]:
     parameters = read_parameters(item.parameters, f"input {item.name!r:.60}: parameters")
     if len(item.shape) > MAX_AXES:
         raise InvalidInput(
@@ -172,7 +179,7 @@ def _describe_input(item: Any, size_bytes: int) -> dict[str, Any]:
         "name": item.name,
         "datatype": item.datatype,
         "shape": list(item.shape),
-        "parameters": {**parameters, "binary_data_size": size_bytes},
+        "parameters": parameters if size_bytes is None else {**parameters, "binary_data_size": size_bytes},
     }
 
 
@@ -239,8 +246,8 @@ def _write_head(text: bytes, is_streamed: bool) -> tuple[bytes, list[int]]:
         message.parameters[_FINAL].bool_param = True
     sizes = []
     for output in answer["outputs"]:
-        parameters = output["parameters"]
-        sizes.append(parameters.pop("binary_data_size"))
+        parameters = output.get("parameters", {})
+        sizes.append(parameters.pop("binary_data_size", 0))  # in shared memory: clients count the contents
         item = message.outputs.add(name=output["name"], datatype=output["datatype"], shape=output["shape"])
         _set_parameters(item.parameters, parameters)
     return message.SerializeToString(), sizes

@@ -191,7 +191,7 @@ class Connection:
         head = self._reader.read(block)  # always: later blocks build on it
         stream = self.open.get(number)
         if stream is not None:  # trailers, of which calls have none
-            if not self._block_ends or stream.received_end:
+            if head is None or not self._block_ends or stream.received_end:
                 self._fail(stream, frames.PROTOCOL_ERROR)
                 return
             stream.received_end = True
@@ -203,9 +203,9 @@ class Connection:
         self._last = number
         if self.is_leaving:
             return
-        if len(self.open) >= MAX_STREAMS:
+        if head is None or len(self.open) >= MAX_STREAMS:
             self._count_idle()
-            self.sender.write(write_reset(number, frames.REFUSED_STREAM))
+            self.sender.write(write_reset(number, frames.PROTOCOL_ERROR if head is None else frames.REFUSED_STREAM))
             return
         stream = self.open[number] = Stream(number, self.sender.first_window)
         stream.received_end = self._block_ends

@@ -17,6 +17,8 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 MAX_LIST_BYTES: Final = 16 << 10
 """Of all fields of a call, 32 bytes more for each, as the protocol counts; also of their block, over all its frames."""
+_PSEUDO: Final = (b":method", b":scheme", b":path", b":authority")
+_OF_CONNECTIONS: Final = (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 _MOST_KNOWN: Final = 64
 _MAX_KNOWN_BYTES: Final = 1 << 10
 """Blocks of one connection, and the size of each: so a connection takes little memory."""
@@ -33,8 +35,8 @@ class FieldReader(Generic[T]):
         self._parse = parse
         self._known: dict[bytes, T] = {}
 
-    def read(self, block: bytes) -> T:
-        """What the block means. Raises ConnectionFault."""
+    def read(self, block: bytes) -> T | None:
+        """What the block means; None if its fields are malformed. Raises ConnectionFault."""
         known = self._known.get(block)
         if known is not None:
             return known
@@ -46,12 +48,28 @@ class FieldReader(Generic[T]):
             raise long_headers() from None
         except (HPACKError, IndexError) as error:
             raise ConnectionFault(COMPRESSION_ERROR, f"a header block that cannot be read: {error}") from None
-        parsed = self._parse(fields)
+        parsed = None if is_malformed(fields) else self._parse(fields)
         if (len(table.dynamic_entries), table.maxsize) != (count, size) or _first(table) is not first:
             self._known.clear()  # an entry was added, at the front, so indices mean something else
-        elif len(self._known) < _MOST_KNOWN and len(block) <= _MAX_KNOWN_BYTES:
+        elif parsed is not None and len(self._known) < _MOST_KNOWN and len(block) <= _MAX_KNOWN_BYTES:
             self._known[block] = parsed
         return parsed
+
+
+def is_malformed(fields: Fields) -> bool:
+    """Whether fields break the rules of RFC 9113, sections 8.2 and 8.3, so that two readers could differ over them."""
+    seen: set[bytes] = set()
+    is_regular = False
+    for name, value in fields:
+        if name[:1] == b":":
+            if is_regular or name in seen or name not in _PSEUDO:
+                return True
+            seen.add(name)
+            continue
+        is_regular = True
+        if not name or name != name.lower() or name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
+            return True
+    return False
 
 
 def long_headers() -> ConnectionFault:

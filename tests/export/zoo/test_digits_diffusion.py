@@ -47,6 +47,7 @@ def test_level_that_is_out_of_range_is_an_error(published):
         published.predict(make_inputs(2, 0, 200, 100))
 
 
+@pytest.mark.slow
 def test_published_loop_reaches_its_bar(published):
     """Twenty steps of version 1 draw the digits that were asked for, as varied as the manifest says."""
     inputs, steps = make_inputs(1000, 0, 199, 0), published.manifest.generation.diffusion.steps

@@ -88,6 +88,7 @@ def test_tokenizer_takes_any_text_and_is_made_alike_each_time(data):
     assert tokenizer.encode("MONDAY Überall").ids == tokenizer.encode("monday überall").ids
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_weights(data, monkeypatch):
     """Two trainings of a few steps end with equal weights, and another seed with others."""
     monkeypatch.setattr(recipe, "STEPS", 3)

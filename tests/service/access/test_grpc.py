@@ -21,7 +21,10 @@ from tests.support.servers import FAST
 Metadata = Sequence[tuple[str, str]]
 KEY = KEYS["infer"]
 OPEN = {"ServerLive", "ServerReady"}
-ADMIN = {"RepositoryModelLoad", "RepositoryModelUnload", "TraceSetting", "LogSettings"}
+ADMIN = {
+    *("RepositoryModelLoad", "RepositoryModelUnload", "TraceSetting", "LogSettings"),
+    *("SystemSharedMemoryRegister", "SystemSharedMemoryUnregister"),
+}
 
 
 @pytest.fixture(scope="module")

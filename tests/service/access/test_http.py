@@ -144,7 +144,7 @@ def test_every_route_but_the_open_ones_needs_a_key(server: GrpcServing, client: 
     paths = {route.path for route in tables.routes} | {path for path in server.worker.handler.starts if path[0] == "/"}
     assert paths >= OPEN
     for path in sorted(paths):
-        concrete = path.replace("{file:path}", "style.css").format(model="double", version="1")
+        concrete = path.replace("{file:path}", "style.css").format(model="double", version="1", region="r")
         found = {client.request(method, concrete).status_code for method in ("GET", "POST")}
         assert (401 not in found) if path in OPEN else found == {401}, path
 

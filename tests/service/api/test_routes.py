@@ -78,7 +78,8 @@ def test_long_name_is_not_echoed_whole(client: httpx.Client, path: str, body: di
         ("POST", "/v1/models/double", 405, "got POST"),
         ("POST", "/models", 405, "got POST"),
         ("POST", "/", 405, "got POST"),
-        ("GET", "/v2/systemsharedmemory/status", 404, "no route"),
+        ("GET", "/v2/cudasharedmemory/status", 404, "no route"),
+        ("POST", "/v2/systemsharedmemory/status", 405, "got POST"),
     ],
 )
 def test_unknown_target_is_404_wrong_method_405(client: httpx.Client, method: str, path: str, status: int, text: str):

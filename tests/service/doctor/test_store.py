@@ -1,14 +1,17 @@
 """What `sluice doctor` says of a store; failures first."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from model_store import Store
 from service.doctor import store as checked
+from service.doctor.signatures import check_signers
 from service.settings import Settings
 from tests.support.models.graphs import double, write_plain
 from tests.support.models.manifests import describe
+from tests.support.signing.keys import DAY, NOW, Key, make_root
 
 
 @pytest.fixture
@@ -71,6 +74,37 @@ def test_models_of_an_extra_that_is_missing_are_wrong(root: Path, monkeypatch: p
     count = checked._Count(needs={"tokenizers"})
     [found, _] = checked._tell(Settings(store=root), {"m": Store(root).list_model("m")}, count)
     assert (found.state, "sluice-serving[text]" in found.advice) == ("wrong", True)
+
+
+def test_versions_that_are_not_signed_are_told(root: Path, tmp_path: Path) -> None:
+    """The newest of each model, for it does not serve; of the older ones how many. What is signed is compared."""
+    key, path = Key(), tmp_path / "public.pem"
+    path.write_bytes(key.public_pem)
+    assert [(state, text.partition(":")[0]) for state, text in check(root, signed_by=path)] == [
+        ("wrong", "m/2 has no signature"),
+        ("wrong", "plain version 1 has no manifest.json, which is what a signature covers, so it cannot be signed"),
+        ("note", "1 older versions are not signed, and cannot serve"),
+    ]
+    shutil.rmtree(root / "plain")
+    key.sign_version(Store(root).find("m"))
+    assert [state for state, _ in check(root, signed_by=path)] == ["note", "ok"]
+
+
+def test_keys_that_cannot_be_read_are_wrong(root: Path) -> None:
+    """A server does not start; the store is looked at all the same."""
+    [found] = check_signers(Settings(store=root, signed_by=root / "none"))
+    assert (found.state, f"SLUICE_SIGNED_BY={root / 'none'}: expected a PEM file" in found.text) == ("wrong", True)
+    assert [state for state, _ in check(root, signed_by=root / "none")] == ["ok"]
+    assert not [*check_signers(Settings(store=root))]
+
+
+def test_certificates_that_end_are_told_before(tmp_path: Path) -> None:
+    """A month before, and when they have ended."""
+    path = tmp_path / "root.pem"
+    path.write_bytes(make_root("R", until=NOW + 40 * DAY).certificate_pem + Key().public_pem)
+    settings = Settings(store=tmp_path, signed_by=path)
+    found = [[each.state for each in check_signers(settings, NOW + days * DAY)] for days in (0, 20, 50)]
+    assert found == [["ok"], ["ok", "note"], ["ok", "wrong"]]
 
 
 def test_good_store_is_told_with_what_was_compared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ def why_not(server: Served) -> str:
     return str(found.get("reason", ""))
 
 
+@pytest.mark.slow
 def test_file_that_ends_its_process_is_unavailable_and_the_others_serve(tmp_path: Path) -> None:
     """The server goes on from its first start, after a worker has died, and when the file is loaded again."""
     graphs.write_plain(tmp_path, "double", graphs.double())

@@ -45,6 +45,7 @@ def serve(store: Path) -> Serve:
     return serve
 
 
+@pytest.mark.slow
 def test_no_request_is_lost_while_all_workers_are_replaced(serve: Serve) -> None:
     """Three times under load, over kept and new connections and gRPC: every answer is a result, from new processes."""
     grpc_port = free_port()

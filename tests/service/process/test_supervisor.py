@@ -41,6 +41,7 @@ def begun_request(server: Served) -> Iterator[tuple[socket.socket, bytes]]:
         yield client, body
 
 
+@pytest.mark.slow
 def test_dead_workers_come_back_in_a_container(serve: Serve) -> None:
     """No request meets a dead worker or one that is not ready; where none lives it waits in the socket for one."""
     with serve(workers=2, BENTOML_CONTAINERIZED="true") as server:

@@ -68,8 +68,11 @@ def parse(header: Any, binary: bytes | None = None) -> InferRequest:
         ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}, "binary_data: expected a bool"),
         ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"classification": -1}}]}, "from 0, got -1"),
         ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"classification": "2"}}]}, "from 0, got '2'"),
-        ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "not offer shared"),
-        ({"inputs": [X | {"parameters": {"shared_memory_region": "r"}}]}, r"inputs\[0\].*: .* not offer shared memory"),
+        ({"inputs": [X], "outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]}, "a number of bytes"),
+        (
+            {"inputs": [X | {"parameters": {"shared_memory_offset": 1}}]},
+            r"inputs\[0\].*: expected the name of a region",
+        ),
     ],
 )
 def test_faulty_header_is_refused(header: Any, complaint: str) -> None:

@@ -17,6 +17,7 @@ from service.score.cli import SOME_FAILED
 from service.score.sources import lines, source
 from tests.service.score.tables import read_lines, score, write_numbers
 from tests.support.models import graphs
+from tests.support.signing.keys import Key
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
@@ -56,6 +57,19 @@ def test_store_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureF
     """It is a setting, so the command ends with code 2."""
     assert score("double", "a.csv", tmp_path / "out", store=tmp_path / "nowhere") == 2
     assert "expected a folder of models that can be read, there is none" in complaint(capsys)
+
+
+def test_model_that_is_not_signed_is_refused(
+    double_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not served is not run either. A file of keys that is not there is a fault of the settings."""
+    table, keys = write_numbers(tmp_path / "in.parquet", 1), tmp_path / "public.pem"
+    monkeypatch.setenv("SLUICE_SIGNED_BY", str(keys))
+    assert score("double", table, tmp_path / "out", store=double_store) == 2
+    assert f"SLUICE_SIGNED_BY={keys}: expected a PEM file" in complaint(capsys)
+    keys.write_bytes(Key().public_pem)
+    assert score("double", table, tmp_path / "out", store=double_store) == 1
+    assert "double version 1 has no manifest.json, which is what a signature covers" in complaint(capsys)
 
 
 @pytest.mark.parametrize(

@@ -34,15 +34,14 @@ ROWS, PART = 100, 30
 
 @pytest.mark.parametrize(
     ("when", "call"),
-    [("before", 0), ("after", 0), ("before", 1), ("after", 1), ("before", 2), ("before", 7), ("after", 8)],
-    ids=[
-        "before it has begun",
-        "before the first part",
-        "with a part half written",
-        "with a part, before its state",
-        "with a state half written",
-        "with the last part half written",
-        "with all parts, before it is called complete",
+    [
+        pytest.param("before", 0, id="before it has begun", marks=pytest.mark.slow),
+        pytest.param("after", 0, id="before the first part", marks=pytest.mark.slow),
+        pytest.param("before", 1, id="with a part half written"),
+        pytest.param("after", 1, id="with a part, before its state", marks=pytest.mark.slow),
+        pytest.param("before", 2, id="with a state half written"),
+        pytest.param("before", 7, id="with the last part half written", marks=pytest.mark.slow),
+        pytest.param("after", 8, id="with all parts, before it is called complete", marks=pytest.mark.slow),
     ],
 )
 def test_killed_run_goes_on_with_the_same_output(double_store: Path, tmp_path: Path, when: str, call: int) -> None:
@@ -60,7 +59,11 @@ def test_killed_run_goes_on_with_the_same_output(double_store: Path, tmp_path: P
 
 @pytest.mark.parametrize(
     ("suffix", "when", "call"),
-    [("csv", "before", 9), ("csv", "after", 9), ("jsonl", "after", 2), ("parquet", "after", 10)],
+    [
+        ("parquet", "before", 9),
+        *(pytest.param(*at, marks=pytest.mark.slow) for at in (("csv", "after", 9), ("jsonl", "after", 2))),
+        pytest.param("csv", "after", 10, marks=pytest.mark.slow),
+    ],
 )
 def test_killed_run_into_one_file_goes_on(
     double_store: Path, tmp_path: Path, suffix: str, when: str, call: int

@@ -14,7 +14,7 @@ NAMES = {
     400: "CallerError InvalidInput UnreadableMessage",
     401: "Unauthenticated",
     403: "Forbidden MissingScope",
-    404: "UnknownModel UnknownRoute",
+    404: "UnknownModel UnknownRegion UnknownRoute",
     405: "WrongMethod",
     408: "TooSlow",
     413: "BodyTooLarge",

@@ -63,6 +63,7 @@ def test_routes_by_which_others_are_changed_are_not_there(changeable: Target, me
     assert reply.status_code in (404, 405)
 
 
+@pytest.mark.slow
 def test_a_server_listens_on_this_machine_only(target: Target) -> None:
     """By default there is one port, on 127.0.0.1: none for management, metrics, jobs or another process."""
     arguments = ("--store", str(target.folder / "store"), "--max-rows", "4")

@@ -264,3 +264,12 @@ class OutputParameters(TypedDict, total=False):
     binary_data: bool | None
     classification: int | None
     """So many highest values, as value:index:label."""
+
+    shared_memory_region: str | None
+    """A registered region that the output is written to."""
+
+    shared_memory_offset: int | None
+    """Where it is written in the region."""
+
+    shared_memory_byte_size: int | None
+    """Room for it there."""

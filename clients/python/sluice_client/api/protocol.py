@@ -105,6 +105,9 @@ class Card:
     reason: str | None = None
     """Why it does not serve."""
 
+    warnings: list[str] | None = None
+    """Where it serves otherwise than the store says, and why."""
+
     task: str | None = None
     tasks: list[str] | None = None
     """The routes that answer for it."""

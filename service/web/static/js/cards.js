@@ -44,9 +44,10 @@ export function modelHead(model) {
   );
 }
 
-/** Why it does not serve, or why a newer version does not. */
+/** Why it does not serve, why it serves otherwise than the store says, or why a newer version does not. */
 function reasonOf(model) {
-  return model.reason ?? model.versions.find((version) => version.reason)?.reason ?? "";
+  const newer = model.versions.find(({ version, reason }) => reason && !(Number(version) < Number(model.serving ?? 0)));
+  return model.reason ?? model.warnings?.join(" ") ?? newer?.reason ?? "";
 }
 
 function taskChip(model) {

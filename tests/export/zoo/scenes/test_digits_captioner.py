@@ -157,6 +157,7 @@ def test_what_the_cache_holds_of_later_steps_changes_nothing(published):
     assert np.array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_published_captioner_reaches_its_bar(recipe, published):
     """At least 95 % of the sentences about held-out digits are right, as the manifest says."""
     pytest.importorskip("skimage")

@@ -123,6 +123,7 @@ def test_validation_and_test_scenes_differ(recipe):
     assert recipe._VALIDATION_SEED != recipe._TEST_SEED
 
 
+@pytest.mark.slow
 def test_published_detector_reaches_its_bar(recipe, published, data):
     """The stored version finds and reads the digits of photographs that it never saw, as its manifest says."""
     quality = recipe.measure_quality(published.predict, data.test, published.manifest.detection)

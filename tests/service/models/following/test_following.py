@@ -143,6 +143,7 @@ def test_model_comes_and_goes_with_its_folder(client: httpx.Client, root: Path) 
     assert_error(infer(client, "new"), 404, "no model 'new': there are m")
     assert [card["name"] for card in client.get("/models").json()["models"]] == ["m"]
     assert who(client) == "1"
+    assert 'sluice_model_ready{model="new",version="1"} NaN' in client.get("/metrics").text  # no alert asks for it
 
 
 def test_version_whose_folder_is_removed_serves_until_another_takes_its_place(client: httpx.Client, root: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import socket
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import BinaryIO
 
@@ -113,6 +114,20 @@ def test_message_that_does_not_arrive_is_refused(edge: GrpcServing) -> None:
         assert fields[b"grpc-status"] == b"4"
         wire.send(wire.made.call(3) + wire.made.data(3, message_of(1)))
         assert wire.read_end_of(3)[b"grpc-status"] == b"0"
+
+
+@pytest.mark.parametrize("path", [INFER_PATH, STREAM_PATH, LIVE_PATH])
+@pytest.mark.parametrize("size", [1000, 900_000])
+def test_message_that_drips_is_refused(edge: GrpcServing, path: bytes, size: int) -> None:
+    """A message of which a byte comes now and then ends as one that stops coming, whatever its length."""
+    with connected(edge) as wire, ThreadPoolExecutor(1) as pool:
+        wire.send(wire.made.hello() + wire.made.call(1, path))
+        wire.send(wire.made.data(1, b"\0" + struct.pack(">I", size), ends=False))
+        answer = pool.submit(wire.read_end_of, 1)
+        while not wait([answer], timeout=0.02).done:
+            wire.send(wire.made.data(1, b"\x0a", ends=False))
+        assert answer.result()[b"grpc-status"] == b"4"
+    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
 
 
 def test_client_that_does_not_read_is_dropped(edge: GrpcServing) -> None:

@@ -67,7 +67,7 @@ def test_health_is_that_of_the_server_and_of_its_models(server: GrpcServing, mon
     assert check(server, "broken") == NOT_SERVING
     text = expose(server.worker.metrics, "")[0].decode()
     assert 'sluice_requests_total{model="",route="grpc Check",status="200",version=""}' in text
-    monkeypatch.setattr(server.worker.registry, "loaded", False)
+    monkeypatch.setattr(server.worker.registry.lifecycle, "loaded", False)
     assert check(server, "") == check(server, FULL_NAME) == check(server, "nobody") == NOT_SERVING
 
 
@@ -75,9 +75,9 @@ def test_changes_are_told_to_those_who_watch(server: GrpcServing, watch: Any, mo
     """A watch begins with the current state and tells each change once."""
     states = watch("")
     assert next(states) == SERVING
-    monkeypatch.setattr(server.worker.registry, "loaded", False)
+    monkeypatch.setattr(server.worker.registry.lifecycle, "loaded", False)
     assert next(states) == NOT_SERVING
-    monkeypatch.setattr(server.worker.registry, "loaded", True)
+    monkeypatch.setattr(server.worker.registry.lifecycle, "loaded", True)
     assert next(states) == SERVING
     states.cancel()
 
@@ -127,3 +127,35 @@ def test_stop_in_the_middle_of_a_look_is_told() -> None:
     with pytest.raises(EOFError, match="the server is stopping"):
         asyncio.run(watching.watch(asked(""), call))
     assert call.told == [SERVING, NOT_SERVING]
+
+
+def test_watches_share_their_looks_and_are_limited(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watches of one service are counted as one service; one too many is refused, until another has ended."""
+    monkeypatch.setattr(health, "MAX_WATCHES", 5)
+    monkeypatch.setattr(health, "MAX_WATCHED", 2)
+    assert server.worker.grpc is not None
+    kept = server.worker.grpc._health
+
+    def refused(states: Any) -> bool:
+        with pytest.raises(grpc.RpcError) as raised:
+            next(states)
+        return bool(raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    with channel(server) as open_channel:
+
+        def watch(service: str) -> Any:
+            return open_channel.unary_stream("/grpc.health.v1.Health/Watch")(asked(service), timeout=60)
+
+        open_ones = [watch(service) for service in ("", "", "", "double")]
+        assert [next(states) for states in open_ones] == [SERVING] * 4
+        assert refused(watch("nobody"))
+        open_ones.append(watch("double"))
+        assert next(open_ones[-1]) == SERVING
+        assert refused(watch("double"))
+        open_ones.pop(0).cancel()
+        server.until(lambda: kept._watches == 4)
+        open_ones.append(watch("double"))
+        assert next(open_ones[-1]) == SERVING
+        for states in open_ones:
+            states.cancel()
+        server.until(lambda: not kept._watched)

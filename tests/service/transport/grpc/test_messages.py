@@ -48,11 +48,11 @@ def test_message_is_that_of_the_clients(name: str) -> None:
 
 
 def test_methods_are_those_of_the_clients() -> None:
-    """All methods but those of shared memory are there, with the same messages and streams."""
+    """All methods but those of shared memory of CUDA are there, with the same messages and streams."""
     theirs = {
         method.name: (method.input_type.name, method.output_type.name, method.client_streaming)
         for method in THEIR_METHODS
-        if "SharedMemory" not in method.name
+        if "CudaSharedMemory" not in method.name
     }
     ours = {
         name: (method.request.DESCRIPTOR.name, method.response.DESCRIPTOR.name, method.streams)

@@ -3,7 +3,11 @@
 import pytest
 from hpack import Decoder, Encoder
 
+from service.transport.http2 import frames
+from service.transport.http2.connection import Connection
 from service.transport.http2.fields import FieldReader, Fields, write_field
+from service.transport.http2.frames import write_frame
+from tests.support.connections.http2 import Calls, Client, read_frames
 
 FIELDS = ((b":path", b"/a"), (b"x", b"1"))
 
@@ -62,3 +66,32 @@ def test_written_field_is_read_by_others(size: int) -> None:
     assert decoder.decode(write_field(b"n" * max(1, size % 200), b"v" * size), raw=True) == [
         (b"n" * max(1, size % 200), b"v" * size)
     ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [(b":path", b"/a"), (b":path", b"/b")],
+        [(b":path", b"/a"), (b"x", b"1"), (b":method", b"POST")],
+        [(b":path", b"/a"), (b":protocol", b"websocket")],
+        [(b":path", b"/a"), (b":status", b"200")],
+        [(b":path", b"/a"), (b"X-Request-Id", b"1")],
+        [(b":path", b"/a"), (b"transfer-encoding", b"chunked")],
+        [(b":path", b"/a"), (b"te", b"gzip")],
+    ],
+)
+def test_malformed_fields_reset_their_stream(fields: list[tuple[bytes, bytes]]) -> None:
+    """Fields that readers could understand in two ways are refused, each time; the connection goes on."""
+    calls, client = Calls(), Client()
+    made = Connection(calls)
+    made.receive(client.hello())
+    made.sender.take_output()
+    block = b"".join(write_field(*field) for field in fields)
+    for number in (1, 3):
+        made.receive(write_frame(frames.HEADERS, frames.END_HEADERS, number, block))
+        code = frames.PROTOCOL_ERROR.to_bytes(4, "big")
+        assert list(read_frames(made.sender.take_output())) == [(frames.RST_STREAM, 0, number, code)]
+    assert not calls.begun
+    made.receive(client.call(5))
+    made.receive(write_frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 5, block))
+    assert calls.dropped == [5]

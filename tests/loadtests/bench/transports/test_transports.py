@@ -1,0 +1,90 @@
+"""gRPC and shared memory against HTTP: what the analyzer is told, what it reports, and the promises."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtests.bench.load.wrk import WrkFailed
+from loadtests.bench.models.model import MODELS
+from loadtests.bench.peer import BINARY, Site
+from loadtests.bench.results.result import TRANSPORTS, Cell, Result
+from loadtests.bench.results.transport_verdict import GRPC, GRPC_SHARED, PICTURE, SHARED
+from loadtests.bench.results.verdict import judge
+from loadtests.bench.transports.analyzer import Analyzer, read_report
+from loadtests.bench.transports.measure import LARGE_PICTURE, TRANSPORT_PEER
+from tests.loadtests.bench.results.made_up import MACHINE, make_cell
+
+REPORT = """\
+Concurrency,Inferences/Second,Client Send,Server Queue,p50 latency,p90 latency,p99 latency
+16,1500.5,1,2,640,700,1200
+"""
+
+
+def test_analyzer_that_fails_is_told(tmp_path: Path) -> None:
+    """Its last lines are in the reason: an analyzer that is not one, and one that writes no report."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    program = python.with_name("perf_analyzer")
+    for script, said in (("echo no model; exit 3", "code 3:\nno model"), ("exit 0", "code 0")):
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        with pytest.raises(WrkFailed, match=said):
+            Analyzer(python, tmp_path).run(MODELS["tiny"], GRPC, 1, "127.0.0.1:1", 0.1)
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", REPORT.replace("640", "fast"), REPORT + "32,1,1,1,1,1,1\n"])
+def test_report_that_cannot_be_read_is_told(text: str) -> None:
+    """Not a figure of nothing."""
+    with pytest.raises(WrkFailed, match="cannot be read"):
+        read_report(text, 3.0)
+
+
+def test_report_gives_rate_and_times() -> None:
+    """Requests a second over all windows, and microseconds as seconds."""
+    sample = read_report(REPORT, 2.0)
+    assert (sample.answers_per_s, sample.p50_s, sample.p99_s) == (1500.5, 640e-6, 1200e-6)
+
+
+def test_server_offers_what_the_analyzer_asks_for(tmp_path: Path) -> None:
+    """The regions of the command are those that the server allows, and a row is twelve MiB."""
+    site = Site(Path(sys.executable), 1, LARGE_PICTURE, tmp_path / "repository", tmp_path / "source", 2, (5, 6))
+    environment = TRANSPORT_PEER.environment(site)
+    assert environment["SLUICE_GRPC_PORT"] == "5"
+    assert environment["SLUICE_SHARED_MEMORY"] == "rows*,scores*"
+    command = Analyzer(Path("/e/bin/python"), tmp_path).command(LARGE_PICTURE, SHARED, 1, "127.0.0.1:1", 1.0)
+    assert command[0] == "/e/bin/perf_analyzer"
+    assert command[command.index("--shared-memory") + 1] == "system"
+    assert "rows:3,1024,1024" in command
+    assert LARGE_PICTURE.make_rows(1).nbytes == 12 << 20
+    assert LARGE_PICTURE.score(LARGE_PICTURE.make_rows(1)).shape == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("cells", "name", "holds"),
+    [
+        ((make_cell("sluice", 61, encoding=GRPC), make_cell("sluice", 100, encoding=BINARY)), "tiny, 64", True),
+        ((make_cell("sluice", 59, encoding=GRPC), make_cell("sluice", 100, encoding=BINARY)), "tiny, 64", False),
+        ((make_cell("sluice", 61, encoding=GRPC),), "tiny, 64", None),
+        (
+            tuple(
+                make_cell("sluice", n, model=PICTURE, encoding=e, clients=1) for n, e in ((21, SHARED), (10, BINARY))
+            ),
+            "a picture of 12 MiB as a tensor, one client: shared memory against a binary body, HTTP",
+            True,
+        ),
+        (
+            tuple(
+                make_cell("sluice", n, model=PICTURE, encoding=e, clients=1) for n, e in ((19, GRPC_SHARED), (10, GRPC))
+            ),
+            "a picture of 12 MiB as a tensor, one client: shared memory against a binary body, gRPC",
+            False,
+        ),
+    ],
+)
+def test_promises_are_ratios_of_the_same_rounds(cells: tuple[Cell, ...], name: str, holds: bool | None) -> None:
+    """gRPC must reach 0.6 of HTTP, shared memory twice a body; what was not measured neither holds nor fails."""
+    rows = judge(Result(MACHINE, {}, {}, (), cells, (), only=TRANSPORTS))
+    assert len(rows) == 6
+    [row] = [row for row in rows if row.figure.startswith(name)]
+    assert row.holds is holds
