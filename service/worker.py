@@ -21,13 +21,13 @@ from service.api.admin.admin import Administration
 from service.api.continuing import Continuations
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
+from service.api.infer.regions import RegionTransfers
+from service.api.infer.v2 import InferHandler
 from service.api.info.info import Information
 from service.api.info.metadata import release
 from service.api.info.usage import Usage, tell_build
 from service.api.live.streams import LiveStreams
-from service.api.regions import RegionTransfers
 from service.api.tasks import TaskRunner
-from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
 from service.cores import count_cores
 from service.engine.batching.policy import INLINE_S

@@ -17,7 +17,7 @@ from model_store.graph import MAIN
 from model_store.manifest import Manifest
 from service.api.continuing import Continuations
 from service.api.handler import Responder, Start
-from service.api.regions import RegionTransfers
+from service.api.infer.regions import RegionTransfers
 from service.engine.batching.queue import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, NotReady, ServiceError
