@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from model_store import ModelVersion
-from service.models.choice import Choice, Facts, Policy, choose, settle_aliases
+from service.models.choice import ByHand, Choice, Facts, Policy, choose, settle_aliases
 from service.models.defaults import TaskDefaults
 from service.models.entry import UNLOADED, ModelEntry, Served, State, VersionEntry
 from service.models.files import UNKNOWN, VersionFiles
@@ -55,7 +55,11 @@ class Reconciler:
         model_entry.reason = ""
         model_entry.unusable, model_entry.chosen = found.contents.unusable, found.chosen
         facts = self.facts_of(name, found)
-        by_hand = model_entry.facts.by_hand.after(max(facts.numbers, default=0))
+        by_hand = model_entry.facts.by_hand.after(facts.numbers)
+        newest = max(facts.numbers, default=0)
+        entry = model_entry.entries.get(newest)
+        if entry is not None and entry.files != UNKNOWN and not found.files[newest].has_content_of(entry.files):
+            by_hand = ByHand()  # it is another version, which has the number of the old one
         model_entry.facts = replace(facts, by_hand=by_hand, held=model_entry.aliases)
 
     def facts_of(self, name: str, found: StoredModel) -> Facts:
