@@ -10,7 +10,7 @@ Rules
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 STABLE = "stable"
@@ -55,8 +55,13 @@ class ByHand:
         return ByHand(loaded, self.unloaded | frozenset(numbers), frozenset(known))
 
     def after(self, numbers: Collection[int]) -> "ByHand":
-        """What still holds when the store has these versions: all, unless the newest of them was not known."""
-        return self if not numbers or max(numbers) in self.known else ByHand()
+        """What still holds when the store has these versions: all, unless the newest of them was not known.
+
+        A version that is removed is not known any more.
+        """
+        if numbers and max(numbers) not in self.known:
+            return ByHand()
+        return replace(self, known=self.known & frozenset(numbers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,9 @@ def test_version_that_was_loaded_by_hand_takes_a_place_until_a_newer_one_appears
     assert choose(facts("all", by_hand=by_hand)).default == 2
     assert choose(facts(by_hand=by_hand, aliases={"stable": 3})) == Choice(3, (3, 2))
     assert choose(facts("pinned:4", by_hand=by_hand)) == Choice(4, (4, 2))
-    assert by_hand.after(FIVE) is by_hand
-    assert by_hand.after((1, 2)) is by_hand  # versions were removed
+    assert by_hand.after(FIVE) == by_hand
+    assert by_hand.after((1, 2)).loaded == 2  # others were removed
+    assert by_hand.after((1, 2)).after(FIVE) == by_hand.after(()).after(FIVE) == ByHand()  # and have come back
     assert by_hand.after((*FIVE, 6)) == ByHand()
     assert ByHand().load(7, (7,)).after((1,)) == ByHand()  # all versions are others
 

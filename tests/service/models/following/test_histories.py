@@ -27,6 +27,7 @@ class History:
         self.root = root
         self.random = random.Random(seed)
         self.store = Store(root)
+        self.factor = 0
         self.good: dict[str, set[int]] = {name: set() for name in MODELS}
         self.aliases: dict[str, dict[str, int]] = {name: {} for name in MODELS}
 
@@ -38,7 +39,8 @@ class History:
 
     def publish(self, name: str) -> None:
         before = set(os.listdir(self.root / name)) if (self.root / name).exists() else set()
-        publish(self.root, 1, name)
+        self.factor += 1  # no two versions have the same content
+        publish(self.root, self.factor, name)
         self.good[name] |= {int(new) for new in set(os.listdir(self.root / name)) - before if new.isdigit()}
 
     def publish_bad(self, name: str) -> None:
@@ -84,9 +86,10 @@ class History:
             shutil.rmtree(self.root / name)
 
     def finish(self) -> None:
-        """Mend what would leave a choice: a model has a good version, and its file of aliases can be read."""
+        """Mend what would leave a choice: a model has a good version with a number that was never there, so that what
+        was done by hand counts no more, and its file of aliases can be read."""
         for name in MODELS:
-            self.publish(name)
+            replace(self.root, name, multiply(1), 1000)
             write_aliases(self.root, "{}", name)
             for alias, number in self.aliases[name].items():
                 self.store.set_alias(name, alias, number)
