@@ -21,13 +21,13 @@ from service.api.admin.admin import Administration
 from service.api.continuing import Continuations
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
+from service.api.infer.regions import RegionTransfers
+from service.api.infer.v2 import InferHandler
 from service.api.info.info import Information
 from service.api.info.metadata import release
 from service.api.info.usage import Usage, tell_build
 from service.api.live.streams import LiveStreams
-from service.api.regions import RegionTransfers
 from service.api.tasks import TaskRunner
-from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
 from service.cores import count_cores
 from service.engine.batching.policy import INLINE_S
@@ -40,6 +40,8 @@ from service.metrics.meters import Metrics
 from service.metrics.processes import read_processes
 from service.mirroring import Mirroring
 from service.models.registry import Registry
+from service.models.rollout.copies import Copies
+from service.models.rollout.rollouts import RETURN, WINDOW, Rollouts
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError
@@ -138,6 +140,11 @@ class Worker:
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
         self.administration = Administration(self.registry, settings, self.regions)
+        copies = Copies(self.device, loop, self._is_short_of_memory)
+        self.rollouts = Rollouts(store, self.registry.entries, self.metrics, copies, self.administration.workers, loop)
+        self.administration.commands |= {WINDOW: self.rollouts.judge, RETURN: self.rollouts.give_back}
+        self.registry.holders.append(copies.release)
+        self.registry.lifecycle.reconciler.on_rollout = self.rollouts.apply
         self._info = Information(self.registry, store, self.metrics, self.administration, self.device.lanes)
         self.information: ASGIApp = self._info.application()
         self._watch = self._open_watch()
@@ -146,6 +153,10 @@ class Worker:
         self.is_replaced = False
         self._stop_by: float | None = None
         self._stopping_grpc: asyncio.Task[None] | None = None
+
+    def _is_short_of_memory(self) -> bool:
+        budget = self.handler.body_budget
+        return budget.held_bytes > budget.max_bytes // 2
 
     def _open_watch(self) -> LoopWatch:
         """What is read for the metrics: at a scrape, and from time to time."""
@@ -271,6 +282,7 @@ class Worker:
             await self._stopping_grpc
         if self.forwarder is not None:
             await self.forwarder.close()
+        await self.rollouts.close()
         self.sequences.close()
         if self.regions is not None:
             self.regions.close()

@@ -14,6 +14,7 @@ from model_store.commands import (
     migration,
     moves,
     removal,
+    rollouts,
     signatures,
     verification,
 )
@@ -56,7 +57,7 @@ ACTIONS: Mapping[str, Action] = {
         moves.add_promote_arguments,
         moves.run_promote,
         "make a version the one that answers",
-        "It points the alias stable at the version, by default the newest, after a check of its files.",
+        "It points the alias stable at the version after a check of its files, and ends its trial.",
     ),
     "rollback": Action(
         moves.add_rollback_arguments,
@@ -69,6 +70,19 @@ ACTIONS: Mapping[str, Action] = {
         moves.run_alias,
         "list, set or remove names of versions",
         "Requests may name an alias in place of a number.",
+    ),
+    "canary": Action(
+        rollouts.add_canary_arguments,
+        rollouts.run_canary,
+        "let a version answer a part of the requests",
+        "It answers requests that name no version, and goes back by itself if it is worse than the stable version by "
+        "more than the limits. `sluice models promote` makes it the stable one.",
+    ),
+    "shadow": Action(
+        rollouts.add_shadow_arguments,
+        rollouts.run_shadow,
+        "send a version copies of requests, and compare",
+        "Its outputs are compared with those that were sent, and counted. Nobody gets them.",
     ),
     "remove": Action(
         removal.add_remove_arguments,
