@@ -228,6 +228,16 @@ WORKERS = [
         help_of("sluice_worker_memory_bytes"),
     ),
     Panel(
+        "Remote store",
+        "short",
+        [
+            Target(level("sluice_store_reachable", "instance"), "{{instance}} reachable"),
+            Target(level("sluice_store_problems", "instance"), "{{instance}} versions not fetched"),
+            Target(f"time() - {level('sluice_store_looked_seconds', 'instance')}", "{{instance}} seconds since a look"),
+        ],
+        help_of("sluice_store_reachable", "sluice_store_problems", "sluice_store_looked_seconds"),
+    ),
+    Panel(
         "Memory of GPUs",
         "bytes",
         [Target(level("sluice_device_memory_bytes", "instance", "device", "kind"), "{{instance}} {{device}} {{kind}}")],

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from model_store.commands import (
     comparison,
+    copies,
     facts,
     inventory,
     migration,
@@ -102,5 +103,20 @@ ACTIONS: Mapping[str, Action] = {
         "write manifests of older schemas in that of today",
         "It is not needed: older ones are read for ever. Weights and golden samples are not touched. A signed version "
         "stays as it is, because the signature covers its manifest.",
+    ),
+    "pull": Action(
+        copies.add_pull_arguments,
+        copies.run_pull,
+        "copy versions from a bucket, web server or registry",
+        "Versions keep their numbers, and a number that is taken by another version is refused. What is here is "
+        "checked against its digests, and damaged files are fetched again. A model comes with its aliases.",
+        needs_store=False,
+    ),
+    "push": Action(
+        copies.add_push_arguments,
+        copies.run_push,
+        "copy versions to a bucket or registry",
+        "Versions keep their numbers, and a number that is taken by another version is refused. Each is checked first. "
+        "The aliases of a whole model become those of this store; nothing else is removed there.",
     ),
 }

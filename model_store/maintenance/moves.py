@@ -39,8 +39,9 @@ def roll_back(store: Store, name: str, to: int | str | None = None) -> Move:
         before = aliases.get(STABLE)
         current = usable[-1] if before is None else before
         if to is not None:
-            target: int | None = store.find(name, to).version
-            left = cut(history.stable, store.find(name, to).version)
+            chosen = store.find(name, to).version
+            target: int | None = chosen
+            left = history.stable if chosen == before else cut(history.stable, chosen)
         else:
             target, left = pop(history.stable, current, usable)
         if target is None:

@@ -75,6 +75,11 @@ ALL = {
         Definition("gauge", "sluice_held_body_bytes", "Memory of request bodies", ()),
         Definition("gauge", "sluice_max_held_body_bytes", "The most memory that request bodies may take", ()),
         Definition("histogram", "sluice_event_loop_lag_seconds", "How late the event loop is", (), LAG_SECONDS),
+        Definition("gauge", "sluice_store_reachable", "Whether the remote store has answered the last look", ()),
+        Definition(
+            "gauge", "sluice_store_looked_seconds", "When the remote store last answered, seconds since 1970", ()
+        ),
+        Definition("gauge", "sluice_store_problems", "Versions of the remote store that cannot be fetched", ()),
         Definition("gauge", "sluice_workers", "Workers that are alive", ()),
         Definition("gauge", "sluice_configured_workers", "Workers that should be alive", ()),
         Definition("counter", "sluice_worker_restarts", "Workers that ended and were started anew", ("cause",)),

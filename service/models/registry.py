@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from model_store import Store
 from model_store.manifest import Task
+from model_store.remote.state import Status
 from service.engine.execution.device import Device
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics
@@ -31,6 +32,8 @@ class Registry:
         """Called with a version that goes out of service; they return when they no longer need it."""
         self.entries: dict[str, ModelEntry] = {}
         """The models by name, for others to read."""
+        self.read_remote: Callable[[], Status] | None = None
+        """How the remote store is of which the store is the copy; None for a store that is a folder."""
         self.lifecycle = Lifecycle(settings, store, device, metrics, self.tracer, self.entries, self.holders)
         self.leaving = self.lifecycle.retirement.leaving
         """Versions that go out of service and are still needed."""
@@ -129,6 +132,10 @@ class Registry:
         """Every version in service, but pipelines."""
         for model_entry in self.entries.values():
             yield from (entry.model for entry in model_entry.entries.values() if isinstance(entry.model, Model))
+
+    def tell_remote(self, name: str) -> str:
+        """How a model, or its remote store, differs from what that store has, and why; "" if nothing is known."""
+        return "" if self.read_remote is None else self.read_remote().tell(name)
 
     @property
     def store_fault(self) -> str:

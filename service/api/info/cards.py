@@ -32,7 +32,7 @@ def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dic
         card["reason"] = reason
     if model_entry.rollout is not None:
         card["rollout"] = model_entry.rollout.describe()
-    warnings = [*model_entry.warnings, *filter(None, [registry.store_fault])]
+    warnings = [*model_entry.warnings, *filter(None, [registry.store_fault, registry.tell_remote(name)])]
     if warnings:
         card["warnings"] = warnings
     if serving is None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -102,17 +103,22 @@ class StoreReader:
         return await self._run(read)
 
     async def read(
-        self, name: str, contents: Contents | None = None, aliases: Mapping[str, int] | None = None
+        self,
+        name: str,
+        contents: Contents | None = None,
+        aliases: Mapping[str, int] | None = None,
+        *,
+        is_known: bool = False,
     ) -> StoredModel:
         """``contents`` if they were read before. Raises whatever reading raises.
 
         ``aliases`` are those of a model that serves: they stay if the file cannot be used now. Without them that is
-        raised too. A model that serves is not gone while the whole store is: NotReady.
+        raised too. A model that ``is_known`` is not gone while the whole store is: NotReady.
         """
 
         def read() -> StoredModel:
             found = contents or self._store.list_model(name)
-            if aliases is not None and not found.folders and not found.unusable:
+            if is_known and not found.folders and not found.unusable:
                 self._check_root()
             versions = self._store.versions_of(name, found)
             files = {version.version: describe_files(version) for version in versions}
@@ -143,6 +149,10 @@ class StoreReader:
             raise NotReady(f"the store cannot be read: {tell_why(error)}") from None
         raise NotReady("the store is empty")
 
+    async def holds(self, name: str) -> bool:
+        """Whether anything in the store is called so."""
+        return await self._run(lambda: os.path.lexists(self._store.root / name))
+
     async def look(self, before: StoreLook | None) -> StoreLook:
         """Raises OSError; NotReady if the store is empty and was not so ``before``."""
         found = await self._run(lambda: look(self._store.root, before))
@@ -156,7 +166,7 @@ class StoreReader:
         ``aliases`` as in ``read``. Raises UnknownModel, NotReady.
         """
         try:
-            found = await self.read(name, aliases=aliases)
+            found = await self.read(name, aliases=aliases, is_known=aliases is not None)
             if found.versions:
                 return found
             why = found.contents.why

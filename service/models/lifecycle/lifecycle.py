@@ -119,13 +119,15 @@ class Lifecycle:
             if model_entry is None or self.settings.lazy:
                 return
         model_entry.changed.set()
-        await self._load_model(name, settle=settle)
+        await self._load_model(name, is_known=True, settle=settle)
 
     async def _note_model(self, name: str) -> None:
         """Note what the store has of a model that is not loaded."""
         try:
             contents = await self._reader.read_contents(name)
         except BadName:  # it is no model
+            if not await self._reader.holds(name):
+                self._forget(name)
             return
         except Exception as error:  # noqa: BLE001  # any fault is the reason why this model cannot serve
             contents, reason = Contents({}), describe_failure(error, f"reading {name}")
@@ -157,15 +159,20 @@ class Lifecycle:
         self.started.add(task)
         task.add_done_callback(self.started.discard)
 
-    async def _load_model(self, name: str, contents: Contents | None = None, *, settle: bool = False) -> None:
-        """Load the versions of a model that should serve, from ``contents`` or from what the store has now."""
+    async def _load_model(
+        self, name: str, contents: Contents | None = None, *, is_known: bool = False, settle: bool = False
+    ) -> None:
+        """Load the versions of a model that should serve, from ``contents`` or from what the store has now.
+
+        A model that ``is_known`` and is not there any more is forgotten.
+        """
         model_entry = self.entries[name]
         try:
             async with self.lock(name):
                 model_entry.changed.clear()
                 before = model_entry.facts.aliases if model_entry.serving is not None else None
-                found = await self._reader.read(name, contents, before)
-                if found.is_gone and before is not None:
+                found = await self._reader.read(name, contents, before, is_known=is_known)
+                if found.is_gone and is_known:
                     self._forget(name)
                     return
                 self.reconciler.note(name, model_entry, found)

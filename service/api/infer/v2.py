@@ -16,7 +16,7 @@ import numpy as np
 from model_store.graph import MAIN
 from service.api.continuing import Continuations
 from service.api.handler import Responder, Start
-from service.api.regions import RegionTransfers
+from service.api.infer.regions import RegionTransfers
 from service.engine.batching.queue import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, NotReady, ServiceError
