@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 
 from model_store.graph import MAIN
-from model_store.manifest import Manifest
 from service.api.continuing import Continuations
 from service.api.handler import Responder, Start
 from service.api.infer.in_sequence import Render, SequenceRequests
@@ -25,7 +24,7 @@ from service.errors import DeadlinePassed, InvalidInput, NotReady, ServiceError
 from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.models.schedule_policy import Schedule
-from service.protocol.classification import check_classification, classify
+from service.protocol.classification import check_classification, classify_outputs
 from service.protocol.infer_request import MAX_KEPT_BYTES, InferHeader, InferRequest, parse_infer
 from service.protocol.infer_response import render_infer
 from service.protocol.large_json import LARGE_BYTES, PIECE_NUMBERS
@@ -259,7 +258,9 @@ class InferHandler:
 
     @staticmethod
     def _render(model: Model, header: InferHeader, answer: Answer) -> Reply:
-        outputs = _classified(model, header, answer.outputs) if header.classes else answer.outputs
+        outputs = answer.outputs
+        if header.classes:
+            outputs = classify_outputs(outputs, header.classes, model.manifest, model.signature.leads_with_rows)
         chunks, header_bytes = render_infer(model.name, model.version, header, outputs)
         return Reply(200, chunks, (JSON,) if header_bytes is None else _binary_headers(header_bytes))
 
@@ -324,21 +325,6 @@ def _schedule(model: Model, header: InferHeader) -> Schedule:
     if model.loaded.schedule_policy is None:
         return Schedule(header.timeout_s, math.inf, header.priority)
     return model.schedule(header.timeout_s, header.level)
-
-
-def _classified(model: Model, header: InferHeader, outputs: Arrays) -> Arrays:
-    """The outputs, with classes in place of values where these are wanted."""
-    manifest = model.manifest
-    classified = {
-        name: classify(name, outputs[name], number, _labels_of(manifest, name), model.signature.leads_with_rows)
-        for name, number in header.classes.items()
-    }
-    return {**outputs, **classified}
-
-
-def _labels_of(manifest: Manifest, output: str) -> Sequence[str]:
-    scores = (manifest.classes.probabilities, manifest.classes.logits) if manifest.classes else ()
-    return manifest.labels if output in scores else manifest.output_labels.get(output, ())
 
 
 @functools.lru_cache(maxsize=1024)
