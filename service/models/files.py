@@ -15,8 +15,10 @@ from model_store import ModelVersion
 from model_store.files.reading import MOST_TEXT_BYTES, read_regular
 from model_store.manifest import MANIFEST_FILE
 
-Fingerprint = tuple[tuple[str, int, int, int], ...]
-"""Path, inode, size in bytes and time of change in ns of each file of a version."""
+_File = tuple[str, int, int, int, int]
+Fingerprint = tuple[_File, ...]
+"""Of each file of a version: path, inode, size in bytes, and the times in ns when its content changed and when anything
+about it did, such as who may read it."""
 _MOST_DEPTH = 8
 _OF_ALL_VERSIONS = frozenset({"aliases.json", "rollout.json"})
 """Files beside the versions whose change does not change a version."""
@@ -37,7 +39,7 @@ class VersionFiles(NamedTuple):
         """Whether it is the same version with the same content, as far as can be told without reading it."""
         if self.manifest and other.manifest:
             return self.manifest == other.manifest
-        return self.fingerprint == other.fingerprint
+        return [each[:4] for each in self.fingerprint] == [each[:4] for each in other.fingerprint]
 
 
 UNKNOWN = VersionFiles(())
@@ -54,7 +56,7 @@ def describe_files(version: ModelVersion) -> VersionFiles:
     return VersionFiles(tuple(sorted(each for each in found if each[0].removeprefix("../") not in _OF_ALL_VERSIONS)))
 
 
-def _walk(folder: Path | str, prefix: str, depth: int) -> Iterator[tuple[str, int, int, int]]:
+def _walk(folder: Path | str, prefix: str, depth: int) -> Iterator[_File]:
     """The files of a folder, and of those in it down to ``depth``. Names with a leading dot are left out."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -66,7 +68,8 @@ def _walk(folder: Path | str, prefix: str, depth: int) -> Iterator[tuple[str, in
                         yield from _walk(entry.path, f"{prefix}{entry.name}/", depth - 1)
                 else:
                     about = entry.stat()
-                    yield f"{prefix}{entry.name}", about.st_ino, about.st_size, about.st_mtime_ns
+                    path = f"{prefix}{entry.name}"
+                    yield path, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def _read_manifest(version: ModelVersion) -> bytes:
@@ -77,9 +80,9 @@ def _read_manifest(version: ModelVersion) -> bytes:
         return b""
 
 
-def _is_whole(manifest: bytes, found: list[tuple[str, int, int, int]]) -> bool:
+def _is_whole(manifest: bytes, found: list[_File]) -> bool:
     """Every version is asked whenever its model has changed, so the manifest is not checked here."""
-    sizes = {path: size for path, _, size, _ in found}
+    sizes = {path: size for path, _, size, *_ in found}
     try:
         return all(sizes.get(name) == file["size_bytes"] for name, file in json.loads(manifest)["files"].items())
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):

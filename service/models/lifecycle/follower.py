@@ -25,6 +25,8 @@ from service.settings import Settings
 logger = logging.getLogger("sluice.registry")
 
 _JOIN_S = 2.0
+_MOST_FAILURES = 5
+"""A folder that could not be watched so often is only looked at: a folder in it may vanish once while it begins."""
 
 
 class Follower:
@@ -46,6 +48,7 @@ class Follower:
         self._refresh = refresh
         self._seen: StoreLook | None = None
         self._watcher: Watcher | None = None
+        self._failures = 0
         self._due: set[str] = set()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -80,16 +83,22 @@ class Follower:
         self._wake.set()
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        look_at = loop.time() + self._poll_s
         while True:
             try:
-                async with asyncio.timeout(self._poll_s):
+                async with asyncio.timeout_at(look_at):
                     await self._wake.wait()
             except TimeoutError:
                 self._must_look = True
             self._wake.clear()
             if self._must_look:
                 self._must_look = False
-                await self._look()
+                try:
+                    await self._look()
+                except Exception:  # such as a file system with faults: the next look may find none
+                    logger.exception("looking at the store failed")
+                look_at = loop.time() + self._poll_s
             due, self._due = self._due, set()
             for name in due:
                 self._begin(name)
@@ -108,8 +117,11 @@ class Follower:
         if self.fault:
             logger.info("the store %s is followed again", self._root)
             self.fault = ""
-        if self._watcher is None or (self._seen is not None and self._seen.identity != found.identity):
+            self._failures = 0
+        if self._seen is not None and self._seen.identity != found.identity:
             self._stop_watching()
+            self._failures = 0
+        if self._watcher is None and self._failures < _MOST_FAILURES:
             loop = asyncio.get_running_loop()
             self._watcher = Watcher(self._root, loop, self._look_soon, self.note, self._note_unwatched)
         if self._seen is not None:
@@ -124,7 +136,10 @@ class Follower:
         self._wake.set()
 
     def _note_unwatched(self, reason: str) -> None:
-        logger.warning("%s cannot be watched, and is looked at every %g s: %s", self._root, self._poll_s, reason)
+        self._stop_watching()
+        self._failures += 1
+        if self._failures == _MOST_FAILURES:
+            logger.warning("%s cannot be watched, and is looked at every %g s: %s", self._root, self._poll_s, reason)
 
     def _stop_watching(self) -> None:
         if self._watcher is not None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -13,6 +14,7 @@ from model_store.files.links import tell_why
 from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents, Unusable
 from model_store.manifest import Task
+from model_store.rollout import Rollout, read_rollout
 from model_store.store import read_number
 from service.errors import NotReady, UnknownModel
 from service.models.entry import ModelEntry, State, find_number
@@ -34,8 +36,10 @@ class StoredModel(NamedTuple):
     files: dict[int, VersionFiles]
     alias_fault: str = ""
     """Why the file of aliases cannot be used. Then ``aliases`` are those before."""
-    named: frozenset[int] = frozenset()
-    """Versions that the store names as being in service for another reason."""
+    rollout: Rollout | None = None
+    """None where its file cannot be used: then what it said before holds."""
+    rollout_fault: str = ""
+    """Why it cannot be used."""
 
     @property
     def is_gone(self) -> bool:
@@ -99,17 +103,22 @@ class StoreReader:
         return await self._run(read)
 
     async def read(
-        self, name: str, contents: Contents | None = None, aliases: Mapping[str, int] | None = None
+        self,
+        name: str,
+        contents: Contents | None = None,
+        aliases: Mapping[str, int] | None = None,
+        *,
+        is_known: bool = False,
     ) -> StoredModel:
         """``contents`` if they were read before. Raises whatever reading raises.
 
         ``aliases`` are those of a model that serves: they stay if the file cannot be used now. Without them that is
-        raised too. A model that serves is not gone while the whole store is: NotReady.
+        raised too. A model that ``is_known`` is not gone while the whole store is: NotReady.
         """
 
         def read() -> StoredModel:
             found = contents or self._store.list_model(name)
-            if aliases is not None and not found.folders and not found.unusable:
+            if is_known and not found.folders and not found.unusable:
                 self._check_root()
             versions = self._store.versions_of(name, found)
             files = {version.version: describe_files(version) for version in versions}
@@ -119,9 +128,17 @@ class StoreReader:
                 if aliases is None:
                     raise
                 named, fault = dict(aliases), str(error)
-            return StoredModel(found, versions, named, choose_versions(versions), files, fault)
+            rollout, rollout_fault = self._read_rollout(name)
+            chosen = choose_versions(versions)
+            return StoredModel(found, versions, named, chosen, files, fault, rollout, rollout_fault)
 
         return await self._run(read)
+
+    def _read_rollout(self, name: str) -> tuple[Rollout | None, str]:
+        try:
+            return read_rollout(self._store.folder(name)), ""
+        except IntegrityError as error:
+            return None, str(error)
 
     def _check_root(self) -> None:
         """Raises NotReady if the store is away or empty, as the folder of a file system that is not mounted."""
@@ -136,6 +153,10 @@ class StoreReader:
         """What the files of a version are now."""
         return await self._run(lambda: describe_files(version))
 
+    async def holds(self, name: str) -> bool:
+        """Whether anything in the store is called so."""
+        return await self._run(lambda: os.path.lexists(self._store.root / name))
+
     async def look(self, before: StoreLook | None) -> StoreLook:
         """Raises OSError; NotReady if the store is empty and was not so ``before``."""
         found = await self._run(lambda: look(self._store.root, before))
@@ -149,7 +170,7 @@ class StoreReader:
         ``aliases`` as in ``read``. Raises UnknownModel, NotReady.
         """
         try:
-            found = await self.read(name, aliases=aliases)
+            found = await self.read(name, aliases=aliases, is_known=aliases is not None)
             if found.versions:
                 return found
             why = found.contents.why

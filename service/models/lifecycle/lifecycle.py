@@ -72,7 +72,7 @@ class Lifecycle:
         self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reader = StoreReader(store)
-        self._reconciler = Reconciler(settings, self.versions, self.retirement, self.defaults, self._keep)
+        self.reconciler = Reconciler(settings, self.versions, self.retirement, self.defaults, self._keep)
         refresh = functools.partial(self.refresh, settle=True)
         self.follower = Follower(settings, self._reader, entries, refresh)
 
@@ -155,13 +155,15 @@ class Lifecycle:
             if model_entry is None or self.settings.lazy:
                 return
         model_entry.changed.set()
-        await self._load_model(name, settle=settle)
+        await self._load_model(name, is_known=True, settle=settle)
 
     async def _note_model(self, name: str) -> None:
         """Note what the store has of a model that is not loaded."""
         try:
             contents = await self._reader.read_contents(name)
         except BadName:  # it is no model
+            if not await self._reader.holds(name):
+                self._forget(name)
             return
         except Exception as error:  # noqa: BLE001  # any fault is the reason why this model cannot serve
             contents, reason = Contents({}), describe_failure(error, f"reading {name}")
@@ -186,26 +188,31 @@ class Lifecycle:
         self.retirement.retire(entries)
         self.retirement.forget(entries)
         model_entry.reason = GONE
-        self._reconciler.serve(name, model_entry, None)
+        self.reconciler.serve(name, model_entry, None)
 
     def _keep(self, task: "asyncio.Task[Any]") -> None:
         """Hold a task until it is done, and end it when the server stops."""
         self.started.add(task)
         task.add_done_callback(self.started.discard)
 
-    async def _load_model(self, name: str, contents: Contents | None = None, *, settle: bool = False) -> None:
-        """Load the versions of a model that should serve, from ``contents`` or from what the store has now."""
+    async def _load_model(
+        self, name: str, contents: Contents | None = None, *, is_known: bool = False, settle: bool = False
+    ) -> None:
+        """Load the versions of a model that should serve, from ``contents`` or from what the store has now.
+
+        A model that ``is_known`` and is not there any more is forgotten.
+        """
         model_entry = self.entries[name]
         try:
             async with self.lock(name):
                 model_entry.changed.clear()
                 before = model_entry.facts.aliases if model_entry.serving is not None else None
-                found = await self._reader.read(name, contents, before)
-                if found.is_gone and before is not None:
+                found = await self._reader.read(name, contents, before, is_known=is_known)
+                if found.is_gone and is_known:
                     self._forget(name)
                     return
-                self._reconciler.note(name, model_entry, found)
-                await self._reconciler.reconcile(name, model_entry, found, settle=settle)
+                self.reconciler.note(name, model_entry, found)
+                await self.reconciler.reconcile(name, model_entry, found, settle=settle)
         except Exception as error:  # noqa: BLE001  # the other models serve, whatever is wrong with this one
             reason = describe_failure(error, f"reading {name}")
             if model_entry.serving is None:
@@ -228,7 +235,7 @@ class Lifecycle:
             files = await self._reader.describe(entry.source)
             loaded = (await self.versions.load(model_entry, entry.source, files=files)).model
             if loaded is not None and model_entry.serving is None and model_entry.resting == number:
-                self._reconciler.serve(name, model_entry, loaded)
+                self.reconciler.serve(name, model_entry, loaded)
 
     async def load(self, name: str, version: str | None = None) -> None:
         """Read a model again from the store, and load what should serve, or one version, given as a number or an alias.
@@ -268,21 +275,21 @@ class Lifecycle:
                 entry = await self.versions.load(model_entry, wanted, again=True, files=files)
             if entry.model is None:
                 raise NotReady(f"version {wanted.version} of {name!r} cannot serve: {entry.reason}")
-            self._reconciler.note(name, model_entry, found)
-            facts, newest = model_entry.facts, found.versions[-1].version
-            by_hand = ByHand() if version is None else facts.by_hand.load(wanted.version, newest)
+            self.reconciler.note(name, model_entry, found)
+            facts = model_entry.facts
+            by_hand = ByHand() if version is None else facts.by_hand.load(wanted.version, facts.numbers)
             model_entry.facts = replace(facts, by_hand=by_hand)
-            await self._reconciler.reconcile(name, model_entry, found)
+            await self.reconciler.reconcile(name, model_entry, found)
 
     def _choose(self, name: str, version: str | None, model_entry: ModelEntry, found: StoredModel) -> ModelVersion:
         """The version that a caller wants to be loaded. Raises UnknownModel, NotReady."""
         if version is not None:
             return choose_version(name, version, found)
-        default = choose(self._reconciler.facts_of(name, found)).default
+        default = choose(self.reconciler.facts_of(name, found)).default
         for each in found.versions:
             if each.version == default:
                 return each
-        raise NotReady(f"model {name!r}: {self._reconciler.why_none(found)}")
+        raise NotReady(f"model {name!r}: {self.reconciler.why_none(found)}")
 
     async def unload(self, name: str, version: str | None = None) -> None:
         """Take a model out of service, or one of its versions, given as a number or an alias.
@@ -302,7 +309,7 @@ class Lifecycle:
                 leaving = [model_entry.find(name, str(number))]
             facts = model_entry.facts
             numbers = {entry.source.version for entry in leaving} | (set(facts.numbers) if number is None else set())
-            by_hand = facts.by_hand.unload(numbers, max(facts.numbers, default=0))
+            by_hand = facts.by_hand.unload(numbers, {*facts.numbers, *model_entry.entries})
             model_entry.facts = replace(facts, by_hand=by_hand)
             if any(entry.model is model_entry.serving for entry in leaving):
                 staying = {n: e.model for n, e in sorted(model_entry.entries.items()) if e.model and e not in leaving}
@@ -311,7 +318,7 @@ class Lifecycle:
             self.retirement.retire(leaving)
             if model_entry.resting is not None and (number is None or number == model_entry.resting):
                 model_entry.resting = None
-            self._reconciler.serve(name, model_entry, model_entry.serving)
+            self.reconciler.serve(name, model_entry, model_entry.serving)
 
     async def index(self) -> list[IndexEntry]:
         """All that is in the store, and all versions in service. Raises NotReady."""

@@ -180,9 +180,9 @@ class Room:
 
     def _candidates(self) -> Iterator[Candidate]:
         now = self._clock()
-        for claim, (_, entry, served_at) in self._holders.items():
-            model = entry.model
-            if model is None or claim.is_kept or any(stays(model) for stays in self.stays):
+        for claim, (model_entry, entry, served_at) in self._holders.items():
+            model, is_on_trial = entry.model, model_entry.chooser is not None
+            if model is None or claim.is_kept or is_on_trial or any(stays(model) for stays in self.stays):
                 continue
             is_new = model.is_new and not model.used_at and now < served_at + _NEW_S
             works = any(works(model) for works in self.works)

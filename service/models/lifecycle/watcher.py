@@ -53,7 +53,7 @@ class Watcher:
 
     def _work(self) -> None:
         try:
-            from watchfiles import watch
+            from watchfiles import Change, watch
 
             logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it logs every change
             is_first = True
@@ -72,6 +72,8 @@ class Watcher:
                 if is_first:
                     self._tell(self._on_watch)
                     is_first = False
+                if (Change.deleted, str(self._root)) in changes:
+                    raise OSError("it was removed")  # another folder in its place is watched anew
                 names = find_models(str(self._root), (path for _, path in changes))
                 if names:
                     self._tell(functools.partial(self._on_change, names))

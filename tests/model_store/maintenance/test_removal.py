@@ -1,6 +1,6 @@
 """Removal of versions: what is refused, what readers see, and what is left of a killed remover."""
 
-import json
+import fcntl
 import os
 import shutil
 import threading
@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from model_store import IntegrityError, NotInStore, Store, StoreError
+from model_store import IntegrityError, Manifest, ModelVersion, NotInStore, Store, StoreError
+from model_store import store as store_module
 from model_store.errors import BadLayout, StillUsed
 from model_store.files import staging
-from model_store.files.aliases import write_aliases
+from model_store.files.aliases import History, read_history, write_aliases
 from model_store.maintenance.moves import promote
 from model_store.maintenance.removal import collect, remove
+from model_store.rollout import ROLLOUT_FILE, Rollout, read_rollout, write_rollout
 from tests.support.models.graphs import write_plain
 from tests.support.models.manifests import describe, describe_pipeline
 
@@ -31,17 +33,18 @@ def numbers(store: Store, name: str = "m") -> list[int]:
     return [version.version for version in store.versions(name)]
 
 
-def write_rollout(store: Store, **roles: int) -> Path:
-    path = store.root / "m" / "rollout.json"
-    facts = {role: {"version": number, "percent": 5.0} for role, number in roles.items()}
-    path.write_text(json.dumps({"schema_version": 1, **facts}))
-    return path
+def try_out(store: Store, **roles: int) -> Path:
+    """Put versions on trial, as canary and shadow. Returns the file."""
+    begun = {"percent": 5.0, "begun": "2026-01-02T03:04:05Z"}
+    trials = {role: {"version": number, **begun} for role, number in roles.items()}
+    write_rollout(store.root / "m", Rollout.model_validate(trials))
+    return store.root / "m" / ROLLOUT_FILE
 
 
 def test_version_that_something_names_is_refused_and_nothing_is_removed(six: Store) -> None:
     """Aliases, canary, shadow and pipelines are named; versions that were given beside it stay too."""
     promote(six, "m", 2)
-    write_rollout(six, canary=3, shadow=4)
+    try_out(six, canary=3, shadow=4)
     six.publish(describe_pipeline("p", ("m", "5")), {})
     for number, user in ((2, "the alias stable"), (3, "its canary"), (4, "its shadow"), (5, "the pipeline p 1")):
         with pytest.raises(StillUsed, match=f"version {number} of 'm' is named by {user}: .*--force"):
@@ -53,11 +56,11 @@ def test_forced_removal_takes_the_names_along(six: Store) -> None:
     """No alias, canary or shadow names a version that is not there; others stay."""
     promote(six, "m", 2)
     six.set_alias("m", "beta", 6)
-    rollout = write_rollout(six, canary=3, shadow=6)
+    rollout = try_out(six, canary=3, shadow=6)
     removed = remove(six, "m", ["stable", "3"], force=True)
     assert [(each.version, each.named_by) for each in removed] == [(2, ("the alias stable",)), (3, ("its canary",))]
     assert six.aliases("m") == {"beta": 6}
-    assert json.loads(rollout.read_text()) == {"schema_version": 1, "shadow": {"version": 6, "percent": 5.0}}
+    assert read_rollout(six.root / "m").versions == {6}
     remove(six, "m", ["6"], force=True)
     assert not rollout.exists()
 
@@ -93,6 +96,52 @@ def test_number_of_a_removed_version_is_not_used_again(six: Store) -> None:
     with pytest.raises(NotInStore, match=r"no model 'm' in .*: it holds no models"):
         six.versions("m")
     assert six.publish(describe(), {"main.onnx": b""}).version == 8
+
+
+def test_number_is_taken_under_the_lock(six: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the numbers and the claim, nobody else publishes and removes the same one."""
+    looks = []
+
+    def look(folder: Path) -> History:
+        with pytest.raises(BlockingIOError):
+            lock_at_once(folder)
+        looks.append(folder)
+        return read_history(folder)
+
+    monkeypatch.setattr(store_module, "read_history", look)
+    assert six.publish(describe(), {"main.onnx": b""}).version == 7
+    assert looks == [six.root / "m"]
+
+
+def lock_at_once(folder: Path) -> None:
+    """Raises BlockingIOError if another one holds the lock of the folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(descriptor)
+
+
+def test_nobody_waits_while_files_are_read_or_deleted(six: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback need not wait until gc has checked large files, or deleted them."""
+    promote(six, "m", 6)
+    verify, rmtree = ModelVersion.verify, shutil.rmtree
+    seen = []
+
+    def check(version: ModelVersion) -> Manifest:
+        lock_at_once(six.root / "m")
+        seen.append("read")
+        return verify(version)
+
+    def delete(path: Path, *args: object, **kwargs: object) -> None:
+        lock_at_once(six.root / "m")
+        seen.append("deleted")
+        rmtree(path)
+
+    monkeypatch.setattr(ModelVersion, "verify", check)
+    monkeypatch.setattr(staging.shutil, "rmtree", delete)
+    collect(six, ["m"], 2)
+    assert seen == ["read", "read", *["deleted"] * 4]
 
 
 def test_damaged_version_can_be_removed(six: Store) -> None:

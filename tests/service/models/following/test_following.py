@@ -179,6 +179,21 @@ def test_store_that_goes_away_and_comes_back_is_followed_again(client: httpx.Cli
     until(lambda: who(client) == "3")
 
 
+def test_store_that_is_replaced_by_another_folder_is_watched_anew(root: Path, tmp_path: Path) -> None:
+    """At once after the next look, whatever number the system gives to the folder."""
+    other = tmp_path / "other"
+    publish(other, 1)
+    publish(other, 2)
+    with Serving(settings_for(root, follow=True, poll_s=0.2), FAST) as server, server.client() as client:
+        follower = server.worker.registry.lifecycle.follower
+        until(lambda: follower._watcher is not None)
+        first = follower._watcher
+        shutil.rmtree(root)
+        os.rename(other, root)
+        until(lambda: who(client) == "2")
+        until(lambda: follower._watcher not in (None, first))
+
+
 def test_what_was_unloaded_stays_so_until_a_newer_version_appears(client: httpx.Client, root: Path) -> None:
     """Aliases and older versions that change meanwhile bring nothing back."""
     client.post("/v2/repository/models/m/unload").raise_for_status()

@@ -18,7 +18,7 @@ from tests.support.models import graphs
 from tests.support.processes import Served
 from tests.support.servers import FAST, ClosingWorker, Serving, settings_for
 
-CHANGES = 3000
+CHANGES = 1000
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_alias_of_a_version_that_takes_long_means_the_old_one_until_then(
 
 
 def test_many_changes_at_once_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of changes of a model are read a few times, and what was last is what counts."""
+    """A thousand changes of a model are read a few times, and what was last is what counts."""
     reads: list[str] = []
     read = StoreReader.read
 
