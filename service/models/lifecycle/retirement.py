@@ -67,6 +67,7 @@ class Retirement:
         task = asyncio.get_running_loop().create_task(self._let_go(entry, [model]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self.on_gone(entry))
 
     async def end(self) -> None:
         """Return when all are out of service."""
@@ -87,7 +88,6 @@ class Retirement:
         entry.state, entry.reason = State.UNAVAILABLE, MADE_ROOM if entry.on_demand else UNLOADED
         logger.info("%s version %d is out of service", entry.source.name, entry.source.version)
         await asyncio.to_thread(_release, held)
-        self.on_gone(entry)
 
 
 def give_memory_back() -> None:

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_store import DEFAULT_ROOT
-from service.models.entry import MADE_ROOM
+from service.models.entry import MADE_ROOM, NO_ROOM
 from service.models.lifecycle import versions
 from tests.service.models.asking import index, infer
 from tests.service.models.following.stores import until
@@ -90,6 +90,22 @@ def test_version_with_an_open_stream_does_not_make_room(tmp_path: Path) -> None:
             assert stream.next()["outputs"] == {"so_far": [8.0]}
             stream.say('{"end": true}')
         until(lambda: infer(client, "other").status_code == 200)
+
+
+def test_new_version_of_a_model_that_has_made_room_is_loaded_when_asked_for(tmp_path: Path) -> None:
+    """Following the store makes nobody go; the next request gets the new version, and the old one is not wanted."""
+    size = len(graphs.double())
+    for name in ("m", "other"):
+        graphs.write_plain(tmp_path, name, graphs.double())
+    with serve(tmp_path, int(1.5 * size), follow=True) as (_, client):
+        assert infer(client, "other").status_code == 200
+        assert index(client)["m", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        graphs.write_plain(tmp_path, "m", graphs.double(), version=2)
+        until(lambda: index(client)["m", "2"][1] == NO_ROOM)
+        assert index(client)["other", "1"][0] == "READY"
+        assert infer(client, "m").json()["model_version"] == "2"
+        assert index(client)["other", "1"][0] != "READY"
+        until(lambda: "made room" not in index(client).get(("m", "1"), ("", ""))[1])
 
 
 def copy(root: Path, *names: str) -> int:
