@@ -19,7 +19,7 @@ from service.api.handler import Responder, Start
 from service.api.infer.in_sequence import Render, SequenceRequests
 from service.api.infer.regions import RegionTransfers
 from service.engine.batching.queue import Answer, Done
-from service.engine.tensors import Arrays, Rows
+from service.engine.tensors import Rows
 from service.errors import DeadlinePassed, InvalidInput, NotReady, ServiceError
 from service.models.entry import Model, Served
 from service.models.registry import Registry
