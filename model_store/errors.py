@@ -12,7 +12,9 @@ StoreError
 ├── BadGraph          ONNX Runtime cannot load an ONNX file, or requests cannot carry its tensors
 ├── IntegrityError    a file is missing, added, or not the one that was published
 ├── NotSigned         a version has no signature, or none that counts here
-└── BadKey            a key or a certificate cannot be used
+├── BadKey            a key or a certificate cannot be used
+└── RemoteError       a remote store cannot be used
+    └── RemoteAway    it does not answer now, or it is not there now
 
 PictureError
 ├── UnreadablePicture no picture, a damaged one, or one of a kind that is not read
@@ -75,6 +77,14 @@ class NotSigned(StoreError):
 
 class BadKey(StoreError):
     pass
+
+
+class RemoteError(StoreError):
+    pass
+
+
+class RemoteAway(RemoteError):
+    """It may come back: asking again may help."""
 
 
 class PictureError(Exception):

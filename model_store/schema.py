@@ -2,13 +2,14 @@
 
 History
 
-====== =================== ===========================================================================================
-schema releases            what changed
-====== =================== ===========================================================================================
-1      0.1.0 in the making the first. Fields were added over time, always with a default, and none was taken away. A
-                           manifest without a number has this schema
-2      0.1.0               ``sluice``: the release that wrote the manifest, so that an older one can name it
-====== =================== ===========================================================================================
+====== =========== ===================================================================================================
+schema releases    what changed
+====== =========== ===================================================================================================
+1      0.1.0       the first. A manifest without a number has this schema. Fields were also added after the release,
+                   before there were rules: always with a default, and none was taken away
+2      after 0.1.0 all fields so far, and ``sluice``: the release that wrote the manifest, so that an older one can
+                   name it
+====== =========== ===================================================================================================
 
 Rules
 - The number rises with the first change after a release that makes its manifests unreadable for that release: a new

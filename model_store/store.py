@@ -4,7 +4,7 @@ Rules
 - A version is an integer from 1 and never changes once it is there.
 - A version is written into a hidden folder beside the others, synced and renamed, so it is whole or absent. The next
   publisher, or a starting server, removes what a killed publisher left.
-- The rename also claims the number, so two publishers cannot get the same one.
+- The rename also claims the number, so two publishers cannot get the same one, with locks or without.
 - Each model's aliases are one small file, replaced atomically; ``files/aliases.py`` has the rules.
 - The number of a removed version is never given again.
 - ``<name>/<version>/model.onnx`` without a manifest is a plain repository; it is listed, with no manifest.
@@ -32,7 +32,7 @@ from model_store.files.aliases import (
 from model_store.files.integrity import describe_bytes, read_checked
 from model_store.files.links import Boundary, tell_why
 from model_store.files.reading import MOST_CONFIG_BYTES, MOST_TEXT_BYTES, is_there
-from model_store.files.staging import locked, staged, sweep
+from model_store.files.staging import locked, locked_where_possible, staged, sweep
 from model_store.files.writing import FORBIDDEN, explain, replace_synced, sync_folder, write_synced
 from model_store.golden import GoldenSamples, check_tolerance, find_no_probability
 from model_store.listing import CONFIG_FILE, NAME, NAME_RULE, NUMBER, Contents, ReadDefault, list_model, list_store
@@ -328,7 +328,8 @@ class Store:
                     write_synced(temporary / name, content)
                 temporary.chmod(0o755)
                 sync_folder(temporary)
-                return self._claim(manifest.name, folder, temporary)
+                with locked_where_possible(folder):
+                    return self._claim(manifest.name, folder, temporary)
         except OSError as error:
             if error.errno in FORBIDDEN:
                 raise explain(error, folder) from error
@@ -343,8 +344,7 @@ class Store:
         return [path for folder in folders for path in sweep(folder)]
 
     def _claim(self, name: str, folder: Path, temporary: Path) -> ModelVersion:
-        while True:
-            # The entries first, then the history, because a removal writes them in the opposite order.
+        while True:  # without locks, other publishers may take the number, and only the rename tells
             # Every entry with a number for its name takes that number, even if it is no version. An ONNX file beside
             # the versions may have served as version 1.
             names = [p.name for p in folder.iterdir() if not p.name.startswith(".")]

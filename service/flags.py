@@ -11,7 +11,7 @@ from service.settings import PREFIX, Settings
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "models": (
-        *("store", "signed_by", "models", "default_models", "lazy", "follow_links"),
+        *("store", "cache_dir", "store_url", "signed_by", "models", "default_models", "lazy", "follow_links"),
         *("versions", "model_versions", "follow", "poll_s"),
         *("require_exact", "batch_unproved", "load_timeout_s", "ready_wait_s"),
     ),
@@ -50,6 +50,7 @@ _FILES = (
 )
 _WORDS = {
     **dict.fromkeys(("store", "engine_cache"), "FOLDER"),
+    "store_url": "URL",
     **dict.fromkeys(_FILES, "FILE"),
     "host": "ADDRESS",
     **dict.fromkeys(("models", "shared_memory"), "A,B"),

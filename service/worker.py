@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
+from model_store.errors import RemoteError
 from service.access.guard import open_guard
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
 from service.api.continuing import Continuations
 from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
+from service.api.infer.regions import RegionTransfers
+from service.api.infer.v2 import InferHandler
 from service.api.info.info import Information
 from service.api.info.metadata import release
 from service.api.info.usage import Usage, tell_build
 from service.api.live.streams import LiveStreams
-from service.api.regions import RegionTransfers
 from service.api.tasks import TaskRunner
-from service.api.v2 import InferHandler
 from service.compiled import find_stale, is_compiled
 from service.cores import count_cores
 from service.engine.batching.policy import INLINE_S
@@ -37,7 +38,10 @@ from service.metrics.devices import device_memory, read_gpus
 from service.metrics.event_loop import LoopWatch
 from service.metrics.meters import Metrics
 from service.metrics.processes import read_processes
+from service.mirroring import Mirroring
 from service.models.registry import Registry
+from service.models.rollout.copies import Copies
+from service.models.rollout.rollouts import RETURN, WINDOW, Rollouts
 from service.sequences.forwarding import Forwarder
 from service.sequences.sequences import Sequences
 from service.settings import Settings, SettingsError
@@ -100,7 +104,9 @@ class Worker:
             on_stuck=functools.partial(self.replace, "one of its runs does not end"),
         )
         store = open_store(settings)
+        self.mirroring = _open_mirroring(settings)
         self.registry = Registry(settings, store, self.device, self.metrics)
+        self.registry.read_remote = self.mirroring.read_status if self.mirroring is not None else None
         self.handler = RequestHandler(settings, self.metrics, loop)
         self.handler.guard = open_guard(settings)
         self.telemetry = Telemetry(settings, self.metrics, loop, self.handler.clock, release())
@@ -134,6 +140,11 @@ class Worker:
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
         self.administration = Administration(self.registry, settings, self.regions)
+        copies = Copies(self.device, loop, self._is_short_of_memory)
+        self.rollouts = Rollouts(store, self.registry.entries, self.metrics, copies, self.administration.workers, loop)
+        self.administration.commands |= {WINDOW: self.rollouts.judge, RETURN: self.rollouts.give_back}
+        self.registry.holders.append(copies.release)
+        self.registry.lifecycle.reconciler.on_rollout = self.rollouts.apply
         self._info = Information(self.registry, store, self.metrics, self.administration, self.device.lanes)
         self.information: ASGIApp = self._info.application()
         self._watch = self._open_watch()
@@ -143,8 +154,14 @@ class Worker:
         self._stop_by: float | None = None
         self._stopping_grpc: asyncio.Task[None] | None = None
 
+    def _is_short_of_memory(self) -> bool:
+        budget = self.handler.body_budget
+        return budget.held_bytes > budget.max_bytes // 2
+
     def _open_watch(self) -> LoopWatch:
         """What is read for the metrics: at a scrape, and from time to time."""
+        if self.mirroring is not None:
+            self.metrics.sources.append(self.mirroring.measure)
         usage = Usage(self.handler, self.registry, self.sequences, self.streams)
         self.metrics.levels += [usage.read, lambda: [("process_cpu_seconds", (), time.process_time())]]
         self.metrics.sources += [
@@ -173,10 +190,17 @@ class Worker:
             await self.forwarder.open()
         if self.listens_at_start:
             await self.listen()
-        if self.settings.follow:
+        if self.mirroring is None and self.settings.follow:
             await self.registry.follow()
-        self._loading = asyncio.create_task(self.registry.load_all(), name="load models")
+        self._loading = asyncio.create_task(self._load(), name="load models")
         self._loading.add_done_callback(_end_loading)
+
+    async def _load(self) -> None:
+        if self.mirroring is not None:  # the copy must be there before it is followed
+            await self.mirroring.start()
+            if self.settings.follow:
+                await self.registry.follow()
+        await self.registry.load_all()
 
     async def listen(self) -> None:
         """Accept calls over gRPC. Raises SettingsError if it cannot listen on its port."""
@@ -240,6 +264,8 @@ class Worker:
         """Finish the accepted requests. Threads go on: one may be in a native call that never returns."""
         self.begin_stop()
         await self.administration.workers.close()
+        if self.mirroring is not None:
+            self.mirroring.close()
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
         try:
@@ -256,11 +282,20 @@ class Worker:
             await self._stopping_grpc
         if self.forwarder is not None:
             await self.forwarder.close()
+        await self.rollouts.close()
         self.sequences.close()
         if self.regions is not None:
             self.regions.close()
         self._watch.stop()
         await self.telemetry.close()
+
+
+def _open_mirroring(settings: Settings) -> Mirroring | None:
+    """Raises SettingsError if a package is missing."""
+    try:
+        return Mirroring(settings) if settings.store_url else None
+    except RemoteError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

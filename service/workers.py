@@ -78,6 +78,18 @@ class Workers:
         answers = await asyncio.gather(*(self._ask(path, command) for path in others))
         return [answer for answer in answers if answer]
 
+    async def tell_first(self, command: Command) -> bool:
+        """Send a command to the first worker by name, which all choose alike. False: that is this one."""
+        if self._folder is None:
+            return False
+        first = min([*self._folder.glob("*.worker"), self._path])
+        if first == self._path:
+            return False
+        complaint = await self._ask(first, command)
+        if complaint:
+            logger.error("%s", complaint)
+        return True
+
     @staticmethod
     async def _ask(path: Path, command: Command) -> str:
         try:

@@ -158,6 +158,24 @@ MODELS = [
         stacks=True,
     ),
     Panel(
+        "Requests of a canary or shadow",
+        "percent",
+        [Target(level("sluice_rollout_percent", *_OF_VERSION, "kind"), _VERSION + " {{kind}}")],
+        help_of("sluice_rollout_percent"),
+    ),
+    Panel(
+        "Canaries that went back",
+        "short",
+        [Target(level("sluice_canary_returned", *_OF_VERSION), _VERSION)],
+        help_of("sluice_canary_returned"),
+    ),
+    Panel(
+        "Answers compared with the other version",
+        "reqps",
+        [Target(rate("sluice_compared", *_OF_VERSION, "outcome"), _VERSION + " {{outcome}}")],
+        help_of("sluice_compared"),
+    ),
+    Panel(
         "Live streams",
         "short",
         [Target(level("sluice_streams", *_OF_VERSION), _VERSION)],
@@ -208,6 +226,16 @@ WORKERS = [
         "bytes",
         [Target(level("sluice_worker_memory_bytes", "instance"), "{{instance}}")],
         help_of("sluice_worker_memory_bytes"),
+    ),
+    Panel(
+        "Remote store",
+        "short",
+        [
+            Target(level("sluice_store_reachable", "instance"), "{{instance}} reachable"),
+            Target(level("sluice_store_problems", "instance"), "{{instance}} versions not fetched"),
+            Target(f"time() - {level('sluice_store_looked_seconds', 'instance')}", "{{instance}} seconds since a look"),
+        ],
+        help_of("sluice_store_reachable", "sluice_store_problems", "sluice_store_looked_seconds"),
     ),
     Panel(
         "Memory of GPUs",

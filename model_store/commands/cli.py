@@ -12,6 +12,7 @@ from model_store.commands.table import ACTIONS
 from model_store.display.table import say
 from model_store.errors import BadName, StoreError
 from model_store.files.links import tell_why
+from model_store.remote.address import is_address
 from model_store.store import Store
 
 
@@ -31,7 +32,12 @@ def models_arguments(parser: argparse.ArgumentParser) -> None:
 def models(args: argparse.Namespace) -> int:
     """Run ``sluice models``. Returns its exit code: 0 done, 1 refused, damaged or missing, 2 wrong usage."""
     follow_links = args.follow_links or os.environ.get("SLUICE_FOLLOW_LINKS", "").strip().lower() in ("true", "1")
-    root = Path(args.store or os.environ.get("SLUICE_STORE") or DEFAULT_ROOT)
+    root_text = args.store or os.environ.get("SLUICE_STORE") or ""
+    if is_address(root_text):
+        text = "--store or SLUICE_STORE is a URL: expected a folder; `sluice models pull` copies versions into one"
+        say(Console(stderr=True, highlight=False), f"sluice models {args.action}: {text}")
+        return 2
+    root = Path(root_text or DEFAULT_ROOT)
     store = Store(root, follow_links=follow_links, read_default=_read_default)
     action = ACTIONS[args.action]
     try:

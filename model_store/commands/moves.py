@@ -15,7 +15,7 @@ from model_store.store import Move, Store
 
 def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="its name")
-    parser.add_argument("version", nargs="?", help="number or alias (default: the newest)")
+    parser.add_argument("version", nargs="?", help="number or alias (default: the canary, or the newest)")
     add_json(parser, "the move")
 
 

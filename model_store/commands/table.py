@@ -6,7 +6,18 @@ dependency imports it where it runs, so that ``--help`` works without.
 
 from collections.abc import Mapping
 
-from model_store.commands import comparison, facts, inventory, migration, moves, removal, signatures, verification
+from model_store.commands import (
+    comparison,
+    copies,
+    facts,
+    inventory,
+    migration,
+    moves,
+    removal,
+    rollouts,
+    signatures,
+    verification,
+)
 from model_store.commands.action import Action
 
 ACTIONS: Mapping[str, Action] = {
@@ -46,7 +57,7 @@ ACTIONS: Mapping[str, Action] = {
         moves.add_promote_arguments,
         moves.run_promote,
         "make a version the one that answers",
-        "It points the alias stable at the version, by default the newest, after a check of its files.",
+        "It points the alias stable at the version after a check of its files, and ends its trial.",
     ),
     "rollback": Action(
         moves.add_rollback_arguments,
@@ -59,6 +70,19 @@ ACTIONS: Mapping[str, Action] = {
         moves.run_alias,
         "list, set or remove names of versions",
         "Requests may name an alias in place of a number.",
+    ),
+    "canary": Action(
+        rollouts.add_canary_arguments,
+        rollouts.run_canary,
+        "let a version answer a part of the requests",
+        "It answers requests that name no version, and goes back by itself if it is worse than the stable version by "
+        "more than the limits. `sluice models promote` makes it the stable one.",
+    ),
+    "shadow": Action(
+        rollouts.add_shadow_arguments,
+        rollouts.run_shadow,
+        "send a version copies of requests, and compare",
+        "Its outputs are compared with those that were sent, and counted. Nobody gets them.",
     ),
     "remove": Action(
         removal.add_remove_arguments,
@@ -79,5 +103,20 @@ ACTIONS: Mapping[str, Action] = {
         "write manifests of older schemas in that of today",
         "It is not needed: older ones are read for ever. Weights and golden samples are not touched. A signed version "
         "stays as it is, because the signature covers its manifest.",
+    ),
+    "pull": Action(
+        copies.add_pull_arguments,
+        copies.run_pull,
+        "copy versions from a bucket, web server or registry",
+        "Versions keep their numbers, and a number that is taken by another version is refused. What is here is "
+        "checked against its digests, and damaged files are fetched again. A model comes with its aliases.",
+        needs_store=False,
+    ),
+    "push": Action(
+        copies.add_push_arguments,
+        copies.run_push,
+        "copy versions to a bucket or registry",
+        "Versions keep their numbers, and a number that is taken by another version is refused. Each is checked first. "
+        "The aliases of a whole model become those of this store; nothing else is removed there.",
     ),
 }

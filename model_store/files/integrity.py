@@ -16,6 +16,12 @@ def describe_bytes(content: bytes) -> File:
     return File(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
 
 
+def digest_file(path: Path) -> str:
+    """The SHA-256 of a file, which may be larger than memory. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read_checked(path: Path, expected: File) -> bytes:
     """The content of ``path``. Raises IntegrityError unless size and SHA-256 are those of ``expected``.
 

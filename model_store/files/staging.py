@@ -34,6 +34,15 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def locked_where_possible(folder: Path) -> Iterator[None]:
+    """As ``locked``; where the file system has no locks, the block runs without one."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            stack.enter_context(locked(folder))
+        yield
+
+
+@contextlib.contextmanager
 def staged(folder: Path) -> Iterator[Path]:
     """A hidden folder in ``folder``, which is created if needed. It is removed unless the block renames it."""
     temporary, lock = _make(folder)

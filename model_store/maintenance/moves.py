@@ -2,21 +2,28 @@
 
 from model_store.errors import NotInStore, StillUsed
 from model_store.files.aliases import STABLE, cut, pop, read_aliases, read_history, write_aliases, write_history
+from model_store.maintenance.rollouts import choose_promoted, without
 from model_store.maintenance.uses import find_pipelines
+from model_store.rollout import read_rollout, write_rollout
 from model_store.store import Move, Store
 
 
 def promote(store: Store, name: str, version: int | str | None = None) -> Move:
-    """Point ``stable`` at a version, by default the newest, after its files were checked against their digests.
+    """Point ``stable`` at a version, after its files were checked against their digests. Its trial ends.
 
-    Raises NotInStore, IntegrityError or another StoreError if the version is damaged, NotWritable.
+    By default it is that of the canary, or else the newest. Raises StillUsed for a canary that went back, NotInStore,
+    IntegrityError or another StoreError if the version is damaged, NotWritable.
     """
-    chosen = store.find(name, version)
+    store.versions(name)
+    chosen = store.find(name, choose_promoted(store, name) if version is None else version)
     if chosen.is_plain:
         chosen.read_plain()
     else:
         chosen.verify()
-    return store.set_alias(name, STABLE, chosen.version)
+    move = store.set_alias(name, STABLE, chosen.version)
+    with store.changing(name) as folder:
+        write_rollout(folder, without(read_rollout(folder), chosen.version))
+    return move
 
 
 def roll_back(store: Store, name: str, to: int | str | None = None) -> Move:
@@ -32,8 +39,9 @@ def roll_back(store: Store, name: str, to: int | str | None = None) -> Move:
         before = aliases.get(STABLE)
         current = usable[-1] if before is None else before
         if to is not None:
-            target: int | None = store.find(name, to).version
-            left = cut(history.stable, store.find(name, to).version)
+            chosen = store.find(name, to).version
+            target: int | None = chosen
+            left = history.stable if chosen == before else cut(history.stable, chosen)
         else:
             target, left = pop(history.stable, current, usable)
         if target is None:

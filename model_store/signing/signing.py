@@ -52,8 +52,10 @@ class SigningKey:
 
     def read_signers(self) -> Signers:
         """Those whose signatures count where this key counts: its public half, or its certificate. Raises BadKey."""
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-
+        try:
+            from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+        except ImportError:
+            raise BadKey(_NEEDED) from None
         if self.certificate is not None:
             return parse_signers(_read(self.certificate))
         try:

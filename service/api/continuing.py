@@ -18,7 +18,7 @@ from service.models.registry import Registry
 from service.protocol.infer_request import SequenceStep
 from service.sequences.sequences import Sequences
 from service.tasks.sequences.forecast import ForecastOptions
-from service.transport.request import Endpoint
+from service.transport.request import Request
 
 
 class Continuations:
@@ -47,19 +47,25 @@ class Continuations:
         self._stopping.set()
         self._sequences.stop_waiting()
 
-    def choose(self, model: Model, endpoint: Endpoint, step: SequenceStep | None) -> Model:
+    def choose(self, model: Model, request: Request, step: SequenceStep | None) -> Model:
         """The version for a request: that in which its sequence was begun, unless the caller names another by number.
 
         ``model`` was found for it. Raises NotReady if that goes out of service, and the request goes on with nothing.
         """
+        endpoint = request.endpoint
         if step is not None and not step.starts:
             begun, version = self._sequences.find_owner(model.name, step.id), endpoint.version
+            if request.exposure is not None:
+                model = self._registry.find(model.name)
+                request.exposure.pin(begun or model)
             if isinstance(begun, Model) and (version is None or version == begun.version or not version.isdigit()):
                 return begun
         return self._registry.find(model.name, endpoint.version) if model in self._registry.leaving else model
 
 
-def find_for_states(registry: Registry, options: ForecastOptions, task: Task, rows: Sequence[Any], key: bytes) -> Model:
+def find_for_states(
+    registry: Registry, options: ForecastOptions, task: Task, rows: Sequence[Any], key: bytes, request: Request
+) -> Model:
     """The model for a request whose rows may go on from states: the version of these, in service or on its way out.
 
     A version that the caller names by number is kept. Raises UnknownModel, NotReady.
@@ -67,7 +73,7 @@ def find_for_states(registry: Registry, options: ForecastOptions, task: Task, ro
     version = options.wanted_version
     name = options.model or registry.default_of(task)
     try:
-        model = registry.find_for_task(task, name, version)
+        model = registry.find_for_task(task, name, version, request)
     except NotReady:
         leaving = registry.find_leaving(name, version)
         origin = None if leaving is None else _origin_of(rows, key)
@@ -77,7 +83,9 @@ def find_for_states(registry: Registry, options: ForecastOptions, task: Task, ro
     if (version is None or not version.isdigit()) and _has_others(registry, model):
         origin = _origin_of(rows, key)
         if origin is not None and origin.model == model.name and origin.version != model.version:
-            return _find_version(registry, model, origin.version)
+            model = _find_version(registry, model, origin.version)
+        if origin is not None and request.exposure is not None:
+            request.exposure.pin(model)
     return model
 
 

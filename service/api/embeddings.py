@@ -18,7 +18,7 @@ def plan_embeddings(request: Request, registry: Registry, limits: Limits) -> Tas
     """Texts to vectors, by the task embed. Raises InvalidInput, UnknownModel, NotReady."""
     asked, texts = read_embeddings(request.body)
     check_count(texts, limits.max_rows, "input")
-    model = registry.find_for_task("embed", asked.model, None)
+    model = registry.find_for_task("embed", asked.model, None, request)
     if model.manifest.tokens is None:
         raise InvalidInput(f"model: expected one that takes texts, {model.name!r} does not: use /embed")
     options = Options.parse({"encoding": asked.encoding_format, "dimensions": asked.dimensions})

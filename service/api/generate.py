@@ -30,7 +30,7 @@ STEPS = "steps"
 
 def plan_generate(streams: bool, request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Raises InvalidInput for a request that does not fit the model, UnknownModel, NotReady."""
-    model = registry.find(request.endpoint.model, request.endpoint.version)
+    model = registry.find(request.endpoint.model, request.endpoint.version, request)
     model.check_stateless()
     signature = model.signature
     refuse_binary_outputs(signature)

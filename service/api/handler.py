@@ -279,8 +279,10 @@ class Responder(Work):
         self._tell(status, total_s, answer, bytes_in, bytes_out)
 
     def _tell(self, status: int, total_s: float, answer: Answer | None, bytes_in: int, bytes_out: int) -> None:
-        """Tell the observer that the request has ended."""
+        """Tell those who want to know that the request has ended."""
         request, observer = self.request, self._handler.observer
+        if request.exposure is not None:
+            request.exposure.end(status, total_s)
         if observer is None or request.is_own:
             return
         end = end_of(request, status, total_s)
@@ -365,18 +367,15 @@ class RequestHandler(Handler):
         self.error_formats: Mapping[str, ErrorFormat] = {}
 
     def match(self, path: str) -> Endpoint | None:
-        if path in self.starts and "{" not in path:
-            return Endpoint(path, path=path)
-        return match_model(path)
+        return Endpoint(path, path=path) if path in self.starts and "{" not in path else match_model(path)
 
     def start(self, request: Request) -> None:
         request.began = request.began or self.clock()
         responder = Responder(self, request)
         request.work = responder
-        coding = None
         try:
-            if b"content-encoding" in request.headers:
-                coding = read_coding(request.headers[b"content-encoding"])
+            given = request.headers.get(b"content-encoding")
+            coding = None if given is None else read_coding(given)
             if coding is None:
                 responder.go_on()
                 return

@@ -36,7 +36,7 @@ _FIELD = re.compile(r"[\w.\[\]]+")
 
 def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Instances to predictions: rows of the only output, or objects of all outputs."""
-    model = registry.find(request.endpoint.model)
+    model = registry.find(request.endpoint.model, None, request)
     model.check_stateless()
     signature = model.signature
     if not signature.batches or not signature.leads_with_rows:
@@ -56,7 +56,7 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
 
 def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Instances to explanations: the most probable label of each, and how much each part of the row counts for it."""
-    model = registry.find_for_task("classify", request.endpoint.model, None)
+    model = registry.find_for_task("classify", request.endpoint.model, None, request)
     rows = _read_instances(request, model, limits)
     options = classify.Options(explain=True)
 
@@ -70,7 +70,7 @@ def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPl
 def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Series to their forecasts, by the task predict_sequence."""
     asked = read_forecast(request.body)
-    model = registry.find_for_task("predict_sequence", asked.model, None)
+    model = registry.find_for_task("predict_sequence", asked.model, None, request)
     if model.manifest.forecast is None:
         raise InvalidInput(f"model: expected one that forecasts series, {model.name!r} writes texts")
     options = ForecastOptions.parse(asked.options.model_dump(exclude_none=True))

@@ -8,12 +8,13 @@ from service.models.entry import Model
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
 from service.tasks.pipelines.faults import name_step
+from service.transport.request import Request
 
 
-def find_pipeline(registry: Registry, name: str | None, version: str | None) -> Pipeline:
+def find_pipeline(registry: Registry, name: str | None, version: str | None, request: Request) -> Pipeline:
     """The pipeline that answers; without a name the default. Raises UnknownModel, NotReady."""
     name = name or registry.default_of("pipeline")
-    found = registry.find_served(name, version)
+    found = registry.find_served(name, version, request)
     if not isinstance(found, Pipeline):
         raise UnknownModel(f"model {name!r} does {' and '.join(sorted(found.tasks))}, and is no pipeline")
     return found

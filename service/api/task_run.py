@@ -11,6 +11,7 @@ from service.api.handler import Responder
 from service.api.task_plan import TaskPlan
 from service.engine.batching.queue import Answer
 from service.engine.loop.request import LoopResult
+from service.engine.tensors import Arrays
 from service.errors import DeadlinePassed, InvalidInput, ModelFailure, ServiceError
 from service.metrics.spans import Trace
 from service.models.entry import Model, Served
@@ -19,7 +20,7 @@ from service.protocol.json import render_json
 from service.tasks.request import takes_long
 from service.tasks.work import Admit, Infer, Iterate, Result, RunInThread, Wanted, Work
 from service.transport import sse
-from service.transport.request import JSON, Reply, render_server_timing
+from service.transport.request import JSON, Exposure, Reply, render_server_timing
 
 
 class Threads(Protocol):
@@ -36,6 +37,8 @@ class TaskDriver(ABC):
     """
 
     __slots__ = (
+        "_asked",
+        "_exposure",
         "_release",
         "_responder",
         "_schedule",
@@ -57,6 +60,9 @@ class TaskDriver(ABC):
         self._schedule = schedule
         self.model = model
         self.trace = responder.request.trace
+        self._exposure: Exposure | None = None
+        """Set where the version was chosen for a comparison: it notes what the graphs get and give."""
+        self._asked: tuple[str, Arrays] | None = None
         self._work: Work | None = None
         self._release: Callable[[], object] | None = None
         self.queue_s = self.batch_s = self.compute_s = 0.0
@@ -119,6 +125,8 @@ class TaskDriver(ABC):
             dispatcher = model.graphs[wanted.graph]
             rows = dispatcher.signature.check(wanted.inputs)
             self._responder.charge(rows.number)
+            if self._exposure is not None:
+                self._asked = wanted.graph, rows.inputs
             if self.trace is not None:
                 rows.trace = model.trace(self.trace)
             timeout_s = dispatcher.limit_wait(left_s, schedule.wait_s)
@@ -170,6 +178,8 @@ class TaskDriver(ABC):
             self._go_on(outcome)
         else:
             self.batch_s += outcome.batch_s
+            if self._exposure is not None and self._asked is not None:
+                self._exposure.note_run(*self._asked, outcome.outputs)
             self._go_on(outcome.outputs)
 
     def _done_in_thread(self, done: asyncio.Future[Any]) -> None:
@@ -204,6 +214,8 @@ class TaskRun(TaskDriver):
         super().__init__(runs, responder, plan.model if isinstance(plan.model, Model) else None, plan.schedule)
         self._runs = runs
         self._plan = plan
+        if self.model is not None:
+            self._exposure = responder.request.exposure
 
     def start(self) -> None:
         self.begin(self._plan.work(self._emit if self._plan.streams else None))

@@ -40,10 +40,10 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     task = ROUTES[request.endpoint.route]
     asked, options = _read(request, limits)
     if isinstance(options, ForecastOptions):
-        model = find_for_states(registry, options, task.NAME, asked.rows or (), limits.state_key)
+        model = find_for_states(registry, options, task.NAME, asked.rows or (), limits.state_key, request)
         model.has_given_states |= options.return_state
     else:
-        model = registry.find_for_task(task.NAME, options.model, options.wanted_version)
+        model = registry.find_for_task(task.NAME, options.model, options.wanted_version, request)
     call = functools.partial(Call, options, asked.rows, model.context, limits, asked.wants_picture)
     work = lambda emit: task.work(call(emit, wants_sound=asked.wants_sound))  # noqa: E731
     return TaskPlan(model, work, options.stream, rows=len(asked.rows or ()))
@@ -52,7 +52,7 @@ def plan_task(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
 def plan_pipeline(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
     """Read a request to a pipeline. Raises InvalidInput, UnsupportedMedia, UnknownModel, NotReady."""
     asked, options = _read(request, limits)
-    pipeline = find_pipeline(registry, options.model, options.wanted_version)
+    pipeline = find_pipeline(registry, options.model, options.wanted_version, request)
     return pipelines.make_plan(pipeline, options, asked, registry, limits)
 
 

@@ -33,6 +33,9 @@ REQUEST_FIELDS = ("success", "success_s", "queue_s", "input_s", "infer_s", "fail
 BATCHES = "batches"
 BATCH_FIELDS = ("count", "input_s", "infer_s", "output_s")
 """Seconds summed over batches."""
+ROLLOUTS = "rollouts"
+ROLLOUT_FIELDS = ("requests", "failed", "stable_requests", "stable_failed", "compared", "differ", "returned")
+"""What was noted of a canary and of the stable version beside it. ``returned``: in how many workers it went back."""
 
 _MODEL = ("model", "version")
 _ROUTE = ("route", *_MODEL)
@@ -59,6 +62,9 @@ ALL = {
         Definition("gauge", "sluice_model_ready", "Workers in which the version serves", _MODEL),
         Definition("gauge", "sluice_model_provider", "Workers by what runs it", (*_MODEL, "provider", "device")),
         Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
+        Definition("gauge", "sluice_rollout_percent", "Requests that a version on trial gets", (*_MODEL, "kind")),
+        Definition("gauge", "sluice_canary_returned", "1: the canary went back to the stable version", _MODEL),
+        Definition("counter", "sluice_compared", "Answers compared with the other version", (*_MODEL, "outcome")),
         Definition("gauge", "sluice_model_weight_bytes", "Files with the weights, summed over workers", _MODEL),
         Definition("gauge", "sluice_streams", "Live streams that are open", _MODEL),
         Definition("gauge", "sluice_max_streams", "The most live streams that may be open", ()),
@@ -69,6 +75,11 @@ ALL = {
         Definition("gauge", "sluice_held_body_bytes", "Memory of request bodies", ()),
         Definition("gauge", "sluice_max_held_body_bytes", "The most memory that request bodies may take", ()),
         Definition("histogram", "sluice_event_loop_lag_seconds", "How late the event loop is", (), LAG_SECONDS),
+        Definition("gauge", "sluice_store_reachable", "Whether the remote store has answered the last look", ()),
+        Definition(
+            "gauge", "sluice_store_looked_seconds", "When the remote store last answered, seconds since 1970", ()
+        ),
+        Definition("gauge", "sluice_store_problems", "Versions of the remote store that cannot be fetched", ()),
         Definition("gauge", "sluice_workers", "Workers that are alive", ()),
         Definition("gauge", "sluice_configured_workers", "Workers that should be alive", ()),
         Definition("counter", "sluice_worker_restarts", "Workers that ended and were started anew", ("cause",)),
@@ -81,6 +92,7 @@ ALL = {
         Definition("gauge", "process_threads", "Threads of the workers", ()),
         Definition("gauge", "process_start_time_seconds", "When the oldest worker started, in seconds since 1970", ()),
         Definition("record", REQUESTS, "Requests that were answered, and not", _MODEL, (), REQUEST_FIELDS),
+        Definition("record", ROLLOUTS, "What was noted of a canary", (*_MODEL, "begun"), (), ROLLOUT_FIELDS),
         Definition("record", BATCHES, "Batches by their number of rows", (*_MODEL, "rows"), (), BATCH_FIELDS),
     )
 }

@@ -1,10 +1,12 @@
 """Which versions of a model are in service, and which of them answers a request that names none. Pure.
 
 Rules
-- Wanted are the versions that the policy names, those with an alias, those that callers have loaded, and those that
-  ``Facts.named`` adds. What callers have unloaded is not wanted.
+- Wanted are the versions that the policy names, those with an alias, those that callers have loaded, and those on
+  trial. What callers have unloaded is not wanted.
 - The version that answers by default is that of the policy ``pinned``; else that of the alias ``stable``; else the
   one that a caller has loaded; else the newest that the policy names.
+- A version on trial, or in the shadow, is not the default unless one of these names it. It takes no place of the latest
+  n.
 - A version that cannot prove itself is left out, and an older one takes its place; a pinned one has no substitute.
 - What callers have loaded and unloaded holds until a newer version appears.
 """
@@ -72,8 +74,8 @@ class Facts:
     aliases: Mapping[str, int]
     policy: Policy
     by_hand: ByHand = ByHand()
-    named: Collection[int] = ()
-    """Versions that are wanted for another reason."""
+    tried: Collection[int] = ()
+    """Versions on trial, or in the shadow."""
     held: Mapping[str, int] = field(default_factory=dict)
     """What the aliases mean to callers until now: they go on meaning it if their new version fails."""
 
@@ -97,7 +99,7 @@ def choose(facts: Facts, failed: Collection[int] = ()) -> Choice:
         for alias, number in facts.aliases.items()
     }
     by_policy = set(_by_policy(facts, aliases, failed)) & usable
-    wanted = by_policy | ({*aliases.values(), *facts.named} & usable)
+    wanted = by_policy | ({*aliases.values(), *facts.tried} & usable)
     if facts.by_hand.loaded in usable:
         wanted.add(facts.by_hand.loaded)
     default = _find_default(facts, aliases, usable, by_policy, wanted)
@@ -130,7 +132,7 @@ def _by_policy(facts: Facts, aliases: Mapping[str, int], failed: Collection[int]
             yield by_hand.loaded
             places -= 1
         for number in reversed(facts.numbers):
-            if places > 0 and number not in failed and number != by_hand.loaded:
+            if places > 0 and number not in failed and number not in facts.tried and number != by_hand.loaded:
                 yield number
                 places -= 1
 
@@ -142,10 +144,12 @@ def _find_default(
         return max(by_policy, default=None)
     stable = aliases.get(STABLE)
     if stable is not None:
-        return max((number for number in usable if number <= stable), default=None)
+        older = (number for number in usable if number < stable and number not in facts.tried)
+        return stable if stable in usable else max(older, default=None)
     if facts.by_hand.loaded in wanted:
         return facts.by_hand.loaded
-    return max(by_policy or wanted, default=None)
+    others = by_policy or wanted
+    return max(others - set(facts.tried) or others, default=None)
 
 
 def _resolve(version: str, aliases: Mapping[str, int]) -> int | None:

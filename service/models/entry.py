@@ -6,6 +6,7 @@ import enum
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from model_store import ModelVersion
 from model_store.files.reading import find_memory
@@ -30,6 +31,7 @@ from service.models.pipeline import Pipeline
 from service.models.schedule_policy import Schedule
 from service.protocol.infer_request import priority_of
 from service.settings import Settings
+from service.transport.request import Request
 
 _PART_OF_MEMORY = 4
 """The runs of all lanes together may take 1/4 of the memory. Weights, bodies and answers need some too."""
@@ -58,31 +60,11 @@ class Model:
         self.manifest = loaded.manifest
         self.sequence_rules = loaded.sequence_rules
         self.tasks = loaded.manifest.tasks
+        looping = loaded.manifest.loop
+        self._settings, self._device = settings, device
+        self.graphs = {name: self._open_dispatcher(name, observer) for name in (MAIN, *loaded.graphs)}
         self.has_given_states = False
         """Whether callers have states of this version, with which they may go on."""
-        overrides, policy, looping = loaded.manifest.batching, loaded.schedule_policy, loaded.manifest.loop
-        wait_s = settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
-        max_requests = policy.max_requests if policy else (None, None)
-        self.graphs = {
-            graph_name: Dispatcher(
-                graph.session,
-                graph.signature,
-                device,
-                BatchQueue(graph.max_rows, settings.max_queue_rows, wait_s, max_requests),
-                cost=graph.cost,
-                pad=graph.pad,
-                all_cores=graph.all_cores,
-                observer=observer,
-                may_inline=graph.session.open_ended is None,
-                least_s=settings.deadline_s if policy else 0.0,
-                row_elements=graph.row_elements,
-                memory=_bound(graph, settings, device.lanes),
-                most_elements=limit_elements(
-                    graph_name, loaded.manifest, graph.cost, graph.max_rows, graph.row_elements
-                ),
-            )
-            for graph_name, graph in {MAIN: loaded, **loaded.graphs}.items()
-        }
         self.dispatcher = self.graphs[MAIN]
         self.signature = self.dispatcher.signature
         self.row_checks = {name: one.memory.check for name, one in self.graphs.items() if one.memory is not None}
@@ -109,6 +91,35 @@ class Model:
                 prefix=loaded.manifest.writing.prefix if loaded.manifest.writing else None,
             )
         )
+
+    def _open_dispatcher(self, graph_name: str, observer: Observer | None) -> Dispatcher:
+        loaded, settings, device = self.loaded, self._settings, self._device
+        graph = loaded if graph_name == MAIN else loaded.graphs[graph_name]
+        overrides, policy = loaded.manifest.batching, loaded.schedule_policy
+        wait_s = settings.max_wait_s if overrides.max_wait_s is None else overrides.max_wait_s
+        max_requests = policy.max_requests if policy else (None, None)
+        return Dispatcher(
+            graph.session,
+            graph.signature,
+            device,
+            BatchQueue(graph.max_rows, settings.max_queue_rows, wait_s, max_requests),
+            cost=graph.cost,
+            pad=graph.pad,
+            all_cores=graph.all_cores,
+            observer=observer,
+            may_inline=graph.session.open_ended is None,
+            least_s=settings.deadline_s if policy else 0.0,
+            row_elements=graph.row_elements,
+            memory=_bound(graph, settings, device.lanes),
+            most_elements=limit_elements(graph_name, loaded.manifest, graph.cost, graph.max_rows, graph.row_elements),
+        )
+
+    def open_in_background(self, graph_name: str) -> Dispatcher:
+        """A second dispatcher of a graph, with a queue of its own, for requests that nobody waits for."""
+        dispatcher = self._open_dispatcher(graph_name, None)
+        dispatcher.is_background = True
+        dispatcher.all_cores = None  # others need them
+        return dispatcher
 
     async def drain(self) -> None:
         """Return when all accepted requests are answered."""
@@ -148,6 +159,16 @@ def _bound(graph: VerifiedGraph, settings: Settings, lanes: int) -> RunMemory | 
 Served = Model | Pipeline
 
 
+class Chooser(Protocol):
+    """Chooses between two versions of a model, one of which is on trial."""
+
+    def choose(self, request: Request) -> Served | None:
+        """The version that answers a request that names none, if one does. May be called in a thread."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """What the card of the model says of it."""
+
+
 @dataclass(eq=False)
 class VersionEntry:
     """A version that should serve. ``reason`` says why it does not, or why its new content does not."""
@@ -172,6 +193,10 @@ class ModelEntry:
     entries: dict[int, VersionEntry] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
     serving: Served | None = None
+    chooser: Chooser | None = None
+    """Set while a version is on trial with a part of the requests, or in the shadow."""
+    rollout: Chooser | None = None
+    """The same, and also after a canary went back."""
     reason: str = ""
     is_pipeline: bool = False
     """Whether one of its versions was found to be a pipeline."""

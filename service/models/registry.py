@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from model_store import Store
 from model_store.manifest import Task
+from model_store.remote.state import Status
 from service.engine.execution.device import Device
 from service.errors import NotReady, StillLoading, UnknownModel
 from service.metrics.meters import Metrics
@@ -18,6 +19,7 @@ from service.models.lifecycle.index import IndexEntry, check_usable
 from service.models.lifecycle.lifecycle import Lifecycle
 from service.models.pipeline import Pipeline
 from service.settings import Settings
+from service.transport.request import Request
 
 
 class Registry:
@@ -30,6 +32,8 @@ class Registry:
         """Called with a version that goes out of service; they return when they no longer need it."""
         self.entries: dict[str, ModelEntry] = {}
         """The models by name, for others to read."""
+        self.read_remote: Callable[[], Status] | None = None
+        """How the remote store is of which the store is the copy; None for a store that is a folder."""
         self.lifecycle = Lifecycle(settings, store, device, metrics, self.tracer, self.entries, self.holders)
         self.leaving = self.lifecycle.retirement.leaving
         """Versions that go out of service and are still needed."""
@@ -61,19 +65,24 @@ class Registry:
             raise UnknownModel(f"no model {name!r:.120}: there are {', '.join(self.entries) or 'none'}")
         return found
 
-    def find(self, name: str, version: str | None = None) -> Model:
-        """The version that answers, given as a number or an alias. Raises UnknownModel, NotReady with the reason."""
-        found = self.find_served(name, version)
+    def find(self, name: str, version: str | None = None, request: Request | None = None) -> Model:
+        """The version that answers, given as a number or an alias. Raises UnknownModel, NotReady with the reason.
+
+        Without a version it may be one on trial, for the ``request`` of a caller.
+        """
+        found = self.find_served(name, version, request)
         if isinstance(found, Pipeline):
             raise UnknownModel(
                 f"model {name!r} is a pipeline, which takes no tensors and does no other task: use /pipeline"
             )
         return found
 
-    def find_served(self, name: str, version: str | None = None) -> Served:
+    def find_served(self, name: str, version: str | None = None, request: Request | None = None) -> Served:
         """As ``find``, but it may be a pipeline."""
         model_entry = self.model_entry(name)
         if version is None and model_entry.serving is not None:
+            if request is not None and model_entry.chooser is not None:
+                return model_entry.chooser.choose(request) or model_entry.serving
             return model_entry.serving
         self.lifecycle.check_loading(name, model_entry)
         if version is None:
@@ -104,9 +113,9 @@ class Registry:
                 return model
         return None
 
-    def find_for_task(self, task: Task, name: str | None, version: str | None) -> Model:
+    def find_for_task(self, task: Task, name: str | None, version: str | None, request: Request | None = None) -> Model:
         """The model that does a task; without a name the default. Raises UnknownModel, NotReady."""
-        model = self.find(name or self.default_of(task), version)
+        model = self.find(name or self.default_of(task), version, request)
         if task not in model.tasks:
             does = " and ".join(sorted(model.tasks))
             raise UnknownModel(f"model {name!r} does {does}, not {task}")
@@ -123,6 +132,10 @@ class Registry:
         """Every version in service, but pipelines."""
         for model_entry in self.entries.values():
             yield from (entry.model for entry in model_entry.entries.values() if isinstance(entry.model, Model))
+
+    def tell_remote(self, name: str) -> str:
+        """How a model, or its remote store, differs from what that store has, and why; "" if nothing is known."""
+        return "" if self.read_remote is None else self.read_remote().tell(name)
 
     @property
     def store_fault(self) -> str:

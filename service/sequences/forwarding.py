@@ -178,8 +178,10 @@ class _WorkerConnection:
         self._writer: asyncio.StreamWriter | None = None
         self._unsent: list[Any] = []
 
-    def forward(self, request: Request, left_s: float, done: Callable[[Outcome], None]) -> Callable[[], None]:
-        """Send a request that has ``left_s`` seconds left. ``done`` gets its outcome later.
+    def forward(
+        self, request: Request, version: str | None, left_s: float, done: Callable[[Outcome], None]
+    ) -> Callable[[], None]:
+        """Send a request for a version, that has ``left_s`` seconds left. ``done`` gets its outcome later.
 
         Returns a function that cancels it. Raises QueueFull, DeadlinePassed.
         """
@@ -195,7 +197,7 @@ class _WorkerConnection:
         number = next(self._numbers)
         head = {
             "model": request.endpoint.model,
-            "version": request.endpoint.version,
+            "version": version,
             "length": request.headers.get(_LENGTH, b"").decode(),
             "request_id": request.request_id,
             "caller": request.caller,

@@ -24,7 +24,10 @@ from pydantic_settings import (
 )
 
 from model_store import DEFAULT_ROOT
+from model_store.errors import RemoteError
 from model_store.manifest import Task, reword
+from model_store.remote.address import is_address
+from service.settings.remote import check_remote, find_copy
 from service.settings.types import (
     BasePath,
     ByteLimit,
@@ -80,7 +83,11 @@ class Settings(BaseSettings):
     secrets_dir: OptionalPath = None
     """folder of files that are called like these variables and hold their values"""
     store: LinkedPath = DEFAULT_ROOT
-    """folder of models"""
+    """folder of models, or the URL of a store: s3://, gs://, az://, https:// or oci://"""
+    store_url: str = ""
+    """the URL of which SLUICE_STORE is the copy; set by a SLUICE_STORE that is a URL"""
+    cache_dir: OptionalPath = None
+    """folder of the copies of stores that are URLs; empty: sluice in the user's cache folder"""
     follow_links: bool = False
     """let symbolic links in the store lead to files outside of it"""
     signed_by: OptionalPath = None
@@ -232,6 +239,19 @@ class Settings(BaseSettings):
     metrics_dir: OptionalPath = None
     """folder in which the workers share their counters; set by serve"""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _find_copy(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A store that is a URL is served from the folder of its copy."""
+        store = values.get("store")
+        if not isinstance(store, str) or not is_address(store):
+            return values
+        try:
+            url, folder = find_copy(store, Path(values["cache_dir"]) if values.get("cache_dir") else None)
+        except RemoteError as error:
+            raise ValueError(f"{PREFIX}STORE: {error}") from None
+        return {**values, "store": folder, "store_url": url}
+
     @model_validator(mode="after")
     def _check_tls(self) -> "Settings":
         for name, other in (("certificate", "key"), ("key", "certificate"), ("client_ca", "key")):
@@ -255,7 +275,15 @@ class Settings(BaseSettings):
         return self.api_keys_file is not None or bool(self.api_keys.get_secret_value()) or bool(self.oidc_issuer)
 
     def check_store(self) -> None:
-        """Raises SettingsError unless the store is a folder that can be read; it may be empty."""
+        """Raises SettingsError unless the store is a folder that can be read; it may be empty.
+
+        A remote store must answer, or there must be a copy of it.
+        """
+        if self.store_url:
+            try:
+                check_remote(self.store_url, self.store, self.models)
+            except (RemoteError, OSError) as error:
+                raise SettingsError(f"{PREFIX}STORE={self.store_url} (--store): {error}") from None
         said = f"{PREFIX}STORE={self.store} (--store): expected a folder of models that can be read"
         if not os.path.isdir(self.store):  # unlike pathlib's this raises nothing
             fault = "it is not a folder" if os.path.exists(self.store) else "there is none"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from service.errors import InvalidInput
-from service.settings import Settings
+from service.settings import PREFIX, Settings, SettingsError
 from service.shared_memory.files import FOLDER, OpenRegion, Registration, SharedFolder
 
 Place = tuple[str, str]
@@ -84,6 +84,9 @@ class Regions:
     """The regions of one worker. On the event loop's thread, except where it says otherwise."""
 
     def __init__(self, settings: Settings, folder: Path = FOLDER) -> None:
+        """Raises SettingsError where the system has no such folder."""
+        if not folder.is_dir():
+            raise SettingsError(f"{PREFIX}SHARED_MEMORY: expected Linux, with shared memory at {folder}, there is none")
         self._files = SharedFolder(settings.shared_memory, folder)
         self._list = RegionList(settings.metrics_dir)
         self._most, self._most_bytes = settings.max_regions, settings.max_region_bytes

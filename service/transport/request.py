@@ -10,10 +10,11 @@ import itertools
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 from mypy_extensions import mypyc_attr
 
 from service.access.grants import Grant
@@ -114,6 +115,23 @@ class Work(abc.ABC):
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
+class Exposure(abc.ABC):
+    """A request that was given to one of two versions of a model that are compared."""
+
+    @abc.abstractmethod
+    def note_run(self, graph: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """A graph has run for it. The arrays may be kept, not changed."""
+
+    @abc.abstractmethod
+    def pin(self, version: object) -> None:
+        """It goes on with what was begun on ``version``, whichever was chosen. Its answer is not compared."""
+
+    @abc.abstractmethod
+    def end(self, status: int, seconds: float) -> None:
+        """It has its answer, or its caller has gone. Must be quick."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Request(abc.ABC):
     """A request, and the way to answer it. The handler gets it when its body is complete.
 
@@ -126,7 +144,7 @@ class Request(abc.ABC):
     request; the transport cancels it when the caller has gone. ``caller`` is the name of the caller's key and ``grant``
     what it allows; "" and None where callers need no key. ``received_bytes`` is the size of the body as it came, -1
     where that is the size of ``body``. ``path`` is as it was asked for, "" where the endpoint has it. ``is_own``: the
-    server asks itself, which is no request of a caller.
+    server asks itself, which is no request of a caller. ``exposure`` is set if its version was chosen for a comparison.
 
     Rarely used fields have class defaults. To set them in ``__init__`` would take a tenth of a short request.
     """
@@ -138,6 +156,7 @@ class Request(abc.ABC):
     work: Work | None = None
     caller: str = ""
     trace: Trace | None = None
+    exposure: Exposure | None = None
     method: str = "POST"
     path: str = ""
     received_bytes = -1

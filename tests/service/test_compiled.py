@@ -37,6 +37,6 @@ def test_source_newer_than_what_was_compiled_of_it_is_stale(tmp_path: Path) -> N
 
 def test_server_does_not_start_with_old_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """It names the source and the two ways out."""
-    monkeypatch.setattr("service.worker.find_stale", lambda: iter([Path("service/api/v2.py")]))
-    with pytest.raises(SettingsError, match=r"service/api/v2\.py has changed .*make compiled.*make plain"):
+    monkeypatch.setattr("service.worker.find_stale", lambda: iter([Path("service/api/infer/v2.py")]))
+    with pytest.raises(SettingsError, match=r"service/api/infer/v2\.py has changed .*make compiled.*make plain"):
         Worker(Settings())

@@ -45,8 +45,8 @@ class Effort:
 def measure_transports(comparison: Comparison, is_quick: bool) -> list[Cell]:
     """All cells. Where the analyzer or the server fails, the reason is among the absences."""
     effort = Effort(rounds=1, window_s=0.5) if is_quick else Effort()
-    plan = [(MODELS[name], (BINARY, GRPC), CLIENTS) for name in MODEL_NAMES]
-    plan.append((LARGE_PICTURE, PICTURE_FORMS, (1,)))
+    plan: list[tuple[BenchModel, tuple[str, ...], tuple[int, ...]]] = [(LARGE_PICTURE, PICTURE_FORMS, (1,))]
+    plan += [(MODELS[name], (BINARY, GRPC), CLIENTS) for name in MODEL_NAMES]
     cells: list[Cell] = []
     for model, forms, clients in plan:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -55,8 +56,9 @@ class Administration:
         self._asks_for_keys = settings.asks_for_keys
         self._host = settings.host
         self._is_alone = settings.metrics_dir is None and settings.workers > 1
-        may_change = settings.control or regions is not None
-        self.workers = Workers(settings.metrics_dir if may_change else None, self._apply)
+        self.workers = Workers(settings.metrics_dir, self._apply)
+        self.commands: dict[str, Callable[[Command], Awaitable[None]]] = {}
+        """Further commands that the workers give one another."""
 
     def routes(self) -> Routes:
         trace = {"GET": self.trace, "POST": self.change_trace}
@@ -209,6 +211,8 @@ class Administration:
             case "regions" if self._regions is not None:
                 for region in self._regions.take_gone():
                     await asyncio.to_thread(region.close)
+            case other:
+                await self.commands[other](command)
 
 
 def check_sender(request: Request) -> None:

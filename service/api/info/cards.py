@@ -30,7 +30,9 @@ def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dic
     reason = model_entry.reason or "; ".join(each.reason for each in model_entry.unusable if not each.version)
     if reason:
         card["reason"] = reason
-    warnings = [*model_entry.warnings, *filter(None, [registry.store_fault])]
+    if model_entry.rollout is not None:
+        card["rollout"] = model_entry.rollout.describe()
+    warnings = [*model_entry.warnings, *filter(None, [registry.store_fault, registry.tell_remote(name)])]
     if warnings:
         card["warnings"] = warnings
     if serving is None:

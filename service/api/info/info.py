@@ -19,6 +19,7 @@ from service.api.info.cards import describe_card
 from service.api.info.configuration import configure
 from service.api.info.examples import make_examples
 from service.api.info.metadata import describe_model, describe_server, release
+from service.api.info.rollout import describe_rollout
 from service.api.info.statistics import tell_statistics
 from service.api.live.messages import describe_stream
 from service.api.openapi.document import make_document
@@ -71,6 +72,7 @@ class Information:
             **self._of_model("/config", self._configure),
             **self._of_model("/stats", self._count),
             **self._of_model("/stream", self._describe_stream),
+            "/v2/models/{model}/rollout": {"GET": self._show_rollout},
             "/v2/models/{model}/example": {"GET": self._show_examples},
             "/v2/models/{model}/versions/{version}/example": {"GET": self._show_examples},
             **self._administration.routes(),
@@ -159,6 +161,11 @@ class Information:
                 raise NotReady(f"the golden samples cannot be read: {error}") from None
 
         return JSONResponse(await asyncio.to_thread(make))
+
+    async def _show_rollout(self, request: Request) -> Response:
+        name = request.path_params["model"]
+        model_entry = self._registry.model_entry(name)  # raises UnknownModel, NotReady
+        return JSONResponse(await asyncio.to_thread(describe_rollout, self._metrics, name, model_entry))
 
     async def _list_cards(self, request: Request) -> Response:
         entries = self._registry.entries

@@ -37,6 +37,70 @@ class Batching(Exact):
     threads_alone: Annotated[int | None, Field(description="threads of a batch that runs alone; null: one")]
 
 
+class Trial(Exact):
+    """A version that is a canary or a shadow."""
+
+    version: str
+    percent: Annotated[float, Field(description="of the requests that name no version")]
+    state: Literal["on trial", "waiting", "returned"]
+    reason: NotRequired[Annotated[str, Field(description="why it went back, or does not serve yet")]]
+
+
+class Trials(Exact):
+    """The versions that are tried beside the stable one."""
+
+    canary: NotRequired[Trial]
+    shadow: NotRequired[Trial]
+
+
+class Compared(Exact):
+    """Answers whose rows the other version ran too, by what came of it, since the server started."""
+
+    same: int
+    differs: int
+    failed: Annotated[int, Field(description="it does not take the rows, or failed on them")]
+    dropped: Annotated[int, Field(description="not compared: other requests needed the device or the memory")]
+
+
+class RolloutLimits(Exact):
+    """How much worse than the stable version a canary may be."""
+
+    errors: Annotated[float, Field(description="how much larger the part of its requests that fail may be")]
+    p99_ratio: Annotated[float, Field(description="how many times as long the slowest hundredth may take")]
+    p99_extra_s: Annotated[float, Field(description="seconds that it may take longer in any case")]
+    disagreement: Annotated[float, Field(description="part of its answers that may differ; 1: any")]
+    confidence: Annotated[float, Field(description="how sure the server must be before it goes back")]
+
+
+class CanaryState(Trial):
+    """A canary, and what all workers have noted of it and of the stable version beside it."""
+
+    header: Annotated[str | None, Field(description="the header that chooses; null: chance")]
+    begun: str
+    limits: RolloutLimits
+    requests: int
+    failed: int
+    stable_requests: int
+    stable_failed: int
+    compared: Compared
+
+
+class ShadowState(Trial):
+    """A shadow, and what came of its copies."""
+
+    begun: str
+    compared: Compared
+
+
+class RolloutState(Exact):
+    """What is on trial of a model."""
+
+    name: str
+    stable: Annotated[str | None, Field(description="the version that serves unless another is asked for")]
+    canary: CanaryState | None
+    shadow: ShadowState | None
+
+
 class Card(Exact):
     """One model. What is not required is there when a version serves, as far as it applies."""
 
@@ -46,6 +110,7 @@ class Card(Exact):
     aliases: dict[str, int]
     versions: list[VersionState]
     reason: NotRequired[Annotated[str, Field(description="why it does not serve")]]
+    rollout: NotRequired[Trials]
     warnings: NotRequired[
         Annotated[list[str], Field(description="where it serves otherwise than the store says, and why")]
     ]

@@ -12,7 +12,7 @@ from service.api.embeddings import EMBEDDINGS
 from service.api.generate import GENERATE, GENERATE_STREAM
 from service.api.kserve import EXPLAIN, FORECAST, PREDICT
 from service.api.openapi import protocol_types as types
-from service.api.openapi.card_types import Cards
+from service.api.openapi.card_types import Cards, RolloutState
 from service.api.openapi.examples import DIGITS, MODELS, PROTOCOL
 from service.api.openapi.model_config import ModelConfig
 from service.protocol.openai.embeddings import EmbeddingsRequest
@@ -103,6 +103,7 @@ _OTHERS = (
     ),
     _post(f"{_REPOSITORY}/load", "Load a version of a model", types.Loaded, _CHANGE_OF_MODEL, LoadRequest),
     _post(f"{_REPOSITORY}/unload", "Unload a model, or a version", types.Unloaded, _CHANGE_OF_MODEL, LoadRequest),
+    _get(f"{_MODEL}/rollout", "The canary and the shadow of a model", RolloutState, _OF_MODEL),
     _get("/v2/trace/setting", "How requests are traced", types.TraceSettings),
     _post("/v2/trace/setting", "Change how requests are traced", types.TraceSettings, _CHANGE, TraceChanges),
     _get(f"{_MODEL}/trace/setting", "How requests of a model are traced", types.TraceSettings, (404,)),

@@ -18,6 +18,7 @@ from mypy_extensions import mypyc_attr
 from service.engine.batching.cost import CostModel, FairShare, may_try
 from service.engine.batching.policy import INLINE_S, STUCK_S
 from service.engine.batching.queue import Batch
+from service.engine.execution.background import Background
 from service.engine.execution.lane import NEVER, Lane, Stop, lane_thread
 from service.engine.execution.observer import NullObserver, Observer
 from service.engine.execution.runner import AllCores
@@ -78,6 +79,8 @@ class LaneUser(abc.ABC):
         self._ran_at = device.clock()
         self._tries = False
         """Whether a request was accepted although its model seems too slow."""
+        self.is_background = False
+        """Whether nobody waits for it: it runs while others leave a lane idle, one run at a time, and gives way."""
 
     @property
     @abc.abstractmethod
@@ -111,6 +114,9 @@ class LaneUser(abc.ABC):
     @abc.abstractmethod
     def abandon(self, run: Any) -> None:
         """``on_batch_done`` or ``deliver`` raised because of a bug in the server: fail its remaining requests."""
+
+    def give_way(self, run: Any) -> None:  # noqa: B027  # only those in the background do
+        """Others need the lane of this run: fail its remaining requests. It is told to end."""
 
     @abc.abstractmethod
     def expire(self, now: float) -> None:
@@ -181,6 +187,7 @@ class Device:
         self._lanes = [Lane[Run](number, BatchBuffer(empty)) for number in range(lanes)]
         self._idle = list(self._lanes)  # the last one that became free goes first: its caches are warm
         self._active: dict[LaneUser, None] = {}
+        self._background = Background[LaneUser, Run](lanes)
         self._share = FairShare()
         self._again: deque[Run] = deque()
         self._woken = False
@@ -191,7 +198,9 @@ class Device:
 
     def wake(self, dispatcher: LaneUser) -> None:
         """``dispatcher`` has rows. They leave after this turn of the event loop, if a lane is free then."""
-        if dispatcher not in self._active:
+        if dispatcher.is_background:
+            self._background.users[dispatcher] = None
+        elif dispatcher not in self._active:
             self._share.enter(dispatcher)
             self._active[dispatcher] = None
         self._wake()
@@ -199,6 +208,7 @@ class Device:
     def forget(self, dispatcher: LaneUser) -> None:
         """``dispatcher`` has been drained and will not come back."""
         self._active.pop(dispatcher, None)
+        self._background.users.pop(dispatcher, None)
         self._share.forget(dispatcher)
 
     def look_again(self, dispatcher: LaneUser) -> None:
@@ -222,7 +232,7 @@ class Device:
 
     def next_lane_s(self) -> float:
         """Seconds until a lane is expected to be free."""
-        if self._idle:
+        if self._idle or self._background.run is not None:  # which gives way
             return 0.0
         return max(0.0, min(lane.free_at for lane in self._lanes) - self.clock())
 
@@ -248,9 +258,12 @@ class Device:
             self._on_batch_done(run)
             self._deliver(run)
             now = run.ended_at
-            if self._active or self._again:
+            if self._active or self._again or self._background.has_work:
                 self._wake()
             break
+        if self._background.run is not None and self._active and not self._idle and self._background.make_way():
+            self._background.run.look_at = now + STUCK_S
+            self._watch_at = min(self._watch_at, now + STUCK_S)
         self._set_timer(now)
 
     def _wake(self) -> None:
@@ -278,6 +291,10 @@ class Device:
             if found is None or not dispatcher.has_work:
                 del self._active[dispatcher]
         self._active.update(held)
+        if found is None and self._background.has_work:
+            found = self._background.take(now, idle_lanes)
+            if found is not None:
+                self._share.begin(found.dispatcher, found.estimate_s)
         return found
 
     def _start(self, run: Run, lane: Lane[Run]) -> None:
@@ -301,6 +318,7 @@ class Device:
         """Give a lane that is free again its next batch, and then write the answers of the last one."""
         lane.run = None
         self._idle.append(lane)
+        self._background.end(run)
         if not run.is_lost:
             self._on_batch_done(run)
         try:
@@ -308,7 +326,7 @@ class Device:
         finally:
             if not run.is_lost:
                 self._deliver(run)
-        if self._again:
+        if self._again or self._background.again:
             self._wake()
 
     def _on_batch_done(self, run: Run) -> None:
@@ -323,7 +341,7 @@ class Device:
         self._share.end(dispatcher, run.estimate_s, run.ended_at - run.taken_at)
         try:
             again = dispatcher.deliver(run)
-            self._again.extend(again)
+            (self._background.again if dispatcher.is_background else self._again).extend(again)
             dispatcher.running += len(again)  # they count as running at once, or a drain could end before them
         except Exception:  # a fault of ours costs these requests, but not the lane
             logger.exception("the answers of a batch could not be handed out")
@@ -370,6 +388,7 @@ class Device:
         """Go on without a run and its lane. Only the end of the process can end them."""
         logger.error("a run did not end within %.0f s after it was told to: its lane is lost", STUCK_S)
         run.is_lost, run.look_at = True, math.inf
+        self._background.end(run)
         self._share.end(run.dispatcher, run.estimate_s, 0.0)
         run.dispatcher.abandon(run)
         run.dispatcher.running -= 1

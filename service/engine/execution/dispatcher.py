@@ -23,7 +23,7 @@ from service.engine.execution.device import BatchRun, Device, LaneUser
 from service.engine.execution.observer import Observer
 from service.engine.execution.runner import AllCores, Runner
 from service.engine.tensors import Arrays, BatchBuffer, Rows, Signature, is_aligned
-from service.errors import DeadlinePassed, ModelFailure, QueueFull, ServiceError
+from service.errors import DeadlinePassed, ModelFailure, QueueFull, ServiceError, TryLater
 from service.metrics.spans import RowsTrace, RunTimes
 from service.metrics.times import Tally, Times
 
@@ -313,6 +313,12 @@ class Dispatcher(LaneUser):
         for part in run.batch.slices:
             self.queue.cancel(part.request)
             part.request.finish(ModelFailure("a fault of the server"))
+
+    def give_way(self, run: BatchRun) -> None:
+        """Fail the requests of a batch that nobody waits for."""
+        for part in run.batch.slices:
+            self.queue.cancel(part.request)
+            part.request.finish(TryLater("others need the lane"))
 
     def _answer(self, run: BatchRun, now: float) -> None:
         """Give each request of a batch its rows, and count the requests that have all of theirs."""

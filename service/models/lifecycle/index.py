@@ -14,6 +14,7 @@ from model_store.files.links import tell_why
 from model_store.graphs.configuration import choose_versions
 from model_store.listing import Contents, Unusable
 from model_store.manifest import Task
+from model_store.rollout import Rollout, read_rollout
 from model_store.store import read_number
 from service.errors import NotReady, UnknownModel
 from service.models.entry import ModelEntry, State, find_number
@@ -35,8 +36,10 @@ class StoredModel(NamedTuple):
     files: dict[int, VersionFiles]
     alias_fault: str = ""
     """Why the file of aliases cannot be used. Then ``aliases`` are those before."""
-    named: frozenset[int] = frozenset()
-    """Versions that the store names as being in service for another reason."""
+    rollout: Rollout | None = None
+    """None where its file cannot be used: then what it said before holds."""
+    rollout_fault: str = ""
+    """Why it cannot be used."""
 
     @property
     def is_gone(self) -> bool:
@@ -125,9 +128,17 @@ class StoreReader:
                 if aliases is None:
                     raise
                 named, fault = dict(aliases), str(error)
-            return StoredModel(found, versions, named, choose_versions(versions), files, fault)
+            rollout, rollout_fault = self._read_rollout(name)
+            chosen = choose_versions(versions)
+            return StoredModel(found, versions, named, chosen, files, fault, rollout, rollout_fault)
 
         return await self._run(read)
+
+    def _read_rollout(self, name: str) -> tuple[Rollout | None, str]:
+        try:
+            return read_rollout(self._store.folder(name)), ""
+        except IntegrityError as error:
+            return None, str(error)
 
     def _check_root(self) -> None:
         """Raises NotReady if the store is away or empty, as the folder of a file system that is not mounted."""

@@ -65,7 +65,7 @@ class Lifecycle:
         self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reader = StoreReader(store)
-        self._reconciler = Reconciler(settings, self.versions, self.retirement, self.defaults, self._keep)
+        self.reconciler = Reconciler(settings, self.versions, self.retirement, self.defaults, self._keep)
         refresh = functools.partial(self.refresh, settle=True)
         self.follower = Follower(settings, self._reader, entries, refresh)
 
@@ -152,7 +152,7 @@ class Lifecycle:
         self.retirement.retire(entries)
         self.retirement.forget(entries)
         model_entry.reason = GONE
-        self._reconciler.serve(name, model_entry, None)
+        self.reconciler.serve(name, model_entry, None)
 
     def _keep(self, task: "asyncio.Task[Any]") -> None:
         """Hold a task until it is done, and end it when the server stops."""
@@ -175,8 +175,8 @@ class Lifecycle:
                 if found.is_gone and is_known:
                     self._forget(name)
                     return
-                self._reconciler.note(name, model_entry, found)
-                await self._reconciler.reconcile(name, model_entry, found, settle=settle)
+                self.reconciler.note(name, model_entry, found)
+                await self.reconciler.reconcile(name, model_entry, found, settle=settle)
         except Exception as error:  # noqa: BLE001  # the other models serve, whatever is wrong with this one
             reason = describe_failure(error, f"reading {name}")
             if model_entry.serving is None:
@@ -249,21 +249,21 @@ class Lifecycle:
                 entry = await self.versions.load(model_entry, wanted, again=True, files=files)
             if entry.model is None:
                 raise NotReady(f"version {wanted.version} of {name!r} cannot serve: {entry.reason}")
-            self._reconciler.note(name, model_entry, found)
+            self.reconciler.note(name, model_entry, found)
             facts = model_entry.facts
             by_hand = ByHand() if version is None else facts.by_hand.load(wanted.version, facts.numbers)
             model_entry.facts = replace(facts, by_hand=by_hand)
-            await self._reconciler.reconcile(name, model_entry, found)
+            await self.reconciler.reconcile(name, model_entry, found)
 
     def _choose(self, name: str, version: str | None, model_entry: ModelEntry, found: StoredModel) -> ModelVersion:
         """The version that a caller wants to be loaded. Raises UnknownModel, NotReady."""
         if version is not None:
             return choose_version(name, version, found)
-        default = choose(self._reconciler.facts_of(name, found)).default
+        default = choose(self.reconciler.facts_of(name, found)).default
         for each in found.versions:
             if each.version == default:
                 return each
-        raise NotReady(f"model {name!r}: {self._reconciler.why_none(found)}")
+        raise NotReady(f"model {name!r}: {self.reconciler.why_none(found)}")
 
     async def unload(self, name: str, version: str | None = None) -> None:
         """Take a model out of service, or one of its versions, given as a number or an alias.
@@ -289,7 +289,7 @@ class Lifecycle:
                 staying = {n: e.model for n, e in sorted(model_entry.entries.items()) if e.model and e not in leaving}
                 newest = next(reversed(staying.values()), None)
                 model_entry.serving = staying.get(choose(model_entry.facts).default or 0, newest)
-            self._reconciler.serve(name, model_entry, model_entry.serving)
+            self.reconciler.serve(name, model_entry, model_entry.serving)
             self.retirement.retire(leaving)
 
     async def index(self) -> list[IndexEntry]:

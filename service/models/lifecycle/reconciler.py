@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from model_store import ModelVersion
+from model_store.rollout import Rollout
 from service.models.choice import ByHand, Choice, Facts, Policy, choose, settle_aliases
 from service.models.defaults import TaskDefaults
 from service.models.entry import UNLOADED, ModelEntry, Served, State, VersionEntry
@@ -47,6 +48,8 @@ class Reconciler:
         self._retirement = retirement
         self._defaults = defaults
         self._keep = keep
+        self.on_rollout: Callable[[str, ModelEntry, Rollout], None] = lambda name, model_entry, rollout: None
+        """Told what the rollout.json of a model says."""
         self._policy = Policy.parse(settings.versions)
         self._policies = {name: Policy.parse(text) for name, text in settings.model_versions.items()}
 
@@ -55,12 +58,16 @@ class Reconciler:
         model_entry.reason = ""
         model_entry.unusable, model_entry.chosen = found.contents.unusable, found.chosen
         facts = self.facts_of(name, found)
-        by_hand = model_entry.facts.by_hand.after(facts.numbers)
+        known = model_entry.facts
+        by_hand = known.by_hand.after(facts.numbers)
         newest = max(facts.numbers, default=0)
         entry = model_entry.entries.get(newest)
         if entry is not None and entry.files != UNKNOWN and not found.files[newest].has_content_of(entry.files):
             by_hand = ByHand()  # it is another version, which has the number of the old one
-        model_entry.facts = replace(facts, by_hand=by_hand, held=model_entry.aliases)
+        tried = known.tried if found.rollout is None else found.rollout.versions
+        model_entry.facts = replace(facts, by_hand=by_hand, held=model_entry.aliases, tried=tried)
+        if found.rollout is not None:
+            self.on_rollout(name, model_entry, found.rollout)
 
     def facts_of(self, name: str, found: StoredModel) -> Facts:
         """What the store and the settings say of a model."""
@@ -68,7 +75,7 @@ class Reconciler:
         if policy is None:
             policy = self._policy if found.chosen is None else Policy(listed=tuple(found.chosen))
         numbers = tuple(version.version for version in found.versions)
-        return Facts(numbers, found.aliases, policy, named=found.named)
+        return Facts(numbers, found.aliases, policy, tried=found.rollout.versions if found.rollout else ())
 
     async def reconcile(self, name: str, model_entry: ModelEntry, found: StoredModel, *, settle: bool = False) -> None:
         """Load what should serve, and take the rest out of service. ``settle``: versions may still be written.
@@ -233,7 +240,7 @@ class Reconciler:
 
     def _warn(self, model_entry: ModelEntry, found: StoredModel) -> None:
         """Note what serves otherwise than the store says."""
-        warnings = [found.alias_fault] if found.alias_fault else []
+        warnings = [fault for fault in (found.alias_fault, found.rollout_fault) if fault]
         facts, serving = model_entry.facts, model_entry.serving
         for alias, number in facts.aliases.items():
             means = model_entry.aliases[alias]

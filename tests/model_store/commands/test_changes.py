@@ -11,6 +11,7 @@ from model_store import Store
 from model_store.commands import cli
 from model_store.commands.table import ACTIONS
 from model_store.files import aliases
+from model_store.files.staging import locked
 from tests.support.models.manifests import describe
 
 Capture = pytest.CaptureFixture[str]
@@ -141,6 +142,19 @@ def test_removal_tells_versions_sizes_and_reasons(
     assert run("gc", "--keep", "1") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "nothing to remove"
     assert [version.version for version in store.versions("m")] == [1, 4]
+
+
+def test_what_killed_publishers_left_is_deleted_and_told(store: Store, capsys: Capture) -> None:
+    """A rehearsal leaves it; a version that is being written is not touched."""
+    for name in ("dead", "alive"):
+        (store.root / "m" / f".publish-{name}").mkdir()
+    with locked(store.root / "m" / ".publish-alive"):
+        assert run("gc", "--dry-run") == 0
+        assert (store.root / "m" / ".publish-dead").is_dir()
+        capsys.readouterr()
+        assert run("gc") == 0
+    assert "removed what killed publishers left: 1 unfinished version\n" in capsys.readouterr().out
+    assert [path.name for path in (store.root / "m").glob(".publish-*")] == [".publish-alive"]
 
 
 def test_programs_read_the_same_facts(store: Store, capsys: Capture) -> None:

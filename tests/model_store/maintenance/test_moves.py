@@ -16,6 +16,7 @@ from model_store.errors import NotWritable, StillUsed
 from model_store.files import aliases, staging
 from model_store.files.aliases import HISTORY_FILE, pop, push, read_history
 from model_store.maintenance.moves import promote, remove_alias, roll_back
+from model_store.store import Move
 from tests.support.models.manifests import describe, describe_pipeline
 
 STABLE = "stable"
@@ -79,6 +80,15 @@ def test_rollback_to_a_chosen_version_forgets_what_came_after_it(five: Store) ->
     assert roll_back(five, "m") == (4, 1)
     assert roll_back(five, "m", to="3").after == 3
     assert roll_back(five, "m").after == 2
+
+
+@pytest.mark.parametrize("move", [lambda s: roll_back(s, "m", to=STABLE), lambda s: promote(s, "m", 4)])
+def test_move_to_where_it_is_changes_nothing(five: Store, move: Callable[[Store], Move]) -> None:
+    """A command that is given twice loses no step back."""
+    promote(five, "m", 2)
+    promote(five, "m", 4)
+    assert move(five) == (4, 4)
+    assert roll_back(five, "m") == (4, 2)
 
 
 def test_setting_stable_by_hand_can_be_rolled_back(five: Store) -> None:

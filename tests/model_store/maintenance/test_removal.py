@@ -1,5 +1,6 @@
 """Removal of versions: what is refused, what readers see, and what is left of a killed remover."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from model_store import IntegrityError, NotInStore, Store, StoreError
+from model_store import IntegrityError, Manifest, ModelVersion, NotInStore, Store, StoreError
+from model_store import store as store_module
 from model_store.errors import BadLayout, StillUsed
 from model_store.files import staging
-from model_store.files.aliases import write_aliases
+from model_store.files.aliases import History, read_history, write_aliases
 from model_store.maintenance.moves import promote
 from model_store.maintenance.removal import collect, remove
 from tests.support.models.graphs import write_plain
@@ -93,6 +95,52 @@ def test_number_of_a_removed_version_is_not_used_again(six: Store) -> None:
     with pytest.raises(NotInStore, match=r"no model 'm' in .*: it holds no models"):
         six.versions("m")
     assert six.publish(describe(), {"main.onnx": b""}).version == 8
+
+
+def test_number_is_taken_under_the_lock(six: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the numbers and the claim, nobody else publishes and removes the same one."""
+    looks = []
+
+    def look(folder: Path) -> History:
+        with pytest.raises(BlockingIOError):
+            lock_at_once(folder)
+        looks.append(folder)
+        return read_history(folder)
+
+    monkeypatch.setattr(store_module, "read_history", look)
+    assert six.publish(describe(), {"main.onnx": b""}).version == 7
+    assert looks == [six.root / "m"]
+
+
+def lock_at_once(folder: Path) -> None:
+    """Raises BlockingIOError if another one holds the lock of the folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(descriptor)
+
+
+def test_nobody_waits_while_files_are_read_or_deleted(six: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback need not wait until gc has checked large files, or deleted them."""
+    promote(six, "m", 6)
+    verify, rmtree = ModelVersion.verify, shutil.rmtree
+    seen = []
+
+    def check(version: ModelVersion) -> Manifest:
+        lock_at_once(six.root / "m")
+        seen.append("read")
+        return verify(version)
+
+    def delete(path: Path, *args: object, **kwargs: object) -> None:
+        lock_at_once(six.root / "m")
+        seen.append("deleted")
+        rmtree(path)
+
+    monkeypatch.setattr(ModelVersion, "verify", check)
+    monkeypatch.setattr(staging.shutil, "rmtree", delete)
+    collect(six, ["m"], 2)
+    assert seen == ["read", "read", *["deleted"] * 4]
 
 
 def test_damaged_version_can_be_removed(six: Store) -> None:

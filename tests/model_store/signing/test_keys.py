@@ -1,12 +1,14 @@
 """The file of keys and certificates whose signatures count."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from model_store.errors import BadKey
 from model_store.signing.keys import parse_signers, read_signers
+from model_store.signing.signing import SigningKey
 from tests.support.signing.keys import Key, make_root
 
 
@@ -62,3 +64,19 @@ def test_all_keys_and_certificates_of_a_file_count() -> None:
         b"the old key\r\n" + Key().public_pem + b"\n# and\n" + root.certificate_pem + root.public_pem
     )
     assert (len(signers.keys), len(signers.certificates)) == (2, 1)
+
+
+def test_missing_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server needs one that verifies; only whoever signs needs the one that signs."""
+    key = Key()
+    path = key.write(tmp_path / "key.pem")
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    assert len(parse_signers(key.public_pem).keys) == 1
+    with pytest.raises(BadKey, match=r"pip install 'sluice-serving\[signing\]'"):
+        SigningKey(path).sign(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cryptography"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BadKey, match=r"pip install 'sluice-serving\[verify\]'"):
+        parse_signers(key.public_pem)
+    with pytest.raises(BadKey, match=r"pip install 'sluice-serving\[signing\]'"):
+        SigningKey(path).read_signers()

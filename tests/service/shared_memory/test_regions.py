@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import Forbidden, InvalidInput, ServiceError
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.shared_memory.files import OpenRegion
 from service.shared_memory.regions import Regions
 
@@ -88,6 +88,12 @@ def test_name_that_the_setting_does_not_allow_is_refused(folder: Path, regions: 
     (folder / "secrets").write_bytes(bytes(SIZE))
     with pytest.raises(Forbidden, match="SLUICE_SHARED_MEMORY does not allow this name"):
         register(regions, key=key)
+
+
+def test_server_does_not_start_without_shared_memory(tmp_path: Path) -> None:
+    """Where there is no folder for regions, the setting is refused at the start."""
+    with pytest.raises(SettingsError, match="SLUICE_SHARED_MEMORY: expected Linux"):
+        regions_of(tmp_path / "none")
 
 
 def test_number_and_size_of_regions_are_limited(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 Published for Triton: CVE-2025-23319, CVE-2025-23320, CVE-2025-23334 (an error tells the name of a region of the Python
 backend, which a caller then registers, reads and writes), CVE-2023-31036 and CVE-2024-0088 (regions of any place and
-length). Here there is no shared memory.
+length). Here shared memory is off. Where it is on, `tests/service/api/test_shared_memory.py` and
+`tests/service/shared_memory` try the same.
 """
 
 import pytest

@@ -73,9 +73,20 @@ def test_pinned_alias_follows_the_alias_and_comes_before_stable() -> None:
     assert choose(facts("pinned:live")).default is None
 
 
-def test_versions_that_are_named_otherwise_are_in_service() -> None:
-    """Such as those of a rollout; they are no default."""
-    assert choose(facts(named={4})) == Choice(5, (5, 4))
+def test_version_on_trial_is_in_service_and_no_default() -> None:
+    """Neither as the newest, nor in place of another one; it takes no place of the latest."""
+    assert choose(facts(tried={4})) == Choice(5, (5, 4))
+    assert choose(facts(tried={5})) == Choice(4, (4, 5))
+    assert choose(facts("latest:2", tried={5})) == Choice(4, (4, 5, 3))
+    assert choose(facts("all", tried={5})).default == 4
+    assert choose(facts(tried={2}, aliases={"stable": 3}), failed=(3,)).default == 1
+
+
+def test_version_on_trial_is_the_default_where_it_is_named_or_alone() -> None:
+    """A policy or ``stable`` may name it; and if there is no other, it is better than none."""
+    assert choose(facts(tried={5}, aliases={"stable": 5})).default == 5
+    assert choose(facts("pinned:5", tried={5})).default == 5
+    assert choose(facts(numbers=(5,), tried={5})).default == 5
 
 
 def test_version_that_was_loaded_by_hand_takes_a_place_until_a_newer_one_appears() -> None:

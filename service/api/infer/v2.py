@@ -13,10 +13,11 @@ from typing import Final
 
 import numpy as np
 
+from model_store.graph import MAIN
 from model_store.manifest import Manifest
 from service.api.continuing import Continuations
 from service.api.handler import Responder, Start
-from service.api.regions import RegionTransfers
+from service.api.infer.regions import RegionTransfers
 from service.engine.batching.queue import Answer, Done
 from service.engine.tensors import Arrays, Rows
 from service.errors import DeadlinePassed, InvalidInput, NotReady, ServiceError
@@ -107,7 +108,9 @@ class InferHandler:
         request = responder.request
         endpoint, headers = request.endpoint, request.headers
         entry = self._entries.get(endpoint.model)
-        model = entry.serving if entry is not None and endpoint.version is None else None
+        model: Served | None = None
+        if entry is not None and endpoint.version is None:
+            model = entry.serving if entry.chooser is None else entry.chooser.choose(request)
         if not isinstance(model, Model):
             model = self._find(endpoint)
         responder.model_name, responder.version = model.name, model.version
@@ -134,7 +137,7 @@ class InferHandler:
         responder.rows = known.number
         if request.trace is not None:
             rows.trace = model.trace(request.trace)
-        done = self._receive(responder, model, known.header, self._render)
+        done = self._receive(responder, model, known.header, rows, self._render)
         responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.schedule.priority)
 
     def _find(self, endpoint: Endpoint) -> Model:
@@ -210,7 +213,7 @@ class InferHandler:
         """All inputs have been read: check them and submit them."""
         header, inputs = request.header, request.inputs
         if header.sequence is not None or model in self._registry.leaving:
-            model = self._continuations.choose(model, responder.request.endpoint, header.sequence)
+            model = self._continuations.choose(model, responder.request, header.sequence)
             responder.version = model.version
         signature = model.signature
         if header.outputs is not None and not header.outputs.keys() <= signature.public_outputs.keys():
@@ -272,7 +275,13 @@ class InferHandler:
         if self._forwarder is not None and request.endpoint.route != FORWARDED_INFER:
             owner = self._forwarder.find_owner(model.name, step.id)
             if owner is not None:
-                responder.cancel_work = owner.forward(request, responder.left_s(header.timeout_s), pass_on)
+                version = request.endpoint.version
+                if request.exposure is not None and step.starts:
+                    version = model.version  # it was chosen here
+                else:
+                    request.exposure = None  # that worker notes it
+                left_s = responder.left_s(header.timeout_s)
+                responder.cancel_work = owner.forward(request, version, left_s, pass_on)
                 return
 
         def go() -> None:
@@ -314,7 +323,7 @@ class InferHandler:
         timeout_s: float,
         priority: int,
     ) -> None:
-        done = self._receive(responder, model, header, render)
+        done = self._receive(responder, model, header, rows, render)
         responder.rows = rows.number
         if responder.request.trace is not None:
             rows.trace = model.trace(responder.request.trace)
@@ -323,13 +332,17 @@ class InferHandler:
             return
         responder.cancel_work = model.dispatcher.submit(rows, done, timeout_s=timeout_s, priority=priority)
 
-    def _receive(self, responder: Responder, model: Model, header: InferHeader, render: Render) -> Done:
+    def _receive(self, responder: Responder, model: Model, header: InferHeader, rows: Rows, render: Render) -> Done:
         """The callback for the engine's outcome."""
+        exposure = responder.request.exposure
+        inputs = None if exposure is None or header.uses_regions else rows.inputs  # whose memory may change
 
         def done(outcome: Answer | ServiceError) -> None:
             if isinstance(outcome, ServiceError):
                 responder.fail(outcome)
                 return
+            if exposure is not None and inputs is not None:
+                exposure.note_run(MAIN, inputs, outcome.outputs)
             try:
                 in_json = not header.is_all_binary and header.sequence is None
                 if in_json and any(array.size > PIECE_NUMBERS for array in outcome.outputs.values()):  # it takes long

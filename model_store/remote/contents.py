@@ -1,0 +1,138 @@
+"""What a remote store has: its files, sorted by models and versions. Pure.
+
+The names come from elsewhere, so only those that the layout of a store can have are taken.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from model_store.errors import RemoteError
+from model_store.files.aliases import ALIASES_FILE
+from model_store.files.links import show_name
+from model_store.files.reading import MOST_TEXT_BYTES
+from model_store.listing import NAME, NUMBER
+from model_store.manifest import MANIFEST_FILE
+from model_store.plain import is_onnx
+
+MOST_FILES = 1_000_000
+"""Files of a store. A remote store that lists more is refused, before its list fills the memory."""
+_MOST_VERSION_FILES = 2000
+_MOST_BESIDE = 100
+_MOST_DEPTH = 4
+LAST_FILES = frozenset({ALIASES_FILE, "history.json", "rollout.json"})
+"""Files that name versions: they are written after these."""
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a remote store."""
+
+    where: str
+    """How the place that listed it finds it."""
+    size: int | None
+    """Bytes; None if the list does not say."""
+    stamp: str
+    """Differs when the content does; "" if the list does not say."""
+    sha256: str = ""
+    """The digest, where the store gives it."""
+    content: bytes | None = None
+    """The content, where the list has it."""
+
+    @property
+    def mark(self) -> str:
+        """Equal for equal files."""
+        return f"{'' if self.size is None else self.size} {self.stamp}"
+
+
+@dataclass(slots=True)
+class RemoteModel:
+    """The versions of a model by number, each with its files by relative path; and files that all of them share."""
+
+    versions: dict[int, dict[str, RemoteFile]] = field(default_factory=dict)
+    beside: dict[str, RemoteFile] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class RemoteContents:
+    models: dict[str, RemoteModel]
+    complaints: list[str]
+    """What was left out, and why."""
+
+
+def sort_files(files: Mapping[str, RemoteFile]) -> RemoteContents:
+    """Sort files, which come by their path relative to the root. What is no part of a model is left out.
+
+    Hidden names are ignored, as in a local store. Raises RemoteError if there are too many.
+    """
+    if len(files) > MOST_FILES:
+        raise RemoteError(f"expected at most {MOST_FILES} files, got {len(files)}: is this the folder of the store?")
+    models: dict[str, RemoteModel] = {}
+    complaints: dict[str, None] = {}
+    bad: set[tuple[str, int]] = set()
+    for path in sorted(files):
+        parts = path.split("/")
+        if len(parts) < 2 or any(part.startswith(".") and part.strip(".") for part in parts):
+            continue
+        if not NAME.fullmatch(parts[0]):
+            complaints[f"{_show(parts[0])} is no name of a model: it is left out"] = None
+            continue
+        model = models.setdefault(parts[0], RemoteModel())
+        if NUMBER.fullmatch(parts[1]) and len(parts) > 2:
+            number = int(parts[1])
+            if not all(_FILE.fullmatch(part) for part in parts[2:]) or len(parts) > _MOST_DEPTH:
+                bad.add((parts[0], number))
+                complaints[f"{parts[0]}/{number} has a file called {_show('/'.join(parts[2:]))}: it is left out"] = None
+            else:
+                model.versions.setdefault(number, {})["/".join(parts[2:])] = files[path]
+        elif len(parts) == 2:
+            fault = _refuse_beside(parts[1], files[path])
+            if not fault:
+                model.beside[parts[1]] = files[path]
+            else:
+                complaints[f"{parts[0]}/{_show(parts[1])} {fault}"] = None
+    for name, model in models.items():
+        _leave_out(name, model, {number for of, number in bad if of == name}, complaints)
+    return RemoteContents({name: model for name, model in models.items() if model.versions}, list(complaints))
+
+
+def _refuse_beside(file: str, found: RemoteFile) -> str:
+    """Why a file in the folder of a model is left out, or ""."""
+    if is_onnx(file) or file == MANIFEST_FILE:
+        return "lies beside the versions: expected it in the folder of a version, such as 1"
+    if not _FILE.fullmatch(file):
+        return "is no name of a file: it is left out"
+    if found.size is not None and found.size > MOST_TEXT_BYTES:
+        return f"has {found.size} bytes: expected at most {MOST_TEXT_BYTES}: it is left out"
+    return ""
+
+
+def _leave_out(name: str, model: RemoteModel, bad: set[int], complaints: dict[str, None]) -> None:
+    """Remove versions that cannot be taken."""
+    for number, files in list(model.versions.items()):
+        if len(files) > _MOST_VERSION_FILES:
+            complaints[f"{name}/{number} has {len(files)} files: expected at most {_MOST_VERSION_FILES}"] = None
+            bad.add(number)
+        elif MANIFEST_FILE in files:
+            continue
+        elif any(is_golden(file) for file in files) or not any(is_onnx(path.rpartition("/")[2]) for path in files):
+            bad.add(number)  # it is being uploaded, and its manifest comes last
+        elif any(found.size is None for found in files.values()):
+            complaints[f"{name}/{number} has no {MANIFEST_FILE}: expected one, because this store gives no sizes"] = (
+                None
+            )
+            bad.add(number)
+    for number in bad:
+        model.versions.pop(number, None)
+    for file in sorted(model.beside)[_MOST_BESIDE:]:
+        del model.beside[file]
+
+
+def is_golden(file: str) -> bool:
+    """Whether only a version with a manifest has such a file."""
+    return file.startswith("golden") and file.endswith((".npz", ".json"))
+
+
+def _show(name: str) -> str:
+    return repr(show_name(name))[:120]

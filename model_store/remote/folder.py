@@ -1,0 +1,150 @@
+"""The folder of a mirror: how versions and files get there, and away. One process at a time changes it."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from model_store.files.integrity import digest_file
+from model_store.files.staging import staged, sweep
+from model_store.files.writing import replace_synced, sync_folder
+from model_store.listing import NAME, NUMBER
+from model_store.manifest import MANIFEST_FILE
+from model_store.remote.transfers.blobs import Blobs
+
+_LOCK = "lock"
+_GONE = "gone-"
+
+
+class Folder:
+    """``root`` is the store. ``side``, in the same file system, has what is no model. Methods raise OSError."""
+
+    def __init__(self, root: Path, side: Path) -> None:
+        self.root = root
+        self.side = side
+        self.blobs = Blobs(side / "blobs")
+
+    @contextlib.contextmanager
+    def locked(self, *, waits: bool = True) -> Iterator[bool]:
+        """Let nobody else change the folder while the block runs. Gives False if somebody does so already."""
+        self.side.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.side / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(lock)
+
+    def list_versions(self) -> dict[str, set[int]]:
+        """The versions that are here, by model."""
+        found = {}
+        for path in self.root.iterdir():
+            if NAME.fullmatch(path.name) and path.is_dir():
+                found[path.name] = {int(each.name) for each in path.iterdir() if NUMBER.fullmatch(each.name)}
+        return found
+
+    def digest(self, name: str, number: int, file: str) -> str:
+        """The digest of a file of a version, "" without the file."""
+        try:
+            return digest_file(self._path(name, number) / file)
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+
+    def has(self, name: str, number: int, file: str, size: int | None) -> bool:
+        """Whether a file of a version is here, with this size; None: with any."""
+        try:
+            return size in (None, (self._path(name, number) / file).stat().st_size)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def is_new(self, name: str) -> bool:
+        return not (self.root / name).is_dir()
+
+    def add_model(self, name: str, versions: Mapping[int, Mapping[str, str]], beside: Mapping[str, bytes]) -> None:
+        """A model appears with its versions, each with the digests of its files, and with what lies beside them."""
+        with staged(self.root) as temporary:
+            for number, digests in versions.items():
+                (temporary / str(number)).mkdir()
+                self._fill(temporary / str(number), digests)
+            for file, content in beside.items():
+                replace_synced(temporary / file, content)
+            temporary.chmod(0o755)
+            sync_folder(temporary)
+            os.rename(temporary, self.root / name)
+            sync_folder(self.root)
+
+    def add_version(self, name: str, number: int, digests: Mapping[str, str]) -> None:
+        """A version appears. One that is here already goes away first."""
+        with staged(self.root / name) as temporary:
+            self._fill(temporary, digests)
+            if os.path.lexists(self._path(name, number)):
+                self._remove(self._path(name, number))
+            os.rename(temporary, self._path(name, number))
+            sync_folder(self.root / name)
+
+    def mend(self, name: str, number: int, digests: Mapping[str, str]) -> None:
+        """Put files into a version that is here, in place of what has their names."""
+        folder = self._path(name, number)
+        for file, sha256 in digests.items():
+            temporary = self.side / ".mending.new"
+            temporary.unlink(missing_ok=True)
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            self.blobs.link(sha256, temporary)
+            os.replace(temporary, folder / file)
+            temporary.unlink(missing_ok=True)  # it stays where both were the same file already
+        sync_folder(folder)
+
+    def write_beside(self, name: str, file: str, content: bytes) -> bool:
+        """A file that all versions share. Returns whether it was another one before."""
+        path = self.root / name / file
+        with contextlib.suppress(OSError):
+            if path.read_bytes() == content:
+                return False
+        replace_synced(path, content, self.side)
+        return True
+
+    def drop_beside(self, name: str, file: str) -> None:
+        (self.root / name / file).unlink(missing_ok=True)
+
+    def drop_version(self, name: str, number: int) -> None:
+        self._remove(self._path(name, number))
+
+    def drop_model(self, name: str) -> None:
+        self._remove(self.root / name)
+
+    def sweep(self) -> None:
+        """Remove what a killed process has left."""
+        for path in self.side.glob(f"{_GONE}*"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in self.side.glob(".*.new"):
+            path.unlink()
+        with contextlib.suppress(OSError):
+            for folder in (self.root, *filter(Path.is_dir, self.root.iterdir())):
+                sweep(folder)
+
+    def _remove(self, path: Path) -> None:
+        """It disappears at once, and its bytes then."""
+        if os.path.lexists(path):
+            gone = Path(tempfile.mkdtemp(prefix=_GONE, dir=self.side))
+            os.rename(path, gone / "it")
+            sync_folder(path.parent)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def _fill(self, folder: Path, digests: Mapping[str, str]) -> None:
+        """The manifest last: without one, a version counts as another kind."""
+        for file, sha256 in sorted(digests.items(), key=lambda item: item[0] == MANIFEST_FILE):
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            self.blobs.link(sha256, folder / file)
+        folder.chmod(0o755)
+        sync_folder(folder)
+
+    def _path(self, name: str, number: int) -> Path:
+        return self.root / name / str(number)

@@ -1,0 +1,171 @@
+"""Keeps a folder equal to a remote store.
+
+One look: list the remote store, plan (``plan.py``, pure), read manifests, fetch contents, let versions appear as they
+are whole, then write what names versions, then drop what is gone (``run.py``). Whatever fails leaves the folder as it
+was. Several processes may share the folder: one at a time looks.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from model_store.errors import RemoteAway, RemoteError
+from model_store.remote.address import Address
+from model_store.remote.contents import RemoteModel, sort_files
+from model_store.remote.folder import Folder
+from model_store.remote.places.opening import open_place
+from model_store.remote.places.place import Place
+from model_store.remote.plan import make_plan
+from model_store.remote.run import Run
+from model_store.remote.state import State, Status, read_state, read_status, write_state, write_status
+from model_store.remote.transfers.progress import LogProgress, Progress
+from model_store.remote.transfers.retries import MOST_TRIES, Rests
+from model_store.remote.transfers.transfer import Stopped, Transfer
+
+logger = logging.getLogger("sluice.store")
+_FIRST_REST_S = 30.0
+_LOOK_TRIES = 3
+"""Of the list of files: there is another look soon."""
+_SHARE_OF_POLL = 0.9
+"""A look that another process has begun this share of the time ago counts for this one."""
+
+
+class Mirror:
+    """``root`` is the folder of the store. ``side``, in the same file system, has contents and what is remembered.
+
+    ``only``: the models that matter; empty: all. ``place``: in place of that of the address.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        root: Path,
+        side: Path,
+        *,
+        only: Collection[str] = (),
+        progress: Progress | None = None,
+        place: Place | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Raises RemoteError if a package is missing."""
+        self.address = address
+        self._side = side
+        self._only = only
+        self._folder = Folder(root, side)
+        self._stop = threading.Event()
+        self._transfer = Transfer(
+            place or open_place(address), self._folder.blobs, progress or LogProgress(), self._stop
+        )
+        self._clock = clock
+        self._rests = Rests(_FIRST_REST_S)
+        self._told: set[str] = set()
+
+    def check(self) -> None:
+        """Raises RemoteError if there is nothing to serve: no copy, and the remote store does not answer."""
+        if not self._has_copy:
+            self._transfer.insist(lambda: self._transfer.place.look(self._only))
+
+    @property
+    def _has_copy(self) -> bool:
+        return read_status(self._side).looked_s > 0 and any(self._folder.root.glob("*/*"))
+
+    def refresh(self) -> frozenset[str]:
+        """Make the folder equal to the remote store, when nobody else does. Returns the models that have changed.
+
+        Raises RemoteAway if the remote store does not answer, RemoteError, OSError if the folder cannot be written.
+        """
+        with self._folder.locked():
+            return self._refresh()
+
+    def refresh_if_due(self, every_s: float) -> frozenset[str]:
+        """As ``refresh``, unless another process does so, or has tried within the last seconds."""
+        with self._folder.locked(waits=False) as is_ours:
+            since_s = self._clock() - read_status(self._side).tried_s
+            if not is_ours or 0 <= since_s < _SHARE_OF_POLL * every_s:
+                return frozenset()
+            return self._refresh()
+
+    def refresh_once(self, began_s: float) -> frozenset[str]:
+        """As ``refresh``, unless another process has tried since a time: then its result is in the folder."""
+        with self._folder.locked():
+            if read_status(self._side).tried_s >= began_s:
+                return frozenset()
+            # A copy serves at once if the remote store is away.
+            return self._refresh(tries=1 if self._has_copy else MOST_TRIES)
+
+    def close(self) -> None:
+        """End a look that is under way, soon."""
+        self._stop.set()
+
+    def _refresh(self, tries: int = _LOOK_TRIES) -> frozenset[str]:
+        status = read_status(self._side)
+        status.url = str(self.address)
+        try:
+            changed = self._look(status, tries)
+        except Stopped:
+            return frozenset()
+        except (RemoteError, OSError) as error:
+            now_s = self._clock()
+            if not status.away:
+                status.away_since_s = now_s
+                logger.warning("the store cannot be followed, its copy serves: %s", error)
+            status.away, status.tried_s = str(error).removeprefix(f"{self.address}: "), now_s
+            write_status(self._side, status)
+            raise
+        if status.away:
+            logger.info("the store %s is back", self.address)
+        status.away, status.away_since_s = "", 0.0
+        status.tried_s = status.looked_s = self._clock()
+        write_status(self._side, status)
+        return changed
+
+    def _look(self, status: Status, tries: int) -> frozenset[str]:
+        now_s = self._clock()
+        state = read_state(self._side)
+        if state.url != str(self.address):
+            state = State(url=str(self.address))
+        contents = sort_files(self._transfer.insist(lambda: self._transfer.place.look(self._only), tries))
+        found = {name: model for name, model in contents.models.items() if not self._only or name in self._only}
+        if not found and state.versions:
+            raise RemoteAway("it lists no models: none of the copy is removed")
+        for complaint in contents.complaints:
+            self._tell_once(complaint)
+        here = self._folder.list_versions()
+        plan = make_plan(found, here, state, self._rests, now_s, only=self._only)
+        run = Run(self._transfer, self._folder, found, here, state, self._rests, now_s)
+        self._folder.sweep()
+        try:
+            run.carry_out(plan)
+        finally:
+            write_state(self._side, state)
+            self._note_problems(status, found, here, run.problems)
+        self._folder.blobs.sweep()
+        for name, numbers in sorted(run.changed.items()):
+            shown = ", ".join(map(str, sorted(numbers)))
+            logger.info("%s has changed in the store%s", name, f": version {shown} has come" if numbers else "")
+        return frozenset(run.changed)
+
+    def _note_problems(
+        self,
+        status: Status,
+        found: Mapping[str, RemoteModel],
+        here: Mapping[str, Collection[int]],
+        new: Mapping[tuple[str, int], str],
+    ) -> None:
+        """Keep the old problems of versions that rest, and forget those that are solved or gone."""
+        problems: dict[str, dict[int, str]] = {}
+        for name, model in found.items():
+            for number in model.versions:
+                old = status.problems.get(name, {}).get(number, "")
+                is_known = new.get((name, number)) or (old if self._rests.has((name, number)) else "")
+                if is_known:
+                    problems.setdefault(name, {})[number] = is_known
+                    self._tell_once(f"{name} version {number} cannot be fetched: {is_known}")
+        status.problems = problems
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            logger.error("%s", text)

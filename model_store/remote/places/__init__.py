@@ -1,0 +1,1 @@
+"""Where remote stores lie: how their files are listed, read and written."""

@@ -1,0 +1,129 @@
+"""Stores on a web server that lists its folders as pages of links, as nginx and Apache do. Read only.
+
+They need the extra ``remote``. The bytes come by fsspec; every answer is read piece by piece, up to what was asked for.
+"""
+
+import contextlib
+import io
+from collections.abc import Collection, Iterator, Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from model_store.errors import RemoteAway, RemoteError
+from model_store.listing import NAME, NUMBER
+from model_store.remote.address import Address
+from model_store.remote.contents import MOST_FILES, RemoteFile
+from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, NotThere
+
+_MOST_PAGE_BYTES = 16 << 20
+_MOST_DEPTH = 4
+_NOTHING_THERE = 416
+"""The status of a range that begins where the file has ended."""
+
+
+class WebPlace:
+    def __init__(self, address: Address) -> None:
+        """Raises RemoteError if a package is missing."""
+        try:
+            import aiohttp
+            from fsspec.implementations.http import HTTPFileSystem
+        except ImportError as error:
+            raise RemoteError(f"{address}: needs {error.name}: pip install 'sluice-serving[remote]'") from None
+        self._address = address
+        # Passwords come from ~/.netrc, proxies from the environment.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=MOST_SECONDS)
+        self._files: Any = HTTPFileSystem(client_kwargs={"trust_env": True, "timeout": timeout}, encoded=True)
+
+    def look(self, only: Collection[str]) -> Mapping[str, RemoteFile]:
+        found: dict[str, RemoteFile] = {}
+        models = list(only) or [name for name in self._list("") if name.endswith("/")]
+        for model in models:
+            name = model.rstrip("/")
+            if NAME.fullmatch(name):
+                self._walk(f"{name}/", found)
+        return found
+
+    def _walk(self, folder: str, found: dict[str, RemoteFile]) -> None:
+        """Note the files below a folder: those of a model, and of its versions."""
+        if folder.count("/") > _MOST_DEPTH:
+            return
+        for name in self._list(folder):
+            if not name.endswith("/"):
+                found[folder + name] = RemoteFile(folder + name, None, "")
+            elif folder.count("/") > 1 or NUMBER.fullmatch(name[:-1]):
+                self._walk(folder + name, found)
+            if len(found) > MOST_FILES:
+                raise RemoteError(f"{self._address} lists more than {MOST_FILES} files: is it a store of models?")
+
+    def _list(self, folder: str) -> list[str]:
+        """The names that a page links to right below it; those of folders end with a slash."""
+        page = self._get(folder, 0, _MOST_PAGE_BYTES)
+        links = _Links()
+        links.feed(page.decode(errors="replace"))
+        base = self._url(folder)
+        names: dict[str, None] = {}
+        for link in links.targets:
+            with contextlib.suppress(ValueError):  # no address at all
+                target = urlsplit(urljoin(base, link))._replace(query="", fragment="").geturl()
+                name = unquote(target.removeprefix(base)) if target.startswith(base) else ""
+                if name.rstrip("/") and "/" not in name[:-1] and not name.startswith("."):
+                    names[name] = None
+        return list(names)
+
+    def read(self, where: str, start: int, count: int) -> bytes:
+        return self._get(where, start, count)
+
+    def _get(self, path: str, start: int, count: int) -> bytes:
+        url = self._url(path)
+        headers = {"Range": f"bytes={start}-{start + count - 1}"} if path and not path.endswith("/") else {}
+        with self._told(path), self._open(url, headers) as file:
+            if start and getattr(file, "r", None) is not None and file.r.status != 206:
+                raise RemoteError(f"{url}: expected a server that gives parts of files (Range), this one does not")
+            pieces = []
+            while count > 0 and (piece := file.read(count)):
+                pieces.append(piece)
+                count -= len(piece)
+            return b"".join(pieces)
+
+    def _open(self, url: str, headers: dict[str, str]) -> Any:
+        try:
+            return self._files.open(url, block_size=0, size=1, headers=headers)  # a size spares a HEAD
+        except Exception as error:
+            if getattr(error, "status", 0) == _NOTHING_THERE:
+                return contextlib.closing(io.BytesIO())
+            raise
+
+    def _url(self, path: str) -> str:
+        return f"{self._address}/{quote(path)}"
+
+    def publish(self, name: str, number: int, files: Mapping[str, Path], known: Collection[str]) -> None:
+        raise RemoteError(f"{self._address}: a web server is read only: copy the versions to its folder")
+
+    def write_beside(self, name: str, files: Mapping[str, bytes], known: Mapping[str, bytes]) -> None:
+        raise RemoteError(f"{self._address}: a web server is read only: copy the files to its folder")
+
+    @contextlib.contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        """Turn what the libraries raise into our errors."""
+        try:
+            yield
+        except RemoteError:
+            raise
+        except FileNotFoundError as error:
+            kind = NotThere if not path or path.endswith("/") else RemoteError
+            raise kind(f"{error}: it is not there (404)") from None
+        except Exception as error:  # noqa: BLE001  # whatever aiohttp and fsspec raise
+            text = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise RemoteAway(f"{self._address}: {text[:300]}") from None
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.targets += [value for key, value in attrs if key == "href" and value]

@@ -1,0 +1,93 @@
+"""Copies versions of a remote store into a store of this machine, under their numbers."""
+
+import json
+import shutil
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_store.errors import NotInStore
+from model_store.files.aliases import ALIASES_FILE
+from model_store.files.reading import MOST_CONFIG_BYTES
+from model_store.remote.contents import RemoteModel, sort_files
+from model_store.remote.folder import Folder
+from model_store.remote.places.place import Place
+from model_store.remote.plan import make_plan
+from model_store.remote.run import Run
+from model_store.remote.state import State
+from model_store.remote.transfers.progress import Progress
+from model_store.remote.transfers.retries import Rests
+from model_store.remote.transfers.transfer import Transfer
+from model_store.store import read_number
+
+SIDE = ".pull"
+"""The folder for what is not whole yet. What an interrupted pull leaves there, the next one goes on with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """Versions by model: those that have come, and those that were here already; and why others cannot be had."""
+
+    fetched: dict[str, list[int]]
+    present: dict[str, list[int]]
+    problems: dict[tuple[str, int], str]
+
+
+def pull(
+    place: Place,
+    root: Path,
+    progress: Progress,
+    *,
+    model: str | None = None,
+    version: str | None = None,
+    versions_only: bool = False,
+) -> Pulled:
+    """Copy a version, a model, or all. Files that are here are checked, and damaged ones replaced.
+
+    With a model, its aliases come too, unless ``versions_only``. Raises NotInStore, RemoteError, OSError.
+    """
+    folder = Folder(root, root / SIDE)
+    transfer = Transfer(place, folder.blobs, progress, threading.Event())
+    only = (model,) if model else ()
+    with folder.locked():
+        found = sort_files(transfer.insist(lambda: place.look(only))).models
+        if model is not None:
+            found = {model: _choose(transfer, found, model, version)}
+        if versions_only:
+            found = {name: RemoteModel(each.versions) for name, each in found.items()}
+        here, state, rests = folder.list_versions(), State(), Rests(0.0)
+        plan = make_plan(found, here, state, rests, time.time(), drops=False, again=True)
+        before = {name: set(numbers) for name, numbers in here.items()}
+        run = Run(transfer, folder, found, here, state, rests, time.time(), verifies=True)
+        folder.sweep()
+        run.carry_out(plan)
+        if not run.problems:
+            shutil.rmtree(folder.side, ignore_errors=True)
+    fetched = {name: sorted(numbers) for name, numbers in sorted(run.changed.items()) if numbers}
+    present = {
+        name: sorted(each.versions.keys() & before.get(name, set()) - run.changed.get(name, set()))
+        for name, each in sorted(found.items())
+    }
+    for name, number in run.problems:
+        present[name] = [each for each in present[name] if each != number]
+    return Pulled(fetched, {name: numbers for name, numbers in present.items() if numbers}, run.problems)
+
+
+def _choose(transfer: Transfer, found: dict[str, RemoteModel], model: str, version: str | None) -> RemoteModel:
+    """The model, or one version of it without what lies beside. Raises NotInStore, RemoteError."""
+    there = found.get(model)
+    if there is None:
+        raise NotInStore(f"no model {model!r:.120} there: there are {', '.join(sorted(found)) or 'none'}")
+    if version is None:
+        return there
+    number = read_number(version)
+    if number is None and ALIASES_FILE in there.beside:
+        content = transfer.read_small(there.beside[ALIASES_FILE], MOST_CONFIG_BYTES, f"{model}/{ALIASES_FILE}")
+        aliases = json.loads(content)
+        number = aliases.get(version) if isinstance(aliases, dict) else None
+    if number not in there.versions:
+        have = ", ".join(map(str, sorted(there.versions)))
+        raise NotInStore(f"no version {version!r:.60} of {model!r} there: there are {have}")
+    assert number is not None  # noqa: S101  # it is among the versions
+    return RemoteModel({number: there.versions[number]})

@@ -1,0 +1,160 @@
+"""Copies versions of a store of this machine to a remote store, under their numbers."""
+
+import os
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_store.errors import IntegrityError, StoreError
+from model_store.files.links import Boundary
+from model_store.files.reading import MOST_TEXT_BYTES
+from model_store.listing import NUMBER
+from model_store.manifest import MANIFEST_FILE
+from model_store.remote.contents import RemoteContents, RemoteFile, sort_files
+from model_store.remote.places.place import NotThere, Place
+from model_store.remote.transfers.blobs import Blobs
+from model_store.remote.transfers.progress import NoProgress, Progress
+from model_store.remote.transfers.transfer import Transfer
+from model_store.store import ModelVersion, Store
+
+_MOST_NAMES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """Versions by model: those that were sent, and those that were there already; and why others were not sent."""
+
+    sent: dict[str, list[int]]
+    present: dict[str, list[int]]
+    problems: dict[tuple[str, int], str]
+
+
+def push(
+    place: Place,
+    store: Store,
+    models: Mapping[str, Sequence[ModelVersion]],
+    progress: Progress,
+    *,
+    versions_only: bool = False,
+    follow_links: bool = False,
+) -> Pushed:
+    """Send versions that are not there. Each is checked first, and appears there when its manifest has come.
+
+    Then what lies beside the versions there becomes what lies here, aliases last, unless ``versions_only``: not if a
+    version of the model could not be sent. Raises RemoteError, OSError.
+    """
+    pushing = _Pushing(place, Boundary(store.root, follow_links))
+    contents = pushing.look(tuple(models))
+    pushed = Pushed({}, {}, {})
+    missing = []
+    for name, versions in models.items():
+        for version in versions:
+            try:
+                is_there = pushing.is_there(contents, version)
+            except StoreError as error:
+                pushed.problems[name, version.version] = str(error)
+                continue
+            if is_there:
+                pushed.present.setdefault(name, []).append(version.version)
+            else:
+                missing.append(version)
+    sizes = {id(version): pushing.measure(version) for version in missing}
+    if missing:
+        progress.begin(len(missing), sum(sizes.values()))
+    for version in missing:
+        try:
+            pushing.send(version, _find_known(contents, version))
+        except IntegrityError as error:
+            pushed.problems[version.name, version.version] = str(error)
+        else:
+            pushed.sent.setdefault(version.name, []).append(version.version)
+        progress.advance(sizes[id(version)], time.monotonic())
+    if missing:
+        progress.end()
+    for name in models:
+        if not versions_only and not any(of == name for of, _ in pushed.problems):
+            pushing.send_beside(contents, name)
+    return pushed
+
+
+class _Pushing:
+    def __init__(self, place: Place, boundary: Boundary) -> None:
+        self._place = place
+        self._boundary = boundary
+        self._transfer = Transfer(place, Blobs(boundary.root), NoProgress(), threading.Event())
+
+    def look(self, only: Sequence[str]) -> RemoteContents:
+        try:
+            return sort_files(self._transfer.insist(lambda: self._place.look(only)))
+        except NotThere:  # a folder of a bucket is there when something is in it
+            return RemoteContents({}, [])
+
+    def is_there(self, contents: RemoteContents, version: ModelVersion) -> bool:
+        """Whether a version is there whole. Raises IntegrityError if this number is another version there."""
+        model = contents.models.get(version.name)
+        there = model.versions.get(version.version) if model else None
+        if there is None:
+            return False
+        files, where = self._list(version), f"{version.name}/{version.version}"
+        if MANIFEST_FILE in there.keys() & files.keys():
+            found = self._transfer.read_small(there[MANIFEST_FILE], MOST_TEXT_BYTES, f"{where}/{MANIFEST_FILE}")
+            is_same = found == files[MANIFEST_FILE].read_bytes()
+        else:
+            is_same = there.keys() == files.keys() and all(_has_size(there[path], files[path]) for path in files)
+        if not is_same:
+            raise IntegrityError(
+                f"{where} is another version there than here, but versions never change: publish this one under a new "
+                "number"
+            )
+        return files.keys() <= there.keys()
+
+    def send(self, version: ModelVersion, known: Collection[str]) -> None:
+        """``known``: the files that are there. Raises IntegrityError if it is damaged here, StoreError, OSError."""
+        if not version.is_plain:
+            version.verify()
+        files = self._list(version)
+        self._transfer.insist(lambda: self._place.publish(version.name, version.version, files, known))
+
+    def measure(self, version: ModelVersion) -> int:
+        return sum(path.stat().st_size for path in self._list(version).values())
+
+    def send_beside(self, contents: RemoteContents, name: str) -> None:
+        files = {
+            entry.name: self._boundary.read(Path(entry.path), MOST_TEXT_BYTES)
+            for entry in os.scandir(self._boundary.root / name)
+            if not entry.name.startswith(".") and entry.is_file()
+        }
+        there = contents.models[name].beside if name in contents.models else {}
+        known = {
+            file: self._transfer.read_small(found, MOST_TEXT_BYTES, f"{name}/{file}") for file, found in there.items()
+        }
+        self._transfer.insist(lambda: self._place.write_beside(name, files, known))
+
+    def _list(self, version: ModelVersion) -> dict[str, Path]:
+        """The files of a version by relative path, without hidden ones. Raises BadLayout, IntegrityError."""
+        if not NUMBER.fullmatch(version.folder.name):
+            raise IntegrityError(
+                f"{version.name} has no folder for its version: move its files to {version.name}/{version.version}"
+            )
+        found: dict[str, Path] = {}
+        for folder, folders, names in os.walk(version.folder):
+            folders[:] = [each for each in folders if not each.startswith(".")]
+            for name in names:
+                path = Path(folder) / name
+                if not name.startswith("."):
+                    found[path.relative_to(version.folder).as_posix()] = self._boundary.resolve(path)
+            if len(found) > _MOST_NAMES:
+                raise IntegrityError(f"{version.folder} has more than {_MOST_NAMES} files: is it a version?")
+        return found
+
+
+def _find_known(contents: RemoteContents, version: ModelVersion) -> Collection[str]:
+    """The files of a version that are there, if it is there."""
+    model = contents.models.get(version.name)
+    return model.versions.get(version.version, {}) if model else ()
+
+
+def _has_size(there: RemoteFile, here: Path) -> bool:
+    return there.size in (None, here.stat().st_size)

@@ -1,0 +1,58 @@
+"""Who is told how far a transfer is."""
+
+import logging
+from typing import Protocol
+
+from model_store.display.size import write_size
+
+logger = logging.getLogger("sluice.store")
+EVERY_S = 10.0
+
+
+class Progress(Protocol):
+    """Called from one thread at a time."""
+
+    def begin(self, files: int, total_bytes: int) -> None:
+        """So much is to be fetched or sent, more than nothing."""
+
+    def advance(self, count: int, now_s: float) -> None:
+        """So many bytes more are there."""
+
+    def end(self) -> None:
+        """Nothing more comes."""
+
+
+class NoProgress:
+    def begin(self, files: int, total_bytes: int) -> None:
+        pass
+
+    def advance(self, count: int, now_s: float) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
+class LogProgress:
+    """A line at the begin, from time to time, and at the end."""
+
+    def __init__(self, verb: str = "fetching") -> None:
+        self._verb = verb
+        self._total = self._done = 0
+        self._told_s: float | None = None
+
+    def begin(self, files: int, total_bytes: int) -> None:
+        self._total, self._done, self._told_s = total_bytes, 0, None
+        logger.info("%s %d files, %s", self._verb, files, write_size(total_bytes))
+
+    def advance(self, count: int, now_s: float) -> None:
+        self._done += count
+        if self._told_s is None:
+            self._told_s = now_s
+        elif now_s - self._told_s >= EVERY_S:
+            self._told_s = now_s
+            share = 100 * self._done // max(1, self._total)
+            logger.info("%s: %s of %s, %d %%", self._verb, write_size(self._done), write_size(self._total), share)
+
+    def end(self) -> None:
+        logger.info("%s: %s done", self._verb, write_size(self._done))

@@ -1,0 +1,174 @@
+"""A model with a version on trial or in the shadow: who answers a request, and what is noted of it.
+
+Rules
+- The version is chosen once for each request that names none. A request that names one is neither chosen nor noted.
+- After an answer, what one version has sent is compared with what the other gives for the same rows: all answers of a
+  canary with the stable version, and a part of the stable version's with the shadow.
+- Compared are single runs of graphs. Of loops, sequences and pipelines only errors and times are noted.
+- A request that goes on with a sequence, or with a signed state, goes to the version in which that was begun.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from model_store.rollout import Rollout
+from service.models.entry import Model, ModelEntry, Served
+from service.models.rollout.choice import Choice
+from service.models.rollout.comparison import Run
+from service.models.rollout.judge import Window
+from service.transport.request import Exposure, Request
+
+_MOST_RUNS: Final = 16
+"""Runs of one request that are kept for a comparison. A request with more is not compared."""
+_OF_CALLERS: Final = frozenset((400, 413, 415, 422))
+"""Statuses of requests that are at fault themselves."""
+_OF_VERSIONS: Final = frozenset((404, 429))
+"""Besides all from 500 on: the version does not do the task, or is too slow for the requests that it gets."""
+
+
+class ActiveRollout:
+    """Chooses between the versions of one model, and notes in ``window`` what it sees of them.
+
+    ``returned`` says why the canary answers no more; "" while it does. ``on_note`` is called when the first request of
+    a window has ended. ``compare`` is called after an answer with this, the exposure, and its runs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model_entry: ModelEntry,
+        facts: Rollout,
+        on_note: Callable[["ActiveRollout"], None],
+        compare: Callable[["ActiveRollout", "ModelExposure", list[Run]], None],
+    ) -> None:
+        self.name = name
+        self.facts = facts
+        self.window = Window()
+        self.returned = "" if facts.canary is None else facts.canary.returned
+        self._model_entry = model_entry
+        self._on_note = on_note
+        self._compare = compare
+        canary, shadow = facts.canary, facts.shadow
+        self._canary = self._shadow = 0
+        if canary is not None:
+            self._canary, self._is_sticky = canary.version, canary.header is not None
+            self._canary_choice = Choice(canary.percent, canary.header, f"{name}/{canary.version}")
+        if shadow is not None:
+            self._shadow = shadow.version
+            self._shadow_choice = Choice(shadow.percent, None, f"{name}/{shadow.version}")
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether there is anything to choose."""
+        return bool(self._shadow or (self._canary and not self.returned))
+
+    def choose(self, request: Request) -> Served | None:
+        """The version that answers a request that names none. May be called in a thread."""
+        stable = self._model_entry.serving
+        if stable is None or request.is_own:
+            return stable
+        canary = self.find(self._canary) if self._canary and not self.returned else None
+        shadow: Served | None = None
+        if self._shadow and self._shadow_choice.picks(request.headers):
+            shadow = self.find(self._shadow)
+        if canary is not None and canary is not stable:
+            if self._canary_choice.picks(request.headers):
+                request.exposure = ModelExposure(self, canary, stable, True)
+                return canary
+            request.exposure = ModelExposure(self, stable, shadow, False)
+        elif shadow is not None and shadow is not stable:
+            request.exposure = ModelExposure(self, stable, shadow, False)
+        return stable
+
+    def find(self, version: int) -> Served | None:
+        """A version, if it is in service."""
+        entry = self._model_entry.entries.get(version)
+        return None if entry is None else entry.model
+
+    def find_reason(self, version: int) -> str:
+        """Why a version is not in service."""
+        entry = self._model_entry.entries.get(version)
+        return "it is not loaded" if entry is None else entry.reason or entry.state.lower()
+
+    @property
+    def stable(self) -> Served | None:
+        return self._model_entry.serving
+
+    def has_part(self, version: object) -> bool:
+        """Whether a version is one of the two that share the requests."""
+        return version is not None and version in (self.stable, self.find(self._canary))
+
+    def describe(self) -> Mapping[str, Any]:
+        told: dict[str, Any] = {}
+        canary, shadow = self.facts.canary, self.facts.shadow
+        if canary is not None:
+            told["canary"] = self._describe(canary.version, canary.percent, self.returned)
+        if shadow is not None:
+            told["shadow"] = self._describe(shadow.version, shadow.percent, "")
+        return told
+
+    def _describe(self, version: int, percent: float, returned: str) -> dict[str, Any]:
+        told: dict[str, Any] = {"version": str(version), "percent": percent}
+        if returned:
+            return {**told, "state": "returned", "reason": returned}
+        if self.find(version) is None:
+            return {**told, "state": "waiting", "reason": self.find_reason(version)}
+        return {**told, "state": "on trial"}
+
+    def take_window(self) -> Window:
+        """What was noted since the last call."""
+        window, self.window = self.window, Window()
+        return window
+
+    def end(self, exposure: "ModelExposure", status: int, seconds: float) -> None:
+        """Note a request that has its answer, or whose caller has gone, and have the answer compared."""
+        if self._canary and not self.returned and exposure.is_noted:
+            self._wake()
+            arm = self.window.canary if exposure.is_canary else self.window.stable
+            is_at_fault = status in _OF_CALLERS and not self._is_sticky  # else it may be the fault of one caller
+            arm.note(seconds, status >= 500 or status in _OF_VERSIONS or is_at_fault)
+        runs, exposure.runs = exposure.runs, []
+        if runs and status == 200:
+            self._compare(self, exposure, runs)
+
+    def note_compared(self, *, differs: bool) -> None:
+        """An answer of the canary was compared with the stable version's."""
+        self._wake()
+        self.window.compared += 1
+        self.window.differ += differs
+
+    def _wake(self) -> None:
+        if self.window.is_empty:
+            self._on_note(self)
+
+
+class ModelExposure(Exposure):
+    """A request that was given to ``version``. ``other`` is the version that its answer is compared with."""
+
+    __slots__ = ("_rollout", "is_canary", "is_noted", "other", "runs", "version")
+
+    def __init__(self, rollout: ActiveRollout, version: Served, other: Served | None, is_canary: bool) -> None:
+        self._rollout = rollout
+        self.version = version
+        self.other = other if isinstance(other, Model) else None
+        self.is_canary = is_canary
+        self.is_noted = True
+        self.runs: list[Run] = []
+
+    def note_run(self, graph: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        if self.other is None:
+            return
+        self.runs.append(Run(graph, inputs, outputs))
+        if len(self.runs) > _MOST_RUNS:
+            self.other, self.runs = None, []
+
+    def pin(self, version: object) -> None:
+        if version is not self.version:
+            self.is_noted = self._rollout.has_part(version)
+            self.is_canary = self.is_noted and version is not self._rollout.stable
+        self.other = None
+
+    def end(self, status: int, seconds: float) -> None:
+        self._rollout.end(self, status, seconds)

@@ -1,0 +1,31 @@
+"""The copy of a store that is a URL: where it lies, and the mirror that makes it."""
+
+import hashlib
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from model_store.remote.address import read_address
+from model_store.remote.mirror import Mirror
+
+
+def find_copy(url: str, cache: Path | None) -> tuple[str, Path]:
+    """The address as it is shown, and the folder of its copy. Raises RemoteError, whose text shows no password."""
+    address = str(read_address(url))
+    folder = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "sluice"
+    word = re.sub(r"[^A-Za-z0-9]+", "-", address)[:60]
+    return address, folder / f"{word}-{hashlib.sha256(address.encode()).hexdigest()[:12]}" / "models"
+
+
+def open_mirror(url: str, store: Path, models: Collection[str]) -> Mirror:
+    """``store`` is the folder of the copy. Raises RemoteError if a package is missing."""
+    return Mirror(read_address(url), store, store.parent, only=models)
+
+
+def check_remote(url: str, store: Path, models: Collection[str]) -> None:
+    """Make the folder of the copy. Raises RemoteError if there is no copy and the store does not answer; OSError."""
+    mirror = open_mirror(url, store, models)
+    store.mkdir(parents=True, exist_ok=True)
+    store.parent.chmod(0o700)
+    mirror.check()

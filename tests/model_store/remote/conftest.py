@@ -1,0 +1,58 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model_store import Store
+from model_store.remote.address import Address
+from model_store.remote.mirror import Mirror
+from model_store.remote.transfers.progress import NoProgress
+from tests.support.models.manifests import describe
+from tests.support.remotes.folders import FolderPlace
+
+ADDRESS = Address("s3", "bucket", "models")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Store:
+    """A store with the versions 1 and 2 of the model ``m``; it is what the remote store has."""
+    store = Store(tmp_path / "source")
+    for content in (b"one", b"two"):
+        store.publish(describe(), {"main.onnx": content})
+    return store
+
+
+@pytest.fixture
+def place(source: Store) -> FolderPlace:
+    return FolderPlace(source.root)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Store:
+    """The folder of the mirror."""
+    return Store(tmp_path / "cache" / "models")
+
+
+class Clock:
+    """Stands still until it is told to go on."""
+
+    now_s = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def open_mirror(place: FolderPlace, copy: Store, clock: Clock) -> Callable[[], Mirror]:
+    """Makes the mirror of a process that has just started."""
+    return lambda: Mirror(ADDRESS, copy.root, copy.root.parent, progress=NoProgress(), place=place, clock=clock)
+
+
+@pytest.fixture
+def mirror(open_mirror: Callable[[], Mirror]) -> Mirror:
+    return open_mirror()
