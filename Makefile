@@ -115,7 +115,7 @@ CLIENT_uv := uv==0.13.9
 CLIENT_ray := -e '.[cpu,text,sound,ray]' ray==2.60.0
 
 test-slow: $(VENV)/.test-$(DEVICE) clients
-	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,score,dev,architectures]' 'moto[server]>=5'
+	$(PIP) -e '.[$(DEVICE),text,sound,export,grpc,loadtest,score,remote,oci,dev,architectures]' 'moto[server]>=5'
 	$(BIN)/pytest -m slow
 
 # A short suite on the lowest and the newest Python, uvicorn and onnxruntime that `service/versions.py` names.
@@ -209,7 +209,7 @@ $(VENV)/.export-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 # Torch goes in together with what needs it: an unpinned torch would bring gigabytes of CUDA libraries.
 $(VENV)/.test-$(DEVICE): $(VENV)/.venv pyproject.toml constraints.txt
 	$(STEP) 'Installing what tests and exports need (several minutes, once)' \
-		$(PIP) -e '.[$(DEVICE),text,sound,completion,export,grpc,loadtest,tables,score,tracing,dev]'
+		$(PIP) -e '.[$(DEVICE),text,sound,completion,export,grpc,loadtest,tables,score,remote,oci,tracing,dev]'
 	@touch $@ $(VENV)/.serve-$(DEVICE) $(VENV)/.export-$(DEVICE)
 
 clean: plain

@@ -66,7 +66,7 @@ def survey(settings: Settings) -> Survey:
 def _check_names(settings: Settings, contents: dict[str, Contents]) -> Iterator[Finding]:
     wanted = {f"{PREFIX}MODELS": settings.models, f"{PREFIX}DEFAULT_MODELS": settings.default_models.values()}
     for variable, names in wanted.items():
-        for name in names:
+        for name in names if contents or not settings.store_url else ():
             if name not in contents or not contents[name].folders:
                 known = ", ".join(list(contents)[:20]) or "no models"
                 text = f"{variable} names {name!r}: the store holds {known}"
@@ -137,7 +137,9 @@ def _tell(settings: Settings, contents: dict[str, Contents], count: _Count) -> I
             text = f"models of the store need {library}, which is not installed: they will not serve"
             yield Finding("store", "wrong", text, f"pip install 'sluice-serving[{extra}]'")
     where = f"{len(contents)} models, {count.versions} versions in {settings.store}"
-    if not contents:
+    if not contents and settings.store_url:
+        yield Finding("store", "ok", f"{settings.store_url} answers; a server, or `sluice score`, copies it")
+    elif not contents:
         advice = "`sluice train`, `sluice export` or `sluice import` publishes a model"
         yield Finding("store", "wrong", f"no models in {settings.store}: a server has nothing to serve", advice)
     elif not faults:

@@ -16,6 +16,7 @@ from service.score.selection import choose_kept
 from service.score.sources.opening import open_source
 from service.score.sources.source import Source
 from service.settings import Settings
+from service.settings.remote import bring_copy
 from service.settings.store import open_store
 
 
@@ -75,6 +76,8 @@ class Prepared:
 def prepare(wanted: Wanted, environ: Mapping[str, str] = os.environ) -> Prepared:
     """Find the version, open the input, and plan the output. Raises ScoreError, SettingsError, StoreError."""
     settings = read_settings(wanted.store, environ)
+    if settings.store_url:
+        bring_copy(settings.store_url, settings.store)
     store = open_store(settings)
     version = store.find(wanted.model, wanted.version)
     place, target = open_place(wanted.input), open_place(wanted.output)

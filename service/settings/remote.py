@@ -1,11 +1,13 @@
 """The copy of a store that is a URL: where it lies, and the mirror that makes it."""
 
+import contextlib
 import hashlib
 import os
 import re
 from collections.abc import Collection
 from pathlib import Path
 
+from model_store.errors import RemoteAway
 from model_store.remote.address import read_address
 from model_store.remote.mirror import Mirror
 
@@ -21,6 +23,17 @@ def find_copy(url: str, cache: Path | None) -> tuple[str, Path]:
 def open_mirror(url: str, store: Path, models: Collection[str]) -> Mirror:
     """``store`` is the folder of the copy. Raises RemoteError if a package is missing."""
     return Mirror(read_address(url), store, store.parent, only=models)
+
+
+def bring_copy(url: str, store: Path) -> None:
+    """Make the copy what the remote store is now. If that is away, an older copy does.
+
+    Raises RemoteError if there is none; OSError.
+    """
+    mirror = open_mirror(url, store, ())
+    mirror.check()
+    with contextlib.suppress(RemoteAway):
+        mirror.refresh()
 
 
 def check_remote(url: str, store: Path, models: Collection[str]) -> None:

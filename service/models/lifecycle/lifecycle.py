@@ -250,8 +250,8 @@ class Lifecycle:
             if entry.model is None:
                 raise NotReady(f"version {wanted.version} of {name!r} cannot serve: {entry.reason}")
             self.reconciler.note(name, model_entry, found)
-            facts, newest = model_entry.facts, found.versions[-1].version
-            by_hand = ByHand() if version is None else facts.by_hand.load(wanted.version, newest)
+            facts = model_entry.facts
+            by_hand = ByHand() if version is None else facts.by_hand.load(wanted.version, facts.numbers)
             model_entry.facts = replace(facts, by_hand=by_hand)
             await self.reconciler.reconcile(name, model_entry, found)
 
@@ -283,7 +283,7 @@ class Lifecycle:
                 leaving = [model_entry.find(name, str(number))]
             facts = model_entry.facts
             numbers = {entry.source.version for entry in leaving} | (set(facts.numbers) if number is None else set())
-            by_hand = facts.by_hand.unload(numbers, max(facts.numbers, default=0))
+            by_hand = facts.by_hand.unload(numbers, {*facts.numbers, *model_entry.entries})
             model_entry.facts = replace(facts, by_hand=by_hand)
             if any(entry.model is model_entry.serving for entry in leaving):
                 staying = {n: e.model for n, e in sorted(model_entry.entries.items()) if e.model and e not in leaving}

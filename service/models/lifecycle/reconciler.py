@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from model_store import ModelVersion
 from model_store.rollout import Rollout
-from service.models.choice import Choice, Facts, Policy, choose, settle_aliases
+from service.models.choice import ByHand, Choice, Facts, Policy, choose, settle_aliases
 from service.models.defaults import TaskDefaults
 from service.models.entry import UNLOADED, ModelEntry, Served, State, VersionEntry
 from service.models.files import UNKNOWN, VersionFiles
@@ -58,9 +58,12 @@ class Reconciler:
         model_entry.reason = ""
         model_entry.unusable, model_entry.chosen = found.contents.unusable, found.chosen
         facts = self.facts_of(name, found)
-        known = model_entry.facts
-        by_hand = known.by_hand.after(max(facts.numbers, default=0))
-        tried = known.tried if found.rollout is None else found.rollout.versions
+        by_hand = model_entry.facts.by_hand.after(facts.numbers)
+        newest = max(facts.numbers, default=0)
+        entry = model_entry.entries.get(newest)
+        if entry is not None and entry.files != UNKNOWN and not found.files[newest].has_content_of(entry.files):
+            by_hand = ByHand()  # it is another version, which has the number of the old one
+        tried = model_entry.facts.tried if found.rollout is None else found.rollout.versions
         model_entry.facts = replace(facts, by_hand=by_hand, held=model_entry.aliases, tried=tried)
         if found.rollout is not None:
             self.on_rollout(name, model_entry, found.rollout)
