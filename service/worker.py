@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
-from model_store.errors import RemoteError
 from service.access.guard import open_guard
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
@@ -106,7 +105,7 @@ class Worker:
             on_stuck=functools.partial(self.replace, "one of its runs does not end"),
         )
         store = open_store(settings)
-        self.mirroring = _open_mirroring(settings)
+        self.mirroring = Mirroring(settings) if settings.store_url else None
         self.registry = Registry(settings, store, self.device, self.metrics)
         self.registry.read_remote = self.mirroring.read_status if self.mirroring is not None else None
         self.handler = RequestHandler(settings, self.metrics, loop)
@@ -303,14 +302,6 @@ class Worker:
             self.regions.close()
         self._watch.stop()
         await self.telemetry.close()
-
-
-def _open_mirroring(settings: Settings) -> Mirroring | None:
-    """Raises SettingsError if a package is missing."""
-    try:
-        return Mirroring(settings) if settings.store_url else None
-    except RemoteError as error:
-        raise SettingsError(str(error)) from None
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -283,7 +283,7 @@ class Responder(Work):
         """Tell those who want to know that the request has ended."""
         request, observer = self.request, self._handler.observer
         if request.exposure is not None:
-            request.exposure.end(status, total_s)
+            request.exposure.end(status, total_s, self._reason)
         if observer is None or request.is_own:
             return
         end = end_of(request, status, total_s)

@@ -98,7 +98,7 @@ ALL = {
         Definition("gauge", "process_threads", "Threads of the workers", ()),
         Definition("gauge", "process_start_time_seconds", "When the oldest worker started, in seconds since 1970", ()),
         Definition("record", REQUESTS, "Requests that were answered, and not", _MODEL, (), REQUEST_FIELDS),
-        Definition("record", ROLLOUTS, "What was noted of a canary", (*_MODEL, "begun"), (), ROLLOUT_FIELDS),
+        Definition("record", ROLLOUTS, "What was noted of a canary", (*_MODEL, "trial"), (), ROLLOUT_FIELDS),
         Definition("record", BATCHES, "Batches by their number of rows", (*_MODEL, "rows"), (), BATCH_FIELDS),
     )
 }
