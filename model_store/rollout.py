@@ -55,6 +55,11 @@ class Canary(StrictModel):
     returned: str = ""
     """Why it went back to the stable version. "": it has not."""
 
+    @property
+    def trial(self) -> str:
+        """What tells one trial from another."""
+        return f"{self.version} {self.begun}"
+
 
 class Shadow(StrictModel):
     """A version that is sent copies of ``percent`` of the requests that name no version."""

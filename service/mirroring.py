@@ -22,7 +22,6 @@ logger = logging.getLogger("sluice.store")
 
 class Mirroring:
     def __init__(self, settings: Settings) -> None:
-        """Raises RemoteError if a package is missing."""
         self._mirror: Mirror = open_mirror(settings.store_url, settings.store, settings.models)
         self._side = settings.store.parent
         self._every_s = settings.poll_s

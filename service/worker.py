@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
-from model_store.errors import RemoteError
 from service.access.guard import open_guard
 from service.api import generate, kserve
 from service.api.admin.admin import Administration
@@ -23,6 +22,7 @@ from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.infer.regions import RegionTransfers
 from service.api.infer.v2 import InferHandler
+from service.api.info.cards import describe_facts
 from service.api.info.info import Information
 from service.api.info.metadata import release
 from service.api.info.usage import Usage, tell_build
@@ -39,6 +39,7 @@ from service.metrics.event_loop import LoopWatch
 from service.metrics.meters import Metrics
 from service.metrics.processes import read_processes
 from service.mirroring import Mirroring
+from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.models.rollout.copies import Copies
 from service.models.rollout.rollouts import RETURN, WINDOW, Rollouts
@@ -104,7 +105,7 @@ class Worker:
             on_stuck=functools.partial(self.replace, "one of its runs does not end"),
         )
         store = open_store(settings)
-        self.mirroring = _open_mirroring(settings)
+        self.mirroring = Mirroring(settings) if settings.store_url else None
         self.registry = Registry(settings, store, self.device, self.metrics)
         self.registry.read_remote = self.mirroring.read_status if self.mirroring is not None else None
         self.handler = RequestHandler(settings, self.metrics, loop)
@@ -136,6 +137,7 @@ class Worker:
         )
         self.handler.streams = self.streams
         self.registry.prove_pipelines(GoldenRequests(self.registry, self.tasks, self.handler).prove)
+        self._let_models_make_room()
         self.registry.holders += [self.continuations.release, self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
@@ -153,6 +155,17 @@ class Worker:
         self.is_replaced = False
         self._stop_by: float | None = None
         self._stopping_grpc: asyncio.Task[None] | None = None
+
+    def _let_models_make_room(self) -> None:
+        """Say which versions must not make room for others, and which still work."""
+
+        def has_sequences(model: Served) -> bool:
+            return isinstance(model, Model) and self.sequences.is_needed(model.signature)
+
+        room = self.registry.lifecycle.room
+        room.stays += [self.streams.use, has_sequences]
+        room.works += [self.tasks.use, lambda model: not model.is_idle]
+        room.describe = lambda model: describe_facts(model) if isinstance(model, Model) else {}
 
     def _is_short_of_memory(self) -> bool:
         budget = self.handler.body_budget
@@ -220,7 +233,8 @@ class Worker:
         for name in list(entries):
             async with self.registry.lock(name):  # its load holds it
                 pass
-        return [] if self.settings.lazy else [name for name, each in entries.items() if each.serving is None]
+        is_on_demand = self.registry.lifecycle.demands.is_on_demand
+        return [name for name, each in entries.items() if each.serving is None and not is_on_demand(each)]
 
     def hand_over(self) -> None:
         """Another worker has the place of this one: tell the clients of gRPC to connect again. Open calls go on."""
@@ -288,14 +302,6 @@ class Worker:
             self.regions.close()
         self._watch.stop()
         await self.telemetry.close()
-
-
-def _open_mirroring(settings: Settings) -> Mirroring | None:
-    """Raises SettingsError if a package is missing."""
-    try:
-        return Mirroring(settings) if settings.store_url else None
-    except RemoteError as error:
-        raise SettingsError(str(error)) from None
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

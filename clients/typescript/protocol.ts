@@ -73,6 +73,8 @@ export interface Card {
   ready: boolean;
   /** the version that serves unless another is asked for */
   serving: string | null;
+  /** it has made room for another model, and is loaded when asked for */
+  on_demand?: boolean;
   aliases: Record<string, number>;
   versions: VersionState[];
   /** why it does not serve */

@@ -28,8 +28,11 @@ logger = logging.getLogger("sluice.store")
 _FIRST_REST_S = 30.0
 _LOOK_TRIES = 3
 """Of the list of files: there is another look soon."""
-_SHARE_OF_POLL = 0.9
-"""A look that another process has begun this share of the time ago counts for this one."""
+_OWN_POLLS = 0.9
+"""Polls after which the process that has looked last looks again: one of several, so that the others need neither the
+memory for the libraries of the store nor the time."""
+_FOREIGN_POLLS = 3.0
+"""Polls after which another process takes over."""
 
 
 class Mirror:
@@ -49,15 +52,15 @@ class Mirror:
         place: Place | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Raises RemoteError if a package is missing."""
         self.address = address
         self._side = side
         self._only = only
         self._folder = Folder(root, side)
         self._stop = threading.Event()
-        self._transfer = Transfer(
-            place or open_place(address), self._folder.blobs, progress or LogProgress(), self._stop
-        )
+        self._progress = progress or LogProgress()
+        self._place = place
+        self._tried_s = 0.0
+        """When this process has looked last."""
         self._clock = clock
         self._rests = Rests(_FIRST_REST_S)
         self._told: set[str] = set()
@@ -65,7 +68,14 @@ class Mirror:
     def check(self) -> None:
         """Raises RemoteError if there is nothing to serve: no copy, and the remote store does not answer."""
         if not self._has_copy:
-            self._transfer.insist(lambda: self._transfer.place.look(self._only))
+            transfer = self._open()
+            transfer.insist(lambda: transfer.place.look(self._only))
+
+    def _open(self) -> Transfer:
+        """Raises RemoteError if a package is missing. Only a process that looks needs the libraries."""
+        if self._place is None:
+            self._place = open_place(self.address)
+        return Transfer(self._place, self._folder.blobs, self._progress, self._stop)
 
     @property
     def _has_copy(self) -> bool:
@@ -80,10 +90,11 @@ class Mirror:
             return self._refresh()
 
     def refresh_if_due(self, every_s: float) -> frozenset[str]:
-        """As ``refresh``, unless another process does so, or has tried within the last seconds."""
+        """As ``refresh``, unless another process does so, or looks every so many seconds and has not ended."""
         with self._folder.locked(waits=False) as is_ours:
-            since_s = self._clock() - read_status(self._side).tried_s
-            if not is_ours or 0 <= since_s < _SHARE_OF_POLL * every_s:
+            tried_s = read_status(self._side).tried_s
+            polls = _OWN_POLLS if tried_s == self._tried_s else _FOREIGN_POLLS
+            if not is_ours or 0 <= self._clock() - tried_s < polls * every_s:
                 return frozenset()
             return self._refresh()
 
@@ -107,7 +118,7 @@ class Mirror:
         except Stopped:
             return frozenset()
         except (RemoteError, OSError) as error:
-            now_s = self._clock()
+            now_s = self._tried_s = self._clock()
             if not status.away:
                 status.away_since_s = now_s
                 logger.warning("the store cannot be followed, its copy serves: %s", error)
@@ -117,16 +128,18 @@ class Mirror:
         if status.away:
             logger.info("the store %s is back", self.address)
         status.away, status.away_since_s = "", 0.0
-        status.tried_s = status.looked_s = self._clock()
+        status.tried_s = status.looked_s = self._tried_s = self._clock()
         write_status(self._side, status)
         return changed
 
     def _look(self, status: Status, tries: int) -> frozenset[str]:
         now_s = self._clock()
+        transfer = self._open()
         state = read_state(self._side)
+        before = state.model_dump()
         if state.url != str(self.address):
             state = State(url=str(self.address))
-        contents = sort_files(self._transfer.insist(lambda: self._transfer.place.look(self._only), tries))
+        contents = sort_files(transfer.insist(lambda: transfer.place.look(self._only), tries))
         found = {name: model for name, model in contents.models.items() if not self._only or name in self._only}
         if not found and state.versions:
             raise RemoteAway("it lists no models: none of the copy is removed")
@@ -134,12 +147,13 @@ class Mirror:
             self._tell_once(complaint)
         here = self._folder.list_versions()
         plan = make_plan(found, here, state, self._rests, now_s, only=self._only)
-        run = Run(self._transfer, self._folder, found, here, state, self._rests, now_s)
+        run = Run(transfer, self._folder, found, here, state, self._rests, now_s)
         self._folder.sweep()
         try:
             run.carry_out(plan)
         finally:
-            write_state(self._side, state)
+            if state.model_dump() != before:
+                write_state(self._side, state)
             self._note_problems(status, found, here, run.problems)
         self._folder.blobs.sweep()
         for name, numbers in sorted(run.changed.items()):

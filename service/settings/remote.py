@@ -21,7 +21,7 @@ def find_copy(url: str, cache: Path | None) -> tuple[str, Path]:
 
 
 def open_mirror(url: str, store: Path, models: Collection[str]) -> Mirror:
-    """``store`` is the folder of the copy. Raises RemoteError if a package is missing."""
+    """``store`` is the folder of the copy."""
     return Mirror(read_address(url), store, store.parent, only=models)
 
 

@@ -20,7 +20,7 @@ from service.api.infer.in_sequence import Render, SequenceRequests
 from service.api.infer.regions import RegionTransfers
 from service.engine.batching.queue import Answer, Done
 from service.engine.tensors import Rows
-from service.errors import DeadlinePassed, InvalidInput, NotReady, ServiceError
+from service.errors import DeadlinePassed, InvalidInput, ServiceError
 from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.models.schedule_policy import Schedule
@@ -39,7 +39,6 @@ from service.transport.request import (
     GRPC_STREAM_INFER,
     INFER,
     JSON,
-    Endpoint,
     HeaderField,
     Reply,
 )
@@ -109,7 +108,9 @@ class InferHandler:
         if entry is not None and endpoint.version is None:
             model = entry.serving if entry.chooser is None else entry.chooser.choose(request)
         if not isinstance(model, Model):
-            model = self._find(endpoint)
+            model = self._continuations.find(request)
+        else:
+            model.used_at = request.began
         responder.model_name, responder.version = model.name, model.version
         length = headers.get(b"inference-header-content-length")
         header_bytes = None if length is None else _read_length(length)
@@ -136,16 +137,6 @@ class InferHandler:
             rows.trace = model.trace(request.trace)
         done = self._receive(responder, model, known.header, rows, self._render)
         responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.schedule.priority)
-
-    def _find(self, endpoint: Endpoint) -> Model:
-        """The version that answers, or one that goes out of service: a sequence may go on there."""
-        try:
-            return self._registry.find(endpoint.model, endpoint.version)
-        except NotReady:
-            model = self._registry.find_leaving(endpoint.model, endpoint.version)
-            if model is None:
-                raise
-            return model
 
     def find_max_tensors(self) -> int:
         """The most inputs, or outputs, that a request to any model in service may have."""
@@ -209,7 +200,7 @@ class InferHandler:
     def _go_on(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
         """All inputs have been read: check them and submit them."""
         header, inputs = request.header, request.inputs
-        if header.sequence is not None or model in self._registry.leaving:
+        if header.sequence is not None or model.is_closed or model in self._registry.leaving:
             model = self._continuations.choose(model, responder.request, header.sequence)
             responder.version = model.version
         signature = model.signature

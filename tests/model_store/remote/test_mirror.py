@@ -362,11 +362,26 @@ def test_one_process_at_a_time_looks(
     goes_on.set()
     thread.join()
     assert second.refresh_once(clock.now_s) == frozenset()
-    assert second.refresh_if_due(10) == frozenset()
     assert len(looks) == 1
+
+
+def test_process_that_looks_goes_on_until_it_has_ended(
+    open_mirror: Callable[[], Mirror], place: FolderPlace, source: Store, clock: Clock
+) -> None:
+    """The others do not even load the libraries of the store; one of them takes over if no look comes any more."""
+    first, second = open_mirror(), open_mirror()
+    first.refresh()
+    for _ in range(3):
+        clock.now_s += 10
+        source.publish(describe(), {"main.onnx": b"more"})
+        assert second.refresh_if_due(10) == frozenset()
+        assert first.refresh_if_due(10) == {"m"}
+        assert first.refresh_if_due(10) == frozenset()
+    source.publish(describe(), {"main.onnx": b"more"})
+    clock.now_s += 30
+    assert second.refresh_if_due(10) == {"m"}
     clock.now_s += 10
-    second.refresh_if_due(10)
-    assert len(looks) == 2
+    assert first.refresh_if_due(10) == frozenset()
 
 
 def test_start_without_a_copy_needs_the_store(open_mirror: Callable[[], Mirror], place: FolderPlace) -> None:

@@ -20,6 +20,7 @@ from model_store.commands.cli import models, models_arguments
 from model_store.errors import RemoteAway
 from model_store.remote.address import read_address
 from model_store.remote.mirror import Mirror
+from model_store.remote.places.opening import open_place
 from model_store.remote.state import read_status
 from model_store.remote.transfers.blobs import PART_BYTES
 from tests.support.models.manifests import describe
@@ -110,7 +111,7 @@ def test_signature_that_is_added_is_sent(remote: Any, source: Store, copy: Store
     mirror = open_mirror(remote.address, copy)
     mirror.refresh()
     (source.root / "m/2/model.sig").write_bytes(b"signed")
-    place = mirror._transfer.place
+    place = open_place(read_address(remote.address))
     files = {path.name: path for path in (source.root / "m/2").iterdir()}
     place.publish("m", 2, files, files.keys() - {"model.sig"})
     assert mirror.refresh() == {"m"}

@@ -1,5 +1,6 @@
 """A server whose store is a URL: real processes, and a bucket that disappears and comes back."""
 
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -58,6 +59,14 @@ def wait_until(server: Served, holds: Callable[[dict[str, Any]], bool]) -> None:
         pause.wait(0.1)
 
 
+def wait_for_a_look(server: Served) -> None:
+    """Until the server has looked at all that the bucket has now: until the second look from now has ended."""
+    pause, ends = threading.Event(), set[str]()
+    while len(ends) < 3:
+        ends.add(re.findall(r"^sluice_store_looked_seconds (.+)$", server.get("/metrics").text, re.MULTILINE)[0])
+        pause.wait(0.1)
+
+
 def is_away(card: dict[str, Any]) -> bool:
     return "cannot be followed" in str(card.get("warnings"))
 
@@ -83,6 +92,7 @@ def test_service_follows_a_bucket_and_survives_its_absence(bucket: Bucket, sourc
         bucket.start()
         send(source, bucket)
         wait_until(server, lambda card: not is_away(card))
+        wait_for_a_look(server)
         assert "sluice_store_reachable 1.0" in server.get("/metrics").text
         bucket.stop()
     with Served(workers=1, environment=environ) as server:

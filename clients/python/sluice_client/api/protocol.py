@@ -121,6 +121,9 @@ class Card:
     serving: str | None
     """The version that serves unless another is asked for."""
 
+    on_demand: bool | None = None
+    """It has made room for another model, and is loaded when asked for."""
+
     aliases: dict[str, int]
     versions: list[VersionState]
     reason: str | None = None
