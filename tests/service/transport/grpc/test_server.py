@@ -37,7 +37,11 @@ def test_accepted_work_is_finished_when_the_server_stops(small_store: Path) -> N
             client.async_infer("double", ones(2), callback=lambda result, error: answers.put((result, error)))
             server.until(lambda: waiting_rows(model) == 2)
             server.stop()
-            server.until(lambda: server.worker._info.is_draining)
+            grpc_server = server.worker.grpc
+            assert grpc_server is not None
+            listener = grpc_server._server
+            assert listener is not None
+            server.until(lambda: not listener.is_serving())  # before that a late call would be accepted, and wait
             with server.grpc_client() as late, pytest.raises(InferenceServerException) as raised:
                 late.infer("double", ones(), client_timeout=20)
             gate.opened.set()
