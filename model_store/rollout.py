@@ -15,6 +15,7 @@ from model_store.errors import IntegrityError, StoreError
 from model_store.files.links import tell_why
 from model_store.files.reading import MOST_CONFIG_BYTES, is_there, read_regular
 from model_store.files.writing import replace_synced, sync_folder
+from model_store.manifest import describe
 from model_store.strict_model import Count, Finite, StrictModel
 
 ROLLOUT_FILE = "rollout.json"
@@ -54,6 +55,11 @@ class Canary(StrictModel):
     returned: str = ""
     """Why it went back to the stable version. "": it has not."""
 
+    @property
+    def trial(self) -> str:
+        """What tells one trial from another."""
+        return f"{self.version} {self.begun}"
+
 
 class Shadow(StrictModel):
     """A version that is sent copies of ``percent`` of the requests that name no version."""
@@ -85,8 +91,7 @@ class Rollout(StrictModel):
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
-            faults = [f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in error.errors()]
-            raise IntegrityError(f"{where}: {'; '.join(faults)}; fix or remove it") from None
+            raise IntegrityError(f"{where}: {describe(error)}; fix or remove it") from None
 
 
 def read_rollout(folder: Path) -> Rollout:

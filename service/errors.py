@@ -22,6 +22,7 @@ ServiceError
 │   ├── QueueFull             as many rows wait as the model allows
 │   ├── TooLate               the answer would miss its deadline, so the work is not started
 │   ├── NotReady              the model is loading, or could not be loaded
+│   │   ├── NoRoom            there is no memory for it beside the models that stay
 │   │   └── StillLoading      this request has started the load, and may wait for it
 │   └── Draining              the server is stopping
 ├── NotOffered                a part of the protocol that this server does not have
@@ -165,8 +166,15 @@ class NotReady(TryLater):
         self.model = model
 
 
+class NoRoom(NotReady):
+    reason = "no_room"
+
+
 class StillLoading(NotReady):
-    """``when_loaded`` takes a function and calls it once, when the load has succeeded or failed."""
+    """``when_loaded`` takes a function and calls it once, when the load has succeeded or failed.
+
+    It returns a function to call if the request waits no longer: a load that nobody waits for is not begun.
+    """
 
     reason = "loading"
 
@@ -174,7 +182,7 @@ class StillLoading(NotReady):
         self,
         text: str,
         retry_after_s: float = 1.0,
-        when_loaded: Callable[[Callable[[], None]], None] = lambda then: then(),
+        when_loaded: Callable[[Callable[[], None]], Callable[[], None]] = lambda then: then,
     ) -> None:
         super().__init__(text, retry_after_s)
         self.when_loaded = when_loaded

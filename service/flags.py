@@ -12,6 +12,7 @@ from service.settings import PREFIX, Settings
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "models": (
         *("store", "cache_dir", "store_url", "signed_by", "models", "default_models", "lazy", "follow_links"),
+        *("model_memory_bytes", "keep_models"),
         *("versions", "model_versions", "follow", "poll_s"),
         *("require_exact", "batch_unproved", "load_timeout_s", "ready_wait_s"),
     ),

@@ -22,6 +22,7 @@ from service.api.golden import GoldenRequests
 from service.api.handler import RequestHandler
 from service.api.infer.regions import RegionTransfers
 from service.api.infer.v2 import InferHandler
+from service.api.info.cards import describe_facts
 from service.api.info.info import Information
 from service.api.info.metadata import release
 from service.api.info.usage import Usage, tell_build
@@ -38,6 +39,7 @@ from service.metrics.event_loop import LoopWatch
 from service.metrics.meters import Metrics
 from service.metrics.processes import read_processes
 from service.mirroring import Mirroring
+from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.models.rollout.copies import Copies
 from service.models.rollout.rollouts import RETURN, WINDOW, Rollouts
@@ -135,6 +137,7 @@ class Worker:
         )
         self.handler.streams = self.streams
         self.registry.prove_pipelines(GoldenRequests(self.registry, self.tasks, self.handler).prove)
+        self._let_models_make_room()
         self.registry.holders += [self.continuations.release, self.tasks.release, self.streams.release, infer.forget]
         self.handler.starts.update({**infer.starts(), **self.tasks.starts()})
         self.handler.error_formats = {**generate.ERROR_FORMATS, **kserve.ERROR_FORMATS}
@@ -152,6 +155,17 @@ class Worker:
         self.is_replaced = False
         self._stop_by: float | None = None
         self._stopping_grpc: asyncio.Task[None] | None = None
+
+    def _let_models_make_room(self) -> None:
+        """Say which versions must not make room for others, and which still work."""
+
+        def has_sequences(model: Served) -> bool:
+            return isinstance(model, Model) and self.sequences.is_needed(model.signature)
+
+        room = self.registry.lifecycle.room
+        room.stays += [self.streams.use, has_sequences]
+        room.works += [self.tasks.use, lambda model: not model.is_idle]
+        room.describe = lambda model: describe_facts(model) if isinstance(model, Model) else {}
 
     def _is_short_of_memory(self) -> bool:
         budget = self.handler.body_budget
@@ -219,7 +233,8 @@ class Worker:
         for name in list(entries):
             async with self.registry.lock(name):  # its load holds it
                 pass
-        return [] if self.settings.lazy else [name for name, each in entries.items() if each.serving is None]
+        is_on_demand = self.registry.lifecycle.demands.is_on_demand
+        return [name for name, each in entries.items() if each.serving is None and not is_on_demand(each)]
 
     def hand_over(self) -> None:
         """Another worker has the place of this one: tell the clients of gRPC to connect again. Open calls go on."""

@@ -79,23 +79,27 @@ class Workers:
         return [answer for answer in answers if answer]
 
     async def tell_first(self, command: Command) -> bool:
-        """Send a command to the first worker by name, which all choose alike. False: that is this one."""
-        if self._folder is None:
-            return False
-        first = min([*self._folder.glob("*.worker"), self._path])
-        if first == self._path:
-            return False
-        complaint = await self._ask(first, command)
-        if complaint:
-            logger.error("%s", complaint)
-        return True
+        """Send a command to the first worker by name that lives, which all choose alike.
+
+        False: that is this one, or it could not carry it out.
+        """
+        for path in sorted([*self._folder.glob("*.worker"), self._path]) if self._folder is not None else ():
+            if path == self._path:
+                break
+            answer = await self._ask(path, command)
+            if answer is not None:
+                if answer:
+                    logger.error("%s", answer)
+                return not answer
+        return False
 
     @staticmethod
-    async def _ask(path: Path, command: Command) -> str:
+    async def _ask(path: Path, command: Command) -> str | None:
+        """Why a worker could not carry out a command, or ""; None if it has ended."""
         try:
             reader, writer = await asyncio.open_unix_connection(path)
-        except (ConnectionRefusedError, FileNotFoundError):  # it has ended
-            return ""
+        except (ConnectionRefusedError, FileNotFoundError):
+            return None
         with contextlib.closing(writer):
             try:
                 writer.write(json.dumps(command).encode() + b"\n")
@@ -103,10 +107,10 @@ class Workers:
                 while answer == b"\n":
                     answer = await asyncio.wait_for(reader.readline(), SILENT_S)
             except ConnectionError:
-                return ""
+                return None
             except TimeoutError:
                 return f"worker {path.name.partition('-')[0]}: it has said nothing for {SILENT_S:g} s"
-        return str(json.loads(answer)) if answer else ""
+        return str(json.loads(answer)) if answer else None
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(ConnectionError):

@@ -43,6 +43,22 @@ export interface TensorMetadata {
   shape: number[];
 }
 
+/** A version that is a canary or a shadow. */
+export interface Trial {
+  version: string;
+  /** of the requests that name no version */
+  percent: number;
+  state: "on trial" | "waiting" | "returned";
+  /** why it went back, or does not serve yet */
+  reason?: string;
+}
+
+/** The versions that are tried beside the stable one. */
+export interface Trials {
+  canary?: Trial;
+  shadow?: Trial;
+}
+
 /** A version that was loaded, or that was tried, or that cannot be tried. */
 export interface VersionState {
   version: string;
@@ -57,10 +73,13 @@ export interface Card {
   ready: boolean;
   /** the version that serves unless another is asked for */
   serving: string | null;
+  /** it has made room for another model, and is loaded when asked for */
+  on_demand?: boolean;
   aliases: Record<string, number>;
   versions: VersionState[];
   /** why it does not serve */
   reason?: string;
+  rollout?: Trials;
   /** where it serves otherwise than the store says, and why */
   warnings?: string[];
   task?: string;

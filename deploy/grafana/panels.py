@@ -158,6 +158,24 @@ MODELS = [
         stacks=True,
     ),
     Panel(
+        "Memory of models",
+        "bytes",
+        [
+            Target(level("sluice_model_memory_bytes", *_OF_VERSION), _VERSION),
+            Target(level("sluice_max_model_memory_bytes"), "limit"),
+        ],
+        help_of("sluice_model_memory_bytes", "sluice_max_model_memory_bytes"),
+    ),
+    Panel(
+        "Loads on demand and evictions",
+        "ops",
+        [
+            Target(rate("sluice_model_loads_on_demand", "model"), "load {{model}}"),
+            Target(rate("sluice_model_evictions", "model"), "eviction {{model}}"),
+        ],
+        help_of("sluice_model_loads_on_demand", "sluice_model_evictions"),
+    ),
+    Panel(
         "Requests of a canary or shadow",
         "percent",
         [Target(level("sluice_rollout_percent", *_OF_VERSION, "kind"), _VERSION + " {{kind}}")],

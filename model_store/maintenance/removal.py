@@ -8,7 +8,6 @@ Rules
 - A number is not used again.
 """
 
-import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +17,10 @@ from types import MappingProxyType
 from model_store.errors import BadLayout, BadName, NotInStore, StillUsed, StoreError
 from model_store.files.aliases import STABLE, pop, read_aliases, read_history, write_aliases, write_history
 from model_store.files.staging import Hidden, hide
-from model_store.files.writing import explain, replace_synced, sync_folder
-from model_store.maintenance.uses import (
-    ROLLOUT_FILE,
-    PipelineUse,
-    find_pipelines,
-    find_uses,
-    read_rollout,
-)
+from model_store.files.writing import explain
+from model_store.maintenance.rollouts import without
+from model_store.maintenance.uses import PipelineUse, find_pipelines, find_uses
+from model_store.rollout import read_rollout, write_rollout
 from model_store.store import ModelVersion, Store, read_number
 
 
@@ -222,16 +217,11 @@ def _drop_names(folder: Path, versions: Collection[int]) -> None:
     left = {alias: number for alias, number in aliases.items() if number not in versions}
     if left != aliases:
         write_aliases(folder, left)
-    rollout = read_rollout(folder)
-    roles = {role for role, facts in rollout.items() if isinstance(facts, dict) and facts.get("version") in versions}
-    if not roles:
-        return
-    staying = {key: value for key, value in rollout.items() if key not in roles}
-    if any(isinstance(value, dict) for value in staying.values()):
-        replace_synced(folder / ROLLOUT_FILE, json.dumps(staying, indent=1).encode() + b"\n")
-    else:
-        (folder / ROLLOUT_FILE).unlink()
-        sync_folder(folder)
+    rollout = staying = read_rollout(folder)
+    for number in versions:
+        staying = without(staying, number)
+    if staying != rollout:
+        write_rollout(folder, staying)
 
 
 def _hide(folder: Path, versions: Sequence[int]) -> list[Hidden]:

@@ -1,18 +1,12 @@
 """What names a version: aliases, a canary or shadow, the steps of pipelines. Such a version is not removed."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from model_store.errors import IntegrityError, StoreError
-from model_store.files.links import tell_why
-from model_store.files.reading import MOST_CONFIG_BYTES, is_there, read_regular
+from model_store.errors import StoreError
+from model_store.rollout import read_rollout
 from model_store.store import ModelVersion, Store, read_number
-
-ROLLOUT_FILE = "rollout.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +28,6 @@ class Uses:
     """The steps of other models that run this one."""
 
 
-def read_rollout(folder: Path) -> dict[str, Any]:
-    """The object in the file of canary and shadow; empty without a file. Raises IntegrityError."""
-    where = f"{folder.name}/{ROLLOUT_FILE}"
-    try:
-        content = read_regular(folder / ROLLOUT_FILE, MOST_CONFIG_BYTES) if is_there(folder / ROLLOUT_FILE) else b"{}"
-        rollout = json.loads(content)
-    except OSError as error:
-        raise IntegrityError(f"{where} cannot be read: {tell_why(error)}; fix or remove it") from None
-    except (ValueError, RecursionError):
-        rollout = None
-    if not isinstance(rollout, dict):
-        raise IntegrityError(f"{where}: expected a JSON object; fix or remove it")
-    return rollout
-
-
 def find_uses(store: Store, name: str, pipelines: Mapping[str, list[PipelineUse]]) -> Uses:
     """What names the versions of a model. ``pipelines`` are those of ``find_pipelines``.
 
@@ -58,9 +37,10 @@ def find_uses(store: Store, name: str, pipelines: Mapping[str, list[PipelineUse]
     aliases = store.aliases(name)
     for alias, number in aliases.items():
         found[number].append(f"the alias {alias}")
-    for role, facts in read_rollout(store.folder(name)).items():
-        if isinstance(facts, dict) and isinstance(facts.get("version"), int):
-            found[facts["version"]].append(f"its {role}")
+    rollout = read_rollout(store.folder(name))
+    for role, trial in (("canary", rollout.canary), ("shadow", rollout.shadow)):
+        if trial is not None:
+            found[trial.version].append(f"its {role}")
     steps = tuple(pipelines.get(name, ()))
     for step in steps:
         wanted = None if step.version is None else read_number(step.version)

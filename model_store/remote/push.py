@@ -17,6 +17,7 @@ from model_store.remote.places.place import NotThere, Place
 from model_store.remote.transfers.blobs import Blobs
 from model_store.remote.transfers.progress import NoProgress, Progress
 from model_store.remote.transfers.transfer import Transfer
+from model_store.signing import SIGNATURE_FILE
 from model_store.store import ModelVersion, Store
 
 _MOST_NAMES = 10_000
@@ -108,7 +109,15 @@ class _Pushing:
                 f"{where} is another version there than here, but versions never change: publish this one under a new "
                 "number"
             )
-        return files.keys() <= there.keys()
+        return files.keys() <= there.keys() and self._is_signed_alike(there, files, where)
+
+    def _is_signed_alike(self, there: Mapping[str, RemoteFile], files: Mapping[str, Path], where: str) -> bool:
+        """Whether the signature there is the one here: unlike all else of a version, it may be another one, of a new
+        key."""
+        if SIGNATURE_FILE not in files:
+            return True
+        found = self._transfer.read_small(there[SIGNATURE_FILE], MOST_TEXT_BYTES, f"{where}/{SIGNATURE_FILE}")
+        return found == files[SIGNATURE_FILE].read_bytes()
 
     def send(self, version: ModelVersion, known: Collection[str]) -> None:
         """``known``: the files that are there. Raises IntegrityError if it is damaged here, StoreError, OSError."""
@@ -151,9 +160,9 @@ class _Pushing:
 
 
 def _find_known(contents: RemoteContents, version: ModelVersion) -> Collection[str]:
-    """The files of a version that are there, if it is there."""
+    """The files of a version that are there, if it is there; without its signature, which is sent anew."""
     model = contents.models.get(version.name)
-    return model.versions.get(version.version, {}) if model else ()
+    return model.versions.get(version.version, {}).keys() - {SIGNATURE_FILE} if model else ()
 
 
 def _has_size(there: RemoteFile, here: Path) -> bool:

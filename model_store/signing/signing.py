@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from model_signing.signing import Config
 
 _NEEDED = "signing needs model-signing: pip install 'sluice-serving[signing]'"
+_EXPECTED = "expected a private key on the curve P-256, P-384 or P-521"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,10 @@ class SigningKey:
             raise BadKey(f"{self.key}: {asked}") from None
         except ValueError as error:  # another format, or a wrong passphrase
             raise BadKey(f"{self.key}: expected a PEM file of a private key: {error}") from None
-        return parse_signers(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        try:
+            return parse_signers(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        except BadKey:
+            raise BadKey(f"{self.key}: {_EXPECTED}, got another kind of key") from None
 
     def _configure(self, config: "Config") -> "Config":
         """Raises BadKey."""
@@ -83,7 +87,7 @@ class SigningKey:
         except OSError as error:
             raise BadKey(f"{error.filename}: it cannot be read: {tell_why(error)}") from None
         except (ValueError, TypeError) as error:  # another format or curve, a wrong passphrase, another certificate
-            raise BadKey(f"{self.key}: expected a private key on the curve P-256, P-384 or P-521: {error}") from None
+            raise BadKey(f"{self.key}: {_EXPECTED}: {error}") from None
 
 
 def _read(path: Path) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 from model_store.manifest import Task
 from service.codecs.series import STATE
 from service.codecs.state import Origin, read_origin
-from service.errors import NotReady, ServiceError
+from service.errors import NotReady, ServiceError, StillLoading
 from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.protocol.infer_request import SequenceStep
@@ -32,7 +32,7 @@ class Continuations:
 
     async def release(self, model: Served) -> None:
         """Return when nothing goes on with the version any more."""
-        if not isinstance(model, Model):
+        if not isinstance(model, Model) or model.is_closed:  # it has made room: the same version comes back
             return
         if model.has_given_states:
             with contextlib.suppress(TimeoutError):
@@ -47,6 +47,22 @@ class Continuations:
         self._stopping.set()
         self._sequences.stop_waiting()
 
+    def find(self, request: Request) -> Model:
+        """The version that answers, or one that goes out of service: a sequence may go on there.
+
+        Raises UnknownModel, NotReady.
+        """
+        endpoint = request.endpoint
+        try:
+            return self._registry.find(endpoint.model, endpoint.version)
+        except StillLoading:
+            raise
+        except NotReady:
+            model = self._registry.find_leaving(endpoint.model, endpoint.version)
+            if model is None:
+                raise
+            return model
+
     def choose(self, model: Model, request: Request, step: SequenceStep | None) -> Model:
         """The version for a request: that in which its sequence was begun, unless the caller names another by number.
 
@@ -60,7 +76,8 @@ class Continuations:
                 request.exposure.pin(begun or model)
             if isinstance(begun, Model) and (version is None or version == begun.version or not version.isdigit()):
                 return begun
-        return self._registry.find(model.name, endpoint.version) if model in self._registry.leaving else model
+        is_leaving = model.is_closed or model in self._registry.leaving
+        return self._registry.find(model.name, endpoint.version) if is_leaving else model
 
 
 def find_for_states(

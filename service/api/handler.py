@@ -153,7 +153,7 @@ class Responder(Work):
         """Answer with an error, unless it is that a model is loaded, which the request waits for."""
         if isinstance(error, StillLoading):
             self.wait_at_most(max(0.0, self.left_s(find_timeout(self.request.body))))
-            error.when_loaded(self.go_on_late)
+            self.cancel_work = error.when_loaded(self.go_on_late)
         else:
             self.fail(error)
 
@@ -161,6 +161,7 @@ class Responder(Work):
         """Go on after a wait, which counts as part of its time."""
         if not self.gone:
             self.stop_waiting()
+            self.cancel_work = None
             self.late_s = self.elapsed_s()
             self.go_on()
 
@@ -282,7 +283,7 @@ class Responder(Work):
         """Tell those who want to know that the request has ended."""
         request, observer = self.request, self._handler.observer
         if request.exposure is not None:
-            request.exposure.end(status, total_s)
+            request.exposure.end(status, total_s, self._reason)
         if observer is None or request.is_own:
             return
         end = end_of(request, status, total_s)

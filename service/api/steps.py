@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from service.errors import ServiceError, UnknownModel
+from service.errors import ServiceError, StillLoading, UnknownModel
 from service.models.entry import Model
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
@@ -21,15 +21,36 @@ def find_pipeline(registry: Registry, name: str | None, version: str | None, req
 
 
 def find_steps(registry: Registry, pipeline: Pipeline) -> dict[str, Model]:
-    """The models of the steps that have one, as they serve now. Raises UnknownModel, NotReady, naming the step."""
-    found = {}
+    """The models of the steps that have one, as they serve now. Raises UnknownModel, NotReady, naming the step.
+
+    If several are loaded on demand, all of them begin to load.
+    """
+    found, loading = {}, None
     for name, step in pipeline.steps.facts.steps.items():
         if step.model is not None and step.task is not None:
             try:
                 found[name] = registry.find_for_task(step.task, step.model, step.version)
+            except StillLoading as error:
+                loading = loading or name_step(error, name)
             except ServiceError as error:
                 raise name_step(error, name) from None
+    if loading is not None:
+        raise loading
     return found
+
+
+def check_ready(registry: Registry, pipeline: Pipeline) -> None:
+    """As ``find_steps``, for whoever only asks whether it is ready: a model that has made room is."""
+    for name, step in pipeline.steps.facts.steps.items():
+        if step.model is not None and step.task is not None:
+            try:
+                found = registry.look_up(step.model, step.version)
+                if found is not None and step.task not in found.tasks:
+                    raise UnknownModel(
+                        f"model {step.model!r} does {' and '.join(sorted(found.tasks))}, not {step.task}"
+                    )
+            except ServiceError as error:
+                raise name_step(error, name) from None
 
 
 def check_steps(registry: Registry, pipeline: Pipeline) -> None:
@@ -50,7 +71,7 @@ async def wait_for_steps(registry: Registry, pipeline: Pipeline) -> None:
         other = registry.entries.get(step.model or "")
         if step.model is None or other is None or other.is_pipeline:
             continue
-        if registry.settings.lazy:
+        if registry.loads_on_demand:
             with contextlib.suppress(ServiceError, TimeoutError):
                 async with asyncio.timeout(registry.settings.load_timeout_s):
                     await registry.find_when_loaded(step.model, step.version)

@@ -108,6 +108,9 @@ class TaskRunner:
         """Begin what was planned. Raises Draining."""
         self._check_draining()  # again: reading a large body takes a while
         model = plan.model
+        if model.is_closed or any(step.is_closed for step in plan.steps.values()):
+            responder.go_on_late()  # it went out of service while a thread read the body
+            return
         responder.model_name, responder.version = model.name, model.version
         responder.rows = plan.rows
         run = (
@@ -126,9 +129,13 @@ class TaskRunner:
         self._run_ended.set()  # wakes all that wait now
         self._run_ended.clear()
 
+    def use(self, model: Served) -> bool:
+        """Whether an open task uses the model."""
+        return any(run.uses(model) for run in self._open)
+
     async def release(self, model: Served) -> None:
         """Return when no open task uses the model. Its graphs may be idle between two runs of a task."""
-        while any(run.uses(model) for run in self._open):
+        while self.use(model):
             await self._run_ended.wait()
 
     async def drain(self) -> None:

@@ -59,13 +59,19 @@ ALL = {
         Definition("gauge", "sluice_max_queue_rows", "The most rows that may wait", _GRAPH),
         Definition("gauge", "sluice_slots", "Slots of a loop that rows hold", _MODEL),
         Definition("gauge", "sluice_max_slots", "The most slots that rows of a loop may hold", _MODEL),
-        Definition("gauge", "sluice_model_ready", "Workers in which the version serves", _MODEL),
+        Definition(
+            "gauge", "sluice_model_ready", "Workers in which the version serves, or is loaded on demand", _MODEL
+        ),
         Definition("gauge", "sluice_model_provider", "Workers by what runs it", (*_MODEL, "provider", "device")),
         Definition("gauge", "sluice_model_load_seconds", "Load, check and warm-up, summed over workers", _MODEL),
         Definition("gauge", "sluice_rollout_percent", "Requests that a version on trial gets", (*_MODEL, "kind")),
         Definition("gauge", "sluice_canary_returned", "1: the canary went back to the stable version", _MODEL),
         Definition("counter", "sluice_compared", "Answers compared with the other version", (*_MODEL, "outcome")),
         Definition("gauge", "sluice_model_weight_bytes", "Files with the weights, summed over workers", _MODEL),
+        Definition("gauge", "sluice_model_memory_bytes", "Memory that versions take, where it is limited", _MODEL),
+        Definition("gauge", "sluice_max_model_memory_bytes", "The most memory that models may take, if limited", ()),
+        Definition("counter", "sluice_model_loads_on_demand", "Loads that a request has asked for", ("model",)),
+        Definition("counter", "sluice_model_evictions", "Versions that have made room for others", ("model",)),
         Definition("gauge", "sluice_streams", "Live streams that are open", _MODEL),
         Definition("gauge", "sluice_max_streams", "The most live streams that may be open", ()),
         Definition("gauge", "sluice_sequences", "Sequences whose state the server keeps", ()),
@@ -92,7 +98,7 @@ ALL = {
         Definition("gauge", "process_threads", "Threads of the workers", ()),
         Definition("gauge", "process_start_time_seconds", "When the oldest worker started, in seconds since 1970", ()),
         Definition("record", REQUESTS, "Requests that were answered, and not", _MODEL, (), REQUEST_FIELDS),
-        Definition("record", ROLLOUTS, "What was noted of a canary", (*_MODEL, "begun"), (), ROLLOUT_FIELDS),
+        Definition("record", ROLLOUTS, "What was noted of a canary", (*_MODEL, "trial"), (), ROLLOUT_FIELDS),
         Definition("record", BATCHES, "Batches by their number of rows", (*_MODEL, "rows"), (), BATCH_FIELDS),
     )
 }

@@ -11,8 +11,8 @@ Rules
 - What callers have loaded and unloaded holds until a newer version appears.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 STABLE = "stable"
@@ -43,22 +43,27 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class ByHand:
-    """What callers have loaded and unloaded, while ``newest`` was the newest version in the store."""
+    """What callers have loaded and unloaded, while the store had the versions ``known``."""
 
     loaded: int | None = None
     unloaded: frozenset[int] = frozenset()
-    newest: int = 0
+    known: frozenset[int] = frozenset()
 
-    def load(self, number: int, newest: int) -> "ByHand":
-        return ByHand(number, self.unloaded - {number}, newest)
+    def load(self, number: int, known: Iterable[int]) -> "ByHand":
+        return ByHand(number, self.unloaded - {number}, frozenset(known))
 
-    def unload(self, numbers: Collection[int], newest: int) -> "ByHand":
+    def unload(self, numbers: Collection[int], known: Iterable[int]) -> "ByHand":
         loaded = None if self.loaded in numbers else self.loaded
-        return ByHand(loaded, self.unloaded | frozenset(numbers), max(newest, self.newest))
+        return ByHand(loaded, self.unloaded | frozenset(numbers), frozenset(known))
 
-    def after(self, newest: int) -> "ByHand":
-        """What still holds when ``newest`` is the newest version in the store."""
-        return self if newest <= self.newest else ByHand()
+    def after(self, numbers: Collection[int]) -> "ByHand":
+        """What still holds when the store has these versions: all, unless the newest of them was not known.
+
+        A version that is removed is not known any more.
+        """
+        if numbers and max(numbers) not in self.known:
+            return ByHand()
+        return replace(self, known=self.known & frozenset(numbers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from service.engine.loop.continuous_batcher import ContinuousBatcher
 from service.engine.loop.slots import SlotTable
 from service.errors import InvalidInput, UnknownModel
 from service.metrics.spans import RowsTrace, Trace
-from service.models.choice import NOTHING_KNOWN, Facts
+from service.models.budget import Claim
+from service.models.choice import NOTHING_KNOWN, Facts, choose
 from service.models.files import UNKNOWN, VersionFiles
 from service.models.loading import LoadedVersion, VerifiedGraph
 from service.models.memory import limit_elements
@@ -36,6 +37,8 @@ from service.transport.request import Request
 _PART_OF_MEMORY = 4
 """The runs of all lanes together may take 1/4 of the memory. Weights, bodies and answers need some too."""
 UNLOADED = "it was unloaded"
+NO_ROOM = "there was no free memory for it: it is loaded when asked for"
+MADE_ROOM = "it made room for another model, and is loaded when asked for"
 
 
 class State(enum.StrEnum):
@@ -56,6 +59,12 @@ class Model:
     ) -> None:
         self.name = name
         self.version = version
+        self.used_at = 0.0
+        """When it was last looked up, in seconds of the clock of requests; 0: never."""
+        self.is_new = False
+        """Whether it was loaded for a request that may not have come to it yet."""
+        self.is_closed = False
+        """Whether it takes no new requests: it has made room, or is being drained."""
         self.loaded = loaded
         self.manifest = loaded.manifest
         self.sequence_rules = loaded.sequence_rules
@@ -91,6 +100,12 @@ class Model:
                 prefix=loaded.manifest.writing.prefix if loaded.manifest.writing else None,
             )
         )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request waits or runs in its graphs."""
+        runners = self.graphs.values() if self.loop is None else (self.loop, *self.graphs.values())
+        return all(each.is_idle for each in runners)
 
     def _open_dispatcher(self, graph_name: str, observer: Observer | None) -> Dispatcher:
         loaded, settings, device = self.loaded, self._settings, self._device
@@ -177,6 +192,16 @@ class VersionEntry:
     state: State = State.LOADING
     reason: str = ""
     model: Served | None = None
+    on_demand: bool = False
+    """Whether it has made room for others, or found none, and is loaded when a request asks for it."""
+    has_served: bool = False
+    """Whether it has proved itself before it made room."""
+    lacks_room: bool = False
+    """Whether its last load failed because there was no room."""
+    retry_at: float = 0.0
+    """When a request may ask for it again after a load that failed, in seconds of the clock of requests."""
+    claim: Claim | None = None
+    """The memory that it takes, where that is limited."""
     files: VersionFiles = UNKNOWN
     """What its files were when the last load of it began."""
     has_failed: bool = False
@@ -202,6 +227,10 @@ class ModelEntry:
     """Whether one of its versions was found to be a pipeline."""
     chosen: Sequence[int] | None = None
     """The versions that the version policy lets serve; None without a policy."""
+    resting: int | None = None
+    """The version that answered requests that name none, and has made room."""
+    card: Mapping[str, Any] = field(default_factory=dict)
+    """What people are told of that version."""
     unusable: Sequence[Unusable] = ()
     """What else is in its folder and cannot serve."""
     warnings: Sequence[str] = ()
@@ -215,6 +244,27 @@ class ModelEntry:
     """Set when it should be read again from the store."""
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when its versions were tried, or when one of them takes too long to wait for."""
+
+    def rest(self, entry: VersionEntry, model: Served) -> None:
+        """A version of it makes room. Retire it next."""
+        entry.on_demand, entry.has_served, entry.retry_at = True, True, 0.0
+        if self.serving is model:
+            failed = [number for number, each in self.entries.items() if each.has_failed]
+            number = entry.source.version
+            is_default = choose(self.facts, failed).default == number  # else another one could not take its place yet
+            self.serving, self.resting = None, number if is_default else None
+
+    def rests(self, version: str | None, now: float) -> bool:
+        """Whether a version, given as a number or an alias, or the one that answers by default, has made room and is
+        loaded when asked for."""
+        number = self.resting if version is None else read_number(version) or self.aliases.get(version)
+        entry = None if number is None else self.entries.get(number)
+        return entry is not None and entry.on_demand and entry.has_served and entry.retry_at <= now and not self.reason
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether it serves when a request asks for it."""
+        return self.serving is None and not self.reason and any(each.on_demand for each in self.entries.values())
 
     @property
     def is_loading(self) -> bool:

@@ -62,6 +62,10 @@ class Pipeline:
     def __init__(self, name: str, version: str, loaded: LoadedPipeline, metrics: Metrics) -> None:
         self.name = name
         self.version = version
+        self.used_at = 0.0
+        self.is_new = False
+        self.is_closed = False
+        self.is_idle = True
         self.loaded = loaded
         self.manifest = loaded.manifest
         self.steps = loaded.steps

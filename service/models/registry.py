@@ -5,6 +5,7 @@ and every version that an alias points to. What puts versions into service and t
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from model_store import Store
@@ -46,7 +47,13 @@ class Registry:
 
     @property
     def is_ready(self) -> bool:
-        return self.loaded and (self.settings.lazy or any(model_entry.serving for model_entry in self.entries.values()))
+        serves = any(each.serving or self.lifecycle.demands.is_on_demand(each) for each in self.entries.values())
+        return self.loaded and (self.settings.lazy or serves)
+
+    @property
+    def loads_on_demand(self) -> bool:
+        """Whether models that were never tried are loaded when a request asks for them."""
+        return self.lifecycle.demands.is_lazy
 
     def prove_pipelines(self, prove: Callable[[Pipeline], Awaitable[None]]) -> None:
         """``prove`` sends a pipeline its golden requests, and raises NotReady if it answers otherwise."""
@@ -80,17 +87,41 @@ class Registry:
     def find_served(self, name: str, version: str | None = None, request: Request | None = None) -> Served:
         """As ``find``, but it may be a pipeline."""
         model_entry = self.model_entry(name)
+        found = model_entry.serving
+        if version is not None or found is None:
+            found = self._find_version(name, model_entry, version)
+        elif request is not None and model_entry.chooser is not None:
+            found = model_entry.chooser.choose(request) or found
+        found.used_at = time.perf_counter()
+        if found.is_new:
+            self.lifecycle.room.note_use(found)
+        return found
+
+    def look_up(self, name: str, version: str | None = None) -> Served | None:
+        """As ``find_served``, but this does not count as use, and what has made room is not loaded: then it is None."""
+        model_entry = self.model_entry(name)
         if version is None and model_entry.serving is not None:
-            if request is not None and model_entry.chooser is not None:
-                return model_entry.chooser.choose(request) or model_entry.serving
             return model_entry.serving
-        self.lifecycle.check_loading(name, model_entry)
+        if model_entry.rests(version, time.perf_counter()):
+            return None
+        return self._find_version(name, model_entry, version)
+
+    def _find_version(self, name: str, model_entry: ModelEntry, version: str | None) -> Served:
+        demands = self.lifecycle.demands
+        if version is None or not model_entry.entries:
+            demands.check(name, model_entry, None)
         if version is None:
             raise NotReady(f"model {name!r} is not ready: {model_entry.why}", model=name)
         if model_entry.unusable:
             check_usable(name, version, model_entry.unusable)
-        entry = model_entry.find(name, version)
+        try:
+            entry = model_entry.find(name, version)
+        except UnknownModel:
+            if demands.is_open(name):  # it comes into service with the others
+                demands.check(name, model_entry, None)
+            raise
         if entry.model is None:
+            demands.check(name, model_entry, entry.source.version)
             why = entry.reason or "it is being loaded"
             raise NotReady(f"model {name!r} version {version} is not ready: {why}", model=name)
         return entry.model
@@ -102,14 +133,18 @@ class Registry:
                 return self.find_served(name, version)
             except StillLoading as error:
                 loaded = asyncio.Event()
-                error.when_loaded(loaded.set)
-            await loaded.wait()
+                withdraw = error.when_loaded(loaded.set)
+            try:
+                await loaded.wait()
+            finally:
+                withdraw()
 
     def find_leaving(self, name: str, version: str | None) -> Model | None:
         """A version that goes out of service, by its number; None: the one that left last. What was begun there may go
         on there."""
         for model in reversed(list(self.leaving)):
-            if model.name == name and version in (None, model.version) and isinstance(model, Model):
+            is_meant = model.name == name and version in (None, model.version)
+            if is_meant and isinstance(model, Model) and not model.is_closed:
                 return model
         return None
 

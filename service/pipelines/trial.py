@@ -42,7 +42,8 @@ def _run(written: Written, store: Path, use: Callable[[GoldenRequests, Pipeline]
     settings = Settings.from_environ(os.environ).replace(store=store, models=models, lazy=False, grpc_port=0)
 
     async def work() -> T:
-        worker = Worker(settings.replace(metrics_dir=None, workers=1, follow=False))
+        alone = {"metrics_dir": None, "workers": 1, "follow": False, "model_memory_bytes": 0, "keep_models": ()}
+        worker = Worker(settings.replace(**alone))
         try:
             await worker.start()
             loaded = asyncio.Event()

@@ -7,6 +7,7 @@ import numpy as np
 
 from model_store.datatypes import DATATYPES
 from model_store.graph import Tensor
+from model_store.manifest import Manifest
 from service.errors import InvalidInput
 
 MAX_ELEMENTS = 1_000_000
@@ -20,6 +21,22 @@ def check_classification(wanted: Iterable[str], outputs: Mapping[str, Tensor]) -
         if datatype in _UNSUPPORTED:
             choices = ", ".join(choice for choice in DATATYPES if choice not in _UNSUPPORTED)
             raise InvalidInput(f"output {name!r}: expected one of {choices} for a classification, got {datatype}")
+
+
+def classify_outputs(
+    outputs: Mapping[str, np.ndarray], wanted: Mapping[str, int], manifest: Manifest, batches: bool
+) -> Mapping[str, np.ndarray]:
+    """The outputs, with so many classes in place of values where these are ``wanted``. Raises as ``classify``."""
+    classified = {
+        name: classify(name, outputs[name], number, _labels_of(manifest, name), batches)
+        for name, number in wanted.items()
+    }
+    return {**outputs, **classified}
+
+
+def _labels_of(manifest: Manifest, output: str) -> Sequence[str]:
+    scores = (manifest.classes.probabilities, manifest.classes.logits) if manifest.classes else ()
+    return manifest.labels if output in scores else manifest.output_labels.get(output, ())
 
 
 def classify(name: str, scores: np.ndarray, number: int, labels: Sequence[str], batches: bool) -> np.ndarray:

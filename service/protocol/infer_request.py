@@ -32,6 +32,7 @@ at least 48 bytes of JSON: the JSON part of more inputs is too long to be cached
 LENGTH_BYTES: Final = 4
 """Bytes of the length before each element of BYTES."""
 _UNSUPPORTED: Final = ("headers",)
+_REGION: Final = "shared_memory_"
 _SEQUENCE: Final = ("sequence_id", "sequence_start", "sequence_end")
 _MAX_ID_CHARACTERS: Final = 128
 
@@ -318,7 +319,7 @@ def _parse_input(value: Any, where: str) -> InputHeader:
     if math.prod(size or 1 for size in shape) * max(1, datatype.itemsize) >= 1 << 63:
         raise InvalidInput(f"{where}.shape: expected a tensor that fits in memory, got {shape!r:.60}")
     parameters = read_optional(item, "parameters", f"{where}.parameters")
-    region = read_region(parameters, where)
+    region = read_region(parameters, where) if any(n.startswith(_REGION) for n in parameters) else None
     size_bytes, data = parameters.get("binary_data_size"), item.get("data")
     count = math.prod(shape)
     if size_bytes is None and data is None and region is None and not count:
@@ -381,7 +382,7 @@ def _parse_outputs(
             raise InvalidInput(f"{field}: expected a number of classes from 0, got {number!r:.40}")
         if number:
             classes[name] = number
-        region = read_region(parameters, where)
+        region = read_region(parameters, where) if any(n.startswith(_REGION) for n in parameters) else None
         if region is not None:
             if number:
                 raise InvalidInput(f"{where}: expected either classification or shared memory, got both")

@@ -255,6 +255,8 @@ def read_settings(store: Any, environ: Mapping[str, str] = os.environ) -> Settin
     return settings.replace(
         models=(),
         lazy=True,
+        model_memory_bytes=0,
+        keep_models=(),
         grpc_port=0,
         metrics_dir=None,
         workers=1,

@@ -279,7 +279,7 @@ class _ForwardedRequests:
         if head["length"]:
             headers[_LENGTH] = head["length"].encode()
         request = AwaitedRequest(Endpoint(FORWARDED_INFER, head["model"], head["version"]), b"", headers)
-        request.patience_s, request.caller = head["patience_s"], head["caller"]
+        request.patience_s, request.caller = head["patience_s"], head.get("caller", "")
         is_admitted = self._handler.body_budget.try_admit(len(body))
         self._requests[number] = request
         request.answer.add_done_callback(functools.partial(self._done, number, len(body) if is_admitted else 0))

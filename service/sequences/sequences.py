@@ -105,6 +105,10 @@ class Sequences:
     def __len__(self) -> int:
         return len(self._open)
 
+    def is_needed(self, signature: Signature) -> bool:
+        """Whether a sequence of the version with that signature is open."""
+        return any(of is signature for of, _ in self._open)
+
     def find_owner(self, model: str, sequence_id: int | str) -> object | None:
         """Whose the sequence of a model is: the owner of the version in which it was begun; None if there is none."""
         sequence = self._begun.get((model, sequence_id))

@@ -104,6 +104,10 @@ class Settings(BaseSettings):
     """seconds between looks at the store, for changes that the system does not tell, as in a network file system"""
     lazy: bool = False
     """load a model when it is first asked for"""
+    model_memory_bytes: CountOrZero = 0
+    """bytes that the models of a worker may take together: the least recently used make room; 0: no limit"""
+    keep_models: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
+    """models that load at the start and never make room, comma-separated"""
     require_exact: bool = False
     """refuse models whose rows do not give the same bits alone and in a batch"""
     batch_unproved: bool = False

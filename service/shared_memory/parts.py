@@ -18,13 +18,10 @@ class RegionPart(NamedTuple):
     size_bytes: int
 
 
-def read_region(parameters: Mapping[str, Any], where: str) -> RegionPart | None:
-    """The part of a region that parameters name; None where they name none. Raises InvalidInput."""
-    given = [name for name in parameters if name.startswith(_PREFIX)]
-    if not given:
-        return None
-    for name in given:
-        if name not in (_REGION, _OFFSET, _SIZE):
+def read_region(parameters: Mapping[str, Any], where: str) -> RegionPart:
+    """The part of a region that parameters name. Raises InvalidInput."""
+    for name in parameters:
+        if name.startswith(_PREFIX) and name not in (_REGION, _OFFSET, _SIZE):
             raise InvalidInput(f"{where}.parameters: unknown {name!r:.60}")
     region = parameters.get(_REGION)
     if not isinstance(region, str) or not region:

@@ -127,8 +127,8 @@ class Exposure(abc.ABC):
         """It goes on with what was begun on ``version``, whichever was chosen. Its answer is not compared."""
 
     @abc.abstractmethod
-    def end(self, status: int, seconds: float) -> None:
-        """It has its answer, or its caller has gone. Must be quick."""
+    def end(self, status: int, seconds: float, reason: str) -> None:
+        """It has its answer, or its caller has gone. ``reason`` is that of its error, or "". Must be quick."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -28,6 +28,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.QueueFull: 429,
     errors.TooLate: 429,
     errors.NotReady: 503,
+    errors.NoRoom: 503,
     errors.StillLoading: 503,
     errors.Draining: 503,
     errors.TryLater: 503,

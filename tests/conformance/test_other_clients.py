@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -22,8 +23,8 @@ GRPC_PORT = free_port()
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Process]:
-    """All reference models, over HTTP and gRPC."""
-    with served(settings_for(DEFAULT_ROOT, provider="cpu", grpc_port=GRPC_PORT)) as process:
+    """All reference models, over HTTP and gRPC. Without shared memory its routes would be 501."""
+    with served(settings_for(DEFAULT_ROOT, provider="cpu", grpc_port=GRPC_PORT, shared_memory=("a-*",))) as process:
         yield process
 
 
@@ -74,7 +75,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, 
     triton_models.write_add_sub(root, ("FP32", "FP32", "INT32"), (16,), True, name="add_sub")
     triton_models.write_identities(root, "shaped", "FP32", shapes, [((1,), ()), ((16,), (16,))], True)
     port = free_port()
-    with served(settings_for(root, provider="cpu", grpc_port=port)) as process:
+    with served(settings_for(root, provider="cpu", grpc_port=port, shared_memory=("INPUT*", "OUTPUT*"))) as process:
         yield f"127.0.0.1:{process.port}", f"127.0.0.1:{port}"
 
 
@@ -127,6 +128,17 @@ def test_perf_analyzer_sends_batches_as_configured(repository: tuple[str, str], 
     done = analyze(repository[form == "grpc"], "-i", form, "-b", "8", "--concurrency-range", "2", model=name)
     assert done.returncode == 0, done.stdout + done.stderr
     assert float(re.findall(r"Throughput: ([\d.]+) infer/sec", done.stdout)[-1]) > 0
+
+
+@pytest.mark.parametrize("form", ["http", "grpc"])
+def test_perf_analyzer_passes_tensors_in_shared_memory(repository: tuple[str, str], form: str) -> None:
+    """It registers regions for inputs and outputs, whose requests are answered, and unregisters them."""
+    shared = ("--shared-memory", "system", "--output-shared-memory-size", "4096", "-b", "8")
+    done = analyze(repository[form == "grpc"], "-i", form, *shared, "--concurrency-range", "2", model="add_sub")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert float(re.findall(r"Throughput: ([\d.]+) infer/sec", done.stdout)[-1]) > 0
+    status = httpx.get(f"http://{repository[0]}/v2/systemsharedmemory/status")
+    assert status.json() == []
 
 
 def run_schemathesis(folder: Path, url: str, *arguments: str, options: Sequence[str] = ()) -> None:

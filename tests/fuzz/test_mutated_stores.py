@@ -5,7 +5,8 @@ import contextlib
 import io
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -15,8 +16,9 @@ import pytest
 
 from model_store import GoldenSamples, IntegrityError, Store, StoreError
 from model_store.commands.cli import models, models_arguments
-from model_store.files.aliases import HISTORY_FILE, read_history
+from model_store.files.aliases import HISTORY_FILE, read_aliases, read_history
 from model_store.manifest import MANIFEST_FILE, Golden, Manifest
+from model_store.rollout import ROLLOUT_FILE, Canary, Rollout, Shadow, read_rollout, write_rollout
 from model_store.signing import SIGNATURE_FILE
 from model_store.signing.keys import parse_signers
 from model_store.store import ALIASES_FILE
@@ -24,7 +26,13 @@ from tests.fuzz.stores import KINDS, change_bytes, cut, damage, flip
 from tests.support.models.manifests import describe
 from tests.support.signing.keys import Key
 
-FILES = (ALIASES_FILE, HISTORY_FILE, f"2/{MANIFEST_FILE}", f"2/{SIGNATURE_FILE}")
+BESIDE: Mapping[str, Callable[[Path], object]] = {
+    ALIASES_FILE: read_aliases,
+    HISTORY_FILE: read_history,
+    ROLLOUT_FILE: read_rollout,
+}
+"""The small files of a model, each with the function that reads it from the model's folder."""
+FILES = (*BESIDE, f"2/{MANIFEST_FILE}", f"2/{SIGNATURE_FILE}")
 COUNTS = [60, pytest.param(3000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 
 
@@ -50,7 +58,11 @@ def stored(tmp_path: Path) -> Stored:
         key.sign_version(version)
     for number in (1, 2, 1):
         store.set_alias("m", "stable", number)
-    assert (store.root / "m" / HISTORY_FILE).exists()
+    write_rollout(
+        store.root / "m",
+        Rollout(canary=Canary(version=2, percent=10.0, header="x-user"), shadow=Shadow(version=1)),
+    )
+    assert all((store.root / "m" / file).exists() for file in BESIDE)
     return Stored(store, store.find("m", 2).read_manifest())
 
 
@@ -59,8 +71,7 @@ def read_everything(stored: Stored) -> Iterator[str]:
     store = stored.store
     store.list_all()  # raises nothing
     readers: list[Callable[[], Any]] = [
-        lambda: store.aliases("m"),
-        lambda: read_history(store.root / "m"),
+        *(partial(read, store.root / "m") for read in BESIDE.values()),
         lambda: store.find("m", "stable").verify(),
         lambda: store.find("m", 1).verify(),
     ]

@@ -52,6 +52,26 @@ async def test_worker_that_died_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_first_worker_that_lives_is_told_by_all_but_itself(tmp_path: Path) -> None:
+    """What a killed worker left comes first by name and is passed over. A worker that cannot obey has not been told."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "1-0.worker"))
+    heard: list[Command] = []
+    first, *others = sorted((make(tmp_path, heard, "no") for _ in range(3)), key=lambda worker: worker._path)
+    async with opened(first, *others):
+        assert [await worker.tell_first({"do": "x"}) for worker in others] == [False, False]  # it said no
+        assert heard == [{"do": "x"}] * 2
+        assert not await first.tell_first({"do": "y"})
+        assert heard[2:] == []
+    willing = make(tmp_path, heard)
+    later = make(tmp_path, [])
+    early, late = sorted((willing, later), key=lambda worker: worker._path)
+    async with opened(early, late):
+        assert await late.tell_first({"do": "z"})
+    assert not await make(None, []).tell_first({"do": "x"})
+
+
+@pytest.mark.anyio
 async def test_silent_worker_is_complained_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The socket of a stopped process takes the command without an answer; the other workers have obeyed."""
     monkeypatch.setattr(workers, "SILENT_S", 0.05)

@@ -7,30 +7,30 @@ outputs, the position of each tensor) is kept, and only the values of the next r
 import asyncio
 import functools
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from model_store.graph import MAIN
-from model_store.manifest import Manifest
 from service.api.continuing import Continuations
 from service.api.handler import Responder, Start
+from service.api.infer.in_sequence import Render, SequenceRequests
 from service.api.infer.regions import RegionTransfers
 from service.engine.batching.queue import Answer, Done
-from service.engine.tensors import Arrays, Rows
-from service.errors import DeadlinePassed, InvalidInput, NotReady, ServiceError
+from service.engine.tensors import Rows
+from service.errors import DeadlinePassed, InvalidInput, ServiceError
 from service.models.entry import Model, Served
 from service.models.registry import Registry
 from service.models.schedule_policy import Schedule
-from service.protocol.classification import check_classification, classify
-from service.protocol.infer_request import MAX_KEPT_BYTES, InferHeader, InferRequest, SequenceStep, parse_infer
+from service.protocol.classification import check_classification, classify_outputs
+from service.protocol.infer_request import MAX_KEPT_BYTES, InferHeader, InferRequest, parse_infer
 from service.protocol.infer_response import render_infer
 from service.protocol.large_json import LARGE_BYTES, PIECE_NUMBERS
 from service.protocol.raw import RAW, parse_raw
-from service.sequences.forwarding import Forwarder, Outcome
-from service.sequences.sequences import Sequences, Turn
+from service.sequences.forwarding import Forwarder
+from service.sequences.sequences import Sequences
 from service.settings import Settings
 from service.transport.request import (
     BINARY,
@@ -39,14 +39,11 @@ from service.transport.request import (
     GRPC_STREAM_INFER,
     INFER,
     JSON,
-    Endpoint,
     HeaderField,
     Reply,
 )
 
 _KEPT_HEADERS: Final = 256
-
-Render = Callable[[Model, InferHeader, Answer], Reply]
 
 
 Place = tuple[str, tuple[int, ...], np.dtype, int]
@@ -92,8 +89,7 @@ class InferHandler:
         self._registry = registry
         self._continuations = continuations
         self._entries = registry.entries
-        self._sequences = sequences
-        self._forwarder = forwarder
+        self._in_sequences = SequenceRequests(sequences, forwarder, self._submit, self._render)
         self._transfers = transfers
         self._max_inputs = settings.max_inputs
         self._known: dict[Model, dict[bytes, _KnownHeader]] = {}
@@ -112,7 +108,9 @@ class InferHandler:
         if entry is not None and endpoint.version is None:
             model = entry.serving if entry.chooser is None else entry.chooser.choose(request)
         if not isinstance(model, Model):
-            model = self._find(endpoint)
+            model = self._continuations.find(request)
+        else:
+            model.used_at = request.began
         responder.model_name, responder.version = model.name, model.version
         length = headers.get(b"inference-header-content-length")
         header_bytes = None if length is None else _read_length(length)
@@ -139,16 +137,6 @@ class InferHandler:
             rows.trace = model.trace(request.trace)
         done = self._receive(responder, model, known.header, rows, self._render)
         responder.cancel_work = model.dispatcher.enqueue(rows, done, timeout_s, known.schedule.priority)
-
-    def _find(self, endpoint: Endpoint) -> Model:
-        """The version that answers, or one that goes out of service: a sequence may go on there."""
-        try:
-            return self._registry.find(endpoint.model, endpoint.version)
-        except NotReady:
-            model = self._registry.find_leaving(endpoint.model, endpoint.version)
-            if model is None:
-                raise
-            return model
 
     def find_max_tensors(self) -> int:
         """The most inputs, or outputs, that a request to any model in service may have."""
@@ -212,7 +200,7 @@ class InferHandler:
     def _go_on(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
         """All inputs have been read: check them and submit them."""
         header, inputs = request.header, request.inputs
-        if header.sequence is not None or model in self._registry.leaving:
+        if header.sequence is not None or model.is_closed or model in self._registry.leaving:
             model = self._continuations.choose(model, responder.request, header.sequence)
             responder.version = model.version
         signature = model.signature
@@ -223,8 +211,7 @@ class InferHandler:
         if header.classes:
             check_classification(header.classes, signature.public_outputs)
         if header.sequence is not None:
-            responder.charge(_count_rows(model, inputs))
-            self._start_in_sequence(responder, model, header, header.sequence, inputs)
+            self._in_sequences.start(responder, model, header, header.sequence, inputs)
             return
         if model.sequence_rules is not None:
             model.check_stateless()
@@ -260,56 +247,11 @@ class InferHandler:
         timeout_s = self._timeout_s(responder, model, _schedule(model, header))
         model.dispatcher.check_time(rows, timeout_s, row_elements)
 
-    def _start_in_sequence(
-        self, responder: Responder, model: Model, header: InferHeader, step: SequenceStep, inputs: Arrays
-    ) -> None:
-        """Submit a request after those before it in its sequence, or forward it to the worker that keeps it."""
-        request = responder.request
-
-        def pass_on(outcome: Outcome) -> None:
-            if isinstance(outcome, ServiceError):
-                responder.fail(outcome)
-            else:
-                responder.finish(*outcome)
-
-        if self._forwarder is not None and request.endpoint.route != FORWARDED_INFER:
-            owner = self._forwarder.find_owner(model.name, step.id)
-            if owner is not None:
-                version = request.endpoint.version
-                if request.exposure is not None and step.starts:
-                    version = model.version  # it was chosen here
-                else:
-                    request.exposure = None  # that worker notes it
-                left_s = responder.left_s(header.timeout_s)
-                responder.cancel_work = owner.forward(request, version, left_s, pass_on)
-                return
-
-        def go() -> None:
-            try:
-                left_s = responder.left_s(header.timeout_s)
-                if left_s <= 0:
-                    raise DeadlinePassed("the deadline passed while requests before it in the sequence ran")
-                rows = turn.take(inputs)
-                render = functools.partial(self._render_in_sequence, turn)
-                self._submit(responder, model, header, rows, render, left_s, header.priority)
-            except Exception as error:  # noqa: BLE001  # the event loop may call it
-                responder.fail(error)
-
-        turn = self._sequences.join(model.name, model.version, model, model.signature, model.sequence_rules, step, go)
-        responder.on_end = turn.leave
-        if turn.is_first:
-            go()
-
-    def _render_in_sequence(self, turn: Turn, model: Model, header: InferHeader, answer: Answer) -> Reply:
-        public = {name: answer.outputs[name] for name in model.signature.public_outputs}
-        times = (answer.queue_s, answer.batch_s, answer.compute_s, answer.batch_rows)
-        reply = self._render(model, header, Answer(public, *times))
-        turn.keep(answer.outputs)
-        return reply
-
     @staticmethod
     def _render(model: Model, header: InferHeader, answer: Answer) -> Reply:
-        outputs = _classified(model, header, answer.outputs) if header.classes else answer.outputs
+        outputs = answer.outputs
+        if header.classes:
+            outputs = classify_outputs(outputs, header.classes, model.manifest, model.signature.leads_with_rows)
         chunks, header_bytes = render_infer(model.name, model.version, header, outputs)
         return Reply(200, chunks, (JSON,) if header_bytes is None else _binary_headers(header_bytes))
 
@@ -369,35 +311,11 @@ class InferHandler:
         return left_s if schedule.wait_s == math.inf else model.dispatcher.limit_wait(left_s, schedule.wait_s)
 
 
-def _count_rows(model: Model, inputs: Arrays) -> int:
-    """The rows of inputs that have not been checked yet."""
-    for name, array in inputs.items():
-        axis = model.signature.axes.get(name)
-        if axis is not None and axis < array.ndim:
-            return int(array.shape[axis])
-    return 1
-
-
 def _schedule(model: Model, header: InferHeader) -> Schedule:
     """What the request asks for, as far as the model's configuration allows it."""
     if model.loaded.schedule_policy is None:
         return Schedule(header.timeout_s, math.inf, header.priority)
     return model.schedule(header.timeout_s, header.level)
-
-
-def _classified(model: Model, header: InferHeader, outputs: Arrays) -> Arrays:
-    """The outputs, with classes in place of values where these are wanted."""
-    manifest = model.manifest
-    classified = {
-        name: classify(name, outputs[name], number, _labels_of(manifest, name), model.signature.leads_with_rows)
-        for name, number in header.classes.items()
-    }
-    return {**outputs, **classified}
-
-
-def _labels_of(manifest: Manifest, output: str) -> Sequence[str]:
-    scores = (manifest.classes.probabilities, manifest.classes.logits) if manifest.classes else ()
-    return manifest.labels if output in scores else manifest.output_labels.get(output, ())
 
 
 @functools.lru_cache(maxsize=1024)

@@ -4,9 +4,9 @@ from typing import Any
 
 from model_store.manifest import Manifest
 from service.api.info.metadata import describe_pipeline, describe_tensor
-from service.api.steps import find_steps
+from service.api.steps import check_ready
 from service.errors import ServiceError
-from service.models.entry import ModelEntry, State
+from service.models.entry import Model, ModelEntry, State
 from service.models.pipeline import Pipeline
 from service.models.registry import Registry
 
@@ -19,11 +19,11 @@ _DETAILS = (
 
 def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dict[str, Any]:
     """The card of a model of the store, whether it serves or not."""
-    serving = model_entry.serving
+    serving, rests = model_entry.serving, model_entry.serving is None and model_entry.on_demand and model_entry.card
     card: dict[str, Any] = {
         "name": name,
-        "ready": serving is not None,
-        "serving": serving.version if serving else None,
+        "ready": bool(serving or rests),
+        "serving": serving.version if serving else str(model_entry.resting) if rests else None,
         "aliases": model_entry.aliases,
         "versions": _versions(model_entry),
     }
@@ -35,12 +35,19 @@ def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dic
     warnings = [*model_entry.warnings, *filter(None, [registry.store_fault, registry.tell_remote(name)])]
     if warnings:
         card["warnings"] = warnings
+    if rests:
+        return card | {"on_demand": True, **model_entry.card}
     if serving is None:
         return card
     if isinstance(serving, Pipeline):
         return card | _card_of_pipeline(registry, serving)
+    return card | describe_facts(serving)
+
+
+def describe_facts(serving: Model) -> dict[str, Any]:
+    """The part of a card that is about the version that serves."""
     manifest, loaded, signature = serving.manifest, serving.loaded, serving.signature
-    return card | {
+    return {
         **_tell_purpose(manifest),
         "details": _details(manifest),
         "graphs": sorted(manifest.graphs),
@@ -85,7 +92,7 @@ def _card_of_pipeline(registry: Registry, pipeline: Pipeline) -> dict[str, Any]:
     """Whether it is ready, and what it does."""
     facts = {**_tell_purpose(pipeline.manifest), "pipeline": describe_pipeline(pipeline)}
     try:
-        find_steps(registry, pipeline)
+        check_ready(registry, pipeline)
     except ServiceError as error:
         facts |= {"ready": False, "reason": str(error)}
     return facts

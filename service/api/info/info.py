@@ -4,6 +4,7 @@ Everything is read from the registry and the metrics when it is asked for. `admi
 """
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -24,8 +25,8 @@ from service.api.info.statistics import tell_statistics
 from service.api.live.messages import describe_stream
 from service.api.openapi.document import make_document
 from service.api.routes import Methods, Routes, make_routes
-from service.api.steps import find_steps
-from service.errors import NotReady, ServiceError, UnknownModel, UnknownRoute, WrongMethod
+from service.api.steps import check_ready, find_steps
+from service.errors import NotReady, ServiceError, StillLoading, UnknownModel, UnknownRoute, WrongMethod
 from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
 from service.models.entry import Served
@@ -40,6 +41,8 @@ from service.protocol.compression import (
 from service.protocol.json import render_json
 from service.transport.status import error_reply
 from service.web.pages import PAGES, answer_file, answer_page, wants_page
+
+_READY_OF_VERSION = "/v2/models/{model}/versions/{version}/ready"
 
 
 class Information:
@@ -68,7 +71,7 @@ class Information:
             "/v2/models": _answer(lambda: {"models": list(registry.entries)}),
             "/v2/models/stats": _answer(lambda: tell_statistics(self._metrics, registry.models())),
             **self._of_model("", self._describe),
-            **self._of_model("/ready", self._tell_ready),
+            **{path: {"GET": self._tell_ready} for path in ("/v2/models/{model}/ready", _READY_OF_VERSION)},
             **self._of_model("/config", self._configure),
             **self._of_model("/stats", self._count),
             **self._of_model("/stream", self._describe_stream),
@@ -80,7 +83,7 @@ class Information:
             **{path: {"GET": answer_page} for path in PAGES if path != "/"},
             "/web/{file:path}": {"GET": answer_file},
             "/v1/models": _answer(lambda: {"models": list(registry.entries)}),
-            "/v1/models/{model}": self._answer_of_model(self._tell_ready),
+            "/v1/models/{model}": {"GET": self._tell_ready},
             "/v1/timeseries/models": _answer(
                 lambda: sorted({model.name for model in registry.models() if model.manifest.forecast})
             ),
@@ -123,11 +126,21 @@ class Information:
         loading = [name for name, model_entry in self._registry.entries.items() if model_entry.is_loading]
         return {"live": True, "ready": True, "loading": loading}
 
-    def _tell_ready(self, model: Served, one: bool) -> dict[str, Any]:
-        """A pipeline is ready when the models of its steps are. Raises UnknownModel, NotReady."""
-        if isinstance(model, Pipeline):
-            find_steps(self._registry, model)
-        return {"name": model.name, "ready": True}
+    async def _tell_ready(self, request: Request) -> Response:
+        """A pipeline is ready when the models of its steps are. Raises UnknownModel, NotReady.
+
+        A model that has made room is ready, and is not loaded for this: who asks all models would evict them in turn.
+        """
+        name, version = request.path_params["model"], request.path_params.get("version")
+        with contextlib.suppress(StillLoading):
+            model = self._registry.look_up(name, version)
+            if isinstance(model, Pipeline):
+                check_ready(self._registry, model)
+            return JSONResponse({"name": name, "ready": True})
+        found = await self._find(request)
+        if isinstance(found, Pipeline):
+            check_ready(self._registry, found)
+        return JSONResponse({"name": name, "ready": True})
 
     def _configure(self, model: Served, one: bool) -> dict[str, Any]:
         if isinstance(model, Pipeline):

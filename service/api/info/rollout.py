@@ -22,7 +22,7 @@ def describe_rollout(metrics: Metrics, name: str, model_entry: ModelEntry) -> di
     compared = metrics.sums()["sluice_compared"]
     canary, shadow = rollout.facts.canary, rollout.facts.shadow
     if canary is not None:
-        noted = count_requests(metrics, name, canary.begun)
+        noted = count_requests(metrics, name, canary.trial)
         del noted["returned"], noted["compared"], noted["differ"]
         told["canary"] = {
             **found["canary"],

@@ -36,6 +36,7 @@ class Usage:
         yield "sluice_sequences", (), float(len(self._sequences))
         yield "sluice_max_sequences", (), float(settings.max_sequences)
         yield "sluice_max_streams", (), float(settings.max_sequences)
+        yield from self._registry.lifecycle.room.read()
         yield from self._read_queues(settings)
 
     def _read_queues(self, settings: Settings) -> Iterator[Reading]:

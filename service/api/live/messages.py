@@ -114,6 +114,8 @@ def read_request(body: bytes, max_tensors: int) -> InferRequest:
     header = request.header
     if header.sequence is not None:
         raise InvalidInput("sequence_id: expected none, for a stream is one sequence; leave it out")
+    if header.uses_regions:
+        raise InvalidInput("shared_memory_region: expected none in a live stream: send the data")
     if header.classes:
         raise InvalidInput("classification: expected none in a stream")
     if header.binary_default or any((header.outputs or {}).values()):

@@ -100,6 +100,10 @@ class LiveStreams(Streams):
             check_model(self._registry.find(endpoint.model, endpoint.version), options, query)
         return functools.partial(self._converse, endpoint, options, query)
 
+    def use(self, model: Served) -> bool:
+        """Whether a stream of the version is open."""
+        return any(used is model for used in self._open.values())
+
     def begin_stop(self) -> None:
         """Refuse new streams; versions that go out of service wait for none any more."""
         self._stopping.set()

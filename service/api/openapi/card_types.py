@@ -107,6 +107,9 @@ class Card(Exact):
     name: str
     ready: bool
     serving: Annotated[str | None, Field(description="the version that serves unless another is asked for")]
+    on_demand: NotRequired[
+        Annotated[bool, Field(description="it has made room for another model, and is loaded when asked for")]
+    ]
     aliases: dict[str, int]
     versions: list[VersionState]
     reason: NotRequired[Annotated[str, Field(description="why it does not serve")]]

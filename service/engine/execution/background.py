@@ -37,17 +37,14 @@ R = TypeVar("R", bound=BackgroundRun)
 
 
 class Background(Generic[U, R]):
-    """``users`` have work, ``again`` has the halves of failed batches, ``run`` is under way."""
+    """``users`` have work, ``again`` has the halves of failed batches, ``run`` is under way, until the
+    device sets it to None."""
 
     def __init__(self, lanes: int) -> None:
         self.users: dict[U, None] = {}
         self.again: deque[R] = deque()
         self.run: R | None = None
         self._least_idle = min(2, lanes)
-
-    @property
-    def has_work(self) -> bool:
-        return bool(self.users or self.again)
 
     def take(self, now: float, idle_lanes: int) -> R | None:
         """The next run; None if none is due. Others have nothing to run."""
@@ -77,8 +74,3 @@ class Background(Generic[U, R]):
         run.dispatcher.give_way(run)
         run.stop.ask()
         return True
-
-    def end(self, run: object) -> None:
-        """A run has ended, or is lost."""
-        if run is self.run:
-            self.run = None

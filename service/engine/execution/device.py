@@ -258,7 +258,7 @@ class Device:
             self._on_batch_done(run)
             self._deliver(run)
             now = run.ended_at
-            if self._active or self._again or self._background.has_work:
+            if self._active or self._again or self._background.users or self._background.again:
                 self._wake()
             break
         if self._background.run is not None and self._active and not self._idle and self._background.make_way():
@@ -291,7 +291,7 @@ class Device:
             if found is None or not dispatcher.has_work:
                 del self._active[dispatcher]
         self._active.update(held)
-        if found is None and self._background.has_work:
+        if found is None and (self._background.users or self._background.again):
             found = self._background.take(now, idle_lanes)
             if found is not None:
                 self._share.begin(found.dispatcher, found.estimate_s)
@@ -318,7 +318,8 @@ class Device:
         """Give a lane that is free again its next batch, and then write the answers of the last one."""
         lane.run = None
         self._idle.append(lane)
-        self._background.end(run)
+        if run is self._background.run:
+            self._background.run = None
         if not run.is_lost:
             self._on_batch_done(run)
         try:
@@ -388,7 +389,8 @@ class Device:
         """Go on without a run and its lane. Only the end of the process can end them."""
         logger.error("a run did not end within %.0f s after it was told to: its lane is lost", STUCK_S)
         run.is_lost, run.look_at = True, math.inf
-        self._background.end(run)
+        if run is self._background.run:
+            self._background.run = None
         self._share.end(run.dispatcher, run.estimate_s, 0.0)
         run.dispatcher.abandon(run)
         run.dispatcher.running -= 1

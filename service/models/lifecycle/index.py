@@ -149,6 +149,10 @@ class StoreReader:
             raise NotReady(f"the store cannot be read: {tell_why(error)}") from None
         raise NotReady("the store is empty")
 
+    async def describe(self, version: ModelVersion) -> VersionFiles:
+        """What the files of a version are now."""
+        return await self._run(lambda: describe_files(version))
+
     async def holds(self, name: str) -> bool:
         """Whether anything in the store is called so."""
         return await self._run(lambda: os.path.lexists(self._store.root / name))

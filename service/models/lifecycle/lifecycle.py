@@ -5,10 +5,10 @@ serves. After that the old one is UNLOADING until its accepted requests are answ
 """
 
 import asyncio
-import contextlib
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -19,17 +19,19 @@ from model_store.files.links import tell_why
 from model_store.graphs.analyst import analyst
 from model_store.listing import Contents
 from service.engine.execution.device import Device
-from service.errors import NotReady, StillLoading, UnknownModel
+from service.errors import NotReady, UnknownModel
 from service.metrics.meters import Metrics
 from service.metrics.tracing import Tracer
 from service.models.choice import ByHand, choose
 from service.models.defaults import TaskDefaults
 from service.models.entry import UNLOADED, ModelEntry, Served, find_number
+from service.models.lifecycle.demand import Demands
 from service.models.lifecycle.follower import Follower
 from service.models.lifecycle.index import IndexEntry, StoredModel, StoreReader, choose_version, make_index
 from service.models.lifecycle.loads import describe_failure
 from service.models.lifecycle.reconciler import GONE, Reconciler
 from service.models.lifecycle.retirement import Retirement
+from service.models.lifecycle.room import Room
 from service.models.lifecycle.versions import VersionLoader
 from service.settings import Settings
 
@@ -57,11 +59,16 @@ class Lifecycle:
         """Whether every model was tried."""
         self.defaults = TaskDefaults(settings.default_models)
         self.retirement = Retirement(device, metrics, holders)
-        self.versions = VersionLoader(settings, device, metrics, tracer, self.retirement)
+        self.room = Room(settings, metrics, self.retirement, time.perf_counter)
+        self.versions = VersionLoader(settings, device, metrics, tracer, self.retirement, self.room)
+        is_lazy = settings.lazy or self.room.is_limited
+        self.demands = Demands(
+            is_lazy, metrics, time.perf_counter, self._load_model, self._load_version, self.room.look
+        )
+        self.versions.find_demand = self.demands.find
         self.loads = self.versions.loads
         self.started: set[asyncio.Task[Any]] = set()
         """Loads that no request has started."""
-        self._loading: dict[str, asyncio.Task[None]] = {}
         self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reader = StoreReader(store)
@@ -86,23 +93,52 @@ class Lifecycle:
             model_entry = self.entries.setdefault(name, ModelEntry())
             model_entry.unusable, model_entry.reason = contents.unusable, "" if contents.folders else contents.why
         wanted = {name: contents for name, contents in found.items() if contents.folders}
-        if self.settings.lazy:
+        if self.demands.is_lazy:
             self.defaults.note(await self._reader.read_tasks(wanted))
+        if self.settings.lazy and not self.settings.keep_models:
             self.loaded = True
             logger.info("%d models serve when they are asked for", len(wanted))
             return
-        for name, contents in wanted.items():
-            self._keep(asyncio.create_task(self._load_model(name, contents), name=f"load {name}"))
+        self.versions.is_starting = True
         try:
             with analyst.hold():
-                await asyncio.gather(*(self.entries[name].tried.wait() for name in wanted))
+                if self.demands.is_lazy:
+                    await self._load_while_room(wanted)
+                else:
+                    await asyncio.gather(*(self._begin_load(name, contents) for name, contents in wanted.items()))
         except asyncio.CancelledError:
             await self._end_started()
             raise
+        self.versions.is_starting = False
         self.loaded = True
         ready = [name for name, model_entry in self.entries.items() if model_entry.serving]
         shown = ", ".join(ready[:_NAMES_SHOWN]) + (", …" if len(ready) > _NAMES_SHOWN else "")
         logger.info("%d of %d models serve: %s", len(ready), len(self.entries), shown or "none")
+
+    async def _begin_load(self, name: str, contents: Contents) -> None:
+        """Load a model. Returns when it was tried, or takes too long to wait for."""
+        self._keep(asyncio.create_task(self._load_model(name, contents), name=f"load {name}"))
+        await self.entries[name].tried.wait()
+
+    async def _load_while_room(self, wanted: Mapping[str, Contents]) -> None:
+        """Load those that must stay, then unless all are lazy the others, in their order, until the memory is full.
+
+        One after the other: what a version takes is known when it has loaded.
+        """
+        keep = [name for name in self.settings.keep_models if name in wanted]
+        for name in sorted(set(self.settings.keep_models) - set(wanted)):
+            logger.error("SLUICE_KEEP_MODELS names %r, which is not among the models that serve", name)
+        for name in keep:
+            await self._begin_load(name, wanted[name])
+            if self.entries[name].on_demand:
+                logger.error("model %s should stay in memory (SLUICE_KEEP_MODELS), and there is no room for it", name)
+        for name in () if self.settings.lazy else [each for each in wanted if each not in keep]:
+            await self._begin_load(name, wanted[name])
+            if any(entry.on_demand for entry in self.entries[name].entries.values()):
+                break
+        waiting = sum(self.demands.is_on_demand(each) for each in self.entries.values())
+        if waiting:
+            logger.info("%d models are loaded when they are asked for", waiting)
 
     async def refresh(self, name: str, *, settle: bool = False) -> None:
         """Read a model again from the store, and make what serves equal to what should serve.
@@ -138,7 +174,7 @@ class Lifecycle:
             return
         model_entry = self.entries.setdefault(name, ModelEntry())
         model_entry.unusable, model_entry.reason = contents.unusable, reason
-        if self.settings.lazy and contents.folders:
+        if self.demands.is_lazy and contents.folders:
             self.defaults.note(await self._reader.read_tasks({name: contents}))
 
     def _forget(self, name: str) -> None:
@@ -190,26 +226,16 @@ class Lifecycle:
         finally:
             model_entry.tried.set()
 
-    def check_loading(self, name: str, model_entry: ModelEntry) -> None:
-        """Raises StillLoading for a model that is loaded on demand. The load starts: at once, or if this is called from
-        a thread, when somebody waits for it."""
-        if name not in self._loading and not (
-            self.settings.lazy and not model_entry.entries and not model_entry.reason
-        ):
-            return
-
-        def begin() -> asyncio.Task[None]:
-            task = self._loading.get(name)
-            if task is None:
-                task = self._loading[name] = asyncio.get_running_loop().create_task(self._load_model(name))
-                task.add_done_callback(lambda _: self._loading.pop(name, None))
-            return task
-
-        with contextlib.suppress(RuntimeError):  # there is no event loop in a thread
-            begin()
-        raise StillLoading(
-            f"model {name!r} is being loaded", when_loaded=lambda then: begin().add_done_callback(lambda _: then())
-        )
+    async def _load_version(self, name: str, model_entry: ModelEntry, number: int) -> None:
+        """Load a version again that has made room."""
+        async with self.lock(name):
+            entry = model_entry.entries.get(number)
+            if entry is None or not entry.on_demand:
+                return
+            files = await self._reader.describe(entry.source)
+            loaded = (await self.versions.load(model_entry, entry.source, files=files)).model
+            if loaded is not None and model_entry.serving is None and model_entry.resting == number:
+                self.reconciler.serve(name, model_entry, loaded)
 
     async def load(self, name: str, version: str | None = None) -> None:
         """Read a model again from the store, and load what should serve, or one version, given as a number or an alias.
@@ -250,8 +276,8 @@ class Lifecycle:
             if entry.model is None:
                 raise NotReady(f"version {wanted.version} of {name!r} cannot serve: {entry.reason}")
             self.reconciler.note(name, model_entry, found)
-            facts, newest = model_entry.facts, found.versions[-1].version
-            by_hand = ByHand() if version is None else facts.by_hand.load(wanted.version, newest)
+            facts = model_entry.facts
+            by_hand = ByHand() if version is None else facts.by_hand.load(wanted.version, facts.numbers)
             model_entry.facts = replace(facts, by_hand=by_hand)
             await self.reconciler.reconcile(name, model_entry, found)
 
@@ -283,14 +309,16 @@ class Lifecycle:
                 leaving = [model_entry.find(name, str(number))]
             facts = model_entry.facts
             numbers = {entry.source.version for entry in leaving} | (set(facts.numbers) if number is None else set())
-            by_hand = facts.by_hand.unload(numbers, max(facts.numbers, default=0))
+            by_hand = facts.by_hand.unload(numbers, {*facts.numbers, *model_entry.entries})
             model_entry.facts = replace(facts, by_hand=by_hand)
             if any(entry.model is model_entry.serving for entry in leaving):
                 staying = {n: e.model for n, e in sorted(model_entry.entries.items()) if e.model and e not in leaving}
                 newest = next(reversed(staying.values()), None)
                 model_entry.serving = staying.get(choose(model_entry.facts).default or 0, newest)
-            self.reconciler.serve(name, model_entry, model_entry.serving)
             self.retirement.retire(leaving)
+            if model_entry.resting is not None and (number is None or number == model_entry.resting):
+                model_entry.resting = None
+            self.reconciler.serve(name, model_entry, model_entry.serving)
 
     async def index(self) -> list[IndexEntry]:
         """All that is in the store, and all versions in service. Raises NotReady."""
@@ -298,13 +326,13 @@ class Lifecycle:
             found = await self._reader.list_all()
         except OSError as error:
             raise NotReady(f"the store cannot be read: {tell_why(error)}") from None
-        return make_index(found, self.entries, lazy=self.settings.lazy, loaded=self.loaded)
+        return make_index(found, self.entries, lazy=self.demands.is_lazy, loaded=self.loaded)
 
     async def end_loads(self) -> None:
         """Follow the store no longer, end the loads that no request has started, and wait for the others."""
         await self.follower.stop()
         await self._end_started()
-        await asyncio.gather(*self._loading.values(), return_exceptions=True)
+        await self.demands.end()
 
     async def _end_started(self) -> None:
         for task in list(self.started):

@@ -12,7 +12,6 @@ Rules
 import asyncio
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from model_store.files.links import tell_why
 from service.cores import count_cores
 from service.crashes import LoadNotes
 from service.errors import NotReady
+from service.models.lifecycle.footprint import count_files
 from service.models.lifecycle.retirement import give_memory_back
 from service.models.loading import LoadedVersion, load_version
 from service.models.pipeline import LoadedPipeline
@@ -49,6 +49,18 @@ class _Load:
     more_s: float = 0.0
     """How much longer others wait for it because of its size."""
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    growth: "Growth | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class Growth:
+    """By how much the memory that ``read`` tells grows while a version loads alone. It is read in a thread.
+
+    ``grown_bytes`` is None if it did not load alone, such as after it became overdue.
+    """
+
+    read: Callable[[], int]
+    grown_bytes: int | None = None
 
 
 class Loads:
@@ -64,20 +76,26 @@ class Loads:
         self._threads: list[threading.Thread] = []
 
     async def load(
-        self, version: ModelVersion, on_overdue: Callable[[], None], *, is_asked_for: bool = False
+        self,
+        version: ModelVersion,
+        on_overdue: Callable[[], None],
+        *,
+        is_asked_for: bool = False,
+        growth: Growth | None = None,
     ) -> LoadedVersion | LoadedPipeline:
         """As ``load_version``. Raises NotReady also for a load that takes longer than ``load_timeout_s``, and for a
         version that has crashed a worker, unless ``is_asked_for``.
 
-        Calls ``on_overdue`` when others should not wait any longer. To cancel the waiting task ends the load.
+        Calls ``on_overdue`` when others should not wait any longer. To cancel the waiting task ends the load. With
+        ``growth`` it loads alone, and its memory is measured.
         """
         limit_s = self._settings.load_timeout_s
         crash = self._notes.find(version.name, version.version)
         if crash is not None and crash.is_certain and not is_asked_for:
             raise NotReady(crash.reason)
-        places = 1 if crash is None else self._number_of_places
+        places = 1 if crash is None and growth is None else self._number_of_places
         await self._take_places(places)
-        load = self._begin(version, on_overdue, places)
+        load = self._begin(version, on_overdue, places, growth)
         reason = f"it had not loaded after {limit_s:g} s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
         load.timers.append(asyncio.get_running_loop().call_later(limit_s, self._stop, load, reason))
         try:
@@ -86,6 +104,8 @@ class Loads:
             load.cancellation.cancel(_STOPPING)
             raise
         finally:
+            if growth is not None and not load.places:
+                growth.grown_bytes = None
             self._end(load)
         if load.cancellation.reason is not None:  # its sessions do not run any more
             raise NotReady(load.cancellation.reason)
@@ -135,9 +155,11 @@ class Loads:
         for _ in range(places):
             self._places.release()
 
-    def _begin(self, version: ModelVersion, on_overdue: Callable[[], None], places: int) -> _Load:
+    def _begin(
+        self, version: ModelVersion, on_overdue: Callable[[], None], places: int, growth: Growth | None
+    ) -> _Load:
         loop = asyncio.get_running_loop()
-        load = _Load(version, loop.create_future(), on_overdue, places)
+        load = _Load(version, loop.create_future(), on_overdue, places, growth=growth)
         load.done.add_done_callback(lambda done: done.cancelled() or done.exception())  # maybe nobody waits for it
         load.timers.append(loop.call_later(self._settings.ready_wait_s, self._check_overdue, load))
         name = f"load {version.name} version {version.version}"
@@ -153,10 +175,13 @@ class Loads:
                 loop.call_soon_threadsafe(lambda: None if load.done.done() else settle())
 
         try:
-            load.more_s = _count_bytes(load.version) / _BYTES_PER_S
+            load.more_s = count_files(load.version) / _BYTES_PER_S
+            before = 0 if load.growth is None else load.growth.read()
             with self._notes.loading(load.version.name, load.version.version, alone=alone):
                 loaded = load_version(load.version, self._settings, load.cancellation)
             give_memory_back()
+            if load.growth is not None:
+                load.growth.grown_bytes = load.growth.read() - before
         except BaseException as error:  # noqa: BLE001  # raised again where it is waited for
             told = error
             tell(lambda: load.done.set_exception(told))
@@ -184,16 +209,6 @@ class Loads:
         load.timers.clear()  # they refer to the load, and a circle would keep what was loaded in memory
         self._give_place(load)
         self._loads.discard(load)
-
-
-def _count_bytes(version: ModelVersion) -> int:
-    """The bytes of all files of a version that can be read."""
-    total = 0
-    for folder, _, files in os.walk(version.folder):
-        for file in files:
-            with contextlib.suppress(OSError):
-                total += os.stat(os.path.join(folder, file)).st_size
-    return total
 
 
 def describe_failure(error: Exception, doing: str) -> str:

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from model_store import ModelVersion
 from model_store.rollout import Rollout
-from service.models.choice import Choice, Facts, Policy, choose, settle_aliases
+from service.models.choice import ByHand, Choice, Facts, Policy, choose, settle_aliases
 from service.models.defaults import TaskDefaults
 from service.models.entry import UNLOADED, ModelEntry, Served, State, VersionEntry
 from service.models.files import UNKNOWN, VersionFiles
@@ -58,9 +58,12 @@ class Reconciler:
         model_entry.reason = ""
         model_entry.unusable, model_entry.chosen = found.contents.unusable, found.chosen
         facts = self.facts_of(name, found)
-        known = model_entry.facts
-        by_hand = known.by_hand.after(max(facts.numbers, default=0))
-        tried = known.tried if found.rollout is None else found.rollout.versions
+        by_hand = model_entry.facts.by_hand.after(facts.numbers)
+        newest = max(facts.numbers, default=0)
+        entry = model_entry.entries.get(newest)
+        if entry is not None and entry.files != UNKNOWN and not found.files[newest].has_content_of(entry.files):
+            by_hand = ByHand()  # it is another version, which has the number of the old one
+        tried = model_entry.facts.tried if found.rollout is None else found.rollout.versions
         model_entry.facts = replace(facts, by_hand=by_hand, held=model_entry.aliases, tried=tried)
         if found.rollout is not None:
             self.on_rollout(name, model_entry, found.rollout)
@@ -130,7 +133,7 @@ class Reconciler:
         while True:
             choice = self._choose(model_entry, files)
             self._apply(name, model_entry, choice)
-            missing = next((number for number in choice.wanted if self._must_load(model_entry, number, files)), None)
+            missing = next((n for n in choice.wanted if self._must_load(name, model_entry, n, choice, files)), None)
             if missing is None:
                 return
             await self._load(model_entry, sources[missing], files[missing])
@@ -138,21 +141,28 @@ class Reconciler:
     def _choose(self, model_entry: ModelEntry, files: Mapping[int, VersionFiles]) -> Choice:
         return choose(model_entry.facts, set(self._find_unavailable(model_entry, files)))
 
-    @staticmethod
-    def _find_unavailable(model_entry: ModelEntry, files: Mapping[int, VersionFiles]) -> Iterator[int]:
+    def _find_unavailable(self, model_entry: ModelEntry, files: Mapping[int, VersionFiles]) -> Iterator[int]:
         """Versions that cannot serve as they are now, or not yet."""
         for number, entry in model_entry.entries.items():
             about = files.get(number)
             if entry.model is None and (
                 number in model_entry.loading
                 or number in model_entry.unsettled
-                or (entry.has_failed and about is not None and entry.files == about)
+                or (entry.has_failed and about is not None and entry.files == about and not self._may_retry(entry))
             ):
                 yield number
 
-    @staticmethod
-    def _must_load(model_entry: ModelEntry, number: int, files: Mapping[int, VersionFiles]) -> bool:
+    def _may_retry(self, entry: VersionEntry) -> bool:
+        """Whether a version that has served before is asked for a while after it could not be loaded again."""
+        return entry.on_demand and self._versions.is_due(entry.source.name, entry)
+
+    def _must_load(
+        self, name: str, model_entry: ModelEntry, number: int, choice: Choice, files: Mapping[int, VersionFiles]
+    ) -> bool:
         entry = model_entry.entries.get(number)
+        if entry is not None and entry.model is None and entry.on_demand and not entry.has_failed:
+            is_asked_for = number == choice.default and model_entry.serving is None
+            return is_asked_for and self._versions.is_due(name, entry)
         if entry is None or entry.model is None:
             return True
         if number in model_entry.loading:
@@ -192,20 +202,25 @@ class Reconciler:
 
     def _apply(self, name: str, model_entry: ModelEntry, choice: Choice) -> None:
         """Let the versions that are in service answer what they should."""
-        in_service = {number for number, entry in model_entry.entries.items() if entry.model is not None}
+        in_service = {
+            n for n, e in model_entry.entries.items() if e.model is not None or (e.on_demand and e.has_served)
+        }
         model_entry.aliases = settle_aliases(model_entry.facts, in_service)
         model_entry.facts = replace(model_entry.facts, held=model_entry.aliases)
         entry = None if choice.default is None else model_entry.entries.get(choice.default)
         if entry is not None and entry.model is not None and entry.model is not model_entry.serving:
             self.serve(name, model_entry, entry.model)
         elif model_entry.serving is None:
+            model_entry.resting = choice.default if entry is not None and entry.on_demand else None
             self.serve(name, model_entry, None)
 
     def serve(self, name: str, model_entry: ModelEntry, model: Served | None) -> None:
-        """Let a version, or none, answer requests that name none."""
+        """Let a version, or none, answer requests that name none. One that has made room still does its task."""
         model_entry.serving = model
         if model is not None:
-            model_entry.reason = ""
+            model_entry.reason, model_entry.resting = "", None
+        elif model_entry.on_demand or not (model_entry.entries or model_entry.reason):  # or it was not tried yet
+            return
         self._defaults.note({name: None if model is None else model.manifest.task})
 
     def _retire(
@@ -218,6 +233,8 @@ class Reconciler:
             if entry.model is not None:
                 if entry.model is not serving and number not in stay:
                     self._retirement.retire([entry])
+            elif entry.on_demand and not entry.has_failed and number not in stay:
+                self._retirement.retire([entry])
             elif number not in sources and number not in model_entry.loading and entry.state is not State.UNLOADING:
                 del model_entry.entries[number]
 

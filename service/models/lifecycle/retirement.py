@@ -8,15 +8,18 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from service.engine.execution.device import Device
 from service.metrics.meters import Metrics
-from service.models.entry import UNLOADED, Model, Served, State, VersionEntry
+from service.models.entry import MADE_ROOM, UNLOADED, Model, Served, State, VersionEntry
 
 logger = logging.getLogger("sluice.registry")
 
 
-def tell_serving(metrics: Metrics, model: Served, *, serves: bool) -> None:
-    """Tell whether a version serves, where it runs, and the bytes of its weights."""
+def tell_serving(metrics: Metrics, model: Served, *, serves: bool, on_demand: bool = False) -> None:
+    """Tell whether a version serves, where it runs, and the bytes of its weights.
+
+    One that is loaded ``on_demand`` counts as ready, for requests are answered.
+    """
     labels = (model.name, model.version)
-    metrics.numbers("sluice_model_ready", labels).set(int(serves))
+    metrics.numbers("sluice_model_ready", labels).set(int(serves or on_demand))
     if isinstance(model, Model):
         loaded = model.loaded
         weight_bytes = sum(graph.weight_bytes for graph in (loaded, *loaded.graphs.values())) if serves else 0
@@ -36,12 +39,18 @@ class Retirement:
         self._metrics = metrics
         self._holders = holders
         self._tasks: set[asyncio.Task[None]] = set()
+        self.on_leave: Callable[[VersionEntry], None] = lambda entry: None
+        """Called when a version takes no new requests."""
+        self.on_gone: Callable[[VersionEntry], None] = lambda entry: None
+        """Called when its memory has been given back."""
 
     def retire(self, entries: Iterable[VersionEntry]) -> None:
-        """Take those that serve out of service."""
+        """Take those that serve out of service. Those that are loaded on demand are not loaded any more."""
         for entry in entries:
+            if entry.model is None and entry.on_demand:
+                entry.on_demand, entry.reason = False, entry.reason if entry.retry_at else UNLOADED
             if entry.model is not None:
-                tell_serving(self._metrics, entry.model, serves=False)
+                tell_serving(self._metrics, entry.model, serves=False, on_demand=entry.on_demand)
                 self.begin(entry, entry.model)
 
     def forget(self, entries: Iterable[VersionEntry]) -> None:
@@ -52,10 +61,13 @@ class Retirement:
     def begin(self, entry: VersionEntry, model: Served) -> None:
         """Give the version no more requests, and drop it when its accepted requests are finished."""
         entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
+        model.is_closed = entry.on_demand
+        self.on_leave(entry)
         self.leaving[model] = None
         task = asyncio.get_running_loop().create_task(self._let_go(entry, [model]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self.on_gone(entry))
 
     async def end(self) -> None:
         """Return when all are out of service."""
@@ -66,13 +78,14 @@ class Retirement:
         for holder in self._holders:
             await holder(held[0])
         del self.leaving[held[0]]
+        held[0].is_closed = True
         await held[0].drain()
         for dispatcher in held[0].graphs.values():
             self._device.forget(dispatcher)
             dispatcher.queue.next_deadline()  # drops answered requests, which would keep the model in memory
         if held[0].loop is not None:
             self._device.forget(held[0].loop)
-        entry.state, entry.reason = State.UNAVAILABLE, UNLOADED
+        entry.state, entry.reason = State.UNAVAILABLE, MADE_ROOM if entry.on_demand else UNLOADED
         logger.info("%s version %d is out of service", entry.source.name, entry.source.version)
         await asyncio.to_thread(_release, held)
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from model_store.rollout import Rollout
+from service.errors import RateLimited
 from service.models.entry import Model, ModelEntry, Served
 from service.models.rollout.choice import Choice
 from service.models.rollout.comparison import Run
@@ -22,7 +23,7 @@ from service.transport.request import Exposure, Request
 
 _MOST_RUNS: Final = 16
 """Runs of one request that are kept for a comparison. A request with more is not compared."""
-_OF_CALLERS: Final = frozenset((400, 413, 415, 422))
+_OF_CALLERS: Final = frozenset((400, 413, 415, 422, 501))
 """Statuses of requests that are at fault themselves."""
 _OF_VERSIONS: Final = frozenset((404, 429))
 """Besides all from 500 on: the version does not do the task, or is too slow for the requests that it gets."""
@@ -122,13 +123,16 @@ class ActiveRollout:
         window, self.window = self.window, Window()
         return window
 
-    def end(self, exposure: "ModelExposure", status: int, seconds: float) -> None:
+    def end(self, exposure: "ModelExposure", status: int, seconds: float, reason: str) -> None:
         """Note a request that has its answer, or whose caller has gone, and have the answer compared."""
         if self._canary and not self.returned and exposure.is_noted:
             self._wake()
             arm = self.window.canary if exposure.is_canary else self.window.stable
-            is_at_fault = status in _OF_CALLERS and not self._is_sticky  # else it may be the fault of one caller
-            arm.note(seconds, status >= 500 or status in _OF_VERSIONS or is_at_fault)
+            if status in _OF_CALLERS or reason == RateLimited.reason:
+                has_failed = not self._is_sticky  # if a header chooses, one caller may make them all
+            else:
+                has_failed = status >= 500 or status in _OF_VERSIONS
+            arm.note(seconds, has_failed)
         runs, exposure.runs = exposure.runs, []
         if runs and status == 200:
             self._compare(self, exposure, runs)
@@ -170,5 +174,5 @@ class ModelExposure(Exposure):
             self.is_canary = self.is_noted and version is not self._rollout.stable
         self.other = None
 
-    def end(self, status: int, seconds: float) -> None:
-        self._rollout.end(self, status, seconds)
+    def end(self, status: int, seconds: float, reason: str) -> None:
+        self._rollout.end(self, status, seconds, reason)

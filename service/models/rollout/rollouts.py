@@ -52,8 +52,8 @@ class Rollouts:
         self._copies = copies
         self._workers = workers
         self._loop = loop
-        self._judges: dict[tuple[str, str], Judge] = {}
-        """By model and beginning."""
+        self._judges: dict[str, Judge] = {}
+        """By model."""
         self._tasks: set[asyncio.Task[None]] = set()
         metrics.sources.append(self.read_metrics)
 
@@ -63,24 +63,24 @@ class Rollouts:
         if old is not None and old.facts == facts:
             return
         canary = facts.canary
-        begun = "" if canary is None else canary.begun
         if facts == Rollout():
             model_entry.chooser = model_entry.rollout = None
         else:
             new = ActiveRollout(name, model_entry, facts, self._begin_window, self._compare)
             if canary is not None and not new.returned:
-                new.returned = self._find_return(old, name, begun)
+                new.returned = self._find_return(old, name, canary.trial)
             model_entry.rollout = new
             model_entry.chooser = new if new.has_choice else None
             logger.info("%s: %s", name, _tell(facts, new.returned))
-        for key in [key for key in self._judges if key[0] == name and key[1] != begun]:
-            del self._judges[key]
+        known = None if old is None else old.facts.canary
+        if known is None or canary is None or known != canary.model_copy(update={"percent": known.percent}):
+            self._judges.pop(name, None)
 
-    def _find_return(self, old: ActiveRollout | None, name: str, begun: str) -> str:
+    def _find_return(self, old: ActiveRollout | None, name: str, trial: str) -> str:
         """Why a canary went back that the store still lets answer: it may not be writable."""
-        if old is not None and old.facts.canary is not None and old.facts.canary.begun == begun:
+        if old is not None and old.facts.canary is not None and old.facts.canary.trial == trial:
             return old.returned
-        return _ELSEWHERE if count_requests(self._metrics, name, begun)["returned"] else ""
+        return _ELSEWHERE if count_requests(self._metrics, name, trial)["returned"] else ""
 
     def _active(self, name: str) -> ActiveRollout | None:
         model_entry = self._entries.get(name)
@@ -99,8 +99,8 @@ class Rollouts:
             *(window.canary.requests, window.canary.failed, window.stable.requests, window.stable.failed),
             *(window.compared, window.differ, 0),
         )
-        self._metrics.numbers(ROLLOUTS, (rollout.name, version, canary.begun)).add(*map(float, counts))
-        self._keep(self._send({"do": WINDOW, "model": rollout.name, "begun": canary.begun, "window": window.to_json()}))
+        self._metrics.numbers(ROLLOUTS, (rollout.name, version, canary.trial)).add(*map(float, counts))
+        self._keep(self._send({"do": WINDOW, "model": rollout.name, "trial": canary.trial, "window": window.to_json()}))
 
     async def _send(self, command: Command) -> None:
         """To the judge."""
@@ -114,40 +114,40 @@ class Rollouts:
 
     async def judge(self, command: Command) -> None:
         """Take in what a worker has noted. This worker is the judge."""
-        name, begun = command["model"], command["begun"]
+        name, trial = command["model"], command["trial"]
         rollout = self._active(name)
         canary = None if rollout is None else rollout.facts.canary
-        if rollout is None or canary is None or canary.begun != begun or rollout.returned:
+        if rollout is None or canary is None or canary.trial != trial or rollout.returned:
             return
-        judge = self._judges.setdefault((name, begun), Judge(canary.limits))
+        judge = self._judges.setdefault(name, Judge(canary.limits))
         reason = judge.add(Window.from_json(command["window"]))
         if reason:
-            told = {"do": RETURN, "model": name, "begun": begun, "reason": reason}
+            told = {"do": RETURN, "model": name, "trial": trial, "reason": reason}
             await self.give_back(told)
             for complaint in await self._workers.tell(told):
                 logger.error("%s: a worker still has the canary: %s", name, complaint)
-            await asyncio.to_thread(self._write, name, begun, reason)
+            await asyncio.to_thread(self._write, name, trial, reason)
 
     async def give_back(self, command: Command) -> None:
         """The canary answers no more, in this worker."""
-        name, begun, reason = command["model"], command["begun"], command["reason"]
+        name, trial, reason = command["model"], command["trial"], command["reason"]
         rollout = self._active(name)
         canary = None if rollout is None else rollout.facts.canary
-        if rollout is None or canary is None or canary.begun != begun or rollout.returned:
+        if rollout is None or canary is None or canary.trial != trial or rollout.returned:
             return
         rollout.returned = reason
         model_entry = self._entries[name]
         model_entry.chooser = rollout if rollout.has_choice else None
         counts = [0.0] * (len(ROLLOUT_FIELDS) - 1)
-        self._metrics.numbers(ROLLOUTS, (name, str(canary.version), begun)).add(*counts, 1.0)
+        self._metrics.numbers(ROLLOUTS, (name, str(canary.version), trial)).add(*counts, 1.0)
         logger.error("%s: version %d went back to the stable version: %s", name, canary.version, reason)
 
-    def _write(self, name: str, begun: str, reason: str) -> None:
+    def _write(self, name: str, trial: str, reason: str) -> None:
         try:
             with self._store.changing(name) as folder:
                 rollout = read_rollout(folder)
                 canary = rollout.canary
-                if canary is not None and canary.begun == begun and not canary.returned:
+                if canary is not None and canary.trial == trial and not canary.returned:
                     ended = canary.model_copy(update={"returned": reason})
                     write_rollout(folder, rollout.model_copy(update={"canary": ended}))
         except (OSError, StoreError) as error:
@@ -198,11 +198,11 @@ class Rollouts:
                 task.cancel()
 
 
-def count_requests(metrics: Metrics, name: str, begun: str) -> dict[str, int]:
+def count_requests(metrics: Metrics, name: str, trial: str) -> dict[str, int]:
     """What all workers have noted of a canary, by the names of ``ROLLOUT_FIELDS``. May be called in a thread."""
     sums = dict.fromkeys(ROLLOUT_FIELDS, 0)
     for (model, _, since), values in metrics.records(ROLLOUTS):
-        if model == name and since == begun:
+        if model == name and since == trial:
             for field, value in values.items():
                 sums[field] += int(value)
     return sums

@@ -24,7 +24,7 @@ _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS_S: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _CODINGS: Final = {b"gzip": "gzip", b"deflate": "deflate"}
 _TAKEN: Final = (b"x-request-id", b"traceparent", b"tracestate")
-"""Metadata that a request has as headers."""
+"""Metadata that a request has as headers, besides what begins with ``x-``: a canary may be chosen by that."""
 _RESERVED: Final = (b"te", b"content-type", b"user-agent")
 _PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
@@ -79,7 +79,7 @@ class CallHead:
             for name, value in fields
             if name[:1] != b":" and name[:5] != b"grpc-" and name not in _RESERVED
         )
-        self.headers = {name: value for name, value in self.metadata if name in _TAKEN}
+        self.headers = {name: value for name, value in self.metadata if name in _TAKEN or name[:2] == b"x-"}
         self.fault: ServiceError | None = None
         self.scope = find_rpc_scope(self.path.decode("latin-1"))
         self.grant: Grant | None = None  # what the credential was found to allow

@@ -68,9 +68,10 @@ def test_links_behind_it_are_refused(link: Path) -> None:
             Boundary(link).resolve(link / name)
 
 
-def test_path_that_is_a_usual_link_is_resolved(tmp_path: Path) -> None:
-    """The store of the settings is the folder that a link leads to, and one that is not there stays as it is."""
-    (tmp_path / "store").mkdir()
-    (tmp_path / "link").symlink_to("store")
-    assert Settings(store=tmp_path / "link").store == tmp_path / "store"
-    assert Settings(store=tmp_path / "none").store == tmp_path / "none"
+def test_store_of_the_settings_keeps_its_links(tmp_path: Path) -> None:
+    """A link may be turned to another folder while the server runs. Other paths are those that links lead to."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    settings = Settings(store=tmp_path / "link", engine_cache=tmp_path / "link")
+    assert settings.store == tmp_path / "link"
+    assert settings.engine_cache == tmp_path / "folder"

@@ -1,7 +1,6 @@
 """Removal of versions: what is refused, what readers see, and what is left of a killed remover."""
 
 import fcntl
-import json
 import os
 import shutil
 import threading
@@ -17,6 +16,7 @@ from model_store.files import staging
 from model_store.files.aliases import History, read_history, write_aliases
 from model_store.maintenance.moves import promote
 from model_store.maintenance.removal import collect, remove
+from model_store.rollout import ROLLOUT_FILE, Rollout, read_rollout, write_rollout
 from tests.support.models.graphs import write_plain
 from tests.support.models.manifests import describe, describe_pipeline
 
@@ -33,17 +33,18 @@ def numbers(store: Store, name: str = "m") -> list[int]:
     return [version.version for version in store.versions(name)]
 
 
-def write_rollout(store: Store, **roles: int) -> Path:
-    path = store.root / "m" / "rollout.json"
-    facts = {role: {"version": number, "percent": 5.0} for role, number in roles.items()}
-    path.write_text(json.dumps({"schema_version": 1, **facts}))
-    return path
+def try_out(store: Store, **roles: int) -> Path:
+    """Put versions on trial, as canary and shadow. Returns the file."""
+    begun = {"percent": 5.0, "begun": "2026-01-02T03:04:05Z"}
+    trials = {role: {"version": number, **begun} for role, number in roles.items()}
+    write_rollout(store.root / "m", Rollout.model_validate(trials))
+    return store.root / "m" / ROLLOUT_FILE
 
 
 def test_version_that_something_names_is_refused_and_nothing_is_removed(six: Store) -> None:
     """Aliases, canary, shadow and pipelines are named; versions that were given beside it stay too."""
     promote(six, "m", 2)
-    write_rollout(six, canary=3, shadow=4)
+    try_out(six, canary=3, shadow=4)
     six.publish(describe_pipeline("p", ("m", "5")), {})
     for number, user in ((2, "the alias stable"), (3, "its canary"), (4, "its shadow"), (5, "the pipeline p 1")):
         with pytest.raises(StillUsed, match=f"version {number} of 'm' is named by {user}: .*--force"):
@@ -55,11 +56,11 @@ def test_forced_removal_takes_the_names_along(six: Store) -> None:
     """No alias, canary or shadow names a version that is not there; others stay."""
     promote(six, "m", 2)
     six.set_alias("m", "beta", 6)
-    rollout = write_rollout(six, canary=3, shadow=6)
+    rollout = try_out(six, canary=3, shadow=6)
     removed = remove(six, "m", ["stable", "3"], force=True)
     assert [(each.version, each.named_by) for each in removed] == [(2, ("the alias stable",)), (3, ("its canary",))]
     assert six.aliases("m") == {"beta": 6}
-    assert json.loads(rollout.read_text()) == {"schema_version": 1, "shadow": {"version": 6, "percent": 5.0}}
+    assert read_rollout(six.root / "m").versions == {6}
     remove(six, "m", ["6"], force=True)
     assert not rollout.exists()
 

@@ -119,6 +119,23 @@ def test_signature_that_is_added_is_sent(remote: Any, source: Store, copy: Store
     assert copy.aliases("m") == {"stable": 2}
 
 
+def test_new_signature_of_a_version_is_sent(
+    remote: Any, source: Store, copy: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It takes the place of the old one there, and in the mirror; the rest of the version is not sent again."""
+    signature = source.root / "m/2/model.sig"
+    signature.write_bytes(b"signed by the old key")
+    run("push", remote.address, store=source)
+    mirror = open_mirror(remote.address, copy)
+    mirror.refresh()
+    signature.write_bytes(b"signed anew by the new key")
+    capsys.readouterr()
+    assert run("push", remote.address, "m", "--json", store=source) == 0
+    assert [row["done"] for row in json.loads(capsys.readouterr().out)] == ["there already", "sent"]
+    assert mirror.refresh() == {"m"}
+    assert (copy.root / "m/2/model.sig").read_bytes() == b"signed anew by the new key"
+
+
 def test_number_that_has_another_version_is_refused(
     remote: Any, source: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,6 +88,11 @@ def test_plain_version_is_not_signed(root: Path, files: tuple[Path, Path], capsy
     [
         (["--key", "none.pem"], 1, "it cannot be read: No such file"),
         (["--key", "public.pem"], 1, "expected a PEM file of a private key"),
+        (
+            ["--key", "rsa.pem"],
+            1,
+            "rsa.pem: expected a private key on the curve P-256, P-384 or P-521, got",
+        ),
         (["--key", "secret.pem"], 1, "its passphrase is needed: add --passphrase"),
         (["--key", "key.pem", "--certificate", "none.pem"], 1, "it cannot be read: No such file"),
         (["--key", "key.pem", "--certificate", "other.pem"], 1, "does not match"),
@@ -108,6 +113,8 @@ def test_key_that_cannot_sign_is_refused(
 ) -> None:
     """In one line, and nothing is written."""
     key.write(tmp_path / "secret.pem", "a secret")
+    if "rsa.pem" in words:
+        subprocess.run(["openssl", "genrsa", "-out", tmp_path / "rsa.pem", "2048"], check=True, capture_output=True)
     signs = usage("digital_signature")
     (tmp_path / "other.pem").write_bytes(make_root().issue("other", signs).certificate_pem)
     old = Key(key.private).issue("old", signs, since=NOW - 9 * DAY, until=NOW - DAY)

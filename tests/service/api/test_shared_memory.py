@@ -15,7 +15,7 @@ from tritonclient.utils import serialize_byte_tensor
 
 from service.settings import Settings
 from tests.service.access.asking import header_of, render_keys
-from tests.support.connections.shared_memory import FORMS, PATTERN, ShmClient, made_region, refusal
+from tests.support.connections.shared_memory import FORMS, PATTERN, READ_ONLY, ShmClient, made_region, refusal
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, ones
 from tests.support.models import graphs
@@ -27,7 +27,9 @@ LARGE = np.arange(3 * 200_000, dtype=np.float32).reshape(-1, 3)
 
 
 def shared_settings(store: os.PathLike[str], **changes: object) -> Settings:
-    return settings_for(store, shared_memory=(PATTERN,), max_body_bytes=4 << 20, max_rows=1024, **changes)
+    return settings_for(
+        store, shared_memory=(f"{READ_ONLY}:ro", PATTERN), max_body_bytes=4 << 20, max_rows=1024, **changes
+    )
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +168,17 @@ def test_part_that_does_not_fit_is_refused(
         assert region.read(np.uint8, [64]).sum() == 0
     client.close()
     shared.until(lambda: shared.worker.handler.body_budget.held_bytes == 0)
+
+
+def test_output_may_not_go_to_a_region_for_inputs(client: ShmClient) -> None:
+    """A region that the setting allows for inputs only is read, and never written."""
+    with client.registered(64, READ_ONLY) as region:
+        region.fill(X)
+        given = client.input_of("x", "FP32", [2, 3], region, X.nbytes)
+        np.testing.assert_array_equal(client.client.infer("double", [given]).as_numpy("y"), 2 * X)
+        wanted = client.output_to("y", region, X.nbytes, 32)
+        assert "may be read only" in refusal(lambda: client.client.infer("double", [given], outputs=[wanted]))
+        assert region.read(np.uint8, [32], 32).sum() == 0
 
 
 def test_file_that_becomes_shorter_is_an_error(client: ShmClient, shared: GrpcServing) -> None:

@@ -19,6 +19,8 @@ from tests.support.grpc_servers import GrpcServing
 
 PATTERN = f"sluice-test-{os.getpid()}-*"
 """What the servers of the tests allow."""
+READ_ONLY = f"{PATTERN}-in"
+"""The part of it whose regions may be for inputs only."""
 FORMS = ("http", "grpc")
 _numbers = itertools.count()
 
@@ -26,9 +28,9 @@ _numbers = itertools.count()
 class Region:
     """``name`` is that of its registration, ``key`` that of its file."""
 
-    def __init__(self, size_bytes: int) -> None:
+    def __init__(self, size_bytes: int, pattern: str = PATTERN) -> None:
         number = next(_numbers)
-        self.name, self.key = f"region {number}", PATTERN.replace("*", str(number))
+        self.name, self.key = f"region {number}", pattern.replace("*", str(number))
         self.path: Path = FOLDER / self.key
         self.size_bytes = size_bytes
         self.handle = shm.create_shared_memory_region(self.name, f"/{self.key}", size_bytes, create_only=True)
@@ -42,8 +44,8 @@ class Region:
 
 
 @contextmanager
-def made_region(size_bytes: int) -> Iterator[Region]:
-    region = Region(size_bytes)
+def made_region(size_bytes: int, pattern: str = PATTERN) -> Iterator[Region]:
+    region = Region(size_bytes, pattern)
     try:
         yield region
     finally:
@@ -66,9 +68,9 @@ class ShmClient:
         self.client = self.module.InferenceServerClient(url)
 
     @contextmanager
-    def registered(self, size_bytes: int) -> Iterator[Region]:
+    def registered(self, size_bytes: int, pattern: str = PATTERN) -> Iterator[Region]:
         """A new region that is registered within the block."""
-        with made_region(size_bytes) as region:
+        with made_region(size_bytes, pattern) as region:
             self.client.register_system_shared_memory(region.name, f"/{region.key}", size_bytes)
             try:
                 yield region

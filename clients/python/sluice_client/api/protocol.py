@@ -82,6 +82,27 @@ class TensorMetadata:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """A version that is a canary or a shadow."""
+
+    version: str
+    percent: float
+    """Of the requests that name no version."""
+
+    state: Literal["on trial", "waiting", "returned"]
+    reason: str | None = None
+    """Why it went back, or does not serve yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trials:
+    """The versions that are tried beside the stable one."""
+
+    canary: Trial | None = None
+    shadow: Trial | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VersionState:
     """A version that was loaded, or that was tried, or that cannot be tried."""
 
@@ -100,11 +121,15 @@ class Card:
     serving: str | None
     """The version that serves unless another is asked for."""
 
+    on_demand: bool | None = None
+    """It has made room for another model, and is loaded when asked for."""
+
     aliases: dict[str, int]
     versions: list[VersionState]
     reason: str | None = None
     """Why it does not serve."""
 
+    rollout: Trials | None = None
     warnings: list[str] | None = None
     """Where it serves otherwise than the store says, and why."""
 

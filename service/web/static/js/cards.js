@@ -56,7 +56,8 @@ function taskChip(model) {
 }
 
 function state(model) {
-  const [text, kind] = model.ready ? ["Ready", "good"] : ["Not ready", "bad"];
+  const ready = model.on_demand ? "Loaded when asked for" : "Ready";
+  const [text, kind] = model.ready ? [ready, "good"] : ["Not ready", "bad"];
   return h("span", { class: `state ${kind}` }, text);
 }
 

@@ -175,6 +175,8 @@ def test_requests_are_answered_as_by_infer(server: Serving) -> None:
 OTHER = json.dumps({"inputs": [{**integers(1)[0], "name": "y"}]})
 SEQUENCE = json.dumps({"inputs": integers(1), "parameters": {"sequence_id": 1}})
 BINARY = json.dumps({"inputs": integers(1), "parameters": {"binary_data_output": True}})
+_PART = {"shared_memory_region": "a", "shared_memory_byte_size": 8}
+IN_REGION = {"name": "x", "shape": [1], "datatype": "INT64", "parameters": _PART}
 BAD: dict[str, tuple[str, str | bytes, int, str]] = {
     "half a sample": (path("adder"), b"abc", 1007, "message: expected samples of 2 bytes (int16), got 3 bytes"),
     "integers as floats": (path("adder", FLOATS), floats(1, 3e4), 1007, "message: expected samples from -1 to 1, got"),
@@ -187,6 +189,12 @@ BAD: dict[str, tuple[str, str | bytes, int, str]] = {
     "another input": (path("counter"), OTHER, 1008, "inputs: expected x, total, got total, x, y"),
     "two rows": (path("counter"), json.dumps({"inputs": integers(1, 2)}), 1008, "a sequence takes one row"),
     "a sequence": (path("counter"), SEQUENCE, 1008, "sequence_id: expected none, for a stream is one sequence"),
+    "shared memory": (
+        path("counter"),
+        json.dumps({"inputs": [IN_REGION]}),
+        1008,
+        "shared_memory_region: expected none",
+    ),
     "binary outputs": (path("counter"), BINARY, 1008, "binary_data: expected false"),
 }
 

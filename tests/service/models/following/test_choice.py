@@ -91,30 +91,33 @@ def test_version_on_trial_is_the_default_where_it_is_named_or_alone() -> None:
 
 def test_version_that_was_loaded_by_hand_takes_a_place_until_a_newer_one_appears() -> None:
     """It is the default, unless ``stable`` or a policy says otherwise."""
-    by_hand = ByHand().load(2, newest=5)
+    by_hand = ByHand().load(2, FIVE)
     assert choose(facts(by_hand=by_hand)) == Choice(2, (2,))
     assert choose(facts("latest:2", by_hand=by_hand)) == Choice(2, (2, 5))
     assert choose(facts("all", by_hand=by_hand)).default == 2
     assert choose(facts(by_hand=by_hand, aliases={"stable": 3})) == Choice(3, (3, 2))
     assert choose(facts("pinned:4", by_hand=by_hand)) == Choice(4, (4, 2))
-    assert by_hand.after(5) is by_hand
-    assert by_hand.after(6) == ByHand()
+    assert by_hand.after(FIVE) == by_hand
+    assert by_hand.after((1, 2)).loaded == 2  # others were removed
+    assert by_hand.after((1, 2)).after(FIVE) == by_hand.after(()).after(FIVE) == ByHand()  # and have come back
+    assert by_hand.after((*FIVE, 6)) == ByHand()
+    assert ByHand().load(7, (7,)).after((1,)) == ByHand()  # all versions are others
 
 
 def test_version_that_was_unloaded_by_hand_is_not_replaced_by_an_older_one() -> None:
     """It keeps its place among the latest until a newer one appears, or somebody loads it."""
-    by_hand = ByHand().unload({5}, newest=5)
+    by_hand = ByHand().unload({5}, FIVE)
     assert choose(facts(by_hand=by_hand)) == Choice(None, ())
     assert choose(facts("latest:2", by_hand=by_hand)) == Choice(4, (4,))
     assert choose(facts(by_hand=by_hand, aliases={"old": 2})) == Choice(2, (2,))
-    assert choose(facts(by_hand=by_hand.load(5, newest=5))).default == 5
-    assert choose(facts(numbers=(*FIVE, 6), by_hand=by_hand.after(6))) == Choice(6, (6,))
+    assert choose(facts(by_hand=by_hand.load(5, FIVE))).default == 5
+    assert choose(facts(numbers=(*FIVE, 6), by_hand=by_hand.after((*FIVE, 6)))) == Choice(6, (6,))
 
 
 def test_unloading_a_version_that_was_loaded_by_hand_forgets_that() -> None:
     """And it stays unloaded."""
-    by_hand = ByHand().load(2, newest=5).unload({2}, newest=5)
-    assert by_hand == ByHand(None, frozenset({2}), 5)
+    by_hand = ByHand().load(2, FIVE).unload({2}, FIVE)
+    assert by_hand == ByHand(None, frozenset({2}), frozenset(FIVE))
 
 
 @pytest.mark.parametrize("text", ["latest", "latest:0", "latest:", "0", "1+", "1,3", "newest", "pinned:", "pinned:-a"])

@@ -28,7 +28,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def count(version: ModelVersion) -> int:
         return 0 if graphs.endless() in [path.read_bytes() for path in version.folder.glob("*.onnx")] else 1 << 60
 
-    monkeypatch.setattr(loads, "_count_bytes", count)
+    monkeypatch.setattr(loads, "count_files", count)
     return {"ready_wait_s": 0.1, "follow": True}
 
 

@@ -33,7 +33,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
     def count(version: ModelVersion) -> int:
         return 0 if (version.folder / "model.onnx").read_bytes() == graphs.endless() else 1 << 60
 
-    monkeypatch.setattr(loads, "_count_bytes", count)
+    monkeypatch.setattr(loads, "count_files", count)
     return 0.2
 
 

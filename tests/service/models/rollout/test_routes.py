@@ -107,7 +107,7 @@ def test_sequence_stays_with_the_version_of_its_first_request(tmp_path: Path) ->
         assert {version for version, _ in begun.values()} == {"1", "2"}
         assert {number: add(number) for number in begun} == {n: (version, 2) for n, (version, _) in begun.items()}
         rollout: Any = server.worker.registry.entries["m"].rollout
-        told = {"model": "m", "begun": rollout.facts.canary.begun, "reason": "a test"}
+        told = {"model": "m", "trial": rollout.facts.canary.trial, "reason": "a test"}
         run(server, lambda: server.worker.rollouts.give_back(told))
         assert {number: add(number) for number in begun} == {n: (version, 3) for n, (version, _) in begun.items()}
         assert {add(number, sequence_start=True)[0] for number in range(100, 110)} == {"1"}
@@ -126,3 +126,23 @@ def test_large_body_is_read_in_a_thread_and_shared_out_once(root: Path) -> None:
         client.post("/reconstruct", json={"inputs": rows}).raise_for_status()
         compared = server.worker.metrics.sums
         turn_until(server.worker.tasks.loop, lambda: sum(map(sum, compared()["sluice_compared"].values())) == 1)
+
+
+def test_header_chooses_over_grpc_too(root: Path) -> None:
+    """It is metadata there; each value gets the version that it gets over HTTP."""
+    write_rollout(root / "m", Rollout(canary=canary(percent=50, header="x-user")))
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}
+    got: dict[str, set[str]] = {"http": set(), "grpc": set()}
+    with (
+        GrpcServing(settings_for(root, max_rows=4), FAST) as server,
+        server.client() as http,
+        server.grpc_client() as grpc,
+    ):
+        for user in range(12):
+            name = f"u{user}"
+            said = http.post("/v2/models/m/infer", json=body, headers={"X-User": name}).raise_for_status().json()
+            got["http"].add(f"{name} {said['model_version']}")
+            answer = grpc.infer("m", [tensor("x", X)], headers={"x-user": name}).get_response()
+            got["grpc"].add(f"{name} {answer.model_version}")
+    assert got["http"] == got["grpc"]
+    assert {each[-1] for each in got["grpc"]} == {"1", "2"}
