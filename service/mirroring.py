@@ -1,6 +1,6 @@
 """Keeps the copy of a remote store up to date while a worker runs, in a thread of its own.
 
-All workers of a server do so, and one of them at a time looks (``model_store/remote/mirror.py``). What changes in the
+One worker of a server looks at the store, until it ends (``model_store/remote/mirror.py``). What changes in the
 copy is noticed as in any folder (``service/models/lifecycle/follower.py``).
 """
 
@@ -38,14 +38,14 @@ class Mirroring:
                 loop.call_soon_threadsafe(looked.set)
 
         # A thread of the executor would keep the process from ending while it waits for another worker's look.
-        threading.Thread(target=self._run, args=(time.time(), tell), name="mirror", daemon=True).start()
+        threading.Thread(target=self._run, args=(tell,), name="mirror", daemon=True).start()
         await looked.wait()
 
-    def _run(self, began_s: float, tell: Callable[[], None]) -> None:
-        self._try(lambda: self._mirror.refresh_once(began_s))
+    def _run(self, tell: Callable[[], None]) -> None:
+        self._try(self._mirror.refresh_first)
         tell()
         while not self._stop.wait(self._every_s):
-            self._try(lambda: self._mirror.refresh_if_due(self._every_s))
+            self._try(self._mirror.refresh_if_mine)
 
     @staticmethod
     def _try(look: Callable[[], object]) -> None:

@@ -16,6 +16,7 @@ from model_store.manifest import MANIFEST_FILE
 from model_store.remote.transfers.blobs import Blobs
 
 _LOCK = "lock"
+_TASK = "task"
 _GONE = "gone-"
 
 
@@ -26,22 +27,39 @@ class Folder:
         self.root = root
         self.side = side
         self.blobs = Blobs(side / "blobs")
+        self._task: int | None = None
 
     @contextlib.contextmanager
-    def locked(self, *, waits: bool = True) -> Iterator[bool]:
-        """Let nobody else change the folder while the block runs. Gives False if somebody does so already."""
+    def locked(self) -> Iterator[None]:
+        """Let nobody else change the folder while the block runs."""
         self.side.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.root.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.side / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
         finally:
             os.close(lock)
+
+    def take_task(self) -> bool:
+        """Whether it is the task of this object to keep the folder up to date: it is, if nobody else has it.
+
+        The lock ends with the process, however that ends.
+        """
+        if self._task is None:
+            task = os.open(self.side / _TASK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(task, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(task)
+            else:
+                self._task = task
+        return self._task is not None
+
+    def give_task_back(self) -> None:
+        if self._task is not None:
+            os.close(self._task)
+            self._task = None
 
     def list_versions(self) -> dict[str, set[int]]:
         """The versions that are here, by model."""

@@ -2,7 +2,7 @@
 
 One look: list the remote store, plan (``plan.py``, pure), read manifests, fetch contents, let versions appear as they
 are whole, then write what names versions, then drop what is gone (``run.py``). Whatever fails leaves the folder as it
-was. Several processes may share the folder: one at a time looks.
+was. Several processes may share the folder: one of them looks.
 """
 
 import logging
@@ -28,11 +28,6 @@ logger = logging.getLogger("sluice.store")
 _FIRST_REST_S = 30.0
 _LOOK_TRIES = 3
 """Of the list of files: there is another look soon."""
-_OWN_POLLS = 0.9
-"""Polls after which the process that has looked last looks again: one of several, so that the others need neither the
-memory for the libraries of the store nor the time."""
-_FOREIGN_POLLS = 3.0
-"""Polls after which another process takes over."""
 
 
 class Mirror:
@@ -59,8 +54,6 @@ class Mirror:
         self._stop = threading.Event()
         self._progress = progress or LogProgress()
         self._place = place
-        self._tried_s = 0.0
-        """When this process has looked last."""
         self._clock = clock
         self._rests = Rests(_FIRST_REST_S)
         self._told: set[str] = set()
@@ -89,26 +82,26 @@ class Mirror:
         with self._folder.locked():
             return self._refresh()
 
-    def refresh_if_due(self, every_s: float) -> frozenset[str]:
-        """As ``refresh``, unless another process does so, or looks every so many seconds and has not ended."""
-        with self._folder.locked(waits=False) as is_ours:
-            tried_s = read_status(self._side).tried_s
-            polls = _OWN_POLLS if tried_s == self._tried_s else _FOREIGN_POLLS
-            if not is_ours or 0 <= self._clock() - tried_s < polls * every_s:
-                return frozenset()
-            return self._refresh()
+    def refresh_first(self) -> frozenset[str]:
+        """As ``refresh``, unless it is another process's task: then that has looked at least once when this returns.
 
-    def refresh_once(self, began_s: float) -> frozenset[str]:
-        """As ``refresh``, unless another process has tried since a time: then its result is in the folder."""
+        One process of several has the task, until it ends: the others need neither the memory for the libraries of
+        the store nor the time.
+        """
         with self._folder.locked():
-            if read_status(self._side).tried_s >= began_s:
+            if not self._folder.take_task():
                 return frozenset()
             # A copy serves at once if the remote store is away.
             return self._refresh(tries=1 if self._has_copy else MOST_TRIES)
 
+    def refresh_if_mine(self) -> frozenset[str]:
+        """As ``refresh``, unless it is another process's task, which has not ended."""
+        return self.refresh() if self._folder.take_task() else frozenset()
+
     def close(self) -> None:
-        """End a look that is under way, soon."""
+        """End a look that is under way, soon, and leave the task to another process."""
         self._stop.set()
+        self._folder.give_task_back()
 
     def _refresh(self, tries: int = _LOOK_TRIES) -> frozenset[str]:
         status = read_status(self._side)
@@ -118,7 +111,7 @@ class Mirror:
         except Stopped:
             return frozenset()
         except (RemoteError, OSError) as error:
-            now_s = self._tried_s = self._clock()
+            now_s = self._clock()
             if not status.away:
                 status.away_since_s = now_s
                 logger.warning("the store cannot be followed, its copy serves: %s", error)
@@ -128,7 +121,7 @@ class Mirror:
         if status.away:
             logger.info("the store %s is back", self.address)
         status.away, status.away_since_s = "", 0.0
-        status.tried_s = status.looked_s = self._tried_s = self._clock()
+        status.tried_s = status.looked_s = self._clock()
         write_status(self._side, status)
         return changed
 

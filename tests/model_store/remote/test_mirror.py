@@ -4,13 +4,14 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import pytest
 
 from model_store import Store
 from model_store.errors import RemoteAway, RemoteError
+from model_store.remote.contents import RemoteFile
 from model_store.remote.mirror import Mirror
 from model_store.remote.state import Status, read_status
 from model_store.remote.transfers.blobs import PART_BYTES
@@ -340,48 +341,37 @@ def test_version_that_cannot_be_had_does_not_stop_the_others(
     assert status_of(copy).tell("m", 2) == "version 2: denied"
 
 
-def test_one_process_at_a_time_looks(
-    open_mirror: Callable[[], Mirror], place: FolderPlace, copy: Store, clock: Clock
+def test_one_process_looks_until_it_ends(
+    open_mirror: Callable[[], Mirror], place: FolderPlace, source: Store, copy: Store
 ) -> None:
-    """The look of another worker counts; one that waits for it does not look again."""
+    """Another one that starts meanwhile waits for its first look, and takes over when it has ended."""
     looks, held, goes_on = [], threading.Event(), threading.Event()
     look = place.look
 
-    def hold(only: object) -> object:
+    def hold(only: Collection[str]) -> Mapping[str, RemoteFile]:
         looks.append(only)
         held.set()
         goes_on.wait(60)
-        return look(())
+        return look(only)
 
-    place.look = hold  # type: ignore[method-assign,assignment]  # a double
+    place.look = hold  # type: ignore[method-assign]  # a double
     first, second = open_mirror(), open_mirror()
-    thread = threading.Thread(target=first.refresh)
-    thread.start()
+    found = {}
+    begun = threading.Thread(target=lambda: found.update(first=first.refresh_first()))
+    begun.start()
     held.wait(60)
-    assert second.refresh_if_due(10) == frozenset()
+    waiting = threading.Thread(target=lambda: found.update(second=second.refresh_first(), seen=list_versions(copy)))
+    waiting.start()
     goes_on.set()
-    thread.join()
-    assert second.refresh_once(clock.now_s) == frozenset()
+    begun.join()
+    waiting.join()
+    assert found == {"first": {"m"}, "second": frozenset(), "seen": [1, 2]}
+    source.publish(describe(), {"main.onnx": b"three"})
+    assert second.refresh_if_mine() == frozenset()
     assert len(looks) == 1
-
-
-def test_process_that_looks_goes_on_until_it_has_ended(
-    open_mirror: Callable[[], Mirror], place: FolderPlace, source: Store, clock: Clock
-) -> None:
-    """The others do not even load the libraries of the store; one of them takes over if no look comes any more."""
-    first, second = open_mirror(), open_mirror()
-    first.refresh()
-    for _ in range(3):
-        clock.now_s += 10
-        source.publish(describe(), {"main.onnx": b"more"})
-        assert second.refresh_if_due(10) == frozenset()
-        assert first.refresh_if_due(10) == {"m"}
-        assert first.refresh_if_due(10) == frozenset()
-    source.publish(describe(), {"main.onnx": b"more"})
-    clock.now_s += 30
-    assert second.refresh_if_due(10) == {"m"}
-    clock.now_s += 10
-    assert first.refresh_if_due(10) == frozenset()
+    first.close()
+    assert second.refresh_if_mine() == {"m"}
+    assert list_versions(copy) == [1, 2, 3]
 
 
 def test_start_without_a_copy_needs_the_store(open_mirror: Callable[[], Mirror], place: FolderPlace) -> None:
