@@ -241,7 +241,7 @@ class Run:
             return True
         try:
             aliases = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False  # the store tells what is wrong with it
         return isinstance(aliases, dict) and choose_held(aliases, missing)
 

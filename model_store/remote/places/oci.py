@@ -18,7 +18,7 @@ from model_store.files.integrity import digest_file
 from model_store.listing import NUMBER
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.address import Address
-from model_store.remote.contents import RemoteFile
+from model_store.remote.contents import MOST_FILES, RemoteFile
 from model_store.remote.places import modelpack
 from model_store.remote.places.place import CONNECT_S, MOST_SECONDS
 
@@ -51,6 +51,9 @@ class OciPlace:
             for files, read in pool.map(self._look_at, names):
                 found |= files
                 manifests |= read
+                if len(found) > MOST_FILES:
+                    pool.shutdown(cancel_futures=True)
+                    raise self._tell_too_many()
         self._manifests = manifests
         return found
 
@@ -63,21 +66,23 @@ class OciPlace:
                     f"{self._address}: this registry does not list its repositories: name the models: SLUICE_MODELS"
                 )
             names += [str(name).removeprefix(self._prefix) for name in repositories if self._is_model(str(name))]
+            if len(names) > MOST_FILES:
+                raise self._tell_too_many()
         return names
+
+    def _tell_too_many(self) -> RemoteError:
+        return RemoteError(f"{self._address} lists more than {MOST_FILES} files: is it a store of models?")
 
     def _is_model(self, repository: str) -> bool:
         return repository.startswith(self._prefix) and "/" not in repository.removeprefix(self._prefix)
 
     def _look_at(self, name: str) -> tuple[dict[str, RemoteFile], dict[str, dict[str, RemoteFile]]]:
         """The files of a model by path, and of its manifests."""
-        tags = [tag for page in self._pages(name, f"{self._url(name)}/tags/list") for tag in page.get("tags") or ()]
-        wanted = [
-            str(tag) for tag in tags if tag == modelpack.FILES_TAG or NUMBER.fullmatch(tag) or ALIAS.fullmatch(tag)
-        ]
         digests: dict[str, str] = {}
         contents: dict[str, dict[str, RemoteFile]] = {}
         manifests: dict[str, dict[str, RemoteFile]] = {}
-        for tag in wanted[:_MOST_TAGS]:
+        count = 0
+        for tag in self._list_tags(name):
             digest, content = self._find_manifest(name, tag)
             if not digest:  # the tag has just been removed
                 continue
@@ -92,7 +97,25 @@ class OciPlace:
                 with contextlib.suppress(BadManifest):  # an artifact of another kind
                     known = modelpack.read_layers(content, name, f"{self._address}/{name}:{tag}")
             contents[tag] = manifests[f"{name}@{digest}"] = known or {}
+            count += len(contents[tag])
+            if count > MOST_FILES:
+                raise self._tell_too_many()
         return modelpack.make_files(name, digests, contents), manifests
+
+    def _list_tags(self, name: str) -> list[str]:
+        """The tags of a model that mean something here."""
+        found: list[str] = []
+        for page in self._pages(name, f"{self._url(name)}/tags/list"):
+            tags = page.get("tags") or []
+            if not isinstance(tags, list):
+                raise RemoteAway(f"{self._address}/{name}: the registry answered something else than a list of tags")
+            texts = [tag for tag in tags if isinstance(tag, str)]
+            found += [
+                tag for tag in texts if tag == modelpack.FILES_TAG or NUMBER.fullmatch(tag) or ALIAS.fullmatch(tag)
+            ]
+            if len(found) >= _MOST_TAGS:
+                break
+        return found[:_MOST_TAGS]
 
     def _find_manifest(self, name: str, tag: str) -> tuple[str, bytes]:
         """The digest of a tag, "" without the tag; and the manifest if it had to be read."""
@@ -145,8 +168,9 @@ class OciPlace:
     def _find_aliases(self, name: str, number: int) -> list[str]:
         """The aliases of a version that is there."""
         digest, _ = self._find_manifest(name, str(number))
-        tags = [tag for page in self._pages(name, f"{self._url(name)}/tags/list") for tag in page.get("tags") or ()]
-        return [tag for tag in tags if ALIAS.fullmatch(tag) and self._find_manifest(name, tag)[0] == digest]
+        return [
+            tag for tag in self._list_tags(name) if ALIAS.fullmatch(tag) and self._find_manifest(name, tag)[0] == digest
+        ]
 
     def _point(self, name: str, alias: str, number: int | None) -> None:
         """Point an alias at a version; None: remove it."""
@@ -194,7 +218,7 @@ class OciPlace:
                     return
                 try:
                     page = json.loads(_read(reply, _MOST_PAGE_BYTES))
-                except ValueError:
+                except (ValueError, RecursionError):
                     raise RemoteAway(f"{self._address}: the registry answered no JSON to {url}") from None
                 if not isinstance(page, dict):
                     raise RemoteAway(f"{self._address}: the registry answered something else than a list to {url}")
@@ -202,7 +226,9 @@ class OciPlace:
             yield page
             if not link:
                 return
-            url = urljoin(url, link)
+            with contextlib.suppress(ValueError):  # it is no address
+                link = urljoin(url, link)
+            url = link
             if not url.startswith(f"{self._base}/"):
                 raise RemoteError(f"{self._address}: the registry leads to {url[:200]}: expected a page of its own")
 

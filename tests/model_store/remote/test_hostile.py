@@ -1,12 +1,19 @@
 """Remote stores that try to keep a mirror from its work."""
 
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from model_store import Store
+from model_store.errors import RemoteError
+from model_store.remote.address import read_address
 from model_store.remote.contents import RemoteFile
 from model_store.remote.mirror import Mirror
+from model_store.remote.places.opening import open_place
 from tests.support.remotes.folders import FolderPlace
 
 
@@ -54,3 +61,82 @@ def test_file_that_becomes_a_folder_is_mended(
     write(folder / second)
     mirror.refresh()
     assert (copy.root / "m/1" / second).read_bytes() == b"any"
+
+
+@pytest.mark.parametrize("aliases", [b"[" * 200_000, b'{"stable": []}'], ids=["deep", "a list"])
+def test_aliases_that_are_none_do_not_stop_the_others(
+    mirror: Mirror, source: Store, copy: Store, aliases: bytes
+) -> None:
+    """Nor if they are compared with the versions that could not be fetched."""
+    (source.root / "m/2/main.onnx").write_bytes(b"owt")
+    (source.root / "m/aliases.json").write_bytes(aliases)
+    mirror.refresh()
+    assert list_versions(copy) == [1]
+
+
+@contextmanager
+def answering(pages: dict[str, bytes], link: str = "") -> Iterator[str]:
+    """The address of a server that answers each path that has one of the words with its page."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = next((page for word, page in pages.items() if word in self.path), b"")
+            self.send_response(200)
+            if link:
+                self.send_header("Link", link)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+_ONE = b'{"repositories": ["m"]}'
+
+
+@pytest.mark.parametrize(
+    ("pages", "link"),
+    [
+        ({"catalog": b'{"repositories": ' + b"[" * 200_000}, ""),
+        ({"catalog": _ONE}, '<http://[>; rel="next"'),
+        ({"catalog": _ONE, "tags": b'{"tags": 5}'}, ""),
+    ],
+    ids=["deep", "bad link", "no list of tags"],
+)
+def test_registry_that_answers_nonsense_counts_as_away(pages: dict[str, bytes], link: str) -> None:
+    """What it answers is told, and no error is of a kind that nobody expects."""
+    with answering(pages, link) as host, pytest.raises(RemoteError):
+        open_place(read_address(f"oci://{host}")).look(())
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        {"catalog": _ONE, "tags": b'{"tags": [1, null]}'},
+        {"catalog": _ONE, "tags": b'{"tags": ["1"]}', "manifests": b'{"layers": ' + b"[" * 200_000},
+    ],
+    ids=["tags that are no texts", "deep manifest"],
+)
+def test_what_is_no_model_in_a_registry_is_left_out(pages: dict[str, bytes]) -> None:
+    with answering(pages) as host:
+        assert open_place(read_address(f"oci://{host}")).look(()) == {}
+
+
+def test_registry_that_lists_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its list, which has no end, fills the memory."""
+    monkeypatch.setattr("model_store.remote.places.oci.MOST_FILES", 10)
+    page = b'{"repositories": ["a", "b", "c", "d"]}'
+    with (
+        answering({"catalog": page}, '</v2/_catalog?again>; rel="next"') as host,
+        pytest.raises(RemoteError, match="more than 10 files"),
+    ):
+        open_place(read_address(f"oci://{host}")).look(())
