@@ -246,7 +246,7 @@ class OciPlace:
                 registry.auth.load_configs(
                     registry.get_container(f"{self._address.host}/{self._prefix}{name or 'any'}")
                 )
-                _limit_time(registry.session)
+                _limit(registry.session, self._address)
                 self._registries[name] = registry
             return registry
 
@@ -287,17 +287,20 @@ class OciPlace:
                 raise RemoteAway(f"{self._address}: {_tell(error)}") from None
 
 
-def _limit_time(session: Any) -> None:
-    """Give every request of a session a limit of time, those for tokens too."""
+def _limit(session: Any, address: Address) -> None:
+    """Give every request of a session a limit of time, and refuse plain text: redirects and tokens' addresses too."""
+    from requests import RequestException
     from requests.adapters import HTTPAdapter
 
-    class Timed(HTTPAdapter):
-        def send(self, *args: Any, **kwargs: Any) -> Any:
+    class Limited(HTTPAdapter):
+        def send(self, request: Any, **kwargs: Any) -> Any:
+            if fault := address.find_fault(request.url):
+                raise RequestException(fault)
             kwargs["timeout"] = kwargs.get("timeout") or (CONNECT_S, MOST_SECONDS)
-            return super().send(*args, **kwargs)
+            return super().send(request, **kwargs)
 
     for scheme in ("http://", "https://"):
-        session.mount(scheme, Timed(pool_maxsize=_AT_ONCE * 2))
+        session.mount(scheme, Limited(pool_maxsize=_AT_ONCE * 2))
 
 
 def _read(reply: Any, count: int) -> bytes:

@@ -34,7 +34,17 @@ class WebPlace:
         self._address = address
         # Passwords come from ~/.netrc, proxies from the environment.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=MOST_SECONDS)
-        self._files: Any = HTTPFileSystem(client_kwargs={"trust_env": True, "timeout": timeout}, encoded=True)
+        redirects = aiohttp.TraceConfig()
+        redirects.on_request_redirect.append(self._check_redirect)
+        given = {"trust_env": True, "timeout": timeout, "trace_configs": [redirects]}
+        self._files: Any = HTTPFileSystem(client_kwargs=given, encoded=True)
+
+    async def _check_redirect(self, _: object, __: object, redirect: Any) -> None:
+        """Raises RemoteError if the server leads to plain text."""
+        given = redirect.response.headers
+        target = urljoin(str(redirect.url), given.get("Location") or given.get("URI", ""))
+        if fault := self._address.find_fault(target):
+            raise RemoteError(fault)
 
     def look(self, only: Collection[str]) -> Mapping[str, RemoteFile]:
         found: dict[str, RemoteFile] = {}

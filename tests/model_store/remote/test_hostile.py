@@ -75,15 +75,15 @@ def test_aliases_that_are_none_do_not_stop_the_others(
 
 
 @contextmanager
-def answering(pages: dict[str, bytes], link: str = "") -> Iterator[str]:
-    """The address of a server that answers each path that has one of the words with its page."""
+def answering(pages: dict[str, bytes], link: str = "", location: str = "") -> Iterator[str]:
+    """The address of a server that answers each path that has one of the words with its page, or leads elsewhere."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = next((page for word, page in pages.items() if word in self.path), b"")
-            self.send_response(200)
-            if link:
-                self.send_header("Link", link)
+            self.send_response(302 if location else 200)
+            self.send_header("Link", link)
+            self.send_header("Location", location)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if self.command == "GET":
@@ -96,8 +96,10 @@ def answering(pages: dict[str, bytes], link: str = "") -> Iterator[str]:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 _ONE = b'{"repositories": ["m"]}'
@@ -140,3 +142,13 @@ def test_registry_that_lists_too_much_is_refused(monkeypatch: pytest.MonkeyPatch
         pytest.raises(RemoteError, match="more than 10 files"),
     ):
         open_place(read_address(f"oci://{host}")).look(())
+
+
+@pytest.mark.parametrize("scheme", ["http", "oci"])
+def test_redirect_to_plain_text_is_not_followed(scheme: str) -> None:
+    """Neither files nor passwords go in plain text to another machine, wherever the store leads. This one has none."""
+    with (
+        answering({}, location="http://model-store.invalid/") as host,
+        pytest.raises(RemoteError, match="leads to http://model-store.invalid: expected https"),
+    ):
+        open_place(read_address(f"{scheme}://{host}")).look(())
