@@ -293,11 +293,11 @@ def _limit(session: Any, address: Address) -> None:
     from requests.adapters import HTTPAdapter
 
     class Limited(HTTPAdapter):
-        def send(self, request: Any, **kwargs: Any) -> Any:
-            if fault := address.find_fault(request.url):
+        def send(self, *args: Any, **kwargs: Any) -> Any:
+            if fault := address.find_fault(args[0].url):
                 raise RequestException(fault)
             kwargs["timeout"] = kwargs.get("timeout") or (CONNECT_S, MOST_SECONDS)
-            return super().send(request, **kwargs)
+            return super().send(*args, **kwargs)
 
     for scheme in ("http://", "https://"):
         session.mount(scheme, Limited(pool_maxsize=_AT_ONCE * 2))

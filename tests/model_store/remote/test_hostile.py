@@ -149,6 +149,6 @@ def test_redirect_to_plain_text_is_not_followed(scheme: str) -> None:
     """Neither files nor passwords go in plain text to another machine, wherever the store leads. This one has none."""
     with (
         answering({}, location="http://model-store.invalid/") as host,
-        pytest.raises(RemoteError, match="leads to http://model-store.invalid: expected https"),
+        pytest.raises(RemoteError, match=r"leads to http://model-store\.invalid: expected https"),
     ):
         open_place(read_address(f"{scheme}://{host}")).look(())
