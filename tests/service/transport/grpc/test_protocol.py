@@ -65,7 +65,7 @@ def test_answers_wait_in_their_streams_while_the_client_does_not_read(server: Gr
     """Whatever windows it has given: a stream that sees how much is unread makes no more."""
 
     async def answer() -> tuple[int, int]:
-        made, transport = connect(server)
+        made, _ = connect(server)
         made.data_received(Client().hello() + Client().call(1))
         stream = made._connection.open[1]
         made.pause_writing()
