@@ -19,6 +19,10 @@ from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, NotThere
 
 _MOST_PAGE_BYTES = 16 << 20
 _MOST_DEPTH = 4
+_MOST_PAGES = 200_000
+"""Folders of a store. A server may list folders in folders without an end, and with no file in them."""
+_MOST_REQUEST_S = 900.0
+"""How long one page, or one part of a file, may take: a server may send a byte now and then."""
 _NOTHING_THERE = 416
 """The status of a range that begins where the file has ended."""
 
@@ -32,8 +36,9 @@ class WebPlace:
         except ImportError as error:
             raise RemoteError(f"{address}: needs {error.name}: pip install 'sluice-serving[remote]'") from None
         self._address = address
+        self._pages_left = 0  # of the look that is under way
         # Passwords come from ~/.netrc, proxies from the environment.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=MOST_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=_MOST_REQUEST_S, sock_connect=CONNECT_S, sock_read=MOST_SECONDS)
         redirects = aiohttp.TraceConfig()
         redirects.on_request_redirect.append(self._check_redirect)
         given = {"trust_env": True, "timeout": timeout, "trace_configs": [redirects]}
@@ -48,6 +53,7 @@ class WebPlace:
 
     def look(self, only: Collection[str]) -> Mapping[str, RemoteFile]:
         found: dict[str, RemoteFile] = {}
+        self._pages_left = _MOST_PAGES
         models = list(only) or [name for name in self._list("") if name.endswith("/")]
         for model in models:
             name = model.rstrip("/")
@@ -69,6 +75,9 @@ class WebPlace:
 
     def _list(self, folder: str) -> list[str]:
         """The names that a page links to right below it; those of folders end with a slash."""
+        self._pages_left -= 1
+        if self._pages_left < 0:
+            raise RemoteError(f"{self._address} lists more than {_MOST_PAGES} folders: is it a store of models?")
         page = self._get(folder, 0, _MOST_PAGE_BYTES)
         links = _Links()
         links.feed(page.decode(errors="replace"))

@@ -152,3 +152,11 @@ def test_redirect_to_plain_text_is_not_followed(scheme: str) -> None:
         pytest.raises(RemoteError, match=r"leads to http://model-store\.invalid: expected https"),
     ):
         open_place(read_address(f"{scheme}://{host}")).look(())
+
+
+def test_web_server_with_folders_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look ends, though there is no file that could be counted."""
+    monkeypatch.setattr("model_store.remote.places.web._MOST_PAGES", 10)
+    page = b"".join(b'<a href="%d/">' % number for number in range(1, 9))
+    with answering({"": page}) as host, pytest.raises(RemoteError, match="more than 10 folders"):
+        open_place(read_address(f"http://{host}")).look(["m"])
