@@ -20,7 +20,7 @@ from model_store.manifest import MANIFEST_FILE
 from model_store.remote.address import Address
 from model_store.remote.contents import MOST_FILES, RemoteFile
 from model_store.remote.places import modelpack
-from model_store.remote.places.place import CONNECT_S, MOST_SECONDS
+from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, tell_fault
 
 _AT_ONCE = 8
 _MOST_PAGES = 1000
@@ -273,7 +273,7 @@ class OciPlace:
             ask = type(registry).do_request.__wrapped__
             reply = ask(registry, url, method, data=data, headers=dict(headers or {}), stream=True)
         except (*faults, ValueError) as error:
-            raise RemoteAway(f"{self._address}: {_tell(error)}") from None
+            raise RemoteAway(f"{self._address}: {tell_fault(error)}") from None
         with contextlib.closing(reply):
             if reply.status_code == 404 and missing_ok:
                 yield None
@@ -284,7 +284,7 @@ class OciPlace:
             try:
                 yield reply
             except faults as error:
-                raise RemoteAway(f"{self._address}: {_tell(error)}") from None
+                raise RemoteAway(f"{self._address}: {tell_fault(error)}") from None
 
 
 def _limit(session: Any, address: Address) -> None:
@@ -310,8 +310,3 @@ def _read(reply: Any, count: int) -> bytes:
         pieces.append(piece)
         count -= len(piece)
     return b"".join(pieces)
-
-
-def _tell(error: BaseException) -> str:
-    """What a library says, in one line."""
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:300]

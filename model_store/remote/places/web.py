@@ -15,7 +15,7 @@ from model_store.errors import RemoteAway, RemoteError
 from model_store.listing import NAME, NUMBER
 from model_store.remote.address import Address
 from model_store.remote.contents import MOST_FILES, RemoteFile
-from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, NotThere
+from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, NotThere, tell_fault
 
 _MOST_PAGE_BYTES = 16 << 20
 _MOST_DEPTH = 4
@@ -134,8 +134,7 @@ class WebPlace:
             kind = NotThere if not path or path.endswith("/") else RemoteError
             raise kind(f"{error}: it is not there (404)") from None
         except Exception as error:  # noqa: BLE001  # whatever aiohttp and fsspec raise
-            text = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise RemoteAway(f"{self._address}: {text[:300]}") from None
+            raise RemoteAway(f"{self._address}: {tell_fault(error)}") from None
 
 
 class _Links(HTMLParser):

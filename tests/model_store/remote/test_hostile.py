@@ -14,6 +14,7 @@ from model_store.remote.address import read_address
 from model_store.remote.contents import RemoteFile
 from model_store.remote.mirror import Mirror
 from model_store.remote.places.opening import open_place
+from model_store.remote.places.place import tell_fault
 from tests.support.remotes.folders import FolderPlace
 
 
@@ -160,3 +161,24 @@ def test_web_server_with_folders_without_an_end_is_refused(monkeypatch: pytest.M
     page = b"".join(b'<a href="%d/">' % number for number in range(1, 9))
     with answering({"": page}) as host, pytest.raises(RemoteError, match="more than 10 folders"):
         open_place(read_address(f"http://{host}")).look(["m"])
+
+
+@pytest.mark.parametrize("scheme", ["http", "oci"])
+def test_signed_address_that_a_store_leads_to_is_not_told(scheme: str) -> None:
+    """Logs and cards have the error, and who reads it could fetch the file."""
+    with answering({}, location="https://127.0.0.1:1/blob?X-Amz-Signature=secret") as host:
+        with pytest.raises(RemoteError) as raised:
+            open_place(read_address(f"{scheme}://{host}")).read("m@sha256:1", 0, 10)
+        assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("403, url='https://h/x?sig=secret'", "403, url='https://h/x…'"),
+        ("no proxy http://ann:secret@proxy:3128", "no proxy http://…@proxy:3128"),
+        ("", "ValueError"),
+    ],
+)
+def test_fault_of_a_library_has_no_secrets(text: str, told: str) -> None:
+    assert tell_fault(ValueError(text)) == told
