@@ -236,6 +236,8 @@ class Lifecycle:
             loaded = (await self.versions.load(model_entry, entry.source, files=files)).model
             if loaded is not None and model_entry.serving is None and model_entry.resting == number:
                 self.reconciler.serve(name, model_entry, loaded)
+        if self.reconciler.is_behind(model_entry):
+            self.follower.note([name])
 
     async def load(self, name: str, version: str | None = None) -> None:
         """Read a model again from the store, and load what should serve, or one version, given as a number or an alias.

@@ -1,0 +1,92 @@
+"""Versions that have made room, or found none, while aliases, trials and new versions ask for them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from model_store.rollout import Rollout, write_rollout
+from service.models.entry import MADE_ROOM, NO_ROOM
+from service.models.lifecycle import versions
+from tests.service.models.asking import index
+from tests.service.models.following.stores import card_of, multiply, replace, until, who, write_aliases
+from tests.service.models.rollout.serving import canary
+from tests.support.servers import FAST, Serving, settings_for
+
+SIZE = len(multiply(1.0))
+
+
+@pytest.fixture(autouse=True)
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version takes the bytes of its weights: how much a small one really takes depends on the machine."""
+    monkeypatch.setattr(versions, "read_memory", lambda on_cpu: 0)
+
+
+@contextmanager
+def serve(root: Path, room_for: float, **changes: Any) -> Iterator[tuple[Serving, httpx.Client]]:
+    """A server that follows its store, with room for so many versions."""
+    settings = settings_for(
+        root, model_memory_bytes=int(room_for * SIZE), control=True, follow=True, poll_s=0.3, **changes
+    )
+    with Serving(settings, FAST) as server, server.client() as client:
+        yield server, client
+
+
+def test_stable_alias_moves_to_a_version_that_has_made_room(tmp_path: Path) -> None:
+    """A rollback to a version that was idle: it is loaded again, and answers requests that name no version."""
+    for number in (1, 2):
+        replace(tmp_path, "m", multiply(float(number)), number)
+    replace(tmp_path, "other", multiply(9.0))
+    write_aliases(tmp_path, '{"stable": 2, "previous": 1}')
+    with serve(tmp_path, 2.5) as (_, client):
+        assert (who(client, version="1"), who(client), who(client, "other")) == ("1", "2", "9")
+        assert index(client)["m", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert who(client) == "2"
+        write_aliases(tmp_path, '{"stable": 1, "previous": 2}')
+        until(lambda: who(client) == "1", lambda: card_of(client))
+        assert who(client, version="previous") == "2"
+
+
+def test_canary_that_found_no_room_begins_when_its_model_serves_again(tmp_path: Path) -> None:
+    """Its model had made room when the trial began. A request brings back both."""
+    for name in ("m", "other", "third"):
+        replace(tmp_path, name, multiply(1.0))
+    write_aliases(tmp_path, '{"stable": 1}')
+    with serve(tmp_path, 2.5) as (_, client):
+        assert (who(client), who(client, "other"), who(client, "third")) == ("1", "1", "1")
+        replace(tmp_path, "m", multiply(2.0), 2)
+        write_rollout(tmp_path / "m", Rollout(canary=canary(percent=99.0)))
+        until(lambda: ("m", "2") in index(client) and index(client)["m", "2"][1] == NO_ROOM, lambda: index(client))
+        assert who(client) == "1"
+        until(lambda: who(client) == "2", lambda: card_of(client))
+
+
+def test_new_version_that_found_no_room_takes_over_when_there_is(tmp_path: Path) -> None:
+    """What held the memory has gone: no change of the store is needed, and no caller who names the new version."""
+    for name in ("m", "big"):
+        replace(tmp_path, name, multiply(1.0))
+    with serve(tmp_path, 2.5, keep_models=("m", "big")) as (_, client):
+        assert (who(client), who(client, "big")) == ("1", "1")
+        replace(tmp_path, "m", multiply(2.0), 2)
+        until(lambda: ("m", "2") in index(client) and "cannot be made free" in index(client)["m", "2"][1])
+        assert who(client) == "1"
+        assert client.post("/v2/repository/models/big/unload", json={}).status_code == 200
+        until(lambda: who(client) == "2", lambda: (index(client), card_of(client)))
+
+
+def test_alias_of_a_version_that_found_no_room_moves_when_there_is(tmp_path: Path) -> None:
+    """Until then it means the old version, and the card says so."""
+    for name in ("m", "big"):
+        replace(tmp_path, name, multiply(1.0))
+    write_aliases(tmp_path, '{"stable": 1, "prod": 1}')
+    with serve(tmp_path, 2.5, keep_models=("m", "big")) as (_, client):
+        replace(tmp_path, "m", multiply(2.0), 2)
+        write_aliases(tmp_path, '{"stable": 1, "prod": 2}')
+        until(lambda: ("m", "2") in index(client) and "cannot be made free" in index(client)["m", "2"][1])
+        assert who(client, version="prod") == "1"
+        assert client.post("/v2/repository/models/big/unload", json={}).status_code == 200
+        until(lambda: who(client, version="prod") == "2", lambda: (index(client), card_of(client)))
+        assert who(client) == "1"
