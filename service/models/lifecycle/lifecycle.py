@@ -317,6 +317,8 @@ class Lifecycle:
                 staying = {n: e.model for n, e in sorted(model_entry.entries.items()) if e.model and e not in leaving}
                 newest = next(reversed(staying.values()), None)
                 model_entry.serving = staying.get(choose(model_entry.facts).default or 0, newest)
+            for entry in leaving:
+                entry.has_failed = False  # its load may have been ended by this
             self.retirement.retire(leaving)
             if model_entry.resting is not None and (number is None or number == model_entry.resting):
                 model_entry.resting = None

@@ -1,6 +1,8 @@
 """Versions that have made room, or found none, while aliases, trials and new versions ask for them."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
+from model_store import ModelVersion
 from model_store.rollout import Rollout, write_rollout
 from service.models.entry import MADE_ROOM, NO_ROOM
-from service.models.lifecycle import versions
-from tests.service.models.asking import index
+from service.models.lifecycle import loads, versions
+from service.models.loading import load_version
+from tests.service.models.asking import index, load
 from tests.service.models.following.stores import card_of, multiply, replace, until, who, write_aliases
 from tests.service.models.rollout.serving import canary
 from tests.support.servers import FAST, Serving, settings_for
@@ -90,3 +94,31 @@ def test_alias_of_a_version_that_found_no_room_moves_when_there_is(tmp_path: Pat
         assert client.post("/v2/repository/models/big/unload", json={}).status_code == 200
         until(lambda: who(client, version="prod") == "2", lambda: (index(client), card_of(client)))
         assert who(client) == "1"
+
+
+def test_version_that_was_unloaded_while_it_loaded_is_loaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are not to blame: whoever loads its model again gets the version by its alias too."""
+    for name in ("m", "other"):
+        replace(tmp_path, name, multiply(1.0))
+    replace(tmp_path, "m", multiply(2.0), 2)
+    write_aliases(tmp_path, '{"stable": 2, "previous": 1}')
+    begun, may_load = threading.Event(), threading.Event()
+
+    def load_late(version: ModelVersion, *args: Any) -> Any:
+        begun.set()
+        assert may_load.wait(60)
+        return load_version(version, *args)
+
+    with serve(tmp_path, 2.5) as (_, client), ThreadPoolExecutor() as threads:
+        assert (who(client, version="1"), who(client), who(client, "other")) == ("1", "2", "1")
+        monkeypatch.setattr(loads, "load_version", load_late)
+        asked = threads.submit(who, client, version="previous")
+        assert begun.wait(60)
+        unloaded = threads.submit(client.post, "/v2/repository/models/m/unload", json={})
+        assert asked.result(60) == "status 503"
+        may_load.set()
+        assert unloaded.result(60).status_code == 200
+        assert load(client, "m").status_code == 200
+        assert (who(client), who(client, version="previous")) == ("2", "1")
