@@ -80,10 +80,19 @@ class Reconciler:
         numbers = tuple(version.version for version in found.versions)
         return Facts(numbers, found.aliases, policy, tried=found.rollout.versions if found.rollout else ())
 
-    async def reconcile(self, name: str, model_entry: ModelEntry, found: StoredModel, *, settle: bool = False) -> None:
+    async def reconcile(
+        self,
+        name: str,
+        model_entry: ModelEntry,
+        found: StoredModel,
+        *,
+        settle: bool = False,
+        on_tried: Callable[[], None] = lambda: None,
+    ) -> None:
         """Load what should serve, and take the rest out of service. ``settle``: versions may still be written.
 
-        It returns when all loads have ended, or sooner if the model should be read again.
+        It returns when all loads have ended, or sooner if the model should be read again. ``on_tried`` is called when
+        only loads that take long have not ended.
         """
         sources = {version.version: version for version in found.versions}
         for number in model_entry.loading.keys() - sources.keys():
@@ -96,6 +105,7 @@ class Reconciler:
             self._retire(model_entry, sources, found.files)
             self._warn(model_entry, found)
             model_entry.tried.set()
+            on_tried()
             if not await self._wait_for_late(model_entry):
                 return
 

@@ -122,3 +122,31 @@ def test_version_that_was_unloaded_while_it_loaded_is_loaded_again(
         assert unloaded.result(60).status_code == 200
         assert load(client, "m").status_code == 200
         assert (who(client), who(client, version="previous")) == ("2", "1")
+
+
+def test_version_that_made_room_answers_while_the_next_one_takes_long_to_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without its number. The next one takes over when it is loaded."""
+    for name in ("m", "other"):
+        replace(tmp_path, name, multiply(1.0))
+    may_load = threading.Event()
+
+    def load_late(version: ModelVersion, *args: Any) -> Any:
+        assert version.version == 1 or may_load.wait(60)
+        return load_version(version, *args)
+
+    monkeypatch.setattr(loads, "load_version", load_late)
+    with serve(tmp_path, 2.5, ready_wait_s=0.1, deadline_s=20.0) as (_, client):
+        try:
+            assert (who(client), who(client, "other")) == ("1", "1")
+            replace(tmp_path, "m", multiply(2.0), 2)
+            until(lambda: "takes long" in index(client).get(("m", "2"), ("", ""))[1])
+            for version in ("", "1"):
+                assert who(client, "other") == "1"
+                assert index(client)["m", "1"] == ("UNAVAILABLE", MADE_ROOM)
+                assert who(client, version=version) == "1", index(client)
+                assert index(client)["other", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        finally:
+            may_load.set()
+        until(lambda: who(client) == "2", lambda: index(client))
