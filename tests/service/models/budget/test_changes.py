@@ -18,6 +18,7 @@ from service.models.loading import load_version
 from tests.service.models.asking import index, load
 from tests.service.models.following.stores import card_of, multiply, replace, until, who, write_aliases
 from tests.service.models.rollout.serving import canary
+from tests.support.pipelines.models import BLUE, RED, as_row, halves, write_store
 from tests.support.servers import FAST, Serving, settings_for
 
 SIZE = len(multiply(1.0))
@@ -150,3 +151,21 @@ def test_version_that_made_room_answers_while_the_next_one_takes_long_to_load(
         finally:
             may_load.set()
         until(lambda: who(client) == "2", lambda: index(client))
+
+
+def test_pipeline_whose_models_do_not_fit_together_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the figures, and without a load: its models would make room for each other until the deadline."""
+    write_store(tmp_path, "colours")
+    monkeypatch.setattr(versions, "count_weights", lambda loaded: 2500)
+    row = as_row(halves(RED, BLUE))
+    limit = 3200 / SIZE
+    with serve(tmp_path, limit, max_rows=8, models=("colours", "finder", "painter"), deadline_s=5.0) as (
+        _,
+        client,
+    ):
+        for _ in range(2):
+            refused = client.post("/pipeline", json={"model": "colours", "inputs": [row]})
+            assert refused.status_code == 503, refused.text
+            assert "its models take 0.0 MiB together" in refused.json()["error"]
+        [evictions] = [line for line in client.get("/metrics").text.splitlines() if "evictions_total{" in line]
+        assert float(evictions.split()[-1]) == 1, "at the start, to measure both"
