@@ -130,12 +130,12 @@ def test_version_is_chosen_and_sent(browser: Browser, other: Serving) -> None:
     page = context.new_page()
     faults = watch(page, set())
     page.goto(other.url + PREFIX + "/#model=digits-classifier")
-    expect(page.locator(".model-head")).to_contain_text("Version 2 serves, 1 other, stable is 1")
-    page.get_by_label("Version").select_option("1")
+    expect(page.locator(".model-head")).to_contain_text("Version 1 serves, 1 other, stable is 1")
+    page.get_by_label("Version").select_option("2")
     with page.expect_response("**/classify") as sent:
         page.locator(".example").first.click()
-    assert sent.value.json()["version"] == "1"
-    expect(page.locator(".programs pre")).to_contain_text('"version":"1"')
+    assert sent.value.json()["version"] == "2"
+    expect(page.locator(".programs pre")).to_contain_text('"version":"2"')
     context.close()
     assert faults == []
 
@@ -152,6 +152,27 @@ def test_model_that_cannot_serve_says_why(browser: Browser, other: Serving) -> N
     card.get_by_role("link").click()
     expect(page.locator(".workbench")).to_contain_text("cannot be tried")
     context.close()
+    assert faults == []
+
+
+def test_model_that_was_never_loaded_can_be_loaded_and_tried(browser: Browser) -> None:
+    """A request would load it. So neither page says that it does not serve, and its own page offers to load it."""
+    settings = settings_for(DEFAULT_ROOT, models=("digits-classifier",), max_rows=8, lazy=True)
+    context = browser.new_context()
+    page = context.new_page()
+    faults = watch(page, set())
+    with Serving(settings, FAST) as server:
+        page.goto(server.url + "/live")
+        expect(page.locator("tr", has_text="digits-classifier")).to_contain_text("Loaded when asked for")
+        page.goto(server.url + "/")
+        card = page.locator("article[data-model=digits-classifier]")
+        expect(card).to_contain_text("Loaded when asked for")
+        card.get_by_role("link").click()
+        page.get_by_role("button", name="Load it").click()
+        expect(page.locator(".model-head")).to_contain_text("Version 1 serves")
+        page.locator(".example").first.click()
+        expect(page.locator(".programs pre")).to_contain_text("classify")
+        context.close()
     assert faults == []
 
 

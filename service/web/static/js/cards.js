@@ -56,8 +56,8 @@ function taskChip(model) {
 }
 
 function state(model) {
-  const ready = model.on_demand ? "Loaded when asked for" : "Ready";
-  const [text, kind] = model.ready ? [ready, "good"] : ["Not ready", "bad"];
+  const kind = model.ready ? "good" : model.on_demand ? "warn" : "bad";
+  const text = model.on_demand ? "Loaded when asked for" : model.ready ? "Ready" : "Not ready";
   return h("span", { class: `state ${kind}` }, text);
 }
 
@@ -111,7 +111,14 @@ function versions(model) {
   const serving = model.serving ? `Version ${model.serving} serves` : "No version serves";
   const others = model.versions.filter(({ version }) => version !== model.serving).length;
   const aliases = Object.entries(model.aliases).map(([alias, version]) => `${alias} is ${version}`);
-  return h("li", null, [serving, others ? plural(others, "other") : "", ...aliases].filter(Boolean).join(", "));
+  const trials = Object.entries(model.rollout ?? {}).filter(([, trial]) => trial).map(trialOf);
+  return h("li", null, [serving, others ? plural(others, "other") : "", ...aliases, ...trials].filter(Boolean).join(", "));
+}
+
+/** A canary or a shadow, and how it goes. */
+function trialOf([kind, { version, percent, state: is }]) {
+  const part = percent === undefined ? "" : ` of ${number(percent)} %`;
+  return `${kind}${part} is ${version}${is && is !== "on trial" ? ` (${is})` : ""}`;
 }
 
 function details(model) {
