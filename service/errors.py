@@ -167,6 +167,8 @@ class NotReady(TryLater):
 
 
 class NoRoom(NotReady):
+    """A model does not fit into the memory that models may take, beside those that must stay."""
+
     reason = "no_room"
 
 

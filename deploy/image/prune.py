@@ -29,7 +29,6 @@ PACKAGES = {
     "tomli-w": "BentoML's command",
     "tqdm": "only huggingface-hub needs it",
     "truststore": "only huggingface-hub needs it",
-    "tzdata": "nothing here knows time zones",
 }
 """Dependencies of dependencies that nothing here imports, and why they are not needed."""
 

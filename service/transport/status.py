@@ -30,6 +30,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.NotReady: 503,
     errors.NoRoom: 503,
     errors.StillLoading: 503,
+    errors.NoRoom: 503,
     errors.Draining: 503,
     errors.TryLater: 503,
     errors.NotOffered: 501,

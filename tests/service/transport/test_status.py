@@ -25,7 +25,7 @@ NAMES = {
     499: "Cancelled",
     500: "ServiceError ModelFailure",
     501: "NotOffered",
-    503: "TryLater NotReady StillLoading Draining",
+    503: "TryLater NotReady StillLoading NoRoom Draining",
     504: "DeadlinePassed",
 }
 INTENDED = {name: status for status, names in NAMES.items() for name in names.split()}
