@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from model_store import DEFAULT_ROOT, Store
+from model_store.rollout import Rollout, Shadow, write_rollout
 from tests.support.servers import FAST, Serving, settings_for
 from tests.web.checks import check_page, check_width
 from tests.web.conftest import watch
@@ -23,6 +24,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     shutil.copytree(DEFAULT_ROOT / "digits-classifier" / "1", root / "digits-classifier" / "1")
     shutil.copytree(DEFAULT_ROOT / "digits-classifier" / "1", root / "digits-classifier" / "2")
     Store(root).set_alias("digits-classifier", "stable", 1)
+    write_rollout(root / "digits-classifier", Rollout(shadow=Shadow(version=2)))
     for name in ("broken", LONG):
         (root / name / "1").mkdir(parents=True)
         (root / name / "1" / "model.onnx").write_bytes(b"no onnx")
@@ -130,7 +132,7 @@ def test_version_is_chosen_and_sent(browser: Browser, other: Serving) -> None:
     page = context.new_page()
     faults = watch(page, set())
     page.goto(other.url + PREFIX + "/#model=digits-classifier")
-    expect(page.locator(".model-head")).to_contain_text("Version 1 serves, 1 other, stable is 1")
+    expect(page.locator(".model-head")).to_contain_text("Version 1 serves, 1 other, stable is 1, shadow is 2 (100 %)")
     page.get_by_label("Version").select_option("2")
     with page.expect_response("**/classify") as sent:
         page.locator(".example").first.click()
