@@ -179,7 +179,8 @@ class Registry:
     @property
     def store_fault(self) -> str:
         """Why the store cannot be followed at present; "" if it can."""
-        return self.lifecycle.follower.fault
+        fault = self.lifecycle.follower.fault
+        return f"the store is not followed, and what serves goes on: {fault}" if fault else ""
 
     async def follow(self) -> None:
         """Notice what changes in the store from now on."""
