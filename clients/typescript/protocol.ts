@@ -73,7 +73,7 @@ export interface Card {
   ready: boolean;
   /** the version that serves unless another is asked for */
   serving: string | null;
-  /** it has made room for another model, and is loaded when asked for */
+  /** it is not in memory, and is loaded when asked for; not ready if that is the first time */
   on_demand?: boolean;
   aliases: Record<string, number>;
   versions: VersionState[];

@@ -1,6 +1,7 @@
 """What an action of ``sluice models`` is, and the arguments that several take."""
 
 import argparse
+import shlex
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -34,3 +35,8 @@ def add_json(parser: argparse.ArgumentParser, what: str) -> None:
 
 def add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", help="number or alias (default: the newest)")
+
+
+def store_option(args: argparse.Namespace) -> str:
+    """What a command that is suggested needs to work on the same store: the option, if it was given."""
+    return f" --store {shlex.quote(args.store)}" if args.store else ""

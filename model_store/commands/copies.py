@@ -67,7 +67,11 @@ def run_push(store: Store, args: argparse.Namespace) -> int:
             versions_only=args.versions_only or bool(args.version),
             follow_links=args.follow_links,
         )
-    return _tell("sent", "there already", pushed.sent, pushed.present, pushed.problems, args.json)
+    code = _tell("sent", "there already", pushed.sent, pushed.present, pushed.problems, args.json)
+    for name, files in pushed.beside.items():
+        if files and not args.json:
+            print(f"{name}: now as here: {', '.join(files)}")
+    return code
 
 
 def _read(args: argparse.Namespace) -> Address:

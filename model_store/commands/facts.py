@@ -6,7 +6,7 @@ from functools import partial
 
 from rich.console import Console
 
-from model_store.commands.action import add_json, add_version
+from model_store.commands.action import add_json, add_version, store_option
 from model_store.display.summary import print_summary
 from model_store.display.table import say
 from model_store.graph import MAIN, Graph
@@ -40,7 +40,7 @@ def run(store: Store, args: argparse.Namespace) -> int:
         settled = {name: _settle(version, manifest, name) for name in manifest.graphs}
         print_manifest(console, manifest.model_copy(update={"graphs": settled}))
     chosen = f" --version {args.version}" if args.version else ""
-    say(console, f"the whole manifest: sluice models show {version.name}{chosen} --json", "dim")
+    say(console, f"the whole manifest: sluice models show {version.name}{chosen}{store_option(args)} --json", "dim")
     return 0
 
 

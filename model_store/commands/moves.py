@@ -5,7 +5,7 @@ import json
 
 from rich.console import Console
 
-from model_store.commands.action import WrongUsage, add_json
+from model_store.commands.action import WrongUsage, add_json, store_option
 from model_store.display.table import find_width, print_cells, say
 from model_store.errors import NotInStore
 from model_store.files.aliases import STABLE
@@ -23,7 +23,7 @@ def run_promote(store: Store, args: argparse.Namespace) -> int:
     move = promote(store, args.model, args.version)
     _tell(args, STABLE, move)
     if not args.json and move.before not in (None, move.after):
-        say(Console(), f"back again: sluice models rollback {args.model}", "dim")
+        say(Console(), f"back again: sluice models rollback {args.model}{store_option(args)}", "dim")
     return 0
 
 

@@ -151,7 +151,7 @@ class Mirror:
         self._folder.blobs.sweep()
         for name, numbers in sorted(run.changed.items()):
             shown = ", ".join(map(str, sorted(numbers)))
-            logger.info("%s has changed in the store%s", name, f": version {shown} has come" if numbers else "")
+            logger.info("%s has changed in the store%s", name, f"; fetched: version {shown}" if numbers else "")
         return frozenset(run.changed)
 
     def _note_problems(

@@ -79,7 +79,7 @@ def _choose(transfer: Transfer, found: dict[str, RemoteModel], model: str, versi
     """The model, or one version of it without what lies beside. Raises NotInStore, RemoteError."""
     there = found.get(model)
     if there is None:
-        raise NotInStore(f"no model {model!r:.120} there: there are {', '.join(sorted(found)) or 'none'}")
+        raise NotInStore(f"no model {model!r:.120} there: expected its name, and the address of the folder that has it")
     if version is None:
         return there
     number = read_number(version)

@@ -25,11 +25,15 @@ _MOST_NAMES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """Versions by model: those that were sent, and those that were there already; and why others were not sent."""
+    """Versions by model: those that were sent, and those that were there already; and why others were not sent.
+
+    ``beside``: by model, the files beside its versions that are others there than before, such as aliases.
+    """
 
     sent: dict[str, list[int]]
     present: dict[str, list[int]]
     problems: dict[tuple[str, int], str]
+    beside: dict[str, list[str]]
 
 
 def push(
@@ -48,7 +52,7 @@ def push(
     """
     pushing = _Pushing(place, Boundary(store.root, follow_links))
     contents = pushing.look(tuple(models))
-    pushed = Pushed({}, {}, {})
+    pushed = Pushed({}, {}, {}, {})
     missing = []
     for name, versions in models.items():
         for version in versions:
@@ -76,7 +80,7 @@ def push(
         progress.end()
     for name in models:
         if not versions_only and not any(of == name for of, _ in pushed.problems):
-            pushing.send_beside(contents, name)
+            pushed.beside[name] = pushing.send_beside(contents, name)
     return pushed
 
 
@@ -129,7 +133,8 @@ class _Pushing:
     def measure(self, version: ModelVersion) -> int:
         return sum(path.stat().st_size for path in self._list(version).values())
 
-    def send_beside(self, contents: RemoteContents, name: str) -> None:
+    def send_beside(self, contents: RemoteContents, name: str) -> list[str]:
+        """Returns the names of those that differed."""
         files = {
             entry.name: self._boundary.read(Path(entry.path), MOST_TEXT_BYTES)
             for entry in os.scandir(self._boundary.root / name)
@@ -140,6 +145,7 @@ class _Pushing:
             file: self._transfer.read_small(found, MOST_TEXT_BYTES, f"{name}/{file}") for file, found in there.items()
         }
         self._transfer.insist(lambda: self._place.write_beside(name, files, known))
+        return sorted(file for file in files.keys() | known.keys() if files.get(file) != known.get(file))
 
     def _list(self, version: ModelVersion) -> dict[str, Path]:
         """The files of a version by relative path, without hidden ones. Raises BadLayout, IntegrityError."""

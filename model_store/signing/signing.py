@@ -62,7 +62,11 @@ class SigningKey:
         try:
             private = load_pem_private_key(_read(self.key), self.passphrase)
         except TypeError:
-            asked = "no passphrase was expected" if self.passphrase else "its passphrase is needed: add --passphrase"
+            asked = (
+                "no passphrase was expected"
+                if self.passphrase
+                else "its passphrase is needed: add --passphrase, or set SIGNING_KEY_PASSPHRASE"
+            )
             raise BadKey(f"{self.key}: {asked}") from None
         except ValueError as error:  # another format, or a wrong passphrase
             raise BadKey(f"{self.key}: expected a PEM file of a private key: {error}") from None
@@ -87,7 +91,8 @@ class SigningKey:
         except OSError as error:
             raise BadKey(f"{error.filename}: it cannot be read: {tell_why(error)}") from None
         except (ValueError, TypeError) as error:  # another format or curve, a wrong passphrase, another certificate
-            raise BadKey(f"{self.key}: {_EXPECTED}: {error}") from None
+            expected = _EXPECTED if self.certificate is None else f"{_EXPECTED}, that of {self.certificate}"
+            raise BadKey(f"{self.key}: {expected}: {error}") from None
 
 
 def _read(path: Path) -> bytes:

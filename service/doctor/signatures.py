@@ -25,7 +25,7 @@ def check_signers(settings: Settings, now: datetime | None = None) -> Iterator[F
     yield Finding(
         "signatures",
         "ok",
-        f"versions must be signed: {len(signers.keys)} keys and {len(signers.certificates)} certificates count",
+        f"versions must be signed; what counts: keys {len(signers.keys)}, certificates {len(signers.certificates)}",
     )
     at = now or datetime.now(UTC)
     for name, until in read_dates(signers.certificates):

@@ -251,10 +251,17 @@ class ModelEntry:
         """A version of it makes room. Retire it next."""
         entry.on_demand, entry.has_served, entry.retry_at = True, True, 0.0
         if self.serving is model:
-            failed = [number for number, each in self.entries.items() if each.has_failed]
             number = entry.source.version
-            is_default = choose(self.facts, failed).default == number  # else another one could not take its place yet
+            is_default = self._choose_default() == number  # else another one could not take its place yet
             self.serving, self.resting = None, number if is_default else None
+
+    def answers_by_default(self, model: Served, number: int) -> bool:
+        """Whether a version answers requests that name none, or would as soon as the load that runs has ended."""
+        return self.serving is model or (self.serving is None and self._choose_default() == number)
+
+    def _choose_default(self) -> int | None:
+        failed = [number for number, each in self.entries.items() if each.has_failed]
+        return choose(self.facts, failed).default
 
     def rests(self, version: str | None, now: float) -> bool:
         """Whether a version, given as a number or an alias, or the one that answers by default, has made room and is

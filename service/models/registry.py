@@ -55,6 +55,10 @@ class Registry:
         """Whether models that were never tried are loaded when a request asks for them."""
         return self.lifecycle.demands.is_lazy
 
+    def waits_for_demand(self, model_entry: ModelEntry) -> bool:
+        """Whether a model does not serve, and is loaded when a request asks for it."""
+        return model_entry.serving is None and self.lifecycle.demands.is_on_demand(model_entry)
+
     def prove_pipelines(self, prove: Callable[[Pipeline], Awaitable[None]]) -> None:
         """``prove`` sends a pipeline its golden requests, and raises NotReady if it answers otherwise."""
         self.lifecycle.versions.prove = prove
@@ -175,7 +179,8 @@ class Registry:
     @property
     def store_fault(self) -> str:
         """Why the store cannot be followed at present; "" if it can."""
-        return self.lifecycle.follower.fault
+        fault = self.lifecycle.follower.fault
+        return f"the store is not followed, and what serves goes on: {fault}" if fault else ""
 
     async def follow(self) -> None:
         """Notice what changes in the store from now on."""

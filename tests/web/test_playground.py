@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from model_store import DEFAULT_ROOT, Store
+from model_store.rollout import Rollout, Shadow, write_rollout
 from tests.support.servers import FAST, Serving, settings_for
 from tests.web.checks import check_page, check_width
 from tests.web.conftest import watch
@@ -23,6 +24,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     shutil.copytree(DEFAULT_ROOT / "digits-classifier" / "1", root / "digits-classifier" / "1")
     shutil.copytree(DEFAULT_ROOT / "digits-classifier" / "1", root / "digits-classifier" / "2")
     Store(root).set_alias("digits-classifier", "stable", 1)
+    write_rollout(root / "digits-classifier", Rollout(shadow=Shadow(version=2)))
     for name in ("broken", LONG):
         (root / name / "1").mkdir(parents=True)
         (root / name / "1" / "model.onnx").write_bytes(b"no onnx")
@@ -130,12 +132,12 @@ def test_version_is_chosen_and_sent(browser: Browser, other: Serving) -> None:
     page = context.new_page()
     faults = watch(page, set())
     page.goto(other.url + PREFIX + "/#model=digits-classifier")
-    expect(page.locator(".model-head")).to_contain_text("Version 2 serves, 1 other, stable is 1")
-    page.get_by_label("Version").select_option("1")
+    expect(page.locator(".model-head")).to_contain_text("Version 1 serves, 1 other, stable is 1, shadow is 2 (100 %)")
+    page.get_by_label("Version").select_option("2")
     with page.expect_response("**/classify") as sent:
         page.locator(".example").first.click()
-    assert sent.value.json()["version"] == "1"
-    expect(page.locator(".programs pre")).to_contain_text('"version":"1"')
+    assert sent.value.json()["version"] == "2"
+    expect(page.locator(".programs pre")).to_contain_text('"version":"2"')
     context.close()
     assert faults == []
 
@@ -152,6 +154,27 @@ def test_model_that_cannot_serve_says_why(browser: Browser, other: Serving) -> N
     card.get_by_role("link").click()
     expect(page.locator(".workbench")).to_contain_text("cannot be tried")
     context.close()
+    assert faults == []
+
+
+def test_model_that_was_never_loaded_can_be_loaded_and_tried(browser: Browser) -> None:
+    """A request would load it. So neither page says that it does not serve, and its own page offers to load it."""
+    settings = settings_for(DEFAULT_ROOT, models=("digits-classifier",), max_rows=8, lazy=True)
+    context = browser.new_context()
+    page = context.new_page()
+    faults = watch(page, set())
+    with Serving(settings, FAST) as server:
+        page.goto(server.url + "/live")
+        expect(page.locator("tr", has_text="digits-classifier")).to_contain_text("Loaded when asked for")
+        page.goto(server.url + "/")
+        card = page.locator("article[data-model=digits-classifier]")
+        expect(card).to_contain_text("Loaded when asked for")
+        card.get_by_role("link").click()
+        page.get_by_role("button", name="Load it").click()
+        expect(page.locator(".model-head")).to_contain_text("Version 1 serves")
+        page.locator(".example").first.click()
+        expect(page.locator(".programs pre")).to_contain_text("classify")
+        context.close()
     assert faults == []
 
 

@@ -19,7 +19,8 @@ _DETAILS = (
 
 def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dict[str, Any]:
     """The card of a model of the store, whether it serves or not."""
-    serving, rests = model_entry.serving, model_entry.serving is None and model_entry.on_demand and model_entry.card
+    serving, waits = model_entry.serving, registry.waits_for_demand(model_entry)
+    rests = waits and model_entry.card
     card: dict[str, Any] = {
         "name": name,
         "ready": bool(serving or rests),
@@ -35,7 +36,7 @@ def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dic
     warnings = [*model_entry.warnings, *filter(None, [registry.store_fault, registry.tell_remote(name)])]
     if warnings:
         card["warnings"] = warnings
-    if rests:
+    if waits:
         return card | {"on_demand": True, **model_entry.card}
     if serving is None:
         return card

@@ -108,7 +108,10 @@ class Card(Exact):
     ready: bool
     serving: Annotated[str | None, Field(description="the version that serves unless another is asked for")]
     on_demand: NotRequired[
-        Annotated[bool, Field(description="it has made room for another model, and is loaded when asked for")]
+        Annotated[
+            bool,
+            Field(description="it is not in memory, and is loaded when asked for; not ready if that is the first time"),
+        ]
     ]
     aliases: dict[str, int]
     versions: list[VersionState]

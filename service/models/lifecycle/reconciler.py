@@ -223,6 +223,7 @@ class Reconciler:
         if old is not None and old.model is not None and task.result().model is None:
             old.files = about  # the new content is not tried again and again
             old.reason = f"its new content cannot serve, so the old one does: {task.result().reason}"
+            logger.warning("%s version %d goes on serving its old content", old.source.name, old.source.version)
 
     def _apply(self, name: str, model_entry: ModelEntry, choice: Choice) -> None:
         """Let the versions that are in service answer what they should."""
@@ -292,7 +293,10 @@ class Reconciler:
             warnings.append(f"version {serving.version} serves, but {GONE}")
         model_entry.warnings, model_entry.is_behind = warnings, self.is_behind(model_entry)
         if serving is None:
-            model_entry.reason = self._explain(model_entry, found)
+            reason = self._explain(model_entry, found)
+            if found.versions and reason not in ("", UNLOADED, model_entry.reason):
+                logger.warning("%s does not serve: %s", found.versions[0].name, reason)
+            model_entry.reason = reason
 
     def _explain(self, model_entry: ModelEntry, found: StoredModel) -> str:
         """Why no version answers by default; "" where the versions themselves tell it."""
@@ -308,7 +312,7 @@ class Reconciler:
         if found.chosen is not None and not found.chosen:
             return "the version_policy of config.pbtxt names none of the versions that are there"
         have = ", ".join(str(version.version) for version in found.versions)
-        return f"the policy in SLUICE_VERSIONS or SLUICE_MODEL_VERSIONS names none of the versions {have}"
+        return f"the policy in SLUICE_VERSIONS or SLUICE_MODEL_VERSIONS names none of its versions: {have}"
 
 
 def _find_missed(model_entry: ModelEntry, choice: Choice, now: float | None = None) -> Iterator[int]:

@@ -223,7 +223,7 @@ class Room:
         assert entry.model is not None  # noqa: S101  # it was a candidate
         logger.info("%s version %d (%s) makes room", claim.name, claim.version, show(claim.size_bytes))
         self._metrics.numbers("sluice_model_evictions", (claim.name,)).add(1.0)
-        if model_entry.serving is entry.model:
+        if model_entry.answers_by_default(entry.model, entry.source.version):
             model_entry.card = self.describe(entry.model)
         model_entry.rest(entry, entry.model)
         self._retirement.retire([entry])

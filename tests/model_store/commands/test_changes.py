@@ -112,6 +112,13 @@ def test_promotion_and_rollback_say_what_answers_now(store: Store, capsys: Captu
     assert store.aliases("m") == {"stable": 2}
 
 
+def test_suggested_command_is_for_the_same_store(store: Store, capsys: Capture) -> None:
+    """Without the option it would change another store, or find none."""
+    run("promote", "m", "2")
+    run("promote", "m", "--store", str(store.root))
+    assert f"back again: sluice models rollback m --store {store.root}" in "".join(capsys.readouterr().out.splitlines())
+
+
 def test_aliases_are_set_listed_and_removed(store: Store, capsys: Capture) -> None:
     """Without a version they are listed."""
     assert run("alias", "m") == 0

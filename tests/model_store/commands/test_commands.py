@@ -251,7 +251,7 @@ def test_shown_manifest_is_the_published_one(root: Path, capsys: Capture) -> Non
     printed = " ".join(capsys.readouterr().out.split())
     assert "m version 1 (stable): tensors" in printed
     assert "accuracy 0.9877 measured on 9 rows: held out" in printed
-    assert "sluice models show m --version stable --json" in printed
+    assert f"sluice models show m --version stable --store {root} --json" in printed
 
 
 def test_summary_says_what_is_good_enough(root: Path, capsys: Capture) -> None:

@@ -98,6 +98,12 @@ def test_pushing_again_sends_what_is_new(
     run("push", remote.address, store=source)
     capsys.readouterr()
     source.set_alias("m", "stable", 1)
+    assert run("push", remote.address, "m", store=source) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "m 1: there already",
+        "m 2: there already",
+        "m: now as here: aliases.json, history.json",
+    ]
     assert run("push", remote.address, "m", "--json", store=source) == 0
     assert [row["done"] for row in json.loads(capsys.readouterr().out)] == ["there already"] * 2
     open_mirror(remote.address, copy).refresh()

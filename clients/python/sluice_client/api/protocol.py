@@ -122,7 +122,7 @@ class Card:
     """The version that serves unless another is asked for."""
 
     on_demand: bool | None = None
-    """It has made room for another model, and is loaded when asked for."""
+    """It is not in memory, and is loaded when asked for; not ready if that is the first time."""
 
     aliases: dict[str, int]
     versions: list[VersionState]

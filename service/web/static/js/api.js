@@ -1,10 +1,10 @@
 /**
  * Asks the server that served this page. All addresses are relative to the page, so a prefix of a proxy stays.
  *
- * @typedef {{name: string, ready: boolean, serving: string | null, aliases: Record<string, string>,
+ * @typedef {{name: string, ready: boolean, on_demand?: boolean, serving: string | null, aliases: Record<string, string>,
  *   versions: {version: string, state: string, reason?: string}[], reason?: string, warnings?: string[], task?: string,
  *   tasks?: string[], description?: string, details?: Record<string, any>, labels?: string[], inputs?: Tensor[], outputs?: Tensor[],
- *   quality?: any, parity?: any, licence?: string, provider?: string, batching?: any, pipeline?: any}} Model
+ *   quality?: any, parity?: any, licence?: string, provider?: string, batching?: any, pipeline?: any, rollout?: any}} Model
  *   the card of a model. `tasks` are the routes that it answers; `details` has what its manifest says about pictures
  *   (`image`), tables (`table`), series (`forecast`), sounds (`sound`), texts (`tokens`, `text`) and outputs
  * @typedef {{name: string, datatype: string, shape: number[]}} Tensor

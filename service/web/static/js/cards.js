@@ -37,7 +37,7 @@ export function modelHead(model) {
     h("p", { class: "card-top" }, taskChip(model), state(model)),
     h("h1", { tabindex: "-1" }, model.name),
     h("p", { class: "description" }, model.description ?? ""),
-    reasonOf(model) ? h("p", { class: "error" }, reasonOf(model)) : null,
+    reasonOf(model) ? h("p", { class: model.on_demand ? "note" : "error" }, reasonOf(model)) : null,
     h("ul", { class: "facts" }, rows(model, true), provider(model), versions(model)),
     h("p", { class: "traffic muted small", dataset: { traffic: model.name } }),
     h("details", { class: "more" }, h("summary", null, "More about this model"), quality(model, Infinity), details(model)),
@@ -56,8 +56,8 @@ function taskChip(model) {
 }
 
 function state(model) {
-  const ready = model.on_demand ? "Loaded when asked for" : "Ready";
-  const [text, kind] = model.ready ? [ready, "good"] : ["Not ready", "bad"];
+  const kind = model.ready ? "good" : model.on_demand ? "warn" : "bad";
+  const text = model.on_demand ? "Loaded when asked for" : model.ready ? "Ready" : "Not ready";
   return h("span", { class: `state ${kind}` }, text);
 }
 
@@ -108,10 +108,18 @@ function provider(model) {
 }
 
 function versions(model) {
-  const serving = model.serving ? `Version ${model.serving} serves` : "No version serves";
+  const none = model.on_demand ? "No version is loaded" : "No version serves";
+  const serving = model.serving ? `Version ${model.serving} serves` : none;
   const others = model.versions.filter(({ version }) => version !== model.serving).length;
   const aliases = Object.entries(model.aliases).map(([alias, version]) => `${alias} is ${version}`);
-  return h("li", null, [serving, others ? plural(others, "other") : "", ...aliases].filter(Boolean).join(", "));
+  const trials = Object.entries(model.rollout ?? {}).filter(([, trial]) => trial).map(trialOf);
+  return h("li", null, [serving, others ? plural(others, "other") : "", ...aliases, ...trials].filter(Boolean).join(", "));
+}
+
+/** A canary or a shadow, and how it goes. */
+function trialOf([kind, { version, percent, state: is }]) {
+  const notes = [percent === undefined ? "" : `${number(percent)} %`, is === "on trial" ? "" : is];
+  return `${kind} is ${version} (${notes.filter(Boolean).join(", ")})`;
 }
 
 function details(model) {

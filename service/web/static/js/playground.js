@@ -2,7 +2,7 @@
  * The playground: all models as cards, and the workbench of the one that is chosen by `#model=name`.
  */
 
-import { ask, getExamples, getModels, stream } from "./api.js";
+import { ask, get, getExamples, getModels, stream } from "./api.js";
 import { modelCard, modelHead, showTraffic } from "./cards.js";
 import { h, replace } from "./dom.js";
 import { select } from "./fields.js";
@@ -71,7 +71,7 @@ function choices(model) {
   );
   const versions = model.versions.filter(({ state }) => state === "READY").map(({ version }) => version);
   const choose = (version) => (location.hash = hashOf({ version }));
-  const options = [{ value: "", label: `newest (${model.serving})` }, ...versions];
+  const options = [{ value: "", label: `default (${model.serving})` }, ...versions];
   const version = versions.length > 1 ? select("Version", options, choose, wanted().get("version") ?? "") : null;
   return h(
     "div",
@@ -91,6 +91,10 @@ function hashOf(changes) {
 }
 
 async function mount(bench, model, now) {
+  if (!model.ready && model.on_demand) {
+    replace(bench, offerLoad(bench, model));
+    return;
+  }
   if (!model.ready) {
     replace(bench, h("p", { class: "note" }, "This model does not serve now, so it cannot be tried."));
     return;
@@ -101,6 +105,22 @@ async function mount(bench, model, now) {
   } catch (error) {
     if (now === turn) showError(bench, error);
   }
+}
+
+/** A model that was never loaded is loaded by whoever asks whether it is ready. */
+function offerLoad(bench, model) {
+  const load = async () => {
+    button.disabled = true;
+    try {
+      await get(`v2/models/${encodeURIComponent(model.name)}/ready`);
+      models = await getModels();
+      await route(true);
+    } catch (error) {
+      showError(bench, error);
+    }
+  };
+  const button = h("button", { type: "button", onclick: load }, "Load it");
+  return h("p", { class: "note" }, "This model is loaded when it is asked for. ", button);
 }
 
 /** `ask` and `stream` that name the chosen version in each request. */

@@ -1,6 +1,7 @@
 """Servers whose models do not all fit into the memory that they may take."""
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,32 @@ def test_evicted_model_is_ready_and_not_loaded_for_whoever_asks_that(tmp_path: P
         assert ready(client) == {"b"}
         assert client.get("/v2/models/a").json()["versions"] == ["1"], "its metadata needs the model"
         assert ready(client) == {"a"}
+
+
+def test_card_of_a_model_that_was_never_loaded_says_that_a_request_loads_it(tmp_path: Path) -> None:
+    """It has not proved itself, so it is not ready yet. Whoever asks whether it is ready loads it."""
+    write(tmp_path, "a", "b")
+    with serve(tmp_path, 1.5, keep_models=("b",)) as (_, client):
+        card = client.get("/models").json()["models"][0]
+        assert (card["name"], card["ready"], card["on_demand"]) == ("a", False, True)
+    with serve(tmp_path, 1.5) as (_, client):
+        assert client.get("/v2/models/b/ready").status_code == 200
+        card = client.get("/models").json()["models"][1]
+        assert (card["name"], card["ready"], "on_demand" in card) == ("b", True, False)
+
+
+def test_model_that_makes_room_as_soon_as_it_is_measured_keeps_its_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes more than its files, which nobody knew. It has proved itself, so it is ready, as its route says."""
+    read = itertools.count(0, int(1.4 * SIZE))
+    monkeypatch.setattr(versions, "read_memory", lambda on_cpu: next(read))
+    write(tmp_path, "a", "b")
+    with serve(tmp_path, 2.5, keep_models=("a",)) as (_, client):
+        assert index(client)["b", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        card = client.get("/models").json()["models"][1]
+        assert (card["name"], card["ready"], card["serving"], card["on_demand"]) == ("b", True, "1", True)
+        assert card["inputs"]
 
 
 def test_readiness_probes_do_not_count_as_use(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_store_that_goes_away_and_comes_back_is_followed_again(client: httpx.Cli
     away = root.with_name("away")
     root.rename(away)
     until(lambda: bool(card_of(client).get("warnings")))
-    assert "No such file" in card_of(client)["warnings"][-1]
+    assert "the store is not followed, and what serves goes on: No such file" in card_of(client)["warnings"][-1]
     assert who(client) == "1"
     root.mkdir()  # as a mount point before the file system is mounted
     until(lambda: "the store is empty" in card_of(client)["warnings"][-1])

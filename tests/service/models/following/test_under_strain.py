@@ -118,6 +118,20 @@ def test_policies_hold_at_the_start_and_while_the_store_changes(tmp_path: Path) 
         until(lambda: in_service() == expected, in_service)
 
 
+def test_policy_that_names_no_version_is_told_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise a server with a wrong alias in its settings would say only that nothing serves."""
+    publish(tmp_path, 1)
+    with (
+        Serving(settings_for(tmp_path, model_versions={"m": "pinned:live"}), FAST) as server,
+        server.client() as client,
+    ):
+        assert who(client) == "status 503"
+    [told] = [record.getMessage() for record in caplog.records if "does not serve" in record.getMessage()]
+    assert (
+        told == "m does not serve: the policy in SLUICE_VERSIONS or SLUICE_MODEL_VERSIONS names none of its versions: 1"
+    )
+
+
 @pytest.mark.anyio
 async def test_server_that_stops_while_it_follows_ends(tmp_path: Path, impatient: dict[str, Any]) -> None:
     """The load that never ends, what is being read, and the thread that watches, all end."""

@@ -84,6 +84,9 @@ function showState(card, history) {
   );
   const facts = [card.serving && `version ${card.serving}`, (card.provider ?? "").replace("ExecutionProvider", "")];
   const note = facts.filter(Boolean).join(", ");
+  if (card.on_demand) {
+    return [h("span", { class: `badge ${card.ready ? "good" : "warn"}` }, "Loaded when asked for"), h("small", null, note)];
+  }
   if (!card.ready) {
     const states = (card.versions ?? []).map(({ state }) => state);
     const word = states.some((state) => state === "LOADING") ? "Loading" : "Not ready";
