@@ -11,12 +11,23 @@ import sys
 from pathlib import Path
 
 PACKAGES = ("model_store", "service")
+LEFT_OUT = "pyarrow"
+"""`sluice score` needs it, and no server does."""
+
+
+def load() -> None:
+    """Import all modules of ours, but for those that need what the image leaves out."""
+    for name in PACKAGES:
+        for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                if error.name != LEFT_OUT:
+                    raise
 
 
 def main() -> None:
-    for name in PACKAGES:
-        for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
-            importlib.import_module(module.name)
+    load()
     # BentoML loads the rest of itself when it makes its application.
     sys.modules["service.app"].make_application(RuntimeError)  # no worker is opened
     files = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}

@@ -27,6 +27,16 @@ class Address:
         """Whether the host is this machine: then there need be no TLS."""
         return urlsplit(f"//{self.host}").hostname in _LOCAL
 
+    def find_fault(self, url: str) -> str:
+        """Why the remote store may not lead to another address, by a redirect for example; "" if it may.
+
+        Like the store, that needs https, unless both are on this machine.
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "https" or (parts.scheme == "http" and self.is_local and parts.hostname in _LOCAL):
+            return ""
+        return f"{self} leads to {parts.scheme}://{parts.hostname}: expected https"
+
 
 def is_address(text: str) -> bool:
     """Whether a text is meant as an address and not as the path of a folder."""

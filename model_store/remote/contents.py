@@ -4,8 +4,9 @@ The names come from elsewhere, so only those that the layout of a store can have
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from model_store.errors import RemoteError
 from model_store.files.aliases import ALIASES_FILE
@@ -101,7 +102,7 @@ def _refuse_beside(file: str, found: RemoteFile) -> str:
     """Why a file in the folder of a model is left out, or ""."""
     if is_onnx(file) or file == MANIFEST_FILE:
         return "lies beside the versions: expected it in the folder of a version, such as 1"
-    if not _FILE.fullmatch(file):
+    if not _FILE.fullmatch(file) or NUMBER.fullmatch(file):  # a number is the folder of a version
         return "is no name of a file: it is left out"
     if found.size is not None and found.size > MOST_TEXT_BYTES:
         return f"has {found.size} bytes: expected at most {MOST_TEXT_BYTES}: it is left out"
@@ -113,6 +114,9 @@ def _leave_out(name: str, model: RemoteModel, bad: set[int], complaints: dict[st
     for number, files in list(model.versions.items()):
         if len(files) > _MOST_VERSION_FILES:
             complaints[f"{name}/{number} has {len(files)} files: expected at most {_MOST_VERSION_FILES}"] = None
+            bad.add(number)
+        elif twice := _find_file_and_folder(files):
+            complaints[f"{name}/{number} has a file and a folder called {_show(twice)}: it is left out"] = None
             bad.add(number)
         elif MANIFEST_FILE in files:
             continue
@@ -127,6 +131,12 @@ def _leave_out(name: str, model: RemoteModel, bad: set[int], complaints: dict[st
         model.versions.pop(number, None)
     for file in sorted(model.beside)[_MOST_BESIDE:]:
         del model.beside[file]
+
+
+def _find_file_and_folder(files: Collection[str]) -> str:
+    """The path of a file that is the folder of another one too, as only a bucket can have it; "" without one."""
+    folders = {str(parent) for path in files for parent in PurePosixPath(path).parents}
+    return min(folders.intersection(files), default="")
 
 
 def is_golden(file: str) -> bool:

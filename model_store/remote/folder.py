@@ -73,7 +73,7 @@ class Folder:
         """The digest of a file of a version, "" without the file."""
         try:
             return digest_file(self._path(name, number) / file)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return ""
 
     def has(self, name: str, number: int, file: str, size: int | None) -> bool:
@@ -114,6 +114,11 @@ class Folder:
         for file, sha256 in digests.items():
             temporary = self.side / ".mending.new"
             temporary.unlink(missing_ok=True)
+            if (folder / file).is_dir():  # it was a folder before
+                self._remove(folder / file)
+            for parent in (folder / file).parents:
+                if parent.is_file():  # it was a file before
+                    parent.unlink()
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             self.blobs.link(sha256, temporary)
             os.replace(temporary, folder / file)

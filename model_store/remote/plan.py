@@ -81,4 +81,4 @@ def _may_differ(there: RemoteFile, seen: KeptFile | None) -> bool:
 
 def choose_held(aliases: Mapping[str, object], missing: Collection[int]) -> bool:
     """Whether aliases must wait, because one names a version that could not be fetched."""
-    return any(number in missing for number in aliases.values())
+    return any(isinstance(number, int) and number in missing for number in aliases.values())

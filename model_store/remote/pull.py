@@ -1,5 +1,6 @@
 """Copies versions of a remote store into a store of this machine, under their numbers."""
 
+import contextlib
 import json
 import shutil
 import threading
@@ -84,10 +85,10 @@ def _choose(transfer: Transfer, found: dict[str, RemoteModel], model: str, versi
     number = read_number(version)
     if number is None and ALIASES_FILE in there.beside:
         content = transfer.read_small(there.beside[ALIASES_FILE], MOST_CONFIG_BYTES, f"{model}/{ALIASES_FILE}")
-        aliases = json.loads(content)
-        number = aliases.get(version) if isinstance(aliases, dict) else None
-    if number not in there.versions:
+        with contextlib.suppress(ValueError, RecursionError):  # then it has no aliases
+            aliases = json.loads(content)
+            number = aliases.get(version) if isinstance(aliases, dict) else None
+    if not isinstance(number, int) or number not in there.versions:
         have = ", ".join(map(str, sorted(there.versions)))
         raise NotInStore(f"no version {version!r:.60} of {model!r} there: there are {have}")
-    assert number is not None  # noqa: S101  # it is among the versions
     return RemoteModel({number: there.versions[number]})

@@ -1,6 +1,5 @@
 """Carries out a plan: one run of a mirror."""
 
-import errno
 import hashlib
 import json
 import logging
@@ -141,8 +140,9 @@ class Run:
         wants = {want.key: want for each in incoming for want in each.wants.values()}
         fetched = self._find_blobs(wants)
         left = {key: want for key, want in wants.items() if key not in fetched}
-        self._check_space(left.values())
-        failed: dict[str, str] = {}
+        failed = self._find_too_large(incoming, left)
+        for key in failed:
+            del left[key]
         groups = _group(incoming, set(self._here))
         for group in [group for group in groups if group.is_settled(fetched, failed)]:
             groups.remove(group)
@@ -167,14 +167,24 @@ class Run:
                     self._folder.blobs.drop(want.sha256)
         return found
 
-    def _check_space(self, wants: Iterable[Want]) -> None:
-        needed, free = sum(want.size for want in wants), shutil.disk_usage(self._folder.side).free
-        if needed > free:
-            raise OSError(
-                errno.ENOSPC,
-                f"the versions to fetch have {write_size(needed)}, and {write_size(free)} are free: make room",
-                str(self._folder.side),
-            )
+    def _find_too_large(self, incoming: Iterable[Incoming], left: Mapping[str, Want]) -> dict[str, str]:
+        """The contents for which there is no space, each with what is said of it.
+
+        The smallest versions get the space. So a version that is too large, or says so, keeps no other away.
+        """
+        free = shutil.disk_usage(self._folder.side).free
+        needs = [({want.key for want in each.wants.values() if want.key in left}, each) for each in incoming]
+        fits: set[str] = set()
+        failed: dict[str, str] = {}
+        for keys, each in sorted(needs, key=lambda need: sum(left[key].size for key in need[0])):
+            needed = sum(left[key].size for key in keys - fits)
+            if needed <= free:
+                free -= needed
+                fits |= keys
+            else:
+                why = f"{each.name}/{each.number}: {write_size(needed)} are to be fetched, {write_size(free)} are free"
+                failed |= dict.fromkeys(keys - fits, f"{why}: make room")
+        return {key: why for key, why in failed.items() if key not in fits}
 
     def _appear(self, versions: Sequence[Incoming], fetched: Mapping[str, str], failed: Mapping[str, str]) -> None:
         """Let versions appear whose files have all come, and note the others."""
@@ -231,7 +241,7 @@ class Run:
             return True
         try:
             aliases = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False  # the store tells what is wrong with it
         return isinstance(aliases, dict) and choose_held(aliases, missing)
 

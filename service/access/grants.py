@@ -19,9 +19,10 @@ Fields = Iterable[tuple[bytes, bytes]]
 class Grant:
     """What a good credential allows.
 
-    ``name`` is that of the key, or ``oidc:`` and the subject of the token, never the secret. ``proof`` is what tells
-    whether it still holds: the hash of a key, or of the issuer's key that has signed a token. ``expires_at`` is in
-    seconds since 1970. ``limits`` is None without limits. All requests with one key share them.
+    ``name`` is that of the key, or ``oidc:`` and the subject of the token (``oidc-``, a digest and a part of a long
+    one), never the secret. ``proof`` is what tells whether it still holds: the hash of a key, or of the issuer's key
+    that has signed a token. ``expires_at`` is in seconds since 1970. ``limits`` is None without limits. All requests
+    with one key share them.
     """
 
     __slots__ = ("expires_at", "is_token", "limits", "name", "proof", "scopes")

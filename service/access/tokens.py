@@ -5,6 +5,7 @@ times a second: a flood of bad tokens must not stop others. A verified token is 
 with it only needs a look-up.
 """
 
+import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -109,7 +110,7 @@ class Tokens:
             raise Unauthenticated("token: it has expired")
         if "nbf" in claims and unix_now < _read_time(claims, "nbf") - LEEWAY_S:
             raise Unauthenticated("token: it is not valid yet")
-        name = f"oidc:{_printable(claims['sub'])}"
+        name = _name_of(str(claims["sub"]))
         scopes = frozenset(self._scopes[text] for text in _scopes_of(claims) if text in self._scopes)
         return Grant(name, scopes, proof, expires_at, self._limits_of(str(claims["sub"])), is_token=True)
 
@@ -144,8 +145,16 @@ def _read_time(claims: Mapping[str, Any], name: str) -> float:
     return float(given)
 
 
-def _printable(subject: object) -> str:
-    return str(subject)[:_MOST_CHARACTERS].encode("ascii", "backslashreplace").decode()
+def _name_of(subject: str) -> str:
+    """The name of a caller: another one for each subject, because what a caller owns is known by it.
+
+    A subject that is long or not in ASCII is shown in part, with a digest of the whole.
+    """
+    shown = subject[:_MOST_CHARACTERS].encode("ascii", "backslashreplace").decode()
+    if shown == subject:
+        return f"oidc:{shown}"
+    digest = hashlib.sha256(subject.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"oidc-{digest[:32]}:{shown}"
 
 
 def _explain(error: Exception) -> str:

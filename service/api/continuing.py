@@ -115,14 +115,20 @@ def _origin_of(rows: Sequence[Any], key: bytes) -> Origin | None:
 def _has_others(registry: Registry, model: Model) -> bool:
     """Whether other versions of the model can answer."""
     entry = registry.entries.get(model.name)
-    in_service = () if entry is None else [each for each in entry.entries.values() if each.model is not None]
-    return len(in_service) > 1 or any(each.name == model.name for each in registry.leaving)
+    versions = () if entry is None else entry.entries.values()
+    able = [each for each in versions if each.model is not None or (each.on_demand and each.has_served)]
+    return len(able) > 1 or any(each.name == model.name for each in registry.leaving)
 
 
 def _find_version(registry: Registry, model: Model, version: str) -> Model:
-    """That version of a model; the model itself if it cannot answer, which then tells that the state is another's."""
+    """That version of a model; the model itself if it cannot answer, which then tells that the state is another's.
+
+    Raises StillLoading for one that has made room.
+    """
     try:
         found = registry.find(model.name, version)
+    except StillLoading:
+        raise
     except ServiceError:
         return registry.find_leaving(model.name, version) or model
     return found if found.tasks == model.tasks else model

@@ -93,6 +93,8 @@ class Responder(Work):
         timeout_s = asked_s or patience_s or handler.deadline_s
         if patience_s is not None:
             timeout_s = min(timeout_s, patience_s)
+        if self.request.exposure is not None and timeout_s < handler.deadline_s:
+            self.request.exposure.is_hurried = True
         return min(timeout_s, handler.max_timeout_s)
 
     def elapsed_s(self) -> float:

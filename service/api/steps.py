@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+from model_store.store import read_number
 from service.errors import ServiceError, StillLoading, UnknownModel
 from service.models.entry import Model
 from service.models.pipeline import Pipeline
@@ -23,8 +24,11 @@ def find_pipeline(registry: Registry, name: str | None, version: str | None, req
 def find_steps(registry: Registry, pipeline: Pipeline) -> dict[str, Model]:
     """The models of the steps that have one, as they serve now. Raises UnknownModel, NotReady, naming the step.
 
-    If several are loaded on demand, all of them begin to load.
+    If several are loaded on demand, all of them begin to load. Raises NoRoom if they do not fit into memory together:
+    they would make room for each other for ever.
     """
+    if registry.lifecycle.room.is_limited:
+        _check_room(registry, pipeline)
     found, loading = {}, None
     for name, step in pipeline.steps.facts.steps.items():
         if step.model is not None and step.task is not None:
@@ -37,6 +41,25 @@ def find_steps(registry: Registry, pipeline: Pipeline) -> dict[str, Model]:
     if loading is not None:
         raise loading
     return found
+
+
+def _check_room(registry: Registry, pipeline: Pipeline) -> None:
+    versions, is_complete = set(), True
+    for step in pipeline.steps.facts.steps.values():
+        model_entry = None if step.model is None else registry.entries.get(step.model)
+        if step.model is None or model_entry is None:
+            continue
+        number = model_entry.resting
+        if step.version is not None:
+            number = read_number(step.version) or model_entry.aliases.get(step.version)
+        elif model_entry.serving is not None:
+            number = int(model_entry.serving.version)
+        entry = None if number is None else model_entry.entries.get(number)
+        if number is not None and entry is not None:
+            versions.add((step.model, number))
+            is_complete &= entry.model is not None
+    if not is_complete:
+        registry.lifecycle.room.check_together(versions)
 
 
 def check_ready(registry: Registry, pipeline: Pipeline) -> None:

@@ -235,6 +235,8 @@ class ModelEntry:
     """What else is in its folder and cannot serve."""
     warnings: Sequence[str] = ()
     """Where it serves otherwise than the store says, and why."""
+    is_behind: bool = False
+    """Whether a version that should answer callers waits for room."""
     facts: Facts = NOTHING_KNOWN
     unsettled: dict[int, tuple[VersionFiles, float]] = field(default_factory=dict)
     """Versions that may still be written: their files, and since when they are so on the clock of the event loop."""
@@ -280,8 +282,8 @@ class ModelEntry:
 
     @property
     def has_faults(self) -> bool:
-        """Whether some of it cannot serve, so that a look at the store may find it mended."""
-        return bool(self.warnings) or any(entry.has_failed for entry in self.entries.values())
+        """Whether some of it cannot serve, so that a look at the store may find it mended, or room for it."""
+        return self.is_behind or bool(self.warnings) or any(entry.has_failed for entry in self.entries.values())
 
     @property
     def why(self) -> str:

@@ -116,7 +116,12 @@ class Work(abc.ABC):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Exposure(abc.ABC):
-    """A request that was given to one of two versions of a model that are compared."""
+    """A request that was given to one of two versions of a model that are compared.
+
+    ``is_hurried``: its caller gives it less time than the server does.
+    """
+
+    is_hurried: bool
 
     @abc.abstractmethod
     def note_run(self, graph: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:

@@ -56,6 +56,34 @@ def test_server_loads_nothing_that_the_image_leaves_out(prune: ModuleType, tmp_p
     assert prune.find_files(tmp_path) == []
 
 
+# Packages that are installed here, and not in the image, cannot be imported.
+ONLY_LOCKED = """
+import sys
+from importlib.metadata import packages_distributions
+from packaging.utils import canonicalize_name
+locked = {*sys.argv[1:], "sluice-serving"}
+sys.path.append("deploy/image")
+class Absent:
+    missing = {n for n, by in packages_distributions().items() if not locked & {canonicalize_name(each) for each in by}}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import compile
+compile.load()
+assert "service.score.cli" in sys.modules and "service.worker" in sys.modules
+assert "pyarrow" not in sys.modules
+"""
+
+
+def test_image_compiles_with_what_it_has() -> None:
+    """All modules of the server can be imported with the packages of the lock alone."""
+    locked = read_pins((REPOSITORY / "requirements-cpu.lock").read_text())
+    program = [sys.executable, "-c", ONLY_LOCKED, *locked]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_the_image_leaves_out_is_known(prune: ModuleType) -> None:
     """Each package that is left out is in the lock file: a name that is gone from it says nothing."""
     assert prune.PACKAGES.keys() - read_pins((REPOSITORY / "requirements-cpu.lock").read_text()).keys() == set()

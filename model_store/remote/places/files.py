@@ -11,7 +11,7 @@ from model_store.errors import RemoteAway, RemoteError
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.address import Address
 from model_store.remote.contents import LAST_FILES, MOST_FILES, RemoteFile
-from model_store.remote.places.place import NotThere
+from model_store.remote.places.place import NotThere, tell_fault
 
 _PACKAGES = {"gs": "gcsfs", "az": "adlfs"}
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "mtime_ns", "created")
@@ -74,9 +74,9 @@ class FilesPlace:
             raise
         except FileNotFoundError as error:
             kind = RemoteError if is_listed else NotThere
-            raise kind(f"{self._address}: it is not there: {_first(error)}") from None
+            raise kind(f"{self._address}: it is not there: {tell_fault(error)}") from None
         except Exception as error:  # noqa: BLE001  # whatever the library of the file system raises
-            raise RemoteAway(f"{self._address}: {_first(error)}") from None
+            raise RemoteAway(f"{self._address}: {tell_fault(error)}") from None
 
 
 def open_files(address: Address) -> FilesPlace:
@@ -105,7 +105,7 @@ def _open_s3(address: Address) -> FilesPlace:
     try:
         filesystem = fs.S3FileSystem(**given)
     except Exception as error:  # noqa: BLE001  # a build of pyarrow without S3, or settings of AWS that it refuses
-        raise RemoteError(f"{address}: s3:// cannot be used: {_first(error)}") from None
+        raise RemoteError(f"{address}: s3:// cannot be used: {tell_fault(error)}") from None
     root = address.host + ("/" + address.path if address.path else "")
 
     def listing() -> Iterator[tuple[str, RemoteFile]]:
@@ -124,7 +124,7 @@ def _open_fsspec(address: Address) -> FilesPlace:
     except ImportError:
         raise _tell_missing(address, _PACKAGES[address.scheme]) from None
     except Exception as error:  # noqa: BLE001  # such as an account that is not given
-        raise RemoteError(f"{address}: {_first(error)}") from None
+        raise RemoteError(f"{address}: {tell_fault(error)}") from None
     root = address.host + ("/" + address.path if address.path else "")
 
     def listing() -> Iterator[tuple[str, RemoteFile]]:
@@ -139,8 +139,3 @@ def _open_fsspec(address: Address) -> FilesPlace:
 def _tell_missing(address: Address, package: str) -> RemoteError:
     how = "'sluice-serving[remote]'" if package not in _PACKAGES.values() else package
     return RemoteError(f"{address}: {address.scheme}:// needs {package}: pip install {how}")
-
-
-def _first(error: BaseException) -> str:
-    """The first line of what a library says, or the name of its error."""
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:300]

@@ -87,7 +87,7 @@ def read_layers(manifest: bytes, repository: str, where: str) -> dict[str, Remot
             if path and layer["mediaType"].endswith(".raw"):
                 sha256 = digest.partition(":")[2]
                 found[path] = RemoteFile(f"{repository}@{digest}", size, sha256, sha256)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadManifest(f"{where}: expected a manifest of OCI with layers, got {str(error)[:200]}") from None
     return found
 

@@ -18,9 +18,9 @@ from model_store.files.integrity import digest_file
 from model_store.listing import NUMBER
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.address import Address
-from model_store.remote.contents import RemoteFile
+from model_store.remote.contents import MOST_FILES, RemoteFile
 from model_store.remote.places import modelpack
-from model_store.remote.places.place import CONNECT_S, MOST_SECONDS
+from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, tell_fault
 
 _AT_ONCE = 8
 _MOST_PAGES = 1000
@@ -51,6 +51,9 @@ class OciPlace:
             for files, read in pool.map(self._look_at, names):
                 found |= files
                 manifests |= read
+                if len(found) > MOST_FILES:
+                    pool.shutdown(cancel_futures=True)
+                    raise self._tell_too_many()
         self._manifests = manifests
         return found
 
@@ -63,21 +66,23 @@ class OciPlace:
                     f"{self._address}: this registry does not list its repositories: name the models: SLUICE_MODELS"
                 )
             names += [str(name).removeprefix(self._prefix) for name in repositories if self._is_model(str(name))]
+            if len(names) > MOST_FILES:
+                raise self._tell_too_many()
         return names
+
+    def _tell_too_many(self) -> RemoteError:
+        return RemoteError(f"{self._address} lists more than {MOST_FILES} files: is it a store of models?")
 
     def _is_model(self, repository: str) -> bool:
         return repository.startswith(self._prefix) and "/" not in repository.removeprefix(self._prefix)
 
     def _look_at(self, name: str) -> tuple[dict[str, RemoteFile], dict[str, dict[str, RemoteFile]]]:
         """The files of a model by path, and of its manifests."""
-        tags = [tag for page in self._pages(name, f"{self._url(name)}/tags/list") for tag in page.get("tags") or ()]
-        wanted = [
-            str(tag) for tag in tags if tag == modelpack.FILES_TAG or NUMBER.fullmatch(tag) or ALIAS.fullmatch(tag)
-        ]
         digests: dict[str, str] = {}
         contents: dict[str, dict[str, RemoteFile]] = {}
         manifests: dict[str, dict[str, RemoteFile]] = {}
-        for tag in wanted[:_MOST_TAGS]:
+        count = 0
+        for tag in self._list_tags(name):
             digest, content = self._find_manifest(name, tag)
             if not digest:  # the tag has just been removed
                 continue
@@ -92,7 +97,25 @@ class OciPlace:
                 with contextlib.suppress(BadManifest):  # an artifact of another kind
                     known = modelpack.read_layers(content, name, f"{self._address}/{name}:{tag}")
             contents[tag] = manifests[f"{name}@{digest}"] = known or {}
+            count += len(contents[tag])
+            if count > MOST_FILES:
+                raise self._tell_too_many()
         return modelpack.make_files(name, digests, contents), manifests
+
+    def _list_tags(self, name: str) -> list[str]:
+        """The tags of a model that mean something here."""
+        found: list[str] = []
+        for page in self._pages(name, f"{self._url(name)}/tags/list"):
+            tags = page.get("tags") or []
+            if not isinstance(tags, list):
+                raise RemoteAway(f"{self._address}/{name}: the registry answered something else than a list of tags")
+            texts = [tag for tag in tags if isinstance(tag, str)]
+            found += [
+                tag for tag in texts if tag == modelpack.FILES_TAG or NUMBER.fullmatch(tag) or ALIAS.fullmatch(tag)
+            ]
+            if len(found) >= _MOST_TAGS:
+                break
+        return found[:_MOST_TAGS]
 
     def _find_manifest(self, name: str, tag: str) -> tuple[str, bytes]:
         """The digest of a tag, "" without the tag; and the manifest if it had to be read."""
@@ -145,8 +168,9 @@ class OciPlace:
     def _find_aliases(self, name: str, number: int) -> list[str]:
         """The aliases of a version that is there."""
         digest, _ = self._find_manifest(name, str(number))
-        tags = [tag for page in self._pages(name, f"{self._url(name)}/tags/list") for tag in page.get("tags") or ()]
-        return [tag for tag in tags if ALIAS.fullmatch(tag) and self._find_manifest(name, tag)[0] == digest]
+        return [
+            tag for tag in self._list_tags(name) if ALIAS.fullmatch(tag) and self._find_manifest(name, tag)[0] == digest
+        ]
 
     def _point(self, name: str, alias: str, number: int | None) -> None:
         """Point an alias at a version; None: remove it."""
@@ -194,7 +218,7 @@ class OciPlace:
                     return
                 try:
                     page = json.loads(_read(reply, _MOST_PAGE_BYTES))
-                except ValueError:
+                except (ValueError, RecursionError):
                     raise RemoteAway(f"{self._address}: the registry answered no JSON to {url}") from None
                 if not isinstance(page, dict):
                     raise RemoteAway(f"{self._address}: the registry answered something else than a list to {url}")
@@ -202,7 +226,9 @@ class OciPlace:
             yield page
             if not link:
                 return
-            url = urljoin(url, link)
+            with contextlib.suppress(ValueError):  # it is no address
+                link = urljoin(url, link)
+            url = link
             if not url.startswith(f"{self._base}/"):
                 raise RemoteError(f"{self._address}: the registry leads to {url[:200]}: expected a page of its own")
 
@@ -220,7 +246,7 @@ class OciPlace:
                 registry.auth.load_configs(
                     registry.get_container(f"{self._address.host}/{self._prefix}{name or 'any'}")
                 )
-                _limit_time(registry.session)
+                _limit(registry.session, self._address)
                 self._registries[name] = registry
             return registry
 
@@ -247,7 +273,7 @@ class OciPlace:
             ask = type(registry).do_request.__wrapped__
             reply = ask(registry, url, method, data=data, headers=dict(headers or {}), stream=True)
         except (*faults, ValueError) as error:
-            raise RemoteAway(f"{self._address}: {_tell(error)}") from None
+            raise RemoteAway(f"{self._address}: {tell_fault(error)}") from None
         with contextlib.closing(reply):
             if reply.status_code == 404 and missing_ok:
                 yield None
@@ -258,20 +284,23 @@ class OciPlace:
             try:
                 yield reply
             except faults as error:
-                raise RemoteAway(f"{self._address}: {_tell(error)}") from None
+                raise RemoteAway(f"{self._address}: {tell_fault(error)}") from None
 
 
-def _limit_time(session: Any) -> None:
-    """Give every request of a session a limit of time, those for tokens too."""
+def _limit(session: Any, address: Address) -> None:
+    """Give every request of a session a limit of time, and refuse plain text: redirects and tokens' addresses too."""
+    from requests import RequestException
     from requests.adapters import HTTPAdapter
 
-    class Timed(HTTPAdapter):
+    class Limited(HTTPAdapter):
         def send(self, *args: Any, **kwargs: Any) -> Any:
+            if fault := address.find_fault(args[0].url):
+                raise RequestException(fault)
             kwargs["timeout"] = kwargs.get("timeout") or (CONNECT_S, MOST_SECONDS)
             return super().send(*args, **kwargs)
 
     for scheme in ("http://", "https://"):
-        session.mount(scheme, Timed(pool_maxsize=_AT_ONCE * 2))
+        session.mount(scheme, Limited(pool_maxsize=_AT_ONCE * 2))
 
 
 def _read(reply: Any, count: int) -> bytes:
@@ -281,8 +310,3 @@ def _read(reply: Any, count: int) -> bytes:
         pieces.append(piece)
         count -= len(piece)
     return b"".join(pieces)
-
-
-def _tell(error: BaseException) -> str:
-    """What a library says, in one line."""
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:300]

@@ -1,5 +1,6 @@
 """What the mirror and ``push`` need of a remote store."""
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,16 @@ from model_store.remote.contents import RemoteFile
 MOST_SECONDS = 60.0
 """A read that gets nothing for so long is given up."""
 CONNECT_S = 10.0
+
+
+_SECRETS = re.compile(r"\?[^\s'\"<>)]+|(?<=//)[^\s'\"<>/@]+(?=@)")
+"""What addresses may have of secrets: queries, such as the signature of one that a store leads to; and passwords."""
+
+
+def tell_fault(error: BaseException) -> str:
+    """What a library says, in one line without the secrets of addresses; or the name of its error."""
+    line = str(error).strip().partition("\n")[0]
+    return _SECRETS.sub("…", line)[:300] or type(error).__name__
 
 
 class NotThere(RemoteAway):

@@ -15,10 +15,14 @@ from model_store.errors import RemoteAway, RemoteError
 from model_store.listing import NAME, NUMBER
 from model_store.remote.address import Address
 from model_store.remote.contents import MOST_FILES, RemoteFile
-from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, NotThere
+from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, NotThere, tell_fault
 
 _MOST_PAGE_BYTES = 16 << 20
 _MOST_DEPTH = 4
+_MOST_PAGES = 200_000
+"""Folders of a store. A server may list folders in folders without an end, and with no file in them."""
+_MOST_REQUEST_S = 900.0
+"""How long one page, or one part of a file, may take: a server may send a byte now and then."""
 _NOTHING_THERE = 416
 """The status of a range that begins where the file has ended."""
 
@@ -32,12 +36,24 @@ class WebPlace:
         except ImportError as error:
             raise RemoteError(f"{address}: needs {error.name}: pip install 'sluice-serving[remote]'") from None
         self._address = address
+        self._pages_left = 0  # of the look that is under way
         # Passwords come from ~/.netrc, proxies from the environment.
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=MOST_SECONDS)
-        self._files: Any = HTTPFileSystem(client_kwargs={"trust_env": True, "timeout": timeout}, encoded=True)
+        timeout = aiohttp.ClientTimeout(total=_MOST_REQUEST_S, sock_connect=CONNECT_S, sock_read=MOST_SECONDS)
+        redirects = aiohttp.TraceConfig()
+        redirects.on_request_redirect.append(self._check_redirect)
+        given = {"trust_env": True, "timeout": timeout, "trace_configs": [redirects]}
+        self._files: Any = HTTPFileSystem(client_kwargs=given, encoded=True)
+
+    async def _check_redirect(self, _: object, __: object, redirect: Any) -> None:
+        """Raises RemoteError if the server leads to plain text."""
+        given = redirect.response.headers
+        target = urljoin(str(redirect.url), given.get("Location") or given.get("URI", ""))
+        if fault := self._address.find_fault(target):
+            raise RemoteError(fault)
 
     def look(self, only: Collection[str]) -> Mapping[str, RemoteFile]:
         found: dict[str, RemoteFile] = {}
+        self._pages_left = _MOST_PAGES
         models = list(only) or [name for name in self._list("") if name.endswith("/")]
         for model in models:
             name = model.rstrip("/")
@@ -59,6 +75,9 @@ class WebPlace:
 
     def _list(self, folder: str) -> list[str]:
         """The names that a page links to right below it; those of folders end with a slash."""
+        self._pages_left -= 1
+        if self._pages_left < 0:
+            raise RemoteError(f"{self._address} lists more than {_MOST_PAGES} folders: is it a store of models?")
         page = self._get(folder, 0, _MOST_PAGE_BYTES)
         links = _Links()
         links.feed(page.decode(errors="replace"))
@@ -115,8 +134,7 @@ class WebPlace:
             kind = NotThere if not path or path.endswith("/") else RemoteError
             raise kind(f"{error}: it is not there (404)") from None
         except Exception as error:  # noqa: BLE001  # whatever aiohttp and fsspec raise
-            text = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise RemoteAway(f"{self._address}: {text[:300]}") from None
+            raise RemoteAway(f"{self._address}: {tell_fault(error)}") from None
 
 
 class _Links(HTMLParser):

@@ -21,7 +21,8 @@ class Demand:
     """The load of a model, or of one of its versions, and the requests that wait for it."""
 
     number: int | None
-    waiting: set[object] = field(default_factory=set)
+    waiting: dict[object, Callable[[], None]] = field(default_factory=dict)
+    """What each request does when the load has ended."""
     was_awaited: bool = False
     task: asyncio.Task[None] | None = None
 
@@ -84,19 +85,18 @@ class Demands:
                 demand = self._open[name, number] = Demand(number)
                 load = self._load(name, model_entry, number)
                 demand.task = asyncio.get_running_loop().create_task(load, name=f"load {name} on demand")
-                demand.task.add_done_callback(lambda _: self._close(name, number))
+                demand.task.add_done_callback(lambda _: self._close(name, number, demand))
                 self._metrics.numbers("sluice_model_loads_on_demand", (name,)).add(1.0)
             return demand
 
         def when_loaded(then: Callable[[], None]) -> Callable[[], None]:
             demand, request = begin(), object()
-            assert demand.task is not None  # noqa: S101  # it was just begun, or runs
             demand.was_awaited = True
-            demand.waiting.add(request)
-            demand.task.add_done_callback(lambda _: then())
+            demand.waiting[request] = then
 
             def withdraw() -> None:
-                demand.waiting.discard(request)
+                """Nothing is kept of the request: callers may come and go as often as they like."""
+                demand.waiting.pop(request, None)
                 self._on_change()
 
             return withdraw
@@ -129,9 +129,13 @@ class Demands:
             model_entry.resting = None
             await self._load_model(name)
 
-    def _close(self, name: str, number: int | None) -> None:
+    def _close(self, name: str, number: int | None, demand: Demand) -> None:
+        """The load has ended: the requests go on. One that fails does not keep the others from it."""
         del self._open[name, number]
-        asyncio.get_running_loop().call_soon(self._on_change)  # after the requests have gone on
+        loop = asyncio.get_running_loop()
+        for then in demand.waiting.values():
+            loop.call_soon(then)
+        loop.call_soon(self._on_change)  # after the requests have gone on
 
     async def end(self) -> None:
         """Return when all loads have ended."""

@@ -63,7 +63,7 @@ class Lifecycle:
         self.versions = VersionLoader(settings, device, metrics, tracer, self.retirement, self.room)
         is_lazy = settings.lazy or self.room.is_limited
         self.demands = Demands(
-            is_lazy, metrics, time.perf_counter, self._load_model, self._load_version, self.room.look
+            is_lazy, metrics, time.perf_counter, self._load_on_demand, self._load_version, self.room.look
         )
         self.versions.find_demand = self.demands.find
         self.loads = self.versions.loads
@@ -196,11 +196,17 @@ class Lifecycle:
         task.add_done_callback(self.started.discard)
 
     async def _load_model(
-        self, name: str, contents: Contents | None = None, *, is_known: bool = False, settle: bool = False
+        self,
+        name: str,
+        contents: Contents | None = None,
+        *,
+        is_known: bool = False,
+        settle: bool = False,
+        on_tried: Callable[[], None] = lambda: None,
     ) -> None:
         """Load the versions of a model that should serve, from ``contents`` or from what the store has now.
 
-        A model that ``is_known`` and is not there any more is forgotten.
+        A model that ``is_known`` and is not there any more is forgotten. ``on_tried`` as in ``Reconciler.reconcile``.
         """
         model_entry = self.entries[name]
         try:
@@ -212,7 +218,7 @@ class Lifecycle:
                     self._forget(name)
                     return
                 self.reconciler.note(name, model_entry, found)
-                await self.reconciler.reconcile(name, model_entry, found, settle=settle)
+                await self.reconciler.reconcile(name, model_entry, found, settle=settle, on_tried=on_tried)
         except Exception as error:  # noqa: BLE001  # the other models serve, whatever is wrong with this one
             reason = describe_failure(error, f"reading {name}")
             if model_entry.serving is None:
@@ -226,8 +232,43 @@ class Lifecycle:
         finally:
             model_entry.tried.set()
 
+    async def _load_on_demand(self, name: str) -> None:
+        """Load what should serve of a model. Returns when a version answers by default: one that takes long goes on."""
+        model_entry = self.entries[name]
+        self._interrupt(model_entry)
+        answers = asyncio.Event()
+        load = asyncio.create_task(
+            self._load_model(name, on_tried=lambda: answers.set() if model_entry.serving is not None else None)
+        )
+        waiting = asyncio.create_task(answers.wait())
+        try:
+            await asyncio.wait({load, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            load.cancel()
+            raise
+        finally:
+            waiting.cancel()
+        if not load.done():
+            self._keep(load)
+
+    @staticmethod
+    def _interrupt(model_entry: ModelEntry) -> bool:
+        """Have whoever holds the lock of a model not wait for loads that take long. Then it must be read again."""
+        if model_entry.loading:
+            model_entry.changed.set()
+        return bool(model_entry.loading)
+
     async def _load_version(self, name: str, model_entry: ModelEntry, number: int) -> None:
         """Load a version again that has made room."""
+        if self._interrupt(model_entry):
+            try:
+                await self._load_resting(name, model_entry, number)
+            finally:
+                self._keep(asyncio.create_task(self._load_model(name), name=f"load {name}"))
+        else:
+            await self._load_resting(name, model_entry, number)
+
+    async def _load_resting(self, name: str, model_entry: ModelEntry, number: int) -> None:
         async with self.lock(name):
             entry = model_entry.entries.get(number)
             if entry is None or not entry.on_demand:
@@ -236,6 +277,8 @@ class Lifecycle:
             loaded = (await self.versions.load(model_entry, entry.source, files=files)).model
             if loaded is not None and model_entry.serving is None and model_entry.resting == number:
                 self.reconciler.serve(name, model_entry, loaded)
+        if self.reconciler.is_behind(model_entry):
+            self.follower.note([name])
 
     async def load(self, name: str, version: str | None = None) -> None:
         """Read a model again from the store, and load what should serve, or one version, given as a number or an alias.
@@ -315,6 +358,8 @@ class Lifecycle:
                 staying = {n: e.model for n, e in sorted(model_entry.entries.items()) if e.model and e not in leaving}
                 newest = next(reversed(staying.values()), None)
                 model_entry.serving = staying.get(choose(model_entry.facts).default or 0, newest)
+            for entry in leaving:
+                entry.has_failed = False  # its load may have been ended by this
             self.retirement.retire(leaving)
             if model_entry.resting is not None and (number is None or number == model_entry.resting):
                 model_entry.resting = None

@@ -7,11 +7,15 @@ Rules
   a manifest nothing says when a version is whole: it is loaded when its files have not changed for a while.
 - An alias goes on meaning its old version until its new one is in service.
 - A version that takes long to load is not waited for. It takes over when it is loaded.
+- A version that has made room, or found none, is loaded when others can make room if the model serves and the version
+  should answer by default, on trial, or by an alias that still means another one. Else when a request asks for it.
 - A version whose folder is removed serves until another one takes its place.
 """
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
@@ -76,10 +80,19 @@ class Reconciler:
         numbers = tuple(version.version for version in found.versions)
         return Facts(numbers, found.aliases, policy, tried=found.rollout.versions if found.rollout else ())
 
-    async def reconcile(self, name: str, model_entry: ModelEntry, found: StoredModel, *, settle: bool = False) -> None:
+    async def reconcile(
+        self,
+        name: str,
+        model_entry: ModelEntry,
+        found: StoredModel,
+        *,
+        settle: bool = False,
+        on_tried: Callable[[], None] = lambda: None,
+    ) -> None:
         """Load what should serve, and take the rest out of service. ``settle``: versions may still be written.
 
-        It returns when all loads have ended, or sooner if the model should be read again.
+        It returns when all loads have ended, or sooner if the model should be read again. ``on_tried`` is called when
+        only loads that take long have not ended.
         """
         sources = {version.version: version for version in found.versions}
         for number in model_entry.loading.keys() - sources.keys():
@@ -92,6 +105,7 @@ class Reconciler:
             self._retire(model_entry, sources, found.files)
             self._warn(model_entry, found)
             model_entry.tried.set()
+            on_tried()
             if not await self._wait_for_late(model_entry):
                 return
 
@@ -130,12 +144,16 @@ class Reconciler:
         files: Mapping[int, VersionFiles],
     ) -> None:
         """Load one version after the other, until all that should serve do, or cannot."""
+        tried: set[int] = set()
         while True:
             choice = self._choose(model_entry, files)
             self._apply(name, model_entry, choice)
             missing = next((n for n in choice.wanted if self._must_load(name, model_entry, n, choice, files)), None)
             if missing is None:
+                missing = next((n for n in _find_missed(model_entry, choice) if n in sources and n not in tried), None)
+            if missing is None:
                 return
+            tried.add(missing)
             await self._load(model_entry, sources[missing], files[missing])
 
     def _choose(self, model_entry: ModelEntry, files: Mapping[int, VersionFiles]) -> Choice:
@@ -168,6 +186,12 @@ class Reconciler:
         if number in model_entry.loading:
             return False
         return number not in model_entry.unsettled and not files[number].has_content_of(entry.files)
+
+    @staticmethod
+    def is_behind(model_entry: ModelEntry) -> bool:
+        """Whether a version that should answer callers waits for room."""
+        failed = {number for number, entry in model_entry.entries.items() if entry.has_failed}
+        return any(_find_missed(model_entry, choose(model_entry.facts, failed), now=math.inf))
 
     async def _load(self, model_entry: ModelEntry, version: ModelVersion, about: VersionFiles) -> None:
         """Load a version. Returns when that is done, or overdue: then an older version may serve."""
@@ -267,7 +291,7 @@ class Reconciler:
                 )
         if serving is not None and int(serving.version) not in facts.numbers:
             warnings.append(f"version {serving.version} serves, but {GONE}")
-        model_entry.warnings = warnings
+        model_entry.warnings, model_entry.is_behind = warnings, self.is_behind(model_entry)
         if serving is None:
             reason = self._explain(model_entry, found)
             if found.versions and reason not in ("", UNLOADED, model_entry.reason):
@@ -289,3 +313,19 @@ class Reconciler:
             return "the version_policy of config.pbtxt names none of the versions that are there"
         have = ", ".join(str(version.version) for version in found.versions)
         return f"the policy in SLUICE_VERSIONS or SLUICE_MODEL_VERSIONS names none of its versions: {have}"
+
+
+def _find_missed(model_entry: ModelEntry, choice: Choice, now: float | None = None) -> Iterator[int]:
+    """Versions in whose place others answer because there was no room for them. Those refused just now are left out."""
+    facts, serving = model_entry.facts, model_entry.serving
+    now = time.perf_counter() if now is None else now
+    answering = set(facts.tried) if serving is not None and model_entry.chooser is not None else set()
+    if serving is not None and choice.default is not None:
+        answering.add(choice.default)
+    if any(entry.model is not None for entry in model_entry.entries.values()):
+        answering |= {number for alias, number in facts.aliases.items() if model_entry.aliases.get(alias) != number}
+    for number in choice.wanted:
+        entry = model_entry.entries.get(number)
+        waits = entry is not None and entry.model is None and entry.on_demand and not entry.has_failed
+        if waits and number in answering and entry is not None and entry.retry_at <= now:
+            yield number

@@ -6,7 +6,7 @@
 import asyncio
 import enum
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from model_store import ModelVersion
@@ -120,6 +120,26 @@ class Room:
             self.free(claim)
             raise
         return claim
+
+    def check_together(self, versions: Collection[tuple[str, int]]) -> None:
+        """Raises NoRoom if versions that one request needs at once do not fit, as far as they were measured.
+
+        ``versions`` are names and numbers. May be called in a thread.
+        """
+        if self.budget is None:
+            return
+        most_bytes = self.budget.limit_bytes - sum(
+            claim.size_bytes
+            for claim in list(self.budget.claims)
+            if claim.is_kept and claim.stage is Stage.SERVING and (claim.name, claim.version) not in versions
+        )
+        taken = {each: self._measured[each][1] for each in versions if each in self._measured}
+        if sum(taken.values()) > most_bytes:
+            names = ", ".join(f"{name} version {number} {show(size)}" for (name, number), size in sorted(taken.items()))
+            raise NoRoom(
+                f"its models take {show(sum(taken.values()))} together, and {show(most_bytes)} of "
+                f"{show(self.budget.limit_bytes)} (SLUICE_MODEL_MEMORY_BYTES) can be made free for them: {names}"
+            )
 
     def serve(self, claim: Claim, model_entry: ModelEntry, entry: VersionEntry, taken_bytes: int) -> None:
         """The version has come into service, and takes so much. Others make room for what nobody expected."""

@@ -95,7 +95,7 @@ class VersionLoader:
                 self._room.free(claim)
             if not isinstance(error, Exception):
                 raise
-            self._note_failure(entry, error, need)
+            self._note_failure(entry, error, need, "" if old is None else old.reason)
             if not serves:
                 self._metrics.numbers("sluice_model_ready", labels).set(int(entry.retry_at == 0.0))
         else:
@@ -125,7 +125,8 @@ class VersionLoader:
         demand = self.find_demand(version.name, version.version)
         if demand is not None and (demand.number is not None or model_entry.serving is None) and not again:
             return Need.DEMAND, demand.is_wanted
-        is_change = model_entry.serving is not None and demand is None and not self.is_starting
+        serves = any(entry.model is not None for entry in model_entry.entries.values())
+        is_change = serves and demand is None and not self.is_starting
         return (Need.CHANGE if again or is_change else Need.SPARE), lambda: True
 
     async def _load(
@@ -149,7 +150,7 @@ class VersionLoader:
             logger.info("%s version %d takes %s", version.name, version.version, show(taken_bytes))
         return model, taken_bytes
 
-    def _note_failure(self, entry: VersionEntry, error: Exception, need: Need) -> None:
+    def _note_failure(self, entry: VersionEntry, error: Exception, need: Need, known: str) -> None:
         """Note why a version does not serve. A version that has made room is tried again after a while."""
         name, number = entry.source.name, entry.source.version
         entry.state = State.UNAVAILABLE
@@ -166,7 +167,8 @@ class VersionLoader:
         entry.on_demand = entry.on_demand or entry.lacks_room
         entry.has_served = entry.has_served and entry.lacks_room
         entry.retry_at = time.perf_counter() + (RETRY_S if entry.lacks_room else _RETRY_FAILED_S)
-        logger.error("%s version %s is unavailable: %s", name, number, entry.reason)
+        if entry.reason != known:
+            logger.error("%s version %s is unavailable: %s", name, number, entry.reason)
 
     def _open(self, source: ModelVersion, loaded: LoadedVersion | LoadedPipeline) -> Served:
         labels = (source.name, str(source.version))

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from model_store.rollout import Rollout
-from service.errors import RateLimited
+from service.errors import DeadlinePassed, RateLimited, TooLate
 from service.models.entry import Model, ModelEntry, Served
 from service.models.rollout.choice import Choice
 from service.models.rollout.comparison import Run
@@ -25,7 +25,10 @@ _MOST_RUNS: Final = 16
 """Runs of one request that are kept for a comparison. A request with more is not compared."""
 _OF_CALLERS: Final = frozenset((400, 413, 415, 422, 501))
 """Statuses of requests that are at fault themselves."""
-_OF_VERSIONS: Final = frozenset((404, 429))
+_NOT_FOUND: Final = 404
+_OF_TIME: Final = frozenset((DeadlinePassed.reason, TooLate.reason))
+"""Reasons of requests that had too little time."""
+_OF_VERSIONS: Final = frozenset((_NOT_FOUND, 429))
 """Besides all from 500 on: the version does not do the task, or is too slow for the requests that it gets."""
 
 
@@ -128,14 +131,22 @@ class ActiveRollout:
         if self._canary and not self.returned and exposure.is_noted:
             self._wake()
             arm = self.window.canary if exposure.is_canary else self.window.stable
-            if status in _OF_CALLERS or reason == RateLimited.reason:
-                has_failed = not self._is_sticky  # if a header chooses, one caller may make them all
-            else:
-                has_failed = status >= 500 or status in _OF_VERSIONS
-            arm.note(seconds, has_failed)
+            is_error = status >= 500 or status in _OF_VERSIONS or status in _OF_CALLERS
+            # If a header chooses, one caller may make all errors of its own.
+            is_own = is_error and self._is_sticky and self._is_own_fault(exposure, status, reason)
+            arm.note(seconds, is_error and not is_own)
         runs, exposure.runs = exposure.runs, []
         if runs and status == 200:
             self._compare(self, exposure, runs)
+
+    def _is_own_fault(self, exposure: "ModelExposure", status: int, reason: str) -> bool:
+        """Whether an error may be the fault of the request itself."""
+        if status in _OF_CALLERS or reason == RateLimited.reason:
+            return True
+        if reason in _OF_TIME:
+            return exposure.is_hurried
+        stable, canary = self.stable, self.find(self._canary)
+        return status == _NOT_FOUND and stable is not None and canary is not None and stable.tasks <= canary.tasks
 
     def note_compared(self, *, differs: bool) -> None:
         """An answer of the canary was compared with the stable version's."""
@@ -151,7 +162,7 @@ class ActiveRollout:
 class ModelExposure(Exposure):
     """A request that was given to ``version``. ``other`` is the version that its answer is compared with."""
 
-    __slots__ = ("_rollout", "is_canary", "is_noted", "other", "runs", "version")
+    __slots__ = ("_rollout", "is_canary", "is_hurried", "is_noted", "other", "runs", "version")
 
     def __init__(self, rollout: ActiveRollout, version: Served, other: Served | None, is_canary: bool) -> None:
         self._rollout = rollout
@@ -159,6 +170,7 @@ class ModelExposure(Exposure):
         self.other = other if isinstance(other, Model) else None
         self.is_canary = is_canary
         self.is_noted = True
+        self.is_hurried = False
         self.runs: list[Run] = []
 
     def note_run(self, graph: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:

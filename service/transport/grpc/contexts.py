@@ -59,7 +59,7 @@ class CallContext:
     """
 
     def __init__(self, head: CallHead, stream: Stream, link: Link, grant: Grant | None = None) -> None:
-        self._head = head
+        self._head, self.pace = head, link.pace
         self.grant, self.client, self.fields, self.headers = grant, link.client, head.metadata, head.headers
         self.request_id = request_id_of(head.headers)
         self._link, self._stream, self._sender, self._wake = link, stream, link.sender, link.wake

@@ -17,6 +17,7 @@ from service.transport.handler import Handler
 from service.transport.http2.fields import Fields, write_field
 from service.transport.http2.sender import Sender
 from service.transport.http2.streams import Stream
+from service.transport.pace import Pace
 from service.transport.request import LEAST_BYTES_PER_S, BodyParts, Reply
 
 PREFIX_BYTES: Final = 5
@@ -44,7 +45,8 @@ class Link:
     """A connection, for its calls.
 
     ``max_bytes`` limits a message. In the time of a body it has to end, or to bring ``least_bytes``. ``client`` is the
-    caller's address. ``wake`` writes what was sent, at the end of this turn of the event loop.
+    caller's address. ``wake`` writes what was sent, at the end of this turn of the event loop. ``pace`` is that of its
+    streams.
     """
 
     def __init__(self, sender: Sender, handler: Handler, max_bytes: int, client: str, wake: Callable[[], None]) -> None:
@@ -54,6 +56,7 @@ class Link:
         self.least_bytes = LEAST_BYTES_PER_S * handler.settings.body_timeout_s
         self.client = client
         self.wake = wake
+        self.pace = Pace()
 
     def ask_for(
         self, call: object, stream: Stream, missing_bytes: int, held_bytes: int, go_on: Callable[[], None]

@@ -18,11 +18,9 @@ from service.transport.grpc.known_messages import Translation
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_streamed
 from service.transport.handler import Handler
+from service.transport.pace import StreamPace
 from service.transport.request import GRPC_STREAM_INFER, Endpoint, Reply, request_id_of
 from service.transport.status import error_reply
-
-MAX_STREAM_REQUESTS = 256
-"""Requests of one stream at a time. The next is read when one of them is answered and its answer sent."""
 
 _PATH = f"/{FULL_NAME}/ModelStreamInfer"
 T = TypeVar("T")
@@ -42,21 +40,24 @@ class InferenceServicer:
 
     async def stream(self, _: object, context: CallContext) -> None:
         """ModelStreamInfer: an answer to each message."""
-        async with asyncio.TaskGroup() as tasks:
-            reader = tasks.create_task(self._read(context, tasks))
-            self._readers.add(reader)
-            reader.add_done_callback(self._readers.discard)
-            if self._is_draining:
-                reader.cancel()
+        pace = StreamPace(context.pace)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reader = tasks.create_task(self._read(context, tasks, pace))
+                self._readers.add(reader)
+                reader.add_done_callback(self._readers.discard)
+                if self._is_draining:
+                    reader.cancel()
+        finally:
+            pace.close()
         if not reader.cancelled() and (fault := reader.result()) is not None:
             raise fault
         if self._is_draining:
             context.refuse(error_reply(Draining("the server is stopping"), ""))
 
-    async def _read(self, context: CallContext, tasks: asyncio.TaskGroup) -> Aborted | None:
+    async def _read(self, context: CallContext, tasks: asyncio.TaskGroup, pace: StreamPace) -> Aborted | None:
         """Begin a request for each message of a stream. Returns the fault of one that cannot be read."""
         body_budget = self._handler.body_budget
-        room = asyncio.Semaphore(MAX_STREAM_REQUESTS)
         beginning, writing = asyncio.Lock(), asyncio.Lock()
 
         async def answer(content: bytes, is_inflated: bool) -> None:
@@ -70,15 +71,18 @@ class InferenceServicer:
                 given_id = await self._begin(request, refusal)
                 beginning.release()
                 reply = await _answer_of(request)
+                pace.note(reply.size_bytes)
                 async with writing:
                     await context.write(write_streamed(reply, given_id))
             finally:
                 body_budget.release(len(content) if is_admitted else 0)
-                room.release()
+                pace.end()
 
         # A message is read when the one before it has begun, which keeps the order of a sequence. A stop cancels what
         # waits here, so nothing waits here with a message in hand.
-        while await room.acquire() and await beginning.acquire():
+        while True:
+            await pace.begin()
+            await beginning.acquire()
             try:
                 content = await context.read()
             except Aborted as fault:  # raised here, it would be one of a group

@@ -100,11 +100,13 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         self._is_stuck, self._moved_at = True, self._loop.time()
         self._unwritten_bytes = self._transport.get_write_buffer_size()
         self._transport.pause_reading()
+        self._sender.hold()
 
     def resume_writing(self) -> None:
         self._is_stuck, self._has_pinged = False, False
         self._received_at = self._sent_at = self._loop.time()  # while it was stuck, nothing was read
         self._transport.resume_reading()
+        self._sender.go_on()
         self.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:

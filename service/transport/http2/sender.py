@@ -11,12 +11,17 @@ _MOST_FRAME_BYTES: Final = 256 << 10
 
 
 class Sender:
-    """Data that there is no room for waits in its stream, in order. A stream is over when its last frame is written."""
+    """Data that there is no room for waits in its stream, in order. A stream is over when its last frame is written.
+
+    While the client does not read, there is no room, whatever its windows are: otherwise it would not be known how much
+    of each stream is unread.
+    """
 
     def __init__(self, streams: dict[int, Stream]) -> None:
         self._open = streams
         self._out: list[bytes | memoryview] = []
         self._window = frames.DEFAULT_WINDOW_BYTES
+        self._is_held = False  # the client does not read
         self.first_window = frames.DEFAULT_WINDOW_BYTES  # of a new stream
         self._frame_bytes = frames.LEAST_FRAME_BYTES  # the largest frame that the client takes
         self.sent = 0  # answers, and messages of streams
@@ -46,7 +51,7 @@ class Sender:
             return
         self.sent += 1
         size = len(data)
-        if not stream.unsent_bytes and size <= min(stream.send_window, self._window, self._frame_bytes):
+        if not stream.unsent_bytes and size <= self._find_room(stream):
             stream.send_window -= size
             self._window -= size
             self.sent_bytes += size
@@ -70,7 +75,7 @@ class Sender:
     def answer(self, stream: Stream, block: bytes, data: bytes, end: bytes) -> None:
         """``start``, ``send`` and ``finish`` in one."""
         size = len(data)
-        fits = 0 < size <= min(stream.send_window, self._window, self._frame_bytes) and not stream.unsent_bytes
+        fits = 0 < size <= self._find_room(stream) and not stream.unsent_bytes
         if not fits or not stream.received_end or self._open.pop(stream.number, None) is None:
             self.start(stream, block)
             self.send(stream, data)
@@ -132,6 +137,19 @@ class Sender:
             raise ConnectionFault(frames.PROTOCOL_ERROR, f"MAX_FRAME_SIZE: {size} is out of its range")
         self._frame_bytes = min(size, _MOST_FRAME_BYTES)
 
+    def hold(self) -> None:
+        """The client does not read: data waits."""
+        self._is_held = True
+
+    def go_on(self) -> None:
+        """The client reads again."""
+        self._is_held = False
+        self._flush_all()
+
+    def _find_room(self, stream: Stream) -> int:
+        """The bytes of a frame of data that may be written now; 0 or less: none."""
+        return 0 if self._is_held else min(stream.send_window, self._window, self._frame_bytes)
+
     def _flush_all(self) -> None:
         for stream in list(self._open.values()):
             self._flush(stream)
@@ -139,7 +157,7 @@ class Sender:
     def _flush(self, stream: Stream) -> None:
         """Send what there is room for."""
         while stream.unsent:
-            room = min(stream.send_window, self._window, self._frame_bytes)
+            room = self._find_room(stream)
             if room <= 0:
                 break
             data = memoryview(stream.unsent.popleft())

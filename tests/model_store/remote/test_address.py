@@ -54,3 +54,19 @@ def test_address_is_shown_in_one_form() -> None:
 @pytest.mark.parametrize("text", ["models", "/models", "./s3:/bucket", "C:/models", ""])
 def test_path_is_no_address(text: str) -> None:
     assert not is_address(text)
+
+
+@pytest.mark.parametrize(
+    ("store", "url", "may"),
+    [
+        ("https://host/m", "https://other/m", True),
+        ("https://host/m", "http://host/m", False),
+        ("https://host/m", "http://127.0.0.1/m", False),
+        ("oci://host/m", "http://host/token", False),
+        ("http://127.0.0.1/m", "http://localhost/m", True),
+        ("http://127.0.0.1/m", "http://host/m", False),
+        ("https://host/m", "file:///etc/passwd", False),
+    ],
+)
+def test_store_may_lead_only_to_tls(store: str, url: str, may: bool) -> None:
+    assert (not read_address(store).find_fault(url)) is may

@@ -252,6 +252,15 @@ def test_subject_cannot_forge_a_line(tokens: Tokens) -> None:
     assert len(name) < 600
 
 
+def test_each_subject_has_a_name_of_its_own(tokens: Tokens) -> None:
+    """What a caller owns, such as its regions of shared memory, is known by that name. Those of Kubernetes are long."""
+    account = f"system:serviceaccount:{'n' * 63}:{'a' * 62}"
+    subjects = ["ann", account + "a", account + "b", "J\u00f6rg", "J\\xf6rg", "\ud800"]
+    names = [verify(tokens, token_of(sub=subject)).name for subject in subjects]
+    assert len(set(names)) == len(subjects)
+    assert all(name.isascii() for name in names)
+
+
 @pytest.fixture(scope="module")
 def server(
     plain_store: Path, tmp_path_factory: pytest.TempPathFactory, server_path: ServerPath

@@ -15,7 +15,7 @@ from model_store import DEFAULT_ROOT
 from service.models.entry import MADE_ROOM, NO_ROOM
 from service.models.lifecycle import versions
 from tests.service.models.asking import index, infer
-from tests.service.models.following.stores import until
+from tests.service.models.following.stores import until, write_aliases
 from tests.support.connections.listening import write_listeners
 from tests.support.connections.live import LiveClient
 from tests.support.models import graphs
@@ -134,3 +134,29 @@ def test_tasks_wait_for_an_evicted_model_and_states_go_on(tmp_path: Path) -> Non
             assert answer.status_code == 200, answer.text
             until(lambda: index(client)["sunspots-forecaster", "1"][1] == MADE_ROOM)
             assert forecast(later) == expected
+
+
+def test_signed_state_brings_back_the_version_that_gave_it(tmp_path: Path) -> None:
+    """It has made room, and another version answers by default: the state is not refused as that of another."""
+    for number in ("1", "2"):
+        shutil.copytree(DEFAULT_ROOT / "sunspots-forecaster" / "1", tmp_path / "sunspots-forecaster" / number)
+    write_aliases(tmp_path, '{"previous": 1}', "sunspots-forecaster")
+    limit = 3 * size_of(tmp_path, "sunspots-forecaster")
+    weigh(tmp_path, "other", limit)
+    with serve(tmp_path, limit, state_key="of these tests", deadline_s=60.0) as (_, client):
+
+        def ask(series: Any, **more: Any) -> tuple[str, Any]:
+            body = {"model": "sunspots-forecaster", "inputs": [series], "horizon": 1, **more}
+            said = client.post("/predict_sequence", json=body)
+            assert said.status_code == 200, said.text
+            return said.json()["version"], said.json()["predictions"]
+
+        begun = ask([float(number) for number in range(40)], return_state=True, version="previous")[1][0]
+        later = {"values": [40.0], "state": begun["state"]}
+        expected = ask(later)
+        assert expected[0] == "1"
+        assert infer(client, "other").status_code == 200
+        assert ask([1.0, 2.0, 3.0])[0] == "2"
+        assert index(client)["sunspots-forecaster", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert ask(later) == expected
+        assert ask([1.0, 2.0, 3.0])[0] == "2"

@@ -18,6 +18,7 @@ from tests.support.models.text import make_model
 from tests.support.servers import FAST, Serving, settings_for
 
 PATH: Final = "/v2/models/m/infer"
+TENSOR: Final = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1000, 2, 3]}
 
 
 def fails() -> bytes:
@@ -97,8 +98,7 @@ def refresh(server: Serving) -> None:
 
 
 def ask(client: httpx.Client, headers: dict[str, str] | None = None, path: str = PATH) -> httpx.Response:
-    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1000, 2, 3]}
-    return client.post(path, json={"inputs": [tensor]}, headers=headers)
+    return client.post(path, json={"inputs": [TENSOR]}, headers=headers)
 
 
 def ask_until(server: Serving, holds: Callable[[dict[str, Any]], bool], callers: int = 4) -> Counter[tuple[int, str]]:
@@ -106,9 +106,8 @@ def ask_until(server: Serving, holds: Callable[[dict[str, Any]], bool], callers:
     seen: Counter[tuple[int, str]] = Counter()
 
     async def call(client: httpx.AsyncClient, stop: asyncio.Event) -> None:
-        tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1000, 2, 3]}
         while not stop.is_set():
-            answer = await client.post(PATH, json={"inputs": [tensor]})
+            answer = await client.post(PATH, json={"inputs": [TENSOR]})
             seen[answer.status_code, answer.json().get("model_version", "")] += 1
 
     async def main() -> None:

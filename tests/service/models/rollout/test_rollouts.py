@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from model_store import Store
 from model_store.maintenance.moves import promote
 from model_store.rollout import read_rollout
 from tests.service.models.rollout.serving import (
+    PATH,
+    TENSOR,
     ask,
     ask_until,
     begin,
@@ -77,6 +80,28 @@ def test_value_of_the_header_keeps_its_version(tmp_path: Path) -> None:
         }
         assert all(len(versions) == 1 for versions in got.values())
         assert set().union(*got.values()) == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/classify", {"model": "m", "inputs": [[1, 2, 3]]}),
+        (PATH, {"parameters": {"timeout": 1}, "inputs": [TENSOR]}),
+    ],
+    ids=["a task that no version does", "less time than any version needs"],
+)
+def test_caller_who_is_chosen_by_a_header_cannot_send_the_canary_back(
+    tmp_path: Path, path: str, asked: dict[str, Any]
+) -> None:
+    """Its requests fail by its own fault, and all of them come to the canary."""
+    with serving(write(tmp_path, graphs.double())) as server, server.client() as client:
+        begin(server, canary=canary(percent=50, header="x-user"))
+        users = {ask(client, {"X-User": f"u{n}"}).json()["model_version"]: f"u{n}" for n in range(40)}
+        for _ in range(40):
+            assert ask(client, {"X-User": users["1"]}).status_code == 200
+            assert client.post(path, json=asked, headers={"X-User": users["2"]}).status_code >= 400
+        state = client.get("/v2/models/m/rollout").json()["canary"]
+        assert (state["state"], state["failed"]) == ("on trial", 0)
 
 
 def test_request_that_names_a_version_is_neither_chosen_nor_noted(tmp_path: Path) -> None:

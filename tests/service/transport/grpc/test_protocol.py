@@ -1,10 +1,12 @@
-"""A connection and its transport: a slow reader is no stalled one."""
+"""A connection and its transport: a slow reader is no stalled one, and its answers do not fill the memory."""
 
 import asyncio
 
 import pytest
 
 from service.transport.grpc.protocol import GrpcProtocol
+from service.transport.pace import MOST_ANSWER_BYTES, MOST_REQUESTS, Pace, StreamPace
+from tests.support.connections.http2 import Client
 from tests.support.grpc_servers import GrpcServing
 
 
@@ -32,6 +34,8 @@ class Transport(asyncio.Transport):
 
     def pause_reading(self) -> None: ...
 
+    def resume_reading(self) -> None: ...
+
 
 def connect(server: GrpcServing) -> tuple[GrpcProtocol, Transport]:
     assert server.worker.grpc is not None
@@ -55,3 +59,92 @@ def test_client_that_reads_slowly_is_not_dropped(server: GrpcServing, left_bytes
         return transport.is_aborted
 
     assert server.run(look) is is_aborted
+
+
+def test_answers_wait_in_their_streams_while_the_client_does_not_read(server: GrpcServing) -> None:
+    """Whatever windows it has given: a stream that sees how much is unread makes no more."""
+
+    async def answer() -> tuple[int, int]:
+        made, _ = connect(server)
+        made.data_received(Client().hello() + Client().call(1))
+        stream = made._connection.open[1]
+        made.pause_writing()
+        made._sender.send(stream, bytes(100))
+        unread = stream.unsent_bytes
+        made.resume_writing()
+        left = stream.unsent_bytes
+        made.connection_lost(None)
+        return unread, left
+
+    assert server.run(answer) == (100, 0)
+
+
+async def count(stream: StreamPace) -> int:
+    """How many requests of a stream begin until one has to wait."""
+    number = 0
+    while True:
+        try:
+            async with asyncio.timeout(0):
+                await stream.begin()
+        except TimeoutError:
+            return number
+        number += 1
+
+
+def test_streams_of_a_connection_share_a_limit_and_each_has_one() -> None:
+    async def scenario() -> None:
+        shared = Pace()
+        first, second = StreamPace(shared), StreamPace(shared)
+        assert await count(first) == MOST_REQUESTS
+        assert await count(second) == 1
+
+    asyncio.run(scenario())
+
+
+def test_large_answers_let_fewer_requests_begin() -> None:
+    """So many that all answers together stay small."""
+
+    async def scenario() -> None:
+        stream = StreamPace(Pace())
+        await stream.begin()
+        stream.note(MOST_ANSWER_BYTES // 4)
+        assert await count(stream) == 3
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_goes_on_when_a_request_ends() -> None:
+    """The first that came, and whoever has none under way; a wait that is cancelled takes no place."""
+
+    async def scenario() -> None:
+        shared = Pace()
+        first, second = StreamPace(shared), StreamPace(shared)
+        await first.begin()
+        shared.note(MOST_ANSWER_BYTES)
+        await second.begin()
+        waits = [asyncio.create_task(each.begin()) for each in (first, second)]
+        await asyncio.sleep(0)
+        second.end()
+        await waits[1]
+        assert not waits[0].done()
+        waits[0].cancel()
+        await asyncio.gather(waits[0], return_exceptions=True)
+        first.end()
+        second.end()
+        assert (first.under_way, second.under_way) == (0, 0)
+        assert await count(first) == 1
+
+    asyncio.run(scenario())
+
+
+def test_stream_that_is_over_holds_nothing() -> None:
+    """However it ended: its requests may not even have been read."""
+
+    async def scenario() -> None:
+        shared = Pace()
+        first, second = StreamPace(shared), StreamPace(shared)
+        await count(first)
+        first.close()
+        assert await count(second) == MOST_REQUESTS
+
+    asyncio.run(scenario())

@@ -39,11 +39,10 @@ def test_accepted_work_is_finished_when_the_server_stops(small_store: Path) -> N
             server.stop()
             grpc_server = server.worker.grpc
             assert grpc_server is not None
-            listener = grpc_server._server
-            assert listener is not None
-            server.until(lambda: not listener.is_serving())  # before that a late call would be accepted, and wait
+            # Both clients have one connection. Until it is told, it may still send calls, which are answered.
+            server.until(lambda: all(each._connection.is_leaving for each in grpc_server._connections))
             with server.grpc_client() as late, pytest.raises(InferenceServerException) as raised:
-                late.infer("double", ones(), client_timeout=20)
+                late.infer("double", ones(), client_timeout=5)
             gate.opened.set()
         given = [answers.get(timeout=60) for _ in range(2)]
     # gRPC itself cancels a call that arrives just as it stops.

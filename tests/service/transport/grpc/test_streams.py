@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from service.transport.grpc.inference import MAX_STREAM_REQUESTS
+from service.transport.pace import MOST_REQUESTS
 from tests.support.gates import HeldThread, gated
 from tests.support.grpc_servers import GrpcServing, channel, settings_of, waiting_rows
 
@@ -113,14 +113,14 @@ def test_answers_come_in_the_order_in_which_they_are_ready(grpc_store: Path) -> 
 
 def test_stream_is_read_no_further_than_there_is_room(server: GrpcServing) -> None:
     """A stream has a bounded number of requests under way, and each is answered once under its id."""
-    model, number = server.model("double"), 4 * MAX_STREAM_REQUESTS
+    model, number = server.model("double"), 4 * MOST_REQUESTS
     with gated(model) as gate, streaming(server) as stream:
         stream.send(*map(request_of, range(number)))
         gate.entered.acquire()
-        server.until(lambda: waiting_rows(model) == MAX_STREAM_REQUESTS - 1)  # and one in the lane
+        server.until(lambda: waiting_rows(model) == MOST_REQUESTS - 1)  # and one in the lane
         with server.grpc_client() as other:
             assert other.is_server_live()
-        assert waiting_rows(model) == MAX_STREAM_REQUESTS - 1
+        assert waiting_rows(model) == MOST_REQUESTS - 1
         gate.opened.set()
         stream.end()
         responses = [answer.infer_response for answer in stream.answers]

@@ -378,3 +378,15 @@ def test_whole_answer_is_that_of_its_parts(window: int, ends: bool) -> None:
         sent.append((first, pair.sent(), pair.connection.open))
     assert sent[0] == sent[1]
     assert not sent[0][2]
+
+
+def test_answer_waits_in_its_stream_while_the_client_does_not_read(pair: Pair) -> None:
+    """Though its windows are wide open: so it is known how much of each stream is unread."""
+    stream, sender = pair.begin(), pair.connection.sender
+    sender.hold()
+    sender.start(stream, BLOCK)
+    sender.send(stream, b"answer")
+    assert stream.unsent_bytes == 6
+    assert [kind for kind, *_ in pair.sent()] == [frames.HEADERS]
+    sender.go_on()
+    assert pair.sent() == [(frames.DATA, 0, 1, b"answer")]
