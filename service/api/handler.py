@@ -28,7 +28,8 @@ from service.errors import (
     UnsupportedCoding,
 )
 from service.metrics.meters import Metrics
-from service.protocol.compression import DEFLATE_IN_THREAD_FROM_BYTES, choose_coding, deflate, inflate, read_coding
+from service.protocol import compression
+from service.protocol.compression import choose_coding, deflate, inflate, read_coding
 from service.protocol.large_json import without_traceback
 from service.protocol.timeout import find_timeout
 from service.settings import Settings
@@ -45,8 +46,6 @@ Body = bytes | memoryview
 
 _PLAIN_ROUTES: Final = ("/generate",)
 """Requests of these routes are too small for a content coding."""
-_INFLATE_IN_THREAD_FROM_BYTES: Final = 1 << 10
-"""Larger bodies are inflated in a thread. Smaller ones take at most 3 ms."""
 
 T = TypeVar("T")
 
@@ -255,11 +254,10 @@ class Responder(Work):
             headers = [*reply.headers, (b"content-encoding", coding.encode())]
             self._reply(Reply(reply.status, [body], headers), answer)
 
-        if reply.size_bytes < DEFLATE_IN_THREAD_FROM_BYTES:
+        if reply.size_bytes < compression.DEFLATE_IN_THREAD_FROM_BYTES:
             send(deflate(reply.chunks, coding))
             return
-        work = functools.partial(deflate, reply.chunks, coding)
-        self.run_in_thread(work, send, is_answered=True, holds_interpreter=False)
+        self.run_in_thread(lambda: deflate(reply.chunks, coding), send, is_answered=True, holds_interpreter=False)
 
     def _reply(self, reply: Reply, answer: Answer | None) -> None:
         request, bytes_out = self.request, reply.size_bytes
@@ -305,7 +303,7 @@ class Responder(Work):
     def inflate(self, coding: str) -> None:
         """Go on with the body before its content coding."""
         work = functools.partial(inflate, self.request.body, coding, self._handler.settings.max_body_bytes)
-        if len(self.request.body) < _INFLATE_IN_THREAD_FROM_BYTES:
+        if len(self.request.body) < compression.INFLATE_IN_THREAD_FROM_BYTES:
             self._take_inflated(work())
         else:
             self.run_in_thread(work, self._take_inflated, holds_interpreter=False)

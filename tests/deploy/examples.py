@@ -25,6 +25,8 @@ def find_failures(client: httpx.Client) -> dict[str, str]:
 
 def _routes(client: httpx.Client) -> Iterator[tuple[str, str, Any]]:
     for path, methods in client.get("/docs.json").json()["paths"].items():
+        if "/systemsharedmemory/" in path:
+            continue  # its examples need a region that their caller has made
         for method, described in methods.items():
             given = {each["name"]: each["example"] for each in described.get("parameters", ()) if each["in"] == "path"}
             body = described.get("requestBody", {"content": {JSON: {"examples": {"": {"value": None}}}}})

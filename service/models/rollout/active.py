@@ -162,7 +162,7 @@ class ActiveRollout:
 class ModelExposure(Exposure):
     """A request that was given to ``version``. ``other`` is the version that its answer is compared with."""
 
-    __slots__ = ("_rollout", "is_canary", "is_hurried", "is_noted", "other", "runs", "version")
+    __slots__ = ("_rollout", "is_canary", "is_noted", "other", "runs", "version")
 
     def __init__(self, rollout: ActiveRollout, version: Served, other: Served | None, is_canary: bool) -> None:
         self._rollout = rollout
