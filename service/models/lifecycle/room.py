@@ -78,6 +78,11 @@ class Room:
     def is_limited(self) -> bool:
         return self.budget is not None
 
+    @property
+    def is_freeing(self) -> bool:
+        """Whether a version goes whose memory may have been given back already."""
+        return self.budget is not None and any(claim.stage is Stage.LEAVING for claim in self.budget.claims)
+
     def is_measured(self, version: ModelVersion) -> bool:
         return (version.name, version.version) in self._measured
 

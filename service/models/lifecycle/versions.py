@@ -134,8 +134,14 @@ class VersionLoader:
     ) -> tuple[Served, int]:
         """The version, and the bytes that it takes where these are limited."""
         room, growth = self._room, None
+        freed: list[int] = []
+
+        def read() -> int:
+            freed.append(room.freed_bytes)
+            return read_memory(self._on_cpu) + freed[-1]
+
         if claim is not None and not room.is_measured(version):
-            growth = Growth(lambda: read_memory(self._on_cpu) + room.freed_bytes)
+            growth = Growth(read)
         loaded = await self.loads.load(version, on_overdue, is_asked_for=again, growth=growth)
         model = self._open(version, loaded)
         if claim is None:
@@ -146,7 +152,9 @@ class VersionLoader:
         taken_bytes = max(claim.size_bytes if growth is None else 0, count_weights(loaded))
         if growth is not None and growth.grown_bytes is not None:
             taken_bytes = max(taken_bytes, growth.grown_bytes)
-            room.note(version, claim.size_bytes, taken_bytes)
+            if freed[0] == freed[-1] and not room.is_freeing:
+                room.note(version, claim.size_bytes, taken_bytes)
+            # Else the memory of another version may have gone before its claim did, and would count here for ever.
             logger.info("%s version %d takes %s", version.name, version.version, show(taken_bytes))
         return model, taken_bytes
 

@@ -169,3 +169,21 @@ def test_pipeline_whose_models_do_not_fit_together_is_refused(tmp_path: Path, mo
             assert "its models take 0.0 MiB together" in refused.json()["error"]
         [evictions] = [line for line in client.get("/metrics").text.splitlines() if "evictions_total{" in line]
         assert float(evictions.split()[-1]) == 1, "at the start, to measure both"
+
+
+def test_measurement_while_another_version_goes_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may count the memory of that one too: the version would be too large for the server for ever."""
+    for name in ("m", "other"):
+        replace(tmp_path, name, multiply(1.0))
+    with serve(tmp_path, 1.5) as (server, client):
+        room = server.worker.registry.lifecycle.room
+
+        def load_beside(version: ModelVersion, *args: Any) -> Any:
+            room.freed_bytes += 10 * SIZE
+            return load_version(version, *args)
+
+        monkeypatch.setattr(loads, "load_version", load_beside)
+        assert who(client, "other") == "1"
+        monkeypatch.setattr(loads, "load_version", load_version)
+        for name in ("m", "other"):
+            assert who(client, name) == "1"
