@@ -1,5 +1,7 @@
 """Nothing is tested that was compiled of another source, and no property fails because the machine is busy."""
 
+import sys
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -17,3 +19,10 @@ def pytest_configure() -> None:
             "compiles them again",
             returncode=4,
         )
+
+
+def pytest_runtest_setup() -> None:
+    """A test before may have asked a server in this process to log less, which holds for the whole process."""
+    diagnostics = sys.modules.get("service.api.admin.diagnostics")
+    if diagnostics is not None:
+        diagnostics._closed.clear()
