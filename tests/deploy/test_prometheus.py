@@ -50,6 +50,16 @@ nvmlDeviceGetMemoryInfo = lambda handle: SimpleNamespace(used=100, total=1000)
 """
 """A stand-in for NVML, so that there is a panel of its memory on a machine without a GPU too."""
 
+_ABSENT = {
+    "Memory of models": "no limit is set",
+    "Loads on demand and evictions": "no limit is set",
+    "Requests of a canary or shadow": "no version is on trial",
+    "Canaries that went back": "no version is on trial",
+    "Answers compared with the other version": "no version is on trial",
+    "Remote store": "the store is a folder",
+}
+"""Panels without data here, and why. The tests of these parts look at their metrics."""
+
 
 class Site:
     """A server with several kinds of models, watched. Its first model is broken by ``break_model``."""
@@ -176,8 +186,12 @@ def test_broken_model_is_told_by_the_webhook(site: Site) -> None:
 
 
 def test_every_panel_has_data(site: Site) -> None:
-    """Every query of the dashboard, after good, refused and failed requests."""
-    queries, empty = find_queries(), list(find_queries())
+    """Every query of the dashboard, after good, refused and failed requests. The others can at least be evaluated."""
+    queries = find_queries()
+    absent = [name for name in queries if name.rpartition(", ")[0] in _ABSENT]
+    assert [site.watching.query(queries[name]) for name in absent] == [[]] * len(absent)
+    assert {name.rpartition(", ")[0] for name in absent} == set(_ABSENT)
+    empty = [name for name in queries if name not in absent]
 
     def look() -> bool:
         empty[:] = [name for name in empty if not site.watching.query(queries[name])]
