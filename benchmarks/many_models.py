@@ -13,9 +13,7 @@ import os
 import random
 import re
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,6 +25,8 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
+
+from loadtests.bench.server import free_port, run_server
 
 _WIDTH = 64
 _START_S = 120.0
@@ -57,30 +57,17 @@ def write_store(root: Path, models: int, weight_bytes: int) -> None:
 
 @contextlib.contextmanager
 def serve(store: Path, **settings: object) -> Iterator[int]:
-    """A server of one worker. Gives its port when it is ready. Raises RuntimeError if it does not get ready."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    """A server of one worker. Gives its port when it is ready. Raises ServerFailed if it does not get ready."""
+    port = free_port()
     given = {"STORE": store, "PORT": port, "LOG_LEVEL": "warning", "PROVIDER": "cpu", "FOLLOW": "false", **settings}
-    environ = {name: text for name, text in os.environ.items() if not name.startswith("SLUICE_")}
+    environ = {name: "" for name in os.environ if name.startswith("SLUICE_")}  # an empty variable counts as unset
     environ |= {f"SLUICE_{name}": str(value) for name, value in given.items()}
-    process = subprocess.Popen([sys.executable, "-m", "sluice", "serve"], env=environ)  # ourselves
-    try:
-        until = time.monotonic() + _START_S
-        while not _is_ready(port):
-            if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError("the server did not get ready: its log says why")
-            time.sleep(0.1)
+    command, address = [sys.executable, "-m", "sluice", "serve"], f"http://127.0.0.1:{port}"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        run_server(command, environ, Path(folder, "server.log"), address, "/readyz", _START_S),
+    ):
         yield port
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        return get(port, "/readyz")[0] == 200
-    except OSError:
-        return False
 
 
 def get(port: int, path: str) -> tuple[int, str]:
