@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from model_store.files.integrity import digest_file
-from model_store.files.staging import staged, sweep
+from model_store.files.staging import locked, staged, sweep
 from model_store.files.writing import replace_synced, sync_folder
 from model_store.listing import NAME, NUMBER
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.transfers.blobs import Blobs
 
-_LOCK = "lock"
 _TASK = "task"
 _GONE = "gone-"
 
@@ -34,12 +33,8 @@ class Folder:
         """Let nobody else change the folder while the block runs."""
         self.side.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.root.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.side / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self.side):
             yield
-        finally:
-            os.close(lock)
 
     def take_task(self) -> bool:
         """Whether it is the task of this object to keep the folder up to date: it is, if nobody else has it.

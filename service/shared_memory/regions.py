@@ -10,14 +10,14 @@ Rules
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from model_store.files.staging import locked
 from service.errors import InvalidInput
 from service.settings import PREFIX, Settings, SettingsError
 from service.shared_memory.files import FOLDER, OpenRegion, Registration, SharedFolder
@@ -25,7 +25,7 @@ from service.shared_memory.files import FOLDER, OpenRegion, Registration, Shared
 Place = tuple[str, str]
 """The owner of a region, and its name."""
 
-_LIST, _NEW_LIST, _LOCK = "list.regions", "new.regions", "lock.regions"
+_LIST, _NEW_LIST = "list.regions", "new.regions"
 MAX_NAME_CHARACTERS: Final = 255
 
 
@@ -66,18 +66,11 @@ class RegionList:
             os.utime(new, ns=(now, now))  # file systems round their own times, and use the numbers of files again
             os.replace(new, self._folder / _LIST)
 
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
+    def _lock(self) -> contextlib.AbstractContextManager[None]:
         if self._folder is None:
-            yield
-            return
+            return contextlib.nullcontext()
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
+        return locked(self._folder)
 
 
 class Regions:
