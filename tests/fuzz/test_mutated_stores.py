@@ -1,6 +1,5 @@
 """Mutated files of a store: each is read or refused, and no signature lets another content pass."""
 
-import argparse
 import contextlib
 import io
 import struct
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 
 from model_store import GoldenSamples, IntegrityError, Store, StoreError
-from model_store.commands.cli import models, models_arguments
 from model_store.files.aliases import HISTORY_FILE, read_aliases, read_history
 from model_store.manifest import MANIFEST_FILE, Golden, Manifest
 from model_store.rollout import ROLLOUT_FILE, Canary, Rollout, Shadow, read_rollout, write_rollout
@@ -23,6 +21,7 @@ from model_store.signing import SIGNATURE_FILE
 from model_store.signing.keys import parse_signers
 from model_store.store import ALIASES_FILE
 from tests.fuzz.stores import KINDS, change_bytes, cut, damage, flip
+from tests.support.commands.models import run_models
 from tests.support.models.manifests import describe
 from tests.support.signing.keys import Key
 
@@ -92,9 +91,7 @@ def read_everything(stored: Stored) -> Iterator[str]:
 
 
 def run(root: Path, *words: str) -> int:
-    parser = argparse.ArgumentParser()
-    models_arguments(parser)
-    return models(parser.parse_args([*words, "--store", str(root)]))
+    return run_models(*words, "--store", root)
 
 
 def check_refusals(refusals: list[str]) -> None:

@@ -12,15 +12,10 @@ from model_store.commands import cli
 from model_store.commands.table import ACTIONS
 from model_store.files import aliases
 from model_store.files.staging import locked
+from tests.support.commands.models import run_models
 from tests.support.models.manifests import describe
 
 Capture = pytest.CaptureFixture[str]
-
-
-def run(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    cli.models_arguments(parser)
-    return cli.models(parser.parse_args(words))
 
 
 @pytest.fixture
@@ -49,7 +44,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 def test_what_is_not_there_ends_with_1(store: Store, words: tuple[str, ...], complaint: str, capsys: Capture) -> None:
     """One line on standard error; nothing was changed."""
     before = sorted(store.root.rglob("*"))
-    assert run(*words) == 1
+    assert run_models(*words) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith(f"sluice models {words[0]}: {complaint}")
     assert (captured.out, captured.err.count("\n")) == ("", 1)
@@ -72,7 +67,7 @@ def test_what_is_not_there_ends_with_1(store: Store, words: tuple[str, ...], com
 def test_wrong_arguments_end_with_2(store: Store, words: tuple[str, ...], capsys: Capture) -> None:
     """Whether the parser or the action finds them, and nothing was changed."""
     try:
-        assert run(*words) == 2
+        assert run_models(*words) == 2
     except SystemExit as ended:
         assert ended.code == 2  # noqa: PT017  # either way of saying so will do
     assert "expected" in capsys.readouterr().err
@@ -90,7 +85,7 @@ def test_read_only_store_is_told_with_its_folder(
 
     monkeypatch.setattr(aliases, "replace_synced", refuse)
     for words in (("promote", "m"), ("alias", "m", "beta", "1"), ("rollback", "m"), ("remove", "m", "1")):
-        assert run(*words) == 1
+        assert run_models(*words) == 1
         assert capsys.readouterr().err == (
             f"sluice models {words[0]}: {store.root / 'm'} cannot be changed: Read-only file system: mount it so that "
             "it can be written, or change the store from where it comes\n"
@@ -99,9 +94,12 @@ def test_read_only_store_is_told_with_its_folder(
 
 def test_promotion_and_rollback_say_what_answers_now(store: Store, capsys: Capture) -> None:
     """The version before is told, and how to go back."""
-    assert [run("promote", "m", "2"), run("promote", "m"), run("promote", "m", "stable"), run("rollback", "m")] == [
-        0
-    ] * 4
+    assert [
+        run_models("promote", "m", "2"),
+        run_models("promote", "m"),
+        run_models("promote", "m", "stable"),
+        run_models("rollback", "m"),
+    ] == [0] * 4
     assert capsys.readouterr().out.splitlines() == [
         "m: stable is now version 2",
         "m: stable is now version 4 (it was 2)",
@@ -114,18 +112,20 @@ def test_promotion_and_rollback_say_what_answers_now(store: Store, capsys: Captu
 
 def test_suggested_command_is_for_the_same_store(store: Store, capsys: Capture) -> None:
     """Without the option it would change another store, or find none."""
-    run("promote", "m", "2")
-    run("promote", "m", "--store", str(store.root))
+    run_models("promote", "m", "2")
+    run_models("promote", "m", "--store", str(store.root))
     assert f"back again: sluice models rollback m --store {store.root}" in "".join(capsys.readouterr().out.splitlines())
 
 
 def test_aliases_are_set_listed_and_removed(store: Store, capsys: Capture) -> None:
     """Without a version they are listed."""
-    assert run("alias", "m") == 0
+    assert run_models("alias", "m") == 0
     assert capsys.readouterr().out == "m has no aliases: sluice models alias m ALIAS VERSION sets one\n"
-    assert [run("alias", "m", "beta", "3"), run("alias", "m", "old", "1"), run("alias", "m")] == [0] * 3
+    assert [run_models("alias", "m", "beta", "3"), run_models("alias", "m", "old", "1"), run_models("alias", "m")] == [
+        0
+    ] * 3
     assert capsys.readouterr().out.splitlines()[-3:] == ["alias  version", "beta   3", "old    1"]
-    assert run("alias", "m", "old", "--remove") == 0
+    assert run_models("alias", "m", "old", "--remove") == 0
     assert capsys.readouterr().out == "m: the alias old is removed (it was version 1)\n"
     assert store.aliases("m") == {"beta": 3}
 
@@ -136,7 +136,7 @@ def test_removal_tells_versions_sizes_and_reasons(
     """A line for each version, as wide as the terminal, and the sum below."""
     monkeypatch.setenv("COLUMNS", "60")
     store.set_alias("m", "an-alias-with-a-rather-long-name-of-its-own", 1)
-    assert run("gc", "--keep", "1", "--dry-run") == 0
+    assert run_models("gc", "--keep", "1", "--dry-run") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["model", "version", "size", "what", "happens"]
     assert [line.split()[1] for line in lines[1:4]] == ["1", "2", "3"]
@@ -144,9 +144,9 @@ def test_removal_tells_versions_sizes_and_reasons(
     assert max(map(len, lines)) <= 60
     assert lines[-1].startswith("2 versions of ")
     assert lines[-1].endswith(" would go; nothing was changed")
-    assert run("gc", "--keep", "1") == 0
+    assert run_models("gc", "--keep", "1") == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith(" removed")
-    assert run("gc", "--keep", "1") == 0
+    assert run_models("gc", "--keep", "1") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "nothing to remove"
     assert [version.version for version in store.versions("m")] == [1, 4]
 
@@ -156,10 +156,10 @@ def test_what_killed_publishers_left_is_deleted_and_told(store: Store, capsys: C
     for name in ("dead", "alive"):
         (store.root / "m" / f".publish-{name}").mkdir()
     with locked(store.root / "m" / ".publish-alive"):
-        assert run("gc", "--dry-run") == 0
+        assert run_models("gc", "--dry-run") == 0
         assert (store.root / "m" / ".publish-dead").is_dir()
         capsys.readouterr()
-        assert run("gc") == 0
+        assert run_models("gc") == 0
     assert "removed what killed publishers left: 1 unfinished version\n" in capsys.readouterr().out
     assert [path.name for path in (store.root / "m").glob(".publish-*")] == [".publish-alive"]
 
@@ -168,7 +168,7 @@ def test_programs_read_the_same_facts(store: Store, capsys: Capture) -> None:
     """With --json each action prints one value, and nothing else."""
 
     def ask(*words: str) -> object:
-        assert run(*words, "--json") == 0
+        assert run_models(*words, "--json") == 0
         return json.loads(capsys.readouterr().out)
 
     move = {"name": "m", "alias": "stable", "before": None, "after": 4}
@@ -176,7 +176,7 @@ def test_programs_read_the_same_facts(store: Store, capsys: Capture) -> None:
     assert ask("rollback", "m") == move | {"before": 4, "after": 3}
     assert ask("alias", "m") == {"stable": 3}
     assert ask("alias", "m", "stable", "--remove") == move | {"before": 3, "after": None}
-    assert run("alias", "m", "old", "1") == 0
+    assert run_models("alias", "m", "old", "1") == 0
     capsys.readouterr()
     size = sum(file.stat().st_size for file in (store.root / "m" / "2").iterdir())
     gone = {"name": "m", "version": 2, "size_bytes": size, "named_by": []}

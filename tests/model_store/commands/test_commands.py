@@ -1,6 +1,5 @@
 """`sluice models`."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import pytest
 from onnx.external_data_helper import convert_model_to_external_data
 
 from model_store import Manifest, Store
-from model_store.commands import cli
 from model_store.graph import AxisRange, Graph, RowVerdict, Tensor
 from model_store.manifest import Provenance, Quality
+from tests.support.commands.models import run_models
 from tests.support.models.graphs import double, mixing, write_plain
 from tests.support.models.manifests import X, describe
 
@@ -20,12 +19,6 @@ MANIFEST = describe(
     provenance=Provenance(created="2026-01-02T03:04:05Z"),
     quality=Quality(data="held out", rows=9, metrics={"accuracy": 0.987654}),
 )
-
-
-def run(*words: str | Path) -> int:
-    parser = argparse.ArgumentParser()
-    cli.models_arguments(parser)
-    return cli.models(parser.parse_args([str(word) for word in words]))
 
 
 @pytest.fixture
@@ -41,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("words", [("show", "nope"), ("verify", "nope"), ("show", "m", "--version", "beta")])
 def test_what_is_not_in_the_store_ends_with_1(root: Path, words: tuple[str, ...], capsys: Capture) -> None:
     """An unknown model or alias is one line on standard error, with exit code 1."""
-    assert run(*words, "--store", root) == 1
+    assert run_models(*words, "--store", root) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith(f"sluice models {words[0]}: no ")
     assert (captured.out, captured.err.count("\n")) == ("", 1)
@@ -50,7 +43,7 @@ def test_what_is_not_in_the_store_ends_with_1(root: Path, words: tuple[str, ...]
 @pytest.mark.parametrize("words", [("list",), ("show", "m"), ("verify",)])
 def test_folder_that_is_not_there_ends_with_1(tmp_path: Path, words: tuple[str, ...], capsys: Capture) -> None:
     """A mistyped --store is told with its path."""
-    assert run(*words, "--store", tmp_path / "nowhere") == 1
+    assert run_models(*words, "--store", tmp_path / "nowhere") == 1
     assert f"none at {tmp_path / 'nowhere'}: check --store" in capsys.readouterr().err
 
 
@@ -58,7 +51,7 @@ def test_folder_that_is_not_there_ends_with_1(tmp_path: Path, words: tuple[str, 
 def test_wrong_usage_ends_with_2(words: tuple[str, ...], capsys: Capture) -> None:
     """No action, an unknown one, or show without a model is a usage error."""
     with pytest.raises(SystemExit) as caught:
-        run(*words)
+        run_models(*words)
     assert caught.value.code == 2
     assert "usage" in capsys.readouterr().err
 
@@ -66,7 +59,7 @@ def test_wrong_usage_ends_with_2(words: tuple[str, ...], capsys: Capture) -> Non
 def test_damaged_version_fails_verification_and_is_named(root: Path, capsys: Capture) -> None:
     """A damaged file makes the exit code 1; the other versions are still checked."""
     (root / "m" / "1" / "main.onnx").write_bytes(b"eno")
-    assert run("verify", "--store", root) == 1
+    assert run_models("verify", "--store", root) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("m 1: main.onnx is not the file that was published")
     assert lines[1:] == ["m 2: ok", "plain 1: ok"]
@@ -78,7 +71,7 @@ def test_verification_for_programs_says_which_version_and_why(
 ) -> None:
     """--json prints an array; a number or alias narrows it to that version."""
     (root / "m" / "1" / "extra").touch()
-    assert run("verify", *words, "--store", root, "--json") == 1
+    assert run_models("verify", *words, "--store", root, "--json") == 1
     results = json.loads(capsys.readouterr().out)
     assert [r["version"] for r in results] == ([1, 2] if words == ("m",) else [1])
     assert results[0]["ok"] is False
@@ -88,7 +81,7 @@ def test_verification_for_programs_says_which_version_and_why(
 def test_version_without_a_model_is_wrong_usage(root: Path) -> None:
     """A version needs a model, and the message says so."""
     try:
-        assert run("verify", "--version", "1", "--store", root) in (1, 2)
+        assert run_models("verify", "--version", "1", "--store", root) in (1, 2)
     except SystemExit as error:
         assert error.code == 2  # noqa: PT017  # either way of saying so will do
 
@@ -96,7 +89,7 @@ def test_version_without_a_model_is_wrong_usage(root: Path) -> None:
 def test_damaged_manifest_is_listed_with_its_fault(root: Path, capsys: Capture) -> None:
     """A version whose manifest cannot be read is listed with the reason."""
     (root / "m" / "1" / "manifest.json").write_bytes(b"{}")
-    assert run("list", "--store", root, "--json") == 0
+    assert run_models("list", "--store", root, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(r["name"], r["version"], r["task"]) for r in rows] == [
         ("m", 1, "?"),
@@ -109,7 +102,7 @@ def test_damaged_manifest_is_listed_with_its_fault(root: Path, capsys: Capture) 
 def test_damaged_newest_version_does_not_hide_the_one_before(root: Path, capsys: Capture) -> None:
     """The line of a model is that of the newest version that can be read; the damaged one is told below."""
     (root / "m" / "2" / "manifest.json").write_bytes(b"{}")
-    assert run("list", "--store", root) == 0
+    assert run_models("list", "--store", root) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:3] == ["m", "1", "tensors"]
     assert lines[-1].startswith("m 2: m/2/manifest.json: ")
@@ -119,27 +112,27 @@ def test_what_cannot_serve_is_listed_and_fails_verification(root: Path, capsys: 
     """Folders that cannot serve are listed with the reason beside the others."""
     (root / "m" / "3").mkdir()
     (root / "[red] b").mkdir()
-    assert run("list", "--store", root, "--json") == 0
+    assert run_models("list", "--store", root, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     told = {(r["name"], r["version"]): r["error"] for r in rows if r["error"]}
     assert told.keys() == {("m", 3), ("[red] b", None)}
     assert "m/3 is empty: expected model.onnx" in told["m", 3]
-    assert run("list", "--store", root) == 0
+    assert run_models("list", "--store", root) == 0
     assert "[red] b" in capsys.readouterr().out
-    assert run("verify", "--store", root) == 1
+    assert run_models("verify", "--store", root) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == ["m 1: ok", "m 2: ok", "plain 1: ok"]
     assert set(lines[3:]) == {f"m 3: {told['m', 3]}", f"[red] b: {told['[red] b', None]}"}
-    assert run("verify", "plain", "--store", root) == 0
+    assert run_models("verify", "plain", "--store", root) == 0
 
 
 def test_damaged_aliases_do_not_hide_the_versions(root: Path, capsys: Capture) -> None:
     """The model is listed with the fault of its aliases, and so are the others."""
     (root / "m" / "aliases.json").write_bytes(b"{")
-    assert run("list", "--store", root, "--json") == 0
+    assert run_models("list", "--store", root, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert [("aliases.json" in r["error"], r["name"]) for r in rows] == [(True, "m"), (True, "m"), (False, "plain")]
-    assert run("list", "--store", root) == 0
+    assert run_models("list", "--store", root) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:3] == ["m", "2", "(+1)"]
 
 
@@ -150,11 +143,11 @@ def test_links_out_of_the_store_are_followed_where_it_is_asked_for(
     """A link out of the store is a fault unless the flag or the variable allows it."""
     (root / "plain").rename(tmp_path / "plain")
     (root / "plain").symlink_to(tmp_path / "plain")
-    assert run("verify", "--store", root) == 1
+    assert run_models("verify", "--store", root) == 1
     assert "plain: plain leads outside of the store" in capsys.readouterr().out
     if by == "variable":
         monkeypatch.setenv("SLUICE_FOLLOW_LINKS", "true")
-    assert run("verify", "--store", root, *(["--follow-links"] if by == "flag" else [])) == 0
+    assert run_models("verify", "--store", root, *(["--follow-links"] if by == "flag" else [])) == 0
 
 
 def test_missing_weights_of_a_plain_model_fail_verification(root: Path, capsys: Capture) -> None:
@@ -162,13 +155,13 @@ def test_missing_weights_of_a_plain_model_fail_verification(root: Path, capsys: 
     model = onnx.load_model_from_string(double())
     convert_model_to_external_data(model, location="w.bin", size_threshold=0)
     (root / "plain" / "1" / "model.onnx").write_bytes(model.SerializeToString())
-    assert run("verify", "plain", "--store", root) == 1
+    assert run_models("verify", "plain", "--store", root) == 1
     assert "plain/1/w.bin is not there" in capsys.readouterr().out
 
 
 def test_empty_store_is_no_failure(tmp_path: Path, capsys: Capture) -> None:
     """An empty store ends with 0 and a hint how to fill it."""
-    assert run("list", "--store", tmp_path) == 0
+    assert run_models("list", "--store", tmp_path) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "sluice train" in captured.err
@@ -177,7 +170,7 @@ def test_empty_store_is_no_failure(tmp_path: Path, capsys: Capture) -> None:
 def test_list_has_one_line_a_model(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """The newest version is shown, with the number of older ones and their aliases; the store may be a variable."""
     monkeypatch.setenv("SLUICE_STORE", str(root))
-    assert run("list") == 0
+    assert run_models("list") == 0
     heading, m, plain, hint = capsys.readouterr().out.splitlines()
     assert heading.split() == ["model", "version", "task", "quality", "rows", "size", "aliases"]
     assert m.split()[:7] == ["m", "2", "(+1)", "tensors", "0.9877", "accuracy", "-"]
@@ -191,7 +184,7 @@ def test_every_version_is_listed_where_it_is_asked_for(
     root: Path, words: tuple[str, ...], versions: list[str], capsys: Capture
 ) -> None:
     """The name of a model, or --all, gives a line to each version, with its own aliases."""
-    assert run("list", *words, "--store", root) == 0
+    assert run_models("list", *words, "--store", root) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[1] for line in lines] == versions
     assert ["stable" in line for line in lines] == [position == 0 for position in range(len(versions))]
@@ -205,7 +198,7 @@ def test_lines_fit_the_terminal(tmp_path: Path, width: int, monkeypatch: pytest.
     store.publish(describe(name="a-model-with-a-rather-long-name", quality=quality), {"main.onnx": b""})
     store.set_alias("a-model-with-a-rather-long-name", "the-one-that-is-used", 1)
     monkeypatch.setenv("COLUMNS", str(width))
-    assert run("list", "--store", tmp_path) == 0
+    assert run_models("list", "--store", tmp_path) == 0
     line = capsys.readouterr().out.splitlines()[1]
     assert len(line) <= width
     assert "kB" in line
@@ -219,7 +212,7 @@ def test_nothing_is_cut_off_for_other_programs(
     name = "a" * 90
     Store(tmp_path).publish(describe(name=name), {"main.onnx": b""})
     monkeypatch.delenv("COLUMNS", raising=False)
-    assert run("list", "--store", tmp_path) == 0
+    assert run_models("list", "--store", tmp_path) == 0
     printed = capsys.readouterr().out
     assert name in printed
     assert "\x1b" not in printed
@@ -227,7 +220,7 @@ def test_nothing_is_cut_off_for_other_programs(
 
 def test_list_for_programs_has_the_same_facts(root: Path, capsys: Capture) -> None:
     """With --json each version is an object with its quality and size as numbers."""
-    assert run("list", "--store", root, "--json") == 0
+    assert run_models("list", "--store", root, "--json") == 0
     first = json.loads(capsys.readouterr().out)[0]
     assert first.pop("size_bytes") > len(b"one")
     assert first == {
@@ -244,10 +237,10 @@ def test_list_for_programs_has_the_same_facts(root: Path, capsys: Capture) -> No
 
 def test_shown_manifest_is_the_published_one(root: Path, capsys: Capture) -> None:
     """``show --json`` prints the version's manifest; ``show`` prints its facts for people."""
-    assert run("show", "m", "--store", root, "--json") == 0
+    assert run_models("show", "m", "--store", root, "--json") == 0
     shown = Manifest.from_json(capsys.readouterr().out.encode(), "shown")
     assert shown == Store(root).find("m", 2).read_manifest()
-    assert run("show", "m", "--version", "stable", "--store", root) == 0
+    assert run_models("show", "m", "--version", "stable", "--store", root) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "m version 1 (stable): tensors" in printed
     assert "accuracy 0.9877 measured on 9 rows: held out" in printed
@@ -259,7 +252,7 @@ def test_summary_says_what_is_good_enough(root: Path, capsys: Capture) -> None:
     quality = Quality(data="held out", rows=1234, metrics={"loss": 0.25, "accuracy": 0.5}, bar={"accuracy": 0.4})
     facts = {"labels": tuple(map(str, range(20))), "licence": "Apache-2.0", "description": "Tells digits apart."}
     Store(root).publish(describe(name="n", quality=quality, **facts), {"main.onnx": b""})
-    assert run("show", "n", "--store", root) == 0
+    assert run_models("show", "n", "--store", root) == 0
     printed = " ".join(capsys.readouterr().out.split())
     for part in (
         "Tells digits apart.",
@@ -282,7 +275,7 @@ def test_verdict_of_the_manifest_is_shown_with_all_limits(root: Path, capsys: Ca
     rows = RowVerdict(verdict="proved", reason="each of its 3 operators keeps rows apart")
     graph = Graph(file="main.onnx", inputs=(ids, scale), outputs=(X,), axis_ranges=ranges, rows=rows)
     publish(root, graph.model_copy(update={"proved_sizes": {"time": 8}}), b"")
-    assert run("show", "n", "--store", root) == 0
+    assert run_models("show", "n", "--store", root) == 0
     text = " ".join(capsys.readouterr().out.split())
     for part in (
         "│ ids │ input │ INT64 │ [batch, time] │ axis 0 │ 0 to 9 │",
@@ -301,7 +294,7 @@ def test_version_without_a_verdict_is_analysed(root: Path, capsys: Capture) -> N
     wide = X.model_copy(update={"shape": ("batch", 2)})
     y = wide.model_copy(update={"name": "y"})
     publish(root, Graph(file="main.onnx", inputs=(wide.model_copy(update={"name": "x"}),), outputs=(y,)), mixing())
-    assert run("show", "n", "--store", root) == 0
+    assert run_models("show", "n", "--store", root) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "does not batch: each request is a run of its own rows: mixing (ReduceMean 'mean'" in text
 
@@ -309,10 +302,10 @@ def test_version_without_a_verdict_is_analysed(root: Path, capsys: Capture) -> N
 def test_plain_version_is_shown_by_its_analysis(root: Path, capsys: Capture) -> None:
     """A plain version is shown by what is found in its file; --json prints a manifest."""
     write_plain(root, "double", double("width"))
-    assert run("show", "double", "--store", root) == 0
+    assert run_models("show", "double", "--store", root) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "rows: proved (its only operator keeps rows apart) bits: exact on CPUExecutionProvider" in text
-    assert run("show", "double", "--store", root, "--json") == 0
+    assert run_models("show", "double", "--store", root, "--json") == 0
     main = Manifest.from_json(capsys.readouterr().out.encode(), "shown").graphs["main"]
     assert main.inputs == (Tensor(name="x", datatype="FP32", shape=("batch", "width"), batch_axis=0),)
 
@@ -322,10 +315,10 @@ def test_plain_version_that_would_be_refused_ends_with_1(root: Path, words: tupl
     """The reason is told, whether the configuration or the file is at fault."""
     write_plain(root, "double", double())
     (root / "double" / "config.pbtxt").write_text('input { name: "z" data_type: TYPE_FP32 dims: 3 }')
-    assert run("show", "double", "--store", root, *words) == 1
+    assert run_models("show", "double", "--store", root, *words) == 1
     captured = capsys.readouterr()
     assert "names an input 'z' that the graph does not have" in captured.out + captured.err
-    assert run("show", "plain", "--store", root, *words) == 1
+    assert run_models("show", "plain", "--store", root, *words) == 1
     assert "ONNX Runtime cannot load the graph" in capsys.readouterr().err
 
 
@@ -335,11 +328,11 @@ def test_configuration_names_the_file_of_a_version(root: Path, capsys: Capture) 
     (root / "two" / "1" / "model.onnx").rename(root / "two" / "1" / "a.onnx")
     (root / "two" / "1" / "b.onnx").write_bytes(double())
     (root / "two" / "config.pbtxt").write_text('max_batch_size: 4 default_model_filename: "b.onnx"')
-    assert run("show", "two", "--store", root) == 0
+    assert run_models("show", "two", "--store", root) == 0
     assert "at most 4 in one" in capsys.readouterr().out
 
 
 def test_verification_of_a_sound_store_ends_with_0(root: Path, capsys: Capture) -> None:
     """Every version is reported as ok."""
-    assert run("verify", "--store", root) == 0
+    assert run_models("verify", "--store", root) == 0
     assert capsys.readouterr().out == "m 1: ok\nm 2: ok\nplain 1: ok\n"

@@ -1,6 +1,5 @@
 """`sluice models canary` and `shadow`, and what promotion makes of them."""
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -8,17 +7,11 @@ from typing import Any
 import pytest
 
 from model_store import Store
-from model_store.commands import cli
 from model_store.rollout import Rollout, read_rollout, write_rollout
+from tests.support.commands.models import run_models
 from tests.support.models.manifests import describe
 
 Capture = pytest.CaptureFixture[str]
-
-
-def run(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    cli.models_arguments(parser)
-    return cli.models(parser.parse_args(words))
 
 
 @pytest.fixture
@@ -62,7 +55,7 @@ def test_what_cannot_be_is_refused(
     store: Store, words: tuple[str, ...], code: int, complaint: str, capsys: Capture
 ) -> None:
     """One line on standard error, and no file is written."""
-    assert run(*words) == code
+    assert run_models(*words) == code
     captured = capsys.readouterr()
     assert captured.err.startswith(f"sluice models {words[0]}: {complaint}"), captured.err
     assert captured.err.count("\n") == 1
@@ -71,38 +64,40 @@ def test_what_cannot_be_is_refused(
 
 def test_version_is_canary_or_shadow(store: Store, capsys: Capture) -> None:
     """Not both; and a model with one version has nothing to compare."""
-    assert run("canary", "m", "2") == 0
-    assert run("shadow", "m", "2") == 1
-    assert run("shadow", "m", "3") == 0
-    assert run("canary", "m", "3") == 1
+    assert run_models("canary", "m", "2") == 0
+    assert run_models("shadow", "m", "2") == 1
+    assert run_models("shadow", "m", "3") == 0
+    assert run_models("canary", "m", "3") == 1
     store.publish(describe(name="alone"), {"main.onnx": b"0"})
-    assert run("canary", "alone", "1") == 1
+    assert run_models("canary", "alone", "1") == 1
     assert "no other version than 1" in capsys.readouterr().err
 
 
 def test_canary_is_written_as_it_was_asked_for(store: Store, capsys: Capture) -> None:
     """The name of the header in lower case; what is not asked for is not written."""
-    assert run("canary", "m", "2", "--percent", "7.5", "--header", "X-User", "--max-errors", "0.002", "--json") == 0
+    assert (
+        run_models("canary", "m", "2", "--percent", "7.5", "--header", "X-User", "--max-errors", "0.002", "--json") == 0
+    )
     told = json.loads(capsys.readouterr().out)["canary"]
     assert (told["version"], told["percent"], told["header"]) == (2, 7.5, "x-user")
     written: dict[str, Any] = json.loads((store.root / "m" / "rollout.json").read_text())
     assert written.pop("schema_version") == 1
     assert written["canary"].pop("begun") == told["begun"]
     assert written == {"canary": {"version": 2, "percent": 7.5, "header": "x-user", "limits": {"errors": 0.002}}}
-    assert run("canary", "m") == 0
+    assert run_models("canary", "m") == 0
     assert capsys.readouterr().out == "m: version 2 answers 7.5 % of the requests, by the header x-user\n"
 
 
 def test_more_percent_keep_what_is_known(store: Store) -> None:
     """It is the same trial. Other limits, another version, or the same after a return, are a new one."""
-    run("canary", "m", "2")
+    run_models("canary", "m", "2")
     first = rollout(store).canary
-    run("canary", "m", "2", "--percent", "50")
+    run_models("canary", "m", "2", "--percent", "50")
     second = rollout(store).canary
     assert first is not None
     assert second == first.model_copy(update={"percent": 50.0})
     go_back(store)
-    run("canary", "m", "2", "--percent", "50")
+    run_models("canary", "m", "2", "--percent", "50")
     third = rollout(store).canary
     assert third is not None
     assert (third.begun > first.begun, third.returned) == (True, "")
@@ -110,25 +105,25 @@ def test_more_percent_keep_what_is_known(store: Store) -> None:
 
 def test_promotion_is_of_the_canary_and_ends_its_trial(store: Store) -> None:
     """Without a number it is not the newest version, which nobody has tried. The shadow of another version stays."""
-    run("canary", "m", "2")
-    run("shadow", "m", "3")
-    assert run("promote", "m") == 0
+    run_models("canary", "m", "2")
+    run_models("shadow", "m", "3")
+    assert run_models("promote", "m") == 0
     assert store.aliases("m") == {"stable": 2}
     found = rollout(store)
     assert (found.canary, found.versions) == (None, {3})
-    assert run("promote", "m", "3") == 0
+    assert run_models("promote", "m", "3") == 0
     assert not (store.root / "m" / "rollout.json").exists()
 
 
 def test_returned_canary_is_promoted_by_its_number_only(store: Store, capsys: Capture) -> None:
     """Whoever says just "promote" may not know that it went back."""
-    run("canary", "m", "3")
+    run_models("canary", "m", "3")
     go_back(store)
-    assert run("promote", "m") == 1
+    assert run_models("promote", "m") == 1
     assert "version 3, went back: errors: too many. Name the version" in capsys.readouterr().err
-    assert run("canary", "m") == 0
+    assert run_models("canary", "m") == 0
     assert capsys.readouterr().out == "m: version 3 went back to the stable version: errors: too many\n"
-    assert run("promote", "m", "3") == 0
+    assert run_models("promote", "m", "3") == 0
     assert store.aliases("m") == {"stable": 3}
 
 
@@ -137,6 +132,6 @@ def test_damaged_file_is_named(store: Store, content: str, capsys: Capture) -> N
     """It is neither taken for an empty one nor replaced."""
     path = store.root / "m" / "rollout.json"
     path.write_text(content)
-    assert run("canary", "m", "2") == 1
+    assert run_models("canary", "m", "2") == 1
     assert "m/rollout.json: " in capsys.readouterr().err
     assert path.read_text() == content

@@ -1,19 +1,18 @@
 """`sluice models diff`: what differs between two versions, and that nothing else is told."""
 
-import argparse
 import json
 
 import numpy as np
 import pytest
 
 from model_store import GoldenSamples, IntegrityError, Store
-from model_store.commands import cli
 from model_store.graph import Graph, Tensor
 from model_store.graphs.sessions import CpuSession
 from model_store.maintenance.answers import Answers, OutputDifference
 from model_store.maintenance.comparison import Change, Comparison, compare
 from model_store.manifest import Golden, Quality
 from model_store.tasks import Classes
+from tests.support.commands.models import run_models
 from tests.support.models.graphs import double, write_plain
 from tests.support.models.manifests import describe
 from tests.support.models.text import make_model
@@ -172,12 +171,6 @@ def test_plain_versions_are_compared_by_what_is_found_in_them(store: Store) -> N
     assert found.answers == ()
 
 
-def run(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    cli.models_arguments(parser)
-    return cli.models(parser.parse_args(words))
-
-
 def test_lines_fit_the_terminal_and_name_the_versions(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
@@ -185,23 +178,23 @@ def test_lines_fit_the_terminal_and_name_the_versions(
     monkeypatch.setenv("COLUMNS", "80")
     at = ("--store", str(store.root))
     publish(store, classifier(), description="word " * 40)
-    assert run("diff", "m", *at) == 1
+    assert run_models("diff", "m", *at) == 1
     assert "'m' has only version 1: there is nothing to compare it with" in capsys.readouterr().err
     publish(store, classifier(EYE, "h = Relu(y) p = Softmax(h)"), inputs=INPUTS + 1)
     publish(store, classifier(2 * EYE), quality=Quality(data="held out", rows=9, metrics={"accuracy": 0.5}))
-    assert run("diff", "m", *at) == 0
+    assert run_models("diff", "m", *at) == 0
     assert capsys.readouterr().out.startswith("m: version 2 and version 3\n")
     store.set_alias("m", "stable", 1)
     for words in ((), ("stable",), ("1", "3")):
-        assert run("diff", "m", *words, *at) == 0
+        assert run_models("diff", "m", *words, *at) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "m: version 1 and version 3"
         assert max(map(len, lines)) <= 80
         assert lines[-1] == "equal: tensors, operators"
         assert "(both versions store the same inputs)" in lines
-    assert run("diff", "m", "1", "2", *at) == 0
+    assert run_models("diff", "m", "1", "2", *at) == 0
     assert "(version 2 has run on the stored inputs of version 1, on the CPU)" in capsys.readouterr().out
-    assert run("diff", "m", "1", "2", "--json", *at) == 0
+    assert run_models("diff", "m", "1", "2", "--json", *at) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["operators"] == [{"what": "main: Relu", "before": 0, "after": 1}]
     assert told["answers"][0]["source"] == "run"

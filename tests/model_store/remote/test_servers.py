@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import threading
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ import httpx
 import pytest
 
 from model_store import Store
-from model_store.commands.cli import models, models_arguments
 from model_store.errors import RemoteAway
 from model_store.remote.address import read_address
 from model_store.remote.mirror import Mirror
 from model_store.remote.places.opening import open_place
 from model_store.remote.state import read_status
 from model_store.remote.transfers.blobs import PART_BYTES
+from tests.support.commands.models import run_models
 from tests.support.models.manifests import describe
 from tests.support.remotes.servers import Bucket, Registry, ServerProcess
 
@@ -59,9 +58,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 
 def run(*arguments: str, store: Store) -> int:
-    parser = ArgumentParser()
-    models_arguments(parser)
-    return models(parser.parse_args([*arguments, "--store", str(store.root)]))
+    return run_models(*arguments, "--store", store.root)
 
 
 def open_mirror(address: str, copy: Store) -> Mirror:

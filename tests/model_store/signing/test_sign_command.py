@@ -1,6 +1,5 @@
 """`sluice models sign`, `verify --key`, and that OpenSSF's model-signing understands both."""
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -11,10 +10,10 @@ import pytest
 from model_signing import signing, verifying
 
 from model_store import ModelVersion, Store
-from model_store.commands.cli import models, models_arguments
 from model_store.manifest import MANIFEST_FILE
 from model_store.signing import SIGNATURE_FILE
 from model_store.signing.signing import SigningKey
+from tests.support.commands.models import run_models
 from tests.support.models.graphs import double, write_plain
 from tests.support.models.manifests import describe
 from tests.support.signing.keys import DAY, IS_SERVER, NOW, Key, make_root, usage
@@ -40,9 +39,7 @@ def files(tmp_path: Path, key: Key) -> tuple[Path, Path]:
 
 
 def run(root: Path, *words: str | Path) -> int:
-    parser = argparse.ArgumentParser()
-    models_arguments(parser)
-    return models(parser.parse_args([str(word) for word in (*words, "--store", root)]))
+    return run_models(*words, "--store", root)
 
 
 def newest(root: Path) -> ModelVersion:

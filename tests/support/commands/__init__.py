@@ -1,0 +1,1 @@
+"""Commands of `sluice`, run in the process of the test."""
