@@ -207,6 +207,11 @@ class VersionEntry:
     has_failed: bool = False
     """Whether these files were found to be unable to serve."""
 
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether it is not in memory, and could be loaded if there were room."""
+        return self.model is None and self.on_demand and not self.has_failed
+
 
 @dataclass
 class ModelEntry:

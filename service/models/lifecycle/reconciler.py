@@ -14,7 +14,6 @@ Rules
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -150,7 +149,7 @@ class Reconciler:
             self._apply(name, model_entry, choice)
             missing = next((n for n in choice.wanted if self._must_load(name, model_entry, n, choice, files)), None)
             if missing is None:
-                missing = next((n for n in _find_missed(model_entry, choice) if n in sources and n not in tried), None)
+                missing = next((n for n in _find_due(model_entry, choice) if n in sources and n not in tried), None)
             if missing is None:
                 return
             tried.add(missing)
@@ -178,7 +177,7 @@ class Reconciler:
         self, name: str, model_entry: ModelEntry, number: int, choice: Choice, files: Mapping[int, VersionFiles]
     ) -> bool:
         entry = model_entry.entries.get(number)
-        if entry is not None and entry.model is None and entry.on_demand and not entry.has_failed:
+        if entry is not None and entry.waits_for_room:
             is_asked_for = number == choice.default and model_entry.serving is None
             return is_asked_for and self._versions.is_due(name, entry)
         if entry is None or entry.model is None:
@@ -191,7 +190,7 @@ class Reconciler:
     def is_behind(model_entry: ModelEntry) -> bool:
         """Whether a version that should answer callers waits for room."""
         failed = {number for number, entry in model_entry.entries.items() if entry.has_failed}
-        return any(_find_missed(model_entry, choose(model_entry.facts, failed), now=math.inf))
+        return any(_find_missed(model_entry, choose(model_entry.facts, failed)))
 
     async def _load(self, model_entry: ModelEntry, version: ModelVersion, about: VersionFiles) -> None:
         """Load a version. Returns when that is done, or overdue: then an older version may serve."""
@@ -258,7 +257,7 @@ class Reconciler:
             if entry.model is not None:
                 if entry.model is not serving and number not in stay:
                     self._retirement.retire([entry])
-            elif entry.on_demand and not entry.has_failed and number not in stay:
+            elif entry.waits_for_room and number not in stay:
                 self._retirement.retire([entry])
             elif number not in sources and number not in model_entry.loading and entry.state is not State.UNLOADING:
                 del model_entry.entries[number]
@@ -315,10 +314,9 @@ class Reconciler:
         return f"the policy in SLUICE_VERSIONS or SLUICE_MODEL_VERSIONS names none of its versions: {have}"
 
 
-def _find_missed(model_entry: ModelEntry, choice: Choice, now: float | None = None) -> Iterator[int]:
-    """Versions in whose place others answer because there was no room for them. Those refused just now are left out."""
+def _find_missed(model_entry: ModelEntry, choice: Choice) -> Iterator[int]:
+    """Versions in whose place others answer because there was no room for them."""
     facts, serving = model_entry.facts, model_entry.serving
-    now = time.perf_counter() if now is None else now
     answering = set(facts.tried) if serving is not None and model_entry.chooser is not None else set()
     if serving is not None and choice.default is not None:
         answering.add(choice.default)
@@ -326,6 +324,11 @@ def _find_missed(model_entry: ModelEntry, choice: Choice, now: float | None = No
         answering |= {number for alias, number in facts.aliases.items() if model_entry.aliases.get(alias) != number}
     for number in choice.wanted:
         entry = model_entry.entries.get(number)
-        waits = entry is not None and entry.model is None and entry.on_demand and not entry.has_failed
-        if waits and number in answering and entry is not None and entry.retry_at <= now:
+        if entry is not None and entry.waits_for_room and number in answering:
             yield number
+
+
+def _find_due(model_entry: ModelEntry, choice: Choice) -> Iterator[int]:
+    """The missed versions that were not refused just now."""
+    now = time.perf_counter()
+    return (n for n in _find_missed(model_entry, choice) if model_entry.entries[n].retry_at <= now)
