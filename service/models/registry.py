@@ -203,10 +203,6 @@ class Registry:
         self.model_entry(name)  # raises UnknownModel, NotReady
         await self.lifecycle.unload(name, version)
 
-    async def refresh(self, name: str) -> None:
-        """As ``Lifecycle.refresh``."""
-        await self.lifecycle.refresh(name)
-
     async def index(self) -> list[IndexEntry]:
         """All that is in the store, and all versions in service. Raises NotReady."""
         return await self.lifecycle.index()

@@ -131,7 +131,7 @@ async def test_what_serves_in_the_end_is_what_a_new_server_serves(tmp_path: Path
             await asyncio.to_thread(history.step)
             if step % 4 == 0:
                 registry, name = worker.registry, history.random.choice(MODELS)
-                do = history.random.choice((registry.load, registry.unload, registry.refresh))
+                do = history.random.choice((registry.load, registry.unload, registry.lifecycle.refresh))
                 with contextlib.suppress(ServiceError):  # it may not be there, or not be able to serve
                     await do(name)
         await asyncio.to_thread(history.finish)

@@ -94,7 +94,7 @@ def begin(server: Serving, **roles: Any) -> None:
 
 def refresh(server: Serving) -> None:
     worker = server.worker
-    asyncio.run_coroutine_threadsafe(worker.registry.refresh("m"), worker.tasks.loop).result(60)
+    asyncio.run_coroutine_threadsafe(worker.registry.lifecycle.refresh("m"), worker.tasks.loop).result(60)
 
 
 def ask(client: httpx.Client, headers: dict[str, str] | None = None, path: str = PATH) -> httpx.Response:
