@@ -1,5 +1,6 @@
 """Nothing is tested that was compiled of another source, and no property fails because the machine is busy."""
 
+import logging
 import sys
 
 import pytest
@@ -22,7 +23,8 @@ def pytest_configure() -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """A test before may have asked a server in this process to log less, which holds for the whole process."""
+    """A test before may have made Sluice's loggers quieter, which holds for the whole process."""
+    logging.getLogger("sluice").setLevel(logging.NOTSET)
     diagnostics = sys.modules.get("service.api.admin.diagnostics")
     if diagnostics is not None:
         diagnostics._closed.clear()

@@ -1,5 +1,3 @@
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +11,6 @@ def double_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.service.score.tables import write_double
 
     return write_double(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(autouse=True)
-def usual_log() -> Iterator[None]:
-    """The command lowers the level of the log for its process, which here has other tests too."""
-    logger = logging.getLogger("sluice")
-    level = logger.level
-    yield
-    logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

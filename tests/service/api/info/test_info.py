@@ -38,15 +38,6 @@ def information(serving: Serving) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture
-def levels() -> Iterator[None]:
-    """Put the levels of the loggers back as they were: they are the process's."""
-    logger = logging.getLogger("sluice")
-    level = logger.level
-    yield
-    logger.setLevel(level)
-
-
 def ask(client: httpx.Client, path: str) -> Any:
     return client.get(path).raise_for_status().json()
 
@@ -192,7 +183,6 @@ def test_traces_have_their_rate_and_their_count(information: httpx.Client, caplo
     assert information.post(own, json=dict.fromkeys(settings)).json()["trace_level"] == ["OFF"]
 
 
-@pytest.mark.usefixtures("levels")
 def test_log_settings_change_what_is_logged(information: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
     """Each level is switched by itself, and a verbose log has debug messages."""
     logger = logging.getLogger("sluice.engine")

@@ -1,6 +1,5 @@
 """The OpenAPI document of a running server, and whether the server does what it says."""
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,14 +91,11 @@ def test_examples_run_as_they_stand(reference: httpx.Client, document: dict[str,
 @pytest.fixture(scope="module")
 def changeable() -> Iterator[httpx.Client]:
     """A server that lets itself be changed, with what the examples of changes need."""
-    logger = logging.getLogger("sluice")
-    level = logger.level
     models = ("digits-classifier", "digits-style")
     settings = settings_for(DEFAULT_ROOT, models=models, control=True, max_rows=8, shared_memory=(PATTERN,))
     with Serving(settings, FAST) as server, server.client() as client, made_region(256) as region:
         register_example(client, region)
         yield client
-    logger.setLevel(level)
 
 
 @pytest.mark.parametrize(("method", "path", "name"), OF_PROTOCOL)
