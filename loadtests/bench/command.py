@@ -89,7 +89,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
         "--before",
         type=_checkout,
         metavar="FOLDER",
-        help="compare only with another checkout of Sluice, in many short rounds",
+        help="compare only with another checkout of Sluice, in many short rounds; with --only transports its gRPC",
     )
     parser.add_argument("--quick", action="store_true", help="one model, few short rounds: does it work?")
     parser.add_argument("--no-ceiling", action="store_true", help="leave out ONNX Runtime in process")
@@ -172,7 +172,7 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
         pictures = measure_pictures(comparison, args.peers, args.quick) if asks_pictures else []
         texts = measure_texts(comparison, args.quick) if asks_tasks and args.only in ("", TEXTS) else []
         telemetry = measure_telemetry(comparison, args.quick) if args.only == TELEMETRY else []
-        transports = measure_transports(comparison, args.quick) if args.only == TRANSPORTS else []
+        transports = measure_transports(comparison, args.before, args.quick) if args.only == TRANSPORTS else []
         tasks = TaskFigures()
         if asks_tasks and args.only in ("", TASKS):
             effort = QUICK if args.quick else Effort()

@@ -26,6 +26,8 @@ class Cell:
     clients: int
     peer: str
     samples: tuple[Sample, ...]
+    rows_per_run: float | None = None
+    """How many rows a batch had, where that was read."""
 
     @property
     def rows_per_s(self) -> float:

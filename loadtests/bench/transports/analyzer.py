@@ -13,7 +13,7 @@ from loadtests.bench.load.wrk import Sample, WrkFailed
 from loadtests.bench.models.model import INPUT, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY
 from loadtests.bench.peers.sluice import PEER
-from loadtests.bench.results.transport_verdict import GRPC, GRPC_SHARED, SHARED
+from loadtests.bench.results.transport_verdict import GRPC, GRPC_SHARED, SHARED, STREAMS
 
 ANALYZER = dataclasses.replace(
     PEER,
@@ -26,6 +26,7 @@ ANALYZER = dataclasses.replace(
 FORMS: Mapping[str, Sequence[str]] = {
     BINARY: ("-i", "http"),
     GRPC: ("-i", "grpc"),
+    STREAMS: ("-i", "grpc", "--streaming"),
     SHARED: ("-i", "http", "--shared-memory", "system"),
     GRPC_SHARED: ("-i", "grpc", "--shared-memory", "system"),
 }
@@ -50,6 +51,7 @@ class Analyzer:
         return [
             *(str(self.python.with_name("perf_analyzer")), "-m", model.name, "-u", url, *FORMS[form]),
             *("--shape", f"{INPUT}:{','.join(map(str, model.row_shape))}", "--concurrency-range", str(clients)),
+            *("--max-threads", str(clients)),  # each with a connection of its own, streams too
             *("--output-shared-memory-size", str(_OUTPUT_BYTES)),
             *("--measurement-mode", "time_windows", "-p", str(round(window_s * 1e3))),
             *("-s", str(_AGREEMENT_PERCENT), "-r", str(_MOST_WINDOWS), "--percentile", "99", "-f", str(self.report)),

@@ -1,5 +1,6 @@
 """gRPC and shared memory against HTTP: what the analyzer is told, what it reports, and the promises."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -8,13 +9,15 @@ import pytest
 from loadtests.bench.load.wrk import WrkFailed
 from loadtests.bench.models.model import MODELS
 from loadtests.bench.peer import BINARY, Site
+from loadtests.bench.peers.sluice import SOURCE_ROOT, make_before_peer
 from loadtests.bench.results.result import TRANSPORTS, Cell, Result
-from loadtests.bench.results.transport_verdict import GRPC, GRPC_SHARED, PICTURE, SHARED
+from loadtests.bench.results.transport_verdict import GRPC, GRPC_SHARED, PICTURE, SHARED, STREAMS
 from loadtests.bench.results.verdict import judge
 from loadtests.bench.transports.analyzer import Analyzer, read_report
-from loadtests.bench.transports.measure import LARGE_PICTURE, TRANSPORT_PEER
+from loadtests.bench.transports.measure import LARGE_PICTURE, TRANSPORT_PEER, add_settings, plan_contests
 from tests.loadtests.bench.results.made_up import MACHINE, make_cell
 
+EACH = "tiny, 64 clients:"
 REPORT = """\
 Concurrency,Inferences/Second,Client Send,Server Queue,p50 latency,p90 latency,p99 latency
 16,1500.5,1,2,640,700,1200
@@ -52,6 +55,11 @@ def test_server_offers_what_the_analyzer_asks_for(tmp_path: Path) -> None:
     environment = TRANSPORT_PEER.environment(site)
     assert environment["SLUICE_GRPC_PORT"] == "5"
     assert environment["SLUICE_SHARED_MEMORY"] == "rows*,scores*"
+    before = add_settings(make_before_peer(SOURCE_ROOT)).environment(site)
+    assert before["SLUICE_GRPC_PORT"] == "5"
+    assert (
+        "SLUICE_SHARED_MEMORY" not in before
+    )  # an older checkout would not start with a setting that it does not know
     command = Analyzer(Path("/e/bin/python"), tmp_path).command(LARGE_PICTURE, SHARED, 1, "127.0.0.1:1", 1.0)
     assert command[0] == "/e/bin/perf_analyzer"
     assert command[command.index("--shared-memory") + 1] == "system"
@@ -60,12 +68,43 @@ def test_server_offers_what_the_analyzer_asks_for(tmp_path: Path) -> None:
     assert LARGE_PICTURE.score(LARGE_PICTURE.make_rows(1)).shape == (1, 10)
 
 
+def test_older_checkout_is_measured_beside_this_one() -> None:
+    """Over gRPC, by the same analyzer in the same rounds; and every stream has a thread and connection of its own."""
+    contests = list(plan_contests(make_before_peer(SOURCE_ROOT)))
+    assert {contest.clients for contest in contests} == {1, 16, 64}
+    assert all([peer.name for peer in contest.peers] == ["sluice", "before"] for contest in contests)
+    assert all(contest.forms == (GRPC,) for contest in contests)
+    command = Analyzer(Path("/e/bin/python"), Path()).command(MODELS["tiny"], STREAMS, 64, "127.0.0.1:1", 1.0)
+    assert command[command.index("--max-threads") + 1] == "64"
+
+
 @pytest.mark.parametrize(
     ("cells", "name", "holds"),
     [
-        ((make_cell("sluice", 61, encoding=GRPC), make_cell("sluice", 100, encoding=BINARY)), "tiny, 64", True),
-        ((make_cell("sluice", 59, encoding=GRPC), make_cell("sluice", 100, encoding=BINARY)), "tiny, 64", False),
-        ((make_cell("sluice", 61, encoding=GRPC),), "tiny, 64", None),
+        (
+            (make_cell("sluice", 12, encoding=STREAMS), make_cell("sluice", 10, encoding=GRPC)),
+            f"{EACH} a gRPC st",
+            True,
+        ),
+        (
+            (make_cell("sluice", 11, encoding=STREAMS), make_cell("sluice", 10, encoding=GRPC)),
+            f"{EACH} a gRPC st",
+            False,
+        ),
+        ((make_cell("sluice", 1, encoding=GRPC),), f"{EACH} rows", None),
+        ((dataclasses.replace(make_cell("sluice", 1, encoding=GRPC), rows_per_run=4.0),), f"{EACH} rows", True),
+        ((dataclasses.replace(make_cell("sluice", 1, encoding=GRPC), rows_per_run=3.9),), f"{EACH} rows", False),
+        (
+            (make_cell("sluice", 61, encoding=GRPC), make_cell("sluice", 100, encoding=BINARY)),
+            f"{EACH} gRPC against",
+            True,
+        ),
+        (
+            (make_cell("sluice", 59, encoding=GRPC), make_cell("sluice", 100, encoding=BINARY)),
+            f"{EACH} gRPC against",
+            False,
+        ),
+        ((make_cell("sluice", 61, encoding=GRPC),), f"{EACH} gRPC against", None),
         (
             tuple(
                 make_cell("sluice", n, model=PICTURE, encoding=e, clients=1) for n, e in ((21, SHARED), (10, BINARY))
@@ -85,6 +124,6 @@ def test_server_offers_what_the_analyzer_asks_for(tmp_path: Path) -> None:
 def test_promises_are_ratios_of_the_same_rounds(cells: tuple[Cell, ...], name: str, holds: bool | None) -> None:
     """gRPC must reach 0.6 of HTTP, shared memory twice a body; what was not measured neither holds nor fails."""
     rows = judge(Result(MACHINE, {}, {}, (), cells, (), only=TRANSPORTS))
-    assert len(rows) == 6
+    assert len(rows) == 10
     [row] = [row for row in rows if row.figure.startswith(name)]
     assert row.holds is holds
