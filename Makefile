@@ -10,7 +10,7 @@ DEVICE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 STEP := @sh .ci/step
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install install-export compiled plain serve test test-fast test-compiled test-slow test-fuzz test-browser \
+.PHONY: install install-export compiled plain serve test test-fast test-long test-compiled test-slow test-fuzz test-browser \
 	test-chaos test-gpu test-deploy test-versions test-lowest bench-smoke wheel clients client-types lint format picture \
 	docs site descriptors lock clean
 
@@ -49,6 +49,10 @@ serve: install
 # A file's tests share what they have set up, so a file stays in one process.
 test: $(VENV)/.test-$(DEVICE) plain lint
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+
+# What takes seconds each: real worker processes, whole exports, memory that must not grow. CI runs these too.
+test-long: $(VENV)/.test-$(DEVICE)
+	$(BIN)/pytest -n auto --maxprocesses 4 -m 'long and not slow and not gpu and not browser and not deploy'
 
 # Under a minute: what needs neither PyTorch nor a server, and one request to every route of one server.
 FAST := tests/model_store tests/service/engine tests/service/protocol tests/service/codecs tests/service/metrics \

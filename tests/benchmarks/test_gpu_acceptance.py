@@ -96,6 +96,7 @@ def test_bits_that_depend_on_company_are_found(network: Network, monkeypatch: py
     assert (bits.holds, bits.found) == (False, "[2, 4, 8]")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("readings", "expected"),
     [

@@ -154,6 +154,7 @@ def test_line_9_statuses(client: Client) -> None:
     assert refusal(lambda: client.infer("broken", row)) == "503"
 
 
+@pytest.mark.long
 def test_line_13_schedule(server: Serving, client: Client) -> None:
     """Of requests that wait the one of higher priority runs first; one whose timeout passes leaves the queue."""
     model = server.worker.registry.find("double")

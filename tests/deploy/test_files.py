@@ -40,6 +40,7 @@ def test_dockerfile_is_clean() -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.long
 def test_server_loads_nothing_that_the_image_leaves_out(prune: ModuleType, tmp_path: Path) -> None:
     """No module of the service, and nothing that it imports, is in the tables of `deploy/image/prune.py`."""
     printed = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True, cwd=REPOSITORY)

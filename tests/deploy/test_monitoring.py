@@ -137,6 +137,7 @@ def test_other_files_can_be_read() -> None:
         assert yaml.safe_load(path.read_text())["apiVersion"] == 1
 
 
+@pytest.mark.long
 @needs_promtool
 def test_promtool_finds_no_fault() -> None:
     """The configuration with its rules is valid, and every alert fires exactly where its cases say."""

@@ -46,6 +46,7 @@ def test_rows_of_an_input_that_dynamic_leaves_out_are_suspected(make_module, mak
         publish(make_spec(module, inputs=inputs, outputs=("p",), dynamic={"x": {0: "batch"}}), store)
 
 
+@pytest.mark.long
 def test_input_that_only_kwargs_takes_and_nothing_uses_is_refused(make_spec, store) -> None:
     """``forward(x, mask=None, **kwargs)`` would swallow a misspelt name."""
 

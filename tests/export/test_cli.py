@@ -154,6 +154,7 @@ def measured(source):
     return write
 
 
+@pytest.mark.long
 def test_precision_makes_a_second_version_with_both_figures_side_by_side(measured, tmp_path, capsys):
     """Two versions are published; the table shows the metrics of both."""
     assert run("export", measured(0.5), "--store", tmp_path / "s", "--precision", "int8") == 0

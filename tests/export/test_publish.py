@@ -245,6 +245,7 @@ def test_model_of_fixed_batch_is_published_as_one_example_at_a_time(make_spec, s
     assert manifest.golden.rows == 1
 
 
+@pytest.mark.long
 def test_length_axis_is_compared_at_lengths_other_than_the_example(make_spec, store):
     """A recurrent model is tried at half and twice the example's length, also as the second of a process."""
 

@@ -33,6 +33,7 @@ def served() -> Iterator[Served]:
         yield server
 
 
+@pytest.mark.long
 def test_metrics_are_summed_over_two_workers(served: Served):
     """Whichever of two workers is asked, it counts the requests of both, exactly."""
 
@@ -76,6 +77,7 @@ with bentoml.SyncHTTPClient(sys.argv[1]) as client:
 """
 
 
+@pytest.mark.long
 def test_bentoml_client_calls_all_tasks(served: Served):
     """BentoML's own client finds the tasks in the service's schema and gets for each example what HTTP answers."""
     examples = [(task, body) for task, examples in EXAMPLES.items() for _, body in examples.values()]
@@ -113,6 +115,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 def test_calls_in_process_are_those_of_http(served: Served):
     """A method of the service, called within its process, answers as its route does; errors carry their status."""
     digit = EXAMPLES["classify"]["digit"][1]
@@ -150,6 +153,7 @@ def test_documentation_page_and_openapi_are_there(served: Served):
     assert "/generate" in served.get("/docs.json").json()["paths"]
 
 
+@pytest.mark.long
 def test_tls_covers_http_and_grpc(tmp_path: Path):
     """With a certificate, a key and an authority of clients both ports want a handshake and a certificate of it."""
     graphs.write_plain(tmp_path / "store", "double", graphs.double())
@@ -200,6 +204,7 @@ for variables in json.load(sys.stdin):
 """
 
 
+@pytest.mark.long
 def test_worker_of_bentoml_serve_refuses_wrong_settings(tmp_path: Path):
     """It looks for the store, and does not answer in plain text although a certificate is set."""
     store, pem = str(tmp_path / "none"), str(tmp_path / "a.pem")

@@ -50,6 +50,7 @@ def pages(site: Path) -> Iterator[tuple[str, str]]:
         yield str(path.relative_to(site)), path.read_text()
 
 
+@pytest.mark.long
 def test_site_builds_without_a_warning(site: Path) -> None:
     """Every page is in the navigation, and every link and anchor leads somewhere."""
     assert {"index.html", "tutorial.html", "architecture.html"} <= {name for name, _ in pages(site)}

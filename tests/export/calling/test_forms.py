@@ -114,6 +114,7 @@ FORMS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # of torch, about its own older forms
 @pytest.mark.parametrize("form", FORMS)
 def test_form_is_exported_called_by_name_in_evaluation_mode(make_spec, tmp_path, one_thread, form):

@@ -29,6 +29,7 @@ def _can_run(kind: Kind) -> bool:
 _NAMES = [pytest.param(kind.name, id=kind.name, marks=[] if kind.fast else [pytest.mark.slow]) for kind in KINDS]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", _NAMES)
 def test_what_is_published_answers_as_pytorch_does(name: str, one_thread: None) -> None:
     """Over HTTP, a published model answers as PyTorch does at sizes and values that parity did not use."""

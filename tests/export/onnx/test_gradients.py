@@ -87,6 +87,7 @@ def test_gradient_that_cannot_be_traced_is_told_where_it_was_asked_for(make_clas
     assert any("there is no graph explain: " in note and "ceil_mode" in note for note in notes)
 
 
+@pytest.mark.long
 def test_memory_of_a_row_bounds_the_batches_of_gradients(
     make_classifier: Make, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_precision_that_makes_nothing_smaller_is_noted(make_spec, make_real_samp
     assert [note.partition(" bytes")[0] for note in notes] == [f"note: graph main is not smaller in int8: {sizes[1]:,}"]
 
 
+@pytest.mark.long
 def test_explain_graph_that_does_not_convert_is_left_out_with_a_note(make_network_spec, store, publish_noting):
     """Gradients have no real inputs to calibrate on, so the version has no explain graph, and a note says so."""
     spec = make_network_spec(task="classify", labels=("a", "b", "c"), classes=Classes(logits="y"))

@@ -83,6 +83,7 @@ def test_a_name_that_is_no_output_is_not_made_up(make_classifier: Make) -> None:
         make_classifier(lambda linear, x: linear(x), Classes(probabilities="p", logits="y"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("multi_label", [False, True], ids=["softmax", "sigmoid"])
 def test_logits_alone_are_served_with_their_probabilities(
     make_classifier: Make, store: Store, multi_label: bool

@@ -49,6 +49,7 @@ def test_influence_below_every_tolerance_is_found(make_module, make_spec, store)
     assert abs(caught.value.worst.got - caught.value.worst.expected) < 1e-4
 
 
+@pytest.mark.long
 def test_difference_by_batch_size_that_is_rounding_is_accepted(make_module, make_spec, store):
     """Rounding is accepted unless the spec asks for equal bits; larger differences are refused."""
     module = make_module(lambda linear, x: torch.log(linear(x).abs() + 1))
@@ -60,6 +61,7 @@ def test_difference_by_batch_size_that_is_rounding_is_accepted(make_module, make
     assert publish(make_spec(module), store).version == 1
 
 
+@pytest.mark.long
 def test_independent_layers_are_bit_equal_in_every_company(make_spec, store):
     """Convolution, trained BatchNorm, pooling and softmax pass with a tolerance of zero, at 64 rows too."""
     module = torch.nn.Sequential(

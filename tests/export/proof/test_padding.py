@@ -44,6 +44,7 @@ def make_padded_spec(make_spec, one_thread):
     return make
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", [{"leak": 0.3}, {"blind": True}], ids=["leak", "no mask"])
 def test_padding_that_shows_is_refused_with_the_worst_element(make_padded_spec, store, wrong):
     """A mean over the padding equals its original and is refused, with the row, its length and the element."""
@@ -142,6 +143,7 @@ def test_rows_on_another_axis_are_cut_and_compared_there(make_padded_spec, store
     assert [(t.shape, t.batch_axis) for t in outputs] == [(("batch", 3), 0), (("time", "batch", 3), 1)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("bounds", "largest"), [({}, None), ({"time": (2, 12)}, 12)], ids=["free", "bounded"])
 def test_lengths_are_from_one_to_what_the_padded_axis_may_have(make_padded_spec, store, bounds, largest):
     """PyTorch refuses the place before the first one, which ONNX counts from the end, so the server refuses 0."""

@@ -38,6 +38,7 @@ def test_rounding_follows_datatype_and_cancellation(make_module, make_spec):
     assert rounding_of(spec, {"x": x.astype(np.float16)})["y"].max() > 1e-4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["steep", "half", "tie"])
 def test_model_whose_rounding_is_larger_than_the_default_needs_no_tolerance(make_module, make_spec, store, kind):
     """The sine of large numbers, 16 bits, and the index of one of two nearly equal scores are published."""

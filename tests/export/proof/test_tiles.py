@@ -66,6 +66,7 @@ def make_restorer(make_spec, one_thread, monkeypatch):
     return make
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("module", "fields", "complaint"),
     [
@@ -108,6 +109,7 @@ def test_joined_tiles_that_are_not_the_whole_are_refused(make_restorer, store):
     assert check_tiles(pictures, runtime, Tiles(size=64, overlap=4, stride=2)) == {"mean_square"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", ["mean_square", "root_mean_square"])
 def test_published_tiles_are_as_far_as_outputs_look(make_restorer, store, error):
     """The overlap is found behind pooling and ReLU, and the kind of the error output is recognised."""
@@ -121,6 +123,7 @@ def test_wider_overlap_may_be_asked_for(make_restorer, store):
     assert (tiles.overlap, tiles.stride) == (10, 2)
 
 
+@pytest.mark.long
 def test_memory_of_a_run_is_in_the_manifest(make_restorer, store):
     """For rows of any size the memory is measured: more than inputs and outputs, within the expected range."""
     graph = publish(make_restorer(tile_pixels=None), store).verify().graphs["main"]

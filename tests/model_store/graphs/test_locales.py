@@ -146,6 +146,7 @@ def test_process_keeps_its_own_locale() -> None:
     assert done.stdout.split() == ["True", "True", "False"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     not (SOURCES / "locales/en_US").exists() or shutil.which("localedef") is None,
     reason="the package locales is not installed, so there is nothing to compare with",

@@ -32,6 +32,7 @@ def process() -> Iterator[AnalystProcess]:
     process.close()
 
 
+@pytest.mark.long
 def test_graph_that_ends_its_process_is_analysed_at_other_lengths(process: AnalystProcess) -> None:
     """Lengths that end a child are left out, the shortest that runs is told, and the next question is answered."""
     content = sum_up(_FRAME)
@@ -64,6 +65,7 @@ process.analyse(graphs.endless())
 """
 
 
+@pytest.mark.long
 def test_analysis_that_never_ends_ends_with_the_process_that_wants_it() -> None:
     """The child ends however its parent ends."""
     assert is_risky(graphs.endless())

@@ -99,6 +99,7 @@ def test_request_waits_for_its_model_no_longer_than_its_deadline(store: Path, ti
         assert reply.json()["outputs"][0]["data"] == [2, 4, 6]
 
 
+@pytest.mark.long
 def test_request_whose_run_never_ends_stops_nobody(tmp_path: Path) -> None:
     """A request whose run never ends gets 504 at its deadline; its model and others still answer."""
     graphs.write_plain(tmp_path, "hang", graphs.never_ends_from(1000))
@@ -138,6 +139,7 @@ def test_picture_whose_run_would_take_too_much_memory_is_refused() -> None:
         assert (reply.status_code, str(20 << 20) in reply.json()["error"]) == (413, True)
 
 
+@pytest.mark.long
 def test_picture_beyond_a_run_is_answered_in_tiles() -> None:
     """A large picture is answered as a picture, equal to the whole in each pixel; as numbers it is refused."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, 560, 640)).astype(np.float32)
@@ -174,6 +176,7 @@ def test_photograph_of_twenty_megapixels_takes_bounded_memory() -> None:
         assert peak - before < 1 << 20  # of KiB
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("body", [b"[" + b"1," * (1 << 18) + b"1]", b"x" * (2 << 20)], ids=["array", "no JSON"])
 def test_refused_body_does_not_stay_in_memory(server: Serving, body: bytes) -> None:
     """Its memory is free after the answer, without the garbage collector."""

@@ -45,6 +45,7 @@ def client(tmp_path: Path) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.mark.long
 def test_file_that_ends_the_process_of_onnx_runtime_leaves_the_server_alive(client: httpx.Client) -> None:
     """It is refused with the reason or served right, the model beside it serves, and so do divisions that crash."""
     x = np.arange(24, dtype=np.float16).reshape(3, 2, 4)

@@ -157,6 +157,7 @@ def test_warm_up_runs_what_nobody_could_make_up(tmp_path: Path, caplog: pytest.L
     assert "untested" not in caplog.text
 
 
+@pytest.mark.long
 def test_shapes_of_a_warm_up_are_those_that_the_graph_is_analysed_at(tmp_path: Path) -> None:
     """A size that a graph needs and does not declare is found in the samples, so its rows are proved independent."""
     assert load(tmp_path / "plain", None, of_width(37)).rows.verdict == "unknown"

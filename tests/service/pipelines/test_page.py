@@ -26,6 +26,7 @@ def test_page_shows_the_example() -> None:
     assert blocks("toml")[0] in (REPOSITORY / "examples" / "digits_twice.toml").read_text()
 
 
+@pytest.mark.long
 def test_commands_of_the_page_do_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

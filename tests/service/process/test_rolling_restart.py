@@ -68,6 +68,7 @@ def test_no_request_is_lost_while_all_workers_are_replaced(serve: Serve) -> None
     assert "Traceback" not in "".join(server.log)
 
 
+@pytest.mark.long
 def test_open_connection_is_told_to_close_by_an_answer(serve: Serve) -> None:
     """A connection to the old worker is answered, ready as before, until an answer tells it to close."""
     with serve() as server, contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, 60)) as client:
@@ -87,6 +88,7 @@ def test_open_connection_is_told_to_close_by_an_answer(serve: Serve) -> None:
         assert old not in server.worker_pids()
 
 
+@pytest.mark.long
 def test_settings_are_read_again(serve: Serve, tmp_path: Path) -> None:
     """A bad file changes nothing and the log says why; a good one counts; the address needs a restart."""
     config = tmp_path / "sluice.toml"
@@ -111,6 +113,7 @@ def test_settings_are_read_again(serve: Serve, tmp_path: Path) -> None:
         assert server.post(INFER, body).status_code == 413
 
 
+@pytest.mark.long
 def test_worker_that_serves_less_replaces_none(serve: Serve, store: Path) -> None:
     """A model whose file was spoilt goes on serving in the old worker, and the log names it."""
     with serve() as server:
@@ -124,6 +127,7 @@ def test_worker_that_serves_less_replaces_none(serve: Serve, store: Path) -> Non
         assert server.infer() == 200
 
 
+@pytest.mark.long
 def test_closed_terminal_ends_it_well(store: Path, tmp_path: Path) -> None:
     """SIGHUP from the terminal that the server was started in is SIGTERM by another name: code 0, no files are left."""
     scratch = tmp_path / "scratch"

@@ -77,6 +77,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield Running(server, grpc_port, str(root / "metrics"))
 
 
+@pytest.mark.long
 def test_listens_on_all_addresses_of_both_families(running: Running) -> None:
     """`::` is IPv4 and IPv6 for HTTP and gRPC; variables of Kubernetes are passed over; a request for h2c is read."""
     server = running.server
@@ -111,6 +112,7 @@ def test_next_command_asks_a_reference_model_what_is_documented(capsys: pytest.C
     assert set(request["inputs"]) <= set(documented["inputs"])
 
 
+@pytest.mark.long
 def test_health_is_asked_of_the_server_of_the_settings(running: Running) -> None:
     """`sluice health` ends with code 0 where that server is ready, and with 1 and the reason where nobody listens."""
 
@@ -124,6 +126,7 @@ def test_health_is_asked_of_the_server_of_the_settings(running: Running) -> None
     assert ask_health(free_port()) == (1, "sluice health: [Errno 111] Connection refused\n")
 
 
+@pytest.mark.long
 def test_taken_port_and_folder_are_told_in_one_line(running: Running, store: Path) -> None:
     """A second server on a port or folder of the first ends with code 2; Ctrl-C ends the first one well."""
     server, other = running.server, ("--store", str(store), "--port", str(free_port()))
@@ -136,6 +139,7 @@ def test_taken_port_and_folder_are_told_in_one_line(running: Running, store: Pat
     assert "Traceback" not in "".join(server.log)
 
 
+@pytest.mark.long
 def test_missing_extra_is_told_in_one_line(store: Path, tmp_path: Path) -> None:
     """A fault that only a worker finds ends the server too, with one line: here gRPC is not installed."""
     (tmp_path / "grpc").mkdir()
@@ -146,6 +150,7 @@ def test_missing_extra_is_told_in_one_line(store: Path, tmp_path: Path) -> None:
     assert "grpc is not installed: pip install 'sluice-serving[grpc]'" in said
 
 
+@pytest.mark.long
 def test_worker_that_never_comes_up_ends_the_server(store: Path, tmp_path: Path) -> None:
     """Nothing would change by another start, so there is none: code 1, and the log has the reason."""
     (tmp_path / "onnxruntime.py").write_text('raise ImportError("no such library")\n')
@@ -159,6 +164,7 @@ def test_worker_that_never_comes_up_ends_the_server(store: Path, tmp_path: Path)
     assert "no such library" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_while_it_starts_ends_it_well(store: Path, number: int) -> None:
     """Signals that come before any worker can answer, and repeatedly, end the server with code 0."""

@@ -64,6 +64,7 @@ def test_dead_workers_come_back_in_a_container(serve: Serve) -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.long
 def test_neither_a_held_worker_nor_a_silent_client_keeps_the_server(serve: Serve) -> None:
     """A worker that hears no signal is killed; after the drain the other ends, whoever is still connected: code 0."""
     with serve(workers=2, SLUICE_DRAIN_S="0.5") as server:
@@ -77,6 +78,7 @@ def test_neither_a_held_worker_nor_a_silent_client_keeps_the_server(serve: Serve
         assert "Traceback" not in log
 
 
+@pytest.mark.long
 def test_accepted_request_is_finished_while_new_connections_are_refused(serve: Serve) -> None:
     """In the drain accepted requests are answered, and no connection is left waiting in the socket."""
     with serve(workers=2) as server, begun_request(server) as (client, body):
@@ -98,6 +100,7 @@ def accepts(port: int) -> bool:
     return True
 
 
+@pytest.mark.long
 def test_lame_duck_answers_and_says_that_it_is_not_ready(serve: Serve) -> None:
     """Old and new connections are answered and told to close; another SIGTERM changes nothing, Ctrl-C twice ends it."""
     with serve(SLUICE_LAME_DUCK_S="3600") as server, httpx.Client(base_url=server.url, verify=False) as client:  # noqa: S501

@@ -32,6 +32,7 @@ sys.exit(sluice.main(sys.argv[3:]))
 ROWS, PART = 100, 30
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("when", "call"),
     [
@@ -57,6 +58,7 @@ def test_killed_run_goes_on_with_the_same_output(double_store: Path, tmp_path: P
     assert read_output(tmp_path / "out") == read_output(tmp_path / "whole")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("suffix", "when", "call"),
     [
@@ -103,6 +105,7 @@ def stop_after_first_part(table: Path, out: Path, store: Path, *options: object)
     assert run_process(KILLED, "after", 2, *arguments).returncode == -signal.SIGKILL
 
 
+@pytest.mark.long
 def test_changed_input_is_refused(double_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its first parts would be of other rows than its last ones."""
     table = write_numbers(tmp_path / "in.parquet", ROWS)
@@ -114,6 +117,7 @@ def test_changed_input_is_refused(double_store: Path, tmp_path: Path, capsys: py
     assert "--restart" in complaint
 
 
+@pytest.mark.long
 def test_changed_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A version of the same number with other files, and a newer version, are other models."""
     store = write_double(tmp_path / "store")
@@ -131,6 +135,7 @@ def test_changed_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert score("double", table, tmp_path / "out", "--part-rows", PART, "--version", 1, store=store) == 0
 
 
+@pytest.mark.long
 def test_changed_options_are_refused_unless_it_starts_over(
     double_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,7 @@ def expected(store: Path) -> Totals:
         return play(alone.url)
 
 
+@pytest.mark.long
 def test_sequences_over_two_workers_are_those_of_one(store: Path, expected: Totals) -> None:
     """Over HTTP and gRPC, by connections that either worker may get, the numbers are exactly the same."""
     grpc_port = str(free_port())

@@ -99,6 +99,7 @@ CASES: dict[str, tuple[int, object, Ask]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("most", "answer", "ask"),
     # What is read to its end takes as long as all the others.

@@ -185,6 +185,7 @@ async def test_connections_above_the_limit_are_told_so(server: VirtualServer, /)
     await answered(server)
 
 
+@pytest.mark.long
 def test_times_hold_behind_tls(store: Path, server_path: ServerPath, tmp_path: Path):
     """Requests are answered behind TLS, and the limits of time hold there too."""
     authority = Authority(tmp_path)

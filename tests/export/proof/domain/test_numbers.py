@@ -25,6 +25,7 @@ def bounds_of(spec, store):
     return tensor.least, tensor.largest
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("look_up", "expected"),
     [

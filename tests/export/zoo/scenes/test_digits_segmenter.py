@@ -44,6 +44,7 @@ def test_validation_and_test_scenes_differ(recipe):
     assert recipe._VALIDATION_SEED != recipe._TEST_SEED
 
 
+@pytest.mark.long
 def test_published_segmenter_reaches_its_bar(recipe, published):
     """The stored version marks the ink on photographs that it never saw, as its manifest says."""
     pytest.importorskip("skimage")

@@ -317,6 +317,7 @@ def test_model_that_is_loaded_on_demand_is_waited_for(store: Path) -> None:
             assert client.next()["outputs"] == {"so_far": [4.0]}
 
 
+@pytest.mark.long
 def test_stop_and_a_new_version_end_streams(store: Path, tmp_path: Path) -> None:
     """With 1001, so that clients connect again; a stream goes on with the old version for a while."""
     write_listeners(tmp_path)

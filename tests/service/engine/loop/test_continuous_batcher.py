@@ -276,6 +276,7 @@ async def test_what_no_step_changes_stays_where_it_is() -> None:
     ]
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(
     bound=st.booleans(),

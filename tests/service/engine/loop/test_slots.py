@@ -139,6 +139,7 @@ def test_batches_that_fit_together_become_one():
     assert table.take(4) is None
 
 
+@pytest.mark.long
 @settings(max_examples=200, deadline=None)
 @given(
     requests=st.lists(

@@ -59,6 +59,7 @@ def test_bound_run_gives_the_bits_of_a_plain_run(capture: bool) -> None:
             assert got.tobytes() == wanted.tobytes()
 
 
+@pytest.mark.long
 def test_answer_keeps_its_numbers() -> None:
     """An answer that is still being written changes neither when its buffers are used again nor when the model goes."""
     bindings = open_double()

@@ -80,6 +80,7 @@ def test_arrays_come_as_they_lie_in_a_request() -> None:
     assert (y.tolist(), narrow.tolist(), said.tolist()) == (expected.tolist(), expected.tolist(), ["é"])
 
 
+@pytest.mark.long
 def test_outputs_outlive_their_run() -> None:
     """Arrays of an answer stay what they are whatever runs later, in several threads at once."""
     session = Session(mixed())

@@ -121,6 +121,7 @@ def test_version_that_is_copied_file_by_file_serves_when_it_is_whole(client: htt
     until(lambda: who(client, "late") == "2", lambda: card_of(client, "late"))
 
 
+@pytest.mark.long
 def test_file_without_a_manifest_is_loaded_again_when_it_changes(client: httpx.Client, root: Path) -> None:
     """One that is broken changes nothing, and is told; what mends it serves."""
     replace(root, "plain", multiply(2))

@@ -65,6 +65,7 @@ def measure(store: Path, pipe: Connection, beside: bool) -> None:
     asyncio.run(swap())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beside", [False, True], ids=["unloaded before", "loaded beside"])
 def test_swaps_give_memory_threads_and_files_back(tmp_path: Path, beside: bool) -> None:
     """A model holds its weights once, or twice where it also runs on all cores, and no swap adds to that."""

@@ -28,6 +28,7 @@ from tests.service.models.rollout.serving import (
 from tests.support.models import graphs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make", "cause"), [(fails, "errors"), (slow, "p99"), (triples, "disagreement")], ids=["fails", "slow", "other"]
 )
@@ -53,6 +54,7 @@ def test_harmful_canary_goes_back(make, cause, tmp_path: Path, caplog: pytest.Lo
     assert found.returned == reason
 
 
+@pytest.mark.long
 def test_harmless_canary_stays_and_is_promoted(tmp_path: Path) -> None:
     """It has its part of the requests; nothing fails, neither then nor at its promotion, which the command makes."""
     with serving(write(tmp_path, graphs.double()), window_s=0.02, follow=True) as server:

@@ -118,6 +118,7 @@ def run(server: Serving, do: Callable[[], Any]) -> None:
     asyncio.run_coroutine_threadsafe(do(), server.worker.tasks.loop).result(30)
 
 
+@pytest.mark.long
 def test_large_body_is_read_in_a_thread_and_shared_out_once(root: Path) -> None:
     """The version is chosen while the body is read; the request is noted once."""
     write_rollout(root / "m", Rollout(shadow=shadow()))

@@ -205,6 +205,7 @@ def test_small_and_large_pictures_come_back_in_order() -> None:
     assert model.inferred[0] == ("main", 2)
 
 
+@pytest.mark.long
 def test_photograph_has_no_seams() -> None:
     """The reference photo restorer joins tiles of 512 to what it makes of the whole, at the borders too."""
     model = load("photo-restorer")

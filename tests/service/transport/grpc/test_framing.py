@@ -22,6 +22,7 @@ def test_messages_are_the_same_in_any_pieces(piece: int) -> None:
     assert (found, reader.held_bytes) == (MESSAGES, 0)
 
 
+@pytest.mark.long
 def test_message_of_small_pieces_takes_its_own_memory() -> None:
     """A message that comes in pieces of two bytes takes no more than in large ones."""
     reader = MessageReader(None, 1 << 20)

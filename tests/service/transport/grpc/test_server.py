@@ -26,6 +26,7 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return graphs.write_plain(tmp_path_factory.mktemp("small"), "double", graphs.double())
 
 
+@pytest.mark.long
 def test_accepted_work_is_finished_when_the_server_stops(small_store: Path) -> None:
     """A call that runs and one that waits are answered after the stop has begun; a new one is refused."""
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -93,6 +94,7 @@ def test_data_that_comes_after_the_end_of_a_stream_is_dropped(small_store: Path)
         assert server.worker.handler.body_budget.held_bytes == 0
 
 
+@pytest.mark.long
 def test_work_that_takes_too_long_is_dropped_when_the_server_stops(small_store: Path) -> None:
     """A call that still waits after ``drain_s`` is ended, so that the server stops."""
     errors: queue.SimpleQueue[Any] = queue.SimpleQueue()
