@@ -22,6 +22,13 @@ def pytest_configure() -> None:
         )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes a minute alone takes several where others work too: a slow test that names no timeout has this one."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
+
+
 def pytest_runtest_setup() -> None:
     """A test before may have made Sluice's loggers quieter, which holds for the whole process."""
     logging.getLogger("sluice").setLevel(logging.NOTSET)
