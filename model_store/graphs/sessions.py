@@ -96,8 +96,13 @@ def list_values(session: Any) -> list[tuple[str, Any, bool]]:
     return [
         *(("input", value, False) for value in session.get_inputs()),
         *(("input", value, True) for value in session.get_overridable_initializers()),
-        *(("output", value, False) for value in session.get_outputs()),
+        *(("output", value, False) for value in outputs_of(session)),
     ]
+
+
+def outputs_of(session: Any) -> list[Any]:
+    """The outputs of a session, each name once: ONNX Runtime accepts a graph that lists one twice."""
+    return list({value.name: value for value in session.get_outputs()}.values())
 
 
 def describe_session(session: Any, file: str) -> Graph:
@@ -120,10 +125,8 @@ def read_tensor(value: Any) -> Tensor:
     """The tensor of a session's value. Raises BadGraph for a type that the protocol cannot carry."""
     datatype = BY_ONNX.get(value.type)
     if datatype is None:
-        advice = ""
-        if "map(" in value.type:
-            advice = ": convert the model without ZipMap, such as by skl2onnx with options={'zipmap': False}"
-        raise BadGraph(f"tensor {value.name!r} has the type {value.type}, which requests cannot carry{advice}")
+        advice = next(advice for part, advice in _ADVICE.items() if part in value.type)
+        raise BadGraph(f"tensor {value.name!r} has the type {value.type}, which requests cannot carry: {advice}")
     return Tensor(name=value.name, datatype=datatype.name, shape=read_shape(value))
 
 
@@ -137,6 +140,16 @@ def read_shape(value: Any) -> tuple[int | str, ...]:
     )
 
 
+_ADVICE: Mapping[str, str] = {
+    "map(": "convert the model without ZipMap, such as by skl2onnx with options={'zipmap': False}",
+    "seq(": "make one tensor of it in the graph, by ConcatFromSequence, or end the graph with the single tensors",
+    "optional(": "make it a plain tensor, or an input with a default value (an initializer of the same name)",
+    "sparse_": "make it dense in the graph",
+    "": "cast it in the graph to or from a type that they can, such as UINT8, INT8, FP16 or FP32",
+}
+"""What to do about a type that requests cannot carry, by a part of its name."""
+
+
 class CpuSession:
     """A graph on one thread of the CPU, as the server runs it, without the parts that make a server fast.
 
@@ -145,7 +158,7 @@ class CpuSession:
 
     def __init__(self, content: bytes, external: Mapping[str, bytes] | None = None) -> None:
         self.raw = open_session(content, make_options(1, external or {}, LOG_NOTHING), [CPU])
-        self.output_names: Sequence[str] = [output.name for output in self.raw.get_outputs()]
+        self.output_names: Sequence[str] = [output.name for output in outputs_of(self.raw)]
         self._shapes: Reshape | None = None
         self._values = Values(self.raw) if needs_values(self.raw) else None
 
