@@ -13,6 +13,7 @@ import onnxruntime as ort
 from model_store.cancellation import current
 from model_store.datatypes import BY_ONNX
 from model_store.errors import BadGraph, first_line
+from model_store.files.recognition import advise
 from model_store.graph import Graph, Tensor
 from model_store.graphs import Arrays
 from model_store.graphs.reshape import Reshape
@@ -71,7 +72,10 @@ def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
             value.name, value.shape  # noqa: B018  # raises for a name that is no UTF-8, of an axis too
         return session
     except Exception as error:  # ONNX Runtime raises many types without a common base
-        raise BadGraph(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
+        reason = first_line(error)
+        advice = advise(reason, content)
+        told = f"{reason.rstrip('.')}: {advice}" if advice else reason
+        raise BadGraph(f"ONNX Runtime cannot load the graph: {told}") from error
 
 
 def find_unsafe_fusions(content: bytes) -> list[str]:
