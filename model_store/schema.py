@@ -7,7 +7,7 @@ schema releases    what changed
 ====== =========== ===================================================================================================
 1      0.1.0       the first. A manifest without a number has this schema. Fields were also added after the release,
                    before there were rules: always with a default, and none was taken away
-2      after 0.1.0 all fields so far, and ``sluice``: the release that wrote the manifest, so that an older one can
+2      0.2.0       all fields so far, and ``sluice``: the release that wrote the manifest, so that an older one can
                    name it
 ====== =========== ===================================================================================================
 
