@@ -23,6 +23,8 @@ FOLDER = DOCS / "images"
 CHROMIUM = "/usr/bin/chromium"
 SIZE = {"width": 1100, "height": 760}
 SIZE_WITH_ANSWER = {"width": 1100, "height": 1130}
+SIZE_OF_LIVE = {"width": 1100, "height": 1740}
+"""Down to the first rows of the table of models."""
 WAIT_MS = 20_000
 BUSY_MS = 20_000
 
@@ -101,7 +103,7 @@ def main(files: Sequence[str]) -> None:
                 take(page, shot)
         if not files or LIVE in files:
             with ask_all_the_time(server.url):
-                page.set_viewport_size(SIZE)
+                page.set_viewport_size(SIZE_OF_LIVE)
                 page.goto("/live")
                 page.wait_for_timeout(BUSY_MS)
                 save(page, LIVE)
