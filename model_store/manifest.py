@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from model_store.checks.manifest import check
 from model_store.checks.pipeline import check_pipeline
 from model_store.errors import BadManifest, escape
-from model_store.graph import FileName, Graph
+from model_store.graph import MAIN, FileName, Graph
 from model_store.schema import tell_writer, upgrade
 from model_store.strict_model import Finite, StrictModel
 from model_store.tasks import (
@@ -260,6 +260,14 @@ class Manifest(StrictModel):
             "generate": self.generation,
         }
         return frozenset({self.task, *(task for task, facts in also.items() if facts)})
+
+    def golden_of(self, graph: str) -> Golden | None:
+        """The golden samples of a graph."""
+        return self.golden if graph == MAIN else self.graph_golden.get(graph)
+
+    def parity_of(self, graph: str) -> Parity | None:
+        """How a graph was compared with its original; None if there was none."""
+        return self.parity if graph == MAIN else self.graph_parity.get(graph)
 
     @property
     def tokenizer_files(self) -> frozenset[str]:

@@ -1,8 +1,8 @@
-"""Copies of requests that have their answer: another version runs the same rows, and its outputs are compared.
+"""Copies of answered requests: another version runs the same rows, and its outputs are compared.
 
-Nobody waits for a copy. It runs in the background (``engine/execution/background.py``), and is given up rather than
-that it costs anything: where too many wait or hold too much memory, where the server is short of it, where a lane is
-needed, and where the version goes out of service.
+Nobody waits for a copy. It runs in the background (``engine/execution/background.py``), and is dropped before it costs
+anything: if too many wait or hold too much memory, if the server is short of memory, if a lane is needed, and if the
+version goes out of service.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ logger = logging.getLogger("sluice.rollout")
 
 MOST_WAITING: Final = 256
 MOST_BYTES: Final = 64 << 20
-"""Of inputs and outputs of the copies that wait or run."""
+"""The limit for the inputs and outputs of all copies that wait or run."""
 _MOST_S: Final = 30.0
-"""A copy that has not run after so long is given up."""
+"""A copy that has not run after this time is dropped."""
 _LARGE_BYTES: Final = 256 << 10
 """Larger outputs are compared in a thread."""
 
@@ -34,12 +34,12 @@ class Outcome(enum.StrEnum):
     SAME = "same"
     DIFFERS = "differs"
     FAILED = "failed"
-    """The other version has failed on the rows, or does not take them."""
+    """The other version failed on the rows, or does not accept them."""
     DROPPED = "dropped"
 
 
 class _Copy:
-    """A request whose answer is compared. ``left`` counts its runs that have not ended."""
+    """A request whose answer is compared. ``left`` counts the runs that have not ended."""
 
     __slots__ = ("cancels", "done", "left", "model", "outcome", "runs", "size_bytes", "tolerances")
 
@@ -62,7 +62,7 @@ class _Copy:
 
 
 class Copies:
-    """On the event loop only. ``is_short`` says whether the server has no memory to spare."""
+    """Used on the event loop only. ``is_short`` tells whether the server is short of memory."""
 
     def __init__(self, device: Device, loop: asyncio.AbstractEventLoop, is_short: Callable[[], bool]) -> None:
         self._device = device
@@ -76,7 +76,7 @@ class Copies:
     def offer(
         self, model: Model, runs: Sequence[Run], tolerances: Mapping[str, Tolerance], done: Callable[[Outcome], None]
     ) -> None:
-        """Have ``model`` make these runs too, later. ``done`` is told the outcome once."""
+        """Have ``model`` repeat these runs later. ``done`` is called once, with the outcome."""
         size_bytes = count_bytes(runs)
         is_full = len(self._open) >= MOST_WAITING or self._held_bytes + size_bytes > MOST_BYTES
         if is_full or self._is_short():
@@ -86,7 +86,7 @@ class Copies:
         self._open.add(copy)
         self._held_bytes += size_bytes
         if not self._new:
-            self._loop.call_soon(self._submit_new)  # the other answers of the batch go out before
+            self._loop.call_soon(self._submit_new)  # after the other answers of the batch have been sent
         self._new.append(copy)
 
     def _submit_new(self) -> None:
@@ -154,7 +154,7 @@ class Copies:
         copy.done(outcome)
 
     async def release(self, model: Served) -> None:
-        """The version goes out of service: give up its copies."""
+        """Drop the copies for a version that goes out of service."""
         for copy in [each for each in self._open if each.model is model]:
             self._end(copy, Outcome.DROPPED)
         if isinstance(model, Model):
