@@ -111,7 +111,7 @@ def test_other_routes_have_no_sequences(server: TritonServing) -> None:
         for path, body in ((predict, {"instances": [[1]]}), (generate, {"x": 1})):
             response = client.post(path, json=body)
             assert response.status_code == 400
-            assert "expected the id of a sequence by the infer route" in response.json()["error"]
+            assert "expected the id of a sequence on the infer route" in response.json()["error"]
 
 
 def test_state_that_is_an_output_too_is_given(server: TritonServing) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from model_store import ModelVersion
 from model_store.rollout import Rollout, write_rollout
-from service.models.entry import MADE_ROOM, NO_ROOM
+from service.models.entry import EVICTED, NO_ROOM
 from service.models.lifecycle import loads, versions
 from service.models.loading import load_version
 from tests.service.models.asking import index, load
@@ -48,7 +48,7 @@ def test_stable_alias_moves_to_a_version_that_has_made_room(tmp_path: Path) -> N
     write_aliases(tmp_path, '{"stable": 2, "previous": 1}')
     with serve(tmp_path, 2.5) as (_, client):
         assert (who(client, version="1"), who(client), who(client, "other")) == ("1", "2", "9")
-        assert index(client)["m", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["m", "1"] == ("UNAVAILABLE", EVICTED)
         assert who(client) == "2"
         write_aliases(tmp_path, '{"stable": 1, "previous": 2}')
         until(lambda: who(client) == "1", lambda: card_of(client))
@@ -145,9 +145,9 @@ def test_version_that_made_room_answers_while_the_next_one_takes_long_to_load(
             until(lambda: "takes long" in index(client).get(("m", "2"), ("", ""))[1])
             for version in ("", "1"):
                 assert who(client, "other") == "1"
-                assert index(client)["m", "1"] == ("UNAVAILABLE", MADE_ROOM)
+                assert index(client)["m", "1"] == ("UNAVAILABLE", EVICTED)
                 assert who(client, version=version) == "1", index(client)
-                assert index(client)["other", "1"] == ("UNAVAILABLE", MADE_ROOM)
+                assert index(client)["other", "1"] == ("UNAVAILABLE", EVICTED)
         finally:
             may_load.set()
         until(lambda: who(client) == "2", lambda: index(client))

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_store import ModelVersion
-from service.models.entry import MADE_ROOM
+from service.models.entry import EVICTED
 from service.models.lifecycle import loads, versions
 from service.models.loading import load_version
 from tests.service.models.asking import X, Y, index, infer, load
@@ -113,13 +113,13 @@ def test_evicted_model_is_ready_and_not_loaded_for_whoever_asks_that(tmp_path: P
     with serve(tmp_path, 1.5) as (_, client):
         before = client.get("/models").json()["models"][0]
         assert infer(client, "b").status_code == 200
-        assert index(client)["a", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["a", "1"] == ("UNAVAILABLE", EVICTED)
         assert index(client, ready=True).keys() == {("b", "1")}
         for path in ("/v2/models/a/ready", "/v2/models/a/versions/1/ready", "/v1/models/a"):
             assert client.get(path).json() == {"name": "a", "ready": True}
         card = client.get("/models").json()["models"][0]
         assert card.pop("on_demand") is True
-        assert card.pop("versions") == [{"version": "1", "state": "UNAVAILABLE", "reason": MADE_ROOM}]
+        assert card.pop("versions") == [{"version": "1", "state": "UNAVAILABLE", "reason": EVICTED}]
         before.pop("versions")
         assert card == before, "what people need to ask it is still there"
         assert ready(client) == {"b"}
@@ -147,7 +147,7 @@ def test_model_that_makes_room_as_soon_as_it_is_measured_keeps_its_card(
     monkeypatch.setattr(versions, "read_memory", lambda on_cpu: next(read))
     write(tmp_path, "a", "b")
     with serve(tmp_path, 2.5, keep_models=("a",)) as (_, client):
-        assert index(client)["b", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["b", "1"] == ("UNAVAILABLE", EVICTED)
         card = client.get("/models").json()["models"][1]
         assert (card["name"], card["ready"], card["serving"], card["on_demand"]) == ("b", True, "1", True)
         assert card["inputs"]
@@ -237,7 +237,7 @@ def test_requests_of_a_version_that_makes_room_are_finished_first(tmp_path: Path
             gate.opened.set()
             assert working.result(30).json()["outputs"][0]["data"] == Y
         assert waiting.result(30).json()["outputs"][0]["data"] == Y
-        assert index(client)["a", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["a", "1"] == ("UNAVAILABLE", EVICTED)
 
 
 def test_loads_at_once_do_not_exceed_the_memory_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_store import DEFAULT_ROOT
-from service.models.entry import MADE_ROOM, NO_ROOM
+from service.models.entry import EVICTED, NO_ROOM
 from service.models.lifecycle import versions
 from tests.service.models.asking import index, infer
 from tests.service.models.following.stores import until, write_aliases
@@ -72,7 +72,7 @@ def test_version_with_an_open_sequence_does_not_make_room(tmp_path: Path) -> Non
         assert (refused.status_code, "adder version 1" in refused.json()["error"]) == (503, True)
         assert add(client, sequence_end=True).json()["outputs"][0]["data"] == [2.0]
         until(lambda: infer(client, "other").status_code == 200)
-        assert index(client)["adder", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["adder", "1"] == ("UNAVAILABLE", EVICTED)
         assert add(client, sequence_start=True).json()["outputs"][0]["data"] == [1.0]
 
 
@@ -99,7 +99,7 @@ def test_new_version_of_a_model_that_has_made_room_is_loaded_when_asked_for(tmp_
         graphs.write_plain(tmp_path, name, graphs.double())
     with serve(tmp_path, int(1.5 * size), follow=True) as (_, client):
         assert infer(client, "other").status_code == 200
-        assert index(client)["m", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["m", "1"] == ("UNAVAILABLE", EVICTED)
         graphs.write_plain(tmp_path, "m", graphs.double(), version=2)
         until(lambda: index(client)["m", "2"][1] == NO_ROOM)
         assert index(client)["other", "1"][0] == "READY"
@@ -132,7 +132,7 @@ def test_tasks_wait_for_an_evicted_model_and_states_go_on(tmp_path: Path) -> Non
         for _ in range(2):
             answer = client.post("/classify", json={"inputs": [digit]})
             assert answer.status_code == 200, answer.text
-            until(lambda: index(client)["sunspots-forecaster", "1"][1] == MADE_ROOM)
+            until(lambda: index(client)["sunspots-forecaster", "1"][1] == EVICTED)
             assert forecast(later) == expected
 
 
@@ -157,6 +157,6 @@ def test_signed_state_brings_back_the_version_that_gave_it(tmp_path: Path) -> No
         assert expected[0] == "1"
         assert infer(client, "other").status_code == 200
         assert ask([1.0, 2.0, 3.0])[0] == "2"
-        assert index(client)["sunspots-forecaster", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["sunspots-forecaster", "1"] == ("UNAVAILABLE", EVICTED)
         assert ask(later) == expected
         assert ask([1.0, 2.0, 3.0])[0] == "2"

@@ -23,7 +23,7 @@ from tests.support.models import graphs
 from tests.support.servers import FAST, ClosingWorker, Serving, settings_for
 
 TAKES_LONG = "it takes long to load, and is given up after 600 s"
-TOO_LONG = "it had not loaded after 0.5 s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
+TOO_LONG = "it had not loaded after 0.5 s: repair it, or raise SLUICE_LOAD_TIMEOUT_S"
 
 
 @pytest.fixture
