@@ -1,4 +1,4 @@
-"""Copies versions of a store of this machine to a remote store, under their numbers."""
+"""Copies versions of a local store to a remote store. They keep their numbers."""
 
 import os
 import threading
@@ -27,7 +27,7 @@ _MOST_NAMES = 10_000
 class Pushed:
     """Versions by model: those that were sent, and those that were there already; and why others were not sent.
 
-    ``beside``: by model, the files beside its versions that are others there than before, such as aliases.
+    ``beside``: by model, the files beside its versions that have changed there, such as aliases.
     """
 
     sent: dict[str, list[int]]
@@ -45,13 +45,13 @@ def push(
     versions_only: bool = False,
     follow_links: bool = False,
 ) -> Pushed:
-    """Send versions that are not there. Each is checked first, and appears there when its manifest has come.
+    """Send versions that are not there. Each is checked first. It appears there when its manifest has arrived.
 
-    Then what lies beside the versions there becomes what lies here, aliases last, unless ``versions_only``: not if a
-    version of the model could not be sent. Raises RemoteError, OSError.
+    Then the files beside the versions there become those here, aliases last; but not with ``versions_only``, and not if
+    a version of the model could not be sent. Raises RemoteError, OSError.
     """
     pushing = _Pushing(place, Boundary(store.root, follow_links))
-    contents = pushing.look(tuple(models))
+    contents = pushing.list_contents(tuple(models))
     pushed = Pushed({}, {}, {}, {})
     missing = []
     for name, versions in models.items():
@@ -90,14 +90,14 @@ class _Pushing:
         self._boundary = boundary
         self._transfer = Transfer(place, Blobs(boundary.root), NoProgress(), threading.Event())
 
-    def look(self, only: Sequence[str]) -> RemoteContents:
+    def list_contents(self, only: Sequence[str]) -> RemoteContents:
         try:
-            return sort_files(self._transfer.insist(lambda: self._place.look(only)))
-        except NotThere:  # a folder of a bucket is there when something is in it
+            return sort_files(self._transfer.retry(lambda: self._place.list_files(only)))
+        except NotThere:  # an empty folder of a bucket does not exist
             return RemoteContents({}, [])
 
     def is_there(self, contents: RemoteContents, version: ModelVersion) -> bool:
-        """Whether a version is there whole. Raises IntegrityError if this number is another version there."""
+        """Whether the whole version is there. Raises IntegrityError if another version has its number there."""
         model = contents.models.get(version.name)
         there = model.versions.get(version.version) if model else None
         if there is None:
@@ -116,25 +116,24 @@ class _Pushing:
         return files.keys() <= there.keys() and self._is_signed_alike(there, files, where)
 
     def _is_signed_alike(self, there: Mapping[str, RemoteFile], files: Mapping[str, Path], where: str) -> bool:
-        """Whether the signature there is the one here: unlike all else of a version, it may be another one, of a new
-        key."""
+        """Whether the signature there is the one here. Unlike the other files, it may change: for a new key."""
         if SIGNATURE_FILE not in files:
             return True
         found = self._transfer.read_small(there[SIGNATURE_FILE], MOST_TEXT_BYTES, f"{where}/{SIGNATURE_FILE}")
         return found == files[SIGNATURE_FILE].read_bytes()
 
     def send(self, version: ModelVersion, known: Collection[str]) -> None:
-        """``known``: the files that are there. Raises IntegrityError if it is damaged here, StoreError, OSError."""
+        """Send a version. ``known``: its files that are there. Raises IntegrityError if it is damaged here, OSError."""
         if not version.is_plain:
             version.verify()
         files = self._list(version)
-        self._transfer.insist(lambda: self._place.publish(version.name, version.version, files, known))
+        self._transfer.retry(lambda: self._place.publish(version.name, version.version, files, known))
 
     def measure(self, version: ModelVersion) -> int:
         return sum(path.stat().st_size for path in self._list(version).values())
 
     def send_beside(self, contents: RemoteContents, name: str) -> list[str]:
-        """Returns the names of those that differed."""
+        """Send the files beside the versions of a model. Returns the names of those that differed."""
         files = {
             entry.name: self._boundary.read(Path(entry.path), MOST_TEXT_BYTES)
             for entry in os.scandir(self._boundary.root / name)
@@ -144,7 +143,7 @@ class _Pushing:
         known = {
             file: self._transfer.read_small(found, MOST_TEXT_BYTES, f"{name}/{file}") for file, found in there.items()
         }
-        self._transfer.insist(lambda: self._place.write_beside(name, files, known))
+        self._transfer.retry(lambda: self._place.write_beside(name, files, known))
         return sorted(file for file in files.keys() | known.keys() if files.get(file) != known.get(file))
 
     def _list(self, version: ModelVersion) -> dict[str, Path]:
@@ -166,7 +165,7 @@ class _Pushing:
 
 
 def _find_known(contents: RemoteContents, version: ModelVersion) -> Collection[str]:
-    """The files of a version that are there, if it is there; without its signature, which is sent anew."""
+    """The files of a version that are there, without its signature, which is sent again."""
     model = contents.models.get(version.name)
     return model.versions.get(version.version, {}).keys() - {SIGNATURE_FILE} if model else ()
 

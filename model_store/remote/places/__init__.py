@@ -1,1 +1,1 @@
-"""Where remote stores lie: how their files are listed, read and written."""
+"""The kinds of remote stores: how their files are listed, read and written."""

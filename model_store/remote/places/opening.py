@@ -1,4 +1,4 @@
-"""Opens the place that an address names."""
+"""Opens the remote store that an address names."""
 
 from model_store.remote.address import Address
 from model_store.remote.places.place import Place

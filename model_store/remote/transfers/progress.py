@@ -1,4 +1,4 @@
-"""Who is told how far a transfer is."""
+"""Reports the progress of a transfer."""
 
 import logging
 from typing import Protocol
@@ -13,28 +13,21 @@ class Progress(Protocol):
     """Called from one thread at a time."""
 
     def begin(self, files: int, total_bytes: int) -> None:
-        """So much is to be fetched or sent, more than nothing."""
+        """A transfer of one or more files begins."""
 
     def advance(self, count: int, now_s: float) -> None:
-        """So many bytes more are there."""
+        """``count`` more bytes were transferred."""
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """The transfer has ended."""
 
 
-class NoProgress:
-    def begin(self, files: int, total_bytes: int) -> None:
-        pass
-
-    def advance(self, count: int, now_s: float) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
+class NoProgress(Progress):
+    """Reports nothing."""
 
 
 class LogProgress:
-    """A line at the begin, from time to time, and at the end."""
+    """Logs a line at the beginning, from time to time, and at the end."""
 
     def __init__(self, verb: str = "fetching") -> None:
         self._verb = verb

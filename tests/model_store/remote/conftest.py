@@ -13,6 +13,11 @@ from tests.support.remotes.folders import FolderPlace
 ADDRESS = Address("s3", "bucket", "models")
 
 
+def list_versions(store: Store) -> list[int]:
+    """The numbers of the versions of ``m``."""
+    return [version.version for version in store.versions("m")]
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Store:
     """A store with the versions 1 and 2 of the model ``m``; it is what the remote store has."""
@@ -34,7 +39,7 @@ def copy(tmp_path: Path) -> Store:
 
 
 class Clock:
-    """Stands still until it is told to go on."""
+    """A clock that a test sets."""
 
     now_s = 1_000_000.0
 

@@ -15,11 +15,8 @@ from model_store.remote.contents import RemoteFile
 from model_store.remote.mirror import Mirror
 from model_store.remote.places.opening import open_place
 from model_store.remote.places.place import tell_fault
+from tests.model_store.remote.conftest import list_versions
 from tests.support.remotes.folders import FolderPlace
-
-
-def list_versions(store: Store, name: str = "m") -> list[int]:
-    return [version.version for version in store.versions(name)]
 
 
 @pytest.mark.parametrize(
@@ -35,8 +32,8 @@ def test_objects_that_no_folder_can_have_do_not_stop_the_others(
     mirror: Mirror, place: FolderPlace, copy: Store, monkeypatch: pytest.MonkeyPatch, listed: dict[str, RemoteFile]
 ) -> None:
     """Whoever may publish one model of a bucket cannot keep the other models from being followed."""
-    look, read = place.look, place.read
-    monkeypatch.setattr(place, "look", lambda only: {**listed, **look(only)})
+    list_files, read = place.list_files, place.read
+    monkeypatch.setattr(place, "list_files", lambda only: {**listed, **list_files(only)})
     monkeypatch.setattr(place, "read", lambda where, *part: read(where, *part) if where else b"any")
     mirror.refresh()
     assert list_versions(copy) == [1, 2]
@@ -118,7 +115,7 @@ _ONE = b'{"repositories": ["m"]}'
 def test_registry_that_answers_nonsense_counts_as_away(pages: dict[str, bytes], link: str) -> None:
     """What it answers is told, and no error is of a kind that nobody expects."""
     with answering(pages, link) as host, pytest.raises(RemoteError):
-        open_place(read_address(f"oci://{host}")).look(())
+        open_place(read_address(f"oci://{host}")).list_files(())
 
 
 @pytest.mark.parametrize(
@@ -131,7 +128,7 @@ def test_registry_that_answers_nonsense_counts_as_away(pages: dict[str, bytes], 
 )
 def test_what_is_no_model_in_a_registry_is_left_out(pages: dict[str, bytes]) -> None:
     with answering(pages) as host:
-        assert open_place(read_address(f"oci://{host}")).look(()) == {}
+        assert open_place(read_address(f"oci://{host}")).list_files(()) == {}
 
 
 def test_registry_that_lists_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +139,7 @@ def test_registry_that_lists_too_much_is_refused(monkeypatch: pytest.MonkeyPatch
         answering({"catalog": page}, '</v2/_catalog?again>; rel="next"') as host,
         pytest.raises(RemoteError, match="more than 10 files"),
     ):
-        open_place(read_address(f"oci://{host}")).look(())
+        open_place(read_address(f"oci://{host}")).list_files(())
 
 
 @pytest.mark.parametrize("scheme", ["http", "oci"])
@@ -152,7 +149,7 @@ def test_redirect_to_plain_text_is_not_followed(scheme: str) -> None:
         answering({}, location="http://model-store.invalid/") as host,
         pytest.raises(RemoteError, match=r"leads to http://model-store\.invalid: expected https"),
     ):
-        open_place(read_address(f"{scheme}://{host}")).look(())
+        open_place(read_address(f"{scheme}://{host}")).list_files(())
 
 
 def test_web_server_with_folders_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +157,7 @@ def test_web_server_with_folders_without_an_end_is_refused(monkeypatch: pytest.M
     monkeypatch.setattr("model_store.remote.places.web._MOST_PAGES", 10)
     page = b"".join(b'<a href="%d/">' % number for number in range(1, 9))
     with answering({"": page}) as host, pytest.raises(RemoteError, match="more than 10 folders"):
-        open_place(read_address(f"http://{host}")).look(["m"])
+        open_place(read_address(f"http://{host}")).list_files(["m"])
 
 
 @pytest.mark.parametrize("scheme", ["http", "oci"])

@@ -16,7 +16,7 @@ from model_store.remote.mirror import Mirror
 from model_store.remote.state import Status, read_status
 from model_store.remote.transfers.blobs import PART_BYTES
 from model_store.remote.transfers.retries import MOST_TRIES
-from tests.model_store.remote.conftest import Clock
+from tests.model_store.remote.conftest import Clock, list_versions
 from tests.support.models.manifests import describe
 from tests.support.remotes.folders import FolderPlace
 
@@ -27,10 +27,6 @@ LARGE = bytes(range(256)) * (PART_BYTES // 128) + b"end"
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model_store.remote.transfers.retries.FIRST_WAIT_S", 0.0)
-
-
-def list_versions(store: Store, name: str = "m") -> list[int]:
-    return [version.version for version in store.versions(name)]
 
 
 def status_of(store: Store) -> Status:
@@ -346,15 +342,15 @@ def test_one_process_looks_until_it_ends(
 ) -> None:
     """Another one that starts meanwhile waits for its first look, and takes over when it has ended."""
     looks, held, goes_on = [], threading.Event(), threading.Event()
-    look = place.look
+    list_files = place.list_files
 
     def hold(only: Collection[str]) -> Mapping[str, RemoteFile]:
         looks.append(only)
         held.set()
         goes_on.wait(60)
-        return look(only)
+        return list_files(only)
 
-    place.look = hold  # type: ignore[method-assign]  # a double
+    place.list_files = hold  # type: ignore[method-assign]  # a double
     first, second = open_mirror(), open_mirror()
     found = {}
     begun = threading.Thread(target=lambda: found.update(first=first.refresh_first()))
@@ -367,10 +363,10 @@ def test_one_process_looks_until_it_ends(
     waiting.join()
     assert found == {"first": {"m"}, "second": frozenset(), "seen": [1, 2]}
     source.publish(describe(), {"main.onnx": b"three"})
-    assert second.refresh_if_mine() == frozenset()
+    assert second.refresh_if_leader() == frozenset()
     assert len(looks) == 1
     first.close()
-    assert second.refresh_if_mine() == {"m"}
+    assert second.refresh_if_leader() == {"m"}
     assert list_versions(copy) == [1, 2, 3]
 
 

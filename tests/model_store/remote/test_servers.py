@@ -21,9 +21,10 @@ from model_store.remote.mirror import Mirror
 from model_store.remote.places.opening import open_place
 from model_store.remote.state import read_status
 from model_store.remote.transfers.blobs import PART_BYTES
+from tests.model_store.remote.conftest import list_versions
 from tests.support.commands.models import run_models
 from tests.support.models.manifests import describe
-from tests.support.remotes.servers import Bucket, Registry, ServerProcess
+from tests.support.remotes.servers import Bucket, Registry
 
 pytestmark = pytest.mark.slow
 LARGE = os.urandom(PART_BYTES * 2 + 1)
@@ -31,30 +32,20 @@ LARGE = os.urandom(PART_BYTES * 2 + 1)
 
 @pytest.fixture(params=["bucket", "registry"])
 def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    server: ServerProcess = Bucket() if request.param == "bucket" else Registry(tmp_path / "registry")
-    if isinstance(server, Bucket):
-        for name, value in server.environ.items():
-            monkeypatch.setenv(name, value)
-    try:
+    with Bucket.running(monkeypatch) if request.param == "bucket" else Registry(tmp_path / "registry") as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    server = Bucket()
-    for name, value in server.environ.items():
-        monkeypatch.setenv(name, value)
-    yield server
-    server.stop()
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    with Bucket.running(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    server = Registry(tmp_path / "registry")
-    yield server
-    server.stop()
+    with Registry(tmp_path / "registry") as server:
+        yield server
 
 
 def run(*arguments: str, store: Store) -> int:
@@ -63,10 +54,6 @@ def run(*arguments: str, store: Store) -> int:
 
 def open_mirror(address: str, copy: Store) -> Mirror:
     return Mirror(read_address(address), copy.root, copy.root.parent)
-
-
-def list_versions(store: Store) -> list[int]:
-    return [version.version for version in store.versions("m")]
 
 
 def test_what_is_pushed_is_pulled_and_mirrored(remote: Any, source: Store, copy: Store, tmp_path: Path) -> None:

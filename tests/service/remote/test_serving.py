@@ -25,11 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    server = Bucket()
-    for name, value in server.environ.items():
-        monkeypatch.setenv(name, value)
-    yield server
-    server.stop()
+    with Bucket.running(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture

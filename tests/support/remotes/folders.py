@@ -18,7 +18,7 @@ class FolderPlace:
         self.reads: list[tuple[str, int, int]] = []
         self.has_sizes = True
 
-    def look(self, only: Collection[str]) -> Mapping[str, RemoteFile]:
+    def list_files(self, only: Collection[str]) -> Mapping[str, RemoteFile]:
         self._check()
         found = {}
         for path in self.root.rglob("*"):
