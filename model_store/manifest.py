@@ -1,7 +1,7 @@
-"""The manifest: everything that is known about one model version, apart from the weights.
+"""The manifest: everything that is known about one version, except the weights.
 
-It is strict and versioned: an unknown field is an error; an older schema is read, a newer one refused (``schema.py``).
-Facts about the model are here; facts about the machine are in the service's settings.
+It is strict and versioned: an unknown field is an error; an older schema is read, a newer one is refused
+(``schema.py``). Facts about the model are here; facts about the machine are in the settings of the service.
 """
 
 import re
@@ -61,9 +61,9 @@ class Batching(StrictModel):
     """The batching that this model needs; None: the service's default."""
 
     max_rows: Annotated[int, Field(ge=1)] | None = None
-    """Most rows of a batch."""
+    """The most rows of a batch."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Most tokens of a batch of texts, with their padding. None: those of the batch that was measured as efficient."""
+    """The most tokens of a batch of texts, with padding. None: those of the batch that was measured as efficient."""
     max_wait_s: Annotated[float, Field(ge=0)] | None = None
     """How long rows wait for others while the device is idle."""
 
@@ -170,7 +170,7 @@ class Manifest(StrictModel):
     description: str = ""
     """A description for people."""
     graphs: Mapping[str, Graph] = {}
-    """The graphs by name. ``main`` is always present, but in a pipeline, which has none."""
+    """The graphs by name. ``main`` is always present, except in a pipeline, which has no graphs."""
     files: Mapping[FileName, File] = {}
     """Digest and size of every file except the manifest."""
     golden: Golden | None = None
@@ -277,7 +277,7 @@ class Manifest(StrictModel):
 
     @property
     def further_files(self) -> frozenset[str]:
-        """Files of the version beside graphs, weights and golden samples, such as a tokenizer or golden requests."""
+        """Files of the version other than graphs, weights and golden samples: tokenizers, symbols, golden requests."""
         symbols = self.reading and self.reading.file
         golden = self.pipeline.golden if self.pipeline else ()
         named = (symbols, *(file for one in golden for file in (one.request, one.answer)))
@@ -325,7 +325,7 @@ _COUNTS = re.compile(r"\b\w+ should have at (least|most) (\d+) (items?|character
 
 
 def reword(message: str) -> str:
-    """A message of pydantic in the words of our other errors."""
+    """A message of pydantic, in the words of our other errors."""
     for theirs, ours in _REWORDED:
         message = message.replace(theirs, ours)
     return _COUNTS.sub(_reword_count, _OBJECT.sub("expected an object", message))

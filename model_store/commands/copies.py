@@ -47,7 +47,7 @@ def run_pull(store: Store, args: argparse.Namespace) -> int:
             version=args.version,
             versions_only=args.versions_only,
         )
-    return _tell("fetched", "here already", pulled.fetched, pulled.present, pulled.problems, args.json)
+    return _print("fetched", "here already", pulled.fetched, pulled.present, pulled.problems, args.json)
 
 
 def run_push(store: Store, args: argparse.Namespace) -> int:
@@ -67,7 +67,7 @@ def run_push(store: Store, args: argparse.Namespace) -> int:
             versions_only=args.versions_only or bool(args.version),
             follow_links=args.follow_links,
         )
-    code = _tell("sent", "there already", pushed.sent, pushed.present, pushed.problems, args.json)
+    code = _print("sent", "there already", pushed.sent, pushed.present, pushed.problems, args.json)
     for name, files in pushed.beside.items():
         if files and not args.json:
             print(f"{name}: now as here: {', '.join(files)}")
@@ -90,7 +90,7 @@ def _find_all(store: Store) -> dict[str, list[ModelVersion]]:
     return {name: versions for name, versions in found.items() if versions}
 
 
-def _tell(
+def _print(
     done: str,
     before: str,
     new: Mapping[str, list[int]],
@@ -116,7 +116,7 @@ def _tell(
 
 @contextlib.contextmanager
 def _open_progress(verb: str) -> Iterator[Progress]:
-    """A bar while somebody looks at it."""
+    """A progress bar if the output is a terminal."""
     if not sys.stderr.isatty():
         yield NoProgress()
         return

@@ -1,4 +1,4 @@
-"""Begins and ends trials of versions: a canary answers a part of the requests, a shadow gets copies of them."""
+"""Begins and ends trials of versions: a canary answers a part of the requests, a shadow gets copies of requests."""
 
 from model_store.errors import NotInStore, StillUsed
 from model_store.files.aliases import STABLE, read_aliases
@@ -11,8 +11,8 @@ def begin_canary(
 ) -> Canary:
     """Let a version answer ``percent`` of the requests that name none. ``now`` is ISO 8601.
 
-    If only the percentage changes of a canary that has not gone back, what is known of it is kept. Raises NotInStore,
-    BadName, NotWritable, StillUsed for a version that answers already or is in the shadow.
+    If only the percentage of a running canary changes, its trial continues. Raises NotInStore, BadName, NotWritable;
+    StillUsed for a version that is stable or the shadow.
     """
     chosen = _find(store, name, version)
     with store.changing(name) as folder:
@@ -57,9 +57,9 @@ def end_role(store: Store, name: str, role: str) -> int:
 
 
 def choose_promoted(store: Store, name: str) -> int | None:
-    """The version that a promotion means which names none: that of the canary; None: the newest.
+    """The version that a promotion without a version means: that of the canary; None: the newest.
 
-    Raises StillUsed for a canary that went back.
+    Raises StillUsed for a canary that was rolled back.
     """
     canary = read_rollout(store.folder(name)).canary
     if canary is not None and canary.returned:
@@ -71,7 +71,7 @@ def choose_promoted(store: Store, name: str) -> int | None:
 
 
 def without(rollout: Rollout, version: int) -> Rollout:
-    """The rollout after a version has become the stable one: its trial is over."""
+    """The rollout without the trial of a version."""
     roles = {"canary": rollout.canary, "shadow": rollout.shadow}
     gone = {role: None for role, facts in roles.items() if facts is not None and facts.version == version}
     return rollout.model_copy(update=gone)

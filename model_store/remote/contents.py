@@ -8,9 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from model_store.errors import RemoteError
+from model_store.errors import RemoteError, escape
 from model_store.files.aliases import ALIASES_FILE
-from model_store.files.links import show_name
 from model_store.files.reading import MOST_TEXT_BYTES
 from model_store.listing import NAME, NUMBER
 from model_store.manifest import MANIFEST_FILE
@@ -144,4 +143,4 @@ def is_golden(file: str) -> bool:
 
 
 def _show(name: str) -> str:
-    return repr(show_name(name))[:120]
+    return repr(escape(name))[:120]
