@@ -1,7 +1,7 @@
 """All actions of ``sluice models``, in the order in which ``--help`` shows them.
 
-Each module has the arguments and run functions of one action or a few. Optional dependencies are imported where they are
-used, so that ``--help`` works without them.
+Each module has the arguments and run functions of one action or a few. Optional dependencies are imported where they
+are used, so that ``--help`` works without them.
 """
 
 from collections.abc import Mapping
