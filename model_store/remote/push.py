@@ -1,13 +1,15 @@
 """Copies versions of a local store to a remote store. They keep their numbers."""
 
+import contextlib
+import itertools
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_store.errors import IntegrityError, StoreError
+from model_store.errors import IntegrityError, RemoteError, StoreError
 from model_store.files.links import Boundary
 from model_store.files.reading import MOST_TEXT_BYTES
 from model_store.listing import NUMBER
@@ -53,35 +55,36 @@ def push(
     pushing = _Pushing(place, Boundary(store.root, follow_links))
     contents = pushing.list_contents(tuple(models))
     pushed = Pushed({}, {}, {}, {})
-    missing = []
-    for name, versions in models.items():
-        for version in versions:
-            try:
-                is_there = pushing.is_there(contents, version)
-            except StoreError as error:
-                pushed.problems[name, version.version] = str(error)
-                continue
-            if is_there:
-                pushed.present.setdefault(name, []).append(version.version)
+    missing: list[tuple[ModelVersion, int]] = []
+    for version in itertools.chain.from_iterable(models.values()):
+        with _noting_faults(pushed, version):
+            if pushing.is_there(contents, version):
+                pushed.present.setdefault(version.name, []).append(version.version)
             else:
-                missing.append(version)
-    sizes = {id(version): pushing.measure(version) for version in missing}
+                missing.append((version, pushing.measure(version)))
     if missing:
-        progress.begin(len(missing), sum(sizes.values()))
-    for version in missing:
-        try:
-            pushing.send(version, _find_known(contents, version))
-        except IntegrityError as error:
-            pushed.problems[version.name, version.version] = str(error)
-        else:
-            pushed.sent.setdefault(version.name, []).append(version.version)
-        progress.advance(sizes[id(version)], time.monotonic())
-    if missing:
+        progress.begin(len(missing), sum(size for _, size in missing))
+        for version, size in missing:
+            with _noting_faults(pushed, version):
+                pushing.send(version, _find_known(contents, version))
+                pushed.sent.setdefault(version.name, []).append(version.version)
+            progress.advance(size, time.monotonic())
         progress.end()
     for name in models:
         if not versions_only and not any(of == name for of, _ in pushed.problems):
             pushed.beside[name] = pushing.send_beside(contents, name)
     return pushed
+
+
+@contextlib.contextmanager
+def _noting_faults(pushed: Pushed, version: ModelVersion) -> Iterator[None]:
+    """Make a fault of one version its problem, so that the others are sent. Raises RemoteError."""
+    try:
+        yield
+    except RemoteError:
+        raise
+    except StoreError as error:
+        pushed.problems[version.name, version.version] = str(error)
 
 
 class _Pushing:
@@ -123,7 +126,7 @@ class _Pushing:
         return found == files[SIGNATURE_FILE].read_bytes()
 
     def send(self, version: ModelVersion, known: Collection[str]) -> None:
-        """Send a version. ``known``: its files that are there. Raises IntegrityError if it is damaged here, OSError."""
+        """Send a version. ``known``: its files that are there. Raises StoreError if it is damaged here, OSError."""
         if not version.is_plain:
             version.verify()
         files = self._list(version)
