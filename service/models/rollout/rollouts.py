@@ -14,7 +14,7 @@ from typing import Any, Final
 from model_store import Store
 from model_store.errors import StoreError
 from model_store.files.links import tell_why
-from model_store.rollout import Rollout, read_rollout, write_rollout
+from model_store.rollout import Canary, Rollout, read_rollout, write_rollout
 from service.metrics.definitions import ROLLOUT_FIELDS, ROLLOUTS
 from service.metrics.meters import Metrics
 from service.metrics.storage import Labels
@@ -112,12 +112,17 @@ class Rollouts:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _find_running(self, command: Command) -> tuple[ActiveRollout | None, Canary | None]:
+        """The rollout and the canary of a command; None if the trial has ended."""
+        rollout = self._active(command["model"])
+        canary = None if rollout is None or rollout.returned else rollout.facts.canary
+        return rollout, canary if canary is not None and canary.trial == command["trial"] else None
+
     async def judge(self, command: Command) -> None:
         """Add the counts of a worker. This worker is the judge."""
         name, trial = command["model"], command["trial"]
-        rollout = self._active(name)
-        canary = None if rollout is None else rollout.facts.canary
-        if rollout is None or canary is None or canary.trial != trial or rollout.returned:
+        _, canary = self._find_running(command)
+        if canary is None:
             return
         judge = self._judges.setdefault(name, Judge(canary.limits))
         reason = judge.add(Window.from_json(command["window"]))
@@ -131,9 +136,8 @@ class Rollouts:
     async def give_back(self, command: Command) -> None:
         """Stop the canary in this worker."""
         name, trial, reason = command["model"], command["trial"], command["reason"]
-        rollout = self._active(name)
-        canary = None if rollout is None else rollout.facts.canary
-        if rollout is None or canary is None or canary.trial != trial or rollout.returned:
+        rollout, canary = self._find_running(command)
+        if rollout is None or canary is None:
             return
         rollout.returned = reason
         model_entry = self._entries[name]
