@@ -22,8 +22,15 @@ class Progress(Protocol):
         """The transfer has ended."""
 
 
-class NoProgress(Progress):
-    """Reports nothing."""
+class NoProgress:
+    def begin(self, files: int, total_bytes: int) -> None:
+        pass
+
+    def advance(self, count: int, now_s: float) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
 
 
 class LogProgress:
