@@ -12,6 +12,7 @@ from rich.console import Console
 from model_store.commands.action import WrongUsage, add_json, add_model
 from model_store.display.table import say
 from model_store.maintenance.rollouts import begin_canary, begin_shadow, end_role
+from model_store.manifest import describe
 from model_store.rollout import MOST_PERCENT, Canary, Limits, Shadow, read_rollout
 from model_store.store import Store
 
@@ -84,8 +85,7 @@ def _run(store: Store, args: argparse.Namespace, role: str, begin: Callable[[str
         try:
             facts = begin(datetime.now(UTC).isoformat(timespec="milliseconds"))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise WrongUsage(f"{first['loc'][-1]}: {first['msg']}, got {first['input']!r:.60}") from None
+            raise WrongUsage(describe(error)) from None
         _print(args, role, facts, _describe(role, facts))
     else:
         rollout = read_rollout(store.folder(args.model))

@@ -7,7 +7,7 @@ from model_store import Store
 from model_store.remote.address import Address
 from model_store.remote.mirror import Mirror
 from model_store.remote.transfers.progress import NoProgress
-from tests.support.models.manifests import describe
+from tests.support.models.manifests import publish_each
 from tests.support.remotes.folders import FolderPlace
 
 ADDRESS = Address("s3", "bucket", "models")
@@ -21,10 +21,7 @@ def list_versions(store: Store) -> list[int]:
 @pytest.fixture
 def source(tmp_path: Path) -> Store:
     """A store with the versions 1 and 2 of the model ``m``; it is what the remote store has."""
-    store = Store(tmp_path / "source")
-    for content in (b"one", b"two"):
-        store.publish(describe(), {"main.onnx": content})
-    return store
+    return publish_each(tmp_path / "source", b"one", b"two")
 
 
 @pytest.fixture

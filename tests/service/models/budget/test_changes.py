@@ -24,12 +24,6 @@ from tests.support.servers import FAST, Serving, settings_for
 SIZE = len(multiply(1.0))
 
 
-@pytest.fixture(autouse=True)
-def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version takes the bytes of its weights: how much a small one really takes depends on the machine."""
-    monkeypatch.setattr(versions, "read_memory", lambda on_cpu: 0)
-
-
 @contextmanager
 def serve(root: Path, room_for: float, **changes: Any) -> Iterator[tuple[Serving, httpx.Client]]:
     """A server that follows its store, with room for so many versions."""

@@ -28,12 +28,6 @@ from tests.support.servers import FAST, PATHS, ServerPath, Serving, settings_for
 SIZE = len(graphs.double())
 
 
-@pytest.fixture(autouse=True)
-def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version takes the bytes of its weights: how much a small one really takes depends on the machine."""
-    monkeypatch.setattr(versions, "read_memory", lambda on_cpu: 0)
-
-
 def multiply(columns: int) -> bytes:
     """y = x w, with weights of 12 bytes a column."""
     return graphs.build(

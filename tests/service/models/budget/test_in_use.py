@@ -8,24 +8,16 @@ from typing import Any
 
 import httpx
 import numpy as np
-import pytest
 from onnx import TensorProto, helper
 
 from model_store import DEFAULT_ROOT
 from service.models.entry import EVICTED, NO_ROOM
-from service.models.lifecycle import versions
 from tests.service.models.asking import index, infer
 from tests.service.models.following.stores import until, write_aliases
 from tests.support.connections.listening import write_listeners
 from tests.support.connections.live import LiveClient
 from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
-
-
-@pytest.fixture(autouse=True)
-def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version takes the bytes of its weights: how much a small one really takes depends on the machine."""
-    monkeypatch.setattr(versions, "read_memory", lambda on_cpu: 0)
 
 
 def size_of(root: Path, name: str) -> int:
