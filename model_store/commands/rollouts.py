@@ -86,11 +86,11 @@ def _run(store: Store, args: argparse.Namespace, role: str, begin: Callable[[str
             facts = begin(datetime.now(UTC).isoformat(timespec="milliseconds"))
         except ValidationError as error:
             raise WrongUsage(describe(error)) from None
-        _print(args, role, facts, _describe(role, facts))
+        _print(args, role, facts, _describe(facts))
     else:
         rollout = read_rollout(store.folder(args.model))
         found = rollout.canary if role == "canary" else rollout.shadow
-        _print(args, role, found, f"there is no {role}" if found is None else _describe(role, found))
+        _print(args, role, found, f"there is no {role}" if found is None else _describe(found))
     return 0
 
 
@@ -102,7 +102,7 @@ def _print(args: argparse.Namespace, role: str, facts: Canary | Shadow | None, t
         say(Console(highlight=False), f"{args.model}: {text}")
 
 
-def _describe(role: str, facts: Canary | Shadow) -> str:
+def _describe(facts: Canary | Shadow) -> str:
     if isinstance(facts, Shadow):
         return f"version {facts.version} gets copies of {facts.percent:g} % of the requests"
     if facts.returned:

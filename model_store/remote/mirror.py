@@ -148,7 +148,7 @@ class Mirror:
         finally:
             if state.model_dump() != before:
                 write_state(self._side, state)
-            self._note_problems(status, found, here, run.problems)
+            self._note_problems(status, found, run.problems)
         self._folder.blobs.sweep()
         for name, numbers in sorted(run.changed.items()):
             shown = ", ".join(map(str, sorted(numbers)))
@@ -156,11 +156,7 @@ class Mirror:
         return frozenset(run.changed)
 
     def _note_problems(
-        self,
-        status: Status,
-        found: Mapping[str, RemoteModel],
-        here: Mapping[str, Collection[int]],
-        new: Mapping[tuple[str, int], str],
+        self, status: Status, found: Mapping[str, RemoteModel], new: Mapping[tuple[str, int], str]
     ) -> None:
         """Keep the old problems of versions that were not tried again, and forget those that are solved or gone."""
         problems: dict[str, dict[int, str]] = {}

@@ -110,7 +110,9 @@ class _Pushing:
             found = self._transfer.read_small(there[MANIFEST_FILE], MOST_TEXT_BYTES, f"{where}/{MANIFEST_FILE}")
             is_same = found == files[MANIFEST_FILE].read_bytes()
         else:
-            is_same = there.keys() == files.keys() and all(_has_size(there[path], files[path]) for path in files)
+            is_same = there.keys() == files.keys() and all(
+                there[path].size in (None, file.stat().st_size) for path, file in files.items()
+            )
         if not is_same:
             raise IntegrityError(
                 f"{where} is another version there than here, but versions never change: publish this one under a new "
@@ -171,7 +173,3 @@ def _find_known(contents: RemoteContents, version: ModelVersion) -> Collection[s
     """The files of a version that are there, without its signature, which is sent again."""
     model = contents.models.get(version.name)
     return model.versions.get(version.version, {}).keys() - {SIGNATURE_FILE} if model else ()
-
-
-def _has_size(there: RemoteFile, here: Path) -> bool:
-    return there.size in (None, here.stat().st_size)

@@ -307,7 +307,7 @@ class Lifecycle:
             aliases = known.facts.aliases if known.serving is not None else None
             found = await self._reader.read_again(name, known.why if name in self.entries else "", aliases)
             model_entry = self.entries.setdefault(name, ModelEntry())
-            wanted = self._choose(name, version, model_entry, found)
+            wanted = self._choose(name, version, found)
             files = found.files[wanted.version]
             entry = model_entry.entries.get(wanted.version)
             is_new = not served and model_entry.serving is not None  # another call loaded it while this one waited
@@ -323,7 +323,7 @@ class Lifecycle:
             model_entry.facts = replace(facts, by_hand=by_hand)
             await self.reconciler.reconcile(name, model_entry, found)
 
-    def _choose(self, name: str, version: str | None, model_entry: ModelEntry, found: StoredModel) -> ModelVersion:
+    def _choose(self, name: str, version: str | None, found: StoredModel) -> ModelVersion:
         """The version that a caller asks to load. Raises UnknownModel, NotReady."""
         if version is not None:
             return choose_version(name, version, found)

@@ -90,9 +90,7 @@ class Room:
         """Record the memory that a version took when it loaded alone."""
         self._measured[version.name, version.version] = (files_bytes, taken_bytes)
 
-    async def claim(
-        self, version: ModelVersion, need: Need, is_wanted: Callable[[], bool] = lambda: True
-    ) -> Claim | None:
+    async def claim(self, version: ModelVersion, need: Need, is_wanted: Callable[[], bool]) -> Claim | None:
         """Wait for room to load a version. Returns None if there is no limit. Raises NoRoom with the figures.
 
         Raises NoLongerWanted if ``is_wanted`` returns False while it waits.

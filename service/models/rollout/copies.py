@@ -10,6 +10,7 @@ import enum
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from service.engine.batching.queue import Answer
@@ -38,27 +39,18 @@ class Outcome(enum.StrEnum):
     DROPPED = "dropped"
 
 
+@dataclass(eq=False, slots=True)
 class _Copy:
     """A request whose answer is compared. ``left`` counts the runs that have not ended."""
 
-    __slots__ = ("cancels", "done", "left", "model", "outcome", "runs", "size_bytes", "tolerances")
-
-    def __init__(
-        self,
-        model: Model,
-        runs: Sequence[Run],
-        tolerances: Mapping[str, Tolerance],
-        size_bytes: int,
-        done: Callable[[Outcome], None],
-    ) -> None:
-        self.model = model
-        self.runs = runs
-        self.tolerances = tolerances
-        self.size_bytes = size_bytes
-        self.done = done
-        self.left = len(runs)
-        self.outcome = Outcome.SAME
-        self.cancels: list[Callable[[], None]] = []
+    model: Model
+    runs: Sequence[Run]
+    tolerances: Mapping[str, Tolerance]
+    size_bytes: int
+    done: Callable[[Outcome], None]
+    left: int
+    outcome: Outcome = Outcome.SAME
+    cancels: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Copies:
@@ -82,7 +74,7 @@ class Copies:
         if is_full or self._is_short():
             done(Outcome.DROPPED)
             return
-        copy = _Copy(model, runs, tolerances, size_bytes, done)
+        copy = _Copy(model, runs, tolerances, size_bytes, done, len(runs))
         self._open.add(copy)
         self._held_bytes += size_bytes
         if not self._new:

@@ -48,7 +48,7 @@ class Comparison(Evidence):
     this factor is at most exp(n (p + spare) (a - 1) + m (p + spare) (b - 1)), and n (a - 1) + m (b - 1) = 0.
     """
 
-    def __init__(self, spare: float = 0.0) -> None:
+    def __init__(self, spare: float) -> None:
         super().__init__()
         self._spare = spare
 
