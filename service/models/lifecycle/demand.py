@@ -115,8 +115,8 @@ class Demands:
         if number is not None:
             entry = model_entry.entries.get(number)
             return entry is not None and entry.on_demand and entry.retry_at <= now and not model_entry.reason
-        soonest = max((each.retry_at for each in model_entry.entries.values()), default=0.0)
-        return self._is_untried(model_entry) or (model_entry.on_demand and soonest <= now)
+        latest = max((each.retry_at for each in model_entry.entries.values()), default=0.0)
+        return self._is_untried(model_entry) or (model_entry.on_demand and latest <= now)
 
     async def _load(self, name: str, model_entry: ModelEntry, number: int | None) -> None:
         if number is None:

@@ -1,4 +1,4 @@
-"""What is open on a version is not cut when others need its memory, and tasks wait as other requests do."""
+"""Open sequences and streams keep their version in memory, and tasks wait for a load like other requests."""
 
 import shutil
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from tests.support.servers import FAST, Serving, settings_for
 
 
 def size_of(root: Path, name: str) -> int:
-    """The bytes of all files of a model's first version: it needs so many to be loaded."""
+    """The bytes of all files of a model's first version, which it needs to be loaded."""
     return sum(file.stat().st_size for file in (root / name / "1").rglob("*") if file.is_file())
 
 
@@ -54,7 +54,7 @@ def add(client: httpx.Client, **marks: bool) -> httpx.Response:
 
 
 def test_version_with_an_open_sequence_does_not_make_room(tmp_path: Path) -> None:
-    """Its state would be lost: who needs its memory is refused with its name, until the sequence has ended."""
+    """Its state would be lost. Requests that need its memory are refused with its name until the sequence has ended."""
     graphs.write_loop(tmp_path, "adder", graphs.add_up(), {"total": "next_total", "x": None})
     limit = size_of(tmp_path, "adder") + 800
     weigh(tmp_path, "other", limit)
@@ -69,7 +69,7 @@ def test_version_with_an_open_sequence_does_not_make_room(tmp_path: Path) -> Non
 
 
 def test_version_with_an_open_stream_does_not_make_room(tmp_path: Path) -> None:
-    """A stream is not ended because another model is asked for."""
+    """A stream is not ended because another model is needed."""
     write_listeners(tmp_path)
     limit = size_of(tmp_path, "adder") + 800
     weigh(tmp_path, "other", limit)
@@ -85,7 +85,7 @@ def test_version_with_an_open_stream_does_not_make_room(tmp_path: Path) -> None:
 
 
 def test_new_version_of_a_model_that_has_made_room_is_loaded_when_asked_for(tmp_path: Path) -> None:
-    """Following the store makes nobody go; the next request gets the new version, and the old one is not wanted."""
+    """Following the store evicts nothing; the next request loads the new version, and the old one is dropped."""
     size = len(graphs.double())
     for name in ("m", "other"):
         graphs.write_plain(tmp_path, name, graphs.double())
@@ -129,7 +129,7 @@ def test_tasks_wait_for_an_evicted_model_and_states_go_on(tmp_path: Path) -> Non
 
 
 def test_signed_state_brings_back_the_version_that_gave_it(tmp_path: Path) -> None:
-    """It has made room, and another version answers by default: the state is not refused as that of another."""
+    """It was evicted, and another version answers by default: the state is not refused as that of another version."""
     for number in ("1", "2"):
         shutil.copytree(DEFAULT_ROOT / "sunspots-forecaster" / "1", tmp_path / "sunspots-forecaster" / number)
     write_aliases(tmp_path, '{"previous": 1}', "sunspots-forecaster")

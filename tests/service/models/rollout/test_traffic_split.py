@@ -10,7 +10,7 @@ def values(number: int) -> list[dict[bytes, bytes]]:
 
 
 def test_value_of_the_header_decides_always_the_same() -> None:
-    """No chance is asked for a request with the header: other workers and later starts choose the same."""
+    """Chance plays no part if a request has the header, so other workers and later starts choose the same."""
 
     def never() -> float:
         raise AssertionError("chance was asked")
@@ -22,7 +22,7 @@ def test_value_of_the_header_decides_always_the_same() -> None:
 
 
 def test_larger_part_keeps_those_who_were_chosen() -> None:
-    """Nobody who has met the canary goes back to the stable version because its part grows."""
+    """No caller of the canary goes back to the stable version because its part grows."""
     small, large = TrafficSplit(5, "x-user", "m/2"), TrafficSplit(30, "x-user", "m/2")
     seen = Counter((small.picks(headers), large.picks(headers)) for headers in values(5000))
     assert seen[True, False] == 0
@@ -30,7 +30,7 @@ def test_larger_part_keeps_those_who_were_chosen() -> None:
 
 
 def test_two_trials_choose_apart() -> None:
-    """A caller who is chosen for one canary is not therefore chosen for the next."""
+    """Being chosen for one canary does not make a caller more likely to be chosen for the next."""
     one, other = TrafficSplit(50, "x-user", "m/2"), TrafficSplit(50, "x-user", "m/3")
     same = sum(one.picks(headers) == other.picks(headers) for headers in values(4000))
     assert 1870 < same < 2130
