@@ -10,9 +10,9 @@ from typing import Any
 from model_store.commands.action import WrongUsage, add_json
 from model_store.errors import RemoteError
 from model_store.remote.address import Address, is_address, read_address
-from model_store.remote.places.opening import open_place
 from model_store.remote.pull import pull
 from model_store.remote.push import push
+from model_store.remote.stores.opening import open_remote
 from model_store.remote.transfers.progress import NoProgress, Progress
 from model_store.store import ModelVersion, Store
 
@@ -40,7 +40,7 @@ def run_pull(store: Store, args: argparse.Namespace) -> int:
     store.root.mkdir(parents=True, exist_ok=True)
     with _open_progress("fetching") as progress:
         pulled = pull(
-            open_place(address),
+            open_remote(address),
             store.root,
             progress,
             model=args.model,
@@ -60,7 +60,7 @@ def run_push(store: Store, args: argparse.Namespace) -> int:
         models = _find_all(store)
     with _open_progress("sending") as progress:
         pushed = push(
-            open_place(address),
+            open_remote(address),
             store,
             models,
             progress,

@@ -30,7 +30,7 @@ class RemoteFile:
     """A file of a remote store."""
 
     where: str
-    """Where the place that listed it finds it."""
+    """Where the store that listed it finds it."""
     size: int | None
     """In bytes; None if the list has no sizes."""
     stamp: str

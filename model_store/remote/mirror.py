@@ -16,11 +16,11 @@ from model_store.errors import RemoteAway, RemoteError
 from model_store.remote.address import Address
 from model_store.remote.contents import RemoteModel, sort_files
 from model_store.remote.folder import Folder
-from model_store.remote.places.opening import open_place
-from model_store.remote.places.place import Place
 from model_store.remote.plan import make_plan
 from model_store.remote.run import Run
 from model_store.remote.state import State, Status, read_state, read_status, write_state, write_status
+from model_store.remote.stores.opening import open_remote
+from model_store.remote.stores.remote_store import RemoteStore
 from model_store.remote.transfers.progress import LogProgress, Progress
 from model_store.remote.transfers.retries import MOST_TRIES, Backoff
 from model_store.remote.transfers.transfer import Stopped, Transfer
@@ -34,7 +34,7 @@ _LIST_TRIES = 3
 class Mirror:
     """``root`` is the folder of the store. ``side``, in the same file system, holds contents and the state.
 
-    ``only``: the models to mirror; empty: all. ``place``: used in place of that of the address.
+    ``only``: the models to mirror; empty: all. ``remote``: used in place of that of the address.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Mirror:
         *,
         only: Collection[str] = (),
         progress: Progress | None = None,
-        place: Place | None = None,
+        remote: RemoteStore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.address = address
@@ -54,7 +54,7 @@ class Mirror:
         self._folder = Folder(root, side)
         self._stop = threading.Event()
         self._progress = progress or LogProgress()
-        self._place = place
+        self._remote = remote
         self._clock = clock
         self._backoff = Backoff(_FIRST_WAIT_S)
         self._logged: set[str] = set()
@@ -63,13 +63,13 @@ class Mirror:
         """Raises RemoteError if there is no copy to serve and the remote store does not answer."""
         if not self._has_copy:
             transfer = self._open()
-            transfer.retry(lambda: transfer.place.list_files(self._only))
+            transfer.retry(lambda: transfer.remote.list_files(self._only))
 
     def _open(self) -> Transfer:
         """Raises RemoteError if a package is missing. Only a process that refreshes imports the libraries."""
-        if self._place is None:
-            self._place = open_place(self.address)
-        return Transfer(self._place, self._folder.blobs, self._progress, self._stop)
+        if self._remote is None:
+            self._remote = open_remote(self.address)
+        return Transfer(self._remote, self._folder.blobs, self._progress, self._stop)
 
     @property
     def _has_copy(self) -> bool:
@@ -133,7 +133,7 @@ class Mirror:
         before = state.model_dump()
         if state.url != str(self.address):
             state = State(url=str(self.address))
-        contents = sort_files(transfer.retry(lambda: transfer.place.list_files(self._only), tries))
+        contents = sort_files(transfer.retry(lambda: transfer.remote.list_files(self._only), tries))
         found = {name: model for name, model in contents.models.items() if not self._only or name in self._only}
         if not found and state.versions:
             raise RemoteAway("it lists no models: none of the copy is removed")

@@ -13,10 +13,10 @@ from model_store.files.aliases import ALIASES_FILE
 from model_store.files.reading import MOST_CONFIG_BYTES
 from model_store.remote.contents import RemoteModel, sort_files
 from model_store.remote.folder import Folder
-from model_store.remote.places.place import Place
 from model_store.remote.plan import make_plan
 from model_store.remote.run import Run
 from model_store.remote.state import State
+from model_store.remote.stores.remote_store import RemoteStore
 from model_store.remote.transfers.progress import Progress
 from model_store.remote.transfers.retries import Backoff
 from model_store.remote.transfers.transfer import Transfer
@@ -36,7 +36,7 @@ class Pulled:
 
 
 def pull(
-    place: Place,
+    remote: RemoteStore,
     root: Path,
     progress: Progress,
     *,
@@ -49,10 +49,10 @@ def pull(
     A model comes with its aliases, unless ``versions_only``. Raises NotInStore, RemoteError, OSError.
     """
     folder = Folder(root, root / SIDE)
-    transfer = Transfer(place, folder.blobs, progress, threading.Event())
+    transfer = Transfer(remote, folder.blobs, progress, threading.Event())
     only = (model,) if model else ()
     with folder.locked():
-        found = sort_files(transfer.retry(lambda: place.list_files(only))).models
+        found = sort_files(transfer.retry(lambda: remote.list_files(only))).models
         if model is not None:
             found = {model: _choose(transfer, found, model, version)}
         if versions_only:

@@ -15,7 +15,7 @@ from model_store.files.reading import MOST_TEXT_BYTES
 from model_store.listing import NUMBER
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.contents import RemoteContents, RemoteFile, sort_files
-from model_store.remote.places.place import NotThere, Place
+from model_store.remote.stores.remote_store import NotThere, RemoteStore
 from model_store.remote.transfers.blobs import Blobs
 from model_store.remote.transfers.progress import NoProgress, Progress
 from model_store.remote.transfers.transfer import Transfer
@@ -39,7 +39,7 @@ class Pushed:
 
 
 def push(
-    place: Place,
+    remote: RemoteStore,
     store: Store,
     models: Mapping[str, Sequence[ModelVersion]],
     progress: Progress,
@@ -52,7 +52,7 @@ def push(
     Then the files beside the versions there become those here, aliases last; but not with ``versions_only``, and not if
     a version of the model could not be sent. Raises RemoteError, OSError.
     """
-    pushing = _Pushing(place, Boundary(store.root, follow_links))
+    pushing = _Pushing(remote, Boundary(store.root, follow_links))
     contents = pushing.list_contents(tuple(models))
     pushed = Pushed({}, {}, {}, {})
     missing: list[tuple[ModelVersion, int]] = []
@@ -88,14 +88,14 @@ def _noting_faults(pushed: Pushed, version: ModelVersion) -> Iterator[None]:
 
 
 class _Pushing:
-    def __init__(self, place: Place, boundary: Boundary) -> None:
-        self._place = place
+    def __init__(self, remote: RemoteStore, boundary: Boundary) -> None:
+        self._remote = remote
         self._boundary = boundary
-        self._transfer = Transfer(place, Blobs(boundary.root), NoProgress(), threading.Event())
+        self._transfer = Transfer(remote, Blobs(boundary.root), NoProgress(), threading.Event())
 
     def list_contents(self, only: Sequence[str]) -> RemoteContents:
         try:
-            return sort_files(self._transfer.retry(lambda: self._place.list_files(only)))
+            return sort_files(self._transfer.retry(lambda: self._remote.list_files(only)))
         except NotThere:  # an empty folder of a bucket does not exist
             return RemoteContents({}, [])
 
@@ -132,7 +132,7 @@ class _Pushing:
         if not version.is_plain:
             version.verify()
         files = self._list(version)
-        self._transfer.retry(lambda: self._place.publish(version.name, version.version, files, known))
+        self._transfer.retry(lambda: self._remote.publish(version.name, version.version, files, known))
 
     def measure(self, version: ModelVersion) -> int:
         return sum(path.stat().st_size for path in self._list(version).values())
@@ -148,7 +148,7 @@ class _Pushing:
         known = {
             file: self._transfer.read_small(found, MOST_TEXT_BYTES, f"{name}/{file}") for file, found in there.items()
         }
-        self._transfer.retry(lambda: self._place.write_beside(name, files, known))
+        self._transfer.retry(lambda: self._remote.write_beside(name, files, known))
         return sorted(file for file in files.keys() | known.keys() if files.get(file) != known.get(file))
 
     def _list(self, version: ModelVersion) -> dict[str, Path]:

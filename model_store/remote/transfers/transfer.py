@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from model_store.errors import IntegrityError, RemoteAway, RemoteError, StoreError
 from model_store.remote.contents import RemoteFile
-from model_store.remote.places.place import NotThere, Place
+from model_store.remote.stores.remote_store import NotThere, RemoteStore
 from model_store.remote.transfers.blobs import PART_BYTES, Blobs
 from model_store.remote.transfers.progress import Progress
 from model_store.remote.transfers.retries import MOST_TRIES, find_waits
@@ -38,8 +38,8 @@ class Want:
 class Transfer:
     """Reads from a remote store. When ``stop`` is set, every method soon raises Stopped."""
 
-    def __init__(self, place: Place, blobs: Blobs, progress: Progress, stop: threading.Event) -> None:
-        self.place = place
+    def __init__(self, remote: RemoteStore, blobs: Blobs, progress: Progress, stop: threading.Event) -> None:
+        self.remote = remote
         self.blobs = blobs
         self.progress = progress
         self._stop = stop
@@ -50,7 +50,7 @@ class Transfer:
             return file.content
         if file.size is not None and file.size > most_bytes:
             raise IntegrityError(f"{name} has {file.size} bytes: expected at most {most_bytes}")
-        content = self.retry(lambda: self.place.read(file.where, 0, most_bytes + 1))
+        content = self.retry(lambda: self.remote.read(file.where, 0, most_bytes + 1))
         if len(content) > most_bytes:
             raise IntegrityError(f"{name} has more than {most_bytes} bytes")
         if file.size is not None and len(content) != file.size:
@@ -99,7 +99,7 @@ class Transfer:
     def fetch_part(self, want: Want, number: int) -> int:
         """Fetch one part. Returns its bytes. Raises RemoteError, IntegrityError, OSError."""
         count = min(PART_BYTES, want.size - number * PART_BYTES)
-        content = self.retry(lambda: self.place.read(want.file.where, number * PART_BYTES, count))
+        content = self.retry(lambda: self.remote.read(want.file.where, number * PART_BYTES, count))
         if len(content) != count:
             raise IntegrityError(f"{want.name} is shorter than the {want.size} bytes that it should have")
         self.blobs.write_part(want.key, number, content)

@@ -8,7 +8,7 @@ from model_store.remote.address import Address
 from model_store.remote.mirror import Mirror
 from model_store.remote.transfers.progress import NoProgress
 from tests.support.models.manifests import publish_each
-from tests.support.remotes.folders import FolderPlace
+from tests.support.remotes.folders import FolderStore
 
 ADDRESS = Address("s3", "bucket", "models")
 
@@ -25,8 +25,8 @@ def source(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def place(source: Store) -> FolderPlace:
-    return FolderPlace(source.root)
+def remote(source: Store) -> FolderStore:
+    return FolderStore(source.root)
 
 
 @pytest.fixture
@@ -50,9 +50,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def open_mirror(place: FolderPlace, copy: Store, clock: Clock) -> Callable[[], Mirror]:
+def open_mirror(remote: FolderStore, copy: Store, clock: Clock) -> Callable[[], Mirror]:
     """Makes the mirror of a process that has just started."""
-    return lambda: Mirror(ADDRESS, copy.root, copy.root.parent, progress=NoProgress(), place=place, clock=clock)
+    return lambda: Mirror(ADDRESS, copy.root, copy.root.parent, progress=NoProgress(), remote=remote, clock=clock)
 
 
 @pytest.fixture

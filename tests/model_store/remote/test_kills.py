@@ -17,7 +17,7 @@ from model_store.remote.mirror import Mirror
 from model_store.remote.transfers.progress import NoProgress
 from tests.model_store.remote.conftest import ADDRESS, list_versions
 from tests.support.models.manifests import describe
-from tests.support.remotes.folders import FolderPlace
+from tests.support.remotes.folders import FolderStore
 
 KILLS = 200
 _EVENTS = ("open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod", "shutil.")
@@ -35,7 +35,7 @@ def _refresh(source: Path, cache: Path, kill_at: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-    Mirror(ADDRESS, cache / "models", cache, progress=NoProgress(), place=FolderPlace(source)).refresh()
+    Mirror(ADDRESS, cache / "models", cache, progress=NoProgress(), remote=FolderStore(source)).refresh()
 
 
 @pytest.mark.slow

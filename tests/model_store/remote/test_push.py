@@ -9,17 +9,17 @@ from model_store.errors import RemoteAway
 from model_store.remote.push import push
 from model_store.remote.transfers.progress import NoProgress
 from tests.support.models.manifests import describe
-from tests.support.remotes.folders import FolderPlace
+from tests.support.remotes.folders import FolderStore
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> FolderPlace:
+def target(tmp_path: Path) -> FolderStore:
     """An empty remote store."""
     (tmp_path / "target").mkdir()
-    return FolderPlace(tmp_path / "target")
+    return FolderStore(tmp_path / "target")
 
 
-def test_version_that_cannot_be_sent_does_not_stop_the_others(source: Store, target: FolderPlace) -> None:
+def test_version_that_cannot_be_sent_does_not_stop_the_others(source: Store, target: FolderStore) -> None:
     """Each has its reason: one with a damaged manifest, and one that has no folder of its own."""
     source.publish(describe(name="damaged"), {"main.onnx": b"any"})
     (source.root / "damaged/1/manifest.json").write_bytes(b"{")
@@ -33,7 +33,7 @@ def test_version_that_cannot_be_sent_does_not_stop_the_others(source: Store, tar
 
 
 def test_store_that_goes_away_ends_the_push(
-    source: Store, target: FolderPlace, monkeypatch: pytest.MonkeyPatch
+    source: Store, target: FolderStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not a fault of the version that was looked at just then."""
     monkeypatch.setattr("model_store.remote.transfers.retries.FIRST_WAIT_S", 0.0)

@@ -18,8 +18,8 @@ from model_store import Store
 from model_store.errors import RemoteAway
 from model_store.remote.address import read_address
 from model_store.remote.mirror import Mirror
-from model_store.remote.places.opening import open_place
 from model_store.remote.state import read_status
+from model_store.remote.stores.opening import open_remote
 from model_store.remote.transfers.blobs import PART_BYTES
 from tests.model_store.remote.conftest import list_versions
 from tests.support.commands.models import run_models
@@ -101,9 +101,9 @@ def test_signature_that_is_added_is_sent(remote: Any, source: Store, copy: Store
     mirror = open_mirror(remote.address, copy)
     mirror.refresh()
     (source.root / "m/2/model.sig").write_bytes(b"signed")
-    place = open_place(read_address(remote.address))
+    opened = open_remote(read_address(remote.address))
     files = {path.name: path for path in (source.root / "m/2").iterdir()}
-    place.publish("m", 2, files, files.keys() - {"model.sig"})
+    opened.publish("m", 2, files, files.keys() - {"model.sig"})
     assert mirror.refresh() == {"m"}
     assert (copy.root / "m/2/model.sig").read_bytes() == b"signed"
     assert copy.aliases("m") == {"stable": 2}

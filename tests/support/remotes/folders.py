@@ -8,7 +8,7 @@ from model_store.errors import RemoteAway, RemoteError
 from model_store.remote.contents import RemoteFile
 
 
-class FolderPlace:
+class FolderStore:
     """A remote store that is a folder of this machine. ``before_read`` may fail, or change what is read."""
 
     def __init__(self, root: Path) -> None:

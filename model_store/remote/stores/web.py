@@ -15,7 +15,14 @@ from model_store.errors import RemoteAway, RemoteError
 from model_store.listing import NAME, NUMBER
 from model_store.remote.address import Address
 from model_store.remote.contents import MOST_FILES, RemoteFile
-from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, NotThere, read_up_to, refuse_many, tell_fault
+from model_store.remote.stores.remote_store import (
+    CONNECT_S,
+    MOST_SECONDS,
+    NotThere,
+    read_up_to,
+    refuse_many,
+    tell_fault,
+)
 
 _MOST_PAGE_BYTES = 16 << 20
 _MOST_DEPTH = 4
@@ -27,7 +34,7 @@ _NOTHING_THERE = 416
 """The status of a range that begins at the end of the file."""
 
 
-class WebPlace:
+class WebStore:
     def __init__(self, address: Address) -> None:
         """Raises RemoteError if a package is missing."""
         try:

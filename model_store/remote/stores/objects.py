@@ -11,7 +11,7 @@ from model_store.errors import RemoteAway, RemoteError
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.address import Address
 from model_store.remote.contents import LAST_FILES, MOST_FILES, RemoteFile
-from model_store.remote.places.place import NotThere, read_up_to, refuse_many, tell_fault
+from model_store.remote.stores.remote_store import NotThere, read_up_to, refuse_many, tell_fault
 
 _PACKAGES = {"gs": "gcsfs", "az": "adlfs"}
 _STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "mtime_ns", "created")
@@ -20,7 +20,7 @@ _COPIED_BYTES = 8 << 20
 Listing = Callable[[], Iterator[tuple[str, RemoteFile]]]
 
 
-class FilesPlace:
+class ObjectStore:
     """A folder in a file system of fsspec. ``listing`` gives its files by their whole path."""
 
     def __init__(self, address: Address, filesystem: Any, listing: Listing) -> None:
@@ -76,7 +76,7 @@ class FilesPlace:
             raise RemoteAway(f"{self._address}: {tell_fault(error)}") from None
 
 
-def open_files(address: Address) -> FilesPlace:
+def open_object_store(address: Address) -> ObjectStore:
     """A store in object storage. Raises RemoteError if a package is missing."""
     try:
         import fsspec  # noqa: F401  # the wrapper of pyarrow needs it
@@ -85,7 +85,7 @@ def open_files(address: Address) -> FilesPlace:
     return _open_s3(address) if address.scheme == "s3" else _open_fsspec(address)
 
 
-def _open_s3(address: Address) -> FilesPlace:
+def _open_s3(address: Address) -> ObjectStore:
     try:
         from fsspec.implementations.arrow import ArrowFSWrapper
         from pyarrow import fs
@@ -109,10 +109,10 @@ def _open_s3(address: Address) -> FilesPlace:
             if info.type == fs.FileType.File:
                 yield info.path, RemoteFile(info.path, info.size, str(info.mtime_ns or ""))
 
-    return FilesPlace(address, ArrowFSWrapper(filesystem), listing)
+    return ObjectStore(address, ArrowFSWrapper(filesystem), listing)
 
 
-def _open_fsspec(address: Address) -> FilesPlace:
+def _open_fsspec(address: Address) -> ObjectStore:
     import fsspec
 
     try:
@@ -128,7 +128,7 @@ def _open_fsspec(address: Address) -> FilesPlace:
             stamp = next((str(info[key]) for key in _STAMPS if info.get(key) is not None), "")
             yield path, RemoteFile(path, info.get("size"), stamp)
 
-    return FilesPlace(address, filesystem, listing)
+    return ObjectStore(address, filesystem, listing)
 
 
 def _tell_missing(address: Address, package: str) -> RemoteError:

@@ -19,8 +19,8 @@ from model_store.listing import NUMBER
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.address import Address
 from model_store.remote.contents import MOST_FILES, RemoteFile
-from model_store.remote.places import modelpack
-from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, read_up_to, refuse_many, tell_fault
+from model_store.remote.stores import modelpack
+from model_store.remote.stores.remote_store import CONNECT_S, MOST_SECONDS, read_up_to, refuse_many, tell_fault
 
 _AT_ONCE = 8
 _MOST_PAGES = 1000
@@ -28,7 +28,7 @@ _MOST_PAGE_BYTES = 16 << 20
 _MOST_TAGS = 10_000
 
 
-class OciPlace:
+class RegistryStore:
     def __init__(self, address: Address) -> None:
         """Raises RemoteError if a package is missing."""
         try:

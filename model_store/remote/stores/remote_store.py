@@ -41,7 +41,7 @@ class NotThere(RemoteAway):
     """The store answers, but there is no such bucket or folder. There may be one later."""
 
 
-class Place(Protocol):
+class RemoteStore(Protocol):
     """A remote store. Every method may be called from any thread, and raises RemoteAway or RemoteError.
 
     No method retries for longer than a few seconds: ``transfer.py`` does that.
