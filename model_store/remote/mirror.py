@@ -1,9 +1,9 @@
 """Keeps a folder equal to a remote store.
 
-A refresh lists the remote store, makes a plan (``plan.py``, pure) and carries it out (``run.py``): it reads manifests,
-fetches contents, lets each version appear when it is whole, then writes the files that name versions, and at last drops
-what is gone. A failure leaves the folder as it was. Several processes may share the folder; one of them, the leader,
-refreshes it.
+A refresh lists the remote store, makes a plan (``plan.py``, pure) and carries it out (``synchronizer.py``): it reads
+manifests, fetches contents, lets each version appear when it is whole, then writes the files that name versions, and at
+last drops what is gone. A failure leaves the folder as it was. Several processes may share the folder; one of them, the
+leader, refreshes it.
 """
 
 import logging
@@ -17,10 +17,10 @@ from model_store.remote.address import Address
 from model_store.remote.contents import RemoteModel, sort_files
 from model_store.remote.folder import Folder
 from model_store.remote.plan import make_plan
-from model_store.remote.run import Run
 from model_store.remote.state import State, Status, read_state, read_status, write_state, write_status
 from model_store.remote.stores.opening import open_remote
 from model_store.remote.stores.remote_store import RemoteStore
+from model_store.remote.synchronizer import Synchronizer
 from model_store.remote.transfers.progress import LogProgress, Progress
 from model_store.remote.transfers.retries import MOST_TRIES, Backoff
 from model_store.remote.transfers.transfer import Stopped, Transfer
@@ -141,19 +141,19 @@ class Mirror:
             self._log_once(complaint)
         here = self._folder.list_versions()
         plan = make_plan(found, here, state, self._backoff, now_s, only=self._only)
-        run = Run(transfer, self._folder, found, here, state, self._backoff, now_s)
+        synchronizer = Synchronizer(transfer, self._folder, found, here, state, self._backoff, now_s)
         self._folder.sweep()
         try:
-            run.carry_out(plan)
+            synchronizer.carry_out(plan)
         finally:
             if state.model_dump() != before:
                 write_state(self._side, state)
-            self._note_problems(status, found, run.problems)
+            self._note_problems(status, found, synchronizer.problems)
         self._folder.blobs.sweep()
-        for name, numbers in sorted(run.changed.items()):
+        for name, numbers in sorted(synchronizer.changed.items()):
             shown = ", ".join(map(str, sorted(numbers)))
             logger.info("%s has changed in the store%s", name, f"; fetched: version {shown}" if numbers else "")
-        return frozenset(run.changed)
+        return frozenset(synchronizer.changed)
 
     def _note_problems(
         self, status: Status, found: Mapping[str, RemoteModel], new: Mapping[tuple[str, int], str]

@@ -14,9 +14,9 @@ from model_store.files.reading import MOST_CONFIG_BYTES
 from model_store.remote.contents import RemoteModel, sort_files
 from model_store.remote.folder import Folder
 from model_store.remote.plan import make_plan
-from model_store.remote.run import Run
 from model_store.remote.state import State
 from model_store.remote.stores.remote_store import RemoteStore
+from model_store.remote.synchronizer import Synchronizer
 from model_store.remote.transfers.progress import Progress
 from model_store.remote.transfers.retries import Backoff
 from model_store.remote.transfers.transfer import Transfer
@@ -60,19 +60,19 @@ def pull(
         here, state, backoff = folder.list_versions(), State(), Backoff(0.0)
         plan = make_plan(found, here, state, backoff, time.time(), drops=False, again=True)
         before = {name: set(numbers) for name, numbers in here.items()}
-        run = Run(transfer, folder, found, here, state, backoff, time.time(), verifies=True)
+        synchronizer = Synchronizer(transfer, folder, found, here, state, backoff, time.time(), verifies=True)
         folder.sweep()
-        run.carry_out(plan)
-        if not run.problems:
+        synchronizer.carry_out(plan)
+        if not synchronizer.problems:
             shutil.rmtree(folder.side, ignore_errors=True)
-    fetched = {name: sorted(numbers) for name, numbers in sorted(run.changed.items()) if numbers}
+    fetched = {name: sorted(numbers) for name, numbers in sorted(synchronizer.changed.items()) if numbers}
     present = {
-        name: sorted(each.versions.keys() & before.get(name, set()) - run.changed.get(name, set()))
+        name: sorted(each.versions.keys() & before.get(name, set()) - synchronizer.changed.get(name, set()))
         for name, each in sorted(found.items())
     }
-    for name, number in run.problems:
+    for name, number in synchronizer.problems:
         present[name] = [each for each in present[name] if each != number]
-    return Pulled(fetched, {name: numbers for name, numbers in present.items() if numbers}, run.problems)
+    return Pulled(fetched, {name: numbers for name, numbers in present.items() if numbers}, synchronizer.problems)
 
 
 def _choose(transfer: Transfer, found: dict[str, RemoteModel], model: str, version: str | None) -> RemoteModel:

@@ -16,7 +16,7 @@ import numpy as np
 from model_store.rollout import Rollout
 from service.errors import DeadlinePassed, RateLimited, TooLate
 from service.models.entry import Model, ModelEntry, Served
-from service.models.rollout.comparison import Run
+from service.models.rollout.comparison import GraphRun
 from service.models.rollout.judge import Window
 from service.models.rollout.traffic_split import TrafficSplit
 from service.transport.request import Exposure, Request
@@ -45,7 +45,7 @@ class ActiveRollout:
         model_entry: ModelEntry,
         facts: Rollout,
         on_note: Callable[["ActiveRollout"], None],
-        compare: Callable[["ActiveRollout", "ModelExposure", list[Run]], None],
+        compare: Callable[["ActiveRollout", "ModelExposure", list[GraphRun]], None],
     ) -> None:
         self.name = name
         self.facts = facts
@@ -170,12 +170,12 @@ class ModelExposure(Exposure):
         self.is_canary = is_canary
         self.is_noted = True
         self.is_hurried = False
-        self.runs: list[Run] = []
+        self.runs: list[GraphRun] = []
 
     def note_run(self, graph: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         if self.other is None:
             return
-        self.runs.append(Run(graph, inputs, outputs))
+        self.runs.append(GraphRun(graph, inputs, outputs))
         if len(self.runs) > _MOST_RUNS:
             self.other, self.runs = None, []
 

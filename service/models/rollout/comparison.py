@@ -45,7 +45,7 @@ def find_tolerance(manifest: Manifest, graph: str) -> Tolerance:
     return Tolerance(atol, rtol, classes.probabilities, threshold)
 
 
-class Run(NamedTuple):
+class GraphRun(NamedTuple):
     """A run of a graph for a request: its rows, and the outputs that the answer was made from."""
 
     graph: str
@@ -94,7 +94,7 @@ def _same_labels(sent: np.ndarray, got: np.ndarray, threshold: float | None) -> 
     return bool(np.array_equal(sent.argmax(axis=-1), got.argmax(axis=-1)))
 
 
-def count_bytes(runs: Sequence[Run]) -> int:
+def count_bytes(runs: Sequence[GraphRun]) -> int:
     return sum(run.size_bytes for run in runs)
 
 

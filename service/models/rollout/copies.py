@@ -18,7 +18,7 @@ from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.errors import InvalidInput, ModelFailure, ServiceError
 from service.models.entry import Model, Served
-from service.models.rollout.comparison import Run, Tolerance, agree, count_bytes
+from service.models.rollout.comparison import GraphRun, Tolerance, agree, count_bytes
 
 logger = logging.getLogger("sluice.rollout")
 
@@ -44,7 +44,7 @@ class _Copy:
     """A request whose answer is compared. ``left`` counts the runs that have not ended."""
 
     model: Model
-    runs: Sequence[Run]
+    runs: Sequence[GraphRun]
     tolerances: Mapping[str, Tolerance]
     size_bytes: int
     done: Callable[[Outcome], None]
@@ -66,7 +66,11 @@ class Copies:
         self._held_bytes = 0
 
     def offer(
-        self, model: Model, runs: Sequence[Run], tolerances: Mapping[str, Tolerance], done: Callable[[Outcome], None]
+        self,
+        model: Model,
+        runs: Sequence[GraphRun],
+        tolerances: Mapping[str, Tolerance],
+        done: Callable[[Outcome], None],
     ) -> None:
         """Have ``model`` repeat these runs later. ``done`` is called once, with the outcome."""
         size_bytes = count_bytes(runs)
@@ -88,7 +92,7 @@ class Copies:
                 if copy in self._open:
                     self._submit(copy, run)
 
-    def _submit(self, copy: _Copy, run: Run) -> None:
+    def _submit(self, copy: _Copy, run: GraphRun) -> None:
         def took(outcome: Answer | ServiceError) -> None:
             if copy not in self._open:
                 return
@@ -116,7 +120,7 @@ class Copies:
             opened[graph] = model.open_in_background(graph)
         return opened[graph]
 
-    def _compare(self, copy: _Copy, run: Run, answer: Answer) -> None:
+    def _compare(self, copy: _Copy, run: GraphRun, answer: Answer) -> None:
         def work() -> bool:
             return agree(run.outputs, answer.outputs, copy.tolerances.get(run.graph, Tolerance.usual()))
 

@@ -20,7 +20,7 @@ from service.metrics.meters import Metrics
 from service.metrics.storage import Labels
 from service.models.entry import Model, ModelEntry
 from service.models.rollout.active import ActiveRollout, ModelExposure
-from service.models.rollout.comparison import Run, find_tolerances
+from service.models.rollout.comparison import GraphRun, find_tolerances
 from service.models.rollout.copies import Copies, Outcome
 from service.models.rollout.judge import Judge, Window
 from service.workers import Command, Workers
@@ -160,7 +160,7 @@ class Rollouts:
                 "%s: the store does not know that the canary went back, other servers neither: %s", name, why
             )
 
-    def _compare(self, rollout: ActiveRollout, exposure: ModelExposure, runs: Sequence[Run]) -> None:
+    def _compare(self, rollout: ActiveRollout, exposure: ModelExposure, runs: Sequence[GraphRun]) -> None:
         """Have an answer compared with that of the other version."""
         other, version = exposure.other, exposure.version
         if other is None or not isinstance(version, Model):

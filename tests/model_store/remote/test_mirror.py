@@ -320,7 +320,7 @@ def test_too_little_space_is_told_before_anything_is_fetched(
     class Usage:
         free = 1
 
-    monkeypatch.setattr("model_store.remote.run.shutil.disk_usage", lambda _: Usage)
+    monkeypatch.setattr("model_store.remote.synchronizer.shutil.disk_usage", lambda _: Usage)
     mirror.refresh()
     assert status_of(copy).tell("m", 2) == "version 2: m/2: 3 B are to be fetched, 1 B are free: make room"
     assert not any(where.endswith("main.onnx") for where, *_ in remote.reads)

@@ -24,7 +24,7 @@ logger = logging.getLogger("sluice.store")
 Key = tuple[str, int]
 
 
-class Run:
+class Synchronizer:
     """``found`` is what the remote store has, ``here`` the versions of the folder. ``here`` and ``state`` are updated.
 
     ``verifies``: files in the folder are also checked against their digests, and fetched again if they are damaged.
