@@ -43,7 +43,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def find_folder_of_siblings() -> Path | None:
+def find_shared_folder() -> Path | None:
     """The folder of all workers of this worker's parent, for `bentoml serve`, which has no supervisor of ours.
 
     Its name has the process id of the parent and its start, so it is unique. Folders of servers that have ended are

@@ -90,7 +90,7 @@ class WorkerServer(uvicorn.Server):
         self._index = index
         self._counts = ConnectionCounts(settings.metrics_dir, settings.workers)
         self._leave_by: float | None = None
-        self._made: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._protocols: weakref.WeakSet[Any] = weakref.WeakSet()
         """The protocols of all connections, also of those whose TLS handshake is not done."""
         self._telling: asyncio.Task[None] | None = None
         self._is_leaving = False
@@ -106,7 +106,7 @@ class WorkerServer(uvicorn.Server):
         """Start the application. It listens when the supervisor says so, or when the models are loaded."""
         await super().startup(sockets=[])
         loop = asyncio.get_running_loop()
-        self._channel.follow(lambda word: loop.call_soon_threadsafe(self._obey, word), self._end_alone)
+        self._channel.follow(lambda word: loop.call_soon_threadsafe(self._on_command, word), self._end_alone)
         self._channel.tell(STARTED)
         if not self._replaces:
             self._worker().when_loaded(self._become_ready)
@@ -127,7 +127,7 @@ class WorkerServer(uvicorn.Server):
         if not self.should_exit:
             self._listen().add_done_callback(lambda _: self._channel.tell(READY))
 
-    def _obey(self, word: str) -> None:
+    def _on_command(self, word: str) -> None:
         if self.should_exit:
             return
         if word == LEAVE:
@@ -148,7 +148,7 @@ class WorkerServer(uvicorn.Server):
         self._is_leaving = True
         while self.servers:
             self.servers.pop().close()
-        for protocol in self._made:  # a live stream has taken the place of its protocol, and goes on
+        for protocol in self._protocols:  # a live stream has taken the place of its protocol, and goes on
             if protocol.transport is None:
                 protocol.is_leaving = True
             else:
@@ -163,8 +163,8 @@ class WorkerServer(uvicorn.Server):
         if self._leave_by is None or should_exit:
             return should_exit
         is_late = asyncio.get_running_loop().time() >= self._leave_by
-        shakes_hands = any(protocol.transport is None for protocol in self._made)
-        return is_late or not (shakes_hands or self.server_state.connections or self._worker().is_in_use)
+        has_handshakes = any(protocol.transport is None for protocol in self._protocols)
+        return is_late or not (has_handshakes or self.server_state.connections or self._worker().is_in_use)
 
     def _listen(self) -> "asyncio.Task[None]":
         if self._listening is None:
@@ -215,7 +215,7 @@ class WorkerServer(uvicorn.Server):
         )
         if self._is_leaving:
             protocol.is_leaving = True  # type: ignore[attr-defined]  # our protocols have it
-        self._made.add(protocol)
+        self._protocols.add(protocol)
         return protocol
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -49,7 +49,7 @@ Reread: TypeAlias = Callable[[], tuple[Settings, Mapping[str, str]]]
 """Reads the settings again, and makes the environment of workers. Raises SettingsError."""
 
 
-def _pass(_number: int, _frame: object) -> None:
+def _ignore(_number: int, _frame: object) -> None:
     """Handle a signal that changes nothing. (SIG_IGN makes Python complain of signals that it has received already.)"""
 
 
@@ -103,7 +103,7 @@ class Supervisor:
 
         def handle(number: int, _: object) -> None:
             if number == signal.SIGTERM:
-                signal.signal(number, _pass)  # a flood of them would nest handlers
+                signal.signal(number, _ignore)  # a flood of them would nest handlers
             loop.call_soon_threadsafe(self._on_signal, number)
 
         # Handlers of the loop would be removed when it ends, and one more signal would then kill this process.
@@ -127,7 +127,7 @@ class Supervisor:
             self._signal_workers(signal.SIGKILL)
             await asyncio.wait(waited)
         for number in SIGNALS:
-            signal.signal(number, _pass)
+            signal.signal(number, _ignore)
         for task in keeping:
             task.result()
         return self._code
@@ -193,7 +193,7 @@ class Supervisor:
             await self._sleep(0.0 if place.successor else delay_s)
 
     async def _replace_when_told(self) -> None:
-        while await self._happens(self._is_told_to_replace.wait()):
+        while await self._wait_unless_stopping(self._is_told_to_replace.wait()):
             self._is_told_to_replace.clear()
             try:
                 settings, environ = self._reread()
@@ -218,13 +218,13 @@ class Supervisor:
             new = place.successor = await self._start(place, settings, environ, replaces=True)
         except OSError as error:
             return f"a new one could not be started: {error}"
-        if not await self._happens(new.has_loaded.wait()):
+        if not await self._wait_unless_stopping(new.has_loaded.wait()):
             return "the server stops"
         old = place.worker if place.worker is not new else None
         fault = new.refusal or find_fault(old, new)
         if not fault:
             new.tell(SERVE)
-            if not await self._happens(new.has_listened.wait()):
+            if not await self._wait_unless_stopping(new.has_listened.wait()):
                 return "the server stops"
             fault = "" if new.is_ready else "the new one ended before it could listen"
         if fault:
@@ -236,10 +236,10 @@ class Supervisor:
         if old is not None and not old.ended.done():
             old.listens, old.is_leaving = False, True
             old.tell(LEAVE)
-            await self._happens(old.wait(old.settings.drain_s + old.stop_limit_s))
+            await self._wait_unless_stopping(old.wait(old.settings.drain_s + old.stop_limit_s))
         return ""
 
-    async def _happens(self, what: Coroutine[Any, Any, object]) -> bool:
+    async def _wait_unless_stopping(self, what: Coroutine[Any, Any, object]) -> bool:
         """Wait for something, but not longer than the server lives. Returns whether it has happened."""
         task, stopping = asyncio.ensure_future(what), asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)

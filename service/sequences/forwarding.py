@@ -214,9 +214,9 @@ class _WorkerConnection:
             return
         self._unsent += parts
         if self.task is None:
-            self.task = self._loop.create_task(self._live(), name=f"forward to {self._path.name}")
+            self.task = self._loop.create_task(self._run(), name=f"forward to {self._path.name}")
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         """Connect, send what waits, and pass on the answers until the connection ends."""
         try:
             reader, self._writer = await asyncio.open_unix_connection(self._path, limit=_READ_AHEAD_BYTES)

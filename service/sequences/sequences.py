@@ -54,17 +54,17 @@ class Turn:
     _sequences: "Sequences"
     _sequence: _Sequence
     _step: SequenceStep
-    _go: Callable[[], None] | None
+    _start: Callable[[], None] | None
     _taken: Arrays = field(default_factory=dict)
 
     @property
     def is_first(self) -> bool:
         return self._sequence.waiting[0] is self
 
-    def go(self) -> None:
+    def start(self) -> None:
         """Begin the request, unless it has ended while it waited."""
-        if self._go is not None:
-            self._go()
+        if self._start is not None:
+            self._start()
 
     def take(self, inputs: Arrays) -> Rows:
         """The inputs of the model: the caller's, the state, and those that the server fills in.
@@ -81,7 +81,7 @@ class Turn:
         self._sequences.replace(self._sequence, state)
 
     def leave(self) -> None:
-        self._go = None
+        self._start = None
         self._taken = {}
         self._sequences.leave(self._sequence, self)
 
@@ -158,9 +158,9 @@ class Sequences:
         signature: Signature,
         sequence_rules: SequenceRules | None,
         step: SequenceStep,
-        go: Callable[[], None],
+        start: Callable[[], None],
     ) -> Turn:
-        """The next turn in a sequence of a version of ``model``. ``go`` is called when it comes, unless it is the
+        """The next turn in a sequence of a version of ``model``. ``start`` is called when it comes, unless it is the
         first. ``owner`` is whose the version is, for ``find_owner``.
 
         ``sequence_rules`` is None for a model without state. Raises NotOffered, InvalidInput, QueueFull.
@@ -188,7 +188,7 @@ class Sequences:
         if sequence.timer is not None:
             sequence.timer.cancel()
             sequence.timer = None
-        turn = Turn(self, sequence, step, go)
+        turn = Turn(self, sequence, step, start)
         sequence.waiting.append(turn)
         return turn
 
@@ -198,7 +198,7 @@ class Sequences:
         sequence.waiting.remove(turn)
         if sequence.waiting:
             if was_first:  # later, so that the answer before it is sent first
-                self._loop.call_soon(sequence.waiting[0].go)
+                self._loop.call_soon(sequence.waiting[0].start)
         elif sequence.state is None:
             self._remove(sequence)
         elif self._open.get(sequence.key) is not sequence:  # it was dropped while its last request ran

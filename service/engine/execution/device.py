@@ -77,7 +77,7 @@ class LaneUser(abc.ABC):
         self._needs_lane = not may_inline
         self._draining: asyncio.Future[None] | None = None
         self._ran_at = device.clock()
-        self._tries = False
+        self._is_probing = False
         """Whether a request was accepted although its model seems too slow."""
         self.is_background = False
         """Whether nobody waits for it: it runs while others leave a lane idle, one run at a time, and gives way."""
@@ -130,7 +130,7 @@ class LaneUser(abc.ABC):
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
         """When to look again even if nothing happens; infinity for never."""
 
-    def judge(self, what: str, expected_s: float, timeout_s: float) -> ServiceError | None:
+    def find_time_refusal(self, what: str, expected_s: float, timeout_s: float) -> ServiceError | None:
         """Draining, or TooLate if ``what`` takes longer than the timeout. None: the request may go on.
 
         Once a model has rested long enough, a request for which it seems too slow is accepted to see.
@@ -140,7 +140,7 @@ class LaneUser(abc.ABC):
         if expected_s <= timeout_s:
             return None
         if self.is_idle and not self._device.lanes_run and may_try(self._device.clock() - self._ran_at, expected_s):
-            self._tries = True
+            self._is_probing = True
             return None
         self.observer.failed()
         return TooLate(

@@ -121,7 +121,7 @@ class Dispatcher(LaneUser):
             batches = 3 + self.queue.waiting_rows / (self.batch_rows * self._device.lanes)
             if policy.WAIT_MARGIN * batches * self._full_batch_s <= timeout_s:
                 return None
-        return self.judge("the answer", self.expected_wait_s(rows, row_elements), timeout_s)
+        return self.find_time_refusal("the answer", self.expected_wait_s(rows, row_elements), timeout_s)
 
     def cancel(self, request: QueuedRequest) -> None:
         """A waiting request leaves the queue. The answer of a running one is thrown away."""
@@ -202,7 +202,7 @@ class Dispatcher(LaneUser):
         cost, _ = self._sized.find(elements, self.cost)
         due = self.queue.next_deadline()
         # A request that would be late even if it ran now and alone would only delay others.
-        ends_at = now if self._tries else now + cost.predict(1)
+        ends_at = now if self._is_probing else now + cost.predict(1)
         if due <= ends_at:
             self.expire(ends_at)
             return self.take(now, idle_lanes)
@@ -218,7 +218,7 @@ class Dispatcher(LaneUser):
         batch = self.queue.take(now, limit, self._reserve_s if self.queue.max_wait_s else 0.0)
         if batch is None:
             return None
-        self._tries = False
+        self._is_probing = False
         run = self._plan(batch, now)
         has_room = not self.queue.waiting_rows and idle_lanes >= self._device.lanes
         if self.all_cores is not None and has_room:

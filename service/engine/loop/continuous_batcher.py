@@ -115,7 +115,9 @@ class ContinuousBatcher(LaneUser):
 
     def check_time(self, slots: int, steps: int, timeout_s: float) -> None:
         """Raises Draining; TooLate if so many slots would not be through so many steps in time."""
-        refusal = self.judge("1 step" if steps == 1 else f"{steps} steps", self.expected_s(slots, steps), timeout_s)
+        refusal = self.find_time_refusal(
+            "1 step" if steps == 1 else f"{steps} steps", self.expected_s(slots, steps), timeout_s
+        )
         if refusal is not None:
             raise refusal
 
@@ -169,12 +171,12 @@ class ContinuousBatcher(LaneUser):
         if batch is None:
             return None
         if batch.steady is None:
-            self._meet(batch, now)
+            self._note_new_rows(batch, now)
         step = LoopStep(self, now, self.cost.predict(batch.slots), batch, self.table.departures)
         step.needs_lane = self._needs_lane
         return step
 
-    def _meet(self, batch: RunningBatch[LoopSequence], now: float) -> None:
+    def _note_new_rows(self, batch: RunningBatch[LoopSequence], now: float) -> None:
         """Note that a batch has new rows."""
         waits_s = []
         for span in batch.spans:

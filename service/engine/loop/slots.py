@@ -180,7 +180,7 @@ class SlotTable(Generic[T]):
         if batch.slots > limit:
             self._split(batch, limit)
         if self.waiting_rows:
-            self._board(batch, limit)
+            self._add_waiting(batch, limit)
         for other in list(self._resting):
             if other.key == batch.key and batch.slots + other.slots <= limit:
                 self._resting.remove(other)
@@ -238,7 +238,7 @@ class SlotTable(Generic[T]):
             batch.spans, batch.slots, batch.steady, batch.kept = kept, batch.slots - left, None, None
             self._resting.insert(0, RunningBatch(batch.key, rest, left))
 
-    def _board(self, batch: RunningBatch[T], limit: int) -> None:
+    def _add_waiting(self, batch: RunningBatch[T], limit: int) -> None:
         """Add waiting rows of the batch's key, up to ``limit`` slots."""
         for line in self._waiting:
             while line:

@@ -63,7 +63,7 @@ class MemoryLocation(NamedTuple):
 HOST = MemoryLocation("cpu", 0)
 
 
-class Slot(NamedTuple):
+class TensorSpec(NamedTuple):
     """An input or output of the graph: its element type, and its shape with None or a name for an open size."""
 
     name: str
@@ -71,7 +71,7 @@ class Slot(NamedTuple):
     shape: Sequence[Any]
 
 
-def read_slots(values: Sequence[Any]) -> list[Slot] | None:
+def read_specs(values: Sequence[Any]) -> list[TensorSpec] | None:
     """What ONNX Runtime says of inputs or outputs; None if one cannot live in a buffer that NumPy fills and reads.
 
     That is strings, and BF16, which ONNX Runtime does not copy from a device to NumPy.
@@ -79,7 +79,7 @@ def read_slots(values: Sequence[Any]) -> list[Slot] | None:
     datatypes = [BY_ONNX.get(value.type) for value in values]
     if any(datatype is None or datatype.name in ("BYTES", "BF16") for datatype in datatypes):
         return None
-    return [Slot(v.name, d.dtype, v.shape) for v, d in zip(values, datatypes, strict=True) if d is not None]
+    return [TensorSpec(v.name, d.dtype, v.shape) for v, d in zip(values, datatypes, strict=True) if d is not None]
 
 
 def resolve_shape(shape: Sequence[Any], sizes: Mapping[str, int]) -> Shape | None:
@@ -122,8 +122,8 @@ class BoundBuffers:
     def __init__(
         self,
         session: Any,
-        inputs: Sequence[Slot],
-        outputs: Sequence[Slot],
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
         shapes: Sequence[Shape],
         place: MemoryLocation,
     ) -> None:
@@ -133,19 +133,19 @@ class BoundBuffers:
         self._binding = session.io_binding()
         self._inputs: list[Any] = []
         sizes: dict[str, int] = {}
-        for slot, shape in zip(inputs, shapes, strict=True):
-            sizes.update((n, size) for n, size in zip(slot.shape, shape, strict=True) if n and isinstance(n, str))
-            self._inputs.append(self._allocate(slot.dtype, shape))
-            self._binding.bind_ortvalue_input(slot.name, self._inputs[-1])
-        resolved = [resolve_shape(slot.shape, sizes) for slot in outputs]
+        for spec, shape in zip(inputs, shapes, strict=True):
+            sizes.update((n, size) for n, size in zip(spec.shape, shape, strict=True) if n and isinstance(n, str))
+            self._inputs.append(self._allocate(spec.dtype, shape))
+            self._binding.bind_ortvalue_input(spec.name, self._inputs[-1])
+        resolved = [resolve_shape(spec.shape, sizes) for spec in outputs]
         self.is_fixed = None not in resolved
         """Whether all outputs have a place of their own; else ONNX Runtime finds one anew at each run."""
         self._outputs: list[Any] = []
-        self._open_outputs = [] if self.is_fixed else [slot.name for slot in outputs]
-        for slot, known in zip(outputs, resolved, strict=True):
+        self._open_outputs = [] if self.is_fixed else [spec.name for spec in outputs]
+        for spec, known in zip(outputs, resolved, strict=True):
             if self.is_fixed and known is not None:
-                self._outputs.append(self._allocate(slot.dtype, known))
-                self._binding.bind_ortvalue_output(slot.name, self._outputs[-1])
+                self._outputs.append(self._allocate(spec.dtype, known))
+                self._binding.bind_ortvalue_output(spec.name, self._outputs[-1])
 
     def _allocate(self, dtype: np.dtype, shape: Shape) -> Any:
         return ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype.type, self._place.device, self._place.id)
@@ -176,8 +176,8 @@ class Bindings:
     def __init__(
         self,
         session: Any,
-        inputs: Sequence[Slot],
-        outputs: Sequence[Slot],
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
         place: MemoryLocation,
         *,
         buckets: Sequence[int] = (),
@@ -185,7 +185,7 @@ class Bindings:
         capture: bool = False,
     ) -> None:
         self._session, self._inputs, self._outputs, self._place = session, inputs, outputs, place
-        self._names = [slot.name for slot in inputs]
+        self._names = [spec.name for spec in inputs]
         self._buckets, self._lanes, self._capture = frozenset(buckets), lanes, capture
         self._graph_ids = itertools.count(1)
         self._idle: dict[tuple[Shape, ...], list[BoundBuffers]] = {}
@@ -228,12 +228,12 @@ class Bindings:
             device_tensor = given if isinstance(given, DeviceTensor) else self.upload(given)
             uploaded.append(device_tensor)
             binding.bind_ortvalue_input(name, device_tensor.value)
-        for slot in self._outputs:
-            binding.bind_output(slot.name, self._place.device, self._place.id)
+        for spec in self._outputs:
+            binding.bind_output(spec.name, self._place.device, self._place.id)
         options = attach_options(lane_thread.stop, _NO_GRAPH if self._capture else None)
         self._call(self._session.run_with_iobinding, binding, options)
         values = [DeviceTensor(value) for value in binding.get_outputs()]
-        return [v if slot.name in stay else v.host for slot, v in zip(self._outputs, values, strict=True)]
+        return [v if spec.name in stay else v.host for spec, v in zip(self._outputs, values, strict=True)]
 
     def _open(self, shapes: tuple[Shape, ...], arrays: Sequence[np.ndarray]) -> list[BoundBuffers]:
         with self._building:

@@ -31,7 +31,7 @@ from service.engine.onnx.binding import (
     MemoryLocation,
     attach_options,
     find_pinned_memory,
-    read_slots,
+    read_specs,
 )
 from service.engine.onnx.providers import (
     CPU,
@@ -124,7 +124,7 @@ class Session:
         if needs_values(self._session):
             self._bindings = Values(self._session, run_options)
         elif bound or (bound is None and not self.on_cpu):
-            inputs, outputs = read_slots(self._session.get_inputs()), read_slots(self._session.get_outputs())
+            inputs, outputs = read_specs(self._session.get_inputs()), read_specs(self._session.get_outputs())
             if inputs is not None and outputs is not None:
                 capture = self.has_cuda_graphs
                 self._bindings = Bindings(

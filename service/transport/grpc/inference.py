@@ -1,29 +1,26 @@
-"""ModelStreamInfer: inference requests in a stream. (`infer_call.py` answers ModelInfer.)
+"""ModelStreamInfer: inference requests in a stream. Answers are sent as soon as they are ready, in any order.
 
 When a caller goes or its deadline passes, the connection cancels the task that waits here, and the task cancels the
-request. The answers of a stream are sent when they are ready, in any order.
+request. (`infer_call.py` answers ModelInfer.)
 """
 
 import asyncio
 import functools
-from collections.abc import Callable
-from typing import TypeVar
 
 from service.errors import DeadlinePassed, Draining, ServiceError
 from service.protocol.large_json import without_traceback
 from service.transport.awaited_request import AwaitedRequest
+from service.transport.concurrency import StreamConcurrency
 from service.transport.grpc.contexts import EOF, Aborted, CallContext
 from service.transport.grpc.framing import no_room
 from service.transport.grpc.known_messages import Translation
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_streamed
 from service.transport.handler import Handler
-from service.transport.pace import StreamPace
 from service.transport.request import GRPC_STREAM_INFER, Endpoint, Reply, request_id_of
 from service.transport.status import error_reply
 
 _PATH = f"/{FULL_NAME}/ModelStreamInfer"
-T = TypeVar("T")
 
 
 class InferenceServicer:
@@ -33,29 +30,29 @@ class InferenceServicer:
         self._readers: set[asyncio.Task[Aborted | None]] = set()
 
     def drain(self) -> None:
-        """Stop reading the streams. They end when what was read is answered."""
+        """Read no more from the streams. They end when the requests read so far are answered."""
         self._is_draining = True
         for reader in self._readers:
             reader.cancel()
 
     async def stream(self, _: object, context: CallContext) -> None:
-        """ModelStreamInfer: an answer to each message."""
-        pace = StreamPace(context.pace)
+        """Answer each message of a stream."""
+        limit = StreamConcurrency(context.concurrency)
         try:
             async with asyncio.TaskGroup() as tasks:
-                reader = tasks.create_task(self._read(context, tasks, pace))
+                reader = tasks.create_task(self._read(context, tasks, limit))
                 self._readers.add(reader)
                 reader.add_done_callback(self._readers.discard)
                 if self._is_draining:
                     reader.cancel()
         finally:
-            pace.close()
+            limit.close()
         if not reader.cancelled() and (fault := reader.result()) is not None:
             raise fault
         if self._is_draining:
             context.refuse(error_reply(Draining("the server is stopping"), ""))
 
-    async def _read(self, context: CallContext, tasks: asyncio.TaskGroup, pace: StreamPace) -> Aborted | None:
+    async def _read(self, context: CallContext, tasks: asyncio.TaskGroup, limit: StreamConcurrency) -> Aborted | None:
         """Begin a request for each message of a stream. Returns the fault of one that cannot be read."""
         body_budget = self._handler.body_budget
         beginning, writing = asyncio.Lock(), asyncio.Lock()
@@ -64,28 +61,28 @@ class InferenceServicer:
             if not is_inflated:
                 is_admitted = await self._wait_for_room(len(content), context.time_remaining())
             elif not (is_admitted := body_budget.try_admit(len(content))):
-                content = b""  # what waits is counted as it came, and this may be a thousand times larger
+                content = b""  # only its compressed size was counted, and it may be a thousand times larger
             try:
                 request = self._open(content, context)
                 refusal = self._admit_again(request) if is_admitted else no_room()
                 given_id = await self._begin(request, refusal)
                 beginning.release()
                 reply = await _answer_of(request)
-                pace.note(reply.size_bytes)
+                limit.note(reply.size_bytes)
                 async with writing:
                     await context.write(write_streamed(reply, given_id))
             finally:
                 body_budget.release(len(content) if is_admitted else 0)
-                pace.end()
+                limit.end()
 
-        # A message is read when the one before it has begun, which keeps the order of a sequence. A stop cancels what
-        # waits here, so nothing waits here with a message in hand.
+        # Each message is read after the one before it has begun, which keeps the order of a sequence. A stop cancels
+        # this task while it waits, so it must not wait after it has read a message.
         while True:
-            await pace.begin()
+            await limit.begin()
             await beginning.acquire()
             try:
                 content = await context.read()
-            except Aborted as fault:  # raised here, it would be one of a group
+            except Aborted as fault:  # if raised here, the task group would wrap it
                 return fault
             if content is EOF:
                 break
@@ -93,7 +90,7 @@ class InferenceServicer:
         return None
 
     def _admit_again(self, request: AwaitedRequest) -> ServiceError | None:
-        """Why the key that opened a stream does not allow one more request; None if it does."""
+        """Why the key of a stream does not allow one more request; None if it does."""
         guard = self._handler.guard
         if request.grant is None or guard is None:
             return None
@@ -129,13 +126,13 @@ class InferenceServicer:
         return request
 
     async def _begin(self, request: AwaitedRequest, refusal: ServiceError | None) -> str:
-        """Translate the message that is the body, and begin the request. Returns the id that the caller gave it."""
+        """Translate the message in the body, and begin the request. Returns the caller's id of the request."""
         handler = self._handler
         given_id = ""
         try:
             found = await self._translate(request, bytes(request.body))
             given_id = found.id
-            if given_id:  # the header is the same for all requests of the stream
+            if given_id:  # the stream has one header for all its requests
                 request.request_id = request_id_of({b"x-request-id": given_id.encode()})
             if refusal is not None:
                 raise refusal
@@ -154,20 +151,16 @@ class InferenceServicer:
         return given_id
 
     async def _translate(self, request: AwaitedRequest, content: bytes) -> Translation:
-        """Translate a message, in a thread if that takes long. Raises InvalidInput, DeadlinePassed."""
+        """Translate a message, in a thread if it is slow. Raises InvalidInput, DeadlinePassed."""
         max_bytes = self._handler.settings.max_body_bytes
         known = find_known(content)
         if known is not None:
             return known
         if not is_slow(content):
             return translate_now(content, max_bytes)
-        # Parsed in the thread too: a parsed message is larger, and many may wait for the thread.
-        read = functools.partial(read_infer, content, self._handler.find_max_tensors(), max_bytes)
-        return await self._do_in_thread(request, read)
-
-    async def _do_in_thread(self, request: AwaitedRequest, work: Callable[[], T]) -> T:
-        """Do work of a request in the thread before the handler gets it. Raises what it raises, and DeadlinePassed."""
+        # It is parsed in the thread too: a parsed message is larger, and many may wait for the thread.
         handler = self._handler
+        work = functools.partial(read_infer, content, handler.find_max_tensors(), max_bytes)
         left_s = self._limit_s(request.patience_s) - (handler.clock() - request.began)
         future = asyncio.get_running_loop().run_in_executor(handler.parsing, without_traceback, work)
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.metrics.folders import claim_folder, find_folder_of_siblings
+from service.metrics.folders import claim_folder, find_shared_folder
 from service.metrics.meters import Metrics
 from service.metrics.storage import read_storage
 from service.settings import SettingsError
@@ -73,12 +73,12 @@ def test_half_a_line_and_a_strange_one_are_passed_over(tmp_path: Path) -> None:
 def test_workers_of_another_parent_have_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without our supervisor siblings find each other by their parent; what ended servers left is removed."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder = find_folder_of_siblings()
+    folder = find_shared_folder()
     old = folder.with_name(f"{folder.name}0")  # the same process id, started at another time
     old.mkdir()
-    assert find_folder_of_siblings() == folder
+    assert find_shared_folder() == folder
     assert not old.exists()
-    program = "from service.metrics.folders import find_folder_of_siblings as f; print(f())"
+    program = "from service.metrics.folders import find_shared_folder as f; print(f())"
     run = subprocess.run([sys.executable, "-c", program], env={"TMPDIR": str(tmp_path), "PYTHONPATH": "."}, stdout=-1)
     assert Path(run.stdout.decode().strip()).parent == tmp_path
     assert run.stdout.decode().strip() != str(folder)

@@ -19,7 +19,7 @@ from service.engine.onnx.binding import (
     BoundBuffers,
     MemoryLocation,
     find_pinned_memory,
-    read_slots,
+    read_specs,
     resolve_shape,
 )
 from service.engine.onnx.providers import CPU, NAMES
@@ -31,7 +31,7 @@ ORT = tuple(map(int, ort.__version__.split(".")[:2]))
 
 def open_bindings(content: bytes, **options: Any) -> Bindings:
     session = ort.InferenceSession(content, providers=[CPU])
-    inputs, outputs = read_slots(session.get_inputs()), read_slots(session.get_outputs())
+    inputs, outputs = read_specs(session.get_inputs()), read_specs(session.get_outputs())
     return Bindings(session, inputs, outputs, HOST, **options)
 
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import InvalidInput
-from service.transport.grpc.fields import BrokenMessage, check_fields, find_inner
+from service.transport.grpc.fields import BrokenMessage, check_fields, find_nested
 from service.transport.grpc.messages import MESSAGES
 
 Request = MESSAGES["ModelInferRequest"]
-INNER = find_inner(Request.DESCRIPTOR)
+INNER = find_nested(Request.DESCRIPTOR)
 MANY = 10_000
 GOOD = Request(
     model_name="m",

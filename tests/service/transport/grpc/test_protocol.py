@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from service.transport.concurrency import MOST_ANSWER_BYTES, MOST_REQUESTS, ConnectionConcurrency, StreamConcurrency
 from service.transport.grpc.protocol import GrpcProtocol
-from service.transport.pace import MOST_ANSWER_BYTES, MOST_REQUESTS, Pace, StreamPace
 from tests.support.connections.http2 import Client
 from tests.support.grpc_servers import GrpcServing
 
@@ -79,7 +79,7 @@ def test_answers_wait_in_their_streams_while_the_client_does_not_read(server: Gr
     assert server.run(answer) == (100, 0)
 
 
-async def count(stream: StreamPace) -> int:
+async def count(stream: StreamConcurrency) -> int:
     """How many requests of a stream begin until one has to wait."""
     number = 0
     while True:
@@ -93,8 +93,8 @@ async def count(stream: StreamPace) -> int:
 
 def test_streams_of_a_connection_share_a_limit_and_each_has_one() -> None:
     async def scenario() -> None:
-        shared = Pace()
-        first, second = StreamPace(shared), StreamPace(shared)
+        shared = ConnectionConcurrency()
+        first, second = StreamConcurrency(shared), StreamConcurrency(shared)
         assert await count(first) == MOST_REQUESTS
         assert await count(second) == 1
 
@@ -105,7 +105,7 @@ def test_large_answers_let_fewer_requests_begin() -> None:
     """So many that all answers together stay small."""
 
     async def scenario() -> None:
-        stream = StreamPace(Pace())
+        stream = StreamConcurrency(ConnectionConcurrency())
         await stream.begin()
         stream.note(MOST_ANSWER_BYTES // 4)
         assert await count(stream) == 3
@@ -117,8 +117,8 @@ def test_who_waits_goes_on_when_a_request_ends() -> None:
     """The first that came, and whoever has none under way; a wait that is cancelled takes no place."""
 
     async def scenario() -> None:
-        shared = Pace()
-        first, second = StreamPace(shared), StreamPace(shared)
+        shared = ConnectionConcurrency()
+        first, second = StreamConcurrency(shared), StreamConcurrency(shared)
         await first.begin()
         shared.note(MOST_ANSWER_BYTES)
         await second.begin()
@@ -141,8 +141,8 @@ def test_stream_that_is_over_holds_nothing() -> None:
     """However it ended: its requests may not even have been read."""
 
     async def scenario() -> None:
-        shared = Pace()
-        first, second = StreamPace(shared), StreamPace(shared)
+        shared = ConnectionConcurrency()
+        first, second = StreamConcurrency(shared), StreamConcurrency(shared)
         await count(first)
         first.close()
         assert await count(second) == MOST_REQUESTS

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from service.transport.pace import MOST_REQUESTS
+from service.transport.concurrency import MOST_REQUESTS
 from tests.support.gates import HeldThread, gated
 from tests.support.grpc_servers import GrpcServing, channel, settings_of, waiting_rows
 

@@ -157,7 +157,7 @@ def test_answers_and_time_make_up_for_idle_frames(pair: Pair) -> None:
         pair.give(pair.client.data(number, b"x"), ping)
         pair.connection.sender.finish(stream, BLOCK)
     for _ in range(2000):
-        pair.connection.forgive(1)
+        pair.connection.discount_idle_frames(1)
         pair.give(ping)
 
 
