@@ -38,9 +38,12 @@ _FRAMING_BYTES: Final = 64 << 10
 """Room for the parts of a message besides its tensors."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Service:
-    """What all connections share. ``infer_path`` is the path of ModelInfer, ``methods`` has the others by path."""
+    """What all connections share. ``infer_path`` is the path of ModelInfer, ``methods`` has the others by path.
+
+    ``is_leaving``: connections that are still made, because they were accepted before, must leave too.
+    """
 
     handler: Handler
     settings: Settings
@@ -48,6 +51,7 @@ class Service:
     methods: Mapping[bytes, MethodHandler]
     connections: "set[GrpcProtocol]"
     on_empty: Callable[[], None]
+    is_leaving: bool = False
 
     @property
     def max_bytes(self) -> int:
@@ -80,6 +84,8 @@ class GrpcProtocol(asyncio.Protocol, StreamHandler):
         self._timer = self._loop.call_later(_LOOK_S, self._look)
         if len(self._service.connections) > self._service.settings.max_connections:
             self._end(frames.ENHANCE_YOUR_CALM, "too many connections")
+        elif self._service.is_leaving:
+            self.leave()
         else:
             self.wake()
 

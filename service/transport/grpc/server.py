@@ -142,6 +142,7 @@ class GrpcServer:
 
     async def _end(self, drain_s: float) -> None:
         """Have each client take its calls elsewhere. Those that are on their way here are still answered."""
+        self._service.is_leaving = True
         for connection in list(self._connections):
             connection.leave()
         if self._connections:

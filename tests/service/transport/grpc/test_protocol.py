@@ -11,14 +11,16 @@ from tests.support.grpc_servers import GrpcServing
 
 
 class Transport(asyncio.Transport):
-    """``unwritten_bytes`` are what the client has not read."""
+    """Keeps what is written. ``unwritten_bytes``: how much the client has not read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.unwritten_bytes = 0
+        self.written = b""
         self.is_closed = self.is_aborted = False
 
-    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
 
     def get_write_buffer_size(self) -> int:
         return self.unwritten_bytes

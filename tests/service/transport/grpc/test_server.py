@@ -15,7 +15,9 @@ from service.settings import SettingsError
 from service.transport.http2 import frames
 from service.worker import Worker
 from tests.service.transport.grpc.test_edge import STREAM_PATH, connected, message_of
+from tests.service.transport.grpc.test_protocol import Transport
 from tests.service.transport.grpc.test_streams import Stream, request_of
+from tests.support.connections.http2 import read_frames
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, waiting_rows
 from tests.support.models import graphs
@@ -70,6 +72,22 @@ def test_open_streams_end_when_the_server_stops(small_store: Path) -> None:
         assert "stopping" in raised.value.details()
         idle.end()
         busy.end()
+
+
+def test_connection_that_is_made_after_the_stop_is_told_to_leave(small_store: Path) -> None:
+    """A connection that was accepted just before the stop does not make it wait: its client is told to go elsewhere."""
+
+    async def stop_and_connect() -> bytes:
+        assert server.worker.grpc is not None
+        made, transport = server.worker.grpc._make_protocol(), Transport()
+        await server.worker.grpc.stop(0.0)
+        made.connection_made(transport)
+        await asyncio.sleep(0)  # it writes at the end of the turn
+        made.connection_lost(None)
+        return transport.written
+
+    with GrpcServing(settings_of(small_store)) as server:
+        assert frames.GOAWAY in [frame.kind for frame in read_frames(server.run(stop_and_connect))]
 
 
 def test_data_that_comes_after_the_end_of_a_stream_is_dropped(small_store: Path) -> None:
