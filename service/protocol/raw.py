@@ -19,7 +19,7 @@ def parse_raw(body: bytes | memoryview, tensors: Sequence[Tensor], leads_with_ro
     """Decode a request with ``Inference-Header-Content-Length: 0``: one row, as the bytes of the model's only input.
 
     One open size of the row follows from the length of the body. For BYTES the body is the only element, without its
-    length. All outputs are returned binary. Raises InvalidInput, also for a model whose inputs cannot be sent like this.
+    length. All outputs are returned binary. Raises InvalidInput, also if the model's inputs cannot be sent like this.
     """
     if len(tensors) != 1:
         raise InvalidInput(f"{_NEEDS} a model with one input, but there are {len(tensors)}: send a JSON header")
