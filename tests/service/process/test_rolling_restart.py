@@ -129,7 +129,7 @@ def test_worker_that_serves_less_replaces_none(serve: Serve, store: Path) -> Non
 
 @pytest.mark.long
 def test_closed_terminal_ends_it_well(store: Path, tmp_path: Path) -> None:
-    """SIGHUP from the terminal that the server was started in is SIGTERM by another name: code 0, no files are left."""
+    """SIGHUP from the closed terminal of the server stops it like SIGTERM: code 0, no files are left."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     ours, theirs = pty.openpty()

@@ -173,7 +173,7 @@ def test_refused_request_has_a_span(
 
 
 def test_context_goes_in_and_out_over_grpc(traced: Callable[..., Collector]):
-    """Metadata carry the context in, and the trace out. The span is named as calls are."""
+    """Metadata carry the caller's context, and the trace of the answer. The span has the name of the method."""
     trailing: dict[str, Any] = {}
 
     def ask(server: GrpcServing) -> None:
@@ -263,7 +263,7 @@ def test_step_of_a_pipeline_has_a_span(traced: Callable[..., Collector], tmp_pat
 
 
 def test_missing_package_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch, store: Path):
-    """Without the extra, the setting is refused with how to install it."""
+    """Without the extra, the setting is refused with a text that says how to install it."""
     monkeypatch.setitem(sys.modules, "service.telemetry.tracing", None)
     settings = settings_of(store, tracing=True)
     with pytest.raises(SettingsError, match=r"sluice-serving\[tracing\]"):

@@ -33,7 +33,7 @@ def edge_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def edge(edge_store: Path) -> Iterator[GrpcServing]:
-    """A server that gives clients little time, and looks often."""
+    """A server that gives clients little time and checks often."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocol, "_LOOK_S", 0.05)
         settings = settings_of(edge_store, body_timeout_s=0.3, header_timeout_s=0.3, max_body_bytes=1 << 20)
@@ -119,7 +119,7 @@ def test_message_that_does_not_arrive_is_refused(edge: GrpcServing) -> None:
 @pytest.mark.parametrize("path", [INFER_PATH, STREAM_PATH, LIVE_PATH])
 @pytest.mark.parametrize("size", [1000, 900_000])
 def test_message_that_drips_is_refused(edge: GrpcServing, path: bytes, size: int) -> None:
-    """A message of which a byte comes now and then ends as one that stops coming, whatever its length."""
+    """A message that comes byte by byte is refused like one that stops, whatever its length."""
     with connected(edge) as wire, ThreadPoolExecutor(1) as pool:
         wire.send(wire.made.hello() + wire.made.call(1, path))
         wire.send(wire.made.data(1, b"\0" + struct.pack(">I", size), ends=False))
@@ -131,7 +131,7 @@ def test_message_that_drips_is_refused(edge: GrpcServing, path: bytes, size: int
 
 
 def test_client_that_does_not_read_is_dropped(edge: GrpcServing) -> None:
-    """A client that gives no room for its answer loses its connection, and the memory is given back."""
+    """A client whose window has no room for its answer loses its connection, and the memory is released."""
     with connected(edge) as wire:
         wire.send(
             wire.made.hello({frames.INITIAL_WINDOW_SIZE: 0}) + wire.made.call(1) + wire.made.data(1, message_of(1))
@@ -144,7 +144,7 @@ def test_client_that_does_not_read_is_dropped(edge: GrpcServing) -> None:
 
 
 def test_stream_that_is_not_read_is_reset_beside_one_that_is(edge: GrpcServing) -> None:
-    """A client that takes no byte of an answer loses that call, also while it reads others."""
+    """A client that reads nothing of an answer loses that call, even while it reads others."""
     with connected(edge) as wire:
         wire.send(wire.made.hello({frames.INITIAL_WINDOW_SIZE: 0}))
         wire.send(wire.made.call(1) + wire.made.data(1, message_of(1)))
@@ -158,7 +158,7 @@ def test_stream_that_is_not_read_is_reset_beside_one_that_is(edge: GrpcServing) 
 
 
 def test_large_message_comes_through_small_windows(edge: GrpcServing) -> None:
-    """A message of many windows is answered, and so is one that is read slowly."""
+    """A message that is larger than the windows is answered."""
     rows = np.arange(3 * ROWS, dtype=np.float32).reshape(ROWS, 3)
     with edge.grpc_client() as client:
         np.testing.assert_array_equal(client.infer("double", [tensor("x", rows)]).as_numpy("y"), 2 * rows)
@@ -168,7 +168,7 @@ def test_large_message_comes_through_small_windows(edge: GrpcServing) -> None:
 @pytest.mark.parametrize("path", [INFER_PATH, LIVE_PATH])
 @pytest.mark.parametrize("sent", [b"", b"\0\0\0\0\0"])
 def test_call_that_does_not_go_on_is_refused(edge: GrpcServing, path: bytes, sent: bytes) -> None:
-    """A call that has no message, or does not end behind it, ends with DEADLINE_EXCEEDED."""
+    """A call without a message, or without an end after it, ends with DEADLINE_EXCEEDED."""
     with connected(edge) as wire:
         wire.send(wire.made.hello() + wire.made.call(1, path))
         wire.send(wire.made.data(1, sent, ends=False) if sent else b"")
@@ -176,7 +176,7 @@ def test_call_that_does_not_go_on_is_refused(edge: GrpcServing, path: bytes, sen
 
 
 def test_stream_may_be_silent_between_messages_only(edge: GrpcServing) -> None:
-    """A message of a stream that stops coming ends the stream, as a message of a call does."""
+    """A stream ends if one of its messages stops coming, as a call does."""
     with connected(edge) as wire:
         wire.send(wire.made.hello() + wire.made.call(1, STREAM_PATH) + wire.made.call(3, STREAM_PATH))
         wire.send(wire.made.data(3, message_of(1)[:20], ends=False))
@@ -187,7 +187,7 @@ def test_stream_may_be_silent_between_messages_only(edge: GrpcServing) -> None:
 
 
 def test_stream_that_is_reset_at_once_holds_nothing(edge: GrpcServing) -> None:
-    """A stream whose reset comes with its first data gives the memory back."""
+    """A stream whose reset comes with its first data releases the memory."""
     with connected(edge) as wire:
         reset = write_frame(frames.RST_STREAM, 0, 1, bytes(4))
         begin = wire.made.hello() + wire.made.call(1, STREAM_PATH)
@@ -214,7 +214,7 @@ def test_large_messages_of_streams_wait_for_room(edge: GrpcServing) -> None:
 
 @pytest.mark.parametrize("path", [INFER_PATH, STREAM_PATH])
 def test_message_takes_the_room_of_what_it_is_inflated_to(edge: GrpcServing, path: bytes) -> None:
-    """A small message that is inflated to a large one is refused at once where others hold the room."""
+    """A small message that decompresses to a large one is refused at once if others hold the room."""
     budget, content = edge.worker.handler.body_budget, gzip.compress(message_of(ROWS)[5:])
     held_bytes = budget.max_bytes - 100_000
     edge.run(lambda: asyncio.to_thread(budget.grow, held_bytes))
@@ -231,7 +231,7 @@ def test_message_takes_the_room_of_what_it_is_inflated_to(edge: GrpcServing, pat
 
 
 def test_message_that_will_be_too_large_is_refused_by_its_prefix(edge: GrpcServing) -> None:
-    """The answer comes before the message does."""
+    """A message over the limit is refused before its content comes."""
     with connected(edge) as wire:
         prefix = b"\0" + struct.pack(">I", (2 << 20))
         wire.send(wire.made.hello() + wire.made.call(1) + wire.made.data(1, prefix, ends=False))
@@ -249,7 +249,7 @@ def test_message_that_will_be_too_large_is_refused_by_its_prefix(edge: GrpcServi
     ],
 )
 def test_call_that_cannot_be_read_is_refused(edge: GrpcServing, more: list[tuple[bytes, bytes]], status: bytes) -> None:
-    """Unknown codings and times that are none are told, and the connection goes on."""
+    """A call with an unknown coding or a malformed timeout is refused, and the connection goes on."""
     with connected(edge) as wire:
         wire.send(wire.made.hello() + wire.made.call(1, more=more) + wire.made.data(1, message_of(1)))
         wire.send(wire.made.call(3) + wire.made.data(3, message_of(1)))

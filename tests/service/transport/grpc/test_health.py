@@ -1,4 +1,4 @@
-"""The health checks of gRPC, as any load balancer asks: bytes on the wire, without anybody's stubs."""
+"""The health checks of gRPC, as bytes on the wire, without generated stubs."""
 
 import asyncio
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def check(server: GrpcServing, service: str) -> bytes:
 
 @pytest.fixture
 def watch(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Begins to watch a service, with almost no time between two looks."""
+    """Starts to watch a service. The server checks it almost without a pause."""
     monkeypatch.setattr(health, "LOOK_AGAIN_S", 0.01)
     with channel(server) as open_channel:
         yield lambda service: open_channel.unary_stream("/grpc.health.v1.Health/Watch")(asked(service), timeout=60)
@@ -62,7 +62,7 @@ def test_message_that_is_none_is_refused(server: GrpcServing) -> None:
 
 
 def test_health_is_that_of_the_server_and_of_its_models(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server, its service and a ready model are SERVING, a broken one is not, nor any until all have been tried."""
+    """The server, its service and a ready model are SERVING. A broken one is not; before all are tried, none is."""
     assert check(server, "") == check(server, FULL_NAME) == check(server, "double") == SERVING
     assert check(server, "broken") == NOT_SERVING
     text = expose(server.worker.metrics, "")[0].decode()
@@ -72,7 +72,7 @@ def test_health_is_that_of_the_server_and_of_its_models(server: GrpcServing, mon
 
 
 def test_changes_are_told_to_those_who_watch(server: GrpcServing, watch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A watch begins with the current state and tells each change once."""
+    """A watch reports the current state first, and then each change once."""
     states = watch("")
     assert next(states) == SERVING
     monkeypatch.setattr(server.worker.registry.lifecycle, "loaded", False)
@@ -116,7 +116,7 @@ class Watched:
 
 
 def test_stop_in_the_middle_of_a_look_is_told() -> None:
-    """A watch tells NOT_SERVING before its end, also if the server stops while its readiness is being asked for."""
+    """A watch reports NOT_SERVING before it ends, even if the server stops in the middle of a check."""
 
     async def ready_until_asked(scope: Any, receive: Any, send: Any) -> None:
         watching.drain()
@@ -130,7 +130,7 @@ def test_stop_in_the_middle_of_a_look_is_told() -> None:
 
 
 def test_watches_share_their_looks_and_are_limited(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Watches of one service are counted as one service; one too many is refused, until another has ended."""
+    """Several watches of a service count as one service. A watch too many is refused until another has ended."""
     monkeypatch.setattr(health, "MAX_WATCHES", 5)
     monkeypatch.setattr(health, "MAX_WATCHED", 2)
     assert server.worker.grpc is not None

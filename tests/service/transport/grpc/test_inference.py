@@ -86,7 +86,7 @@ def count(server: GrpcServing, start: str) -> float:
 def test_request_is_refused_with_its_code(
     client: Client, model: str, inputs: list[triton.InferInput], options: dict[str, Any], code: str, said: str
 ) -> None:
-    """A fault of the caller has its code and says what was expected; a failure of the model tells nothing."""
+    """An error of the caller has its code and says what was expected; a failure of the model does not say why."""
     got, text = code_of(lambda: client.infer(model, inputs, **options))
     assert got == code
     assert said in text
@@ -185,7 +185,7 @@ def test_bodies_beyond_what_is_held_are_refused(server: GrpcServing, client: Cli
 
 @pytest.mark.parametrize("patience", [{"client_timeout": 1.0}, {"timeout": 1_000_000}], ids=["call", "request"])
 def test_passed_deadline_takes_a_request_out(server: GrpcServing, client: Client, patience: dict[str, Any]) -> None:
-    """The deadline of the call or the timeout of the request ends it, and its rows are never run."""
+    """The call's deadline or the request's timeout ends the request, and its rows are never run."""
     model = server.model("double")
     with busy(client, model) as gate:
         code, text = code_of(lambda: client.infer("double", ones(2), **patience))
@@ -224,7 +224,7 @@ def test_cancelled_call_leaves_the_queue(server: GrpcServing, client: Client) ->
 
 
 def test_typed_contents_are_answered(server: GrpcServing) -> None:
-    """Typed contents give the answer of raw ones, also in a large message that is read in a thread."""
+    """Typed contents get the same answer as raw ones, also in a large message, which is read in a thread."""
     for values in ([1.5, -2, 3], [0.25] * 60_000):
         shape = [len(values) // 3, 3]
         given = {"name": "x", "datatype": "FP32", "shape": shape, "contents": {"fp32_contents": values}}
@@ -234,7 +234,7 @@ def test_typed_contents_are_answered(server: GrpcServing) -> None:
 
 
 def test_typed_contents_above_the_limit_of_a_body_are_refused(server: GrpcServing) -> None:
-    """The limit counts the tensors alone, though their message may be larger by its other parts."""
+    """The limit is for the tensors alone. Their message may be a little larger."""
     values = [0.5] * (3 * 88_000)  # 1,056,000 bytes, in a message that may have 64 KiB more than the limit of 1 MiB
     given = {"name": "x", "datatype": "FP32", "shape": [88_000, 3], "contents": {"fp32_contents": values}}
     error = refusal_of(server, request_of("double", given).SerializeToString())
@@ -243,7 +243,7 @@ def test_typed_contents_above_the_limit_of_a_body_are_refused(server: GrpcServin
 
 
 def test_no_rows_are_answered(server: GrpcServing, client: Client) -> None:
-    """Requests without rows, raw, typed or without contents, have outputs without rows; BF16 goes both ways."""
+    """Requests without rows (raw, typed or without contents) have outputs without rows. BF16 works both ways."""
     assert client.infer("double", [tensor("x", np.empty((0, 3), np.float32))]).as_numpy("y").shape == (0, 3)
     given = {**X, "shape": [0, 3]}
     for request in (

@@ -1,4 +1,4 @@
-"""The methods besides inference: against a real server, and against routes that answer what the protocol says."""
+"""The methods besides inference: against a real server, and against routes whose answers the test sets."""
 
 import asyncio
 from typing import Any, NoReturn
@@ -37,7 +37,7 @@ MODEL = {
 
 
 class Context:
-    """A call whose metadata and end are kept."""
+    """A call that keeps its metadata and its end."""
 
     grant, client, fields, request_id = None, "127.0.0.1", (), "of-mine"
 
@@ -52,7 +52,10 @@ class Context:
 
 
 def ask(message: Any, answer: Any, status: int = 200) -> tuple[Any, str, Any]:
-    """Ask a server whose every route answers so: the answer as tritonclient's message, verb and path, and JSON sent."""
+    """Call a server whose routes all give ``answer``.
+
+    Returns the reply as tritonclient's message, the method and path that were asked, and the JSON that was sent.
+    """
     method = type(message).__name__.removesuffix("Request")
     asked: list[Any] = []
 
@@ -100,7 +103,7 @@ def test_question_that_no_route_has_is_refused(message: Any, said: str) -> None:
     ],
 )
 def test_question_that_takes_long_to_read_is_refused(message: Any, code: str) -> None:
-    """A long message, or one of many fields, is refused, so that it does not hold the event loop."""
+    """A message that is long or has many fields is refused, so that it does not block the event loop."""
     with pytest.raises(Aborted) as raised:
         ask(message, {})
     assert raised.value.code.name == code
@@ -117,7 +120,7 @@ def test_question_that_takes_long_to_read_is_refused(message: Any, code: str) ->
     ],
 )
 def test_error_of_a_route_is_that_of_the_method(answer: Any, status: int, code: str, text: str) -> None:
-    """A route that refuses gives the method's code and its text; one that breaks says nothing of why."""
+    """The error of a route has its code and text in gRPC. A route that breaks does not say why."""
     with pytest.raises(Aborted) as raised:
         ask(pb2.ModelConfigRequest(name="m"), answer, status)
     assert raised.value.code.name == code

@@ -1,4 +1,4 @@
-"""A connection and its transport: a slow reader is no stalled one, and its answers do not fill the memory."""
+"""A connection and its transport: clients that read slowly, and how many requests are in progress at once."""
 
 import asyncio
 
@@ -64,7 +64,7 @@ def test_client_that_reads_slowly_is_not_dropped(server: GrpcServing, left_bytes
 
 
 def test_answers_wait_in_their_streams_while_the_client_does_not_read(server: GrpcServing) -> None:
-    """Whatever windows it has given: a stream that sees how much is unread makes no more."""
+    """However large the windows are, answers wait in their streams. So a stream knows how much is unread."""
 
     async def answer() -> tuple[int, int]:
         made, _ = connect(server)
@@ -104,7 +104,7 @@ def test_streams_of_a_connection_share_a_limit_and_each_has_one() -> None:
 
 
 def test_large_answers_let_fewer_requests_begin() -> None:
-    """So many that all answers together stay small."""
+    """Only so many requests begin that all their answers together stay small."""
 
     async def scenario() -> None:
         stream = StreamConcurrency(ConnectionConcurrency())
@@ -116,7 +116,7 @@ def test_large_answers_let_fewer_requests_begin() -> None:
 
 
 def test_who_waits_goes_on_when_a_request_ends() -> None:
-    """The first that came, and whoever has none under way; a wait that is cancelled takes no place."""
+    """When a request ends, a stream that has no other one goes on first. A cancelled wait takes no place."""
 
     async def scenario() -> None:
         shared = ConnectionConcurrency()
@@ -140,7 +140,7 @@ def test_who_waits_goes_on_when_a_request_ends() -> None:
 
 
 def test_stream_that_is_over_holds_nothing() -> None:
-    """However it ended: its requests may not even have been read."""
+    """A closed stream releases its places, even those of requests that were never read."""
 
     async def scenario() -> None:
         shared = ConnectionConcurrency()
