@@ -40,8 +40,7 @@ class Transport(asyncio.Transport):
 
 
 def connect(server: GrpcServing) -> tuple[GrpcProtocol, Transport]:
-    assert server.worker.grpc is not None
-    made, transport = GrpcProtocol(server.worker.grpc._service), Transport()
+    made, transport = GrpcProtocol(server.grpc._service), Transport()
     made.connection_made(transport)
     return made, transport
 
@@ -81,8 +80,8 @@ def test_answers_wait_in_their_streams_while_the_client_does_not_read(server: Gr
     assert server.run(answer) == (100, 0)
 
 
-async def count(stream: StreamConcurrency) -> int:
-    """How many requests of a stream begin until one has to wait."""
+async def begin_all(stream: StreamConcurrency) -> int:
+    """Begin requests of a stream until one has to wait. Returns how many."""
     number = 0
     while True:
         try:
@@ -93,60 +92,57 @@ async def count(stream: StreamConcurrency) -> int:
         number += 1
 
 
-def test_streams_of_a_connection_share_a_limit_and_each_has_one() -> None:
-    async def scenario() -> None:
-        shared = ConnectionConcurrency()
-        first, second = StreamConcurrency(shared), StreamConcurrency(shared)
-        assert await count(first) == MOST_REQUESTS
-        assert await count(second) == 1
-
-    asyncio.run(scenario())
+@pytest.fixture
+def streams() -> tuple[StreamConcurrency, StreamConcurrency]:
+    """Two streams of one connection."""
+    shared = ConnectionConcurrency()
+    return StreamConcurrency(shared), StreamConcurrency(shared)
 
 
-def test_large_answers_let_fewer_requests_begin() -> None:
+Two = tuple[StreamConcurrency, StreamConcurrency]
+
+
+@pytest.mark.anyio
+async def test_streams_of_a_connection_share_a_limit_and_each_has_one(streams: Two) -> None:
+    """The streams of a connection share a limit. Beyond it each may still have one request under way."""
+    first, second = streams
+    assert await begin_all(first) == MOST_REQUESTS
+    assert await begin_all(second) == 1
+
+
+@pytest.mark.anyio
+async def test_large_answers_let_fewer_requests_begin(streams: Two) -> None:
     """Only so many requests begin that all their answers together stay small."""
-
-    async def scenario() -> None:
-        stream = StreamConcurrency(ConnectionConcurrency())
-        await stream.begin()
-        stream.note(MOST_ANSWER_BYTES // 4)
-        assert await count(stream) == 3
-
-    asyncio.run(scenario())
+    stream, _ = streams
+    await stream.begin()
+    stream.note(MOST_ANSWER_BYTES // 4)
+    assert await begin_all(stream) == 3
 
 
-def test_who_waits_goes_on_when_a_request_ends() -> None:
+@pytest.mark.anyio
+async def test_who_waits_goes_on_when_a_request_ends(streams: Two) -> None:
     """When a request ends, a stream that has no other one goes on first. A cancelled wait takes no place."""
-
-    async def scenario() -> None:
-        shared = ConnectionConcurrency()
-        first, second = StreamConcurrency(shared), StreamConcurrency(shared)
-        await first.begin()
-        shared.note(MOST_ANSWER_BYTES)
-        await second.begin()
-        waits = [asyncio.create_task(each.begin()) for each in (first, second)]
-        await asyncio.sleep(0)
-        second.end()
-        await waits[1]
-        assert not waits[0].done()
-        waits[0].cancel()
-        await asyncio.gather(waits[0], return_exceptions=True)
-        first.end()
-        second.end()
-        assert (first.under_way, second.under_way) == (0, 0)
-        assert await count(first) == 1
-
-    asyncio.run(scenario())
+    first, second = streams
+    await first.begin()
+    first.note(MOST_ANSWER_BYTES)
+    await second.begin()
+    waits = [asyncio.create_task(each.begin()) for each in (first, second)]
+    await asyncio.sleep(0)
+    second.end()
+    await waits[1]
+    assert not waits[0].done()
+    waits[0].cancel()
+    await asyncio.gather(waits[0], return_exceptions=True)
+    first.end()
+    second.end()
+    assert (first.under_way, second.under_way) == (0, 0)
+    assert await begin_all(first) == 1
 
 
-def test_stream_that_is_over_holds_nothing() -> None:
+@pytest.mark.anyio
+async def test_stream_that_is_over_holds_nothing(streams: Two) -> None:
     """A closed stream releases its places, even those of requests that were never read."""
-
-    async def scenario() -> None:
-        shared = ConnectionConcurrency()
-        first, second = StreamConcurrency(shared), StreamConcurrency(shared)
-        await count(first)
-        first.close()
-        assert await count(second) == MOST_REQUESTS
-
-    asyncio.run(scenario())
+    first, second = streams
+    await begin_all(first)
+    first.close()
+    assert await begin_all(second) == MOST_REQUESTS
