@@ -1,4 +1,4 @@
-"""A device with one looping model, tiny graphs for it, and what they give when they run by hand."""
+"""A device with one looping model, tiny graphs for it, and their results computed by hand."""
 
 import asyncio
 import dataclasses
@@ -77,7 +77,7 @@ HOP = (Carry(input="place", output="next"),)
 
 
 class Counting:
-    """A real session that notes the rows of each step it runs, and holds them while a gate is closed."""
+    """A real session that keeps the number of rows of each step, and holds steps while a gate is closed."""
 
     def __init__(self, content: bytes, bound: bool = False) -> None:
         self.session = Session(content, bound=bound)
