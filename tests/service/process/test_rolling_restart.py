@@ -32,15 +32,9 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def serve(store: Path) -> Serve:
-    """Where `nohup` runs the tests, SIGHUP is not ignored."""
-
+def serve(store: Path, sighup: None) -> Serve:
     def serve(*arguments: str, workers: int = 1, **environment: str) -> Served:
-        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        try:
-            return Served("--store", str(store), *arguments, workers=workers, environment=environment)
-        finally:
-            signal.signal(signal.SIGHUP, before)
+        return Served("--store", str(store), *arguments, workers=workers, environment=environment)
 
     return serve
 

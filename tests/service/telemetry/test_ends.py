@@ -19,7 +19,7 @@ from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, waiting_rows
 from tests.support.pipelines.models import BLUE, RED, as_row, halves, write_store
 from tests.support.servers import FAST, PATHS, ServerPath
-from tests.support.wires import INFER, Wire, body_of, request_bytes
+from tests.support.wires import INFER, Wire, body_of, exchange, request_bytes
 
 Line = dict[str, Any]
 
@@ -48,18 +48,6 @@ def log(store: Path, tmp_path: Path, way: ServerPath) -> Callable[..., list[Line
         return [json.loads(line) for line in path.read_text().splitlines()]
 
     return run
-
-
-def exchange(*requests: bytes) -> Callable[[GrpcServing], object]:
-    """Asks one after the other, each on a connection of its own, and reads until the server closes or has answered."""
-
-    def ask(server: GrpcServing) -> None:
-        for request in requests:
-            with Wire(server) as wire:
-                wire.send(request)
-                wire.read()
-
-    return ask
 
 
 def test_answer_has_a_line_with_its_times_and_sizes(log: Callable[..., list[Line]]):

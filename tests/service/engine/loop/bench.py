@@ -29,33 +29,24 @@ SLOW_S = 0.1
 
 def walk() -> bytes:
     """next = value * 0.5 + kick, and a total that is carried beside it."""
-    return graphs.build(
-        [
-            helper.make_node("Mul", ["value", "half"], ["halved"]),
-            helper.make_node("Add", ["halved", "kick"], ["next"]),
-            helper.make_node("Add", ["total", "next"], ["next_total"]),
-        ],
-        [("value", FLOAT, ["batch", 2]), ("total", FLOAT, ["batch", 2]), ("kick", FLOAT, ["batch", 1])],
-        [("next", FLOAT, ["batch", 2]), ("next_total", FLOAT, ["batch", 2])],
-        {"half": np.array(0.5, np.float32)},
-    )
+    return _build_walk()
 
 
 def drift() -> bytes:
     """next = value * 0.5 + kick + push, where push stays what it was at the beginning."""
+    return _build_walk("push")
+
+
+def _build_walk(*steady: str) -> bytes:
+    """A step of a value, to which inputs that stay the same may be added."""
+    pushes = [(name, FLOAT, ["batch", 2]) for name in steady]
     return graphs.build(
         [
             helper.make_node("Mul", ["value", "half"], ["halved"]),
-            helper.make_node("Add", ["halved", "kick"], ["kicked"]),
-            helper.make_node("Add", ["kicked", "push"], ["next"]),
+            helper.make_node("Sum", ["halved", "kick", *steady], ["next"]),
             helper.make_node("Add", ["total", "next"], ["next_total"]),
         ],
-        [
-            ("value", FLOAT, ["batch", 2]),
-            ("total", FLOAT, ["batch", 2]),
-            ("push", FLOAT, ["batch", 2]),
-            ("kick", FLOAT, ["batch", 1]),
-        ],
+        [("value", FLOAT, ["batch", 2]), ("total", FLOAT, ["batch", 2]), *pushes, ("kick", FLOAT, ["batch", 1])],
         [("next", FLOAT, ["batch", 2]), ("next_total", FLOAT, ["batch", 2])],
         {"half": np.array(0.5, np.float32)},
     )
