@@ -326,7 +326,7 @@ def _parse_input(value: Any, where: str) -> InputHeader:
     if size_bytes is None and data is None and region is None and not count:
         size_bytes = 0  # the protocol needs no data for a tensor without elements
     if (size_bytes is None) + (data is None) + (region is None) != 2:
-        _refuse_places(where, size_bytes, data, region)
+        _refuse_places(where, size_bytes, region)
     if region is not None:
         _check_size(region.size_bytes, count, datatype, shape, where)
     elif size_bytes is not None:
@@ -337,7 +337,7 @@ def _parse_input(value: Any, where: str) -> InputHeader:
     return InputHeader(name, datatype, dtype, tuple(shape), count, size_bytes, data, region)
 
 
-def _refuse_places(where: str, size_bytes: Any, data: Any, region: RegionPart | None) -> None:
+def _refuse_places(where: str, size_bytes: Any, region: RegionPart | None) -> None:
     """Raises InvalidInput for an input that has its elements nowhere, or in several places."""
     if region is not None:
         other = "data" if size_bytes is None else "binary_data_size"

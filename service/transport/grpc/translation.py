@@ -3,7 +3,7 @@
 So both protocols share the code that checks requests and renders answers. It costs one copy of the tensors each way.
 """
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -153,20 +153,17 @@ def write_body(request: Any, max_bytes: int) -> tuple[bytes, int]:
         raise InvalidInput("inputs: expected either contents or raw_input_contents, got both")
     parameters = read_parameters(request.parameters, "parameters")
     parameters.pop(_EMPTY_FINAL, None)
+    sizes = iter([len(tensor) for tensor in tensors])  # of the inputs outside shared memory
     header: dict[str, Any] = {
         "parameters": {**parameters, "binary_data_output": True},
-        "inputs": _describe_inputs(request.inputs, tensors),
+        "inputs": [
+            _describe_input(item, None if _REGION in item.parameters else next(sizes)) for item in request.inputs
+        ],
     }
     if request.outputs:
         header["outputs"] = [_describe_output(item) for item in request.outputs]
     text = orjson.dumps(header)
     return b"".join([text, *tensors]), len(text)
-
-
-def _describe_inputs(inputs: Any, tensors: Sequence[bytes]) -> list[dict[str, Any]]:
-    """``tensors`` are those of the inputs outside shared memory."""
-    sizes = iter([len(tensor) for tensor in tensors])
-    return [_describe_input(item, None if _REGION in item.parameters else next(sizes)) for item in inputs]
 
 
 def _describe_input(item: Any, size_bytes: int | None) -> dict[str, Any]:
