@@ -45,7 +45,7 @@ class GrpcServing(Serving):
         return f"127.0.0.1:{self.worker.grpc_port}"
 
     @property
-    def grpc(self) -> GrpcServer:
+    def grpc_server(self) -> GrpcServer:
         assert self.worker.grpc is not None
         return self.worker.grpc
 

@@ -133,7 +133,7 @@ def test_watches_share_their_looks_and_are_limited(
     """Several watches of a service count as one service. A watch too many is refused until another has ended."""
     monkeypatch.setattr(health, "MAX_WATCHES", 5)
     monkeypatch.setattr(health, "MAX_WATCHED", 2)
-    kept = server.grpc._health
+    kept = server.grpc_server._health
 
     def refused(states: Any) -> bool:
         with pytest.raises(grpc.RpcError) as raised:

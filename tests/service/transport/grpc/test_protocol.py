@@ -40,7 +40,7 @@ class Transport(asyncio.Transport):
 
 
 def connect(server: GrpcServing) -> tuple[GrpcProtocol, Transport]:
-    made, transport = GrpcProtocol(server.grpc._service), Transport()
+    made, transport = GrpcProtocol(server.grpc_server._service), Transport()
     made.connection_made(transport)
     return made, transport
 

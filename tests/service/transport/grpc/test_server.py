@@ -40,7 +40,7 @@ def test_accepted_work_is_finished_when_the_server_stops(small_store: Path) -> N
             server.until(lambda: waiting_rows(model) == 2)
             server.stop()
             # Both clients have one connection. Until it is told, it may still send calls, which are answered.
-            server.until(lambda: all(each._connection.is_leaving for each in server.grpc._connections))
+            server.until(lambda: all(each._connection.is_leaving for each in server.grpc_server._connections))
             with server.grpc_client() as late, pytest.raises(InferenceServerException) as raised:
                 late.infer("double", ones(), client_timeout=5)
             gate.opened.set()
@@ -75,8 +75,8 @@ def test_connection_that_is_made_after_the_stop_is_told_to_leave(small_store: Pa
     """A connection that was accepted just before the stop does not make it wait: its client is told to go elsewhere."""
 
     async def stop_and_connect() -> bytes:
-        made, transport = server.grpc._make_protocol(), Transport()
-        await server.grpc.stop(0.0)
+        made, transport = server.grpc_server._make_protocol(), Transport()
+        await server.grpc_server.stop(0.0)
         made.connection_made(transport)
         await asyncio.sleep(0)  # it writes at the end of the turn
         made.connection_lost(None)
@@ -90,13 +90,13 @@ def test_data_that_comes_after_the_end_of_a_stream_is_dropped(small_store: Path)
     """A stream that has ended, and whose answer the client does not read yet, holds no more of what comes."""
 
     def streams() -> list[Any]:
-        return [stream for made in server.grpc._connections for stream in made._connection.open.values()]
+        return [stream for made in server.grpc_server._connections for stream in made._connection.open.values()]
 
     with GrpcServing(settings_of(small_store)) as server, connected(server) as wire:
         wire.send(wire.made.hello({frames.INITIAL_WINDOW_SIZE: 0}) + wire.made.call(1, STREAM_PATH))
         wire.send(wire.made.data(1, message_of(1), ends=False))
         server.until(lambda: any(stream.unsent_bytes for stream in streams()))
-        server.call(server.grpc._inference.drain)
+        server.call(server.grpc_server._inference.drain)
         server.until(lambda: any(stream.end for stream in streams()))
         wire.send(wire.made.data(1, bytes(1000), ends=False) + wire.made.call(3, b"/none") + wire.made.data(3, b""))
         assert wire.read_end_of(3)[b"grpc-status"] == b"12"

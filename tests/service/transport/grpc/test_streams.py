@@ -175,6 +175,6 @@ def test_message_that_waits_for_room_is_answered_after_a_stop(grpc_store: Path) 
         with server.other_bodies(server.body_budget.max_bytes):
             stream.send(request_of(1))
             server.until(lambda: bool(server.body_budget._whole))
-            server.call(server.grpc._inference.drain)
+            server.call(server.grpc_server._inference.drain)
         answer = stream.read()
         assert (answer.error_message, answer.infer_response.id) == ("", "1")
