@@ -232,7 +232,7 @@ class _WorkerConnection:
             self._writer, self.task, self._unsent, self._waiting = None, None, [], {}
             for done, timer in waiting.values():
                 timer.cancel()
-                done(NotReady("sequence_id: the worker that keeps this sequence is not there at present"))
+                done(NotReady("sequence_id: the worker that keeps this sequence is not available at present"))
             if writer is not None:
                 await _abort(writer)
 
@@ -288,7 +288,7 @@ class _ForwardedRequests:
             request.body = body
             self._handler.start(request)
         else:
-            full = QueueFull("sequence_id: the worker that keeps this sequence holds all it may")
+            full = QueueFull("sequence_id: the worker that keeps this sequence holds as many bytes as it may")
             self._handler.refuse(request, full)
 
     def leave(self) -> None:

@@ -45,7 +45,8 @@ class SequenceRules:
         for each in self.facts.states:
             initial = inputs.get(each.input, each.initial)
             if initial is None:
-                raise InvalidInput(f"input {each.input!r}: expected it where the sequence starts, for its size is open")
+                expected = "expected it in the first request of a sequence, because its size is open"
+                raise InvalidInput(f"input {each.input!r}: {expected}")
             state[each.input] = initial
         return state
 

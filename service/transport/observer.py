@@ -91,7 +91,7 @@ def report_end(observer: RequestObserver, end: RequestEnd) -> None:
     try:
         observer.end(end)
     except Exception:
-        logger.exception("the end of request %s could not be noted", end.request_id)
+        logger.exception("the end of request %s could not be reported", end.request_id)
 
 
 class ObserverGroup(RequestObserver):

@@ -97,7 +97,7 @@ class RenewedIdentity:
         try:
             self.identity = read_identity(self._settings)
         except SettingsError as error:
-            logger.error("the changed TLS files cannot be used, those before still count: %s", error)
+            logger.error("the changed TLS files cannot be used, the old ones stay in use: %s", error)
             write("certificate refused", file=str(self._settings.tls_certificate))
             return None
         write("certificate read", file=str(self._settings.tls_certificate))

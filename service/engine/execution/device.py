@@ -334,7 +334,7 @@ class Device:
         try:
             run.dispatcher.on_batch_done(run)
         except Exception:
-            logger.exception("the results of a batch could not be taken in")
+            logger.exception("the results of a batch could not be processed")
             run.dispatcher.abandon(run)
 
     def _deliver(self, run: Run) -> None:
@@ -345,7 +345,7 @@ class Device:
             (self._background.again if dispatcher.is_background else self._again).extend(again)
             dispatcher.running += len(again)  # already, or a drain could end before them
         except Exception:  # a fault of the server costs these requests, but not the lane
-            logger.exception("the answers of a batch could not be handed out")
+            logger.exception("the answers of a batch could not be delivered")
             dispatcher.abandon(run)
         dispatcher.running -= 1
         dispatcher.settle()

@@ -44,7 +44,7 @@ def _model_path(request: Any, what: str = "") -> str:
 
 def _ask_repository(request: Any, what: str) -> InfoRequest:
     if request.repository_name:
-        raise InvalidInput(f"repository_name: expected none, for there is one, got {request.repository_name!r:.60}")
+        raise InvalidInput(f"repository_name: expected none, got {request.repository_name!r:.60}")
     if what == "index":
         return InfoRequest("/v2/repository/index", {"ready": request.ready})
     parameters = read_parameters(request.parameters, "parameters")

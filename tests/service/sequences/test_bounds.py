@@ -110,4 +110,4 @@ async def test_workers_without_a_folder_keep_no_sequences(bench: Bench) -> None:
     """Workers that cannot reach each other keep no sequences: 501."""
     reply = await bench.ask(1, 1, "start")
     assert reply.status == 501
-    assert "set SLUICE_METRICS_DIR, or send what the model carries as inputs" in read(reply)["error"]
+    assert "set SLUICE_METRICS_DIR, or send the state of the model as inputs" in read(reply)["error"]

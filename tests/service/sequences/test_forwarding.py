@@ -147,7 +147,7 @@ async def test_worker_that_is_not_there_is_503(store: Path, tmp_path: Path, one:
         (tmp_path / "1.forward").touch()
     for _ in range(2):
         reply = await ask(one, 1, theirs, "start")
-        text = "sequence_id: the worker that keeps this sequence is not there at present"
+        text = "sequence_id: the worker that keeps this sequence is not available at present"
         assert error_of(reply) == (503, text)
         assert int(dict(reply.headers)[b"retry-after"]) >= 1
     async with worker(store, tmp_path):
@@ -272,7 +272,7 @@ async def test_bytes_under_way_are_bounded(pair: Pair) -> None:
     calls = [begin(pair.one, big) for _ in range(2)]  # the connection is not there yet: they wait for it
     assert [(await call.answer).status for call in calls] == [200, 429]
     assert pair.held.try_admit(500)  # of others
-    refused = (429, "sequence_id: the worker that keeps this sequence holds all it may")
+    refused = (429, "sequence_id: the worker that keeps this sequence holds as many bytes as it may")
     assert error_of(await begin(pair.one, big).answer) == refused
     pair.held.release(500)
     assert (await begin(pair.one, big).answer).status == 200
