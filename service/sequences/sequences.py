@@ -167,8 +167,8 @@ class Sequences:
         """
         if not self._settings.keeps_sequences:
             raise NotOffered(
-                "sequence_id: the workers of this server share no folder, so they cannot forward sequences to each other: set "
-                "SLUICE_METRICS_DIR, or send the state of the model as inputs"
+                "sequence_id: the workers of this server share no folder, so they cannot forward sequences to each other: "
+                "set SLUICE_METRICS_DIR, or send the state of the model as inputs"
             )
         if sequence_rules is None:
             raise InvalidInput(f"sequence_id: model {model!r} keeps no state between requests: leave it out")
