@@ -167,7 +167,7 @@ class Sequences:
         """
         if not self._settings.keeps_sequences:
             raise NotOffered(
-                "sequence_id: the workers of this server share no folder, so they cannot forward sequences to each other: "
+                "sequence_id: the workers of this server share no folder, so they cannot forward sequences: "
                 "set SLUICE_METRICS_DIR, or send the state of the model as inputs"
             )
         if sequence_rules is None:
