@@ -38,7 +38,7 @@ class MethodHandler(NamedTuple):
 
     answer: Callable[[Any, "CallContext"], Awaitable[bytes | None]]
     takes_many: bool = False
-    is_told: bool = True
+    is_reported: bool = True
     """Whether the end of the call is reported to the observer of requests."""
 
 
@@ -243,7 +243,7 @@ class CallContext:
         self._end()
         if status != GONE:
             self._finish(code, text, metadata)
-        if method.is_told:
+        if method.is_reported:
             self._report_end(status)
 
     def _end(self) -> None:

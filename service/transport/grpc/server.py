@@ -68,7 +68,7 @@ class GrpcServer:
         info = InfoServicer(information, metrics, handler.clock)
         methods: dict[str, dict[str, MethodHandler]] = {
             FULL_NAME: {
-                "ModelStreamInfer": MethodHandler(self._inference.stream, takes_many=True, is_told=False),
+                "ModelStreamInfer": MethodHandler(self._inference.stream, takes_many=True, is_reported=False),
                 **{method: MethodHandler(functools.partial(info.answer, method)) for method in INFO_REQUESTS},
                 **dict.fromkeys(_CUDA_MEMORY, MethodHandler(_refuse_cuda_memory)),
             },
