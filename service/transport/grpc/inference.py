@@ -52,7 +52,7 @@ class InferenceServicer:
 
 
 class StreamMessage(Request):
-    """The request in a message. ``held_bytes`` are its share of the body budget. ``on_end`` is called once."""
+    """The request in a message. ``held_bytes`` is its share of the body budget. ``on_end`` is called once."""
 
     def __init__(
         self, context: CallContext, content: bytes, held_bytes: int, on_end: Callable[["StreamMessage"], None]
