@@ -36,8 +36,17 @@ from service.settings import Settings
 from service.transport import sse
 from service.transport.cors import Cors
 from service.transport.handler import Handler
-from service.transport.observer import GONE, end_of, tell
-from service.transport.request import BodyBudget, Endpoint, Reply, Request, Work, match_model, render_server_timing
+from service.transport.observer import GONE, end_of, report_end
+from service.transport.request import (
+    BodyBudget,
+    Endpoint,
+    Reply,
+    Request,
+    StreamedRequest,
+    Work,
+    match_model,
+    render_server_timing,
+)
 from service.transport.status import error_reply
 
 logger = logging.getLogger("sluice.http")
@@ -71,7 +80,7 @@ class Responder(Work):
     cancel_work: Callable[[], object] | None = None
     on_end: Callable[[], None] | None = None
     late_s = 0.0
-    opened = False
+    stream: StreamedRequest | None = None  # the request, once its streamed answer has begun
     gone = False
     _is_charged = False
     _timer: asyncio.TimerHandle | None = None
@@ -213,31 +222,35 @@ class Responder(Work):
         handler.metrics.rejected(self.model_name, error.reason)
         told = handler.error_formats.get(request.endpoint.route, _USUAL)
         reply = told.reply(error, request.request_id)
-        if self.opened:  # the status has gone out already
-            self.send(sse.event(b"".join(reply.chunks), told.event))
+        if self.stream is not None:  # the status has gone out already
+            self.send(sse.render_event(b"".join(reply.chunks), told.event))
             self.finish_stream(reply.status)
         else:
             self.finish(reply, None)
 
     def send(self, chunk: bytes) -> None:
         """Send a piece of a streamed answer."""
-        if not self.opened:
-            self.opened = True
-            headers = [*sse.HEADERS, (b"x-request-id", self.request.request_id.encode())]
-            if self.request.trace is not None:
-                headers.append((b"traceresponse", self.request.trace.header.encode()))
-            headers += describe_limits(self._handler.guard, self.request.grant)
-            self.request.open(200, headers)
+        stream = self.stream
+        if stream is None:
+            request = self.request
+            assert isinstance(request, StreamedRequest)  # noqa: S101  # no route of gRPC streams its answer
+            stream = self.stream = request
+            headers = [*sse.HEADERS, (b"x-request-id", request.request_id.encode())]
+            if request.trace is not None:
+                headers.append((b"traceresponse", request.trace.header.encode()))
+            headers += describe_limits(self._handler.guard, request.grant)
+            stream.open(200, headers)
         self._sent_bytes += len(chunk)
-        self.request.send(chunk)
+        stream.send(chunk)
 
     def finish_stream(self, status: int, answer: Answer | None = None) -> None:
         """End an answer that was sent in pieces."""
-        if self.gone:
+        stream = self.stream
+        if self.gone or stream is None:
             return
         total_s, bytes_in = self.elapsed_s(), self.request.count_received()
         self._let_go()
-        self.request.end()
+        stream.end()
         self._count(status, total_s, answer, bytes_in, self._sent_bytes)
 
     def finish(self, reply: Reply, answer: Answer | None) -> None:
@@ -292,7 +305,7 @@ class Responder(Work):
         if answer is not None:
             end.has_run, end.batch_rows = True, answer.batch_rows
             end.queue_s, end.batch_s, end.compute_s = answer.queue_s, answer.batch_s, answer.compute_s
-        tell(observer, end)
+        report_end(observer, end)
 
     def reserve(self, size_bytes: int) -> None:
         """Hold room for bytes beside the body as it came, until the request ends. Raises TryLater if there is none."""

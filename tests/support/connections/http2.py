@@ -8,7 +8,7 @@ from hpack import Decoder, Encoder
 from service.transport.http2 import frames
 from service.transport.http2.fields import Fields, write_field
 from service.transport.http2.frames import PREFACE, write_frame, write_settings
-from service.transport.http2.streams import Stream, Streams
+from service.transport.http2.streams import Stream, StreamHandler
 
 BLOCK = write_field(b"a", b"b")
 INFER_PATH = b"/inference.GRPCInferenceService/ModelInfer"
@@ -65,7 +65,7 @@ class Client:
         return write_frame(frames.DATA, frames.END_STREAM if ends else 0, stream, content)
 
 
-class Calls(Streams):
+class Calls(StreamHandler):
     """Notes what a connection tells."""
 
     def __init__(self) -> None:
