@@ -25,7 +25,7 @@ from service.api.infer.v2 import InferHandler
 from service.api.info.cards import describe_facts
 from service.api.info.info import Information
 from service.api.info.metadata import release
-from service.api.info.usage import Usage, tell_build
+from service.api.info.usage import Usage, read_build
 from service.api.live.streams import LiveStreams
 from service.api.tasks import TaskRunner
 from service.compiled import find_stale, is_compiled
@@ -180,7 +180,7 @@ class Worker:
         self.metrics.sources += [
             device_memory,
             lambda: read_processes(self.metrics.workers()),
-            lambda: tell_build(is_compiled()),
+            lambda: read_build(is_compiled()),
             lambda: [("sluice_configured_workers", (), float(self.settings.workers))],
         ]
         return LoopWatch(self._loop, self.metrics)

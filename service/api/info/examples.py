@@ -1,6 +1,6 @@
-"""Requests that a model answers: those of the documentation, and golden samples in the form that people send.
+"""Example requests for a model: those of the documentation, and its golden samples in the form that people send.
 
-A page offers them, so that nobody has to look for data first.
+The pages offer them, so that people can try a model without data of their own.
 """
 
 import base64
@@ -26,17 +26,18 @@ from service.models.pipeline import Pipeline
 from service.protocol.large_json import parse_object
 
 _MOST_SAMPLES = 4
-"""Golden samples of a model that become examples."""
+"""The most golden samples that become examples."""
 _MOST_NUMBERS = 4096
-"""Of a row in JSON. Larger rows that are no picture or sound are left out: nobody reads them."""
+"""The most numbers of a row in JSON. Larger rows are left out unless they are pictures or sounds."""
 
 Example = dict[str, Any]
 
 
 def make_examples(model: Served, version: ModelVersion | None) -> list[Example]:
-    """``{"task", "title", "body"}`` of each, the documented ones first. Raises StoreError if the store has changed.
+    """``{"task", "title", "body"}`` for each example, the documented ones first.
 
-    ``version`` is that of the store, None for one that has no golden samples.
+    ``version`` is the version in the store; None if it has no golden samples. Raises StoreError if the store has
+    changed.
     """
     if isinstance(model, Pipeline):
         stored = [("pipeline", parse_object(golden.request)) for golden in model.loaded.golden]
@@ -67,7 +68,7 @@ def _read_samples(model: Model, version: ModelVersion) -> dict[str, GoldenSample
 
 
 def _of_samples(context: ModelContext, samples: Mapping[str, GoldenSamples]) -> Iterator[tuple[str, Example]]:
-    """Bodies by task, without the name of the model."""
+    """(task, body) for each example. The bodies do not name the model."""
     manifest = context.manifest
     for task in sorted(manifest.tasks - {"tensors"}):
         if task == "generate":
@@ -98,7 +99,7 @@ def _first_graph(manifest: Manifest) -> str:
 def _rows_of(
     manifest: Manifest, graph: str, samples: Mapping[str, GoldenSamples], public: bool = False
 ) -> Iterator[Arrays]:
-    """Some rows of a graph's samples: by input, without their batch axis, or with one row if ``public``."""
+    """Some rows of a graph's samples, by input. They have no batch axis, or one of size 1 if ``public``."""
     if graph not in samples:
         return
     arrays = samples[graph].inputs
@@ -112,7 +113,7 @@ def _rows_of(
 
 
 def _make_row(context: ModelContext, graph: str, arrays: Arrays, task: str) -> Any:
-    """A row as people send it, of the tensors of a row; None where it has no such form."""
+    """A row in the form that people send, from its tensors; None if it has no such form."""
     manifest, tokens = context.manifest, context.manifest.tokens
     if task == "predict_sequence" and manifest.forecast is not None:
         return _make_series(context, arrays)
@@ -126,7 +127,7 @@ def _make_row(context: ModelContext, graph: str, arrays: Arrays, task: str) -> A
     if manifest.table is not None and graph == MAIN:
         return _make_table_row(manifest.table, arrays)
     if manifest.writing is not None and graph == MAIN:
-        return None  # a prompt, which the samples of one step do not show
+        return None  # the row is a prompt, and the samples of a step do not hold it
     sound = find_sound(manifest, graph)
     left_out = set() if sound is None else {sound.length}
     inputs = [tensor for tensor in manifest.graphs[graph].inputs if tensor.name not in left_out]
@@ -157,7 +158,7 @@ def _make_series(context: ModelContext, arrays: Arrays) -> Any:
 def _make_table_row(table: Table, arrays: Arrays) -> dict[str, Any]:
     """A value for each column; null for a missing one."""
     values = {column.name: _as_json(arrays[column.input].reshape(-1)[column.position]) for column in table.columns}
-    return {name: None if value != value else value for name, value in values.items()}  # NaN
+    return {name: None if value != value else value for name, value in values.items()}  # only NaN differs from itself
 
 
 def _as_tensor(manifest: Manifest, name: str, array: np.ndarray) -> dict[str, Any]:
@@ -166,12 +167,12 @@ def _as_tensor(manifest: Manifest, name: str, array: np.ndarray) -> dict[str, An
 
 
 def _is_json(array: np.ndarray) -> bool:
-    """Whether JSON can hold it: it has no NaN and no infinity."""
+    """Whether JSON can express the array: it has no NaN and no infinity."""
     return array.dtype.kind in "OUSiub" or bool(np.isfinite(array.astype(np.float32)).all())
 
 
 def _as_json(array: np.ndarray | np.generic) -> Any:
-    """Numbers with as few digits as tell float32 ones apart."""
+    """The array as nested lists. Floats are rounded to six digits."""
     if array.dtype.kind in "OUS":
         return np.vectorize(_as_text, otypes=[object])(array).tolist()
     if array.dtype.kind in "iub":

@@ -1,9 +1,8 @@
-"""What a stream answers to a row of sound: labels, the text so far, or the outputs."""
+"""The answer of a stream to a row of sound: labels, the text so far, or the outputs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from model_store.manifest import Manifest
 from model_store.tasks import Sound
 from service.codecs.ctc import CtcText, JoinedText
 from service.codecs.model_context import ModelContext
@@ -15,11 +14,11 @@ from service.tasks.classify import predictions
 from service.tasks.sequences.read import find_scores, size_step
 
 Answerer = Callable[[Heard, Arrays], Mapping[str, Any]]
-"""The fields of the message for a row. Raises ModelFailure."""
+"""Makes the fields of the message for a row. Raises ModelFailure."""
 
 
 def open_text(model: ModelContext, sound: Sound) -> JoinedText | None:
-    """The text of a stream, empty at first; None for a model that does not read."""
+    """The text of a stream, empty at first; None if the model does not read text."""
     facts = model.manifest.reading
     if facts is None:
         return None
@@ -28,13 +27,14 @@ def open_text(model: ModelContext, sound: Sound) -> JoinedText | None:
 
 
 def choose_answers(model: ModelContext, top_k: int, text: JoinedText | None) -> Answerer:
-    """What suits the task of the model. ``text`` is that of ``open_text``."""
+    """The answers that suit the task of the model. ``text`` comes from ``open_text``."""
     manifest = model.manifest
     if text is not None:
         return lambda heard, outputs: _read(model, text, heard, outputs)
     if manifest.task == "classify" and manifest.classes is not None:
         return lambda heard, outputs: {"prediction": predictions(manifest, outputs, top_k)[0]}
-    hidden = _carried(manifest)
+    carries = manifest.loop.carries if manifest.loop else ()
+    hidden = {carry.output for carry in carries}  # the state for the next row, which is of no use to the client
     return lambda heard, outputs: {
         "outputs": {
             name: to_nested(check_finite(model.name, name, array)[0])
@@ -42,11 +42,6 @@ def choose_answers(model: ModelContext, top_k: int, text: JoinedText | None) -> 
             if name not in hidden
         }
     }
-
-
-def _carried(manifest: Manifest) -> frozenset[str]:
-    """The outputs that are the state of the next row: the client has no use for them."""
-    return frozenset(carry.output for carry in manifest.loop.carries if carry.output) if manifest.loop else frozenset()
 
 
 def _read(model: ModelContext, text: JoinedText, heard: Heard, outputs: Arrays) -> Mapping[str, Any]:
