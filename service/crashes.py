@@ -67,7 +67,7 @@ def _record(folder: Path, version: str) -> Path:
     return folder / f"{version}.crash"
 
 
-def find_blame(folder: Path | None, pid: int, code: int) -> list[str]:
+def record_crash(folder: Path | None, pid: int, code: int) -> list[str]:
     """Record and return the versions that may have crashed a worker, which ended with exit code ``code``."""
     if folder is None:
         return []

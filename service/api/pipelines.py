@@ -22,7 +22,7 @@ from service.models.registry import Registry
 from service.tasks.pipelines import pipeline as task
 from service.tasks.pipelines.values import gather_files
 from service.tasks.request import TaskRequest
-from service.tasks.work import AwaitStep, BeginStep, Call, Limits, Result, StepEnd, Wanted
+from service.tasks.work import Awaited, AwaitStep, BeginStep, Call, Limits, Result, StepEnd
 
 ROUTE = f"/{task.NAME}"
 
@@ -59,7 +59,7 @@ class PipelineRun(TaskRun):
         self._ended: deque[StepEnd] = deque()
         self._is_waiting = False
 
-    def _ask(self, wanted: Wanted) -> None:
+    def _ask(self, wanted: Awaited) -> None:
         if isinstance(wanted, BeginStep):
             driver = _StepDriver(self, wanted)
             self._steps[wanted.step] = driver

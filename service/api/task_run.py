@@ -18,7 +18,7 @@ from service.models.entry import Model, Served
 from service.models.schedule_policy import UNSCHEDULED, Schedule
 from service.protocol.json import render_json
 from service.tasks.request import takes_long
-from service.tasks.work import Admit, Infer, Iterate, Result, RunInThread, Wanted, Work
+from service.tasks.work import Admit, Awaited, Infer, Iterate, Result, RunInThread, Work
 from service.transport import sse
 from service.transport.request import JSON, Exposure, Reply, render_server_timing
 
@@ -107,7 +107,7 @@ class TaskDriver(ABC):
         except Exception as error:  # noqa: BLE001  # whatever a task raises becomes the answer of its request
             self._fail(error)
 
-    def _ask(self, wanted: Wanted) -> None:
+    def _ask(self, wanted: Awaited) -> None:
         schedule = self._schedule
         left_s = self._responder.left_s(schedule.timeout_s)
         if isinstance(wanted, RunInThread):

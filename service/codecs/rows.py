@@ -21,7 +21,7 @@ from model_store.tasks import Image, Tiles
 from model_store.texts.tokenizer import Encoded
 from service.codecs.pictures.reader import (
     CheckRow,
-    PictureFile,
+    RowFile,
     decode_base64,
     decode_cut,
     decode_pixels,
@@ -118,7 +118,7 @@ def read_groups(
     tensors = manifest.graphs[graph].inputs
     if manifest.table is not None and graph == MAIN:
         return [Group(range(len(rows)), read_table(rows, manifest.table, tensors, field))]
-    if len(tensors) == 1 and manifest.sound is None and {dict, PictureFile, Cut}.isdisjoint(map(type, rows)):
+    if len(tensors) == 1 and manifest.sound is None and {dict, RowFile, Cut}.isdisjoint(map(type, rows)):
         array = _read_all(rows, tensors[0], field)
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
@@ -184,7 +184,7 @@ def count_bytes(rows: Sequence[Any], enough: int) -> int:
     for row in rows:
         if count > enough:
             break
-        if isinstance(row, PictureFile):
+        if isinstance(row, RowFile):
             count += len(row.content) + (0 if is_picture(row.content) else enough + 1)
             continue
         if isinstance(row, Cut):
@@ -234,7 +234,7 @@ class _RowReader:
         raise InvalidInput(f"{where}: model {self.manifest.name!r} takes an object of {', '.join(names)}, got {got}")
 
     def read_value(self, value: Any, where: str, tensor: Tensor) -> np.ndarray:
-        if isinstance(value, PictureFile):
+        if isinstance(value, RowFile):
             return self._read_picture(bytes(value.content), value.where, tensor)
         if isinstance(value, Cut):
             return self._read_picture(value, where, tensor)

@@ -16,7 +16,7 @@ _DTYPES: Mapping[str, np.dtype] = {"int16": np.dtype("<i2"), "float32": np.dtype
 _FULL_SCALE = np.float32(1 / 32768)
 
 
-class Heard(NamedTuple):
+class SoundRow(NamedTuple):
     """A row: float32 [samples], of which ``begin`` to ``end`` count from the beginning of the stream, at the model's
     rate. What follows them in the row is silence."""
 
@@ -65,7 +65,7 @@ class SoundStream:
             raise UnreadableMessage(f"message: {fault}: are they float32, little-endian?")
         self._append(samples.astype(np.float32, copy=False), last=False)
 
-    def take(self) -> Heard | None:
+    def take(self) -> SoundRow | None:
         """The next row, if it is complete. Without a window, all that has come is one."""
         facts = self._facts
         if facts.window is not None:
@@ -74,7 +74,7 @@ class SoundStream:
             return self._cut(self._next, self._next + facts.window)
         return self._cut(self._next, self._end) if self._end - self._next >= facts.least else None
 
-    def finish(self) -> Heard | None:
+    def finish(self) -> SoundRow | None:
         """The last row, after all complete ones; None if no sample is left for it."""
         self._append(np.zeros(0, np.float32), last=True)
         complete = self.take()
@@ -99,7 +99,7 @@ class SoundStream:
         if len(samples):
             self._samples = np.concatenate([self._samples, samples])
 
-    def _cut(self, begin: int, end: int) -> Heard:
+    def _cut(self, begin: int, end: int) -> SoundRow:
         """The row of these samples. What no later row can need is forgotten."""
         facts = self._facts
         row = np.zeros(size_row(max(end - begin, facts.least), facts), np.float32)
@@ -110,7 +110,7 @@ class SoundStream:
         forgotten = min(max(0, kept_from - self._begin), len(self._samples))
         self._samples = self._samples[forgotten:]
         self._begin += forgotten
-        return Heard(row, begin, end)
+        return SoundRow(row, begin, end)
 
 
 def _open_resampler(rate: int, wanted: int) -> Any:

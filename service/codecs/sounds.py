@@ -13,7 +13,7 @@ from model_store.manifest import Manifest
 from model_store.sounds.reading import find_fault, raise_level, read_sound
 from model_store.sounds.windows import Window, check_length, count_windows, cut_row, plan_windows, size_row
 from model_store.tasks import Sound
-from service.codecs.pictures.reader import CheckRow, PictureFile, decode_base64, describe_row
+from service.codecs.pictures.reader import CheckRow, RowFile, decode_base64, describe_row
 from service.engine.tensors import Arrays, are_finite
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from service.protocol.large_json import array_of_large
@@ -66,7 +66,7 @@ class SoundReader:
     def read(self, row: Any, position: int, where: str) -> Iterator[tuple[Arrays, SoundWindow]]:
         """The rows of a sound. Raises InvalidInput, UnsupportedMedia, BodyTooLarge, Cancelled."""
         value, further, where = self._split(row, where)
-        if isinstance(value, PictureFile):
+        if isinstance(value, RowFile):
             where = value.where
         samples = self._read_samples(value, where)
         self._check(len(samples), where)
@@ -97,7 +97,7 @@ class SoundReader:
         return row[self.facts.input], further, f"{where}.{self.facts.input}"
 
     def _read_samples(self, value: Any, where: str) -> np.ndarray:
-        if isinstance(value, PictureFile):
+        if isinstance(value, RowFile):
             return self._decode(bytes(value.content), where)
         if isinstance(value, Mapping):
             if value.keys() != {"sound"} or not isinstance(value["sound"], str):

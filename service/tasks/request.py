@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ValidationInfo
 
 from model_store.pictures.formats import is_picture
 from model_store.sounds.formats import is_sound
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.errors import InvalidInput
 from service.protocol.json import parse_json, type_name
 from service.protocol.large_json import LARGE_BYTES, parse_object
@@ -94,7 +94,7 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
         names = tuple(file.name for file in form.files if file.name != "compare")
         return TaskRequest(_join(form.fields.items(), [*texts, *named]), rows or None, True, *wanted, names)
     if media_type.startswith(("image/", "audio/")) or is_picture(body) or is_sound(body):
-        return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, *wanted)
+        return TaskRequest(_join((), texts), [RowFile(body, "body")], True, *wanted)
     fields = _find_object(body) if media_type == TEXT else parse_object(body)
     if fields is None:
         return TaskRequest(_join((), texts), [_decode(body)], True, *wanted)
@@ -139,7 +139,7 @@ def _sort_files(form: Form) -> tuple[list[Any], list[Any]]:
     compared: list[Any] = []
     for i, file in enumerate(form.files):
         where = f"file {i} ({file.filename or file.name:.60})"
-        (compared if file.name == "compare" else rows).append(PictureFile(file.content, where))
+        (compared if file.name == "compare" else rows).append(RowFile(file.content, where))
     return rows, compared
 
 

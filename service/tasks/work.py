@@ -118,8 +118,8 @@ class Result(NamedTuple):
     is_large: bool = False
 
 
-Wanted = Infer | Iterate | RunInThread[Any] | BeginStep | AwaitStep
-Work = Coroutine[Wanted, Any, Result]
+Awaited = Infer | Iterate | RunInThread[Any] | BeginStep | AwaitStep
+Work = Coroutine[Awaited, Any, Result]
 IsOver = Callable[[], bool]
 """Whether nobody waits for a request any more."""
 Emit = Callable[[Mapping[str, Any]], None]

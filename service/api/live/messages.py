@@ -8,7 +8,7 @@ from pydantic import Field
 from model_store.datatypes import DATATYPES
 from model_store.graph import MAIN
 from model_store.tasks import Sound
-from service.codecs.sound_stream import Form, Heard, SoundStream
+from service.codecs.sound_stream import Form, SoundRow, SoundStream
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, UnreadableMessage
 from service.models.entry import Model
@@ -71,13 +71,13 @@ def describe_stream(model: Model) -> dict[str, Any]:
     return {**facts, "takes": "samples", "rate": sound.rate, "window": sound.window, "overlap": sound.overlap}
 
 
-def inputs_of(heard: Heard, sound: Sound, model: Model) -> Arrays:
+def inputs_of(row: SoundRow, sound: Sound, model: Model) -> Arrays:
     tensor = model.signature.inputs[sound.input]
     if (check := model.row_checks.get(MAIN)) is not None:
-        check(heard.samples.size)
-    inputs = {sound.input: heard.samples[None].astype(DATATYPES[tensor.datatype].dtype, copy=False)}
+        check(row.samples.size)
+    inputs = {sound.input: row.samples[None].astype(DATATYPES[tensor.datatype].dtype, copy=False)}
     if sound.length is not None:
-        inputs[sound.length] = np.array([heard.end - heard.begin], np.int64)
+        inputs[sound.length] = np.array([row.end - row.begin], np.int64)
     return inputs
 
 

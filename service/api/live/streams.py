@@ -29,7 +29,7 @@ from service.api.live.messages import (
     read_request,
 )
 from service.api.live.rows import StreamRows
-from service.codecs.sound_stream import Heard, SoundStream
+from service.codecs.sound_stream import SoundRow, SoundStream
 from service.engine.tensors import Arrays
 from service.errors import (
     Draining,
@@ -161,11 +161,11 @@ class LiveStreams(Streams):
         answer = choose_answers(context, options.top_k, text)
         index = 0
 
-        async def give(heard: Heard) -> None:
+        async def give(row: SoundRow) -> None:
             nonlocal index
-            outputs = await rows.run(inputs_of(heard, sound, model))
-            found = await self._in_thread(functools.partial(answer, heard, outputs), _count_bytes(outputs))
-            times = {"start": heard.begin / sound.rate, "end": heard.end / sound.rate}
+            outputs = await rows.run(inputs_of(row, sound, model))
+            found = await self._in_thread(functools.partial(answer, row, outputs), _count_bytes(outputs))
+            times = {"start": row.begin / sound.rate, "end": row.end / sound.rate}
             await channel.send(render_json({"index": index, **times, **found}))
             index += 1
 
@@ -176,12 +176,12 @@ class LiveStreams(Streams):
                 break
             size = len(message) if stream.resamples else 0
             await self._in_thread(functools.partial(stream.add, message), size)
-            while (heard := stream.take()) is not None:
-                await give(heard)
+            while (row := stream.take()) is not None:
+                await give(row)
             meter.answered(200, self._clock() - began)
         check_end(message)
-        while (heard := stream.finish()) is not None:
-            await give(heard)
+        while (row := stream.finish()) is not None:
+            await give(row)
         last: dict[str, Any] = {"done": True, "rows": index}
         if text is not None:
             text.finish()

@@ -19,7 +19,7 @@ from service.protocol.json import type_name
 
 __all__ = [
     "CheckRow",
-    "PictureFile",
+    "RowFile",
     "decode_base64",
     "decode_cut",
     "decode_pixels",
@@ -33,7 +33,7 @@ CheckRow = Callable[[int], None]
 """Raises if a row of this many elements is too large."""
 
 
-class PictureFile(NamedTuple):
+class RowFile(NamedTuple):
     """A row that came as a file, of a picture or of a sound. ``where`` names it in messages."""
 
     content: bytes | memoryview
@@ -47,7 +47,7 @@ class PictureFile(NamedTuple):
 
 def describe_row(row: Any, where: str) -> tuple[str, str]:
     """Where a row is and what it is, for a message that refuses it."""
-    if isinstance(row, PictureFile):
+    if isinstance(row, RowFile):
         return row.where, row.kind
     if isinstance(row, Cut):
         return row.where, "a picture"
@@ -89,7 +89,7 @@ def decode_cut(
 
 def find_file(row: Any, where: str) -> tuple[bytes, str] | None:
     """The picture file of a row, and where it is, for messages; None for a row of another form. Raises InvalidInput."""
-    if isinstance(row, PictureFile):
+    if isinstance(row, RowFile):
         return bytes(row.content), row.where
     if isinstance(row, dict) and isinstance(row.get("image"), str):
         return decode_base64(row["image"], f"{where}.image"), where

@@ -10,7 +10,7 @@ from model_store.datatypes import DATATYPES
 from model_store.texts.rows import fill_rows, find_length
 from model_store.texts.tokenizer import Encoded
 from service.codecs.model_context import ModelContext, known
-from service.codecs.pictures.reader import PictureFile, describe_row
+from service.codecs.pictures.reader import RowFile, describe_row
 from service.codecs.rows import Group, TextRow
 from service.errors import Cancelled, InvalidInput
 from service.protocol.json import type_name
@@ -54,7 +54,7 @@ def count_bytes_of_texts(rows: Sequence[Any], enough: int) -> int:
     for row in rows:
         if count > enough:
             break
-        content = row.content if isinstance(row, PictureFile) else row
+        content = row.content if isinstance(row, RowFile) else row
         parts = content.values() if isinstance(content, dict) else content if isinstance(content, list) else (content,)
         count += sum(len(part) for part in parts if isinstance(part, str | bytes | memoryview)) * _BYTES_A_CHARACTER + 1
     return count
@@ -113,7 +113,7 @@ class _Reader:
 
     def _split(self, row: Any, where: str) -> tuple[str, str | None]:
         """The text and its pair. Raises InvalidInput."""
-        if isinstance(row, PictureFile):
+        if isinstance(row, RowFile):
             try:
                 return bytes(row.content).decode(), None
             except UnicodeDecodeError:

@@ -13,7 +13,7 @@ import numpy as np
 from model_store.pipelines.conditions import Condition, holds, parse_condition
 from model_store.pipelines.wires import REQUEST, Wire, count_elements, follow, parse_wire
 from model_store.tasks import Pipeline, Step
-from service.codecs.pictures.reader import PictureFile, describe_row
+from service.codecs.pictures.reader import RowFile, describe_row
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
 from service.protocol.json import type_name
 from service.tasks.work import SLOW_BYTES
@@ -203,7 +203,7 @@ def _as_list(value: Any) -> Any:
 
 
 def gather_files(
-    files: Sequence[PictureFile], names: Sequence[str], fields: Sequence[str], lists: Collection[str]
+    files: Sequence[RowFile], names: Sequence[str], fields: Sequence[str], lists: Collection[str]
 ) -> dict[str, Any]:
     """The files of a form as a row that is an object: each is the field of its name, or an element of it.
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.errors import InvalidInput
 from service.tasks.request import TaskOptions, refuse
 from service.tasks.sequences.forecast import ForecastOptions, forecast
@@ -77,5 +77,5 @@ def _check_count(call: Call[Options]) -> None:
 def _check_no_picture(call: Call[Options]) -> None:
     _check_count(call)
     for row in call.rows or ():
-        if isinstance(row, PictureFile):
+        if isinstance(row, RowFile):
             raise InvalidInput(f"{row.where}: expected a JSON body with series or texts as inputs, got a picture")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.errors import InvalidInput
 from service.tasks.sequences import sequence
 from service.tasks.sequences.forecast import MAX_VALUES
@@ -71,7 +71,7 @@ MANY_VALUES = (
 NINE_STEPS, EIGHT_ROWS = replace(LIMITS, max_steps=9), replace(LIMITS, max_rows=8)
 FEW_PATHS, MANY_PATHS = replace(LIMITS, max_rows=400), replace(LIMITS, max_rows=2**30)
 MEDIAN = {"quantiles": [0.5]}
-PICTURE = PictureFile(b"", "body")
+PICTURE = RowFile(b"", "body")
 
 
 @pytest.mark.parametrize(
