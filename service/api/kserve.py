@@ -77,7 +77,7 @@ def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskP
     rows = [_row_of(item, f"inputs[{i}]") for i, item in enumerate(asked.inputs)]
 
     async def work(emit: Emit | None) -> Result:
-        predictions = await forecast(Call(options, rows, model.context, limits), rows)
+        predictions = await forecast(Call(options, rows, model.context, limits))
         return Result(describe_forecast(asked, predictions, request.request_id, int(time.time())))
 
     return TaskPlan(model, work, rows=len(rows))
