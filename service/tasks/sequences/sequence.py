@@ -39,7 +39,7 @@ def _check_no_files(call: Call[Options]) -> None:
     _check_count(call)
     for row in call.rows or ():
         if isinstance(row, RowFile):
-            raise InvalidInput(f"{row.where}: expected a JSON body with series or texts as inputs, got a picture")
+            raise InvalidInput(f"{row.where}: expected a JSON body with series or texts as inputs, got {row.kind}")
 
 
 _KINDS = {
