@@ -1,4 +1,4 @@
-"""Series to series: forecasts of models that answer at once, and of models that run step by step in a loop."""
+"""Forecasts of series: by models that answer at once, and by models that run step by step in a loop."""
 
 import functools
 from collections.abc import Mapping, Sequence

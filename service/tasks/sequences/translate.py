@@ -1,4 +1,4 @@
-"""Text to text, a character at a time."""
+"""Texts from texts, one character at a time."""
 
 import math
 import unicodedata
