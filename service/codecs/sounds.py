@@ -1,4 +1,4 @@
-"""Sounds of requests: files, base64 texts and numbers to rows of samples, by ``model_store/sounds``."""
+"""Reads the sounds of requests, from files, base64 texts and numbers. ``model_store/sounds`` does the decoding."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ ReadValue = Callable[[Any, str, Tensor], np.ndarray]
 
 
 class SoundWindow(NamedTuple):
-    """Samples ``begin`` to ``end`` of a sound, which are a row. ``row`` is the position of the sound in the request."""
+    """A row: samples ``begin`` to ``end`` of a sound. ``row`` is the position of the sound in the request."""
 
     row: int
     begin: int
@@ -37,7 +37,7 @@ class SoundWindow(NamedTuple):
 
 
 def find_sound(manifest: Manifest, graph: str) -> Sound | None:
-    """How a row of this graph is made of a sound; None if it is not."""
+    """How a sound becomes a row of this graph; None if the graph takes no sound."""
     facts = manifest.sound
     if facts is None or all(tensor.name != facts.input for tensor in manifest.graphs[graph].inputs):
         return None
@@ -48,8 +48,8 @@ def find_sound(manifest: Manifest, graph: str) -> Sound | None:
 class SoundReader:
     """Reads the sounds of one request, one by one.
 
-    ``max_samples`` limits a sound when it is decoded, and the rows of all sounds. ``one_window`` refuses sounds that
-    become several rows. ``read_value`` reads the inputs beside the sound.
+    ``max_samples`` limits each decoded sound, and the rows of all sounds together. ``one_window``: refuse sounds that
+    would become several rows. ``read_value`` reads inputs other than the sound.
     """
 
     model: str
@@ -81,7 +81,7 @@ class SoundReader:
             )
 
     def _split(self, row: Any, where: str) -> tuple[Any, dict[str, np.ndarray], str]:
-        """The sound of a row, the other inputs, and where the sound is."""
+        """The sound of a row, the other inputs, and the place of the sound for messages."""
         own = (self.facts.input, self.facts.length)
         others = {tensor.name: tensor for tensor in self.tensors if tensor.name not in own}
         if not others:
@@ -127,7 +127,7 @@ class SoundReader:
                 raise Cancelled("nobody waits for the rows any more")
             self.decoded_samples += samples
             most = _MOST_DECODED * self.max_samples
-            if self.decoded_samples > most:  # a short file may be a long sound, and there may be many of them
+            if self.decoded_samples > most:  # a small file may be a long sound, and there may be many of them
                 raise BodyTooLarge(f"{where}: expected sounds of at most {most} samples together, got more")
 
         try:
