@@ -70,7 +70,7 @@ class Group(NamedTuple):
 
 
 def group_rows(rows: Sequence[Arrays]) -> list[list[int]]:
-    """Positions of rows, grouped by the shapes and types of their arrays, in the order of the first row of each group."""
+    """Positions of rows, grouped by the shapes and types of their arrays, in the order of each group's first row."""
     groups: dict[Hashable, list[int]] = {}
     for position, row in enumerate(rows):
         groups.setdefault(tuple((array.shape, array.dtype) for array in row.values()), []).append(position)

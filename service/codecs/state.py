@@ -37,7 +37,7 @@ def origin_of(context: ModelContext) -> Origin:
 
 
 def seal(key: bytes, origin: Origin, tensors: Arrays) -> str:
-    """The text of a state. ``tensors`` have the order that ``open_state`` expects. Raises InvalidInput without a key."""
+    """The text of a state. ``tensors`` are in the order ``open_state`` expects. Raises InvalidInput without a key."""
     _require_key(key, "return_state")
     body = json.dumps(origin).encode() + b"\n" + b"".join(array.tobytes() for array in tensors.values())
     return _encode(_sign(key, body) + body)
