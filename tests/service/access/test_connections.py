@@ -125,7 +125,7 @@ def test_added_key_counts_without_a_restart(server: GrpcServing, clock: Clock, w
 def test_file_that_cannot_be_used_changes_nothing(
     server: GrpcServing, clock: Clock, whole_file: Path, caplog: pytest.LogCaptureFixture, text: str | None
 ) -> None:
-    """The keys before it still count, strangers are still refused, and the log says what is wrong."""
+    """The previous keys stay valid, strangers are still refused, and the log says what is wrong."""
     if text is None:
         whole_file.unlink()
         clock.move(1)
@@ -134,7 +134,7 @@ def test_file_that_cannot_be_used_changes_nothing(
     with Wire(server) as wire:
         assert status_of(wire, request_of("infer")) == 200
         assert status_of(wire, request_bytes(BODY)) == 401
-    assert "cannot be used, the keys before it still count" in caplog.text
+    assert "cannot be used, the previous keys stay valid" in caplog.text
     assert '"event": "keys refused"' in caplog.text
     rewrite(server, clock, whole_file, render_keys())
 
