@@ -1,7 +1,7 @@
-"""Keeps the copy of a remote store up to date while a worker runs, in a thread of its own.
+"""Keeps the copy of a remote store up to date while a worker runs, in its own thread.
 
-One worker of a server looks at the store, until it ends (``model_store/remote/mirror.py``). What changes in the
-copy is noticed as in any folder (``service/models/lifecycle/follower.py``).
+Only one worker of a server looks at the remote store (``model_store/remote/mirror.py``). All workers notice changes of
+the copy as in any folder (``service/models/lifecycle/follower.py``).
 """
 
 import asyncio
@@ -30,14 +30,14 @@ class Mirroring:
         self._status_s = 0.0
 
     async def start(self) -> None:
-        """Begin. Returns when the remote store was looked at once, by this worker or another one."""
+        """Start the thread. Returns after the first look at the remote store, by this worker or by another one."""
         looked, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def tell() -> None:
             with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
                 loop.call_soon_threadsafe(looked.set)
 
-        # A thread of the executor would keep the process from ending while it waits for another worker's look.
+        # A daemon thread, because a thread of the executor would not let the process end while it waits.
         threading.Thread(target=self._run, args=(tell,), name="mirror", daemon=True).start()
         await looked.wait()
 
@@ -52,17 +52,17 @@ class Mirroring:
         try:
             look()
         except (RemoteError, OSError):
-            pass  # the mirror has told it
+            pass  # the mirror has logged it
         except Exception:  # the next look may succeed
             logger.exception("looking at the remote store failed unexpectedly")
 
     def close(self) -> None:
-        """End soon."""
+        """Let the thread end."""
         self._stop.set()
         self._mirror.close()
 
     def read_status(self) -> Status:
-        """How the remote store is, as the last look of any worker has found it; read at most once a second."""
+        """The state of the remote store at the last look of any worker. It is read at most once a second."""
         now_s = time.monotonic()
         if self._status is None or now_s - self._status_s >= 1.0:
             self._status, self._status_s = read_status(self._side), now_s

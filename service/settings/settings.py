@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     header_timeout_s: Timeout = 10.0
     """seconds from the first byte of a header to its end; then 408"""
     body_timeout_s: Timeout = 30.0
-    """seconds that a body, or a client that reads an answer, may make less progress than 1 KiB/s; then 408, or the end"""
+    """seconds in which a body, or the reading of an answer, may progress by less than 1 KiB/s; then 408, or the end"""
     max_connections: Count = 4096
     """open connections of a worker, each of which is an open file; then 503"""
     max_body_bytes: ByteLimit = 64 << 20
