@@ -1,6 +1,7 @@
 """A worker: makes the device, the registry, the request handler and all else, and starts and stops them."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -8,7 +9,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -302,6 +303,23 @@ class Worker:
             self.regions.close()
         self._watch.stop()
         await self.telemetry.close()
+
+
+@contextlib.asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
+    """A worker in this process that has loaded its models. At the end of the block it stops, and its threads end."""
+    worker = Worker(settings)
+    try:
+        await worker.start()
+        loaded = asyncio.Event()
+        worker.when_loaded(loaded.set)
+        await loaded.wait()
+        yield worker
+    finally:
+        await worker.stop()
+        worker.registry.close()
+        worker.handler.close()
+        worker.device.close()
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
-"""A run from the input to the output.
+"""A run, from the input to the output.
 
 Rules
-- A part has the same rows in every run, so its file is the same too. The state is written after the file of each part.
-- While the answers of a part are awaited and written, the next part is read: the engine does not run empty.
-- The rows in flight, the parts that are open (two) and the files that are read at once are bounded.
+- A part has the same rows in each run, so its file is the same too. The state is written after the file of each part.
+- The next part is read while the answers of a part are awaited and written, so that the engine is always busy.
+- There are limits for the rows in flight, the open parts (two), and the files that are read at the same time.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from service.score.wanted import Prepared, Wanted, prepare
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a run. ``was_done``: an earlier one had done everything."""
+    """The result of a run. ``was_done``: an earlier run had done everything."""
 
     rows: int
     errors: int
@@ -78,7 +78,7 @@ def select(prepared: Prepared, engine: Engine) -> Columns:
 
 
 def make_scorer(prepared: Prepared, engine: Engine, columns: Columns) -> Scorer:
-    """After ``select``."""
+    """A scorer with the selected columns. Call ``select`` first."""
     source, wanted = prepared.source, prepared.wanted
     selection = select_columns(engine.model, engine.task, source, wanted.columns)
     maker = RowMaker(engine.model, engine.task, source, selection)
@@ -86,14 +86,14 @@ def make_scorer(prepared: Prepared, engine: Engine, columns: Columns) -> Scorer:
 
 
 async def open_scorer(prepared: Prepared, stack: contextlib.AsyncExitStack) -> tuple[Scorer, pa.Schema]:
-    """A scorer and the columns that it gives, until the stack is closed. Raises ScoreError."""
+    """A scorer and the schema of its output, until the stack is closed. Raises ScoreError."""
     engine = await stack.enter_async_context(open_prepared(prepared))
     columns = select(prepared, engine)
     return make_scorer(prepared, engine, columns), columns.schema
 
 
 async def _score(prepared: Prepared, engine: Engine, columns: Columns, state: State) -> State:
-    """Score the parts that are not done. Returns the state after the last. Raises ScoreError, OSError."""
+    """Score the parts that are not done. Returns the state after the last one. Raises ScoreError, OSError."""
     scorer = make_scorer(prepared, engine, columns)
     source, rows, errors = prepared.source, state.rows, state.errors
     progress = Progress(rows, source.fraction(state.position))
@@ -123,7 +123,7 @@ async def _score(prepared: Prepared, engine: Engine, columns: Columns, state: St
                 if writing is not None:
                     state = await writing
                 is_last = part.rows < prepared.part_rows
-                if part.rows or not number:  # of an empty input too: its columns are told
+                if part.rows or not number:  # an empty input has one part too, which shows the columns
                     writing = group.create_task(write(part, state))
                     number, position = number + 1, part.end
             if writing is not None:
@@ -136,7 +136,7 @@ async def _score(prepared: Prepared, engine: Engine, columns: Columns, state: St
 
 @contextlib.contextmanager
 def _claimed(output: Output) -> Iterator[None]:
-    """Hold the folder of a local output, which is made if needed. Raises ScoreError if another run holds it."""
+    """Lock the folder of a local output, and make it if necessary. Raises ScoreError if another run has locked it."""
     folder = output.folder
     if not folder.is_local:
         yield
@@ -153,19 +153,19 @@ def _claimed(output: Output) -> Iterator[None]:
             raise ScoreError(f"{output.shown}: another run writes it: wait until it has ended") from None
         for name in ("part-", f"{FILE}.", *([f"{output.file.name}."] if output.file is not None else [])):
             for left in Path(folder.path).glob(f".{glob.escape(name)}*"):
-                left.unlink()  # half-written, by a run that was killed
+                left.unlink()  # unfinished, from a run that was killed
         yield
     finally:
         os.close(number)
         if is_new:
-            with contextlib.suppress(OSError):  # there is something in it
+            with contextlib.suppress(OSError):  # it is not empty
                 os.rmdir(folder.path)
 
 
 def _begin(prepared: Prepared, job: Job) -> State:
-    """The state that an earlier run has left, or a new one. Raises ScoreError."""
+    """The state of an earlier run, or a new one. Raises ScoreError."""
     output, restarts = prepared.output, prepared.wanted.restarts
-    if restarts and output.folder.join(FILE).kind():  # else the folder is not that of a run
+    if restarts and output.folder.join(FILE).kind():  # otherwise the folder is not that of a run
         for entry in [*output.folder.walk()]:
             if entry.name.startswith("part-"):
                 output.folder.join(entry.name).remove()
@@ -184,7 +184,7 @@ def _begin(prepared: Prepared, job: Job) -> State:
 
 
 def _finish(output: Output, state: State, schema: pa.Schema) -> None:
-    """Make one file of the parts if that is wanted. Note that all is done."""
+    """Join the parts into one file if that is wanted, and record that all is done."""
     if output.file is not None and not state.is_done:
         join_parts(output, output.file, state.parts, schema)
     if not state.is_done:
@@ -192,5 +192,5 @@ def _finish(output: Output, state: State, schema: pa.Schema) -> None:
     if output.file is not None:
         for number in range(state.parts):
             output.part(number).remove()
-        output.folder.join(FILE).remove()  # last: until then the next run goes on here
+        output.folder.join(FILE).remove()  # at the end, so that until then the next run goes on here
         output.folder.remove_folder()
