@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from service.access.limits import Limits
@@ -16,32 +17,21 @@ Fields = Iterable[tuple[bytes, bytes]]
 """Header fields with lower-case names. A name may occur several times."""
 
 
+@dataclass(slots=True, eq=False)
 class Grant:
-    """What a valid credential allows.
+    """What a valid credential allows."""
 
-    ``name``: the name of the key; or ``oidc:`` and the subject of the token; or, if the subject is long, ``oidc-``, a
-    digest and a part of it. It is never the secret. ``proof``: the hash of the key, or of the issuer's key that has
-    signed the token; a grant is valid as long as that key is. ``expires_at``: seconds since 1970. ``limits``: shared by
-    all requests with this key; None without limits.
-    """
-
-    __slots__ = ("expires_at", "is_token", "limits", "name", "proof", "scopes")
-
-    def __init__(
-        self,
-        name: str,
-        scopes: frozenset[Scope],
-        proof: bytes,
-        expires_at: float,
-        limits: Limits | None,
-        is_token: bool = False,
-    ) -> None:
-        self.name = name
-        self.scopes = scopes
-        self.proof = proof
-        self.expires_at = expires_at
-        self.limits = limits
-        self.is_token = is_token
+    name: str
+    """Of the key; or ``oidc:`` and the subject of the token; or, for a long subject, ``oidc-``, a digest and a part of
+    it. It is never the secret."""
+    scopes: frozenset[Scope]
+    proof: bytes
+    """The hash of the key, or of the issuer's key that signed the token. A grant is valid as long as that key is."""
+    expires_at: float
+    """Seconds since 1970."""
+    limits: Limits | None
+    """Shared by all requests with this key; None without limits."""
+    is_token: bool = False
 
 
 class Guard(abc.ABC):

@@ -17,7 +17,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import jwt
@@ -45,12 +45,11 @@ class InvalidIssuer(Exception):
     """The keys of the issuer cannot be used."""
 
 
-class PublicKey:
+class PublicKey(NamedTuple):
     """``proof`` is a digest: equal keys have the same."""
 
-    def __init__(self, key: Any, proof: bytes) -> None:
-        self.key = key
-        self.proof = proof
+    key: Any
+    proof: bytes
 
 
 Keys = Mapping[str, PublicKey]

@@ -1,5 +1,6 @@
 """Reads the sounds of requests, from files, base64 texts and numbers. ``model_store/sounds`` does the decoding."""
 
+import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from model_store.graph import Tensor
 from model_store.manifest import Manifest
 from model_store.sounds.reading import find_fault, raise_level, read_sound
 from model_store.sounds.windows import Window, check_length, count_windows, cut_row, plan_windows, size_row
+from model_store.sounds.writing import encode_wav
 from model_store.tasks import Sound
 from service.codecs.pictures.reader import CheckRow, RowFile, decode_base64, describe_row
 from service.engine.tensors import Arrays, are_finite
@@ -42,6 +44,11 @@ def find_sound(manifest: Manifest, graph: str) -> Sound | None:
     if facts is None or all(tensor.name != facts.input for tensor in manifest.graphs[graph].inputs):
         return None
     return facts
+
+
+def as_sound(samples: np.ndarray, rate: int) -> dict[str, str]:
+    """Samples as a WAV in JSON, in the form that rows of requests also have."""
+    return {"sound": base64.b64encode(encode_wav(samples, rate)).decode()}
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Checks of the cores, memory, open files and folders that this process may use."""
 
+import functools
 import os
 import resource
 import tempfile
@@ -20,30 +21,25 @@ _LEAST_MEMORY = 512 << 20
 
 
 def check_cores(settings: Settings, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Iterator[Finding]:
+    slow = functools.partial(Finding, "cores", "slow")
     affinity, quota = count_affinity(), find_quota(proc, cgroups)
     usable = count_cores(proc, cgroups, affinity)
     limit = "no quota" if quota is None else f"a quota of {quota:g}"
     yield Finding("cores", "ok", f"{usable} usable: {affinity} by affinity, {limit}")
     if quota is not None and quota < affinity and not float(quota).is_integer():
-        yield Finding(
-            "cores",
-            "slow",
+        yield slow(
             f"the quota of {quota:g} cores is not a whole number: {usable} lanes run, and the kernel stops all of them "
             "in each period in which they have used up the quota",
             f"give {max(1, int(quota))} or {int(quota) + 1} cores, or set SLUICE_LANES={max(1, int(quota))}",
         )
     throttled = find_throttled(proc, cgroups)
     if throttled is not None and throttled > _MOST_THROTTLED:
-        yield Finding(
-            "cores",
-            "slow",
+        yield slow(
             f"the kernel stopped this container in {throttled:.0%} of its periods, because its quota was used up",
             "raise the quota (--cpus, resources.limits.cpu), or run fewer things beside the server",
         )
     if settings.workers > usable:
-        yield Finding(
-            "cores",
-            "slow",
+        yield slow(
             f"{settings.workers} workers on {usable} cores take turns, and each has its own copy of the models",
             f"set SLUICE_WORKERS to at most {usable}",
         )

@@ -28,10 +28,7 @@ def check_golden(written: Written, store: Path) -> str:
 def try_request(written: Written, store: Path, body: bytes) -> tuple[int, bytes]:
     """The status and the body of the answer to a request. Raises SettingsError."""
 
-    async def send(golden: GoldenRequests, pipeline: Pipeline) -> tuple[int, bytes]:
-        return await golden.send(pipeline, body)
-
-    return _run(written, store, send)
+    return _run(written, store, lambda golden, pipeline: golden.send(pipeline, body))
 
 
 def _run(written: Written, store: Path, use: Callable[[GoldenRequests, Pipeline], Awaitable[T]]) -> T:

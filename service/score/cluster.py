@@ -162,8 +162,7 @@ class PartScorer:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True, name="sluice score").start()
         self._stack = AsyncExitStack()
-        self._scorer: Scorer
-        self._scorer, self._schema = self._run(open_scorer(self._prepared, self._stack))
+        self._scorer: Scorer = self._run(open_scorer(self._prepared, self._stack))
 
     def _run(self, work: Any) -> Any:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -185,6 +184,6 @@ class PartScorer:
                 scored = await part.gather()
         except* (ScoreError, OSError) as failed:
             raise first_of(failed) from None
-        content = await asyncio.to_thread(render_part, scored.batches, self._schema, prepared.output.format)
+        content = await asyncio.to_thread(render_part, scored.batches, self._scorer.schema, prepared.output.format)
         await asyncio.to_thread(prepared.output.part(number).write, content)
         return part.rows, scored.errors

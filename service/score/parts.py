@@ -58,6 +58,8 @@ class Scorer:
         self._maker = maker
         self._columns = columns
         self._is_strict = is_strict
+        self.schema: pa.Schema = columns.schema
+        """The columns of the output."""
         self.tell: Callable[[int, int], object] = lambda rows, errors: None
         """Called with the number of rows that are done, and how many of them have an error."""
         self.position = START

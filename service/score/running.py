@@ -50,7 +50,7 @@ async def _run(wanted: Wanted) -> Summary:
     prepared = prepare(wanted)
     output = prepared.output
     async with open_prepared(prepared) as engine:
-        columns = select(prepared, engine)
+        scorer = make_scorer(prepared, engine)
         with _claimed(output):
             state = _begin(prepared, prepared.describe(engine))
             before = state
@@ -58,8 +58,8 @@ async def _run(wanted: Wanted) -> Summary:
                 if wanted.ray is not None:
                     state = await asyncio.to_thread(score_on_cluster, prepared, state, open_scorer)
                 else:
-                    state = await _score(prepared, engine, columns, state)
-            _finish(output, state, columns.schema)
+                    state = await _score(prepared, scorer, state)
+            _finish(output, state, scorer.schema)
     return Summary(state.rows, state.errors, output.shown, prepared.left_out, before.is_done)
 
 
@@ -69,32 +69,23 @@ def open_prepared(prepared: Prepared) -> "contextlib.AbstractAsyncContextManager
     return open_engine(prepared.settings, version.name, str(version.version), wanted.task, wanted.options)
 
 
-def select(prepared: Prepared, engine: Engine) -> Columns:
-    """Choose the columns of the input, and describe those of the output. Raises ScoreError."""
+def make_scorer(prepared: Prepared, engine: Engine) -> Scorer:
+    """Select the columns of the input, and make a scorer for them. Raises ScoreError."""
     source, wanted = prepared.source, prepared.wanted
     selection = select_columns(engine.model, engine.task, source, wanted.columns)
     source.select(list(dict.fromkeys(selection.columns.values())), choose_kept(source, wanted.keep))
-    return Columns(describe_columns(engine), source.kept_schema)
-
-
-def make_scorer(prepared: Prepared, engine: Engine, columns: Columns) -> Scorer:
-    """A scorer with the selected columns. Call ``select`` first."""
-    source, wanted = prepared.source, prepared.wanted
-    selection = select_columns(engine.model, engine.task, source, wanted.columns)
     maker = RowMaker(engine.model, engine.task, source, selection)
+    columns = Columns(describe_columns(engine), source.kept_schema)
     return Scorer(engine, source, maker, columns, is_strict=wanted.is_strict)
 
 
-async def open_scorer(prepared: Prepared, stack: contextlib.AsyncExitStack) -> tuple[Scorer, pa.Schema]:
-    """A scorer and the schema of its output, until the stack is closed. Raises ScoreError."""
-    engine = await stack.enter_async_context(open_prepared(prepared))
-    columns = select(prepared, engine)
-    return make_scorer(prepared, engine, columns), columns.schema
+async def open_scorer(prepared: Prepared, stack: contextlib.AsyncExitStack) -> Scorer:
+    """A scorer with its own engine, until the stack is closed. Raises ScoreError."""
+    return make_scorer(prepared, await stack.enter_async_context(open_prepared(prepared)))
 
 
-async def _score(prepared: Prepared, engine: Engine, columns: Columns, state: State) -> State:
+async def _score(prepared: Prepared, scorer: Scorer, state: State) -> State:
     """Score the parts that are not done. Returns the state after the last one. Raises ScoreError, OSError."""
-    scorer = make_scorer(prepared, engine, columns)
     source, rows, errors = prepared.source, state.rows, state.errors
     progress = Progress(rows, source.fraction(state.position))
 
@@ -106,9 +97,7 @@ async def _score(prepared: Prepared, engine: Engine, columns: Columns, state: St
     async def write(part: Part, before: State) -> State:
         scored = await part.gather()
         place = prepared.output.part(part.number)
-        await asyncio.to_thread(
-            lambda: place.write(render_part(scored.batches, columns.schema, prepared.output.format))
-        )
+        await asyncio.to_thread(lambda: place.write(render_part(scored.batches, scorer.schema, prepared.output.format)))
         after = before.add(part.number, part.rows, scored.errors, part.end)
         await asyncio.to_thread(write_state, prepared.output.folder, after)
         return after

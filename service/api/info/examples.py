@@ -3,7 +3,6 @@
 The pages offer them, so that people can try a model without data of their own.
 """
 
-import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,14 +11,13 @@ import numpy as np
 from model_store import GoldenSamples, ModelVersion
 from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
-from model_store.sounds.writing import encode_wav
 from model_store.tasks import Table
 from service.api.openapi.examples import EXAMPLES
 from service.codecs.model_context import ModelContext, known
-from service.codecs.pictures.writer import encode_png
+from service.codecs.pictures.writer import as_image, encode_png
 from service.codecs.rows import image_of
 from service.codecs.series import SeriesReader
-from service.codecs.sounds import find_sound
+from service.codecs.sounds import as_sound, find_sound
 from service.engine.tensors import Arrays
 from service.models.entry import Model, Served
 from service.models.pipeline import Pipeline
@@ -140,9 +138,9 @@ def _make_row(context: ModelContext, graph: str, arrays: Arrays, task: str) -> A
 def _make_value(manifest: Manifest, graph: str, tensor: Tensor, array: np.ndarray) -> Any:
     image, sound = image_of(manifest, graph), find_sound(manifest, graph)
     if image is not None and image.input == tensor.name and array.ndim == 3:
-        return {"image": base64.b64encode(encode_png(array, image)).decode()}
+        return as_image(encode_png(array, image))
     if sound is not None and sound.input == tensor.name:
-        return {"sound": base64.b64encode(encode_wav(array, sound.rate)).decode()}
+        return as_sound(array, sound.rate)
     return _as_json(array) if array.size <= _MOST_NUMBERS and _is_json(array) else None
 
 

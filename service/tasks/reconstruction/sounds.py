@@ -1,6 +1,5 @@
 """Reconstruction of sounds: the windows of a long sound run as rows, and their outputs are joined."""
 
-import base64
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from model_store.sounds.writing import encode_wav
 from model_store.tasks import Reconstruction, Sound
 from service.codecs.model_context import known
 from service.codecs.rows import Group, in_order
+from service.codecs.sounds import as_sound
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_answer, check_finite
@@ -95,8 +95,3 @@ def _describe(options: Options, facts: Reconstruction, sound: Sound, joined: _Jo
     if options.error_map:
         answer["error_map"] = np.abs(joined.after - joined.before).tolist()
     return answer
-
-
-def as_sound(samples: np.ndarray, rate: int) -> dict[str, str]:
-    """Samples as a WAV in JSON."""
-    return {"sound": base64.b64encode(encode_wav(samples, rate)).decode()}
