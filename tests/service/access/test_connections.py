@@ -33,27 +33,21 @@ def whole_file(keys_file: Path) -> Path:
     return keys_file
 
 
-def test_pipelined_request_needs_a_key_of_its_own(server: GrpcServing, clock: Clock) -> None:
-    """Behind an accepted request, one without a key is refused, and what follows it is thrown away."""
+GOOD, KEYLESS = request_of("infer"), request_bytes(BODY)
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [((GOOD, KEYLESS, GOOD), [200, 401]), ((KEYLESS, GOOD), [401]), ((request_bytes(GOOD),), [401])],
+    ids=["behind a good one", "before a good one", "a good one in its body"],
+)
+def test_connection_ends_with_a_refusal(
+    server: GrpcServing, clock: Clock, sent: tuple[bytes, ...], statuses: list[int]
+) -> None:
+    """Each pipelined request needs a key. What follows a refused one, also in its body, is not answered."""
     with Wire(server) as wire:
-        wire.send(request_of("infer"), request_bytes(BODY), request_of("infer"))
-        assert [wire.read()[0] for _ in range(2)] == [200, 401]
-        assert wire.is_closed_by_server()
-
-
-def test_request_behind_a_refused_one_is_not_answered(server: GrpcServing, clock: Clock) -> None:
-    """The connection ends with the refusal."""
-    with Wire(server) as wire:
-        wire.send(request_bytes(BODY), request_of("infer"))
-        assert wire.read()[0] == 401
-        assert wire.is_closed_by_server()
-
-
-def test_request_in_the_body_of_a_refused_one_is_not_answered(server: GrpcServing, clock: Clock) -> None:
-    """The body of a refused request is not read as another request."""
-    with Wire(server) as wire:
-        wire.send(request_bytes(request_of("infer")))
-        assert wire.read()[0] == 401
+        wire.send(*sent)
+        assert [wire.read()[0] for _ in statuses] == statuses
         assert wire.is_closed_by_server()
 
 
