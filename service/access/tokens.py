@@ -29,7 +29,8 @@ MOST_PER_S: Final = 200.0
 """Signatures that a worker verifies in a second. More new tokens get 503; keys and remembered tokens do not."""
 _CLAIMS: Final = ("exp", "iss", "aud", "sub")
 _MOST_CHARACTERS: Final = 120
-K, V = TypeVar("K"), TypeVar("V")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Tokens:
