@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from service.crashes import find_blame
+from service.crashes import record_crash
 from service.metrics.restarts import RestartCounter
 from service.process.acceptor import ConnectionCounts
 from service.process.channel import BETWEEN_NAMES, LEAVE, LOADED, READY, REFUSED, SERVE, STARTED
@@ -174,7 +174,7 @@ class Supervisor:
             if is_first and worker.refusal:
                 self._give_up(2, worker.refusal)
                 return
-            loading = find_blame(self._settings.metrics_dir, worker.process.pid, code)
+            loading = record_crash(self._settings.metrics_dir, worker.process.pid, code)
             if loading:
                 logger.error("a worker ended with code %d while it loaded %s", code, " and ".join(loading))
             elif not self._has_served:

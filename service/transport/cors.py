@@ -13,8 +13,8 @@ from service.transport.status import error_reply
 
 _EXPOSED: HeaderField = (
     b"access-control-expose-headers",
-    b"Inference-Header-Content-Length, X-Request-Id, Server-Timing, Retry-After, RateLimit, RateLimit-Policy, "
-    b"WWW-Authenticate",
+    b"Inference-Header-Content-Length, X-Request-Id, Server-Timing, Traceresponse, Retry-After, RateLimit, "
+    b"RateLimit-Policy, WWW-Authenticate",
 )
 _OF_PREFLIGHTS: tuple[HeaderField, ...] = (
     (b"access-control-allow-methods", b"GET, HEAD, POST"),

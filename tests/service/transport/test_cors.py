@@ -7,14 +7,15 @@ import httpx
 import pytest
 
 from service.transport.cors import Cors
+from service.transport.grpc.codes import METADATA
 from tests.support.models import graphs
 from tests.support.servers import ServerPath, Serving, settings_for
 from tests.support.wires import INFER, Wire, body_of, request_bytes
 
 PAGE, OTHER, STRANGER = "https://page.example", "http://localhost:8080", "https://page.example.evil.example"
 EXPOSED = {
-    "access-control-expose-headers": "Inference-Header-Content-Length, X-Request-Id, Server-Timing, Retry-After, "
-    "RateLimit, RateLimit-Policy, WWW-Authenticate"
+    "access-control-expose-headers": "Inference-Header-Content-Length, X-Request-Id, Server-Timing, Traceresponse, "
+    "Retry-After, RateLimit, RateLimit-Policy, WWW-Authenticate"
 }
 GOOD: dict[str, Any] = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}
 ROUTES = (
@@ -143,3 +144,10 @@ def test_origins_are_compared_as_browsers_write_them(setting: str, origin: str) 
     """Origins are compared in lower case and without the default port."""
     headers = dict(Cors([setting]).headers_for({b"origin": origin.encode()}))
     assert headers[b"access-control-allow-origin"] == origin.encode()
+
+
+def test_pages_may_read_what_callers_over_grpc_get() -> None:
+    """Every header that a caller over gRPC gets as metadata is one that a page may read, that of its trace too."""
+    headers = dict(Cors([PAGE]).headers_for({b"origin": PAGE.encode()}))
+    exposed = headers[b"access-control-expose-headers"].lower().split(b", ")
+    assert set(METADATA) <= set(exposed)
