@@ -96,7 +96,7 @@ def test_failure_at_any_step_leaves_the_store_as_it_was(make_spec, make_real_sam
     assert stages == [
         "exporting to ONNX",
         "cost of a row",
-        "rows alone and in company",
+        "rows alone and in batches",
         "parity with PyTorch",
         "row analysis",
         "golden samples",
