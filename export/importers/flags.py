@@ -1,4 +1,4 @@
-"""The options of ``sluice import``, one for each fact, and the words in which errors speak of them."""
+"""The options of ``sluice import``, one for each fact, and the names that errors use for them."""
 
 from typing import NamedTuple
 
@@ -97,5 +97,5 @@ FLAGS: dict[str, Flag] = {
 
 
 def show_flag(path: str) -> str:
-    """The option that says a fact, for messages."""
+    """The option that supplies a fact, for messages."""
     return FLAGS[path].name

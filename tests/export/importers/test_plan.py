@@ -138,7 +138,7 @@ def test_facts_that_contradict_the_graph_are_refused(said: dict[str, Any], compl
         ({"task": "tensors"}, "picture.order: the task tensors has no use for it"),
         ({"labels": ("a", "b"), "rows": "numbers"}, "picture.order: the model's rows are numbers"),
         ({"labels": ("a", "b"), "boxes.layout": "yolov8", "boxes.units": "pixels"}, "layout yolov8 .* says it already"),
-        ({"labels": ("a", "a")}, "--labels: the label 'a' occurs more than once: expected a name of its own"),
+        ({"labels": ("a", "a")}, "--labels: the label 'a' occurs more than once: expected different names"),
     ],
 )
 def test_options_that_do_nothing_are_refused(said: dict[str, Any], complaint: str) -> None:

@@ -86,7 +86,7 @@ def test_boxes_become_corners_in_pixels(form: str, fractions: bool, size: str, o
 
 @pytest.mark.parametrize("found", [0, 2, 7])
 def test_number_of_candidates_becomes_fixed(found: int) -> None:
-    """A graph that gives as many boxes as it finds gives the best of them, and padding with score 0."""
+    """A graph that returns as many boxes as it finds returns the best of them, then padding with score 0."""
     content = make_model(
         "float[1,n,4] b, float[1,n] s, int64[1,n] c => float[1,n,4] boxes, float[1,n] scores, int64[1,n] classes",
         "boxes = Identity(b) scores = Identity(s) classes = Identity(c)",

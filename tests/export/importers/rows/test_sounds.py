@@ -64,7 +64,7 @@ def plan(folder: Path, content: bytes, **said: Any) -> None:
         (CLASSIFIER, {"task": "embed", "rows": "sounds"}, "the rate of the samples of 'x', in Hz"),
         (CLASSIFIER, {"task": "embed", "sound__rate": 8, "sound__window": 50}, "sound.window: expected 100"),
         (EMBEDDER, {"task": "embed", "sound__rate": 8, "sound__overlap": 3}, "sound.overlap: expected a window"),
-        (EMBEDDER, {"task": "embed", "sound__rate": 8, "rows": "numbers"}, "facts of sounds are given"),
+        (EMBEDDER, {"task": "embed", "sound__rate": 8, "rows": "numbers"}, "facts about sounds are given"),
         (EMBEDDER, {"task": "tensors", "sound__rate": 8}, "the task tensors has no use for it"),
         (EMBEDDER, {"task": "embed", "sound__rate": 8, "sound__input": "z"}, "--sound-input z: expected floats"),
         (EMBEDDER, {"task": "embed", "sound__rate": 8, "sound__length": "z"}, "--length-input z: expected an input"),

@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], type[Exception], 
         },
         {},
         NotPublished,
-        "do_lower_case: expected a tokenizer.json that makes lower case itself",
+        "do_lower_case: expected a tokenizer.json that lowers the case itself",
     ),
     "a pooling without the prompt": (
         {
@@ -196,8 +196,8 @@ def test_tokenizer_that_is_missing_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [
-        ({}, r"tokenizer.json is there, but no config.json that says architectures or model_type"),
-        ({"config.json": {"vocab_size": 3}}, r"but no config.json that says architectures or model_type"),
+        ({}, r"it has a tokenizer.json, but no config.json with architectures or model_type"),
+        ({"config.json": {"vocab_size": 3}}, r"but no config.json with architectures or model_type"),
         ({"config.json": b"{"}, r"config.json: expected JSON"),
     ],
 )
