@@ -42,7 +42,7 @@ class Proof:
 
 
 def prove_graph(original: Original, runtime: Runtime, graph: Graph, limits: Limits, progress: Progress) -> Proof:
-    """Find what the graph accepts, and check every case within that. Raises ParityError, DependentRows, SpecError."""
+    """Find which inputs the graph accepts, and check every case. Raises ParityError, DependentRows, SpecError."""
     original = _with_fewer_rows(original, limits.ranges.get(BATCH))
     with original.evaluating():
         trial = Trial(original, runtime)
@@ -71,7 +71,7 @@ def _with_fewer_rows(original: Original, limit: AxisRange | None) -> Original:
 
 
 def _bound_integers(trial: Trial, bounds: Mapping[str, Bounds], progress: Progress) -> Mapping[str, Bounds]:
-    """Limit integers that PyTorch does not limit, if the graph is right for smaller ones only."""
+    """Limit integers that PyTorch accepts in any size, if the graph is right only for smaller ones."""
     for power in POWERS:
         case = large_case(trial.spec, bounds, power)
         if case is None or not any(None in limits for limits in bounds.values()):
