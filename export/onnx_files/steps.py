@@ -65,7 +65,7 @@ def _write_tokens(facts: Writing, tokens: list[np.ndarray], step: int, tensors: 
 
 
 def _choose(scores: np.ndarray, differ: bool) -> np.ndarray:
-    """The most likely token of each row. ``differ``: the n-th most likely of row n, because all rows are still equal."""
+    """The most likely token of each row. ``differ``: row n gets the n-th most likely, because all rows are equal."""
     last = scores[:, -1] if scores.ndim == 3 else scores
     order: np.ndarray = np.argsort(-last, axis=1, kind="stable")
     rows = np.arange(len(last))

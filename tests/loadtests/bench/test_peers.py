@@ -18,7 +18,7 @@ import sluice
 from loadtests.bench import environment
 from loadtests.bench.environment import NotInstalled, cache_root, digest_requirements, fill_requirements, prepare_python
 from loadtests.bench.load import ceiling as ceiling_module
-from loadtests.bench.load.ceiling import Ceiling, Point, Yardstick, measure_ceiling
+from loadtests.bench.load.ceiling import BestPoints, Ceiling, Point, measure_ceiling
 from loadtests.bench.models.model import INPUT, MODELS, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY, JSON, Peer, Site
 from loadtests.bench.peers import PEERS
@@ -186,7 +186,7 @@ def test_ceiling_of_few_clients_has_no_more_rows_under_way(monkeypatch: pytest.M
     monkeypatch.setattr(ceiling_module, "_measure_rate", measure_rate)
     for clients, expected in ((1, [1]), (2, [1, 2, 2]), (64, [4, 4, 8])):
         under_way.clear()
-        assert Yardstick(model, Ceiling("tiny", tuple(points)), clients).measure(1.0) > 0
+        assert BestPoints(model, Ceiling("tiny", tuple(points)), clients).measure(1.0) > 0
         assert sorted(under_way) == expected
 
 

@@ -14,7 +14,7 @@ from loadtests.bench.results.result import TRANSPORTS, Cell, Result
 from loadtests.bench.results.transport_verdict import GRPC, GRPC_SHARED, PICTURE, SHARED, STREAMS
 from loadtests.bench.results.verdict import judge
 from loadtests.bench.transports.analyzer import Analyzer, read_report
-from loadtests.bench.transports.measure import LARGE_PICTURE, TRANSPORT_PEER, add_settings, plan_contests
+from loadtests.bench.transports.measure import LARGE_PICTURE, TRANSPORT_PEER, add_settings, plan_runs
 from tests.loadtests.bench.results.made_up import MACHINE, make_cell
 
 EACH = "tiny, 64 clients:"
@@ -70,10 +70,10 @@ def test_server_offers_what_the_analyzer_asks_for(tmp_path: Path) -> None:
 
 def test_older_checkout_is_measured_beside_this_one() -> None:
     """Over gRPC, by the same analyzer in the same rounds; and every stream has a thread and connection of its own."""
-    contests = list(plan_contests(make_before_peer(SOURCE_ROOT)))
-    assert {contest.clients for contest in contests} == {1, 16, 64}
-    assert all([peer.name for peer in contest.peers] == ["sluice", "before"] for contest in contests)
-    assert all(contest.forms == (GRPC,) for contest in contests)
+    runs = list(plan_runs(make_before_peer(SOURCE_ROOT)))
+    assert {run.clients for run in runs} == {1, 16, 64}
+    assert all([peer.name for peer in run.peers] == ["sluice", "before"] for run in runs)
+    assert all(run.forms == (GRPC,) for run in runs)
     command = Analyzer(Path("/e/bin/python"), Path()).command(MODELS["tiny"], STREAMS, 64, "127.0.0.1:1", 1.0)
     assert command[command.index("--max-threads") + 1] == "64"
 
