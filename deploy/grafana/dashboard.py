@@ -47,7 +47,7 @@ def _make_variables() -> Iterator[dict[str, Any]]:
 
 
 def _make_variable(name: str, label: str, query: str) -> dict[str, Any]:
-    """A choice of several values; at first all that are there."""
+    """A choice of several values. At first all are chosen."""
     return {
         "type": "query",
         "name": name,
