@@ -1,4 +1,4 @@
-"""PyTorch networks of packages, with the weights that they bring along."""
+"""PyTorch networks with the weights that come with their packages."""
 
 import importlib
 import importlib.util
@@ -35,7 +35,7 @@ def unpack(package: str) -> Path:
 
 @contextmanager
 def stand_ins(modules: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
-    """Modules that a file imports without needing them for the network, or whose own imports are not installed."""
+    """Empty modules in place of those that a file imports but that the network does not need, or that lack imports."""
     for name, content in modules.items():
         sys.modules[name] = ModuleType(name)
         sys.modules[name].__path__ = []
