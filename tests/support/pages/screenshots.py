@@ -31,7 +31,7 @@ class Screenshot(NamedTuple):
     file: str
     path: str
     is_tried: bool = False
-    """Whether the model is asked before: with ``picture``, else with the first example of the page."""
+    """Whether a model answers before the screenshot: to ``picture``, or to the first example of the page."""
     picture: str = ""
     """A file of docs/."""
 

@@ -68,7 +68,7 @@ class Bucket(ServerProcess):
 
     @property
     def environ(self) -> dict[str, str]:
-        """What finds it."""
+        """The variables with which clients find it."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "test",
