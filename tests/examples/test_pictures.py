@@ -3,15 +3,14 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import sklearn.datasets
 from PIL import Image
 
-from tests.examples.packages import export_example, install, pack
+from tests.examples.asking import post
+from tests.examples.packages import export_example, pack
 from tests.support.pictures.encoding import encode
 from tests.support.servers import FAST, Serving, settings_for
 
@@ -27,11 +26,6 @@ PACKAGES = (
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("packages"), *PACKAGES)
-
-
-@pytest.fixture(scope="module")
 def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with the models of these examples."""
     folder = tmp_path_factory.mktemp("store")
@@ -40,12 +34,6 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         export_example(name, folder, packages, FACE_API=str(weights))
     with Serving(settings_for(folder), FAST) as serving:
         yield serving.url
-
-
-def post(url: str, **more: Any) -> httpx.Response:
-    answer = httpx.post(url, timeout=60, **more)
-    assert answer.status_code == 200, answer.text
-    return answer
 
 
 def find(packages: Path, name: str) -> Path:

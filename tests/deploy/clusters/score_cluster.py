@@ -17,7 +17,7 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NODE = {"num_cpus": 2, "object_store_memory": 100_000_000}
 SOON_LOST = {
     "health_check_period_ms": 500,
