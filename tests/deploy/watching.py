@@ -46,7 +46,7 @@ class Watching:
 
 
 def until(holds: Callable[[], bool], what: object) -> None:
-    """Try until it holds, without pauses, because each try asks a server. ``what`` is in the message if it never does."""
+    """Try until it holds. Each try asks a server, so there is no pause. A failure names ``what``."""
     give_up = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < give_up, f"it did not hold within {PATIENCE_S:g} s: {what}"
