@@ -49,7 +49,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], *, ends: bool) -> torch.T
 
 
 def cut(ids: torch.Tensor) -> torch.Tensor:
-    """Without the columns that are padding in all rows."""
+    """Leave out the columns that are padding in all rows."""
     return ids[:, : int((ids != PAD).sum(1).max())]
 
 

@@ -171,5 +171,5 @@ def _read_entries(text: str) -> Iterator[Entry]:
 
 
 def _clean(text: str) -> str:
-    """Without remarks, and without words behind a slash."""
+    """Leave out remarks, and words behind a slash."""
     return " ".join(re.sub(r"\{[^}]*\}|/.*", " ", _REMARK.sub(" ", text)).split())

@@ -93,7 +93,7 @@ FLAGS: dict[str, Flag] = {
     "evaluate": Flag("--evaluate", "labelled rows: a folder with a sub-folder for each label, or a table", "PATH"),
     "bar": Flag("--bar", "what the evaluation must reach, such as accuracy=0.8; may be given again", "METRIC=VALUE"),
 }
-"""By the path of the fact in ``options.Options``."""
+"""Each flag by the path of its fact in ``options.Options``."""
 
 
 def show_flag(path: str) -> str:

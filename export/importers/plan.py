@@ -51,7 +51,7 @@ class Plan:
     inputs: tuple[Tensor, ...]
     """Its inputs after the changes."""
     facts: Mapping[str, Fact]
-    """By path, in the order in which they are shown."""
+    """Every fact by its path, in the order in which they are shown."""
     changes: tuple[Change, ...]
     """The changes of the graph, in order."""
     description: ModelDescription

@@ -60,7 +60,7 @@ PIPELINE_PEER = dataclasses.replace(TASKS_PEER, prepare=_prepare, command=serve_
 class Effort:
     rounds: int = 9
     requests: int = 100
-    """Of each kind, in a round."""
+    """Requests of each kind in a round."""
 
 
 QUICK = Effort(rounds=1, requests=10)

@@ -64,7 +64,7 @@ class Running:
 
 @contextmanager
 def serving(podman: Podman, image: str, *options: str) -> Iterator[Running]:
-    """Without a capability, with a read-only root and with limits."""
+    """Run the image without capabilities, with a read-only root and with limits."""
     port, grpc_port = free_port(), free_port()
     variables = {"PORT": port, "GRPC_PORT": grpc_port, "HOST": "127.0.0.1", "CONTROL": "true"}
     given = [f"--env=SLUICE_{name}={value}" for name, value in variables.items()]
@@ -76,7 +76,7 @@ def serving(podman: Podman, image: str, *options: str) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def running(podman: Podman, image: str) -> Iterator[Running]:
-    """With the reference models, which are in the image."""
+    """A container with the reference models, which are in the image."""
     with serving(podman, image) as server:
         yield server
 

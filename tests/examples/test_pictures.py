@@ -53,7 +53,7 @@ def find(packages: Path, name: str) -> Path:
     ],
 )
 def test_photograph_has_its_label(server: str, packages: Path, name: str, label: str) -> None:
-    """Of the 1,000 labels of ImageNet; no content type is given."""
+    """It is one of the 1,000 labels of ImageNet. No content type is given."""
     [found] = post(f"{server}/classify", content=find(packages, name).read_bytes()).json()["predictions"]
     assert found["label"] == label
 
@@ -88,7 +88,7 @@ def test_lines_of_a_page_are_found(server: str, packages: Path) -> None:
 
 @pytest.mark.parametrize("name", ["astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg"])
 def test_photograph_of_twice_the_size_is_better_than_interpolation(server: str, packages: Path, name: str) -> None:
-    """By at least 0.9 dB over bicubic interpolation."""
+    """It is at least 0.9 dB better than bicubic interpolation."""
     picture = Image.open(find(packages, name)).convert("RGB")
     picture = picture.crop((0, 0, *(min(side, 512) // 2 * 2 for side in picture.size)))
     small = picture.resize([side // 2 for side in picture.size], Image.Resampling.BICUBIC)

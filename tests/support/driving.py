@@ -32,7 +32,7 @@ class Driver:
     ) -> None:
         self.manifest = manifest
         self.tokens: list[tuple[int, int]] = []
-        """Of every request of texts: its tokens, and those of padding."""
+        """(tokens, tokens of padding) of every request of texts."""
         self.context = ModelContext(
             manifest.name,
             "1",

@@ -41,7 +41,7 @@ LONGEST = 1 + MOST_DIGITS * 6 + (MOST_DIGITS - 1) + 1
 
 
 def load_sources() -> scenes.Sources:
-    """As for the detector, with photographs out of focus."""
+    """The sources of the detector, but with photographs out of focus."""
     data = scenes.load_sources()
     return scenes.Sources(*(_blur(source) for source in (data.train, data.validation, data.test)))
 

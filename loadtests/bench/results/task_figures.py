@@ -101,7 +101,7 @@ class TaskFigures:
         return speedups + sum(one.failed for one in (self.first_step, self.sameness, self.pipeline) if one)
 
     def as_document(self) -> dict[str, Any]:
-        """For JSON, with the ratios."""
+        """The figures and their ratios, for JSON."""
         document = asdict(self)
         for name, speedup in (self.speedups or {}).items():
             document["speedups"][name]["ratio"] = speedup.ratio and asdict(speedup.ratio)

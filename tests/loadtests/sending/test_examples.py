@@ -56,7 +56,7 @@ def test_task_that_is_answered_at_once_has_no_stream() -> None:
     [("a.json", b"{", "expected JSON"), ("a.unknown-type", b"", "a name that tells its type")],
 )
 def test_file_that_is_no_request_is_told(tmp_path: Path, name: str, content: bytes, said: str) -> None:
-    """With the flag and what was expected."""
+    """The error names the flag and what was expected."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(NoModel, match=f"--body .*{said}"):
         read_body(tmp_path / name, "m")

@@ -18,7 +18,7 @@ from loadtests.signature import NoModel
     ],
 )
 def test_model_that_cannot_be_asked_so_is_told(serve: Callable, model: str, protocol: str, said: str) -> None:
-    """With what would work."""
+    """The error says what would work."""
     with serve() as server, pytest.raises(NoModel, match=said):
         make_load(server.address, model, [protocol], 1)
 

@@ -314,7 +314,7 @@ def test_tagger_has_the_scheme_of_its_labels(tmp_path: Path) -> None:
 
 
 def test_score_of_one_label_is_a_number(tmp_path: Path) -> None:
-    """As rerankers have it."""
+    """A reranker has one label, so its score is a number and no class."""
     config = {**CLASSIFIER, "id2label": {"0": "LABEL_0"}}
     one = make_model(
         f"{BOTH} => float[batch,1] logits",
@@ -364,7 +364,7 @@ def test_samples_that_are_no_texts_are_refused(tmp_path: Path, name: str, conten
 
 
 def test_quality_is_measured_on_labelled_texts(tmp_path: Path) -> None:
-    """Of a folder with a sub-folder for each label."""
+    """The texts are in a folder with a sub-folder for each label."""
     folder = write(tmp_path / "m", {"config.json": CLASSIFIER, "model.onnx": SCORES})
     for label, text in (("no", "ann in rome"), ("yes", "new york")):
         (tmp_path / "texts" / label).mkdir(parents=True)

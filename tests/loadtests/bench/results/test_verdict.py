@@ -108,7 +108,7 @@ LATENCY = Figures(latency=Latency("tiny", (200e-6, 230e-6, 400e-6), (100e-6, 100
     ],
 )
 def test_promises(figure: str, measured: tuple[Cell, ...] | Figures, holds: object, aim: object, text: str) -> None:
-    """Of servers, of latency, of overload and of poisoned rows."""
+    """The promises about servers, latency, overload and poisoned rows."""
     cells, figures = ((), measured) if isinstance(measured, Figures) else (measured, Figures())
     check(Result(MACHINE, {}, {}, (), cells, (), figures), figure, holds, aim, text)
 
@@ -160,7 +160,7 @@ def test_promises(figure: str, measured: tuple[Cell, ...] | Figures, holds: obje
 def test_promises_of_tasks(
     figure: str, measured: tuple[Cell, ...] | TaskFigures, holds: object, aim: object, text: str
 ) -> None:
-    """Of diffusion, of forecasts and of pictures."""
+    """The promises about diffusion, forecasts and pictures."""
     cells, tasks = ((), measured) if isinstance(measured, TaskFigures) else (measured, TaskFigures())
     check(Result(MACHINE, {}, {}, (), cells, (), tasks=tasks, only=TASKS), figure, holds, aim, text)
 
