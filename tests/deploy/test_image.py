@@ -17,18 +17,14 @@ from packaging.utils import canonicalize_name
 
 from service.api.openapi.examples import EXAMPLES
 from tests.deploy.examples import find_failures
-from tests.deploy.podman import BASE, REPOSITORY, WITHOUT_PYTHON, Container, Podman, find_missing
+from tests.deploy.podman import BASE, NEEDS_CONTAINERS, REPOSITORY, WITHOUT_PYTHON, Container, Podman
 from tests.support.connections.listening import RATE, write_listeners
 from tests.support.grpc_servers import tensor
 from tests.support.processes import free_port
 from tests.support.sounds.encoding import encode
 from tests.test_lock import read_pins
 
-pytestmark = [
-    pytest.mark.deploy,
-    pytest.mark.timeout(3600),
-    pytest.mark.skipif(bool(find_missing()), reason=find_missing()),
-]
+pytestmark = NEEDS_CONTAINERS
 IMAGE, GPU_IMAGE = "localhost/sluice-test:cpu", "localhost/sluice-test:gpu"
 LARGEST_BYTES = 450_000_000
 SBOM = "opt/sluice/sbom.cdx.json"
