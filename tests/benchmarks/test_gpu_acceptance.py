@@ -80,7 +80,7 @@ def test_store_without_models_proves_nothing(tmp_path: Path) -> None:
 
 
 def test_fall_back_and_host_memory_are_found(one_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions that came up on another provider, and state that left the device, are told by name."""
+    """Sessions that came up on another provider, and state that left the device, are reported by name."""
     monkeypatch.setattr(Machine, "provider", property(lambda self: "CUDAExecutionProvider"))
     [providers, _] = check_references(CPU, one_model)
     assert (providers.holds, "/main on CPUExecutionProvider" in providers.found) == (False, True)

@@ -202,7 +202,7 @@ def test_store_is_found_in_the_argument_then_the_environment_then_the_project(tm
     assert cli.find_root(None, {}) == DEFAULT_ROOT
 
 
-def test_file_that_ends_the_program_is_told_like_one_that_fails(source, tmp_path, capsys):
+def test_file_that_ends_the_program_is_reported_like_one_that_fails(source, tmp_path, capsys):
     """A call of ``sys.exit`` in the caller's file is reported with its line."""
     source.write_text("import sys\nsys.exit('usage: mine.py')\n")
     assert run("export", f"{source}:spec", "--store", tmp_path / "s") == 1

@@ -165,7 +165,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_notes_of_a_plan_are_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str], more: list[str]) -> None:
+def test_notes_of_a_plan_are_reported_once(tmp_path: Path, capfd: pytest.CaptureFixture[str], more: list[str]) -> None:
     """They are a part of the printed plan; with --json they come with the progress."""
     for version in ("1", "2"):
         (tmp_path / "m" / version).mkdir(parents=True)

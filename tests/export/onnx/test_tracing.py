@@ -15,7 +15,7 @@ def break_exporter(linear, x):
     return linear(first) + second[:, :3]
 
 
-def test_where_both_exporters_fail_the_first_reason_is_told_and_the_other(make_module, make_spec, store, capfd):
+def test_where_both_exporters_fail_both_reasons_are_reported(make_module, make_spec, store, capfd):
     """The message is one line with both reasons, and nothing is printed."""
     with pytest.raises(
         ExportError, match=r"DispatchError.*an operator has no ONNX form.*TorchScript exporter failed too"

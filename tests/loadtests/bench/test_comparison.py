@@ -97,7 +97,7 @@ def make(tmp_path: Path, loads: list[tuple[str, int]]) -> Callable[..., Comparis
 def test_peer_that_cannot_be_measured_is_an_absence(
     make: Callable[..., Comparison], loads: list[tuple[str, int]], peer: Peer, reason: str
 ) -> None:
-    """It is not measured, the reason is told, with the end of its log where it has one, and the others go on."""
+    """It is not measured, the reason is reported, with the end of its log where it has one, and the others go on."""
     one = make(no_private_network="not root")
     cells = one.measure(TINY, [peer, make_peer("right")], SCHEDULE)
     assert {cell.peer for cell in cells} == {"right"}
@@ -168,7 +168,7 @@ def test_peer_that_cannot_be_installed_is_an_absence(
 @pytest.mark.parametrize(
     ("wrk", "lacking", "text"), [(None, "", "apt-get install wrk"), ("/usr/bin/wrk", "onnx", "pip install onnx")]
 )
-def test_what_is_missing_is_told(
+def test_what_is_missing_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrk: str | None, lacking: str, text: str
 ) -> None:
     """Without wrk or a package the command ends with code 2 and the line that installs it."""

@@ -128,7 +128,7 @@ def test_checkout_before_a_change_is_served_from_its_own_folder(site: Site, tmp_
 
 
 def test_folder_that_is_no_checkout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is told before anything is started."""
+    """It is reported before anything is started."""
     with pytest.raises(SystemExit) as ended:
         sluice.main(["bench", "--before", str(tmp_path)])
     assert ended.value.code == 2
@@ -219,8 +219,8 @@ def test_broken_installation_is_not_reused(tmp_path: Path, monkeypatch: pytest.M
     assert len(calls) == 4
 
 
-def test_failing_command_is_told(tmp_path: Path) -> None:
-    """What cannot be installed is told with the command, its exit code and the end of its output."""
+def test_failing_command_is_reported(tmp_path: Path) -> None:
+    """What cannot be installed is reported with the command, its exit code and the end of its output."""
     with pytest.raises(NotInstalled, match=r"false\nended with code 1"):
         environment._run(["false"])
 

@@ -17,7 +17,7 @@ from loadtests.signature import NoModel
         ("digits", "live", "needs a model whose live stream takes requests"),
     ],
 )
-def test_model_that_cannot_be_asked_so_is_told(serve: Callable, model: str, protocol: str, said: str) -> None:
+def test_model_that_cannot_be_asked_so_is_reported(serve: Callable, model: str, protocol: str, said: str) -> None:
     """The error says what would work."""
     with serve() as server, pytest.raises(NoModel, match=said):
         make_load(server.address, model, [protocol], 1)

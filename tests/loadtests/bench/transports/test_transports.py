@@ -24,7 +24,7 @@ Concurrency,Inferences/Second,Client Send,Server Queue,p50 latency,p90 latency,p
 """
 
 
-def test_analyzer_that_fails_is_told(tmp_path: Path) -> None:
+def test_analyzer_that_fails_is_reported(tmp_path: Path) -> None:
     """Its last lines are in the reason: an analyzer that is not one, and one that writes no report."""
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
@@ -37,7 +37,7 @@ def test_analyzer_that_fails_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", REPORT.replace("640", "fast"), REPORT + "32,1,1,1,1,1,1\n"])
-def test_report_that_cannot_be_read_is_told(text: str) -> None:
+def test_report_that_cannot_be_read_is_reported(text: str) -> None:
     """Not a figure of nothing."""
     with pytest.raises(WrkFailed, match="cannot be read"):
         read_report(text, 3.0)
