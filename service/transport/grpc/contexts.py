@@ -68,8 +68,9 @@ class CallContext:
         self._until = None if head.timeout_s is None else self._loop.time() + head.timeout_s
         self._reader = MessageReader(head.coding, link.max_bytes)
         self._fault: ServiceError | None = None
-        self._arrived, self._has_room = asyncio.Event(), asyncio.Event()
+        self._arrived, self._may_write = asyncio.Event(), asyncio.Event()
         self._has_started = self._is_over = self._takes_many = False
+        self._wants_more = True
         self.is_inflated = False
         self._trailing: Metadata = ()
         self._unread_bytes = self._received_bytes = self._sent_bytes = 0
@@ -140,7 +141,12 @@ class CallContext:
 
     async def read(self) -> Any:
         """The next message, or EOF. Raises Aborted for one that cannot be read."""
-        while (content := self._take_message()) is None:
+        while True:
+            if not self._wants_more:
+                return EOF
+            content = self._take_message()
+            if content is not None:
+                break
             if self._fault is not None:
                 raise _abort_with(self._fault)
             if self._stream.received_end:
@@ -175,7 +181,20 @@ class CallContext:
         self._go_on()
         self._wake()
 
+    def end_reading(self) -> None:
+        """Messages that have not been read are not wanted: the next is EOF."""
+        self._wants_more = False
+        self._arrived.set()
+
     async def write(self, content: bytes) -> None:
+        """Send a message, and wait while the caller reads too slowly."""
+        self.send(content)
+        while not self.has_room:
+            self._may_write.clear()
+            self.call_when_room(self._may_write.set)
+            await self._may_write.wait()
+
+    def send(self, content: bytes) -> None:
         """Send a message."""
         if not self._has_started:
             self._has_started = True
@@ -183,14 +202,21 @@ class CallContext:
         self._sender.send(self._stream, write_message(content))
         self._sent_bytes += len(content)
         self._wake()
-        await self._stream_has_room()
 
-    async def _stream_has_room(self) -> None:
-        """Wait while the caller reads too slowly."""
-        while self._stream.unsent_bytes > MAX_UNREAD_BYTES:
-            self._has_room.clear()
-            self._stream.on_room = self._has_room.set
-            await self._has_room.wait()
+    @property
+    def has_room(self) -> bool:
+        """Whether the caller reads fast enough to be sent more."""
+        return self._stream.unsent_bytes <= MAX_UNREAD_BYTES
+
+    def call_when_room(self, go_on: Callable[[], None]) -> None:
+        """``go_on`` is called once, when there is room, instead of one that was given before."""
+
+        def look() -> None:
+            if self.has_room:
+                self._stream.on_room = None
+                go_on()
+
+        self._stream.on_room = look
 
     async def messages(self) -> AsyncIterator[bytes]:
         """All messages, for what iterates."""

@@ -1,17 +1,15 @@
 """ModelStreamInfer: inference requests in a stream. (`infer_call.py` answers ModelInfer.)
 
-When a caller goes or its deadline passes, the connection cancels the task that waits here, and the task cancels the
-request. The answers of a stream are sent when they are ready, in any order.
+When a caller goes or its deadline passes, the connection cancels the task of the call, which drops its requests. The
+answers of a stream are sent when they are ready, in any order. A stream has one task, and its messages have none.
 """
 
 import asyncio
 import functools
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 from service.errors import DeadlinePassed, Draining, ServiceError
 from service.protocol.large_json import without_traceback
-from service.transport.awaited_request import AwaitedRequest
 from service.transport.grpc.contexts import EOF, Aborted, CallContext
 from service.transport.grpc.framing import no_room
 from service.transport.grpc.known_messages import Translation
@@ -19,80 +17,185 @@ from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_streamed
 from service.transport.handler import Handler
 from service.transport.pace import StreamPace
-from service.transport.request import GRPC_STREAM_INFER, Endpoint, Reply, request_id_of
+from service.transport.request import GRPC_STREAM_INFER, Endpoint, HeaderField, Reply, Request, request_id_of
 from service.transport.status import error_reply
 
 _PATH = f"/{FULL_NAME}/ModelStreamInfer"
-T = TypeVar("T")
+_ENDPOINT = Endpoint(GRPC_STREAM_INFER)
 
 
 class InferenceServicer:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._is_draining = False
-        self._readers: set[asyncio.Task[Aborted | None]] = set()
+        self._contexts: set[CallContext] = set()
 
     def drain(self) -> None:
         """Stop reading the streams. They end when what was read is answered."""
         self._is_draining = True
-        for reader in self._readers:
-            reader.cancel()
+        for context in self._contexts:
+            context.end_reading()
 
     async def stream(self, _: object, context: CallContext) -> None:
         """ModelStreamInfer: an answer to each message."""
-        pace = StreamPace(context.pace)
+        stream = InferStream(self._handler, context)
+        self._contexts.add(context)
+        if self._is_draining:
+            context.end_reading()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                reader = tasks.create_task(self._read(context, tasks, pace))
-                self._readers.add(reader)
-                reader.add_done_callback(self._readers.discard)
-                if self._is_draining:
-                    reader.cancel()
+            await stream.run()
         finally:
-            pace.close()
-        if not reader.cancelled() and (fault := reader.result()) is not None:
-            raise fault
+            self._contexts.discard(context)
+            stream.close()
         if self._is_draining:
             context.refuse(error_reply(Draining("the server is stopping"), ""))
 
-    async def _read(self, context: CallContext, tasks: asyncio.TaskGroup, pace: StreamPace) -> Aborted | None:
-        """Begin a request for each message of a stream. Returns the fault of one that cannot be read."""
-        body_budget = self._handler.body_budget
-        beginning, writing = asyncio.Lock(), asyncio.Lock()
 
-        async def answer(content: bytes, is_inflated: bool) -> None:
-            if not is_inflated:
-                is_admitted = await self._wait_for_room(len(content), context.time_remaining())
-            elif not (is_admitted := body_budget.try_admit(len(content))):
-                content = b""  # what waits is counted as it came, and this may be a thousand times larger
-            try:
-                request = self._open(content, context)
-                refusal = self._admit_again(request) if is_admitted else no_room()
-                given_id = await self._begin(request, refusal)
-                beginning.release()
-                reply = await _answer_of(request)
-                pace.note(reply.size_bytes)
-                async with writing:
-                    await context.write(write_streamed(reply, given_id))
-            finally:
-                body_budget.release(len(content) if is_admitted else 0)
-                pace.end()
+class StreamedRequest(Request):
+    """A message of a stream. ``held_bytes`` is what it takes of the body budget. ``on_end`` is called once."""
 
-        # A message is read when the one before it has begun, which keeps the order of a sequence. A stop cancels what
-        # waits here, so nothing waits here with a message in hand.
+    def __init__(
+        self, context: CallContext, content: bytes, held_bytes: int, on_end: Callable[["StreamedRequest"], None]
+    ) -> None:
+        super().__init__(_ENDPOINT, b"", dict(context.headers))
+        self._context, self._on_end = context, on_end
+        self._is_over = False
+        self.held_bytes = held_bytes
+        self.given_id = ""
+        self.answer_bytes = 0
+        self.path = _PATH
+        self.body = content
+        self.received_bytes = len(content)
+        self.patience_s = context.time_remaining()
+        if context.grant is not None:
+            self.grant, self.caller = context.grant, context.grant.name
+
+    def find_client(self) -> str:
+        return self._context.client
+
+    def reply(self, reply: Reply) -> None:
+        if not self._is_over:
+            self.answer_bytes = reply.size_bytes
+            self._context.send(write_streamed(reply, self.given_id))
+            self._end()
+
+    def drop(self) -> None:
+        """The caller has gone."""
+        if not self._is_over:
+            if self.work is not None:
+                self.work.cancel()
+            self._end()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._on_end(self)
+
+    def open(self, status: int, headers: Sequence[HeaderField]) -> None:
+        raise NotImplementedError("a message of a stream has one answer")
+
+    def send(self, chunk: bytes) -> None:
+        raise NotImplementedError("a message of a stream has one answer")
+
+    def end(self) -> None:
+        raise NotImplementedError("a message of a stream has one answer")
+
+    def abort(self) -> None:
+        self.drop()
+
+
+class InferStream:
+    """One call of ModelStreamInfer.
+
+    A message is read when the one before it has begun. This keeps the order of a sequence.
+    """
+
+    def __init__(self, handler: Handler, context: CallContext) -> None:
+        self._handler = handler
+        self._context = context
+        self._pace = StreamPace(context.pace)
+        self._open: set[StreamedRequest] = set()
+        self._all_answered = asyncio.Event()
+        self._all_answered.set()
+        self._unread_answers = 0
+
+    async def run(self) -> None:
+        """Answer all messages. Raises Aborted if one cannot be read; those before it are answered."""
+        fault = await self._read_all()
+        await self._all_answered.wait()
+        if fault is not None:
+            raise fault
+
+    async def _read_all(self) -> Aborted | None:
+        """Begin a request for each message. Returns the fault of one that cannot be read."""
         while True:
-            await pace.begin()
-            await beginning.acquire()
+            await self._pace.begin()
             try:
-                content = await context.read()
-            except Aborted as fault:  # raised here, it would be one of a group
+                content = await self._context.read()
+            except Aborted as fault:
                 return fault
             if content is EOF:
-                break
-            tasks.create_task(answer(content, context.is_inflated))
-        return None
+                return None
+            await self._begin(content)
 
-    def _admit_again(self, request: AwaitedRequest) -> ServiceError | None:
+    def close(self) -> None:
+        """Drop what is not answered."""
+        for request in list(self._open):
+            request.drop()
+        self._unread_answers = 0
+        self._pace.close()
+
+    async def _begin(self, content: bytes) -> None:
+        context, budget, size_bytes = self._context, self._handler.body_budget, len(content)
+        is_admitted = budget.try_admit(size_bytes)
+        if not is_admitted:
+            if context.is_inflated:
+                content = b""  # what waits is counted as it came, and this may be a thousand times larger
+            else:
+                is_admitted = await self._wait_for_room(size_bytes)
+        request = StreamedRequest(context, content, size_bytes if is_admitted else 0, self._note_end)
+        self._open.add(request)
+        self._all_answered.clear()
+        request.began = self._handler.clock()
+        try:
+            refusal = self._admit_again(request) if is_admitted else no_room()
+            found = find_known(content)
+            if found is None:
+                is_long = is_slow(content)
+                found = await self._read_in_thread(request) if is_long else translate_now(content, self._max_bytes)
+            self._prepare(request, found)
+            if refusal is not None:
+                raise refusal
+        except ServiceError as error:
+            self._handler.refuse(request, error)
+        except asyncio.CancelledError:
+            self._handler.lose(request)
+            raise
+        else:
+            self._handler.start(request)
+
+    @property
+    def _max_bytes(self) -> int:
+        return self._handler.settings.max_body_bytes
+
+    def _note_end(self, request: StreamedRequest) -> None:
+        self._handler.body_budget.release(request.held_bytes)
+        self._open.discard(request)
+        self._pace.note(request.answer_bytes)
+        self._unread_answers += 1
+        if self._context.has_room:
+            self._go_on()
+        else:
+            self._context.call_when_room(self._go_on)
+
+    def _go_on(self) -> None:
+        """The caller has read enough of the answers."""
+        ended, self._unread_answers = self._unread_answers, 0
+        for _ in range(ended):
+            self._pace.end()
+        if not self._open:
+            self._all_answered.set()
+
+    def _admit_again(self, request: StreamedRequest) -> ServiceError | None:
         """Why the key that opened a stream does not allow one more request; None if it does."""
         guard = self._handler.guard
         if request.grant is None or guard is None:
@@ -103,10 +206,10 @@ class InferenceServicer:
             return error
         return None
 
-    async def _wait_for_room(self, size_bytes: int, patience_s: float | None) -> bool:
+    async def _wait_for_room(self, size_bytes: int) -> bool:
         """Whether there was room for a message before the caller's deadline, or the server's, passed."""
         try:
-            async with asyncio.timeout(self._limit_s(patience_s)):
+            async with asyncio.timeout(self._limit_s(self._context.time_remaining())):
                 await self._handler.body_budget.admit(size_bytes)
         except TimeoutError:
             return False
@@ -117,69 +220,27 @@ class InferenceServicer:
         deadline_s = self._handler.settings.deadline_s
         return deadline_s if patience_s is None else min(deadline_s, patience_s)
 
-    def _open(self, content: bytes, context: CallContext) -> AwaitedRequest:
-        request = AwaitedRequest(Endpoint(GRPC_STREAM_INFER), b"", dict(context.headers))
-        request.path, request.client = _PATH, context.client
-        request.received_bytes = len(content)
-        request.began = self._handler.clock()
-        request.patience_s = context.time_remaining()
-        request.body = content
-        if context.grant is not None:
-            request.grant, request.caller = context.grant, context.grant.name
-        return request
+    def _prepare(self, request: StreamedRequest, found: Translation) -> None:
+        """Make the request that a message asks for. Raises ServiceError."""
+        request.given_id = found.id
+        if found.id:  # the header is the same for all requests of the stream
+            request.request_id = request_id_of({b"x-request-id": found.id.encode()})
+        request.endpoint = Endpoint(GRPC_STREAM_INFER, found.model_name, found.model_version or None)
+        if found.refusal is not None:
+            raise found.refusal
+        request.body = found.body
+        request.headers[b"inference-header-content-length"] = b"%d" % found.header_bytes
 
-    async def _begin(self, request: AwaitedRequest, refusal: ServiceError | None) -> str:
-        """Translate the message that is the body, and begin the request. Returns the id that the caller gave it."""
+    async def _read_in_thread(self, request: StreamedRequest) -> Translation:
+        """Translate a message in the thread: a parsed message is larger, and many may wait for the thread.
+
+        Raises InvalidInput, DeadlinePassed.
+        """
         handler = self._handler
-        given_id = ""
-        try:
-            found = await self._translate(request, bytes(request.body))
-            given_id = found.id
-            if given_id:  # the header is the same for all requests of the stream
-                request.request_id = request_id_of({b"x-request-id": given_id.encode()})
-            if refusal is not None:
-                raise refusal
-            request.endpoint = Endpoint(request.endpoint.route, found.model_name, found.model_version or None)
-            if found.refusal is not None:
-                raise found.refusal
-            request.body = found.body
-            request.headers[b"inference-header-content-length"] = b"%d" % found.header_bytes
-        except ServiceError as error:
-            handler.refuse(request, error)
-        except asyncio.CancelledError:
-            handler.lose(request)
-            raise
-        else:
-            handler.start(request)
-        return given_id
-
-    async def _translate(self, request: AwaitedRequest, content: bytes) -> Translation:
-        """Translate a message, in a thread if that takes long. Raises InvalidInput, DeadlinePassed."""
-        max_bytes = self._handler.settings.max_body_bytes
-        known = find_known(content)
-        if known is not None:
-            return known
-        if not is_slow(content):
-            return translate_now(content, max_bytes)
-        # Parsed in the thread too: a parsed message is larger, and many may wait for the thread.
-        read = functools.partial(read_infer, content, self._handler.find_max_tensors(), max_bytes)
-        return await self._do_in_thread(request, read)
-
-    async def _do_in_thread(self, request: AwaitedRequest, work: Callable[[], T]) -> T:
-        """Do work of a request in the thread before the handler gets it. Raises what it raises, and DeadlinePassed."""
-        handler = self._handler
+        read = functools.partial(read_infer, bytes(request.body), handler.find_max_tensors(), self._max_bytes)
         left_s = self._limit_s(request.patience_s) - (handler.clock() - request.began)
-        future = asyncio.get_running_loop().run_in_executor(handler.parsing, without_traceback, work)
+        future = asyncio.get_running_loop().run_in_executor(handler.parsing, without_traceback, read)
         try:
             return await asyncio.wait_for(future, left_s)
         except TimeoutError:
             raise DeadlinePassed("the deadline passed before the message was read") from None
-
-
-async def _answer_of(request: AwaitedRequest) -> Reply:
-    """The reply. If the caller goes, the request is cancelled."""
-    try:
-        return await request.answer
-    except asyncio.CancelledError:
-        request.give_up()
-        raise
