@@ -1,4 +1,4 @@
-"""``sluice loadtest`` from its arguments to its exit code, against the stand-in server; failures first."""
+"""``sluice loadtest`` from its arguments to its exit code, against the stand-in server; beginning with failures."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Requests that a model answers; failures first."""
+"""Requests that a model answers; beginning with failures."""
 
 import json
 from contextlib import AbstractContextManager

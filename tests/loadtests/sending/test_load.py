@@ -1,4 +1,4 @@
-"""What a run sends, by protocol; failures first."""
+"""What a run sends, by protocol; beginning with failures."""
 
 from collections.abc import Callable
 from pathlib import Path
