@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.deploy.podman import REPOSITORY
-from tests.support.files import load_module
+from tests.support.commands.scripts import load_module
 from tests.test_lock import read_pins
 
 COMPOSE = REPOSITORY / "deploy" / "compose" / "compose.yaml"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.examples.packages import REPOSITORY, export_example, install
-from tests.support.files import load_module
+from tests.support.commands.scripts import load_module
 from tests.support.servers import FAST, Serving, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from model_store import DEFAULT_ROOT
-from tests.support.files import load_module
+from tests.support.commands.scripts import load_module
 from tests.support.servers import FAST, Serving, settings_for
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.support.files import load_module
+from tests.support.commands.scripts import load_module
 from tests.support.kinds.case import PICTURE, TIME, Kind, Sample, mask, uniform
 from tests.support.models.real_packages import find_wheel
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sluice import main
-from tests.support.files import load_module
+from tests.support.commands.scripts import load_module
 from tests.support.servers import Serving, settings_for
 
 pytest.importorskip("sklearn")

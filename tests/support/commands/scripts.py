@@ -1,4 +1,4 @@
-"""Python files that are no part of a package."""
+"""Python files that are no part of a package, loaded into the process of the test."""
 
 import importlib.util
 from pathlib import Path
