@@ -70,7 +70,8 @@ class Responder(Work):
 
     The code of a route sets ``model_name``, ``version``, ``rows`` and ``cancel_work``, which stops the work. ``on_end``
     is called once when the request ends. ``late_s``: how long it had waited before the work began, such as for a model
-    to load. ``opened``: a stream has begun, so an error can no longer be the reply. ``gone``: the request has ended.
+    to load. ``stream``: the request, once its answer is a stream; then an error can no longer be the reply. ``gone``:
+    the request has ended.
     """
 
     model_name = ""

@@ -86,7 +86,7 @@ class GrpcServing(Serving):
         return self.worker.registry.find(name)
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Let the loop of the server turn until something holds there; the test's own limit ends it otherwise."""
+        """Let the loop of the server turn until something holds there, or the time limit of the test ends it."""
         turn_until(self.worker.tasks.loop, holds)
 
 

@@ -1,4 +1,4 @@
-"""A client's side of HTTP/2, written out: frames for tests that break the rules, or keep to them at their edges."""
+"""The client's side of HTTP/2 frame by frame, for tests that break its rules or go to their limits."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Frame(NamedTuple):
 
 
 def read_frames(data: bytes) -> Iterator[Frame]:
-    """Whole frames only. Raises AssertionError for bytes that are left."""
+    """Raises AssertionError if the data end within a frame."""
     at = 0
     while at < len(data):
         size = int.from_bytes(data[at : at + 3], "big")
