@@ -39,7 +39,7 @@ from service.transport.websocket.handshake import Handshake, read_handshake
 
 _PIECE_BYTES = 8 << 10
 """How much is parsed at a time, except of bodies."""
-_NOT_HTTP = "request: expected HTTP/1.1, got a message that breaks RFC 9112"
+_NOT_HTTP = "request: expected HTTP as RFC 9112 defines it, got a message that breaks it"
 _DEFAULTS = Settings()
 """The settings for an application that is not ours."""
 
