@@ -120,7 +120,7 @@ FROM base AS run-gpu
 
 # hadolint ignore=DL3006
 FROM run-${VARIANT:-cpu} AS run
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Sluice" \
       org.opencontainers.image.description="Batched, monitored prediction service for ONNX models" \

@@ -49,7 +49,7 @@ _AGAIN = "export the model again with a dynamic axis 0"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the check found. ``fixable``: it does not batch because every axis 0 is 1, so ``free_batch`` may help."""
+    """What the check found. ``fixable``: every axis 0 is 1, so the file does not batch, and ``free_batch`` may help."""
 
     found: Inspection
     fixable: bool = False
@@ -157,7 +157,7 @@ def _with_batch(graph: Graph, found: Analysis) -> Graph:
 
 
 def _compare(before: CpuSession, after: CpuSession, graph: Graph, found: Analysis, sizes: tuple[int, ...]) -> None:
-    """Raise ExportError unless each row of a batch gets the same as in the original alone."""
+    """Raise ExportError unless each row of a batch gives what the original gives for the row alone."""
     samples = make_samples(graph, found.sizes or {}, max(_SIZES))
     axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
     for size in sizes:
@@ -176,7 +176,7 @@ def _compare(before: CpuSession, after: CpuSession, graph: Graph, found: Analysi
 
 
 def _free_reshapes(graph: onnx.GraphProto) -> None:
-    """Free a constant reshape: a 1 at the front of its shape was the batch."""
+    """Free the first size of constant reshapes: a 1 there was the batch."""
     constants: Mapping[str, onnx.TensorProto] = {
         **{tensor.name: tensor for tensor in graph.initializer},
         **{

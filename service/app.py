@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from service.api.openapi.document import ROUTES, Route
 from service.api.openapi.task_types import describe_options
-from service.metrics.folders import find_folder_of_siblings
+from service.metrics.folders import find_shared_folder
 from service.protocol.json import render_json
 from service.protocol.large_json import parse_object
 from service.settings import Settings, SettingsError, find_injected
@@ -61,7 +61,7 @@ def _open_worker() -> Worker:
     if injected := find_injected(os.environ):
         logger.warning("%s: ignored, because Kubernetes sets them for a Service of that name", ", ".join(injected))
     if settings.metrics_dir is None and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        settings = settings.replace(metrics_dir=find_folder_of_siblings())
+        settings = settings.replace(metrics_dir=find_shared_folder())
     _worker = Worker(settings)
     return _worker
 

@@ -1,7 +1,7 @@
-"""Keeps the copy of a remote store up to date while a worker runs, in its own thread.
+"""Keeps the local copy of a remote store up to date while a worker runs, in a thread of its own.
 
-Only one worker of a server looks at the remote store (``model_store/remote/mirror.py``). All workers notice changes of
-the copy as in any folder (``service/models/lifecycle/follower.py``).
+One worker of a server does this until it ends (``model_store/remote/mirror.py``). The server notices changes of the
+copy as in any folder (``service/models/lifecycle/follower.py``).
 """
 
 import asyncio
@@ -30,46 +30,43 @@ class Mirroring:
         self._status_s = 0.0
 
     async def start(self) -> None:
-        """Start the thread. Returns after the first look at the remote store, by this worker or by another one."""
-        looked, loop = asyncio.Event(), asyncio.get_running_loop()
+        """Begin. Returns when this worker, or another one, has refreshed the copy once."""
+        refreshed, loop = asyncio.Event(), asyncio.get_running_loop()
 
-        def tell() -> None:
+        def run() -> None:
+            self._try(self._mirror.refresh_first)
             with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
-                loop.call_soon_threadsafe(looked.set)
+                loop.call_soon_threadsafe(refreshed.set)
+            while not self._stop.wait(self._every_s):
+                self._try(self._mirror.refresh_if_leader)
 
-        # A daemon thread, because a thread of the executor would not let the process end while it waits.
-        threading.Thread(target=self._run, args=(tell,), name="mirror", daemon=True).start()
-        await looked.wait()
-
-    def _run(self, tell: Callable[[], None]) -> None:
-        self._try(self._mirror.refresh_first)
-        tell()
-        while not self._stop.wait(self._every_s):
-            self._try(self._mirror.refresh_if_mine)
+        # A thread of the executor would keep the process from ending while it waits for another worker.
+        threading.Thread(target=run, name="mirror", daemon=True).start()
+        await refreshed.wait()
 
     @staticmethod
-    def _try(look: Callable[[], object]) -> None:
+    def _try(refresh: Callable[[], object]) -> None:
         try:
-            look()
+            refresh()
         except (RemoteError, OSError):
             pass  # the mirror has logged it
-        except Exception:  # the next look may succeed
-            logger.exception("looking at the remote store failed unexpectedly")
+        except Exception:  # the next one may succeed
+            logger.exception("refreshing the copy of the remote store failed unexpectedly")
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Stop soon."""
         self._stop.set()
         self._mirror.close()
 
     def read_status(self) -> Status:
-        """The state of the remote store at the last look of any worker. It is read at most once a second."""
+        """The status that the last refresh of any worker has found; read at most once a second."""
         now_s = time.monotonic()
         if self._status is None or now_s - self._status_s >= 1.0:
             self._status, self._status_s = read_status(self._side), now_s
         return self._status
 
     def measure(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
-        """A source of metrics."""
+        """The metrics of the remote store."""
         status = self.read_status()
         yield "sluice_store_reachable", (), float(not status.away and status.looked_s > 0)
         yield "sluice_store_looked_seconds", (), status.looked_s

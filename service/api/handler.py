@@ -36,8 +36,17 @@ from service.settings import Settings
 from service.transport import sse
 from service.transport.cors import Cors
 from service.transport.handler import Handler
-from service.transport.observer import GONE, end_of, tell
-from service.transport.request import BodyBudget, Endpoint, Reply, Request, Work, match_model, render_server_timing
+from service.transport.observer import GONE, end_of, report_end
+from service.transport.request import (
+    BodyBudget,
+    Endpoint,
+    Reply,
+    Request,
+    StreamedRequest,
+    Work,
+    match_model,
+    render_server_timing,
+)
 from service.transport.status import error_reply
 
 logger = logging.getLogger("sluice.http")
@@ -61,7 +70,8 @@ class Responder(Work):
 
     The code of a route sets ``model_name``, ``version``, ``rows`` and ``cancel_work``, which stops the work. ``on_end``
     is called once when the request ends. ``late_s``: how long it had waited before the work began, such as for a model
-    to load. ``opened``: a stream has begun, so an error can no longer be the reply. ``gone``: the request has ended.
+    to load. ``stream``: the request, once its answer is a stream; then an error can no longer be the reply. ``gone``:
+    the request has ended.
     """
 
     model_name = ""
@@ -70,7 +80,7 @@ class Responder(Work):
     cancel_work: Callable[[], object] | None = None
     on_end: Callable[[], None] | None = None
     late_s = 0.0
-    opened = False
+    stream: StreamedRequest | None = None  # the request, once its streamed answer has begun
     gone = False
     _is_charged = False
     _timer: asyncio.TimerHandle | None = None
@@ -215,31 +225,35 @@ class Responder(Work):
         handler.metrics.rejected(self.model_name, error.reason)
         told = handler.error_formats.get(request.endpoint.route, _USUAL)
         reply = told.reply(error, request.request_id)
-        if self.opened:  # the status has gone out already
-            self.send(sse.event(b"".join(reply.chunks), told.event))
+        if self.stream is not None:  # the status has gone out already
+            self.send(sse.render_event(b"".join(reply.chunks), told.event))
             self.finish_stream(reply.status)
         else:
             self.finish(reply, None)
 
     def send(self, chunk: bytes) -> None:
         """Send a part of a streamed answer."""
-        if not self.opened:
-            self.opened = True
-            headers = [*sse.HEADERS, (b"x-request-id", self.request.request_id.encode())]
-            if self.request.trace is not None:
-                headers.append((b"traceresponse", self.request.trace.header.encode()))
-            headers += describe_limits(self._handler.guard, self.request.grant)
-            self.request.open(200, headers)
+        stream = self.stream
+        if stream is None:
+            request = self.request
+            assert isinstance(request, StreamedRequest)  # noqa: S101  # no route of gRPC streams its answer
+            stream = self.stream = request
+            headers = [*sse.HEADERS, (b"x-request-id", request.request_id.encode())]
+            if request.trace is not None:
+                headers.append((b"traceresponse", request.trace.header.encode()))
+            headers += describe_limits(self._handler.guard, request.grant)
+            stream.open(200, headers)
         self._sent_bytes += len(chunk)
-        self.request.send(chunk)
+        stream.send(chunk)
 
     def finish_stream(self, status: int, answer: Answer | None = None) -> None:
         """End a streamed answer."""
-        if self.gone:
+        stream = self.stream
+        if self.gone or stream is None:
             return
         total_s, bytes_in = self.elapsed_s(), self.request.count_received()
         self._let_go()
-        self.request.end()
+        stream.end()
         self._count(status, total_s, answer, bytes_in, self._sent_bytes)
 
     def finish(self, reply: Reply, answer: Answer | None) -> None:
@@ -294,7 +308,7 @@ class Responder(Work):
         if answer is not None:
             end.has_run, end.batch_rows = True, answer.batch_rows
             end.queue_s, end.batch_s, end.compute_s = answer.queue_s, answer.batch_s, answer.compute_s
-        tell(observer, end)
+        report_end(observer, end)
 
     def reserve(self, size_bytes: int) -> None:
         """Reserve memory besides that of the body until the request ends. Raises TryLater if there is none."""

@@ -49,7 +49,7 @@ def _check_room(registry: Registry, pipeline: Pipeline) -> None:
         model_entry = None if step.model is None else registry.entries.get(step.model)
         if step.model is None or model_entry is None:
             continue
-        number = model_entry.resting
+        number = model_entry.evicted_default
         if step.version is not None:
             number = read_number(step.version) or model_entry.aliases.get(step.version)
         elif model_entry.serving is not None:

@@ -225,7 +225,7 @@ class TaskRun(TaskDriver):
         return self._plan.model is model or model in self._plan.steps.values()
 
     def _emit(self, content: Mapping[str, Any]) -> None:
-        self._responder.send(sse.event(render_json(content)))
+        self._responder.send(sse.render_event(render_json(content)))
 
     def _fail(self, error: Exception) -> None:
         self._close()
@@ -240,7 +240,7 @@ class TaskRun(TaskDriver):
                 stages_s = (self.queue_s, self.batch_s, self.compute_s)
                 total_s = self._responder.elapsed_s()
                 timing = b"server-timing: " + render_server_timing(total_s, stages_s, self.batch_rows)
-            self._responder.send(sse.event(render_json(result.body), self._plan.last_event, timing))
+            self._responder.send(sse.render_event(render_json(result.body), self._plan.last_event, timing))
             self._responder.finish_stream(200, times)
             return
         kind = JSON if result.media_type is None else (b"content-type", result.media_type.encode())

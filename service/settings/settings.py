@@ -79,35 +79,35 @@ class Settings(BaseSettings):
     )
 
     config: OptionalPath = None
-    """TOML file of settings, by their names in lower case without SLUICE_"""
+    """TOML file with settings, by their names in lower case without SLUICE_"""
     secrets_dir: OptionalPath = None
-    """folder of files that have the names of these variables, and hold their values"""
+    """folder with files that are named like these variables and hold their values, such as secrets"""
     store: LinkedPath = DEFAULT_ROOT
     """folder of models, or the URL of a store: s3://, gs://, az://, https:// or oci://"""
     store_url: str = ""
-    """the URL of the store, if SLUICE_STORE is a copy of it; set when SLUICE_STORE is a URL"""
+    """set by the server if SLUICE_STORE is a URL; do not set it yourself"""
     cache_dir: OptionalPath = None
-    """folder for copies of stores that are URLs; empty: sluice in the user's cache folder"""
+    """folder for local copies of stores that are URLs; empty: sluice in the user's cache folder"""
     follow_links: bool = False
-    """follow symbolic links in the store that lead out of it"""
+    """follow symbolic links that lead out of the store"""
     signed_by: OptionalPath = None
-    """PEM file of public keys or certificates: serve only versions that one of them has signed; empty: all versions"""
+    """PEM file of public keys or certificates: only versions that one of them has signed serve; empty: all serve"""
     models: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
     """serve only these, comma-separated; empty: all"""
     versions: VersionPolicy = "latest:1"
-    """versions of a model that serve: latest:N, all, numbers such as 1+3, or pinned:V, a version or an alias"""
+    """which versions of a model serve: latest:N, all, numbers such as 1+3, or pinned:V (a number or an alias)"""
     model_versions: Annotated[Mapping[str, VersionPolicy], BeforeValidator(split_pairs)] = {}
-    """name=policy pairs, comma-separated: the policies of single models"""
+    """other policies for single models: name=policy pairs, comma-separated"""
     follow: bool = True
     """follow changes of the store while the server runs: versions, aliases, models"""
     poll_s: Timeout = 10.0
-    """seconds between looks at the store, for changes that the system does not report, as on a network file system"""
+    """seconds between checks of the store, for file systems that report no changes, such as those over a network"""
     lazy: bool = False
     """load a model when it is first asked for"""
     model_memory_bytes: CountOrZero = 0
-    """bytes of all models of a worker together; the least recently used ones are unloaded; 0: no limit"""
+    """bytes that the models of a worker may take together: the least recently used are unloaded; 0: no limit"""
     keep_models: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
-    """models that load at the start and are never unloaded for others, comma-separated"""
+    """models that load first and are never unloaded to make room, comma-separated"""
     require_exact: bool = False
     """refuse models whose rows do not give the same bits alone and in a batch"""
     batch_unproved: bool = False
@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     api_keys: SecretStr = SecretStr("")
     """the content of a TOML file of API keys, whose keys count besides those of SLUICE_API_KEYS_FILE"""
     oidc_issuer: Issuer = ""
-    """URL of the issuer of tokens that are accepted as keys"""
+    """URL of an OpenID Connect issuer, whose tokens are accepted in place of keys"""
     oidc_audience: str = ""
     """the audience that a token must name"""
     oidc_jwks_file: OptionalPath = None
@@ -139,25 +139,25 @@ class Settings(BaseSettings):
     oidc_scopes: Annotated[Mapping[Literal["infer", "admin", "metrics"], str], BeforeValidator(split_pairs)] = {}
     """scope=name pairs, comma-separated: the names of the scopes infer, admin and metrics in tokens"""
     oidc_requests_per_s: Rate = 0.0
-    """requests a second of each subject of tokens; then 429; 0: no limit"""
+    """requests a second of one subject of tokens; more get 429; 0: no limit"""
     oidc_rows_per_s: Rate = 0.0
-    """rows a second of each subject of tokens; then 429; 0: no limit"""
+    """rows a second of one subject of tokens; more get 429; 0: no limit"""
     oidc_rows_per_day: Rate = 0.0
-    """rows in 24 hours of each subject of tokens; then 429; 0: no limit"""
+    """rows in 24 hours of one subject of tokens; more get 429; 0: no limit"""
     workers: Count = 1
     """processes, each with its own copy of the models"""
     provider: Literal["auto", "tensorrt", "cuda", "cpu"] = "auto"
-    """auto, or the provider that is required: tensorrt, cuda, cpu"""
+    """where models run: tensorrt, cuda or cpu, which are then required; auto: a GPU if there is one"""
     lanes: CountOrZero = 0
-    """batches in flight on a device; 0: one for each core (two on a GPU)"""
+    """batches that run at once on a device; 0: one for each core, two on a GPU"""
     intra_op_threads: CountOrZero = 0
     """threads of one run on the CPU; 0: one, or all cores for a batch that runs alone"""
     gpu_device: OptionalIndex = None
-    """number of the GPU, as CUDA counts; empty: the workers are spread over all GPUs"""
+    """number of the GPU, as CUDA counts; empty: the workers take all GPUs in turn"""
     gpu_mem_bytes: CountOrZero = 0
-    """device memory of one model's arena; 0: no limit"""
+    """bytes of GPU memory that a model may take; 0: no limit"""
     cuda_graphs: bool = False
-    """replay CUDA graphs where the model allows it"""
+    """use CUDA graphs where the model allows it"""
     tf32: bool = False
     """multiply with 10 bits of mantissa on CUDA: faster, but less exact"""
     engine_cache: OptionalPath = None
@@ -167,11 +167,11 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(split)] = ()
     """origins whose pages may call the server, comma-separated, such as https://app.example; * for all"""
     control: bool = False
-    """let callers load models, and change traces and logs: with the scope admin, or without keys from this machine"""
+    """let callers load models, and change traces and logs: with a key for admin; without keys, from this machine"""
     fast_path: bool = True
     """answer tensor requests below ASGI; false: through the ASGI application"""
     max_rows: Count = 64
-    """rows of one batch"""
+    """most rows of a batch"""
     max_queue_rows: Count = 4096
     """rows that may wait for one model; then 429"""
     max_slots: Count = 256
@@ -193,7 +193,7 @@ class Settings(BaseSettings):
     header_timeout_s: Timeout = 10.0
     """seconds from the first byte of a header to its end; then 408"""
     body_timeout_s: Timeout = 30.0
-    """seconds in which a body, or the reading of an answer, may progress by less than 1 KiB/s; then 408, or the end"""
+    """seconds without progress (1 KiB/s) after which a body gets 408, and an answer that nobody reads ends"""
     max_connections: Count = 4096
     """open connections of a worker, each of which is an open file; then 503"""
     max_body_bytes: ByteLimit = 64 << 20
@@ -203,7 +203,7 @@ class Settings(BaseSettings):
     max_inputs: Count = MAX_INPUTS
     """inputs of one request, and outputs that it names; for a model that has more: as many as it has"""
     shared_memory: Annotated[tuple[SharedName, ...], BeforeValidator(split)] = ()
-    """files below /dev/shm that callers may use for tensors, comma-separated, with * and ?; NAME:ro: for inputs only"""
+    """files in /dev/shm that callers may use for tensors: names, comma-separated, with * and ?; NAME:ro: inputs only"""
     max_regions: Count = 64
     """registered regions of shared memory"""
     max_region_bytes: ByteLimit = 1 << 30
@@ -211,7 +211,7 @@ class Settings(BaseSettings):
     max_held_bytes: ByteLimit = 1 << 30
     """bytes of all request bodies that a worker holds, and as many of pictures that run in tiles"""
     max_run_bytes: CountOrZero = 0
-    """bytes of memory for one run of a model whose rows have any size; then 413; 0: a share of the memory"""
+    """memory of one run in bytes, for models with rows of any size; more is 413; 0: a share of the machine's"""
     max_image_pixels: Count = 50_000_000
     """pixels of one picture, checked before decoding; all pictures of a request may have 8 times as many"""
     max_sound_samples: Count = 1 << 26
@@ -221,15 +221,15 @@ class Settings(BaseSettings):
     max_steps: Count = 10_000
     """steps of a loop in one request"""
     state_key: SecretStr = SecretStr("")
-    """secret that signs the states that callers keep, the same on all replicas; empty: a new one"""
+    """secret that signs states given to callers, the same on all replicas; empty: a random one"""
     load_timeout_s: Timeout = 600.0
     """seconds in which a version must load; then it is unavailable"""
     ready_wait_s: Timeout = 10.0
-    """seconds that readiness and other models wait for a model to load; more for a large one"""
+    """seconds that readiness and other loads wait for a model to load; more for a large one"""
     drain_s: Seconds = 30.0
-    """seconds that a stopping server gives its open requests, and a version that leaves service its sequences"""
+    """seconds that open requests have when the server stops, and sequences when their version is replaced"""
     lame_duck_s: Seconds = 0.0
-    """seconds that a stopping server is not ready, but still answers, before it drains"""
+    """seconds that a stopping server still accepts requests, while /readyz answers 503"""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error"""
     log_format: Literal["text", "json"] = "text"
@@ -237,11 +237,11 @@ class Settings(BaseSettings):
     access_log: LogTarget = ""
     """file that gets a line of JSON for each request; -: standard output; empty: off"""
     tracing: bool = False
-    """send traces by OpenTelemetry; the variables OTEL_… say where to"""
+    """send OpenTelemetry traces; the variables OTEL_… say where to"""
     trace_ratio: Share = 0.01
-    """share of requests that are traced if the caller does not decide; OTEL_TRACES_SAMPLER takes precedence"""
+    """share of the requests without traceparent that are traced; OTEL_TRACES_SAMPLER overrides it"""
     metrics_dir: OptionalPath = None
-    """folder in which the workers share their counters; `sluice serve` sets it"""
+    """folder in which the workers share their counters; empty: a temporary folder"""
 
     @model_validator(mode="before")
     @classmethod

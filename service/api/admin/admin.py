@@ -215,7 +215,7 @@ class Administration:
             case "log":
                 self._logs.change(command["settings"])
             case "regions" if self._regions is not None:
-                for region in self._regions.take_gone():
+                for region in self._regions.take_unregistered():
                     await asyncio.to_thread(region.close)
             case other:
                 await self.commands[other](command)

@@ -35,7 +35,7 @@ class SequenceRequests:
         if self._forward(responder, model, header, step):
             return
 
-        def go() -> None:
+        def start() -> None:
             try:
                 left_s = responder.left_s(header.timeout_s)
                 if left_s <= 0:
@@ -46,10 +46,12 @@ class SequenceRequests:
             except Exception as error:  # noqa: BLE001  # the caller may be the event loop
                 responder.fail(error)
 
-        turn = self._sequences.join(model.name, model.version, model, model.signature, model.sequence_rules, step, go)
+        turn = self._sequences.join(
+            model.name, model.version, model, model.signature, model.sequence_rules, step, start
+        )
         responder.on_end = turn.leave
         if turn.is_first:
-            go()
+            start()
 
     def _forward(self, responder: Responder, model: Model, header: InferHeader, step: SequenceStep) -> bool:
         """Forward the request if another worker holds its sequence. Returns whether it was forwarded."""

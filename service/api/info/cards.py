@@ -24,7 +24,7 @@ def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dic
     card: dict[str, Any] = {
         "name": name,
         "ready": bool(serving or rests),
-        "serving": serving.version if serving else str(model_entry.resting) if rests else None,
+        "serving": serving.version if serving else str(model_entry.evicted_default) if rests else None,
         "aliases": model_entry.aliases,
         "versions": _versions(model_entry),
     }

@@ -346,7 +346,7 @@ def test_runs_on_all_cores_of_free_sizes_are_told_and_can_be_refused(
     """The trial at load cannot cover every size: threads divide a tensor by its size, and round with it."""
     version = publish(store, graphs.double(width), (tensor("x", width),), (tensor("y", width),))
     monkeypatch.setattr(loading, "count_cores", lambda: 2)
-    monkeypatch.setattr(loading, "learn", _pretend_that_threads_pay)
+    monkeypatch.setattr(loading, "measure_costs", _pretend_that_threads_pay)
     loaded = load(version, require_exact=require_exact, workers=1)
     assert (loaded.bits, loaded.all_cores is not None) == (bits, widens)
 

@@ -1,4 +1,4 @@
-"""Plain repositories: what is served in batches, what whole, and what the server says of it."""
+"""Plain versions: which are served in batches, which alone, and what the server says about it."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pages of other origins, through both paths: what browsers are told, and that nothing is told where it is off."""
+"""Pages of other origins, over both paths: the headers that browsers get, and none where CORS is off."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -53,7 +53,7 @@ def ask(client: httpx.Client, case: tuple[str, str, Any, int], **headers: str) -
 
 
 def told(response: httpx.Response) -> dict[str, str]:
-    """What it says to browsers, besides what it varies with."""
+    """The headers for browsers, without ``Vary``."""
     return {name: value for name, value in response.headers.items() if name.startswith("access-control-")}
 
 
@@ -64,7 +64,7 @@ def preflight(client: httpx.Client, path: str, origin: str, **more: str) -> http
 
 @pytest.mark.parametrize("case", ANSWERS.values(), ids=ANSWERS.keys())
 def test_only_a_named_origin_may_read_an_answer(client: httpx.Client, case: tuple[str, str, Any, int]) -> None:
-    """Answers, errors and streams name the origin if it is allowed, and say nothing to others."""
+    """Answers, errors and streams name the origin if it is allowed. Other origins get no such header."""
     of_page = {"access-control-allow-origin": PAGE, **EXPOSED}
     for origin, expected in ((PAGE, of_page), (STRANGER, {}), ("null", {}), (None, {})):
         response = ask(client, case, **({"Origin": origin} if origin else {}))
@@ -90,7 +90,7 @@ def test_options_without_a_question_are_no_preflight(client: httpx.Client) -> No
 
 @pytest.mark.parametrize("origin", [PAGE, OTHER])
 def test_preflight_is_answered_on_every_route(client: httpx.Client, origin: str) -> None:
-    """A preflight is answered on every route, known or not, with methods, age and those headers that are names."""
+    """A preflight is answered on every route, known or not. Headers are allowed if they are valid names."""
     asked = "content-type,inference-header-content-length, x-key"
     for path in ROUTES:
         response = preflight(client, path, origin, **{"Access-Control-Request-Headers": asked})
