@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from model_store.datatypes import DATATYPES
-from service.api.handler import ErrorFormat
 from service.api.task_plan import Planner, TaskPlan
 from service.codecs.model_context import known
 from service.codecs.series import zeros_of
@@ -22,6 +21,7 @@ from service.protocol.generate import describe_generated, read_generate
 from service.protocol.infer_request import read_schedule
 from service.tasks.work import Emit, Infer, Iterate, Limits, Result, run_in_thread
 from service.transport.request import Request
+from service.transport.status import ErrorFormat
 
 GENERATE = "/v2/models/{model}/generate"
 GENERATE_STREAM = "/v2/models/{model}/generate_stream"

@@ -13,9 +13,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
-from service.access.grants import describe_limits
 from service.engine.batching.queue import Answer
 from service.errors import (
     Cancelled,
@@ -47,7 +46,7 @@ from service.transport.request import (
     match_model,
     render_server_timing,
 )
-from service.transport.status import error_reply
+from service.transport.status import DEFAULT_FORMAT, ErrorFormat
 
 logger = logging.getLogger("sluice.http")
 Body = bytes | memoryview
@@ -56,13 +55,6 @@ _PLAIN_ROUTES: Final = ("/generate",)
 """Routes that refuse compressed bodies: their requests are small."""
 
 T = TypeVar("T")
-
-
-class ErrorFormat(NamedTuple):
-    """How a route reports errors: what makes the reply, and the name of the event in a stream."""
-
-    reply: Callable[[ServiceError, str], Reply] = error_reply
-    event: str | None = "error"
 
 
 class Responder(Work):
@@ -223,7 +215,7 @@ class Responder(Work):
             self.model_name = self.model_name or error.model
         self._reason = error.reason
         handler.metrics.rejected(self.model_name, error.reason)
-        told = handler.error_formats.get(request.endpoint.route, _USUAL)
+        told = handler.error_formats.get(request.endpoint.route, DEFAULT_FORMAT)
         reply = told.reply(error, request.request_id)
         if self.stream is not None:  # the status has gone out already
             self.send(sse.render_event(b"".join(reply.chunks), told.event))
@@ -238,11 +230,7 @@ class Responder(Work):
             request = self.request
             assert isinstance(request, StreamedRequest)  # noqa: S101  # no route of gRPC streams its answer
             stream = self.stream = request
-            headers = [*sse.HEADERS, (b"x-request-id", request.request_id.encode())]
-            if request.trace is not None:
-                headers.append((b"traceresponse", request.trace.header.encode()))
-            headers += describe_limits(self._handler.guard, request.grant)
-            stream.open(200, headers)
+            stream.open(200, [*sse.HEADERS, *self._handler.describe(self.request)])
         self._sent_bytes += len(chunk)
         stream.send(chunk)
 
@@ -280,11 +268,7 @@ class Responder(Work):
         total_s, bytes_in = self.elapsed_s(), request.count_received()
         stages_s = None if answer is None else (answer.queue_s, answer.batch_s, answer.compute_s)
         timing = render_server_timing(total_s, stages_s, 0 if answer is None else answer.batch_rows)
-        reply.headers = (*reply.headers, (b"x-request-id", request.request_id.encode()), (b"server-timing", timing))
-        if request.grant is not None:
-            reply.headers = (*reply.headers, *describe_limits(self._handler.guard, request.grant))
-        if request.trace is not None:
-            reply.headers = (*reply.headers, (b"traceresponse", request.trace.header.encode()))
+        reply.headers = (*reply.headers, (b"server-timing", timing), *self._handler.describe(request))
         self._let_go()
         request.reply(reply)
         self._count(reply.status, total_s, answer, bytes_in, bytes_out)
@@ -346,8 +330,6 @@ class Responder(Work):
             self._handler.body_budget.release(self._reserved_bytes)
             self._reserved_bytes = 0
 
-
-_USUAL: Final = ErrorFormat()
 
 Start = Callable[[Responder], None]
 """Begins to answer a request. Raises ServiceError; any other exception becomes the error "a fault of the server"."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from model_store.datatypes import datatype_of
 from service.api.generate import refuse_binary_outputs
-from service.api.handler import ErrorFormat
 from service.api.task_plan import Planner, TaskPlan
 from service.codecs.rows import check_count, in_order
 from service.codecs.series import VALUES
@@ -26,7 +25,7 @@ from service.tasks.request import TaskOptions
 from service.tasks.sequences.forecast import ForecastOptions, forecast
 from service.tasks.work import Call, Emit, Infer, Limits, Result, decode_rows, run_in_thread
 from service.transport.request import Reply, Request
-from service.transport.status import error_reply
+from service.transport.status import ErrorFormat, error_reply
 
 PREDICT = "/v1/models/{model}:predict"
 EXPLAIN = "/v1/models/{model}:explain"

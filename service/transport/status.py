@@ -1,7 +1,8 @@
 """The HTTP status of each error, and the answer that reports an error."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
 
 from service import errors
 from service.protocol.json import render_json
@@ -76,3 +77,13 @@ def _challenge(error: errors.Unauthenticated | errors.MissingScope) -> bytes:
     if isinstance(error, errors.MissingScope):
         return b'Bearer realm="sluice", error="insufficient_scope", scope="%b"' % error.scope.encode()
     return b'Bearer realm="sluice"' + (b', error="invalid_token"' if error.is_given else b"")
+
+
+class ErrorFormat(NamedTuple):
+    """How a route reports errors: what makes the reply, and the name of the event in a stream."""
+
+    reply: Callable[[errors.ServiceError, str], Reply] = error_reply
+    event: str | None = "error"
+
+
+DEFAULT_FORMAT: Final = ErrorFormat()
