@@ -41,15 +41,31 @@ class History(StrictModel):
 
 def read_aliases(folder: Path) -> dict[str, int]:
     """Versions by alias, sorted; empty if there is no file. Raises IntegrityError if the file holds no aliases."""
-    where = f"{folder.name}/{ALIASES_FILE}"
     content = _read(folder / ALIASES_FILE)
     try:
         aliases = {} if content is None else json.loads(content)
-        if all(ALIAS.fullmatch(k) and type(v) is int for k, v in aliases.items()):
+    except (ValueError, RecursionError):
+        got = "what is not JSON" if content else "an empty file"
+    else:
+        if not isinstance(aliases, dict):
+            got = f"{json.dumps(aliases):.60}"
+        elif (wrong := _find_wrong(aliases)) is None:
             return dict(sorted(aliases.items()))
-    except (ValueError, AttributeError, RecursionError):
-        pass
-    raise IntegrityError(f'{where}: expected a JSON object such as {{"stable": 1}}; fix or remove it')
+        else:
+            got = wrong
+    raise IntegrityError(
+        f'{folder.name}/{ALIASES_FILE}: expected a JSON object such as {{"stable": 1}}, got {got}; fix or remove it'
+    )
+
+
+def _find_wrong(aliases: Mapping[str, object]) -> str | None:
+    """The first entry that is no alias of a version, and why."""
+    for alias, number in aliases.items():
+        if not ALIAS.fullmatch(alias):
+            return f"the alias {alias!r:.60}, which does not begin with a letter, or has more than letters, digits, ._-"
+        if type(number) is not int or number < 1:
+            return f"{number!r:.60} for {alias!r:.60}, which is not the whole number of a version"
+    return None
 
 
 def find_alias(name: str, aliases: Mapping[str, int], alias: str) -> int:

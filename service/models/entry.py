@@ -300,10 +300,13 @@ class ModelEntry:
 
     def find(self, name: str, version: str) -> VersionEntry:
         """A version of this model, whose name is ``name``. Raises UnknownModel."""
-        entry = self.entries.get(find_number(name, self.aliases, version))
+        number = find_number(name, self.aliases, version)
+        entry = self.entries.get(number)
         if entry is None:
             have = ", ".join(map(str, sorted(self.entries))) or "none"
-            raise UnknownModel(f"no version {version!r:.60} of {name!r} was loaded: there are {have}")
+            alias = f", which the alias {version!r} names," if version in self.aliases else ""
+            asked = str(number) if alias else version
+            raise UnknownModel(f"no version {asked!r:.60} of {name!r}{alias} was loaded: there are {have}")
         return entry
 
 

@@ -119,11 +119,21 @@ def check_golden(
 def check_signature(declared: Graph, session: Session) -> None:
     """Raises NotReady if the tensors of the manifest are not those of the ONNX file."""
     actual = session.describe(declared.file)
-    for said, found in ((declared.inputs, actual.inputs), (declared.outputs, actual.outputs)):
-        if [_facts(t) for t in said] != [_facts(t) for t in found]:
+    for said, found, is_output in ((declared.inputs, actual.inputs, False), (declared.outputs, actual.outputs, True)):
+        if len(said) != len(found) or not all(_describes(*pair, is_output) for pair in zip(said, found, strict=True)):
             raise NotReady(
                 f"the manifest describes {[_facts(t) for t in said]}, the graph has {[_facts(t) for t in found]}"
             )
+
+
+def _describes(said: Tensor, found: Tensor, is_output: bool) -> bool:
+    """Whether a description fits. ONNX Runtime may infer the size of an output's axis that the file leaves free."""
+    (*told, said_shape), (*had, found_shape) = _facts(said), _facts(found)
+    if told != had or len(said_shape) != len(found_shape):
+        return False
+    may_be_free = [is_output and axis != said.batch_axis for axis in range(len(said_shape))]
+    sizes = zip(said_shape, found_shape, may_be_free, strict=True)
+    return all(one == other or (one is None and free) for one, other, free in sizes)
 
 
 def _facts(tensor: Tensor) -> tuple[str, str, tuple[int | None, ...]]:

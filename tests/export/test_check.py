@@ -99,7 +99,7 @@ def custom() -> bytes:
 @pytest.mark.parametrize(
     ("content", "advice"),
     [
-        (b"", "it is not an ONNX file, or not complete: copy it again"),
+        (b"", "it is empty: copy it again"),
         (b"PK\x03\x04 and more", "it looks like a file of PyTorch: `sluice export` publishes its models, from a spec"),
         (custom(), "export the model without custom ones"),
     ],

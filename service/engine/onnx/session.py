@@ -18,7 +18,14 @@ import onnxruntime as ort
 from model_store.errors import BadGraph
 from model_store.graph import Graph, Tensor
 from model_store.graphs.reshape import Reshape
-from model_store.graphs.sessions import describe_session, make_options, make_run_options, open_session, read_tensor
+from model_store.graphs.sessions import (
+    describe_session,
+    make_options,
+    make_run_options,
+    open_session,
+    outputs_of,
+    read_tensor,
+)
 from model_store.graphs.values import Values, needs_values
 from model_store.rows.graph.open_ended import find_open_ended
 from model_store.rows.graph.operators import find_fragile
@@ -115,7 +122,7 @@ class Session:
         """The operator that may crash on an empty tensor, or None. For a provider that was not tested, its name."""
         self.open_ended = find_open_ended(content)
         """The node by which the time of a run depends on values and has no bound; None if there is none."""
-        self.output_names = [o.name for o in self._session.get_outputs()]
+        self.output_names = [o.name for o in outputs_of(self._session)]
         self.shapes: Reshape | None = None
         self.has_cuda_graphs = capture and not self.on_cpu
         place = HOST if self.on_cpu else MemoryLocation("cuda", gpu.device_id)

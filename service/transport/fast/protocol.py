@@ -39,7 +39,7 @@ from service.transport.websocket.handshake import Handshake, read_handshake
 
 _PIECE_BYTES = 8 << 10
 """How much is parsed at a time, except of bodies."""
-_NOT_HTTP = "Invalid HTTP request received."
+_NOT_HTTP = "request: expected HTTP/1.1, got a message that breaks RFC 9112"
 _DEFAULTS = Settings()
 """The settings for an application that is not ours."""
 
@@ -276,7 +276,8 @@ class FastProtocol(LimitedProtocol):
             self.refused_url = self.url if self._in_header else b""
             self._in_header = self._in_body = False
             fault = error.__context__
-            self.send_400_response(str(fault) if isinstance(fault, httptools.HttpParserError) else _NOT_HTTP)
+            ours = isinstance(fault, httptools.HttpParserError)
+            self.send_400_response(str(fault) if ours else f"{_NOT_HTTP}: {error}")
 
     def _parse_rest(self) -> None:
         """Parse what was left, now that the requests before it are answered."""

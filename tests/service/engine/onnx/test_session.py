@@ -28,10 +28,23 @@ from tests.support.servers import ClosingWorker
 from tests.support.signatures import graph_of
 
 
-@pytest.mark.parametrize("content", [b"", b"not onnx", graphs.double()[:-20]])
-def test_graph_that_cannot_be_read_is_not_ready(content: bytes) -> None:
-    """Bytes that are no ONNX graph end in one line that says so, whatever type ONNX Runtime raises."""
-    with pytest.raises(BadGraph, match=r"^ONNX Runtime cannot load the graph: .+") as caught:
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (b"", "it is empty: copy it again"),
+        (b"not onnx", "it is not an ONNX file, or not complete: copy it again"),
+        (graphs.double()[:-20], "it is not an ONNX file, or not complete: copy it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "run `git lfs pull`"),
+        (b"<!DOCTYPE html><html></html>", "it is a page of HTML"),
+        (b"PK\x03\x04" + bytes(60), "a file of PyTorch: `sluice export`"),
+        (b"\x1c\0\0\0TFL3" + bytes(60), "a model of TensorFlow Lite: convert it to ONNX"),
+    ],
+    ids=["empty", "text", "cut", "pointer", "page", "torch", "tflite"],
+)
+def test_graph_that_cannot_be_read_is_not_ready(content: bytes, advice: str) -> None:
+    """Bytes that are no ONNX graph end in one line that says what they are and what to do, whatever ONNX Runtime
+    raises."""
+    with pytest.raises(BadGraph, match=rf"^ONNX Runtime cannot load the graph: .+: .*{advice}") as caught:
         Session(content)
     assert "\n" not in str(caught.value)
 

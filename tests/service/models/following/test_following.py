@@ -73,6 +73,14 @@ def test_alias_counts_at_once(client: httpx.Client, root: Path) -> None:
     assert who(client) == "2"
 
 
+def test_alias_of_a_version_that_is_not_there_is_told_with_that_version(client: httpx.Client, root: Path) -> None:
+    """404 names the alias and the version that it should mean."""
+    write_aliases(root, '{"live": 1, "gone": 99}')
+    until(lambda: who(client, version="live") == "1")
+    error = client.get("/v2/models/m/versions/gone").json()["error"]
+    assert error == "no version '99' of 'm', which the alias 'gone' names, was loaded: there are 1"
+
+
 def test_alias_that_moves_to_a_version_that_fails_goes_on_meaning_the_old_one(client: httpx.Client, root: Path) -> None:
     """Callers see no gap; the card says which version it should mean and why it does not."""
     store = Store(root)
