@@ -11,8 +11,7 @@ Rules of a connection (timeouts are in ``limits.py``)
 - A body or header over the limit is refused before it is read, and its connection ends.
 - All bodies together have a limit (`BodyBudget`). A large body is not read while there is no room.
 - The next request does not begin until the client has read the last answer.
-- When a caller goes, its work is cancelled, also during a stream.
-- A stopping server closes idle connections at once, and the others after their answer.
+- When a caller goes, its work is cancelled. A stopping server closes idle connections at once, others when answered.
 - A head that is repeated on a connection is not parsed again, but its key is checked again.
 - The handshake of a live stream ends HTTP on the connection: `websocket/` takes it over.
 - Requests that another server might read differently are refused: HTTP versions other than 1.0 and 1.1, no `Host` in
@@ -276,8 +275,8 @@ class FastProtocol(LimitedProtocol):
             self.refused_url = self.url if self._in_header else b""
             self._in_header = self._in_body = False
             fault = error.__context__
-            ours = isinstance(fault, httptools.HttpParserError)
-            self.send_400_response(str(fault) if ours else f"{_NOT_HTTP}: {error}")
+            is_ours = isinstance(fault, httptools.HttpParserError)
+            self.send_400_response(str(fault) if is_ours else f"{_NOT_HTTP}: {error}")
 
     def _parse_rest(self) -> None:
         """Parse what was left, now that the requests before it are answered."""
