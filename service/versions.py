@@ -19,7 +19,7 @@ class Range(NamedTuple):
 
 PYTHON = Range("3.11", "3.13")
 LIBRARIES: Mapping[str, Range] = {
-    "uvicorn": Range("0.34.0", "0.54.0"),
+    "uvicorn": Range("0.36.0", "0.54.0"),
     "onnxruntime": Range("1.24.1", "1.32.0"),
     "onnxruntime-gpu": Range("1.24.1", "1.32.0"),
 }

@@ -89,16 +89,20 @@ def try_server(python: Path, folder: Path) -> str:
     (folder / "store" / "double" / "1").mkdir(parents=True)
     subprocess.run([python, "-c", GRAPH, folder / "store" / "double" / "1" / "model.onnx"], check=True)
     command = [str(python), "-m", "sluice", "serve", "--store", str(folder / "store"), "--port", "0", "--workers", "2"]
-    server = subprocess.Popen(
-        command, cwd=REPOSITORY, env=environ_of_tests(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    log = folder / "log"
+    with log.open("w") as stderr:
+        server = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environ_of_tests(), stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
     try:
         assert server.stdout is not None
         url = server.stdout.readline().rpartition(" ")[2].strip()
         ends = time.monotonic() + READY_WITHIN_S
+        if not url:
+            return f"it does not listen, code {server.wait(60)}; its log ends with:\n{log.read_text()[-1500:]}"
         while ask(f"{url}/readyz")[0] != 200:
             if server.poll() is not None or time.monotonic() > ends:
-                return f"it did not become ready, code {server.poll()}"
+                return f"it did not become ready, code {server.poll()}; its log ends with:\n{log.read_text()[-1500:]}"
         for path in ("/v2/models/double", "/metrics", "/models", "/docs.json", "/docs"):
             if ask(url + path)[0] != 200:
                 return f"{path} is {ask(url + path)[0]}"

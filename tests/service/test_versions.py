@@ -12,15 +12,15 @@ from service.versions import LIBRARIES, PYTHON, check_versions
 PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
 
 
-@pytest.mark.parametrize("old", ["0.33.0", "0.33.99rc1", "0"])
+@pytest.mark.parametrize("old", ["0.35.0", "0.35.99rc1", "0"])
 def test_older_library_is_refused_with_what_would_do(monkeypatch: pytest.MonkeyPatch, old: str) -> None:
     """One line names the library, what is installed, and the range."""
     monkeypatch.setattr(versions, "version", lambda name: old if name == "uvicorn" else "99.1")
-    with pytest.raises(SettingsError, match=rf"^uvicorn {old}: expected 0\.34\.0 or newer"):
+    with pytest.raises(SettingsError, match=rf"^uvicorn {old}: expected 0\.36\.0 or newer"):
         check_versions()
 
 
-@pytest.mark.parametrize("new", ["0.34.0", "0.100.0", "1.0.dev1"])
+@pytest.mark.parametrize("new", ["0.36.0", "0.100.0", "1.0.dev1"])
 def test_newer_library_is_taken(monkeypatch: pytest.MonkeyPatch, new: str) -> None:
     """Numbers are compared as numbers, and the future is not refused."""
     monkeypatch.setattr(versions, "version", lambda name: new if name == "uvicorn" else "99.1")

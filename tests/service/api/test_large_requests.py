@@ -126,8 +126,11 @@ def photo(*shape: int) -> bytes:
     return encode_png(np.zeros((3, *shape), np.float32), Picture(channels=3))
 
 
-def ask_photo(client: httpx.Client, content: bytes, accept: str = "image/png") -> httpx.Response:
-    return client.post("/reconstruct", content=content, headers={"content-type": "image/png", "accept": accept})
+def ask_photo(
+    client: httpx.Client, content: bytes, accept: str = "image/png", timeout_s: float = 30.0
+) -> httpx.Response:
+    headers = {"content-type": "image/png", "accept": accept}
+    return client.post("/reconstruct", content=content, headers=headers, timeout=timeout_s)
 
 
 def test_picture_whose_run_would_take_too_much_memory_is_refused() -> None:
@@ -157,6 +160,7 @@ def test_picture_beyond_a_run_is_answered_in_tiles() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_photograph_of_twenty_megapixels_takes_bounded_memory() -> None:
     """A photograph of 20 megapixels is answered, and the process grows by less than 1 GiB."""
     draw = np.random.default_rng(0)
@@ -170,7 +174,7 @@ def test_photograph_of_twenty_megapixels_takes_bounded_memory() -> None:
         assert ask_photo(client, photo(9, 9)).status_code == 200
         clear.write_text("5")
         before = int(status.read_text().split("VmRSS:")[1].split()[0])
-        reply = ask_photo(client, content)
+        reply = ask_photo(client, content, timeout_s=settings.deadline_s)
         peak = int(status.read_text().split("VmHWM:")[1].split()[0])
         assert (reply.status_code, Image.open(io.BytesIO(reply.content)).size) == (200, size[::-1])
         assert peak - before < 1 << 20  # of KiB

@@ -16,18 +16,21 @@ from service.transport.grpc.messages import FULL_NAME
 from tests.support.pictures.encoding import claim
 from tests.support.processes import Served, free_port
 
+pytestmark = pytest.mark.timeout(600)
 BODY = Settings().max_body_bytes
+PATIENCE_S = 300
+"""Of the server and of its clients: what is looked at is memory, however long it takes on a busy machine."""
 INFER = "/v2/models/digits-classifier/infer"
 JSON = {"content-type": "application/json"}
 Ask = Callable[["Hostile"], object]
 
 
 class Hostile:
-    """A server with default settings and one worker, whose peak of resident memory is measured."""
+    """A server of one worker with default settings but the deadline, whose peak of resident memory is measured."""
 
     def __init__(self, server: Served, grpc_port: int) -> None:
         self.target = f"127.0.0.1:{grpc_port}"
-        self.client = httpx.Client(base_url=server.url, timeout=100, verify=False)  # noqa: S501  # it is plain HTTP
+        self.client = httpx.Client(base_url=server.url, timeout=PATIENCE_S, verify=False)  # noqa: S501  # it is plain HTTP
         [pid] = server.worker_pids()
         self._process = Path(f"/proc/{pid}")
 
@@ -50,7 +53,7 @@ class Hostile:
     def call(self, message: bytes) -> str:
         with grpc.insecure_channel(self.target) as channel:
             try:
-                channel.unary_unary(f"/{FULL_NAME}/ModelInfer")(message, timeout=100)
+                channel.unary_unary(f"/{FULL_NAME}/ModelInfer")(message, timeout=PATIENCE_S)
             except grpc.RpcError as error:
                 return str(error.code().name)
         return "OK"
@@ -59,7 +62,12 @@ class Hostile:
 @pytest.fixture(scope="module")
 def hostile() -> Iterator[Hostile]:
     port = free_port()
-    environment = {"SLUICE_MODELS": "digits-classifier", "SLUICE_GRPC_PORT": str(port), "SLUICE_MAX_ROWS": "8"}
+    environment = {
+        "SLUICE_MODELS": "digits-classifier",
+        "SLUICE_GRPC_PORT": str(port),
+        "SLUICE_MAX_ROWS": "8",
+        "SLUICE_DEADLINE_S": str(PATIENCE_S),
+    }
     with Served("--store", str(DEFAULT_ROOT), workers=1, environment=environment) as server:
         hostile = Hostile(server, port)
         assert hostile.post(b"{}") == 400
