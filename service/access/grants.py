@@ -22,8 +22,8 @@ class Grant:
     """What a valid credential allows."""
 
     name: str
-    """Of the key; or ``oidc:`` and the subject of the token; or, for a long subject, ``oidc-``, a digest and a part of
-    it. It is never the secret."""
+    """The name of the key, or ``oidc:`` and the subject of the token. A long subject becomes ``oidc-``, a digest and a
+    part of it. It is never the secret."""
     scopes: frozenset[Scope]
     proof: bytes
     """The hash of the key, or of the issuer's key that signed the token. A grant is valid as long as that key is."""

@@ -61,9 +61,9 @@ class Responder(Work):
     """A request in progress, and the only way to answer it.
 
     The code of a route sets ``model_name``, ``version``, ``rows`` and ``cancel_work``, which stops the work. ``on_end``
-    is called once when the request ends. ``late_s``: how long it had waited before the work began, such as for a model
-    to load. ``stream``: the request, once its answer is a stream; then an error can no longer be the reply. ``gone``:
-    the request has ended.
+    is called once when the request ends. ``late_s``: the seconds between its arrival and the start of the work, for
+    example while a model loaded. ``stream``: the request, once its answer is a stream; then an error can no longer be
+    the reply. ``gone``: the request has ended.
     """
 
     model_name = ""

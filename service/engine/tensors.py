@@ -206,7 +206,7 @@ class Signature:
             raise InvalidInput(f"inputs: expected at least one row and no empty axis, got {got}")
         if not self.batches or all(a is None or inputs[n].shape[a] for n, a in self.axes.items() if n in inputs):
             self._check_empty_run(inputs)
-        # The other sizes cost a request nothing, but the model may make large outputs of them.
+        # A tensor with an empty axis has no data, whatever its other sizes. But the outputs may be as large as these.
         if any(math.prod(size or 1 for size in a.shape) > MAX_EMPTY for a in inputs.values() if not a.size):
             raise InvalidInput(
                 f"inputs: expected sizes beside an empty axis of at most {MAX_EMPTY} together, got {got}"

@@ -229,8 +229,8 @@ class BodyBudget:
     - One of these, the first, may always continue, so that half-read uploads cannot block each other. Room for one body
       is reserved for it outside the share.
 
-    So at most ``max_bytes`` are held, plus one read of each connection, plus one body if ``max_bytes`` has no room for
-    two of the largest.
+    So the most that is held is ``max_bytes`` and one read of each connection. If ``max_bytes`` is less than two of the
+    largest bodies, it is one body more.
     """
 
     def __init__(self, max_bytes: int, max_body_bytes: int = 0) -> None:

@@ -304,7 +304,7 @@ class InferHandler:
 
     @staticmethod
     def _timeout_s(responder: Responder, model: Model, schedule: Schedule) -> float:
-        """Seconds that were left when the work began, without a look at the clock. Raises DeadlinePassed."""
+        """The seconds that were left when the work began. It does not read the clock. Raises DeadlinePassed."""
         left_s = responder.allowed_s(schedule.timeout_s) - responder.late_s
         if left_s <= 0 < responder.late_s:
             raise DeadlinePassed("the deadline passed before the request could be looked at")

@@ -204,9 +204,9 @@ class FairShare:
         self._used_s[who] += seconds
 
     def pick(self, candidates: Collection[T]) -> T:
-        """The candidate that goes next. There must be one. Call this for a single candidate too: it sets the level.
+        """The candidate that goes next. There must be one. Call it for a single one too, because it sets the level.
 
-        Running batches count for the choice but not for the level: too high an estimate would put a new model behind
+        Running batches affect the choice but not the level: an estimate that is too high would put a new model behind
         the others.
         """
         chosen = next(iter(candidates)) if len(candidates) == 1 else min(candidates, key=self._account_s)

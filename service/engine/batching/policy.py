@@ -9,7 +9,7 @@ WORTH_SHARING: Final = 0.8
 BATCH_OVERHEAD_S: Final = 1e-3
 """What a batch costs besides its run, in a server under load. Larger batches spread it over more rows."""
 EFFICIENT_WITHIN: Final = 0.05
-"""The largest batch is the smallest one whose cost of a row is within this part of the best: more rows only wait."""
+"""Batches are no larger than the smallest size whose cost of a row is within this part of the best."""
 RUN_MARGIN: Final = 1.2
 """A request is accepted only if it ends in time even if its own run takes this many times the prediction."""
 WAIT_MARGIN: Final = 2.0

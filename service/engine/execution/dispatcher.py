@@ -35,7 +35,7 @@ class Dispatcher(LaneUser):
 
     pad            returns the rows that a batch runs with, padding included
     all_cores      runs batches that have all lanes to themselves
-    least_s        once its run has begun, a request does not expire sooner than this after its arrival
+    least_s        the least age, in seconds, at which a request that runs may expire
 
     If rows may have any size:
 

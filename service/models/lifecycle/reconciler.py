@@ -3,13 +3,13 @@
 Rules
 - A new version loads while the old one serves. It takes over when it has passed its checks, and then the old one goes.
 - A version that cannot be loaded changes nothing: the old one keeps serving, and the entry of the model has the reason.
-- A version that failed is loaded again when its files have changed; so is one without a manifest that serves. Only a
-  manifest tells when a version is whole; without one it is loaded when its files have not changed for a while.
+- A version that failed is loaded again when its files change.
+- A version without a manifest that serves is loaded again too, once its files have not changed for a while. Nothing
+  else tells that it is complete.
 - An alias names its old version until the new one is in service.
 - A version that takes long to load is not waited for. It takes over when it is loaded.
-- A version that was evicted, or for which there was no room, is loaded by a request. It is loaded without one, as soon
-  as others can be evicted for it, if the model serves and the version should be the default, be on trial, or have an
-  alias that still names another version.
+- A version that was evicted, or for which there was no room, is loaded by the next request for it. If its model serves
+  and it should be the default, on trial, or what an alias names, it is loaded as soon as others can be evicted for it.
 - A version whose folder is removed serves until another one takes its place.
 """
 

@@ -136,7 +136,7 @@ def test_halves_split_between_requests():
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Any mixture of offers, takes, cancels and time keeps the rules in the header of `batching`."""
+    """Any mixture of offers, takes, cancels and time keeps the rules in the header of `queue.py`."""
 
     def __init__(self) -> None:
         super().__init__()
