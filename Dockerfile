@@ -43,8 +43,8 @@ COPY requirements-*.lock ./
 RUN python3 -m pip --python /opt/sluice/bin/python install --no-cache-dir --require-hashes --report installed.json \
         -r "requirements-${VARIANT}.lock"
 
-# Whether the path of a request is compiled: 1, or 0 to go by the interpreter. That is also how it goes where there is
-# no compiler, `strip` or headers of Python, and none to be had.
+# 1 compiles the code that handles requests; 0 does not. Without a compiler, `strip` or Python's headers, and if they
+# cannot be installed, it is not compiled either.
 ARG COMPILED=1
 # hadolint ignore=DL3008
 RUN headers="$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')"; \
@@ -120,7 +120,7 @@ FROM base AS run-gpu
 
 # hadolint ignore=DL3006
 FROM run-${VARIANT:-cpu} AS run
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Sluice" \
       org.opencontainers.image.description="Batched, monitored prediction service for ONNX models" \

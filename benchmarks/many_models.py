@@ -146,16 +146,16 @@ def run(store: Path, models: int, room_for: int, callers: int, seconds: float, e
         weights = [1.0 / rank**exponent for rank in range(1, models + 1)]
         random.Random(1).shuffle(weights)  # noqa: S311  # the popular models are not those that load at the start
         before, began = read_metrics(port), time.monotonic()
-        crowd = [Caller(port, seed, weights, began + seconds) for seed in range(callers)]
-        threads = [threading.Thread(target=caller.run) for caller in crowd]
+        clients = [Caller(port, seed, weights, began + seconds) for seed in range(callers)]
+        threads = [threading.Thread(target=caller.run) for caller in clients]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         after = read_metrics(port)
         took = time.monotonic() - began
-    durations = sorted(each for caller in crowd for each in caller.seconds)
-    errors = [each for caller in crowd for each in caller.errors]
+    durations = sorted(each for caller in clients for each in caller.seconds)
+    errors = [each for caller in clients for each in caller.errors]
 
     def gained(name: str) -> float:
         return after.get(name, 0.0) - before.get(name, 0.0)

@@ -27,7 +27,7 @@ FRAME, HOP = 320, 160
 BINS = FRAME // 2 + 1
 LEAST_POWER = 1e-12
 LEVEL, LEAST_LEVEL = 0.007, 1e-5
-"""The loudness (RMS) that sounds have for the network, whatever they have: it removes most noise from quiet ones."""
+"""Each sound is brought to this loudness (RMS), because the network removes most noise from quiet sounds."""
 
 
 def spec() -> ExportSpec:
@@ -59,7 +59,7 @@ class Denoiser(nn.Module):
         window = torch.hann_window(FRAME, dtype=torch.float64).sqrt()
         angles = 2 * torch.pi / FRAME * torch.outer(torch.arange(BINS), torch.arange(FRAME)).double()
         waves = torch.cat([angles.cos(), -angles.sin()]) * window
-        # What the inverse sums: all bins but the first and the last stand for two.
+        # In the inverse, all bins but the first and the last count twice.
         twice = torch.full((BINS, 1), 2.0).double()
         twice[0] = twice[-1] = 1.0
         self.register_buffer("forward_kernel", waves[:, None].float())
@@ -99,7 +99,7 @@ class Mask(nn.Module):
 
 
 def read_dense(weights: dict[str, np.ndarray], graph: onnx.GraphProto, node: onnx.NodeProto) -> nn.Linear:
-    """A MatMul, and the Add behind it."""
+    """The layer of a MatMul and the Add after it."""
     add = next(each for each in graph.node if each.op_type == "Add" and node.output[0] in each.input)
     kernel = next(weights[name] for name in node.input if name in weights)
     layer = nn.Linear(*kernel.shape)

@@ -67,7 +67,7 @@ class Reader:
         return name
 
     def add_constant(self, name: str, value: np.ndarray) -> str:
-        """A vector has an entry for each channel."""
+        """Add a constant. A vector has an entry for each channel, so it gets two more axes."""
         self.constants[name] = value.reshape(-1, 1, 1) if value.ndim == 1 and value.dtype == np.float32 else value
         return name
 

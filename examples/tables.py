@@ -77,7 +77,7 @@ def shapes() -> Any:
 
 
 def odd_cells() -> Any:
-    """Outliers, with how far out they are."""
+    """Outliers, with a score of how unusual each is."""
     return IsolationForest(n_estimators=30, random_state=0).fit(datasets.load_breast_cancer(as_frame=True).data)
 
 

@@ -16,15 +16,15 @@ Axes = Mapping[str, Mapping[int, str]]
 def name_axes(where: str, inputs: Inputs, given: Mapping[str, Any] | None) -> dict[str, dict[int, str]]:
     """The free axes of every input: ``{input: {axis: name}}``. Raises SpecError if they contradict each other.
 
-    ``given`` may be nested as the inputs are; an entry for a group holds for each tensor in it. None: axis 0 of every
-    input that has axes is the batch.
+    ``given`` may be nested like the inputs. An entry for a group applies to every tensor in the group. None: the batch
+    is axis 0 of every input that has axes.
     """
     if given is None:
         axes = {name: {0: BATCH} if tensor.dim() else {} for name, tensor in inputs.items()}
     else:
         axes = {name: {} for name in inputs}
         for name, value in given.items():
-            _take(where, str(name), value, axes)
+            _add_axes(where, str(name), value, axes)
     for name, of_one in axes.items():
         _check_names(where, name, tuple(inputs[name].shape), of_one)
     _check_sizes(where, inputs, axes)
@@ -37,9 +37,9 @@ def batch_axes(axes: Axes) -> dict[str, int]:
 
 
 def spread_rows(inputs: Inputs, axes: Axes) -> Inputs:
-    """The inputs with rows repeated until their number cannot be confused with another size.
+    """The inputs with rows repeated until their number differs from every other free size, and from 1.
 
-    An exporter fixes a size of 1, and may take two axes of one size for the same axis.
+    An exporter turns a size of 1 into a constant, and may treat two axes of equal size as one.
     """
     rows = batch_axes(axes)
     if not rows:
@@ -60,8 +60,8 @@ def _pick(tensor: "torch.Tensor", axis: int, index: list[int]) -> "torch.Tensor"
     return tensor.index_select(axis, torch.tensor(index))
 
 
-def _take(where: str, name: str, value: Any, axes: dict[str, dict[int, str]]) -> None:
-    """Enter what ``dynamic`` says about one tensor, or about a group of them."""
+def _add_axes(where: str, name: str, value: Any, axes: dict[str, dict[int, str]]) -> None:
+    """Add the axes that ``dynamic`` names for one tensor or for a group of tensors."""
     inside = [other for other in axes if other == name or other.startswith(f"{name}.")]
     if not inside:
         raise SpecError(f"{where}: dynamic: expected names of {list(axes)}, got {name!r}")
@@ -71,7 +71,7 @@ def _take(where: str, name: str, value: Any, axes: dict[str, dict[int, str]]) ->
         raise SpecError(f"{where}: dynamic of {name!r}: expected {{axis: name}}, got {value!r}")
     if value and all(isinstance(part, Mapping | list | tuple | None) for part in value.values()):
         for key, part in value.items():
-            _take(where, f"{name}.{key}", part or {}, axes)
+            _add_axes(where, f"{name}.{key}", part or {}, axes)
         return
     for other in inside:
         axes[other] = dict(value)

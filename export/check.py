@@ -3,7 +3,6 @@
 The findings come from ``model_store.graphs``, which the server uses too.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,26 +29,12 @@ from model_store.rows.graph.division import with_safe_division
 
 BATCH = "batch"
 _SIZES = (1, 2, 3, 5)
-_ADVICE = (
-    (
-        r"INVALID_PROTOBUF|No graph was found|start byte",
-        ": it is not an ONNX file, or not complete: copy it again",
-    ),
-    (
-        r"is not a registered function|No Op registered",
-        ": the server has the operators of ONNX and ONNX Runtime only: export the model without custom ones",
-    ),
-    (r"Opset|opset|IR version|ir_version", ": export it for an older version of ONNX"),
-    (r"NOT_IMPLEMENTED", ": ONNX Runtime lacks that operator for these datatypes: cast to float32"),
-)
-_TORCH = (b"PK\x03\x04", b"\x80\x02")
-"""How files of torch.save begin, in its current and its old format."""
 _AGAIN = "export the model again with a dynamic axis 0"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the check found. ``fixable``: it does not batch because every axis 0 is 1, so ``free_batch`` may help."""
+    """What the check found. ``fixable``: every axis 0 is 1, so the file does not batch, and ``free_batch`` may help."""
 
     found: Inspection
     fixable: bool = False
@@ -61,27 +46,20 @@ def check_file(path: Path) -> Verdict:
         path.stat()
         found = inspect(as_version(path))
     except OSError as error:
-        raise ExportError(f"{path}: {error.strerror}{_advise(path, '')}") from error
+        raise ExportError(f"{path}: {error.strerror}{_advise(path)}") from error
     except StoreError as error:
-        raise ExportError(f"{path}: {str(error).rstrip('.')}{_advise(path, str(error))}") from error
+        raise ExportError(f"{path}: {str(error).rstrip('.')}{_advise(path)}") from error
     given = [value for value in found.declared if not value.optional]
     fixed = bool(given) and all(value.shape and value.shape[0] == 1 for value in given)
     return Verdict(found, fixed and found.serves == "whole")
 
 
-def _advise(path: Path, reason: str) -> str:
-    """What to do about a file that cannot be read or loaded, if known."""
+def _advise(path: Path) -> str:
+    """What to do about a path that is no file, but names a spec."""
     source, _, name = str(path).rpartition(":")
     if name.isidentifier() and Path(source).is_file():
         return f": this command is for ONNX files; `sluice export {path}` proves and publishes what a spec describes"
-    advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, reason)), "")
-    if not advice or not path.is_file():
-        return advice
-    with path.open("rb") as file:
-        is_torch = file.read(4).startswith(_TORCH)
-    return (
-        ": it looks like a file of PyTorch: `sluice export` publishes its models, from a spec" if is_torch else advice
-    )
+    return ""
 
 
 def as_version(path: Path) -> ModelVersion:
@@ -157,7 +135,7 @@ def _with_batch(graph: Graph, found: Analysis) -> Graph:
 
 
 def _compare(before: CpuSession, after: CpuSession, graph: Graph, found: Analysis, sizes: tuple[int, ...]) -> None:
-    """Raise ExportError unless each row of a batch gets the same as in the original alone."""
+    """Raise ExportError unless each row of a batch gives what the original gives for the row alone."""
     samples = make_samples(graph, found.sizes or {}, max(_SIZES))
     axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
     for size in sizes:
@@ -176,7 +154,7 @@ def _compare(before: CpuSession, after: CpuSession, graph: Graph, found: Analysi
 
 
 def _free_reshapes(graph: onnx.GraphProto) -> None:
-    """Free a constant reshape: a 1 at the front of its shape was the batch."""
+    """Free the first size of constant reshapes: a 1 there was the batch."""
     constants: Mapping[str, onnx.TensorProto] = {
         **{tensor.name: tensor for tensor in graph.initializer},
         **{

@@ -88,7 +88,7 @@ def export_model(args: argparse.Namespace) -> int:
 
 
 def guard(command: Callable[[], int], needed: Sequence[str] = _NEEDED) -> int:
-    """Run a command and return its exit code: wrong usage and missing packages are told in words."""
+    """Run a command and return its exit code. Wrong usage and missing packages are reported without a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not be able to show a tensor's name
     try:
@@ -105,7 +105,7 @@ def guard(command: Callable[[], int], needed: Sequence[str] = _NEEDED) -> int:
 def _train(args: argparse.Namespace) -> int:
     names = sorted(RECIPES) if args.all else list(dict.fromkeys(args.names))
     if not names or (args.all and args.names):
-        raise Misuse(f"expected names of models or --all: there are {', '.join(sorted(RECIPES))}")
+        raise Misuse(f"expected names of models or --all: the models are {', '.join(sorted(RECIPES))}")
     try:
         recipes = {name: load_recipe(name) for name in names}
     except UnknownRecipe as error:
@@ -136,7 +136,7 @@ def _publish_one(
 
 
 def show_publication(name: str, publish: Callable[[Progress], Iterator[ModelVersion]]) -> Outcome:
-    """Publish one model and show its progress. What it is refused for is a part of the outcome."""
+    """Publish one model and show its progress. A refusal becomes part of the outcome."""
     began, versions = time.monotonic(), []
     error, missed = None, None
     try:
@@ -162,7 +162,7 @@ def finish(outcomes: list[Outcome], as_json: bool) -> int:
 
 def _part_of(outcome: Outcome) -> str:
     """The version that a failure is about, if others of the model are in the store."""
-    return f" a further time, after version {outcome.versions[-1][0].version}" if outcome.versions else ""
+    return f" again, after version {outcome.versions[-1][0].version}" if outcome.versions else ""
 
 
 def _require_packages(needed: Sequence[str]) -> None:

@@ -2,8 +2,8 @@
 
 NotPublished
 ├── SpecError             the description of the model contradicts itself
-│   └── MissingFacts      nobody says what an import must know, and a guess would be dangerous
-├── ExportError           the module cannot become an ONNX graph, or not one that can be served in batches
+│   └── MissingFacts      an import lacks facts that it must not guess
+├── ExportError           the module cannot become an ONNX graph that can be served
 ├── ParityError           the graph does not compute what its PyTorch original computes
 │   └── DependentRows     a row's answer changes with the rows that share its batch
 ├── QualityError          the model is worse than required
@@ -25,7 +25,7 @@ class SpecError(NotPublished):
 
 
 class MissingFacts(SpecError):
-    """The text names the options that say it."""
+    """The text names the options that supply them."""
 
 
 class ExportError(NotPublished):
@@ -83,7 +83,7 @@ class UnknownRecipe(NotPublished):
 
 
 def list_missed(metrics: Mapping[str, float], bar: Mapping[str, float]) -> list[str]:
-    """What each metric should have been that is below its bar or missing."""
+    """A text for each metric that is missing or below its bar, with what was expected."""
     return [
         f"{name}: expected at least {least:g}, got {metrics.get(name, 'no such metric')}"
         for name, least in bar.items()

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def lengths_of(spec: GraphSpec) -> tuple[Sizes, ...]:
-    """The sizes of the dynamic axes, except the batch, that parity uses; one empty set if there are none.
+    """The sizes of the dynamic axes, except the batch, at which parity compares; one empty set if there are none.
 
-    The example's sizes alone would not reveal a loop that was unrolled to them.
+    The example's sizes alone would not reveal a loop that was unrolled for them.
     """
     if spec.lengths is not None:
         return spec.lengths
@@ -24,7 +24,7 @@ def lengths_of(spec: GraphSpec) -> tuple[Sizes, ...]:
     if not example:
         return ({},)
     of_rows = {called for name in spec.batched or spec.inputs for called in spec.axes[name].values()}
-    # An axis that only shared tables have is not made shorter, because ids of the samples must stay inside the table.
+    # An axis of shared tables only is not made shorter, because the samples' ids must stay inside the table.
     shorter = {name: max(1, size // 2) if name in of_rows else size + 1 for name, size in example.items()}
     # Axes of one size in the example differ here, to reveal code that confuses them.
     longer = {name: 2 * size + 1 + number for number, (name, size) in enumerate(example.items())}
@@ -61,7 +61,7 @@ def _draw_lengths(spec: GraphSpec, sizes: Sizes, generator: np.random.Generator)
 
 
 def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], generator: np.random.Generator) -> np.ndarray:
-    """Random values over the range of ``seen``, with NaN as often as there. A single shared float lies between half of
+    """Random values over the range of ``seen``, with the same share of NaN. A single shared float lies between half of
     its value and its value; a single integer is kept, because the model may accept only a few."""
     if seen.size == 1 and not spec.axes[name]:
         share = generator.uniform(0.5, 1) if seen.dtype.kind == "f" else 1
@@ -87,12 +87,12 @@ def _draw(spec: GraphSpec, name: str, seen: np.ndarray, shape: list[int], genera
 
 
 _HIDDEN = -1e3
-"""A mask adds this or less, such as -inf, to attention scores to leave a position out."""
+"""To hide a position, a mask adds this or less, such as -inf, to attention scores."""
 _FEW = 8  # fewer floats may be 0 and 1 by chance
 
 
 def read_mask(seen: np.ndarray) -> tuple[Any, Any] | None:
-    """The two values of a mask: booleans, 0 and 1, or 0 and a number that leaves a position out. None for no mask."""
+    """The two values of a mask: booleans, 0 and 1, or 0 and a number that hides a position. None if it is no mask."""
     if seen.dtype.kind == "b":
         return False, True
     values = np.unique(seen)
@@ -108,9 +108,7 @@ def read_mask(seen: np.ndarray) -> tuple[Any, Any] | None:
 
 def _draw_mask(seen: np.ndarray, pair: tuple[Any, Any], shape: list[int], generator: np.random.Generator) -> np.ndarray:
     """Both values at random. If every row of the samples has a value somewhere along the last axis, every random row
-    gets it too.
-
-    So every row keeps a position that counts; attention over no positions gives NaN.
+    gets it too: attention over no positions would give NaN.
     """
     made: np.ndarray = np.where(generator.random(shape) < 0.5, *reversed(pair)).astype(seen.dtype)
     if seen.ndim < 2 or not shape[-1]:

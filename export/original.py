@@ -19,8 +19,8 @@ from export.spec import BATCH, Arrays, GraphSpec
 
 @contextmanager
 def limit_threads(count: int = 1) -> Iterator[None]:
-    """Run torch on ``count`` threads, then restore the setting: sums keep their order, and no thread spins on shared
-    cores."""
+    """Run torch on ``count`` threads, then restore the setting. With one thread, sums always have the same order, and
+    no thread spins on shared cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -84,7 +84,7 @@ class Original:
         return tuple(signature_of(self._model.function).parameters)
 
     def notes(self) -> Iterator[str]:
-        """What a user should know about how the model is called."""
+        """Notes for the user on how the model is called."""
         if self.call.binding.note:
             yield self.call.binding.note
         if self.inputs.constants:

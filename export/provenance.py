@@ -11,7 +11,7 @@ from pathlib import Path
 from export.spec import ExportSpec
 from model_store.manifest import Provenance
 
-_GIT_PATIENCE_S = 10
+_GIT_LIMIT_S = 10
 
 
 def describe_origin(
@@ -45,7 +45,7 @@ def find_commit(folder: Path) -> str | None:
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(  # noqa: S603 (fixed words and a folder, no shell)
-            command, env=environment, capture_output=True, text=True, check=False, timeout=_GIT_PATIENCE_S
+            command, env=environment, capture_output=True, text=True, check=False, timeout=_GIT_LIMIT_S
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

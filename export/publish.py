@@ -65,7 +65,7 @@ def publish_each(
             )
         yield publish_file(spec, store, progress)
         return
-    # Imported late: torch takes seconds, and code that only reads specs or errors does not need it.
+    # Imported here, because importing torch takes seconds, and code that only reads specs or errors does not need it.
     from export.onnx.candidate import make_candidate
 
     if precisions:
@@ -88,9 +88,9 @@ def publish_each(
 def prove(
     candidate: "Candidate", progress: Progress, full: tuple[int, Quality | None] | None = None
 ) -> tuple["Candidate", Manifest, dict[str, bytes]]:
-    """Compare, sample and measure: the proved candidate, the complete manifest, and the files of the version.
+    """Compare, sample and measure. Returns the proved candidate, the complete manifest, and the files of the version.
 
-    ``full`` is the number and quality of the version that this one lowers. Raises NotPublished.
+    ``full`` is the number and quality of the first version, if this one has lower precision. Raises NotPublished.
     """
     from export.onnx.candidate import draft_manifest, graphs_of
     from export.provenance import describe_origin
@@ -133,9 +133,9 @@ def prove(
 def _prove_graphs(
     candidate: "Candidate", progress: Progress
 ) -> tuple["Candidate", dict[str, "Runtime"], dict[str, Parity]]:
-    """Load every graph and prove that it equals its original; the candidate then has what was found about its inputs.
+    """Load every graph and prove that it equals its original. The returned candidate knows which inputs it accepts.
 
-    The graph ``explain`` is left out if this fails in a lower precision, or if the user did not ask for it.
+    If this fails for the graph ``explain``, the graph is left out in a lower precision, or if nobody asked for it.
     """
     from export.onnx.gradients import EXPLAIN, is_optional
     from export.proof.verdict import describe_proof
@@ -212,10 +212,7 @@ def _prove_tiles(
 
 
 def judge_graphs(candidate: "Candidate", names: Iterable[str], progress: Progress) -> dict[str, Graph]:
-    """The tried graphs with the verdicts on their rows and the memory of a run.
-
-    Raises DependentRows.
-    """
+    """The proved graphs with the verdicts on their rows and the memory of a run. Raises DependentRows."""
     from export.onnx.candidate import graphs_of
     from export.proof.memory import measure_run_bytes
     from export.proof.verdict import judge_rows, tell_alone
@@ -232,7 +229,7 @@ def judge_graphs(candidate: "Candidate", names: Iterable[str], progress: Progres
 
 
 def _beside(quality: Quality | None, full: Quality | None) -> Quality | None:
-    """The metrics, with those of the first version next to them."""
+    """The metrics, each followed by that of the first version."""
     if quality is None or full is None:
         return quality
     metrics: dict[str, float] = {}
@@ -288,8 +285,8 @@ def measure_quality(spec: ExportSpec, runtimes: Mapping[str, "Runtime"]) -> Qual
     missed = list_missed(quality.metrics, quality.bar)
     if missed:
         raise QualityError(
-            f"{spec.name}: below the bar on {quality.rows} rows of {quality.data}: {'; '.join(missed)}: train it "
-            "better, or lower the bar if that is honest",
+            f"{spec.name}: below the bar on {quality.rows} rows of {quality.data}: {'; '.join(missed)}: train the "
+            "model better, or lower the bar if it is too high",
             quality,
         )
     return quality

@@ -18,9 +18,9 @@ class Misuse(Exception):
 
 
 def load_spec(source: str) -> ExportSpec | OnnxSpec:
-    """The ExportSpec or OnnxSpec that ``source`` names, or that the function of this name returns.
+    """The ExportSpec or OnnxSpec that ``source`` names, or that the named function returns.
 
-    Raises Misuse if the text names no such thing, and SpecError with the line if the file itself fails.
+    Raises Misuse if ``source`` names no such thing, and SpecError with the line if the file itself fails.
     """
     found = load_object(
         source,
@@ -32,9 +32,9 @@ def load_spec(source: str) -> ExportSpec | OnnxSpec:
 
 
 def load_object(source: str, is_wanted: Callable[[Any], bool], wanted: str) -> Any:
-    """What ``source`` names, or what the function of this name returns. ``wanted`` says in words what that must be.
+    """The object that ``source`` names, or that the named function returns. ``wanted`` describes it in words.
 
-    Raises Misuse if the text names no such thing, and SpecError with the line if the file itself fails.
+    Raises Misuse if ``source`` names no such thing, and SpecError with the line if the file itself fails.
     """
     path, separator, name = source.rpartition(":")
     file = Path(path)

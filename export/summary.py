@@ -25,15 +25,15 @@ class Outcome:
     versions: tuple[tuple[ModelVersion, Manifest], ...] = ()
     error: str | None = None
     missed: Quality | None = None
-    """What was measured of a version that was refused for it."""
+    """The measured quality of a version that was refused because of it."""
     seconds: float = 0.0
 
 
 def print_table(console: Console, outcomes: Sequence[Outcome]) -> None:
-    """Print a line for each metric with a bar: what was reached, by which version, and whether that is enough.
+    """Print a line for each metric with a bar: the version, the value that it reached, and whether that is enough.
 
-    A version of lower precision shows the figures of the first beside its own. If no metric has a bar, all are shown. A
-    model that was not published is always named.
+    A version of lower precision shows the figures of the first version beside its own. If no metric has a bar, all are
+    shown. Models that were not published are always listed.
     """
     paired = any(_precision_of(manifest) for outcome in outcomes for _, manifest in outcome.versions)
     numbers = ["reached", *([FULL] if paired else []), "bar", "", "time"]

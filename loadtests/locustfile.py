@@ -194,7 +194,7 @@ class Protocol(User):
         return perf_counter() if self.due_s is None else self.due_s
 
     def name(self) -> str:
-        """Of the route, short because tables have it."""
+        """The name of the route, which is short because it stands in tables."""
         return f"/{self.load.path(self.protocol).rsplit('/')[-1]} ({self.protocol})"
 
     def choose(self) -> Body:

@@ -1,4 +1,4 @@
-"""The model store: versions of models that never change, with everything that is known about each."""
+"""The model store: versions of models that never change, with everything known about each of them."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from model_store.manifest import Manifest
 from model_store.store import GoldenSamples, ModelVersion, Store
 
 DEFAULT_ROOT = Path(__file__).resolve().parent / "models"
-"""The reference models that come with the project; `sluice train` adds versions here unless told otherwise."""
+"""The reference models of the project; `sluice train` adds versions here unless told otherwise."""
 
 __all__ = [
     "DEFAULT_ROOT",

@@ -1,7 +1,7 @@
 """Stops the load of a version from another thread: reading, opening, runs, an analysis in another process.
 
 The thread that loads a version works within ``Cancellation.active()``. Each step that may take forever registers how to
-stop it (``stopping``). Between such steps, ``check`` says whether to go on.
+stop it (``stopping``). Between such steps, ``check`` raises if the load was cancelled.
 """
 
 import contextlib
@@ -13,13 +13,12 @@ from contextvars import ContextVar
 class LoadCancelled(BaseException):
     """The load was cancelled; the text is the reason.
 
-    This is a BaseException, like asyncio's CancelledError, so that code that catches every Exception does not swallow
-    it.
+    A BaseException, like asyncio's CancelledError, so that code that catches every Exception does not catch it.
     """
 
 
 class Cancellation:
-    """The cancellation of one load. ``cancel`` may be called from any thread, so what it calls must return quickly."""
+    """The cancellation of one load. ``cancel`` may be called from any thread; what it calls must return quickly."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -28,8 +27,8 @@ class Cancellation:
         self._stops: dict[object, Callable[[], object]] = {}
 
     def cancel(self, reason: str) -> None:
-        """Stop what runs, and let nothing more begin. The first reason counts."""
-        with self._lock:  # a step that has ended, and may serve another load, must not be stopped
+        """Stop what runs, and let nothing more begin. Only the first reason counts."""
+        with self._lock:  # so that no step is stopped that has just ended and may serve another load
             if self.reason is None:
                 self.reason = reason
                 for stop in self._stops.values():
@@ -41,8 +40,8 @@ class Cancellation:
             raise LoadCancelled(self.reason)
 
     def on_cancel(self, stop: Callable[[], object]) -> None:
-        """Let ``cancel`` call ``stop``; if it was cancelled already, ``stop`` is called now. Later calls must do no
-        harm."""
+        """Let ``cancel`` call ``stop``, or call it now if the load was already cancelled. ``stop`` may also be called
+        when nothing is left to stop."""
         with self._lock:
             self._stops[object()] = stop
             if self.reason is not None:
@@ -50,8 +49,8 @@ class Cancellation:
 
     @contextlib.contextmanager
     def stopping(self, stop: Callable[[], object]) -> Iterator[None]:
-        """Let ``cancel`` call ``stop`` while the block runs. Raises LoadCancelled before or after the block if
-        cancelled."""
+        """Let ``cancel`` call ``stop`` while the block runs. Raises LoadCancelled if the load was cancelled before the
+        block or in it."""
         key = object()
         with self._lock:
             self.check()
@@ -68,7 +67,7 @@ class Cancellation:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Everything that this thread does in the block belongs to this load."""
+        """Let everything that this thread does in the block belong to this load."""
         token = _current.set(self)
         try:
             yield
@@ -81,5 +80,5 @@ _current: ContextVar[Cancellation] = ContextVar("cancellation", default=_NEVER)
 
 
 def current() -> Cancellation:
-    """The cancellation of the load that this thread works for. Outside a load, one that is never cancelled."""
+    """The cancellation of the load of this thread. Outside a load, one that is never cancelled."""
     return _current.get()

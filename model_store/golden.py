@@ -1,8 +1,8 @@
-"""Golden samples: stored inputs of a graph and the outputs that they must give, within a tolerance.
+"""Golden samples: stored inputs of a graph, and the outputs that they must give within a tolerance.
 
 A tolerance must be less than half of an output's largest magnitude in the samples. Otherwise zeros, or the output with
-the opposite sign, would pass. An output that is zero throughout counts as having magnitude 1. The exporter's own
-tolerances are far smaller: 1e-3 for float32, a tenth for weights of eight bits. Texts must be equal.
+the opposite sign, would pass. An output of zeros counts as having the magnitude 1. The exporter's own tolerances are
+far smaller: 1e-3 for float32, a tenth for weights of eight bits. Texts must be equal.
 """
 
 import io
@@ -21,10 +21,10 @@ from model_store.tasks import Classes
 _MOST_OF_MAGNITUDE = 0.5
 _ATOL = 1e-3
 _SUM_TOL = 1e-3
-"""How far the probabilities of a row may sum from 1; ten times as much for 16-bit ones, which are rounded more."""
+"""How far the sum of a row's probabilities may be from 1; ten times as far for 16 bits, which are rounded more."""
 
 _READING = threading.Lock()
-"""NumPy reads the head of an array by ``ast.literal_eval``, which may fail in Python 3.11 if two threads are in it."""
+"""NumPy reads the header of an array by ``ast.literal_eval``, which may fail in Python 3.11 if two threads use it."""
 
 _SCORES = (
     "if these are scores, say so by Classes(logits=...), or by --activation softmax of an import, and probabilities "
@@ -34,13 +34,13 @@ _SCORES = (
 
 @dataclass(frozen=True, slots=True)
 class GoldenSamples:
-    """Inputs of a graph and the outputs that they gave at export. Axis 0 is the batch, if there is one."""
+    """Inputs of a graph, and its outputs for them at export. Axis 0 is the batch, if there is one."""
 
     inputs: Mapping[str, np.ndarray]
     outputs: Mapping[str, np.ndarray]
 
     def to_bytes(self) -> bytes:
-        """The content of a file. Raises BadManifest for a text that it cannot hold."""
+        """The content of a .npz file. Raises BadManifest for a text that it cannot hold."""
         arrays = {f"in.{k}": v for k, v in self.inputs.items()} | {f"out.{k}": v for k, v in self.outputs.items()}
         arrays = {name: _as_stored(name, array) for name, array in arrays.items()}
         buffer = io.BytesIO()
@@ -63,7 +63,7 @@ class GoldenSamples:
 
 
 def check_tolerance(facts: Golden, samples: GoldenSamples) -> None:
-    """Raise BadManifest if the tolerance lets wrong outputs pass; see the module's docstring."""
+    """Raise BadManifest if the tolerance would let wrong outputs pass; see the docstring of the module."""
     for name, expected in samples.outputs.items():
         if datatype_of(expected).kind not in "fiu" or not expected.size:
             continue
@@ -78,15 +78,15 @@ def check_tolerance(facts: Golden, samples: GoldenSamples) -> None:
 
 
 def default_atol(outputs: Mapping[str, np.ndarray]) -> float:
-    """1e-3, or a hundredth of the smallest magnitude of an output in the samples if that is less."""
+    """1e-3, or a hundredth of the smallest magnitude of an output if that is less."""
     magnitudes = (measure_magnitude(array) for array in outputs.values() if datatype_of(array).kind == "f")
     return min(_ATOL, min((magnitude for magnitude in magnitudes if magnitude), default=math.inf) / 100)
 
 
 def find_no_probability(classes: Classes, outputs: Mapping[str, np.ndarray], atol: float) -> str:
-    """Why an output cannot hold probabilities, and what to do; "" if it can.
+    """Why an output does not hold probabilities, and what to do; "" if it does.
 
-    ``atol`` is how far an element may be off, which matters for versions of low precision.
+    ``atol``: the allowed error of an element, which matters for versions of low precision.
     """
     values = outputs.get(classes.probabilities)
     if values is None or not values.size:
@@ -120,7 +120,7 @@ def measure_magnitude(array: np.ndarray) -> float:
 
 
 def _as_stored(name: str, array: np.ndarray) -> np.ndarray:
-    """Texts as Unicode of fixed width, because objects would be pickled. NumPy drops NUL at the end of such a text."""
+    """Texts as Unicode of fixed width, because objects would be pickled. NumPy drops NUL at the end of such texts."""
     if datatype_of(array).name != "BYTES":
         return array
     try:
@@ -134,8 +134,7 @@ def _as_stored(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _as_served(array: np.ndarray) -> np.ndarray:
-    """The array as the server has it. NumPy's file format stores BF16 as two bytes without a type; no other datatype is
-    stored so."""
+    """The array as the server uses it. NumPy stores BF16, and no other datatype, as two bytes without a type."""
     if array.dtype.kind == "U":
         return array.astype(object)
     return array.view(DATATYPES["BF16"].dtype) if array.dtype == "V2" else array

@@ -31,10 +31,10 @@ class Tensor(StrictModel):
     finite: bool = False
     """True: NaN and infinities in this input are refused before the model runs."""
     least: int | None = None
-    """The least integer that this input takes; see ``largest``."""
+    """The least integer that this input accepts; see ``largest``."""
     largest: int | None = None
-    """The largest integer that this input takes. Others, such as an index outside a table, are refused before the model
-    runs."""
+    """The largest integer that this input accepts. Others, such as an index outside a table, are refused before the
+    model runs."""
     optional: bool = False
     """True: a request may leave this input out, because the graph has a default value."""
     any_shape: bool = False
@@ -107,9 +107,9 @@ class AxisRange(StrictModel):
 class RowVerdict(StrictModel):
     """Whether the rows of a batch are independent, and why.
 
-    ``proved``: by the graph itself, or by an export against the PyTorch original. ``mixing``: rows influence each
-    other; the reason names the first node that mixes them. ``unknown``: the reason names the first node that the
-    analysis does not understand. Only proved rows share a batch.
+    ``proved``: by the analysis of the graph, or by an export that was compared with the PyTorch original. ``mixing``:
+    rows influence each other; the reason names the first node that mixes them. ``unknown``: the reason names the first
+    node that the analysis does not understand. Only proved rows share a batch.
     """
 
     verdict: Literal["proved", "mixing", "unknown"]
@@ -122,10 +122,9 @@ Terms = tuple[float, float, float]
 
 
 class RunBytes(StrictModel):
-    """The memory that a row takes while it runs.
+    """The memory that a row takes while it runs: ``fixed`` + ``linear`` n + ``square`` n² bytes.
 
-    A row with n elements in all inputs together takes ``fixed`` + ``linear`` n + ``square`` n² bytes. Measured on the
-    CPU where the version was made.
+    n is the number of its elements in all inputs together. Measured on the CPU where the version was made.
     """
 
     fixed: Annotated[Finite, Field(ge=0)] = 0.0
@@ -153,10 +152,10 @@ class Graph(StrictModel):
     alone."""
     leading_rows: Annotated[int, Field(ge=0)] | None = None
     """Set by a Triton configuration: the most rows of a request, on the first axis of every tensor; 0: requests send
-    whole shapes. None: no configuration says."""
+    whole shapes. None: there is no configuration."""
     max_rows: Annotated[int, Field(ge=1)] | None = None
-    """Most rows of a batch, if more would take too much memory or the original takes no more. None: as for the model.
-    With 1, the rows need not be proved independent, because each is a run of its own."""
+    """The most rows of a batch, if more would take too much memory, or the original accepts no more. None: as for the
+    model. With 1, the rows need not be proved independent, because each is a run of its own."""
     rows: RowVerdict | None = None
     """Whether rows are independent. None in versions that were published before rows were analysed."""
     run_bytes: RunBytes | None = None

@@ -1,7 +1,7 @@
-"""Lists a store: the versions that can be used, and why everything else that looks like one cannot.
+"""Lists a store: the versions that can be used, and why other entries cannot.
 
-Ignored are only hidden entries (a leading dot), files that are no models, and folders that are neither versions nor
-hold a model. An entry that cannot be read does not affect the others.
+Only hidden entries (a leading dot), files that are not models, and folders that are not versions and hold no model are
+ignored. An entry that cannot be read does not affect the others.
 """
 
 import logging
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_store.errors import BadLayout, StoreError
+from model_store.errors import BadLayout, StoreError, escape
 from model_store.files.aliases import HISTORY_FILE
-from model_store.files.links import Boundary, show_name, tell_why
+from model_store.files.links import Boundary, tell_why
 from model_store.files.reading import MOST_CONFIG_BYTES
 from model_store.manifest import MANIFEST_FILE
 from model_store.plain import PLAIN_FILE, choose_onnx, find_onnx, is_onnx, list_entries, show_names
@@ -25,15 +25,15 @@ NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 NAME_RULE = "letters, digits, '.', '_', '-', 100 at most, the first a letter or digit"
 CONFIG_FILE = "config.pbtxt"
 ReadDefault = Callable[[str, bytes], str | None]
-"""Reads from a model's ``config.pbtxt`` (by name and content) the name of its ONNX files, or None. May raise
-StoreError."""
+"""Takes the name of a model and the content of its ``config.pbtxt``, and returns the name of its ONNX files, or None.
+May raise StoreError."""
 _LIKE_A_NUMBER = re.compile(r"[vV]?[0-9][0-9._-]*")
 _OF_FILE_SYSTEMS = frozenset({"lost+found"})
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """An entry that cannot be served. ``version`` is the name of its folder, "" if it belongs to no version."""
+    """An entry that cannot be served. ``version`` is the name of its folder; "" if it belongs to no version."""
 
     name: str
     version: str
@@ -42,7 +42,7 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The contents of a model's folder: usable versions by number, oldest first, and the rest."""
+    """The contents of a model's folder: usable versions by number, oldest first, and entries that cannot be used."""
 
     folders: Mapping[int, Path]
     unusable: Sequence[Unusable] = ()
@@ -51,7 +51,7 @@ class Contents:
 
     @property
     def why(self) -> str:
-        """Why entries cannot be used, in one text."""
+        """Why entries cannot be used, as one text."""
         return "; ".join(each.reason for each in self.unusable)
 
 
@@ -66,20 +66,20 @@ def list_store(boundary: Boundary, read_default: ReadDefault | None = None) -> d
         if entry.name not in _OF_FILE_SYSTEMS:
             contents = _list_entry(entry, boundary, read_default)
             if contents is not None:
-                found[show_name(entry.name)] = contents
+                found[escape(entry.name)] = contents
     return found
 
 
 def _list_entry(entry: os.DirEntry[str], boundary: Boundary, read_default: ReadDefault | None) -> Contents | None:
-    """The contents of one entry of the root; None for a file that is no model, and where all versions were removed."""
+    """The contents of one entry of the root; None for a file that is no model, or if all versions were removed."""
     try:
         if not _is_folder(entry, boundary):
             if not is_onnx(entry.name):
                 return None
             stem = entry.name[: -len(".onnx")]
             raise BadLayout(
-                f"{show_name(entry.name)} lies in the store itself: expected the folder of a model: move it to "
-                f"{show_name(stem)}/1/{PLAIN_FILE}"
+                f"{escape(entry.name)} lies in the store itself: expected the folder of a model: move it to "
+                f"{escape(stem)}/1/{PLAIN_FILE}"
             )
         if not NAME.fullmatch(entry.name):
             raise BadLayout(f"the name of a model's folder: expected {NAME_RULE}, got {entry.name!r}: rename it")
@@ -88,14 +88,14 @@ def _list_entry(entry: os.DirEntry[str], boundary: Boundary, read_default: ReadD
     except StoreError as error:
         return _refuse(entry.name, str(error))
     except OSError as error:
-        return _refuse(entry.name, f"{show_name(entry.name)} cannot be read: {tell_why(error)}")
-    except Exception:  # whatever is wrong with one model, list the others
-        logger.exception("%s cannot be listed", show_name(entry.name))
-        return _refuse(entry.name, f"{show_name(entry.name)} cannot be read: listing it failed unexpectedly")
+        return _refuse(entry.name, f"{escape(entry.name)} cannot be read: {tell_why(error)}")
+    except Exception:  # whatever is wrong with one model, the others are listed
+        logger.exception("%s cannot be listed", escape(entry.name))
+        return _refuse(entry.name, f"{escape(entry.name)} cannot be read: listing it failed unexpectedly")
 
 
 def _refuse(name: str, reason: str) -> Contents:
-    return Contents({}, (Unusable(show_name(name), "", reason),))
+    return Contents({}, (Unusable(escape(name), "", reason),))
 
 
 def list_model(name: str, folder: Path, boundary: Boundary, read_default: ReadDefault | None = None) -> Contents:
@@ -117,10 +117,10 @@ def list_model(name: str, folder: Path, boundary: Boundary, read_default: ReadDe
             else:
                 _check_other(entry, boundary)
         except BadLayout as error:
-            unusable.append(Unusable(name, show_name(entry.name), str(error)))
+            unusable.append(Unusable(name, escape(entry.name), str(error)))
         except OSError as error:
             reason = f"{boundary.where(Path(entry.path))} cannot be read: {tell_why(error)}"
-            unusable.append(Unusable(name, show_name(entry.name), reason))
+            unusable.append(Unusable(name, escape(entry.name), reason))
     flat = [entry.name for entry in entries if is_onnx(entry.name) or entry.name == MANIFEST_FILE]
     if flat:
         try:
@@ -129,7 +129,7 @@ def list_model(name: str, folder: Path, boundary: Boundary, read_default: ReadDe
             folders[1] = folder
         except BadLayout as error:
             unusable.append(Unusable(name, "", str(error)))
-    removed = any(entry.name == HISTORY_FILE for entry in entries)  # all its versions were removed
+    removed = any(entry.name == HISTORY_FILE for entry in entries)  # it had versions, which were all removed
     if not folders and not unusable and not removed:
         there = f"holds {show_names(e.name for e in entries)} but no version" if entries else "is empty"
         unusable.append(Unusable(name, "", f"{name} {there}: expected the file {name}/1/{PLAIN_FILE}"))
@@ -167,7 +167,7 @@ def _holds_model(entry: os.DirEntry[str], boundary: Boundary) -> Iterator[bool]:
 
 
 def _check_flat(name: str, files: Sequence[str], versions: Sequence[str]) -> None:
-    """Raise BadLayout unless what lies in a model's own folder can only be meant as version 1."""
+    """Raise BadLayout unless the files in the folder of a model can only be version 1."""
     if versions:
         raise BadLayout(
             f"{name} holds {show_names(files)} beside the versions {show_names(versions)}: expected versions only: "
@@ -183,8 +183,8 @@ def _check_flat(name: str, files: Sequence[str], versions: Sequence[str]) -> Non
 
 
 def _is_folder(entry: os.DirEntry[str], boundary: Boundary) -> bool:
-    """Whether an entry is a folder. Raises BadLayout for a broken link, and for a link out of the store to a folder or
-    model."""
+    """Whether an entry is a folder. Raises BadLayout for a broken link, and for a link to a folder or model outside of
+    the store."""
     is_folder = entry.is_dir()
     if entry.is_symlink() and (is_folder or is_onnx(entry.name) or not os.path.exists(entry.path)):
         boundary.resolve(Path(entry.path))

@@ -1,7 +1,7 @@
-"""The manifest: everything that is known about one model version, apart from the weights.
+"""The manifest: everything that is known about one version, except the weights.
 
-It is strict and versioned: an unknown field is an error; an older schema is read, a newer one refused (``schema.py``).
-Facts about the model are here; facts about the machine are in the service's settings.
+It is strict and versioned: an unknown field is an error; an older schema is read, a newer one is refused
+(``schema.py``). Facts about the model are here; facts about the machine are in the settings of the service.
 """
 
 import re
@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from model_store.checks.manifest import check
 from model_store.checks.pipeline import check_pipeline
 from model_store.errors import BadManifest, escape
-from model_store.graph import FileName, Graph
+from model_store.graph import MAIN, FileName, Graph
 from model_store.schema import tell_writer, upgrade
 from model_store.strict_model import Finite, StrictModel
 from model_store.tasks import (
@@ -61,9 +61,9 @@ class Batching(StrictModel):
     """The batching that this model needs; None: the service's default."""
 
     max_rows: Annotated[int, Field(ge=1)] | None = None
-    """Most rows of a batch."""
+    """The most rows of a batch."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Most tokens of a batch of texts, with their padding. None: those of the batch that was measured as efficient."""
+    """The most tokens of a batch of texts, with padding. None: those of the batch that was measured as efficient."""
     max_wait_s: Annotated[float, Field(ge=0)] | None = None
     """How long rows wait for others while the device is idle."""
 
@@ -170,7 +170,7 @@ class Manifest(StrictModel):
     description: str = ""
     """A description for people."""
     graphs: Mapping[str, Graph] = {}
-    """The graphs by name. ``main`` is always present, but in a pipeline, which has none."""
+    """The graphs by name. ``main`` is always present, except in a pipeline, which has no graphs."""
     files: Mapping[FileName, File] = {}
     """Digest and size of every file except the manifest."""
     golden: Golden | None = None
@@ -261,6 +261,14 @@ class Manifest(StrictModel):
         }
         return frozenset({self.task, *(task for task, facts in also.items() if facts)})
 
+    def golden_of(self, graph: str) -> Golden | None:
+        """The golden samples of a graph."""
+        return self.golden if graph == MAIN else self.graph_golden.get(graph)
+
+    def parity_of(self, graph: str) -> Parity | None:
+        """How a graph was compared with its original; None if there was none."""
+        return self.parity if graph == MAIN else self.graph_parity.get(graph)
+
     @property
     def tokenizer_files(self) -> frozenset[str]:
         """The files with tokenizers, in the format of the library ``tokenizers``."""
@@ -269,7 +277,7 @@ class Manifest(StrictModel):
 
     @property
     def further_files(self) -> frozenset[str]:
-        """Files of the version beside graphs, weights and golden samples, such as a tokenizer or golden requests."""
+        """Files of the version other than graphs, weights and golden samples: tokenizers, symbols, golden requests."""
         symbols = self.reading and self.reading.file
         golden = self.pipeline.golden if self.pipeline else ()
         named = (symbols, *(file for one in golden for file in (one.request, one.answer)))
@@ -317,7 +325,7 @@ _COUNTS = re.compile(r"\b\w+ should have at (least|most) (\d+) (items?|character
 
 
 def reword(message: str) -> str:
-    """A message of pydantic in the words of our other errors."""
+    """A message of pydantic, in the words of our other errors."""
     for theirs, ours in _REWORDED:
         message = message.replace(theirs, ours)
     return _COUNTS.sub(_reword_count, _OBJECT.sub("expected an object", message))

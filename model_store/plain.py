@@ -1,7 +1,7 @@
 """Files of a version without a manifest: the ONNX file, and the files that hold its weights.
 
-The model is ``model.onnx``, or the only ``*.onnx`` file. A folder of such a name holds the ONNX file with its external
-data, as in Triton. Of the other files, only those that the ONNX file names are read.
+The model is ``model.onnx``, or the only ``*.onnx`` file. It may be a folder of that name, which holds the ONNX file
+with its external data, as in Triton. Other files are read only if the ONNX file names them.
 """
 
 import os
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_store.errors import BadLayout
+from model_store.errors import BadLayout, escape
 from model_store.files.integrity import describe_bytes
-from model_store.files.links import Boundary, show_name, tell_why
+from model_store.files.links import Boundary, tell_why
 from model_store.graph import FILE_NAME
 from model_store.manifest import File
 
@@ -25,7 +25,7 @@ _NAMES_SHOWN = 5
 _KEY = b"\x0a\x08location"
 """The key of a file name in every ONNX file with external data."""
 _LARGEST = (1 << 31) - 1
-"""Most bytes of a protocol buffers message."""
+"""The most bytes of a protocol buffers message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def choose_onnx(folder: Path | str, entries: Iterable[os.DirEntry[str]], boundar
 
 def show_names(names: Iterable[str]) -> str:
     """The first of some names, for messages."""
-    listed = [show_name(name) for name in names]
+    listed = [escape(name) for name in names]
     further = len(listed) - _NAMES_SHOWN
     return ", ".join(listed[:_NAMES_SHOWN]) + (f" and {further} more" if further > 0 else "")
 
@@ -125,7 +125,7 @@ def _read_external(path: Path, content: bytes, boundary: Boundary) -> tuple[byte
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError:
-        return content, {}  # ONNX Runtime will report the fault, or knows the format
+        return content, {}  # ONNX Runtime reports the fault, or knows the format
     files = _ExternalFiles(path, boundary)
     initializers, others = _list_tensors(model)
     for tensor in initializers:
@@ -133,7 +133,7 @@ def _read_external(path: Path, content: bytes, boundary: Boundary) -> tuple[byte
     named = dict(files.contents)
     parts = [files.take(tensor) for tensor in others]
     if parts:
-        # ONNX Runtime takes the main graph's initializers from memory, but would open the files of all others.
+        # ONNX Runtime takes initializers of the main graph from memory, but would open the files of all other tensors.
         if len(content) + sum(map(len, parts)) > _LARGEST:
             raise BadLayout(f"{boundary.where(path)}: expected at most 2 GB of weights inside its nodes, got more")
         for tensor, part in zip(others, parts, strict=True):

@@ -1,8 +1,8 @@
-"""The file ``<name>/rollout.json``: a version of the model on trial with some of the requests, and one in the shadow.
+"""The file ``<name>/rollout.json``: the canary and the shadow of a model.
 
-A canary answers part of the requests that name no version. A shadow answers nobody: it is sent copies of requests, and
-its outputs are compared with those that were sent. The file is written under the lock of the model's folder and
-replaced at once, as the aliases are. What a server finds out while it follows the file is told in ``returned``.
+A canary answers a part of the requests that name no version. A shadow gets copies of requests; its outputs go to
+nobody, but are compared with those that were sent. The file is written under the lock of the model's folder and
+replaced as a whole, like the aliases. A server that rolls a canary back writes the reason into ``returned``.
 """
 
 import json
@@ -20,7 +20,7 @@ from model_store.strict_model import Count, Finite, StrictModel
 
 ROLLOUT_FILE = "rollout.json"
 MOST_PERCENT = 99.0
-"""With more there would be nothing left to compare a canary with."""
+"""With more, too few requests would be left for the stable version to compare the canary with."""
 
 Percent = Annotated[Finite, Field(gt=0)]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
@@ -30,16 +30,16 @@ class Limits(StrictModel):
     """How much worse than the stable version a canary may be before it goes back."""
 
     errors: Annotated[Finite, Field(ge=0, le=1)] = 0.01
-    """How much larger the part of its requests that fail may be: 0.01 is one percentage point."""
+    """How much higher its error rate may be: 0.01 is one percentage point."""
     p99_ratio: Annotated[Finite, Field(ge=1)] = 1.5
-    """How many times as long the slowest hundredth may take, above ``p99_extra_s``."""
+    """How many times as long its p99 may be, if the difference is more than ``p99_extra_s``."""
     p99_extra_s: Annotated[Finite, Field(ge=0)] = 0.01
-    """Seconds that it may take longer in any case, for a cold version with few requests."""
+    """Seconds by which its p99 may always be longer, because a new version with few requests is cold."""
     disagreement: Annotated[Finite, Field(ge=0, le=1)] = 0.1
-    """The part of its answers that may differ from those of the stable version. 1: any."""
+    """The part of its answers that may differ from those of the stable version. 1: all."""
     confidence: Annotated[Finite, Field(gt=0.5, lt=1)] = 0.99
-    """How sure the service must be: a canary within all limits is sent back with a probability of at most 1 minus this,
-    however long it is watched."""
+    """How sure the service must be: a canary within all limits is rolled back with a probability of at most 1 minus
+    this, however long it is watched."""
 
 
 class Canary(StrictModel):
@@ -48,16 +48,16 @@ class Canary(StrictModel):
     version: Count
     percent: Annotated[Percent, Field(le=MOST_PERCENT)]
     header: HeaderName | None = None
-    """A header in lower case: requests with one value of it get one version. None: each request by chance."""
+    """A header in lower case: requests with the same value get the same version. None: each request by chance."""
     limits: Limits = Limits()
     begun: str = ""
-    """When it began, ISO 8601 in UTC. A new time makes it a new trial, whatever was found out before."""
+    """When it began, ISO 8601 in UTC. A new time makes a new trial, which forgets the counts of the old one."""
     returned: str = ""
     """Why it went back to the stable version. "": it has not."""
 
     @property
     def trial(self) -> str:
-        """What tells one trial from another."""
+        """The identity of a trial."""
         return f"{self.version} {self.begun}"
 
 
@@ -95,7 +95,7 @@ class Rollout(StrictModel):
 
 
 def read_rollout(folder: Path) -> Rollout:
-    """The rollout of the model in a folder; an empty one where there is no file. Raises IntegrityError."""
+    """The rollout of the model in a folder; an empty one if there is no file. Raises IntegrityError."""
     path, where = folder / ROLLOUT_FILE, f"{folder.name}/{ROLLOUT_FILE}"
     try:
         if not is_there(path):
@@ -108,7 +108,7 @@ def read_rollout(folder: Path) -> Rollout:
 
 
 def write_rollout(folder: Path, rollout: Rollout) -> None:
-    """Replace the file; an empty rollout has none. The caller holds the lock of the folder. Raises OSError."""
+    """Replace the file; an empty rollout has no file. The caller holds the lock of the folder. Raises OSError."""
     path = folder / ROLLOUT_FILE
     if rollout != Rollout():
         told = {"schema_version": rollout.schema_version, **rollout.model_dump(exclude_defaults=True)}

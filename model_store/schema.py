@@ -1,4 +1,4 @@
-"""The schema of manifests: its number, its history, and how older ones are read.
+"""The schema of manifests: its number, its history, and how older schemas are read.
 
 History
 
@@ -7,16 +7,15 @@ schema releases    what changed
 ====== =========== ===================================================================================================
 1      0.1.0       the first. A manifest without a number has this schema. Fields were also added after the release,
                    before there were rules: always with a default, and none was taken away
-2      after 0.1.0 all fields so far, and ``sluice``: the release that wrote the manifest, so that an older one can
+2      0.2.0       all fields so far, and ``sluice``: the release that wrote the manifest, so that an older one can
                    name it
 ====== =========== ===================================================================================================
 
 Rules
-- The number rises with the first change after a release that makes its manifests unreadable for that release: a new
-  field, or another meaning of one. ``tests/model_store/test_schema.py`` fails if that is forgotten.
-- A change that an older manifest does not survive gets a function in ``_UPGRADES``, which makes a document of the next
-  schema of it. Such functions stay for ever, so that every older store can be read. Files are never changed by reading;
-  ``sluice models migrate`` writes them again.
+- The number rises with the first change after a release that this release could not read: a new field, or a new meaning
+  of a field. ``tests/model_store/test_schema.py`` fails if that is forgotten.
+- If older manifests do not fit a new schema, a function in ``_UPGRADES`` turns them into it. Such functions stay for
+  ever, so that every older store can be read. Reading never changes a file; ``sluice models migrate`` does.
 - ``schema_version`` and ``sluice`` keep their names and types in every schema, because older releases read them.
 """
 
@@ -32,12 +31,12 @@ SCHEMA = 2
 _FIRST = 1
 Document = dict[str, Any]
 _UPGRADES: Mapping[int, Callable[[Document], Document]] = {1: lambda document: document}
-"""By schema: makes a document of the next one, apart from the number."""
+"""By schema: a function that turns a document into the next schema, except its number."""
 
 
 @cache
 def find_release() -> str:
-    """The release of Sluice that runs; "" where it is not installed."""
+    """The release of Sluice that runs; "" if it is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -47,16 +46,16 @@ def find_release() -> str:
 
 
 def read_schema(text: bytes) -> int | None:
-    """The schema of a manifest; None if that cannot be told, because it is damaged."""
+    """The schema of a manifest; None if the manifest is damaged."""
     document = _parse(text)
     number = None if document is None else document.get("schema_version", _FIRST)
     return number if type(number) is int and number >= _FIRST else None
 
 
 def upgrade(text: bytes, where: str, upgrades: Mapping[int, Callable[[Document], Document]] = _UPGRADES) -> bytes:
-    """The manifest in the schema of today. What is damaged comes back as it is.
+    """The manifest in the current schema. A damaged one is returned as it is.
 
-    Raises NewerSchema, which names ``where``, the schema, and the release that is needed as far as it is known.
+    Raises NewerSchema, which names ``where``, the schema and, if known, the release that is needed.
     """
     schema = read_schema(text)
     newest = max(upgrades, default=0) + 1
@@ -71,7 +70,7 @@ def upgrade(text: bytes, where: str, upgrades: Mapping[int, Callable[[Document],
 
 
 def tell_writer(text: bytes) -> str:
-    """Which release wrote a manifest that cannot be read, if it is another one than this; else ""."""
+    """Names the release that wrote a manifest which cannot be read; "" if it is this one or unknown."""
     writer = (_parse(text) or {}).get("sluice")
     if not isinstance(writer, str) or not writer or writer == find_release():
         return ""

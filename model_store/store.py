@@ -6,8 +6,8 @@ Rules
   publisher, or a starting server, removes what a killed publisher left.
 - The rename also claims the number, so two publishers cannot get the same one, with locks or without.
 - Each model's aliases are one small file, replaced atomically; ``files/aliases.py`` has the rules.
-- The number of a removed version is never given again.
-- ``<name>/<version>/model.onnx`` without a manifest is a plain repository; it is listed, with no manifest.
+- The number of a removed version is never used again.
+- ``<name>/<version>/model.onnx`` without a manifest is a plain version.
 - Entries that cannot be used are listed too, with the reason (``listing.py``).
 """
 
@@ -23,9 +23,10 @@ from model_store.files.aliases import (
     ALIAS,
     ALIASES_FILE,
     STABLE,
-    push,
+    find_alias,
     read_aliases,
     read_history,
+    record_move,
     write_aliases,
     write_history,
 )
@@ -40,21 +41,21 @@ from model_store.manifest import MANIFEST_FILE, Manifest
 from model_store.plain import PLAIN_FILE, PlainModel, is_onnx, read_plain
 from model_store.schema import find_release
 from model_store.signing import SIGNATURE_FILE
-from model_store.signing.keys import Signers, tell_plain
+from model_store.signing.keys import Signers, explain_unsigned
 from model_store.texts.symbols import find_symbols
 
 __all__ = ["ALIASES_FILE", "PLAIN_FILE", "GoldenSamples", "ModelVersion", "Move", "Store", "read_number"]
 
 
 class Move(NamedTuple):
-    """How an alias moved: the version that it named, and the one that it names now; None: no version."""
+    """A change of an alias: the version that it named, and the one that it names now; None: no version."""
 
     before: int | None
     after: int | None
 
 
 def read_number(version: str) -> int | None:
-    """The version number that a text means; None if it means an alias. No version has the number 0."""
+    """The version number in a text; None if the text is an alias. Other numbers give 0, which no version has."""
     if NUMBER.fullmatch(version):
         return int(version)
     return 0 if version.isascii() and version.isdigit() else None
@@ -65,8 +66,8 @@ class ModelVersion:
     """One version in the store. ``folder`` holds its files; they are read on demand.
 
     ``boundary`` limits symbolic links; without one they must stay in ``folder``. ``default_filename`` is the name of
-    the ONNX file, if there is no manifest and a configuration names it. With ``signers``, nothing of a version is read
-    that none of them has signed.
+    the ONNX file, if there is no manifest and a configuration gives it. With ``signers``, a version that none of them
+    has signed is not read.
     """
 
     name: str
@@ -78,7 +79,7 @@ class ModelVersion:
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is an ONNX file without a manifest. Raises BadLayout if that cannot be found out."""
+        """Whether this is an ONNX file without a manifest. Raises BadLayout if the folder cannot be read."""
         return not self._has(MANIFEST_FILE)
 
     def read_manifest(self) -> Manifest:
@@ -87,7 +88,7 @@ class ModelVersion:
         if self.is_plain:
             raise NotInStore(f"{self.name} version {self.version} has no {MANIFEST_FILE}")
         text = self._bounds.read(path, MOST_TEXT_BYTES)
-        if self.signers is not None:  # of the bytes that are parsed, and before they are
+        if self.signers is not None:  # on the bytes that are parsed, before they are parsed
             self._check_signature(self.signers, text)
         manifest = Manifest.from_json(text, f"{self.name}/{self.version}/{MANIFEST_FILE}")
         if manifest.name != self.name:
@@ -119,11 +120,11 @@ class ModelVersion:
     def read_plain(self) -> PlainModel:
         """The files of a version without a manifest. Raises BadLayout, and NotSigned where versions must be signed."""
         if self.signers is not None:
-            raise NotSigned(tell_plain(self.name, self.version))
+            raise NotSigned(explain_unsigned(self.name, self.version))
         return read_plain(self.folder, self._bounds, self.default_filename)
 
     def read_beside(self, file: str) -> bytes | None:
-        """A file that all versions of the model share, such as its configuration; None without it.
+        """A file that all versions of the model share, such as its configuration; None if there is none.
 
         Raises BadLayout if it cannot be read.
         """
@@ -152,6 +153,13 @@ class ModelVersion:
         """Read and check every file of the version. Raises IntegrityError or BadManifest at the first fault."""
         return self.read_all()[0]
 
+    def check(self) -> None:
+        """As ``verify``, but a plain version is read too. Raises StoreError, OSError."""
+        if self.is_plain:
+            self.read_plain()
+        else:
+            self.verify()
+
     def read_all(self) -> tuple[Manifest, dict[str, bytes]]:
         """The manifest and the checked content of every file, each read once. Raises as ``verify``."""
         manifest = self.read_manifest()
@@ -167,7 +175,7 @@ class Store:
     """A folder of models. Reading never writes; the folder need not exist before the first publish.
 
     With ``follow_links``, symbolic links may lead out of the folder. ``read_default`` reads the name of a model's ONNX
-    files from its ``config.pbtxt``. With ``signers``, versions that none of them has signed are listed, but not read.
+    files from its ``config.pbtxt``. With ``signers``, versions that none of them has signed are listed but not read.
     """
 
     def __init__(
@@ -212,7 +220,7 @@ class Store:
         return self.versions_of(name, contents)
 
     def versions_of(self, name: str, contents: Contents) -> list[ModelVersion]:
-        """The versions in contents that were read before, oldest first."""
+        """The versions in ``contents``, oldest first."""
         facts = (self._boundary, contents.default_filename, self.signers)
         return [ModelVersion(name, number, folder, *facts) for number, folder in contents.folders.items()]
 
@@ -233,12 +241,7 @@ class Store:
 
     def _resolve(self, name: str, version: str) -> int:
         number = read_number(version)
-        if number is not None:
-            return number
-        aliases = self.aliases(name)
-        if version not in aliases:
-            raise NotInStore(f"no alias {version!r} of {name!r}: there are {', '.join(aliases) or 'none'}")
-        return aliases[version]
+        return find_alias(name, self.aliases(name), version) if number is None else number
 
     def folder(self, name: str) -> Path:
         """The folder of a model, whether or not it is there. Raises BadName."""
@@ -252,7 +255,7 @@ class Store:
 
     @contextlib.contextmanager
     def changing(self, name: str) -> Iterator[Path]:
-        """The folder of a model, which nobody else changes during the block.
+        """The folder of a model, locked so that nobody else changes it during the block.
 
         Raises NotInStore if it is not there, BadLayout if it lies outside of the store, and NotWritable if this process
         may not change it.
@@ -264,15 +267,15 @@ class Store:
             with locked(folder):
                 yield folder
         except FileNotFoundError:
-            self.versions(name)  # says what there is
+            self.versions(name)  # raises an error that names what is there
             raise
         except OSError as error:
             raise explain(error, folder) from error
 
     def set_alias(self, name: str, alias: str, version: int | str) -> Move:
-        """Point an alias at an existing version, given by number or alias. Returns where it pointed.
+        """Point an alias at an existing version, given by number or alias. Returns the change.
 
-        If it is ``stable``, a rollback leads back. Raises BadName, NotInStore, NotWritable.
+        A change of ``stable`` can be undone by a rollback. Raises BadName, NotInStore, NotWritable.
         """
         if not ALIAS.fullmatch(alias):
             raise BadName(f"alias {alias!r}: expected a letter, then letters, digits, '.', '_', '-', 100 at most")
@@ -283,21 +286,22 @@ class Store:
             before = aliases.get(alias)
             if alias == STABLE and before not in (None, number):
                 history = read_history(folder)
-                write_history(folder, history.model_copy(update={"stable": push(history.stable, before, number)}))
+                stable = record_move(history.stable, before, number)
+                write_history(folder, history.model_copy(update={"stable": stable}))
             if before != number:
                 write_aliases(folder, {**aliases, alias: number})
         return Move(before, number)
 
     def write_signature(self, version: ModelVersion, content: bytes) -> None:
-        """Give a version this signature, in place of the one that it may have. Raises NotWritable."""
-        with self.changing(version.name) as folder:  # a version never holds a file that does not belong there
+        """Write the signature of a version, in place of an old one. Raises NotWritable."""
+        with self.changing(version.name) as folder:  # the temporary file must not lie in the version
             replace_synced(version.folder / SIGNATURE_FILE, content, hidden_in=folder)
 
     def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> ModelVersion:
         """Add the next version of a model: all of it, or nothing.
 
         ``files`` maps file names to contents; their digests go into the manifest. Raises BadName if a graph's file or
-        the golden samples are missing, BadManifest if the samples' tolerance proves nothing or an output with
+        the golden samples are missing, BadManifest if any output would pass the samples' tolerance or an output with
         probabilities holds none, NotWritable if this process may not write there, and OSError if the disk is full.
         """
         needed = {g.file for g in manifest.graphs.values()}
@@ -339,21 +343,21 @@ class Store:
         """Remove what killed publishers left. Returns what was removed; see ``files/staging.py``."""
         try:
             folders = [path for path in self.root.iterdir() if NAME.fullmatch(path.name)]
-        except OSError:  # there is no store yet, or none that can be read
+        except OSError:  # there is no store yet, or it cannot be read
             return []
         return [path for folder in folders for path in sweep(folder)]
 
     def _claim(self, name: str, folder: Path, temporary: Path) -> ModelVersion:
         while True:  # without locks, other publishers may take the number, and only the rename tells
-            # Every entry with a number for its name takes that number, even if it is no version. An ONNX file beside
-            # the versions may have served as version 1.
+            # An entry with a number as its name takes that number, even if it is no version. An ONNX file beside the
+            # versions may have served as version 1.
             names = [p.name for p in folder.iterdir() if not p.name.startswith(".")]
             taken = [int(n) if NUMBER.fullmatch(n) else 1 for n in names if NUMBER.fullmatch(n) or is_onnx(n)]
             number = max(*taken, read_history(folder).largest, 0) + 1
             try:
                 os.rename(temporary, folder / str(number))
             except OSError:
-                # A folder that is not empty cannot be renamed over: another publisher has just taken the number.
+                # A rename cannot replace a folder that is not empty: another publisher has just taken the number.
                 if not (folder / str(number)).exists():
                     raise
                 continue

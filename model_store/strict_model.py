@@ -1,4 +1,4 @@
-"""The base class of all parts of a manifest, and the numbers that they hold."""
+"""The base class of all parts of a manifest, and types of numbers in them."""
 
 from typing import Annotated
 

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    # BentoML is imported only when it is about to serve: the engine and its tests do without.
+    # BentoML is imported only when it serves: the engine and its tests do not need it.
     if name == "InferenceService":
         from service.app import InferenceService
 

@@ -1,8 +1,8 @@
 """The BentoML service, and the only file that imports bentoml.
 
-BentoML provides processes, their start and stop, and the build. Our ASGI application comes before its routes
-(``service_class``), so a request does not pass its batching, metrics, limits or pages. The methods of the service are
-for BentoML's client and builder, which read the tasks from them.
+BentoML manages the processes and the build. Our ASGI application comes before its routes (``service_class``), so
+requests do not pass through BentoML's batching, metrics, limits or pages. The methods of the service exist for
+BentoML's client and builder, which read the tasks from them.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 
 from service.api.openapi.document import ROUTES, Route
 from service.api.openapi.task_types import describe_options
-from service.metrics.folders import find_folder_of_siblings
+from service.metrics.folders import find_shared_folder
 from service.protocol.json import render_json
 from service.protocol.large_json import parse_object
 from service.settings import Settings, SettingsError, find_injected
@@ -39,14 +39,14 @@ _worker: Worker | None = None
 
 
 def _end_with_parent() -> None:
-    """Have the kernel stop this worker when BentoML's supervisor dies: otherwise the worker would keep the port."""
+    """Let the kernel stop this worker when BentoML's supervisor dies. Otherwise the worker would keep the port."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _open_worker() -> Worker:
-    """Make the worker of this process, on its event loop. Raises SettingsError."""
+    """Make the worker of this process. Called on the event loop. Raises SettingsError."""
     global _worker
     _end_with_parent()
     check_versions()
@@ -61,7 +61,7 @@ def _open_worker() -> Worker:
     if injected := find_injected(os.environ):
         logger.warning("%s: ignored, because Kubernetes sets them for a Service of that name", ", ".join(injected))
     if settings.metrics_dir is None and "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        settings = settings.replace(metrics_dir=find_folder_of_siblings())
+        settings = settings.replace(metrics_dir=find_shared_folder())
     _worker = Worker(settings)
     return _worker
 
@@ -70,20 +70,20 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # lazily impo
     """A BentoML service whose application is behind ours."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        choose_protocol()  # BentoML asks for the application before it makes its server
+        choose_protocol()  # in time: BentoML makes its server after this
         return self.put_behind(_open_worker, is_main)
 
     def put_behind(self, open_worker: Callable[[], Worker], is_main: bool = True) -> ASGIApp:
-        """Our application, which passes requests that are not for its routes to BentoML's."""
+        """Our application. It passes requests for unknown routes to BentoML's application."""
         return AsgiApplication(open_worker, super().to_asgi(is_main))
 
 
 _Rows = Annotated[list[Any], Field(min_length=1, description="rows, as /docs describes them")]
-"""Any type: BentoML's client takes a value for the first type of a union, so a picture would count as numbers."""
+"""Of any type: BentoML's client uses the first type of a union, so it would treat a picture as numbers."""
 
 
 def _method(route: Route) -> Any:
-    """A task as a method of the service, without ``stream``: a call has one answer."""
+    """A task as a method of the service. It has no option ``stream``, because a call has one answer."""
     fields: dict[str, Any] = {} if route.rows is None else {"inputs": (_Rows, ...)}
     fields |= describe_options(route.task.Options)
     del fields["stream"]
@@ -121,7 +121,7 @@ def make_application(open_worker: Callable[[], Worker]) -> ASGIApp:
 
 
 async def _call(task: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Answer a call within this process by the request handler that answers HTTP."""
+    """Answer a call in this process, by the request handler that also answers HTTP."""
     if _worker is None:
         raise bentoml.exceptions.ServiceUnavailable("the service was not started: run it with `sluice serve`")
     if fields.get("stream"):

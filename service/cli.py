@@ -61,11 +61,11 @@ def serve(args: argparse.Namespace) -> int:
             return wanted, make_environ(wanted)
 
         code = supervise(settings, listeners, make_environ(settings), partial(_greet, settings, began), reread)
-    os._exit(code)  # Python's own way out gives signals their usual effect again, and one more would kill this process
+    os._exit(code)  # a normal exit would restore the signal handlers, and another signal would kill this process
 
 
 def read_checked(args: argparse.Namespace) -> Settings:
-    """The settings, if their store, its signers and their certificate can be read. Raises SettingsError."""
+    """The settings, after a check that the store, its signers and the certificate can be read. Raises SettingsError."""
     settings = read_settings(args)
     settings.check_store()
     read_trusted(settings)
@@ -74,13 +74,13 @@ def read_checked(args: argparse.Namespace) -> Settings:
 
 
 def _complete(settings: Settings) -> Settings:
-    """Settings with what the machine allows, and with a key that all workers have."""
+    """The settings with the number of connections that this machine allows, and with a key for all workers."""
     key = settings.state_key if settings.state_key.get_secret_value() else SecretStr(secrets.token_hex(32))
     return settings.replace(max_connections=fit_connections(settings.max_connections), state_key=key)
 
 
 def _greet(settings: Settings, began: float) -> None:
-    """Say where the server answers, and a command that shows that it does."""
+    """Print where the server answers, and a command to try it."""
     url = _join_url(settings, find_reachable(settings.host)) + settings.base_path
     key = " -H 'X-API-Key: YOUR_KEY'" if settings.asks_for_keys else ""
     ask = f"curl -s {url}/models{key}"
@@ -96,7 +96,7 @@ def _join_url(settings: Settings, host: str) -> str:
 
 
 def health(args: argparse.Namespace) -> int:
-    """Ask the server with these settings whether it is ready. In a container the flags of its server count too."""
+    """Ask the server with these settings whether it is ready. In a container, the flags of its server count too."""
     try:
         parser = argparse.ArgumentParser()
         serve_arguments(parser)
@@ -113,7 +113,7 @@ def health(args: argparse.Namespace) -> int:
 
 
 def read_settings(args: argparse.Namespace) -> Settings:
-    """The settings of the flags, and of the environment where there is no flag. Raises SettingsError."""
+    """The settings from the flags, and from the environment for those without a flag. Raises SettingsError."""
     injected = find_injected(os.environ)
     if injected:
         why = "ignored, because Kubernetes sets them for a Service of that name"
@@ -122,7 +122,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
 
 
 def _own_folder(settings: Settings, held: ExitStack) -> Path:
-    """The folder that the workers share: the one of the settings, or a new one. Raises SettingsError."""
+    """The folder that the workers share: that of the settings, or a new one. Raises SettingsError."""
     if settings.metrics_dir is not None:
         held.enter_context(claim_folder(settings.metrics_dir))
         return settings.metrics_dir

@@ -1,4 +1,4 @@
-"""Whether the path of a request runs compiled: the modules that pyproject.toml lists for mypyc, or their source."""
+"""Whether the request path runs as compiled code. pyproject.toml lists its modules for mypyc."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +8,16 @@ _SUFFIX = ".so"
 
 
 def is_compiled() -> bool:
-    """Whether this process takes requests by compiled code; all of it was compiled together, or none."""
+    """Whether this process runs compiled code. Either all listed modules are compiled, or none."""
     from service.engine.execution import dispatcher
 
     return Path(dispatcher.__file__ or "").suffix == _SUFFIX
 
 
 def find_stale(package: Path = _PACKAGE) -> Iterator[Path]:
-    """Sources of a checkout that are newer than what was compiled of them, and are not what runs.
+    """Sources that have changed since they were compiled, so the old code would run.
 
-    Not those of an installed wheel: there the times say when pip wrote the files.
+    Only in a checkout: in an installed wheel the times of files say when pip wrote them.
     """
     if not (package.parent / "pyproject.toml").is_file():
         return

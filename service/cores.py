@@ -1,7 +1,7 @@
-"""How many cores this process may use, by its affinity and the quota of its control groups.
+"""The number of cores that this process may use, by its affinity and the quota of its control groups.
 
-A container with `--cpus 2` on a machine of 64 cores sees all of them. If it runs more threads than its quota allows,
-the kernel stops it for the rest of each period, and every answer is late.
+A container with `--cpus 2` on a machine with 64 cores sees 64 cores. If it runs more threads than its quota allows, the
+kernel stops it for the rest of each period, and all answers are late.
 """
 
 import math
@@ -11,25 +11,25 @@ from pathlib import Path, PurePosixPath
 
 
 def count_cores(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup"), affinity: int | None = None) -> int:
-    """At least 1; a quota of 1.5 cores counts as 2. ``affinity`` None: ask the system how many cores it allows."""
+    """The usable cores, at least 1. A quota of 1.5 cores counts as 2. ``affinity`` None: ask the system."""
     affinity = count_affinity() if affinity is None else affinity
     quota = find_quota(proc, cgroups)
     return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
 
 
 def count_affinity() -> int:
-    """The cores on which the system lets this process run."""
+    """The number of cores on which this process may run, by its affinity."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_quota(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """How many cores the control groups of this process allow; None: no limit."""
+    """The number of cores that the control groups of this process allow; None: no limit."""
     quotas = [quota for folder in _find_folders(proc, cgroups) if (quota := _read_quota(folder)) is not None]
     return min(quotas, default=None)
 
 
 def find_throttled(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """The share of periods in which a control group of this process was stopped; None if nobody counts."""
+    """The share of periods in which a control group of this process was stopped; None if that is not counted."""
     shares = []
     for folder in _find_folders(proc, cgroups):
         lines = [line.split() for line in (_read(folder / "cpu.stat") or "").splitlines()]
@@ -41,9 +41,9 @@ def find_throttled(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgr
 
 
 def _find_folders(proc: Path, cgroups: Path) -> Iterator[Path]:
-    """The control groups of this process, by `/proc/self/cgroup`, and all groups above them.
+    """The folders of the control groups of this process (`/proc/self/cgroup`), and of all groups above them.
 
-    In a container the path may be one of the host, which does not exist here. Then the root is the container's group.
+    In a container the path may be that of the host and not exist here. Then the root is the group of the container.
     """
     for line in (_read(proc / "self" / "cgroup") or "").splitlines():
         _, _, rest = line.partition(":")
@@ -60,7 +60,7 @@ def _find_folders(proc: Path, cgroups: Path) -> Iterator[Path]:
 
 
 def _read_quota(folder: Path) -> float | None:
-    """How many cores a group may use; None: no limit."""
+    """The number of cores that a group may use; None: no limit."""
     both = (_read(folder / "cpu.max") or "").split()  # version 2
     if not both:
         quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")

@@ -1,8 +1,9 @@
-"""Versions whose load has crashed a worker, such as by a kernel that divides by zero.
+"""Remembers versions that crashed a worker while they loaded, such as by a division by zero in native code.
 
-While a worker loads a version it keeps a note in the folder that the workers share. If it crashes, the supervisor reads
-the notes. If several versions were loading, each is suspect, and is loaded alone the next time. A version that crashes
-a worker while it loads alone is not loaded again until somebody asks for it, so that the other models can serve.
+While a worker loads a version, it keeps a note in the folder that the workers share. If the worker crashes, the
+supervisor reads the notes. If several versions were loading, each is a suspect and is loaded alone the next time. A
+version that crashes a worker while it loads alone is not loaded again until somebody asks for it, so that the other
+models can serve.
 """
 
 import contextlib
@@ -15,12 +16,12 @@ from typing import NamedTuple
 _CRASHES = {
     -number: number.name for number in (signal.SIGFPE, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
 }
-"""Signals of a process that crashes. With other signals somebody else has ended it."""
+"""Exit code -> name of the signal of a crash. With another signal, the process was ended from outside."""
 _ALONE, _CERTAIN = "alone", "certain"
 
 
 class Crash(NamedTuple):
-    """``signal`` ended a process that loaded the version. ``is_certain``: it loaded nothing else."""
+    """``signal`` ended a process that was loading the version. ``is_certain``: it was loading nothing else."""
 
     signal: str
     is_certain: bool
@@ -31,13 +32,13 @@ class Crash(NamedTuple):
 
 
 class LoadNotes:
-    """The notes of one worker; without a folder it keeps none. The store allows only names that files may have."""
+    """The notes of one worker; without a folder it keeps none. Names of models can be names of files."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     def find(self, name: str, version: int) -> Crash | None:
-        """The crash that a version has caused, or may have caused."""
+        """The recorded crash that the version has, or may have, caused."""
         if self._folder is None:
             return None
         try:
@@ -48,7 +49,7 @@ class LoadNotes:
 
     @contextlib.contextmanager
     def loading(self, name: str, version: int, *, alone: bool) -> Iterator[None]:
-        """Keep a note during the block. A version that gets to its end without a crash is no longer suspect."""
+        """Keep a note during the block. If the block ends without a crash, the version is no longer a suspect."""
         if self._folder is None:
             yield
             return
@@ -67,8 +68,8 @@ def _record(folder: Path, version: str) -> Path:
     return folder / f"{version}.crash"
 
 
-def find_blame(folder: Path | None, pid: int, code: int) -> list[str]:
-    """Record and return the versions that may have crashed a worker, which ended with exit code ``code``."""
+def record_crash(folder: Path | None, pid: int, code: int) -> list[str]:
+    """Record and return the versions that may have crashed a worker. ``code`` is the worker's exit code."""
     if folder is None:
         return []
     notes = {note.name.removesuffix(f".{pid}.load"): note for note in folder.glob(f"*.{pid}.load")}

@@ -1,17 +1,17 @@
-"""What can go wrong with a request, by whose fault it is. `transport/status.py` maps these errors to HTTP status codes.
+"""The errors of requests, by whose fault they are. `transport/status.py` maps them to HTTP status codes.
 
 ServiceError
 ├── CallerError               the request is at fault; the caller gets the text
 │   ├── InvalidInput          a field is malformed, or has the wrong shape, datatype or value
-│   │   └── UnreadableMessage a message of a live stream is not what its kind says
+│   │   └── UnreadableMessage a message of a live stream cannot be read
 │   ├── UnknownModel          no such model or version
 │   ├── UnknownRegion         no such region of shared memory
 │   ├── UnknownRoute          no such path
 │   ├── WrongMethod           the path exists, the method does not
-│   ├── UpgradeRequired       the path is a WebSocket, of one version
-│   ├── Unauthenticated       no key, one that is not known, or one that has expired
+│   ├── UpgradeRequired       the path needs a WebSocket of version 13
+│   ├── Unauthenticated       no key, an unknown key, or an expired one
 │   ├── Forbidden             the settings of this server do not allow it
-│   │   └── MissingScope      the key is good, but not for this
+│   │   └── MissingScope      the key is valid, but lacks the scope for this
 │   ├── BodyTooLarge          the body, the memory of its run, or a picture is larger than the limit
 │   ├── HeaderTooLarge        the header is larger than the limit
 │   ├── TooSlow               a header or body that does not arrive in time
@@ -20,12 +20,12 @@ ServiceError
 ├── TryLater                  the request may succeed later; the error says when to try again
 │   ├── RateLimited           the key has used up its requests or rows
 │   ├── QueueFull             as many rows wait as the model allows
-│   ├── TooLate               the answer would miss its deadline, so the work is not started
+│   ├── TooLate               the answer would miss its deadline, so the work was not started
 │   ├── NotReady              the model is loading, or could not be loaded
-│   │   ├── NoRoom            there is no memory for it beside the models that stay
-│   │   └── StillLoading      this request has started the load, and may wait for it
+│   │   ├── NoRoom            there is no memory for the model beside those that must stay
+│   │   └── StillLoading      the model is being loaded on demand, and the request may wait for it
 │   └── Draining              the server is stopping
-├── NotOffered                a part of the protocol that this server does not have
+├── NotOffered                a part of the protocol that this server does not offer
 ├── DeadlinePassed            the deadline passed before the answer was ready
 ├── Cancelled                 the caller has disconnected
 └── ModelFailure              the server is at fault; the text is logged and never sent
@@ -65,7 +65,7 @@ class UnknownRoute(CallerError):
 
 
 class WrongMethod(CallerError):
-    """``allowed`` has the methods of the path."""
+    """``allowed`` are the methods of the path."""
 
     reason = "wrong_method"
 
@@ -83,7 +83,7 @@ class Forbidden(CallerError):
 
 
 class Unauthenticated(CallerError):
-    """``is_given``: the caller has sent a key, but not a good one."""
+    """``is_given``: the caller has sent a key, but it is not valid."""
 
     reason = "unauthenticated"
 
@@ -93,7 +93,7 @@ class Unauthenticated(CallerError):
 
 
 class MissingScope(Forbidden):
-    """``scope`` is what the key lacks."""
+    """``scope`` is the scope that the key lacks."""
 
     reason = "missing_scope"
 
@@ -119,7 +119,7 @@ class UnsupportedMedia(CallerError):
 
 
 class UnsupportedCoding(UnsupportedMedia):
-    """``accepted`` has the codings that the server understands."""
+    """``accepted`` are the codings that the server understands."""
 
     reason = "unsupported_coding"
 
@@ -129,7 +129,7 @@ class UnsupportedCoding(UnsupportedMedia):
 
 
 class TryLater(ServiceError):
-    """``retry_after_s``: try again after so many seconds."""
+    """``retry_after_s``: the seconds after which the caller should try again."""
 
     reason = "try_later"
 
@@ -139,7 +139,7 @@ class TryLater(ServiceError):
 
 
 class RateLimited(TryLater):
-    """``headers`` say what is left, by the names and values of HTTP."""
+    """``headers`` are HTTP headers with the limits and what is left of them."""
 
     reason = "rate_limited"
 
@@ -157,7 +157,7 @@ class TooLate(TryLater):
 
 
 class NotReady(TryLater):
-    """``model``: the name of a model that is there and does not serve; empty if it is not about one."""
+    """``model``: the name of a model that exists but does not serve; "" if the error is not about a model."""
 
     reason = "not_ready"
 
@@ -167,15 +167,15 @@ class NotReady(TryLater):
 
 
 class NoRoom(NotReady):
-    """A model does not fit into the memory that models may take, beside those that must stay."""
+    """The model does not fit into the memory for models, beside those that must stay."""
 
     reason = "no_room"
 
 
 class StillLoading(NotReady):
-    """``when_loaded`` takes a function and calls it once, when the load has succeeded or failed.
+    """``when_loaded`` takes a callback, which is called once when the load has succeeded or failed.
 
-    It returns a function to call if the request waits no longer: a load that nobody waits for is not begun.
+    It returns a function to call when the request no longer waits: a load that nobody waits for is not begun.
     """
 
     reason = "loading"
@@ -207,7 +207,7 @@ class Cancelled(ServiceError):
 
 
 class ModelFailure(ServiceError):
-    """``subject`` is what has failed, for the caller, who does not get the text."""
+    """The caller does not get the text, only ``subject``, which names what has failed."""
 
     reason = "model_failure"
     subject = "the model"

@@ -1,4 +1,4 @@
-"""The flags of `sluice serve`: one for each setting, in the groups of its help."""
+"""The flags of `sluice serve`: one for each setting, in groups."""
 
 import argparse
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "operation": ("config", "secrets_dir", "fast_path", "drain_s", "lame_duck_s"),
     "logs, metrics and traces": ("log_level", "log_format", "access_log", "tracing", "trace_ratio", "metrics_dir"),
 }
-"""The settings by the heading of their group. A setting that is in none is under "others"."""
+"""Heading of a group in the help -> its settings. Other settings are under "others"."""
 
 _UNITS = {"_s": "SECONDS", "_bytes": "BYTES", "_dir": "FOLDER", "_pixels": "N", "_path": "PATH"}
 _FILES = (
@@ -76,9 +76,9 @@ class _Format(argparse.HelpFormatter):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each setting but the secrets, which other users of the machine could read in a list of processes.
+    """Add a flag for each setting except secrets, which other users of the machine could see in a list of processes.
 
-    A value stays text, or None without the flag: ``Settings`` reads it as it reads variables.
+    A value stays a text, or None without the flag. ``Settings`` reads it as it reads variables.
     """
     parser.formatter_class = _Format
     parser.usage = f"{parser.prog} [--SETTING VALUE ...]"
@@ -101,7 +101,7 @@ def is_secret(name: str) -> bool:
 
 
 def read_flags(args: argparse.Namespace) -> dict[str, str]:
-    """The variables that the given flags stand for."""
+    """The variables with the values of the given flags."""
     given = {name: getattr(args, name, None) for name in Settings.model_fields}
     return {PREFIX + name.upper(): value for name, value in given.items() if value is not None}
 
@@ -124,7 +124,7 @@ def _describe_secret(name: str) -> str:
 
 
 def show_default(value: Any) -> str:
-    """A default as one would write it; "" if there is none."""
+    """A default as a user would write it; "" if there is none."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Path):

@@ -1,7 +1,7 @@
-"""Keeps the copy of a remote store up to date while a worker runs, in a thread of its own.
+"""Keeps the local copy of a remote store up to date while a worker runs, in a thread of its own.
 
-One worker of a server looks at the store, until it ends (``model_store/remote/mirror.py``). What changes in the
-copy is noticed as in any folder (``service/models/lifecycle/follower.py``).
+One worker of a server does this until it ends (``model_store/remote/mirror.py``). The server notices changes of the
+copy as in any folder (``service/models/lifecycle/follower.py``).
 """
 
 import asyncio
@@ -30,46 +30,43 @@ class Mirroring:
         self._status_s = 0.0
 
     async def start(self) -> None:
-        """Begin. Returns when the remote store was looked at once, by this worker or another one."""
-        looked, loop = asyncio.Event(), asyncio.get_running_loop()
+        """Begin. Returns when this worker, or another one, has refreshed the copy once."""
+        refreshed, loop = asyncio.Event(), asyncio.get_running_loop()
 
-        def tell() -> None:
+        def run() -> None:
+            self._try(self._mirror.refresh_first)
             with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
-                loop.call_soon_threadsafe(looked.set)
+                loop.call_soon_threadsafe(refreshed.set)
+            while not self._stop.wait(self._every_s):
+                self._try(self._mirror.refresh_if_leader)
 
-        # A thread of the executor would keep the process from ending while it waits for another worker's look.
-        threading.Thread(target=self._run, args=(tell,), name="mirror", daemon=True).start()
-        await looked.wait()
-
-    def _run(self, tell: Callable[[], None]) -> None:
-        self._try(self._mirror.refresh_first)
-        tell()
-        while not self._stop.wait(self._every_s):
-            self._try(self._mirror.refresh_if_mine)
+        # A thread of the executor would keep the process from ending while it waits for another worker.
+        threading.Thread(target=run, name="mirror", daemon=True).start()
+        await refreshed.wait()
 
     @staticmethod
-    def _try(look: Callable[[], object]) -> None:
+    def _try(refresh: Callable[[], object]) -> None:
         try:
-            look()
+            refresh()
         except (RemoteError, OSError):
-            pass  # the mirror has told it
-        except Exception:  # the next look may succeed
-            logger.exception("looking at the remote store failed unexpectedly")
+            pass  # the mirror has logged it
+        except Exception:  # the next one may succeed
+            logger.exception("refreshing the copy of the remote store failed unexpectedly")
 
     def close(self) -> None:
-        """End soon."""
+        """Stop soon."""
         self._stop.set()
         self._mirror.close()
 
     def read_status(self) -> Status:
-        """How the remote store is, as the last look of any worker has found it; read at most once a second."""
+        """The status that the last refresh of any worker has found; read at most once a second."""
         now_s = time.monotonic()
         if self._status is None or now_s - self._status_s >= 1.0:
             self._status, self._status_s = read_status(self._side), now_s
         return self._status
 
     def measure(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
-        """A source of metrics."""
+        """The metrics of the remote store."""
         status = self.read_status()
         yield "sluice_store_reachable", (), float(not status.away and status.looked_s > 0)
         yield "sluice_store_looked_seconds", (), status.looked_s

@@ -1,6 +1,6 @@
-"""The versions of Python and of libraries that are supported: the lowest, and the newest that was tested.
+"""The supported versions of Python and of libraries: the lowest, and the newest that was tested.
 
-`make test-versions` tests both. A server does not start with an older version; it does with a newer one.
+`make test-versions` tests both. A server starts with a newer version, but not with an older one.
 """
 
 import re
@@ -26,7 +26,7 @@ LIBRARIES: Mapping[str, Range] = {
 
 
 def check_versions() -> None:
-    """Raises SettingsError for what is too old. What is not installed is not checked."""
+    """Raises SettingsError for a version that is too old. Libraries that are not installed are not checked."""
     _check("Python", ".".join(map(str, sys.version_info[:3])), PYTHON)
     for name, supported in LIBRARIES.items():
         installed = find_version(name)
@@ -47,7 +47,7 @@ def is_older(installed: str, supported: Range) -> bool:
 
 
 def is_newer(installed: str, supported: Range) -> bool:
-    """Newer than what was tested, where only as many numbers count as the tested version has."""
+    """Whether a version is newer than the tested one. Only as many numbers are compared as the tested version has."""
     newest = _parse(supported.newest)
     return _parse(installed)[: len(newest)] > newest
 

@@ -1,6 +1,7 @@
-"""One worker: it makes the device, the registry and the request handler, and starts and stops them."""
+"""A worker: makes the device, the registry, the request handler and all else, and starts and stops them."""
 
 import asyncio
+import contextlib
 import functools
 import logging
 import os
@@ -8,7 +9,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from service.api.infer.v2 import InferHandler
 from service.api.info.cards import describe_facts
 from service.api.info.info import Information
 from service.api.info.metadata import release
-from service.api.info.usage import Usage, tell_build
+from service.api.info.usage import Usage, read_build
 from service.api.live.streams import LiveStreams
 from service.api.tasks import TaskRunner
 from service.compiled import find_stale, is_compiled
@@ -60,14 +61,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("sluice")
 
 REPLACE_DRAIN_S = 5.0
-"""A stuck worker drains no longer than this, because until it has ended callers may wait for it in vain."""
+"""A stuck worker drains for at most this time, because callers may wait for it in vain."""
 
 
 class Worker:
-    """Made on the event loop that will serve. ``start`` returns at once, and the models load in the background.
+    """Made on the event loop that will serve. ``start`` returns at once; models load in the background.
 
-    ``index`` is its place among the workers of the server, from 0. For a while two workers may have one place.
-    ``grpc_listener`` listens already; None: the worker opens its own.
+    ``index`` is the place of the worker among those of the server, from 0. While a worker is replaced, two have the
+    same place. ``grpc_listener`` is a listening socket; None: the worker opens its own.
     """
 
     listens_at_start = True
@@ -83,12 +84,12 @@ class Worker:
                 "`make plain` to serve without compiled code"
             )
         self._loop = loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_log_fault)  # BentoML's worker turns off asyncio's own logger
+        loop.set_exception_handler(_log_fault)  # because BentoML turns off the logger of asyncio
         settings = settings.replace(max_connections=fit_connections(settings.max_connections))
         self.settings = settings
         self.metrics = Metrics(settings.metrics_dir)
         cores = count_cores()
-        # The default would have a thread for each core of the machine, also for those that we may not use.
+        # The default executor has a thread for each core of the machine, even for cores that we may not use.
         loop.set_default_executor(ThreadPoolExecutor(max(2, cores), thread_name_prefix="other"))
         available = available_providers(settings.provider)
         on_cpu = runs_on_cpu(settings.provider, available)
@@ -157,7 +158,7 @@ class Worker:
         self._stopping_grpc: asyncio.Task[None] | None = None
 
     def _let_models_make_room(self) -> None:
-        """Say which versions must not make room for others, and which still work."""
+        """Say which versions must not be unloaded to make room, and which are still in use."""
 
         def has_sequences(model: Served) -> bool:
             return isinstance(model, Model) and self.sequences.is_needed(model.signature)
@@ -172,7 +173,7 @@ class Worker:
         return budget.held_bytes > budget.max_bytes // 2
 
     def _open_watch(self) -> LoopWatch:
-        """What is read for the metrics: at a scrape, and from time to time."""
+        """Register what the metrics read, at each scrape and from time to time."""
         if self.mirroring is not None:
             self.metrics.sources.append(self.mirroring.measure)
         usage = Usage(self.handler, self.registry, self.sequences, self.streams)
@@ -180,7 +181,7 @@ class Worker:
         self.metrics.sources += [
             device_memory,
             lambda: read_processes(self.metrics.workers()),
-            lambda: tell_build(is_compiled()),
+            lambda: read_build(is_compiled()),
             lambda: [("sluice_configured_workers", (), float(self.settings.workers))],
         ]
         return LoopWatch(self._loop, self.metrics)
@@ -221,39 +222,39 @@ class Worker:
             await self.grpc.start()
 
     def when_loaded(self, call: Callable[[], None]) -> None:
-        """Call when all models of the store have been loaded or have failed to load."""
+        """Call ``call`` when all models of the store have loaded or failed to load."""
         assert self._loading is not None  # noqa: S101  # ``start`` has been called
         self._loading.add_done_callback(lambda _: call())
 
     async def wait_for_loads(self) -> list[str]:
-        """Wait until every load of the start has ended, the slow ones too. Returns the models that do not serve."""
+        """Wait until all models have loaded or failed, even slow ones. Returns the models that do not serve."""
         assert self._loading is not None  # noqa: S101  # ``start`` has been called
         await asyncio.wait([self._loading])
         entries = self.registry.entries
         for name in list(entries):
-            async with self.registry.lock(name):  # its load holds it
+            async with self.registry.lock(name):  # a load holds this lock
                 pass
         is_on_demand = self.registry.lifecycle.demands.is_on_demand
         return [name for name, each in entries.items() if each.serving is None and not is_on_demand(each)]
 
     def hand_over(self) -> None:
-        """Another worker has the place of this one: tell the clients of gRPC to connect again. Open calls go on."""
+        """A new worker has the place of this one: tell gRPC clients to connect again. Open calls continue."""
         if self.grpc is not None:
             self._stopping_grpc = self._loop.create_task(self.grpc.hand_over(self.drain_s))
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a worker whose place is taken has calls over gRPC, or sequences that have not ended."""
+        """After ``hand_over``: whether this worker still has gRPC calls, or sequences that have not ended."""
         return bool(self.sequences) or (self._stopping_grpc is not None and not self._stopping_grpc.done())
 
     def announce_stop(self) -> None:
-        """Say that this worker is not ready, but go on answering."""
+        """Report that this worker is not ready, but keep answering."""
         self._info.is_draining = True
         if self.grpc is not None:
             self.grpc.announce_stop()
 
     def replace(self, reason: str) -> None:
-        """End this worker, because something in it is stuck for good. The supervisor starts another one."""
+        """End this worker, because something in it is stuck for ever. The supervisor starts a new one."""
         if self.is_replaced:
             return
         logger.error("this worker is replaced: %s", reason)
@@ -261,7 +262,7 @@ class Worker:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def begin_stop(self) -> None:
-        """Begin the drain: accepted requests have `drain_s` from now on. gRPC drains at the same time as the engine."""
+        """Begin the drain: accepted requests have `drain_s` from now on. gRPC and the engine drain together."""
         self.announce_stop()
         self.streams.begin_stop()
         if self._stop_by is None:
@@ -271,11 +272,11 @@ class Worker:
 
     @property
     def drain_s(self) -> float:
-        """Seconds that accepted requests have to finish; fewer in a worker that is replaced."""
+        """Seconds that accepted requests have to finish; fewer if the worker is stuck."""
         return min(self.settings.drain_s, REPLACE_DRAIN_S) if self.is_replaced else self.settings.drain_s
 
     async def stop(self) -> None:
-        """Finish the accepted requests. Threads go on: one may be in a native call that never returns."""
+        """Finish the accepted requests. Threads are not joined, because one may be in a call that never returns."""
         self.begin_stop()
         await self.administration.workers.close()
         if self.mirroring is not None:
@@ -302,6 +303,23 @@ class Worker:
             self.regions.close()
         self._watch.stop()
         await self.telemetry.close()
+
+
+@contextlib.asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
+    """A worker in this process that has loaded its models. At the end of the block it stops, and its threads end."""
+    worker = Worker(settings)
+    try:
+        await worker.start()
+        loaded = asyncio.Event()
+        worker.when_loaded(loaded.set)
+        await loaded.wait()
+        yield worker
+    finally:
+        await worker.stop()
+        worker.registry.close()
+        worker.handler.close()
+        worker.device.close()
 
 
 def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """Commands between the workers of one server.
 
-A request for the whole server, such as to load a model, reaches one worker, which tells the others. Each worker listens
-on a Unix socket in a shared folder. A command is one line of JSON, and so is the answer. Empty lines before the answer
-say that the command is worked on. A worker that has died is skipped; one that is silent counts as failed.
+A request that concerns the whole server, such as to load a model, reaches one worker, which sends it to the others as a
+command. Each worker listens on a Unix socket in a shared folder. A command is one line of JSON, and so is its answer.
+Empty lines before the answer say that the work goes on. A worker that has died is skipped; a silent one has failed.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ ApplyCommand = Callable[[Command], Awaitable[str]]
 """Carries out a command. Returns why it could not, or ""."""
 
 ALIVE_S = 1.0
-"""How often a worker says that it still works on a command."""
+"""How often a worker sends an empty line while it works on a command."""
 SILENT_S = 10.0
-"""A worker that says nothing for so long is not waited for."""
+"""After so long a silence, a worker is given up."""
 _numbers = itertools.count()
 
 
 def is_own_user(writer: asyncio.StreamWriter) -> bool:
-    """Whether the other end of a Unix socket is a process of this user, or of root, whatever the rights of its file.
+    """Whether the other end of a Unix socket is a process of this user or of root.
 
-    Where the system does not tell (it is not Linux), only these rights protect the socket.
+    Only Linux can tell. Elsewhere the permissions of the socket's file must protect it.
     """
     if not hasattr(socket, "SO_PEERCRED"):
         return True
@@ -45,7 +45,7 @@ def is_own_user(writer: asyncio.StreamWriter) -> bool:
 
 
 class Workers:
-    """Sends commands to the other workers, and receives theirs. ``folder`` None: there are no others."""
+    """Sends commands to the other workers, and receives theirs. ``folder`` None: there are no other workers."""
 
     def __init__(self, folder: Path | None, apply: ApplyCommand) -> None:
         self._folder = folder
@@ -58,7 +58,7 @@ class Workers:
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)  # of a process that had this id before
+        self._path.unlink(missing_ok=True)  # left by an earlier process with the same id
         try:
             self._server = await asyncio.start_unix_server(self._listen, self._path)
         except OSError as error:  # such as a path that is too long for a socket
@@ -71,7 +71,7 @@ class Workers:
             self._server = None
 
     async def tell(self, command: Command) -> list[str]:
-        """Send a command to every other worker and wait for all answers. Returns the reasons of those that failed."""
+        """Send a command to all other workers and wait for their answers. Returns the reasons of those that failed."""
         if self._folder is None:
             return []
         others = [path for path in self._folder.glob("*.worker") if path != self._path]
@@ -79,9 +79,9 @@ class Workers:
         return [answer for answer in answers if answer]
 
     async def tell_first(self, command: Command) -> bool:
-        """Send a command to the first worker by name that lives, which all choose alike.
+        """Send a command to the first living worker by name, which is the same for all workers.
 
-        False: that is this one, or it could not carry it out.
+        Returns False if it is this worker, or if it could not carry out the command.
         """
         for path in sorted([*self._folder.glob("*.worker"), self._path]) if self._folder is not None else ():
             if path == self._path:
@@ -95,7 +95,7 @@ class Workers:
 
     @staticmethod
     async def _ask(path: Path, command: Command) -> str | None:
-        """Why a worker could not carry out a command, or ""; None if it has ended."""
+        """Why a worker could not carry out a command, or ""; None if the worker has ended."""
         try:
             reader, writer = await asyncio.open_unix_connection(path)
         except (ConnectionRefusedError, FileNotFoundError):
@@ -130,16 +130,16 @@ class Workers:
     async def _do(self, line: bytes) -> str:
         try:
             return await self._apply(json.loads(line))
-        except Exception:  # the worker that asks must get an answer
+        except Exception:  # the other worker must get an answer
             logger.exception("a command of another worker failed")
             return "it failed unexpectedly: see the log"
 
 
 class WorkerRank:
-    """The number of this worker, from 0: no other worker has it while this one lives.
+    """The number of this worker, from 0. No other worker has the same number while this one lives.
 
-    It is a lock on a file. The kernel releases it when the process ends, for whatever reason. ``index`` is the only
-    number that it may have; None: any of them.
+    The number is a lock on a file, which the kernel releases when the process ends. ``index`` is the only number that
+    the worker may have; None: any number.
     """
 
     def __init__(self, folder: Path, workers: int, index: int | None = None) -> None:
@@ -162,7 +162,7 @@ class WorkerRank:
         return self.number
 
     async def wait(self) -> int:
-        """Take the number of ``index`` when the worker that has it ends. No thread keeps this process from ending."""
+        """Take the number ``index`` when the worker that has it ends. It waits in a daemon thread."""
         [number] = self._numbers
         file, loop = self._open(number), asyncio.get_running_loop()
         taken: asyncio.Future[None] = loop.create_future()

@@ -149,7 +149,7 @@ export interface RegressAnswer {
   predictions: Number[];
 }
 
-/** How much two rows have in common, in the metric of the model. ``same``: the verdict, if it has a threshold. */
+/** How similar two rows are, in the metric of the model. ``same``: the verdict, if the model has a threshold. */
 export interface Comparison {
   /** cosine of the angle */
   similarity?: number;
@@ -187,7 +187,7 @@ export interface ForecastPrediction {
   state?: string;
 }
 
-/** A symbol that was read, and where: sides in pixels of the picture as it was sent, or seconds of the sound. */
+/** A symbol that was read, and its place: sides in pixels of the picture as it was sent, or seconds of the sound. */
 export interface Piece {
   text: string;
   probability: number;
@@ -271,7 +271,7 @@ export interface ReconstructAnswer {
   predictions: ReconstructPrediction[];
 }
 
-/** What a step of a pipeline took for a request. Steps may run side by side. */
+/** The time that a step of a pipeline took. Steps may run side by side. */
 export interface StepTimes {
   rows: number;
   queue_s: number;

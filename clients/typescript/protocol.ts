@@ -59,7 +59,7 @@ export interface Trials {
   shadow?: Trial;
 }
 
-/** A version that was loaded, or that was tried, or that cannot be tried. */
+/** A version that was loaded, that failed to load, or that cannot be loaded. */
 export interface VersionState {
   version: string;
   state: "LOADING" | "READY" | "UNLOADING" | "UNAVAILABLE";

@@ -155,7 +155,7 @@ export interface PipelineRequest {
   timings?: boolean | null;
 }
 
-/** The seeds whose first rows are the two ends. */
+/** The seeds of the two ends of an interpolation. */
 export interface Between {
   seeds: number[];
 }

@@ -13,7 +13,7 @@ _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _COLUMNS = 24
 _ROW_HEIGHT, _STAT_HEIGHT, _PANEL_HEIGHT = 1, 4, 8
 _SCHEMA = 39
-"""Of Grafana 10.4. Later ones read it too."""
+"""The schema of Grafana 10.4, which later versions read too."""
 
 
 def render() -> str:
@@ -47,7 +47,7 @@ def _make_variables() -> Iterator[dict[str, Any]]:
 
 
 def _make_variable(name: str, label: str, query: str) -> dict[str, Any]:
-    """A choice of several values; at first all that are there."""
+    """A choice of several values. At first all are chosen."""
     return {
         "type": "query",
         "name": name,

@@ -28,7 +28,7 @@ class Panel:
     stacks: bool = False
     """Whether the lines add up to something."""
     is_share: bool = False
-    """Whether 1 is the most: shown with thresholds at 0.8 and 0.95."""
+    """Whether 1 is its maximum: shown with thresholds at 0.8 and 0.95."""
 
 
 def help_of(*names: str) -> str:
@@ -47,7 +47,7 @@ def spread(title: str, name: str, *by: str) -> Panel:
 
 
 def pair(title: str, name: str, limit: str, unit: str, *by: str) -> Panel:
-    """A use beside its limit."""
+    """What is used, beside its limit."""
     label = " ".join(f"{{{{{each}}}}}" for each in by)
     targets = [Target(level(name, *by), f"used {label}".strip()), Target(level(limit, *by), f"limit {label}".strip())]
     return Panel(title, unit, targets, help_of(name, limit))

@@ -33,7 +33,7 @@ def main() -> None:
     files = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
     sources = sorted(file for file in files if file.suffix == ".py" and Path(sys.prefix) in file.parents)
     for source in sources:
-        # By no time stamp: whoever copies files may change it.
+        # Not checked by time stamp, because copying files may change it.
         py_compile.compile(str(source), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     print(f"Compiled the {len(sources)} modules that {' and '.join(PACKAGES)} load.")
 

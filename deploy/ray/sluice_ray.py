@@ -21,7 +21,7 @@ from service.settings import Settings, SettingsError
 from service.worker import Worker
 
 OF_RAY = {
-    "workers": "replicas are what Ray adds: set num_replicas or autoscaling_config",
+    "workers": "Ray adds replicas, not workers: set num_replicas or autoscaling_config",
     "grpc_port": "Ray's proxy carries HTTP only: use `sluice serve` for gRPC",
     "control": "a change would reach one replica only: deploy again, which replaces them one after another",
     "tls_certificate": "Ray's proxy has the port: set ssl_certfile and ssl_keyfile in its http_options",
@@ -32,7 +32,7 @@ STOP_S = 5.0
 
 
 class ReplicaWorker(Worker):
-    """Has started when its models are loaded, because Ray sends requests to a replica that has started."""
+    """Counts as started once its models are loaded, because Ray sends requests to every replica that has started."""
 
     async def start(self) -> None:
         await super().start()
@@ -43,13 +43,13 @@ class ReplicaWorker(Worker):
     def check(self) -> None:
         """Raises RuntimeError unless it is ready."""
         if self.is_replaced:
-            raise RuntimeError("one of its runs does not end: the replica is replaced")
+            raise RuntimeError("a run of this replica does not end: the replica is replaced")
         if not self.registry.is_ready:
-            raise RuntimeError(f"no model of {self.settings.store} serves: the log of the replica tells why")
+            raise RuntimeError(f"no model of {self.settings.store} serves: see the log of the replica")
 
 
 _worker: ReplicaWorker | None = None
-"""That of this process. An actor of Ray is a process, and it has one replica."""
+"""The worker of this process. Each replica is a process of its own."""
 
 
 def build_asgi() -> ASGIApp:
@@ -64,11 +64,11 @@ def build_asgi() -> ASGIApp:
         _worker = ReplicaWorker(settings)
         return _worker
 
-    return name_once(make_application(open_worker))
+    return drop_request_id(make_application(open_worker))
 
 
-def name_once(application: ASGIApp) -> ASGIApp:
-    """Leave out ``x-request-id`` of answers: Ray gives us the id of a request, and adds it to the answer itself."""
+def drop_request_id(application: ASGIApp) -> ASGIApp:
+    """Leave ``x-request-id`` out of answers: Ray gives each request its id, and adds it to the answer itself."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_without(message: Message) -> None:
@@ -103,7 +103,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def fit_lanes(settings: Settings, resources: Mapping[str, float]) -> Settings:
-    """As many lanes as Ray gave the replica cores. It would count those of the node, which other replicas have too."""
+    """One lane for each core that Ray gave the replica. Without this it would count all cores of the node."""
     if settings.lanes or resources.get("GPU"):
         return settings
     return settings.replace(lanes=max(1, int(resources.get("CPU", 1))))
@@ -112,8 +112,8 @@ def fit_lanes(settings: Settings, resources: Mapping[str, float]) -> Settings:
 def build(arguments: Mapping[str, Any]) -> Application:
     """The application. Ray calls it with the variables of the ``runtime_env``; it takes no arguments.
 
-    What Ray must know of our limits is set here, so that they stay as one. A replica gets as many requests as its queue
-    takes, so that it answers 429 itself, and no more than as many again wait in the proxy. Raises SettingsError.
+    Ray's limits follow from ours. A replica gets as many requests as its queue takes, so that it answers 429 itself.
+    At most as many again wait in the proxy. Raises SettingsError.
     """
     if arguments:
         raise SettingsError(f"{', '.join(arguments)}: expected no arguments: settings are variables, SLUICE_<NAME>")

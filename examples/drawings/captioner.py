@@ -46,14 +46,13 @@ from model_store.tasks import Carry, Image, Loop, Writing
 SIDE, CHANNELS, PLACES = 160, 1280, 9
 SIZE, DROPOUT, HIDDEN_CHANNELS = 192, 0.2, 0.3
 VIEWS = 4
-"""How often each drawing is looked at, on other pages."""
+"""On how many different pages each drawing is learned."""
 STEPS, ROWS, RATE = 700, 64, 2e-3
 LEAST_SHARE = 0.6
-"""Of the page, that a drawing covers from edge to edge."""
+"""The least part of a page's side that a drawing takes."""
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 SAMPLES = 4
-_LOOKED_AT = 16
-"""At a time."""
+_PAGES_PER_RUN = 16
 
 
 class Looker(nn.Module):
@@ -74,7 +73,7 @@ class Looker(nn.Module):
         return self.remember(self.look(image))
 
     def look(self, image: torch.Tensor) -> torch.Tensor:
-        """[batch, 9, channels], of a network that knows photographs and learns nothing here."""
+        """[batch, 9, channels], by a network that was trained on photographs. Its weights stay as they are."""
         parts = functional.avg_pool2d(self.network.extract_features((image - 127) / 128), 3, 1)
         return parts.flatten(2).transpose(1, 2)
 
@@ -173,7 +172,7 @@ def learn() -> tuple[Looker, Writer, Tokenizer]:
 def look(looker: Looker, pages: np.ndarray) -> torch.Tensor:
     """What is in the parts of pages uint8 [pages, 3, side, side]."""
     with torch.no_grad():
-        return torch.cat([looker.look(part.float()) for part in torch.from_numpy(pages).split(_LOOKED_AT)])
+        return torch.cat([looker.look(part.float()) for part in torch.from_numpy(pages).split(_PAGES_PER_RUN)])
 
 
 def split() -> tuple[list[Stamp], list[Stamp]]:
@@ -183,7 +182,7 @@ def split() -> tuple[list[Stamp], list[Stamp]]:
 
 
 def draw_all(stamps: Sequence[Stamp], random: np.random.Generator | None = None) -> np.ndarray:
-    """uint8 [stamps, 3, side, side]: as large as a white page, or at random as ``draw_page`` says."""
+    """uint8 [stamps, 3, side, side]: filling a white page, or at random as ``draw_page`` says."""
     pages = [draw_page(stamp, random) for stamp in stamps]
     return np.stack([np.asarray(page).transpose(2, 0, 1) for page in pages])
 
@@ -206,7 +205,7 @@ def draw_page(stamp: Stamp, random: np.random.Generator | None = None, side: int
 
 
 def measure(predict: Predict, tokenizer: Tokenizer, looker: Looker) -> Quality:
-    """How near the sentences of drawings come that were never seen, and of known ones on other pages."""
+    """How near the sentences come, for drawings that were held out and for known ones on other pages."""
     known, held_out = split()
     wanted = [stamp.english for stamp in held_out]
     pages = draw_all(held_out)

@@ -1,4 +1,4 @@
-"""Texts as tokens, how a writer learns them and writes them, and how near they come to what was wanted."""
+"""Turns texts into tokens, trains a network to write them, and measures how near it comes to the wanted texts."""
 
 import sys
 from collections import Counter
@@ -14,17 +14,17 @@ from torch.nn import functional
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 PAD, BEGIN, END, UNKNOWN = range(4)
 SUPPRESSED = (PAD, BEGIN, UNKNOWN)
-"""What is never written."""
+"""Tokens that are never written."""
 MOST_WORDS = 50_000
-"""Of a tokenizer."""
+"""In a tokenizer."""
 MOST_TOKENS = 40
-"""Of a text, with its end."""
+"""In a text, with its end."""
 LARGEST_GRADIENT = 1.0
 SMOOTHING = 0.1
 _LONGEST_PIECE = 6
-"""In letters, of chrF."""
+"""Letters of the longest pieces that chrF compares."""
 _POOL = 32
-"""So many batches are sorted by the lengths of their texts at a time."""
+"""How many batches are sorted together by the lengths of their texts."""
 _REPORTED_STEPS = 100
 Predict = Callable[..., Mapping[str, np.ndarray]]
 
@@ -40,7 +40,7 @@ def make_tokenizer(texts: Sequence[str]) -> Tokenizer:
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], *, ends: bool) -> torch.Tensor:
-    """int64 [texts, tokens], padded with ``PAD``, with the end or without."""
+    """int64 [texts, tokens], padded with ``PAD``. ``ends``: each text ends with ``END``."""
     rows = [[*each.ids, *([END] if ends else [])][:MOST_TOKENS] for each in tokenizer.encode_batch(list(texts))]
     encoded = torch.full((len(rows), MOST_TOKENS), PAD)
     for row, ids in zip(encoded, rows, strict=True):
@@ -49,12 +49,12 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], *, ends: bool) -> torch.T
 
 
 def cut(ids: torch.Tensor) -> torch.Tensor:
-    """Without the columns that are padding in all rows."""
+    """Leave out the columns that are padding in all rows."""
     return ids[:, : int((ids != PAD).sum(1).max())]
 
 
 def draw_batches(lengths: torch.Tensor, rows: int) -> Iterator[torch.Tensor]:
-    """Numbers of texts, all texts again and again. Those of a batch are about as long as each other."""
+    """Batches of the numbers of texts, without end. The texts of a batch are about equally long."""
     while True:
         for pool in torch.randperm(len(lengths)).split(_POOL * rows):
             batches = pool[lengths[pool].argsort()].split(rows)
@@ -68,7 +68,7 @@ def measure_loss(
     memory: torch.Tensor,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The mean over the tokens of ``targets`` [batch, tokens], each after the right ones before it."""
+    """The mean loss over the tokens of ``targets`` [batch, tokens]. Each is predicted from the right tokens before."""
     tokens = targets.roll(1, dims=1)
     tokens[:, 0] = BEGIN
     found, _ = writer.follow(tokens, state, memory, mask)
@@ -98,7 +98,7 @@ def fit(network: nn.Module, draw_loss: Callable[[], torch.Tensor], steps: int, r
 
 
 def write(predict: Predict, tokenizer: Tokenizer, begun: Mapping[str, np.ndarray]) -> list[str]:
-    """The likeliest token at each step, after what the graph ``encode`` gave: ``state``, ``memory``, maybe a mask."""
+    """Texts of the likeliest token at each step. ``begun`` is what the graph ``encode`` gave: state, memory, a mask."""
     carried = dict(begun)
     token = np.full(len(carried["state"]), BEGIN)
     written = np.empty((len(token), 0), np.int64)
@@ -118,7 +118,7 @@ def count_equal(got: Sequence[str], wanted: Sequence[str]) -> float:
 
 
 def compare_words(got: Sequence[str], wanted: Sequence[str]) -> float:
-    """The mean over texts of the share of words that both have (F1), without regard to their order."""
+    """The mean over texts of F1 of the words that both have, in any order."""
     shares = []
     for one, other in zip(got, wanted, strict=True):
         words, right = (Counter(text.lower().rstrip(".!").split()) for text in (one, other))

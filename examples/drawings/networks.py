@@ -8,8 +8,8 @@ NOWHERE = -1e9  # an attention score that gives a weight of exactly 0
 
 
 class Writer(nn.Module):
-    """One step: token int64 [batch], state [batch, size] and memory [batch, length, size], of which counts what has 1
-    in mask [batch, length] -> (logits of the next token [batch, tokens], next state).
+    """One step: token int64 [batch], state [batch, size], memory [batch, length, size] and mask [batch, length], which
+    is 1 where the memory counts -> (logits of the next token [batch, tokens], next state).
 
     It attends to the memory (Luong et al., Effective Approaches to Attention-based Neural Machine Translation, 2015).
     """
@@ -32,7 +32,7 @@ class Writer(nn.Module):
     def follow(
         self, tokens: torch.Tensor, state: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As many steps as ``tokens`` [batch, steps] has: what the next tokens are like, [batch, steps, size]."""
+        """A step for each of ``tokens`` [batch, steps] -> (vectors of the next tokens [batch, steps, size], state)."""
         states, last = self.gru(self.drop(self.embedding(tokens)), state[None])
         scores = self.query(states) @ memory.transpose(1, 2) * memory.shape[2] ** -0.5
         if mask is not None:

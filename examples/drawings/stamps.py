@@ -18,15 +18,15 @@ from typing import NamedTuple
 
 SHARE = Path(os.environ.get("SHARE", "/usr/share"))
 HELD_OUT = 8
-"""One of so many is never learned from."""
+"""One drawing in so many is held out of the training."""
 MOST_WORDS = 3
-"""Of an entry of the dictionary."""
+"""In an entry of the dictionary."""
 _DRAWN = ("[zool.]", "[bot.]", "[cook.]", "[mus.]", "[sport]", "[astron.]")
 """The fields of words that people draw."""
 _ARTICLES = {"m": ("Ein", "Der", "er"), "f": ("Eine", "Die", "e"), "n": ("Ein", "Das", "es")}
 """By gender: a, the, and the end of an adjective after a."""
 _ADJECTIVES = 200
-"""So many are declined, those that most entries have."""
+"""How many of the most frequent adjectives are declined."""
 _REMARK = re.compile(r"\[[^]]*\]|\([^)]*\)")
 _KIND = re.compile(r"^[^{]*\{(m|f|n|adj)\}$")
 
@@ -98,8 +98,8 @@ def read_dictionary(common: int, phrases: int, described: int) -> list[tuple[str
     best = _choose_best(usable, together, ordered)
     adjectives = _choose_best([entry for entry in usable if _is_regular(entry)], together, ordered)
     spaced = sorted((each for each in best if " " in each), key=lambda text: hashlib.sha256(text.encode()).digest())
-    pairs = [pair for english in best if " " not in english for pair in _tell(best[english])]
-    pairs += [pair for english in spaced[:phrases] for pair in _tell(best[english])]
+    pairs = [pair for english in best if " " not in english for pair in _add_articles(best[english])]
+    pairs += [pair for english in spaced[:phrases] for pair in _add_articles(best[english])]
     nouns = [entry for entry in best.values() if entry.kind in _ARTICLES and " " not in entry.english + entry.german]
     usual = [entry for entry in adjectives.values() if best[entry.english].german.lower() == entry.german]
     often = sorted(usual, key=lambda entry: -counts[entry.english])[:_ADJECTIVES]
@@ -110,7 +110,7 @@ def read_dictionary(common: int, phrases: int, described: int) -> list[tuple[str
 def _choose_best(
     entries: Iterable[Entry], together: Mapping[tuple[str, str], int], ordered: list[str]
 ) -> dict[str, Entry]:
-    """By English, the German that many entries have together with it, and many compounds begin with."""
+    """The best German for each English text: it is often beside it in entries, and many compounds begin with it."""
     best: dict[str, tuple[float, Entry]] = {}
     for entry in entries:
         chance = sum(together[pair] for pair in _pair_words(entry)) / len(entry.german.split())
@@ -120,13 +120,13 @@ def _choose_best(
 
 
 def _is_regular(entry: Entry) -> bool:
-    """Whether it is an adjective to which ends are simply added."""
+    """Whether it is an adjective that is declined by adding ends."""
     is_one_word = " " not in entry.english and entry.german.isalpha()
     return entry.kind == "adj" and is_one_word and not entry.german.endswith(("e", "el", "er", "a", "hoch"))
 
 
-def _tell(entry: Entry) -> Iterator[tuple[str, str]]:
-    """A noun with its articles; any other word by itself."""
+def _add_articles(entry: Entry) -> Iterator[tuple[str, str]]:
+    """A noun with each of its articles; any other word by itself."""
     if entry.kind not in _ARTICLES:
         yield entry.english, entry.german
         return
@@ -156,7 +156,7 @@ def _pair_words(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def _read_entries(text: str) -> Iterator[Entry]:
-    """Of several German words for one thing, the first."""
+    """Where an entry has several German words for one thing, the first is taken."""
     for line in text.splitlines():
         german, _, english = line.partition(" :: ")
         for ours, theirs in zip(english.split("|"), german.split("|"), strict=False):
@@ -171,5 +171,5 @@ def _read_entries(text: str) -> Iterator[Entry]:
 
 
 def _clean(text: str) -> str:
-    """Without remarks, and without words behind a slash."""
+    """Leave out remarks, and words behind a slash."""
     return " ".join(re.sub(r"\{[^}]*\}|/.*", " ", _REMARK.sub(" ", text)).split())

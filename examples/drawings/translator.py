@@ -50,9 +50,9 @@ COMMON_WORDS, PHRASES, DESCRIBED = 2500, 2000, 5000
 SIZE, HEADS, LAYERS, DROPOUT = 192, 4, 1, 0.1
 STEPS, ROWS, RATE = 1400, 128, 1e-3
 SHARE_OF_DESCRIPTIONS = 0.25
-"""Of the batches. The others are of the dictionary."""
+"""The part of the batches that are descriptions. The others are from the dictionary."""
 NOISE = 0.3
-"""What tells words apart that begin with one vector, as a part of their own."""
+"""How much of its own first vector a German word keeps, so that words with one English vector differ."""
 SAMPLES = 8
 ENGLISH, GERMAN = "english.json", "german.json"
 Pairs = list[tuple[str, str]]
@@ -157,7 +157,7 @@ def learn() -> Translator:
 def begin_alike(english: torch.Tensor, german: torch.Tensor, parts: Sequence["_Part"]) -> None:
     """Give each German word nearly the vector of the English one that is most often beside it in pairs.
 
-    So the networks need not learn which word is which one in German, but only how German sentences are built.
+    So the networks need not learn which German word stands for which English one, only how German sentences are built.
     """
     together, ours, theirs = Counter[tuple[int, int]](), Counter[int](), Counter[int]()
     for part in parts:
@@ -192,7 +192,7 @@ def held_out() -> Pairs:
 
 
 def measure(predict: Predict, model: Translator) -> Quality:
-    """How near the German of descriptions comes that were never seen."""
+    """How near the German comes for descriptions that were held out."""
     pairs = held_out()
     english, german = zip(*pairs, strict=True)
     ids = encode(model.english, english, ends=False).numpy()

@@ -32,7 +32,7 @@ WINDOW = 30 * RATE
 FRAME, HOP, MELS = 400, 160, 80
 BEGIN, END = (50257, 50362), (50256,)  # a transcript without times
 MOST_TOKENS = 224
-"""Of a window, as Whisper was trained."""
+"""In a window, as Whisper was trained."""
 NOWHERE = -1e9  # an attention score that gives a weight of exactly 0
 LAYERS = range(4)
 CACHES = tuple(f"{kind}_{layer}" for layer in LAYERS for kind in ("keys", "values"))
@@ -111,7 +111,7 @@ def attend(
     values: torch.Tensor,
     hidden: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """What the words find at the keys, [batch, 1, 384]."""
+    """The attention of the words to the keys, [batch, 1, 384]."""
     scores = split(attention.q_proj(words) * attention.scaling) @ keys
     if hidden is not None:
         scores = scores.masked_fill(hidden, NOWHERE)
@@ -191,7 +191,7 @@ def draw_sounds(count: int) -> torch.Tensor:
 
 
 def draw_step(memory: Mapping[str, torch.Tensor], write: Write) -> dict[str, torch.Tensor]:
-    """What the third step of some texts takes."""
+    """The inputs of the third step of some texts."""
     rows = len(memory["heard_keys_0"])
     state = {
         name: torch.zeros(rows, 6, *((64, MOST_TOKENS) if "keys" in name else (MOST_TOKENS, 64))) for name in CACHES

@@ -13,7 +13,7 @@ _BY_POSITION = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One way to call a model. ``loose`` are inputs that only ``*args`` or ``**kwargs`` take, which accept any name."""
+    """One way to call a model. ``loose`` are inputs that go to ``*args`` or ``**kwargs``, which accept any name."""
 
     positional: tuple[Any, ...] = ()
     keyword: Mapping[str, Any] = field(default_factory=dict)
@@ -25,14 +25,14 @@ class Binding:
 def bind(where: str, signature: Signature, given: Mapping[str, Any]) -> list[Binding]:
     """The ways to pass ``given``, the preferred one first; nearly always there is just one. Raises SpecError.
 
-    Inputs named like parameters are passed by name; a parameter with a default may be left out. ``*args`` takes inputs
-    that are named like no parameter, or a list under its own name. ``**kwargs`` does the same, or takes a dictionary.
+    Inputs named like parameters are passed by name; a parameter with a default may be left out. Inputs without such a
+    name go to ``*args`` or ``**kwargs``. These may also be given under their own name, as a list or a dictionary.
     If no input is named like a parameter, as with ``forward(input)`` of torch's own modules, all are passed in order.
     """
     parameters = _Parameters(where, signature, given)
     if not parameters.named and parameters.rest and parameters.others and not parameters.spread_any:
         return [parameters.by_name(), parameters.in_order()]
-    if parameters.are_known:
+    if parameters.pass_by_name:
         return [parameters.by_name()]
     return [parameters.in_order()]
 
@@ -53,7 +53,7 @@ class _Parameters:
         self.unknown = [name for name in self.given if name not in self.named]
 
     def _name_positional_only(self) -> None:
-        """Callers cannot name parameters before a ``/``: these take, in order, the inputs that match no other
+        """Parameters before a ``/`` cannot be passed by name: they get, in order, the inputs that match no
         parameter."""
         free = [
             name
@@ -68,8 +68,8 @@ class _Parameters:
         return bool(self.spread or self.nested)
 
     @property
-    def are_known(self) -> bool:
-        """Whether the inputs are passed by name."""
+    def pass_by_name(self) -> bool:
+        """Whether the inputs are passed by name, not in order."""
         if not self.named:
             return bool(self.others or (self.spread_any and not self.unknown))
         return len(self.unknown) < len(self.given) or not self.given
@@ -134,7 +134,7 @@ def _shorten(default: Any) -> str:
 
 
 def signature_of(function: Any) -> Signature:
-    """The parameters of a function or of a module's ``forward``; any parameters if they cannot be found out."""
+    """The parameters of a function or of a module's ``forward``; ``*args`` if they cannot be found out."""
     import torch
 
     if isinstance(function, torch.jit.ScriptModule):

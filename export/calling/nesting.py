@@ -22,7 +22,7 @@ class Slot(NamedTuple):
 class Inputs(dict[str, "torch.Tensor"]):
     """The sample tensors by flat name. ``arguments`` has the original nesting, with slots for the tensors.
 
-    Values that are no tensors are passed to every call unchanged.
+    Values that are not tensors are passed to every call unchanged.
     """
 
     def __init__(self, tensors: Mapping[str, "torch.Tensor"], arguments: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ class Inputs(dict[str, "torch.Tensor"]):
 
 
 class Part(NamedTuple):
-    """A part of a container. ``named``: the container is accessed by keys, not by positions."""
+    """A part of a container. ``named``: parts of the container have keys, not positions."""
 
     key: str
     value: Any
@@ -75,7 +75,7 @@ def _flatten_registered(value: Any) -> tuple[list[Any], Any] | None:
 def take_inputs(where: str, given: Mapping[str, Any]) -> Inputs:
     """The sample inputs of a spec. Raises SpecError for values that are neither tensors nor constants.
 
-    Each tensor is copied: the exporter would treat a tensor that inputs share, or that belongs to a module, as one.
+    Each tensor is copied. If two inputs shared a tensor, or a module had it too, the exporter would make them one.
     """
     if isinstance(given, Inputs):
         return given
@@ -134,7 +134,7 @@ def _is_tensor(where: str, name: str, value: Any) -> bool:
     if parts_of(value) is None and not isinstance(value, (*_CONSTANTS, torch.dtype, torch.device)):
         raise SpecError(
             f"{where}: input {name!r}: expected a torch.Tensor, got {type(value).__name__}: give tensors, in "
-            "dictionaries, lists, tuples or dataclasses if forward takes such; None, numbers and texts are passed as "
+            "dictionaries, lists, tuples or dataclasses if forward needs them; None, numbers and texts are passed as "
             "they are"
         )
     return False

@@ -21,9 +21,9 @@ class _Returned(NamedTuple):
 def order_outputs(where: str, names: Sequence[str], returned: Any) -> tuple[torch.Tensor, ...]:
     """The tensors of ``returned`` in the order of ``names``. Raises SpecError, with both sides, if they do not fit.
 
-    Values of a dictionary or dataclass are found by key (``pooled``), or by all keys (``out.pooled``) if one is
-    ambiguous; unnamed keys are left out. Everything else is taken whole, in order. A named tuple is taken by field if
-    one of its fields is named, else in order.
+    Values of a dictionary or dataclass are found by key (``pooled``), or by all their keys (``out.pooled``) if one key
+    is ambiguous; values that ``names`` does not mention are left out. Everything else is used completely and in order.
+    A named tuple is read by field if ``names`` has one of its fields, else in order.
     """
     found = list(_find(returned, "", False, False))
     fields = any(one.by_field and _is_called(one, name) for one in found for name in names)

@@ -52,8 +52,8 @@ def import_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``sluice import``."""
     parser.description = (
         "Publish a model of another tool: an ONNX file (also of Ultralytics), a Triton model folder, a local folder of "
-        "Hugging Face or timm, or a fitted estimator of scikit-learn. What the source does not say is said by options, "
-        "or by a model.toml beside the file. See docs/import.md."
+        "Hugging Face or timm, or a fitted estimator of scikit-learn. Options, or a model.toml beside the file, supply "
+        "what the source does not say. See docs/import.md."
     )
     parser.add_argument("source", metavar="SOURCE", type=Path, help="a file or a folder, or FILE.py:NAME")
     parser.add_argument("--dry-run", action="store_true", help="show the plan, and where each fact is from; no writing")
@@ -78,7 +78,7 @@ def import_model(args: argparse.Namespace) -> int:
 
 
 def read_flags(args: Mapping[str, Any]) -> dict[str, Fact]:
-    """What the options say. Raises Misuse, which names the option."""
+    """The facts that the options give. Raises Misuse, which names the option."""
     said = {path: args[path] for path in FLAGS if args.get(path) is not None}
     if "bar" in said:
         said["bar"] = dict(_read_bar(text) for text in said["bar"])

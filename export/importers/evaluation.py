@@ -1,4 +1,4 @@
-"""The quality on labelled rows: accuracy and calibration of labels, and how well vectors tell same from different."""
+"""The quality on labelled rows: accuracy and calibration of labels, and how well vectors separate labels."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,15 +23,15 @@ METRICS = {
 """What is measured, by task. ``calibration`` is 1 minus the expected calibration error; ``top5_accuracy`` needs
 more than five labels."""
 _MOST_VECTORS = 2000
-"""All pairs of so many vectors are compared."""
+"""At most this many vectors are compared, in all pairs."""
 _WHOLE = 20
-"""Labels with no more rows than this are drawn whole."""
+"""A label with no more rows than this is drawn with all its rows."""
 _SEED = 0
-"""Draws the labels that are compared where there are more vectors."""
+"""The seed that draws vectors if there are more."""
 
 
 def check_evaluation(description: ModelDescription, bar: Mapping[str, float], has_data: bool) -> None:
-    """Raise SpecError if there is nothing to evaluate by, or the bar names what is not measured. It runs no model."""
+    """Raise SpecError if the task cannot be evaluated, or the bar has a metric that is not measured. Runs no model."""
     if not bar and not has_data:
         return
     metrics = list(METRICS.get(description.task, ()))
@@ -103,10 +103,10 @@ def _measure_labels(found: np.ndarray, truths: np.ndarray) -> Iterator[tuple[str
 
 
 def draw_rows(labels: Sequence[str], most: int) -> np.ndarray:
-    """At most ``most`` positions, in order: rows of labels drawn at random, whole labels so that pairs stay together.
+    """At most ``most`` positions, in order. Labels are drawn at random, each with all its rows, so that pairs stay.
 
-    A large label gives an equal share of the rows or 20, whichever is more, so that others are compared too. Each run
-    draws the same.
+    A large label gives only an equal share of the rows or 20, whichever is more, so that others are compared too. Each
+    run draws the same rows.
     """
     if len(labels) <= most:
         return np.arange(len(labels))
@@ -124,10 +124,10 @@ def draw_rows(labels: Sequence[str], most: int) -> np.ndarray:
 def _measure_vectors(
     found: np.ndarray, labels: Sequence[str], facts: Embedding, path: Path
 ) -> Iterator[tuple[str, float]]:
-    """How well the similarity of a pair tells whether its labels are equal, over all pairs.
+    """How well the similarity of a pair shows whether its labels are equal, over all pairs.
 
-    ``best_threshold`` is the cosine or distance with the best ``balanced_accuracy``: the mean of the shares
-    that are right among equal and among different ones.
+    ``best_threshold`` is the cosine or distance with the best ``balanced_accuracy``: the mean of the share of equal
+    pairs that are right and the share of different pairs that are right.
     """
     drawn = draw_rows(labels, _MOST_VECTORS)
     vectors, truths = found[drawn].astype(np.float64), np.array(labels)[drawn]

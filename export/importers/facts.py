@@ -1,7 +1,7 @@
-"""What is known about a model to import, and who says it.
+"""The facts about a model to import, and the origin of each.
 
-Facts come in layers: the options of the command, ``model.toml``, the source itself. The first layer that says something
-counts. What none of them says is measured on the graph, or guessed, or asked for.
+Facts come in layers: the options of the command, ``model.toml``, the source itself. The first layer that has a fact
+wins. A fact that no layer has is measured on the graph, guessed, or asked for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ Facts = Mapping[str, Fact]
 
 
 def value_of(facts: Facts, path: str) -> Any:
-    """The value of a fact; None if nobody says it."""
+    """The value of a fact; None if it is unknown."""
     return facts[path].value if path in facts else None
 
 
@@ -37,37 +37,37 @@ class Ledger:
 
     @classmethod
     def merge(cls, layers: Sequence[Facts]) -> "Ledger":
-        """The facts of all layers; the first layer counts most."""
+        """The facts of all layers; the first layer wins."""
         merged: dict[str, Fact] = {}
         for layer in reversed(layers):
             merged.update(layer)
         return cls(merged)
 
     def get(self, path: str) -> Any:
-        """The value of a fact; None if nobody says it."""
+        """The value of a fact; None if it is unknown."""
         return value_of(self.facts, path)
 
     def origin(self, path: str) -> str:
         return self.facts[path].origin
 
     def add(self, path: str, value: Any, origin: str) -> Any:
-        """Use a fact that follows from the graph, unless somebody says it. Returns the value that counts."""
+        """Add a fact that follows from the graph, unless it is known. Returns the value that counts."""
         return self.facts.setdefault(path, Fact(value, origin)).value
 
     def replace(self, path: str, value: Any) -> None:
-        """Write a fact otherwise: a file name becomes what the file says."""
+        """Change the value of a fact and keep its origin, for example from a file name to the file's content."""
         self.facts[path] = self.facts[path]._replace(value=value)
 
     def guess(self, path: str, value: Any, why: str) -> Any:
-        """Use a guess, unless somebody says it. Returns the value that counts."""
+        """Add a guess, unless the fact is known. Returns the value that counts."""
         return self.facts.setdefault(path, Fact(value, why, True)).value
 
     def ask(self, text: str) -> None:
-        """Note that something must be said; ``text`` says what is not known and which option says it."""
+        """Note a missing fact. ``text`` names it, and the option that supplies it."""
         self.missing.append(text)
 
     def check_complete(self, name: str, notes: Sequence[str] = ()) -> None:
-        """Raise MissingFacts if something must be said. ``notes`` are remarks that may explain why."""
+        """Raise MissingFacts if a fact is missing. ``notes`` are remarks that may explain why."""
         remarks = "".join(f"\nnote: {note}" for note in notes)
         if len(self.missing) == 1:
             raise MissingFacts(f"{name}: {self.missing[0]}{remarks}")

@@ -1,4 +1,4 @@
-"""The options of ``sluice import``, one for each fact, and the words in which errors speak of them."""
+"""The options of ``sluice import``, one for each fact, and the names that errors use for them."""
 
 from typing import NamedTuple
 
@@ -93,9 +93,9 @@ FLAGS: dict[str, Flag] = {
     "evaluate": Flag("--evaluate", "labelled rows: a folder with a sub-folder for each label, or a table", "PATH"),
     "bar": Flag("--bar", "what the evaluation must reach, such as accuracy=0.8; may be given again", "METRIC=VALUE"),
 }
-"""By the path of the fact in ``options.Options``."""
+"""Each flag by the path of its fact in ``options.Options``."""
 
 
 def show_flag(path: str) -> str:
-    """The option that says a fact, for messages."""
+    """The option that supplies a fact, for messages."""
     return FLAGS[path].name

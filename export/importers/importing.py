@@ -47,7 +47,7 @@ def plan_import(path: Path, said: Facts) -> tuple[Found, Plan]:
 
 
 def _check_paths(plan: Plan) -> None:
-    """Raise SpecError for rows that are not there: a dry run would not read them."""
+    """Raise SpecError if files with rows do not exist: a dry run would not read them."""
     for path, expected in _ROWS.items():
         fact = plan.facts.get(path)
         if fact is not None and not Path(fact.value).exists():
@@ -76,7 +76,7 @@ def publish_import(
 
 
 def _measurer(plan: Plan, reader: Reader) -> Callable[..., Quality] | None:
-    """Measures the quality, given a function that runs the exported graph; None if nothing is to be evaluated."""
+    """A function that measures the quality, given one that runs the exported graph. None if there is no evaluation."""
     if plan.get("evaluate") is None:
         return None
     return lambda predict: evaluate(
@@ -116,14 +116,14 @@ def _publish_onnx(
 
 def _prove(model: OnnxModel, plan: Plan, content: bytes, samples: Arrays | None) -> Parity:
     rows, origin = samples, "samples"
-    # An original of fixed size runs at that size only, which need not be that of the samples.
+    # An original of fixed size runs at that size only, and the samples may have another.
     if rows is None or any(isinstance(change, FreeSizes) for change in plan.changes):
         rows, origin = _make_rows(model, plan), "made-up rows"
     return prove_changes(plan.description.name, model, content, plan.changes, rows, origin)
 
 
 def _make_rows(model: OnnxModel, plan: Plan) -> Arrays:
-    """Made-up rows of the sizes that the original takes, for the inputs that remain."""
+    """Made-up rows of sizes that the original accepts, for the inputs that remain."""
     texts = make_text_reader(plan.description, model.graph)
     if texts is not None:
         return texts.make_rows(GOLDEN_ROWS)

@@ -1,4 +1,4 @@
-"""What people say about a model to import: options of the command, and ``model.toml`` beside the file."""
+"""What people can say about a model to import: as options of the command, or in ``model.toml`` beside the file."""
 
 import json
 import math
@@ -121,7 +121,7 @@ class BoxOptions(StrictModel):
     """The outputs with boxes and scores, and their form."""
 
     layout: Layout | None = None
-    """Of a graph whose raw outputs are decoded. Boxes, scores and classes then need no names."""
+    """The layout of raw outputs. With it, boxes, scores and classes need no names."""
     boxes: str | None = None
     scores: str | None = None
     classes: str | None = None
@@ -130,7 +130,7 @@ class BoxOptions(StrictModel):
     units: Literal["pixels", "fractions"] | None = None
     """Pixels of the picture that the graph takes, or fractions of its sides."""
     background: Literal["first", "last", "none"] | None = None
-    """Which score means that there is nothing."""
+    """Which score means "nothing here"."""
     overlap: Annotated[Share | Literal["none"], BeforeValidator(read_overlap)] | None = None
     across_labels: bool | None = None
     max_detections: Count | None = None
@@ -141,7 +141,7 @@ class BoxOptions(StrictModel):
 
 class VectorOptions(StrictModel):
     pooling: Literal["first", "mean", "last", "none"] | None = None
-    """How vectors [batch, places, size] become one: the first one, their mean, or that of a text's last token."""
+    """How vectors [batch, places, size] become one: the first one, their mean, or the last token's of a text."""
     normalise: bool | None = None
     metric: Literal["cosine", "euclidean"] | None = None
 
@@ -168,7 +168,7 @@ class ReadingOptions(StrictModel):
     """The symbols in order, that of the blank too, or a file with one a line."""
     blank: Index | None = None
     step_s: Number | None = None
-    """Seconds of a step."""
+    """The length of a step in seconds."""
 
 
 class Options(StrictModel):
@@ -184,13 +184,13 @@ class Options(StrictModel):
     rows: Literal["pictures", "texts", "sounds", "numbers"] | None = None
     """What callers send."""
     output: str | None = None
-    """The output that answers the task."""
+    """The output that the task reads."""
     activation: Activation | None = None
-    """What makes probabilities of the output's scores."""
+    """The function that turns the output's scores into probabilities."""
     multi_label: bool | None = None
     threshold: Number | None = None
     ignored: str | None = None
-    """The label of what is nothing, in masks."""
+    """The label in masks that means "nothing", such as background."""
     max_rows: Count | None = None
     free_sizes: bool | None = None
     """Whether the sizes of the picture that the graph declares become free."""
@@ -250,7 +250,7 @@ def read_file(path: Path) -> Facts:
     found = flatten(options)
     if "trust" in found:
         raise SpecError(
-            f"{path}: trust: give --trust to the command: a file that comes with a model cannot vouch for it"
+            f"{path}: trust: give --trust to the command instead: a file that comes with a model cannot vouch for it"
         )
     for field in ("samples", "evaluate", "texts.tokenizer"):  # a folder or a file, seen from the file that names it
         if field in found:

@@ -1,8 +1,8 @@
-"""The plan of an import: every fact with its origin, the changes of the graph, and the description that follows.
+"""The plan of an import: every fact with its origin, the changes of the graph, and the resulting description.
 
-It writes nothing, and reads only the files that facts name: labels, symbols and a tokenizer. What is neither said nor
-measured is guessed and shown as a guess; what would be dangerous to guess, such as the scaling of pictures or the order
-of labels, is asked for in one error.
+Planning writes nothing, and reads only the files that facts name: labels, symbols and a tokenizer. A fact that is
+neither given nor measured is guessed, and shown as a guess. If a guess would be dangerous, as for the scaling of
+pictures or the order of labels, one error asks for all such facts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,11 +49,11 @@ class Plan:
     graph: Graph
     """Its inputs and outputs before the changes."""
     inputs: tuple[Tensor, ...]
-    """Its inputs after them."""
+    """Its inputs after the changes."""
     facts: Mapping[str, Fact]
-    """By path, in the order in which they are shown."""
+    """Every fact by its path, in the order in which they are shown."""
     changes: tuple[Change, ...]
-    """Of the graph, in order."""
+    """The changes of the graph, in order."""
     description: ModelDescription
     notes: tuple[str, ...]
 
@@ -63,10 +63,10 @@ class Plan:
 
 
 def make_plan(found: Found, layers: Sequence[Facts]) -> Plan:
-    """Plan the import of what a source gave. ``layers`` are what a person says, what counts most first.
+    """Plan the import of what a source found. ``layers`` are the facts that a person gives; the first layer wins.
 
-    Raises MissingFacts, which lists the options to give, and SpecError for facts that contradict the graph, and for
-    options that would do nothing.
+    Raises MissingFacts, which lists the options to give, and SpecError for facts that contradict the graph and options
+    that would have no effect.
     """
     ledger = Ledger.merge([*layers, found.facts])
     if ledger.get("name") is None:
@@ -114,11 +114,11 @@ def _plan_task(draft: Draft) -> None:
     elif ledger.get("labels") is not None:
         ledger.guess("task", "classify", "labels are given")
     else:
-        ledger.guess("task", "tensors", "nothing says what the model is for; --task says it")
+        ledger.guess("task", "tensors", "nothing says what the model is for; give --task")
 
 
 def _read_labels(draft: Draft) -> None:
-    """Read a file of labels. Labels that occur twice are an error of a person; of a source they are noted."""
+    """Read a file of labels. Duplicate labels are an error if a person gives them, and a note if a source does."""
     ledger = draft.ledger
     if isinstance(given := ledger.get("labels"), str):
         ledger.replace("labels", read_labels(given))
@@ -127,7 +127,7 @@ def _read_labels(draft: Draft) -> None:
         return
     where = f"{ledger.origin('labels')}: the label {twice[0]!r} occurs more than once"
     if "labels" in draft.said:
-        raise SpecError(f"{draft.name}: {where}: expected a name of its own for each label, so that callers can tell")
+        raise SpecError(f"{draft.name}: {where}: expected different names, so that callers can tell labels apart")
     draft.notes.append(f"{where}: callers cannot tell which is meant; --labels gives other names")
 
 
@@ -144,7 +144,7 @@ def _refuse_changes(draft: Draft) -> None:
 
 
 def _fix_defaults(draft: Draft) -> None:
-    """Take defaults of inputs as constants: a caller of a task sends none of them."""
+    """Make inputs with defaults constant: callers of a task never send them."""
     names = [tensor.name for tensor in draft.inputs if tensor.optional]
     if names and draft.ledger.get("task") != "tensors" and isinstance(draft.found.model, OnnxModel):
         draft.changes.append(FixDefaults(names))
@@ -167,7 +167,7 @@ def _describe(draft: Draft) -> ModelDescription:
 
 
 def _check(draft: Draft, description: ModelDescription) -> None:
-    """Raise SpecError if the description does not fit the changed graph, whose rows are taken to be on axis 0."""
+    """Raise SpecError if the description does not fit the changed graph, assuming that its rows are on axis 0."""
     if description.task == "tensors":
         return
 
@@ -179,4 +179,4 @@ def _check(draft: Draft, description: ModelDescription) -> None:
     try:
         Manifest(**description.in_manifest(), graphs={MAIN: graph})
     except ValidationError as error:
-        raise SpecError(f"{draft.name}: the graph does not fit what is said of it: {describe(error)}") from None
+        raise SpecError(f"{draft.name}: the graph does not fit its description: {describe(error)}") from None

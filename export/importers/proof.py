@@ -1,4 +1,4 @@
-"""Runs a graph row by row, and proves a changed one: it must give what the original and NumPy give."""
+"""Runs a graph row by row, and proves a changed graph: its results must equal those of the original and of NumPy."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -25,7 +25,7 @@ _SIDES = (64, 96)
 
 
 class RowRunner:
-    """A graph on ONNX Runtime, one row a run. A batch that is fixed at more is filled with the same row.
+    """A graph on ONNX Runtime, one row a run. If the graph has a larger fixed batch, it is filled with the same row.
 
     Raises ExportError if ONNX Runtime cannot load the graph.
     """
@@ -62,11 +62,11 @@ def count_rows(inputs: Arrays) -> int:
 def prove_changes(
     name: str, model: OnnxModel, changed: bytes, changes: Sequence[Change], inputs: Arrays, origin: str
 ) -> Parity:
-    """Compare the changed graph with the original, in which NumPy makes the changes, on up to eight rows.
+    """Compare the changed graph, on up to eight rows, with the original whose outputs NumPy changes.
 
-    Before a change that sorts, the graph with the changes so far takes the place of the original: a difference of one
-    rounding may exchange two candidates. ``origin`` says where the rows come from. Raises ParityError, which names the
-    output and the difference.
+    Before a change that sorts, the graph with the changes so far replaces the original, because a rounding error may
+    exchange two candidates. ``origin`` says where the rows come from. Raises ParityError, which names the output and
+    the difference.
     """
     cuts = [place for place, change in enumerate(changes) if sorts(change) and place > 0]
     steps = [
@@ -94,14 +94,14 @@ def prove_changes(
 
 
 def _run_file(name: str, model: OnnxModel, changes: Sequence[Change]) -> Callable[[Arrays], Arrays]:
-    """Runs the graph of the file on one row, of other sizes than it declares if the changes free them."""
+    """A function that runs the file's graph on one row, also of other sizes if the changes free them."""
     freed = apply_all(model.content, [change for change in changes if isinstance(change, FreeSizes)])
     runner = RowRunner(name, freed, model.external)
     return lambda inputs: runner.run(inputs, 0)
 
 
 def _restore(inputs: Arrays, changes: Sequence[Change]) -> Arrays:
-    """The inputs before these changes, from those after them."""
+    """The inputs before these changes, from the inputs after them."""
     for change in changes:
         inputs = change.restore(inputs) if isinstance(change, InputChange) else inputs
     return inputs
@@ -161,7 +161,7 @@ def make_rows(graph: Graph, image: Image | None, rows: int = _ROWS) -> dict[str,
     )
     size = (image.channels, height, width) if image.layout == "NCHW" else (height, width, image.channels)
     levels = draw.integers(0, 256, (rows, *size))
-    # Also pictures with less contrast, because noise alone has one mean.
+    # Some pictures have less contrast, because pure noise always has the same mean.
     dimmed = (levels * np.linspace(0.2, 1, rows).reshape(-1, 1, 1, 1)).round()
     values = dimmed * image.spread(image.scale) + image.spread(image.offset)
     return {**made, image.input: values.astype(made[image.input].dtype)}

@@ -1,4 +1,4 @@
-"""How far two results are apart, and what of that may be rounding."""
+"""How far two results are apart, and how much of that may be rounding."""
 
 import numpy as np
 

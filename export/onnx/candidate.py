@@ -1,4 +1,4 @@
-"""A model that is being exported: its originals, its graphs, and its draft manifest."""
+"""A model during its export: its originals, its graphs, and its draft manifest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,14 +24,14 @@ from model_store.tasks import Reconstruction, Tiles
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """All graphs by name, ``main`` first. Nothing is proved yet."""
+    """All graphs by name, ``main`` first, before they are proved."""
 
     spec: ExportSpec
     originals: Mapping[str, Original]
     files: Mapping[str, Files]
     graphs: Mapping[str, Graph]
     limits: Mapping[str, Limits]
-    """The sizes for which each graph holds, as far as its exporter knows."""
+    """The sizes for which each graph is right, as far as its exporter knows."""
     exporters: Mapping[str, str]
     """The exporter of each graph, for the record."""
     opset: int
@@ -90,9 +90,9 @@ def make_candidate(spec: ExportSpec, progress: Progress) -> Candidate:
 
 
 def export_otherwise(candidate: Candidate, name: str, reason: str) -> Candidate | None:
-    """The candidate with a graph from the other exporter, because the first one's graph is unusable for ``reason``.
+    """The candidate with one graph from the other exporter. ``reason`` says why the first exporter's is unusable.
 
-    None if the graph already comes from the other exporter, or was converted since. Raises ExportError.
+    None if the graph already comes from the other exporter, or has been converted. Raises ExportError.
     """
     if candidate.precision is not None or candidate.exporters[name] != DYNAMO:
         return None
@@ -140,7 +140,7 @@ def _add_explain(spec: ExportSpec, original: Original, progress: Progress) -> Ex
 
 
 def _draft_reconstruction(spec: ExportSpec) -> Reconstruction | None:
-    """The reconstruction with unproved tiles, to find early whether the graph has pictures to cut."""
+    """The reconstruction with unproved tiles, to check early that the graph takes pictures that can be cut."""
     facts = spec.reconstruction
     if facts is None or spec.tile_pixels is None:
         return facts

@@ -1,8 +1,8 @@
-"""Finds what the TorchScript exporter would fix silently: decisions of ``forward`` by values or sizes of tensors.
+"""Finds decisions of ``forward`` by values or sizes of tensors, which the TorchScript exporter would fix silently.
 
 That exporter records the operators of one run. If forward reads a number from a tensor (``if x.max() > 10``,
-``int(n)``, ``range(x.shape[1])``), the value of that run is fixed, with a warning at best. Sizes that do not depend on
-a free axis may be read: two runs with different free sizes show which these are.
+``int(n)``, ``range(x.shape[1])``), the graph keeps the value of that run, with a warning at best. Reading a size that
+does not depend on a free axis is fine: two runs with different free sizes show which sizes these are.
 """
 
 import os
@@ -49,7 +49,7 @@ _Sizes = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``sizes`` are those that decided; None if values of the inputs did."""
+    """``sizes`` are the sizes that decided; None if values of the inputs decided."""
 
     line: str
     text: str
@@ -102,7 +102,7 @@ def _trace(run: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> tuple[lis
 
 
 def _trace_again(run: Callable[..., Any], other: Sequence[torch.Tensor] | None) -> list[Decision]:
-    """The decisions of a second run; None if the model refuses its sizes, so that any size may be free."""
+    """The decisions of a run with other sizes; none if the model refuses them, so that any size may be free."""
     try:
         return [] if other is None else _trace(run, other)[0]
     except Exception:  # noqa: BLE001  # whatever the model raises
@@ -126,7 +126,7 @@ class _Decisions(TorchFunctionMode):
 
 
 def _find_line() -> str | None:
-    """The line of the model's code that is running; None if torch's own code asked."""
+    """The line of the model's code that is running; None if torch's own code is."""
     frame = sys._getframe(2)
     while frame.f_code.co_filename == torch.overrides.__file__:
         frame = frame.f_back  # type: ignore[assignment]

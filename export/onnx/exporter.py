@@ -25,7 +25,7 @@ _CHECKED_WHOLE_BYTES = 2**26
 def export_graph(original: Original, unfit: str | None = None) -> Traced:
     """The module as an ONNX model, stripped and checked. Raises ExportError with the failed step and what to change.
 
-    ``unfit`` says why the newer exporter's graph is unusable; the older exporter then makes it.
+    ``unfit`` says why the newer exporter's graph is unusable; then the older exporter makes the graph.
     """
     traced = trace_scores(original, unfit)
     refuse_negative_places(original, traced.model)
@@ -104,8 +104,8 @@ def check_graph(spec: GraphSpec, model: onnx.ModelProto) -> None:
         if got != expected:
             missing = [name for name in expected if name not in got] if kind == "inputs" else []
             advice = (
-                f"forward does not use {', '.join(missing)}, or leaves torch with it (NumPy, .tolist(), numbers), "
-                "which an export cannot follow: compute with torch's operators, and leave out unused inputs"
+                f"forward does not use {', '.join(missing)}, or converts it (NumPy, .tolist(), numbers), which an "
+                "export cannot follow: compute with torch's operators, and leave out unused inputs"
                 if missing
                 else "name every tensor of forward"
             )

@@ -25,10 +25,10 @@ OUTPUTS = ("gradient", "loss_gradient")
 MOST_BYTES = 1 << 29
 """The most memory for the tensors of one run, here and in the server. Larger batches are not used."""
 UNASKED_BYTES = 1 << 31
-"""The most memory for the smallest run, if the user did not ask for the graph."""
+"""The most memory for the smallest run of a graph that the user did not ask for."""
 _KINKS = 0.02
 _KINKS_OF_ELEMENT = 3e-7
-"""The probability that rounding decides the slope of one element, at the bend of a ReLU or between two maxima. In an
+"""The probability that rounding decides the slope of one element, at the kink of a ReLU or between two maxima. In an
 EfficientNet-Lite0 at 224x224, half of the rows had such an element."""
 _MOST_KINKS = 0.8
 _KINK_TOL = 0.25
@@ -39,10 +39,10 @@ _LEAST_ROWS = 2  # a single row is padded to two
 class Explained(nn.Module):
     """``(x, label) -> (gradient, loss_gradient)``, both of the shape of ``x``: of the label's score, and of its loss.
 
-    ``label`` int64 [batch] is the class to explain. Integrated gradients are the mean of gradients along a path; the
-    server runs its points as rows, because one run of all points would take many times the memory. An adversarial
-    perturbation is the sign of the loss gradient times a size. The sign is not in the graph, because rounding decides
-    it for small slopes.
+    ``label`` int64 [batch] is the class to explain. Integrated gradients are the mean of gradients along a path. The
+    server runs the points of the path as rows, because one run of all points would take many times the memory. An
+    adversarial perturbation is the sign of the loss gradient times a size. The sign is not in the graph, because for
+    small slopes it depends on rounding.
     """
 
     def __init__(self, module: nn.Module, scores: int, multi_label: bool = False) -> None:
@@ -137,8 +137,7 @@ def _bound_batches(spec: ExportSpec, row_bytes: int, most_rows: int, progress: P
 
 
 def is_optional(spec: ExportSpec, name: str) -> bool:
-    """Whether a graph is one of gradients that the user did not ask for. If it cannot be made, the model does
-    without."""
+    """Whether a graph has gradients that the user did not ask for. If it cannot be made, it is left out."""
     return name == EXPLAIN and spec.explain is None and isinstance(spec.graphs[name].module, Explained)
 
 
@@ -222,7 +221,7 @@ def trace(module: nn.Module, inputs: Sequence[torch.Tensor], dynamic: Sequence[S
 
 
 def _make_fakes(inputs: Sequence[torch.Tensor], dynamic: Sequence[Sequence[int]]) -> tuple[Any, ...]:
-    """Tensors without content whose listed axes are symbols. If all axes were, tracing would fix the batch."""
+    """Tensors without content; their listed axes are symbols. If all axes were symbols, tracing would fix the batch."""
     from torch._dynamo.source import ConstantSource
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext

@@ -1,8 +1,8 @@
-"""The sizes of free axes for which a traced graph holds, as torch.export found while tracing.
+"""The sizes of free axes for which a traced graph is right, as torch.export found while tracing.
 
-``forward`` may decide by a size, as in ``if x.shape[1] > 64``; the trace then holds only for sizes that decide alike.
-torch.export records each such decision as a guard. Some do not matter, such as that a size is not 1. Guards that are no
-plain limit are tried out (``export/proof/domain/sizes.py``).
+``forward`` may decide by a size, as in ``if x.shape[1] > 64``. Then the trace is right only for sizes with the same
+decision. torch.export records each such decision as a guard. Some guards do not matter, such as that a size is not 1.
+Guards that are more than a range of one size are tested (``export/proof/domain/sizes.py``).
 """
 
 import math
@@ -41,7 +41,7 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The ``ranges`` of free axes by name, the batch included, and guards that are no ranges."""
+    """The ``ranges`` of free axes by name, including the batch, and all ``guards``."""
 
     ranges: Mapping[str, AxisRange] = field(default_factory=dict)
     guards: tuple[Guard, ...] = ()
@@ -92,7 +92,7 @@ def _list_axes(program: torch.export.ExportedProgram, spec: GraphSpec) -> Iterat
 
 
 def _read_range(limits: Any) -> AxisRange:
-    """The range of an axis. The least size is at least 1, and a limit in the billions is no limit."""
+    """The range of an axis. A least size of 1 or less, and a largest size in the trillions, are no limits."""
     least, largest = limits.lower, limits.upper
     return AxisRange(
         least=int(least) if 1 < least < _UNLIMITED else None, largest=int(largest) if largest < _UNLIMITED else None
@@ -124,7 +124,7 @@ def _find_factor(name: str, spec: GraphSpec, guards: Sequence[Guard]) -> int:
 
 
 def _factor_of(guard: Guard, name: str, example: Sizes) -> int:
-    """The number whose multiples are the sizes that satisfy the guard, if it is such a guard."""
+    """The number whose multiples are exactly the sizes that satisfy the guard; 1 if there is none."""
     for factor in range(2, min(example[name], _LARGEST_FACTOR) + 1):
         sizes = range(1, 3 * factor + 1)
         if example[name] % factor == 0 and all(

@@ -67,10 +67,9 @@ def _rename(graph: onnx.GraphProto, new: Mapping[str, str]) -> None:
 
 
 def _name_batch(value: onnx.ValueInfoProto, output_axes: Mapping[str, int]) -> None:
-    """Name the batch axis of an output.
+    """Name the batch axis of an output, if the exporter lost it and invented another name.
 
-    An exporter may have lost the axis and invented a name, and then nothing would say where the rows lie. Parity shows
-    whether there is a row for each example.
+    Parity shows later whether the axis really has a row for each example.
     """
     axes = value.type.tensor_type.shape.dim
     named = any(axis.dim_param == BATCH for axis in axes)

@@ -1,8 +1,8 @@
-"""Makes a graph refuse negative indices that it computes, if PyTorch refuses them.
+"""Makes a graph refuse computed indices that are negative, if PyTorch refuses them.
 
 ``embedding``, ``index_select``, ``gather`` and ``scatter`` raise IndexError for negative indices, while ONNX counts
-them from the end. The graph replaces a negative index by one beyond any table, which ONNX Runtime refuses.
-``table[ids]`` accepts negative indices and is not changed. Nor are indices that are never negative, or that the server
+them from the end. So the graph replaces a negative index by one beyond any table, which ONNX Runtime refuses.
+``table[ids]`` accepts negative indices and is not changed, nor are indices that are never negative or that the server
 checks.
 """
 
@@ -30,7 +30,7 @@ _ORIGIN = "pkg.torch.onnx.fx_node"
 _BEYOND = np.iinfo(np.int64).max
 
 _ALL_VALUES = frozenset({"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Expand"})
-"""Operators whose output has all values of the first input."""
+"""Operators whose output has all values of their first input."""
 _PARTS = frozenset({"Slice", "Gather", "GatherElements", "GatherND", "Split", "Tile", "ReduceMax", "ReduceMin"})
 """Operators whose output has some of them."""
 _SOME_VALUES = _ALL_VALUES | _PARTS
@@ -102,13 +102,13 @@ class _Known:
 
     def __init__(self, spec: GraphSpec, graph: onnx.GraphProto) -> None:
         self._searched = set(integer_inputs(spec))
-        """Inputs, and tensors with all their values plus a number: the least number that PyTorch accepts is searched
-        for."""
+        """Inputs, and tensors with all their values plus a constant: a search finds the least number that PyTorch
+        accepts there."""
         self._least: dict[str, float] = {}
         self._largest_of_constants: dict[str, float] = {}
         self._fixed: set[str] = set()
-        """Tensors that depend on no input. The original ran with these, and exporters may count from the end
-        themselves."""
+        """Tensors that depend on no input. The original ran with the same values, and exporters may themselves write
+        indices that count from the end."""
         for name, tensor in spec.inputs.items():
             if to_array(tensor).dtype.kind in "ub":
                 self._least[name] = 0

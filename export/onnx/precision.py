@@ -1,7 +1,7 @@
-"""Converts the graphs of a model to lower precision; they are then proved against the same PyTorch originals.
+"""Converts the graphs of a model to lower precision. They are then proved against the same PyTorch originals.
 
-fp16 keeps float32 inputs and outputs. int8 is static, per channel and symmetric: dynamic quantisation takes its scales
-from the batch, which would make rows depend on each other.
+fp16 keeps float32 inputs and outputs. int8 is static, per channel and symmetric. Dynamic quantisation would compute its
+scales from the batch, so that rows depend on each other.
 """
 
 import tempfile
@@ -117,7 +117,7 @@ def _convert(spec: GraphSpec, model: onnx.ModelProto, precision: Precision) -> o
         reason = str(error).strip().partition("\n")[0]
         raise ExportError(
             f"{spec.name}: the graph cannot be converted to {precision} ({type(error).__name__}: {reason}): publish it "
-            "without, or replace the operator that is named"
+            "in full precision only, or replace the named operator"
         ) from error
     if converted is not None:
         strip(converted)
@@ -172,7 +172,7 @@ def _to_int8(model: onnx.ModelProto, spec: GraphSpec) -> onnx.ModelProto | None:
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
-            reduce_range=True,  # weights of 7 bits: CPUs without VNNI add pairs of products in 16 bits, which saturate
+            reduce_range=True,  # 7-bit weights: CPUs without VNNI add pairs of products in 16 bits, which may saturate
         )
         converted = onnx.load_model(quantised)
     quantised_any = any(node.op_type == "QuantizeLinear" for node in converted.graph.node)

@@ -1,7 +1,4 @@
-"""Adds probabilities to a classifier that only gives logits: softmax, or sigmoid if a row may have several labels.
-
-They become another output of its graph.
-"""
+"""Adds an output with probabilities to a classifier that only gives logits: softmax, or sigmoid for several labels."""
 
 import onnx
 
@@ -14,7 +11,7 @@ from model_store.tasks import Classes
 
 
 def check_probabilities(spec: ExportSpec, runtime: Runtime) -> None:
-    """Raise SpecError if the spec's probabilities are none, on the samples or on random rows."""
+    """Raise SpecError if the output with probabilities has other numbers, on the samples or on random rows."""
     if spec.classes is None:
         return
     samples = real_samples(spec)

@@ -1,4 +1,4 @@
-"""The original and the exported graph of a classifier with probabilities added to its logits."""
+"""Adds probabilities to the original and to the exported graph of a classifier that only gives logits."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Runs torch's exporters: the newer one first, and the older one if the newer itself is at fault."""
+"""Runs torch's exporters: the newer one first, and the older one if the newer one has a fault of its own."""
 
 import contextlib
 import inspect
@@ -39,19 +39,19 @@ _SHOWN_REASON = 300
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A model as an exporter wrote it. ``exporter`` names the exporter and, if it was not the first, the reason."""
+    """A model as an exporter wrote it. ``exporter`` names the exporter and, if it is the older one, the reason."""
 
     model: onnx.ModelProto
     exporter: str
     fell_back: bool = False
     limits: Limits = field(default_factory=Limits)
-    """The sizes for which the graph holds, as far as its exporter knows."""
+    """The sizes for which the graph is right, as far as its exporter knows."""
 
 
 def trace_module(original: Original, unfit: str | None = None) -> Traced:
     """The module as an ONNX model with named axes. Raises ExportError with the reason and what to change.
 
-    ``unfit`` says why the newer exporter's graph is unusable; the older exporter then makes it.
+    ``unfit`` says why the newer exporter's graph is unusable; then the older exporter makes the graph.
     """
     if unfit is not None:
         return _trace_otherwise(original, unfit)
@@ -68,7 +68,7 @@ def trace_module(original: Original, unfit: str | None = None) -> Traced:
             return Traced(model, DYNAMO, limits=found[-1] if found else Limits())
         except SpecError:
             raise
-        except Exception as error:  # noqa: BLE001  # its diagnosis is raised or noted, whatever it is
+        except Exception as error:  # noqa: BLE001  # the diagnosis is raised or noted below
             failure, cause = diagnose(error), error
     step, place = (f" at {failure.step}" if failure.step else ""), (f" in {failure.place}" if failure.place else "")
     advice = f"{failure.hint.advice}{_suspect_rows(spec)}"
@@ -80,7 +80,7 @@ def trace_module(original: Original, unfit: str | None = None) -> Traced:
         raise ExportError(f"{text}{other}") from cause
     if failure.hint.own and not _is_right_elsewhere(original, traced.model):
         raise ExportError(text) from cause
-    # Any trace would show the other branches that sizes lead to.
+    # The limits hold for the older exporter's graph too: both trace the same branches.
     return replace(traced, limits=found[-1] if found else Limits())
 
 
@@ -97,7 +97,7 @@ def _trace_otherwise(original: Original, reason: str) -> Traced:
 
 
 def _is_right_elsewhere(original: Original, model: onnx.ModelProto) -> bool:
-    """Whether the graph is right at other sizes, although the newer exporter says that forward fixes its sizes."""
+    """Whether the graph is right at other sizes, although the newer exporter reports that forward fixes them."""
     try:
         runtime = Runtime(model.SerializeToString())
         inputs, expected = next(_run_others(original))
@@ -121,7 +121,7 @@ def _run_others(original: Original) -> Iterator[tuple[dict[str, np.ndarray], dic
 
 
 def _suspect_rows(spec: GraphSpec) -> str:
-    """A hint if an input that is called shared may have rows after all, which would fix their number."""
+    """A hint if an input without a named batch axis may have rows after all, which would fix their number."""
     rows = spec.example_sizes.get(BATCH)
     shared = [name for name, tensor in spec.inputs.items() if not spec.axes[name] and rows in tensor.shape[:1]]
     return f" (dynamic names no axis of {', '.join(shared)}: name the batch there too if it has one)" if shared else ""
@@ -231,7 +231,7 @@ def _recurrent_decompositions() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hide what an exporter prints, warns and logs. What matters comes back as an error."""
+    """Hide everything that an exporter prints, warns and logs. Failures are raised as errors."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

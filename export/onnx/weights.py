@@ -36,10 +36,10 @@ def count_weights(model: onnx.ModelProto) -> int:
 
 
 def serialise(model: onnx.ModelProto, file: str = "model.onnx", external_data_bytes: int | None = None) -> Files:
-    """The files: the same bytes for the same model. Above a limit, the weights go to ``<file>.data``.
+    """The files, with the same bytes for the same model. Above a limit, the weights go to ``<file>.data``.
 
-    ``external_data_bytes`` is the most weights that stay in the graph; None: what one message holds. Moved weights
-    leave the model, so that they are in memory at most twice. Raises ExportError if the rest is still too large.
+    The limit is ``external_data_bytes``; None: what one message holds. Weights that move are removed from the model, so
+    that they are in memory at most twice. Raises ExportError if the rest is still too large.
     """
     limit = LARGEST_BYTES - _GRAPH_BYTES if external_data_bytes is None else external_data_bytes
     external = {}
@@ -71,10 +71,8 @@ def restore(files: Files) -> onnx.ModelProto:
 
 
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy for checks of graphs that exceed one message: large weights become inputs of the same type and shape.
-
-    They come after the other inputs. Name, type and shape of each tensor are kept.
-    """
+    """A copy that fits into one message, for checks: large weights become inputs with their name, type and shape, after
+    the other inputs."""
     copy = onnx.ModelProto()
     for descriptor, value in model.ListFields():
         if descriptor.name == "graph":

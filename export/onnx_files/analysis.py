@@ -22,7 +22,7 @@ from model_store.rows import Analysis
 
 @dataclass(frozen=True)
 class Analysed:
-    """A graph with its batch, and a session of it. ``sizes`` are those of its free axes at which it ran."""
+    """A graph with its batch axes, and a session. ``sizes`` are sizes of its free axes at which it ran."""
 
     name: str
     content: bytes
@@ -33,7 +33,7 @@ class Analysed:
 
     @property
     def where(self) -> str:
-        """For messages, after the name of the model."""
+        """The graph's part of a message, after the name of the model."""
         return "" if self.name == MAIN else f", graph {self.name!r}"
 
     @property

@@ -54,7 +54,7 @@ def publish_content(
     parity: Parity | None = None,
     made_up: Arrays | None = None,
 ) -> ModelVersion:
-    """As ``publish_file``, of a graph that was changed since it was read.
+    """As ``publish_file``, for a graph that may differ from the file.
 
     ``parity`` is its comparison with the file. ``made_up`` are rows for golden samples, if the spec has no samples.
     """
@@ -107,7 +107,7 @@ def _complete(spec: OnnxSpec, content: bytes) -> bytes:
 
 
 def _take_samples(spec: OnnxSpec, graphs: Mapping[str, Analysed], made_up: Arrays | None) -> dict[str, Arrays]:
-    """Inputs of each graph: real samples, what a step of the loop takes, or made-up rows."""
+    """Inputs of each graph: real samples, the inputs of a step of the loop, or made-up rows."""
     samples: dict[str, Arrays] = {}
     given = {MAIN: spec.samples, **spec.graph_samples}
     for name, one in graphs.items():

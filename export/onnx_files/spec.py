@@ -21,10 +21,10 @@ class OnnxSpec(ModelDescription):
     graphs: Mapping[str, str | Path] = field(default_factory=dict)
     """The files of further graphs by name, such as ``{"encode": "encoder.onnx"}``."""
     samples: Mapping[str, np.ndarray] | None = None
-    """Real inputs by name, for golden samples and reference statistics. None: made-up rows, and no statistics; if a
-    loop writes, what a step takes after a few tokens."""
+    """Real inputs by name, for golden samples and reference statistics. None: made-up rows, and no statistics; for a
+    loop that writes, the inputs of a step after a few tokens."""
     graph_samples: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    """Real inputs of further graphs, by graph and by name. The loop begins with those of its start graph."""
+    """Real inputs of further graphs, by graph and by name. The loop begins with the inputs of its start graph."""
     golden_rows: int = 8
     """How many of the samples become golden samples."""
     golden_atol: float | None = None

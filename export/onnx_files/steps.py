@@ -1,4 +1,4 @@
-"""Real inputs of a step of a loop that writes: those that it takes after a few tokens."""
+"""Real inputs for a loop that writes: the inputs of its step after a few tokens."""
 
 from collections.abc import Mapping
 
@@ -17,8 +17,7 @@ STEPS = 3
 
 
 def sample_step(spec: OnnxSpec, graphs: Mapping[str, Analysed], sources: Arrays) -> Arrays | None:
-    """What ``main`` takes after a few steps from the rows of ``sources``, inputs of the start graph. The spec fits the
-    graphs.
+    """The inputs of ``main`` after a few steps from ``sources``, which are inputs of the start graph.
 
     None if the spec describes no loop that writes. Raises ExportError if a graph fails.
     """
@@ -51,7 +50,7 @@ def sample_step(spec: OnnxSpec, graphs: Mapping[str, Analysed], sources: Arrays)
 
 
 def _write_tokens(facts: Writing, tokens: list[np.ndarray], step: int, tensors: Mapping[str, Tensor]) -> Arrays:
-    """What a step takes besides its state."""
+    """The inputs of a step besides its state."""
     if facts.prefix is not None:
         return {facts.prefix: np.stack(tokens, axis=1)}
     given: dict[str | None, np.ndarray] = {
@@ -66,7 +65,7 @@ def _write_tokens(facts: Writing, tokens: list[np.ndarray], step: int, tensors: 
 
 
 def _choose(scores: np.ndarray, differ: bool) -> np.ndarray:
-    """The likeliest token of each row. ``differ``: row n takes the n-th likeliest, for all rows have begun equal."""
+    """The most likely token of each row. ``differ``: row n gets the n-th most likely, because all rows are equal."""
     last = scores[:, -1] if scores.ndim == 3 else scores
     order: np.ndarray = np.argsort(-last, axis=1, kind="stable")
     rows = np.arange(len(last))

@@ -47,7 +47,7 @@ def _tolerance(expected: np.ndarray, atol: float, rtol: float, rounding: Roundin
 
 
 def count_outside(expected: np.ndarray, got: np.ndarray, atol: float, rtol: float, rounding: Rounding = 0.0) -> int:
-    """The number of rows with an element outside ``atol + rtol * |expected| + rounding``."""
+    """The number of rows with an element that differs by more than ``atol + rtol * |expected| + rounding``."""
     outside = measure_error(expected, got) > _tolerance(expected, atol, rtol, rounding)
     return int(outside.any(axis=tuple(range(1, outside.ndim))).sum())
 

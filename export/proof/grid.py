@@ -1,4 +1,4 @@
-"""Chooses the cases of parity that the spec leaves open, by the cost of a row."""
+"""Chooses the cases of parity that the spec does not set, by the cost of a row."""
 
 import time
 from collections.abc import Iterator
@@ -26,9 +26,9 @@ _SMALLER: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
 
 
 def fit_grid(original: Original, runtime: Runtime, progress: Progress) -> Original:
-    """The original with open batches, seeds and lengths chosen by the cost of a row.
+    """The original with batches, seeds and lengths that fit the budget, where the spec does not set them.
 
-    ``progress`` reports if that is less than usual.
+    ``progress`` receives a note if these are fewer than usual.
     """
     spec = original.spec
     if not _is_open(spec):
@@ -53,12 +53,12 @@ def fit_grid(original: Original, runtime: Runtime, progress: Progress) -> Origin
 
 
 def _is_open(spec: GraphSpec) -> bool:
-    """Whether the spec leaves something open. Only the default object itself counts, not an equal value."""
+    """Whether the spec leaves batches or seeds at the default. An equal value that the user gave does not count."""
     return bool(spec.batched) and (spec.batches is BATCHES or spec.seeds is SEEDS)
 
 
 def _choices(spec: GraphSpec) -> Iterator[GraphSpec]:
-    """The spec itself, then specs with fewer and fewer open cases."""
+    """The spec itself, then specs with fewer and fewer cases."""
     yield spec
     fields: dict[str, Any] = {}
     for batches, seeds in _SMALLER[1:]:

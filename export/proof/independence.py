@@ -1,8 +1,8 @@
 """Independence: other rows in the batch do not change a row's answer.
 
 ONNX Runtime is compared with itself in two ways:
-- A row must keep its exact bits when all its neighbours are replaced, at the same place in a batch of the same size.
-  Nothing else changes, so any difference is influence.
+- A row must keep its exact bits when all other rows are replaced and its place and the batch size stay the same.
+  Nothing else changes, so any difference is caused by the other rows.
 - A row run alone must equal the same row in every batch size of the grid, except for rounding. "Alone" means padded to
   two rows, because kernels sum in another order for a single row.
 """
@@ -25,41 +25,41 @@ _ORIGINAL_ROWS = 5  # few, because PyTorch is slower and the graph was checked a
 _NEIGHBOURHOOD_ROWS = 17  # the cost grows with the square; above the vector widths and no multiple of them
 
 
-def check_rows(trial: Trial, runtime: Runtime, inputs: Arrays, strangers: Arrays, case: str) -> None:
-    """Raise DependentRows, which names the rows that change and those that change them.
+def check_rows(trial: Trial, runtime: Runtime, inputs: Arrays, replacements: Arrays, case: str) -> None:
+    """Raise DependentRows, which names the rows that change and the rows that cause it.
 
-    ``inputs`` has 2 rows or more, and ``strangers`` as many others of the same sizes. Shared inputs come from
+    ``inputs`` has 2 rows or more. ``replacements`` has as many other rows of the same sizes. Shared inputs come from
     ``inputs``.
     """
     spec, few = trial.spec, slice(0, _NEIGHBOURHOOD_ROWS)
-    _check_neighbours(spec, runtime.run_rows, take_rows(spec, inputs, few), take_rows(spec, strangers, few), case)
+    _check_neighbours(spec, runtime.run_rows, take_rows(spec, inputs, few), take_rows(spec, replacements, few), case)
     _check_sizes(trial, runtime, inputs, case)
 
 
 def count_runs(spec: GraphSpec) -> int:
-    """About how many rows ``check_rows`` runs over all lengths; grows with the square of the number of neighbours."""
+    """About how many rows ``check_rows`` runs over all lengths. It grows with the square of the neighbours."""
     most = max(spec.batches)
     few = min(most, _NEIGHBOURHOOD_ROWS)
     return len(lengths_of(spec)) * (few + few**2 + 2 * most + sum(spec.batches))
 
 
-def check_original_rows(original: Original, inputs: Arrays, strangers: Arrays, case: str) -> None:
+def check_original_rows(original: Original, inputs: Arrays, replacements: Arrays, case: str) -> None:
     """The same check of the module itself, for faults that an export hides, such as a training mode that stays on.
 
-    Raises DependentRows if rows influence each other by more than the tolerance of the comparison with the graph.
+    Raises DependentRows if rows influence each other by more than the tolerance for the graph.
     """
     spec, few = original.spec, slice(0, _ORIGINAL_ROWS)
-    inputs, strangers = take_rows(spec, inputs, few), take_rows(spec, strangers, few)
+    inputs, replacements = take_rows(spec, inputs, few), take_rows(spec, replacements, few)
     magnitudes = {name: measure_magnitude(array) for name, array in original.run_rows(inputs).items()}
     allowed = {name: spec.atol + spec.rtol * magnitude for name, magnitude in magnitudes.items()}
-    _check_neighbours(spec, original.run_rows, inputs, strangers, f"in PyTorch, {case}", allowed)
+    _check_neighbours(spec, original.run_rows, inputs, replacements, f"in PyTorch, {case}", allowed)
 
 
 def _check_neighbours(
     spec: GraphSpec,
     run: Callable[[Arrays], dict[str, np.ndarray]],
     inputs: Arrays,
-    strangers: Arrays,
+    replacements: Arrays,
     case: str,
     allowed: Mapping[str, float] | None = None,
 ) -> None:
@@ -67,7 +67,7 @@ def _check_neighbours(
     before = run(inputs)
 
     def find_change(row: int, replaced: list[int]) -> Element | None:
-        after = run(_replace(spec, inputs, strangers, replaced))
+        after = run(_replace(spec, inputs, replacements, replaced))
         return _find_worst(before, after, row, row, allowed)
 
     found = {row: find_change(row, [other for other in rows if other != row]) for row in rows}
@@ -87,11 +87,11 @@ def _check_neighbours(
     )
 
 
-def _replace(spec: GraphSpec, inputs: Arrays, strangers: Arrays, rows: list[int]) -> dict[str, np.ndarray]:
-    """The batch with strangers in the given rows."""
+def _replace(spec: GraphSpec, inputs: Arrays, replacements: Arrays, rows: list[int]) -> dict[str, np.ndarray]:
+    """The batch with the given rows replaced."""
     replaced = {name: np.array(array) for name, array in inputs.items()}
     for name, axis in spec.batch_axes.items():
-        np.moveaxis(replaced[name], axis, 0)[rows] = np.moveaxis(strangers[name], axis, 0)[rows]
+        np.moveaxis(replaced[name], axis, 0)[rows] = np.moveaxis(replacements[name], axis, 0)[rows]
     return replaced
 
 
@@ -102,12 +102,12 @@ def _check_sizes(trial: Trial, runtime: Runtime, inputs: Arrays, case: str) -> N
     allowed = _allow_declared(spec, alone)
     rounding: Arrays | None = None
     for size in sorted({min(size, count) for size in spec.batches if size > 1}):
-        company = runtime.run_rows(take_rows(spec, inputs, slice(0, size)))
-        found = {row: _find_worst(alone[row], company, 0, row, allowed) for row in range(size)}
+        batch = runtime.run_rows(take_rows(spec, inputs, slice(0, size)))
+        found = {row: _find_worst(alone[row], batch, 0, row, allowed) for row in range(size)}
         if spec.row_atol is None and any(found.values()):
             rounding = measure_rounding(trial.original, inputs) if rounding is None else rounding
             limits = [{name: array[row] for name, array in rounding.items()} for row in range(size)]
-            found = {row: _find_worst(alone[row], company, 0, row, limits[row]) for row in range(size)}
+            found = {row: _find_worst(alone[row], batch, 0, row, limits[row]) for row in range(size)}
         changed = [row for row, worst in found.items() if worst is not None]
         if changed:
             worst = max((found[row] for row in changed), key=lambda element: element.excess if element else 0.0)

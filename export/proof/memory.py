@@ -1,4 +1,4 @@
-"""Measures how much memory a run of one row takes by its size, from the process's peak over larger and larger rows."""
+"""Measures how the memory of a run depends on the size of a row, by the process's peak for larger and larger rows."""
 
 import re
 import time
@@ -21,7 +21,7 @@ _LONGEST_S = 1.0
 _LARGEST_FACTOR = 256
 _POINTS = 3
 _LEAST_SHARE = 0.1
-"""A share of the largest run. A smaller quadratic term is noise of the measurement."""
+"""A quadratic term below this share of the largest run is measurement noise."""
 
 
 def measure_run_bytes(spec: GraphSpec, files: Files) -> RunBytes | None:

@@ -15,20 +15,20 @@ from model_store.golden import measure_magnitude
 _ROWS = 17  # each of another length, so each is a run of its own
 
 
-def check_padding(spec: GraphSpec, runtime: Runtime, inputs: Arrays, strangers: Arrays, case: str) -> None:
+def check_padding(spec: GraphSpec, runtime: Runtime, inputs: Arrays, replacements: Arrays, case: str) -> None:
     """Raise ParityError, with the worst element, if padding changes an answer.
 
-    ``strangers`` have the shapes of ``inputs`` and supply the values of the padding.
+    ``replacements`` have the shapes of ``inputs`` and supply the values of the padding.
     """
     _check_lengths(spec, inputs, case)
-    inputs, strangers = (take_rows(spec, arrays, slice(0, _ROWS)) for arrays in (inputs, strangers))
-    company = runtime.run_rows(_fill(spec, inputs, strangers))
-    magnitudes = {name: measure_magnitude(array) for name, array in company.items()}
+    inputs, replacements = (take_rows(spec, arrays, slice(0, _ROWS)) for arrays in (inputs, replacements))
+    batch = runtime.run_rows(_fill(spec, inputs, replacements))
+    magnitudes = {name: measure_magnitude(array) for name, array in batch.items()}
     difference = NO_DIFFERENCE
     for row in range(count_rows(spec, inputs)):
         alone = runtime.run_rows(_cut(spec, inputs, row))
         for name, twice in alone.items():
-            got = _cut_output(spec, name, twice[0], company[name][row], case)
+            got = _cut_output(spec, name, twice[0], batch[name][row], case)
             atol = spec.atol + spec.scale_tol * magnitudes[name]
             # As a batch of one row, so that the worst element is shown at its place in the batch.
             difference = difference.join(compare(name, twice[:1], got[None], atol, spec.rtol, row))
@@ -55,15 +55,15 @@ def _check_lengths(spec: GraphSpec, inputs: Arrays, case: str) -> None:
             )
 
 
-def _fill(spec: GraphSpec, inputs: Arrays, strangers: Arrays) -> dict[str, np.ndarray]:
-    """The batch with the strangers' values beyond the length of each row."""
+def _fill(spec: GraphSpec, inputs: Arrays, replacements: Arrays) -> dict[str, np.ndarray]:
+    """The batch with the values of the replacements beyond the length of each row."""
     filled = {name: np.array(array) for name, array in inputs.items()}
     for name, lengths in spec.padded.items():
         axes = (spec.batch_axes[name], spec.padded_axes[name])
         beyond = np.arange(filled[name].shape[axes[1]]) >= inputs[lengths][:, None]
         others = [axis for axis in range(filled[name].ndim) if axis not in axes]
         beyond = beyond if axes[0] < axes[1] else beyond.T
-        filled[name] = np.where(np.expand_dims(beyond, others), strangers[name], filled[name])
+        filled[name] = np.where(np.expand_dims(beyond, others), replacements[name], filled[name])
     return filled
 
 

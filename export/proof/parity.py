@@ -25,8 +25,8 @@ from export.spec import BATCH, Arrays, GraphSpec, Progress
 from model_store.graph import AxisRange, Graph
 from model_store.manifest import Parity, ParityCase
 
-_STRANGERS = 1_000_003  # added to a seed, for rows that are not in the grid
-_CHAOTIC_ROWS = 0.02
+_OTHER_SEED = 1_000_003  # added to a seed, for rows that are not in the grid
+_UNSTABLE_SHARE = 0.02
 """The share of the grid's rows that rounding may decide, such as an index of two nearly equal scores."""
 
 
@@ -42,16 +42,16 @@ class Proof:
 
 
 def prove_graph(original: Original, runtime: Runtime, graph: Graph, limits: Limits, progress: Progress) -> Proof:
-    """Find what the graph accepts, and check every case within that. Raises ParityError, DependentRows, SpecError."""
+    """Find which inputs the graph accepts, and check every case. Raises ParityError, DependentRows, SpecError."""
     original = _with_fewer_rows(original, limits.ranges.get(BATCH))
     with original.evaluating():
         trial = Trial(original, runtime)
         try:
             ranges = settle_sizes(trial, limits, progress)
         except ParityError:
-            if original.spec.batched:  # rows that change each other cause many other failures
+            if original.spec.batched:  # dependent rows cause many other failures: report them first
                 _check_independence(trial, runtime, progress)
-                check_original_rows(original, *next(_make_companies(original.spec)))
+                check_original_rows(original, *next(_make_row_cases(original.spec)))
             raise
         max_rows = find_most_rows(trial, limits)
         original = original.described_by(replace(original.spec, lengths=lengths_within(original.spec, ranges)))
@@ -63,7 +63,7 @@ def prove_graph(original: Original, runtime: Runtime, graph: Graph, limits: Limi
 
 
 def _with_fewer_rows(original: Original, limit: AxisRange | None) -> Original:
-    """Limit batches to the rows for which the graph is known to hold. Larger ones are tried separately."""
+    """Limit batches to the number of rows for which the graph is known to be right. Larger ones are tried later."""
     if limit is None or limit.largest is None:
         return original
     batches = dict.fromkeys(min(rows, limit.largest) for rows in original.spec.batches)
@@ -71,7 +71,7 @@ def _with_fewer_rows(original: Original, limit: AxisRange | None) -> Original:
 
 
 def _bound_integers(trial: Trial, bounds: Mapping[str, Bounds], progress: Progress) -> Mapping[str, Bounds]:
-    """Limit integers that PyTorch does not limit, if the graph is right for smaller ones only."""
+    """Limit integers that PyTorch accepts in any size, if the graph is right only for smaller ones."""
     for power in POWERS:
         case = large_case(trial.spec, bounds, power)
         if case is None or not any(None in limits for limits in bounds.values()):
@@ -115,7 +115,7 @@ def check_parity(
         trial = Trial(original, runtime)
         if spec.batched:
             _check_independence(trial, runtime, progress)
-            check_original_rows(original, *next(_make_companies(spec)))
+            check_original_rows(original, *next(_make_row_cases(spec)))
         budget = _Budget(spec)
         total = count_cases(spec)
         for number, case in enumerate(make_cases(spec), start=1):
@@ -133,17 +133,17 @@ def check_parity(
 
 
 class _Budget:
-    """The rows of the grid that may differ more than the others."""
+    """How many rows of the grid may still differ by more than the tolerance."""
 
     def __init__(self, spec: GraphSpec) -> None:
         rows = count_grid_rows(spec)
         self._outside = int(spec.kinks * rows)
-        self._chaotic = 1 + int(max(_CHAOTIC_ROWS, spec.kinks) * rows)
+        self._unstable = 1 + int(max(_UNSTABLE_SHARE, spec.kinks) * rows)
 
     def covers(self, outcome: Outcome) -> bool:
         self._outside -= outcome.outside
-        self._chaotic -= outcome.chaotic
-        return self._outside >= 0 and self._chaotic >= 0
+        self._unstable -= outcome.unstable
+        return self._outside >= 0 and self._unstable >= 0
 
 
 def _check_stretched(
@@ -211,23 +211,23 @@ def count_grid_rows(spec: GraphSpec) -> int:
 
 def _check_independence(trial: Trial, runtime: Runtime, progress: Progress) -> None:
     spec = trial.spec
-    for rows, strangers, case in _make_companies(spec):
-        progress(f"rows alone and in company: {case}")
+    for rows, replacements, case in _make_row_cases(spec):
+        progress(f"rows alone and in batches: {case}")
         trial.original.run_rows(rows)  # if the original fails, the graph is not to blame
-        check_rows(trial, runtime, rows, strangers, case)
+        check_rows(trial, runtime, rows, replacements, case)
         if spec.padded:
             progress(f"rows without and with padding: {case}")
-            check_padding(spec, runtime, rows, strangers, case)
+            check_padding(spec, runtime, rows, replacements, case)
 
 
-def _make_companies(spec: GraphSpec) -> Iterator[tuple[Arrays, Arrays, str]]:
-    """``(rows, others of the same sizes, case)`` for each set of lengths, and for the samples."""
+def _make_row_cases(spec: GraphSpec) -> Iterator[tuple[Arrays, Arrays, str]]:
+    """``(rows, other rows of the same sizes, case)`` for each set of lengths, and for the samples."""
     seed = spec.seeds[0]
     for lengths in lengths_of(spec):
         sizes = {BATCH: max(spec.batches), **lengths}
         case = ", ".join([f"seed={seed}", "inputs=random", *(f"{name}={size}" for name, size in lengths.items())])
-        yield make_random(spec, sizes, seed), make_random(spec, sizes, seed + _STRANGERS), case
+        yield make_random(spec, sizes, seed), make_random(spec, sizes, seed + _OTHER_SEED), case
     samples = real_samples(spec)
     if samples is not None and count_rows(spec, samples) > 1:
         rows = take_rows(spec, samples, slice(0, max(spec.batches)))
-        yield rows, make_random(spec, sizes_of(spec, rows), seed + _STRANGERS), "inputs=samples"
+        yield rows, make_random(spec, sizes_of(spec, rows), seed + _OTHER_SEED), "inputs=samples"

@@ -1,9 +1,9 @@
 """Measures how far rounding alone moves a model's outputs, which no implementation can avoid.
 
-The original runs several more times, and the result of each operation is moved at random by up to one rounding of its
-datatype. The outputs then differ like those of two correct implementations that sum in other orders: more in half
-precision, in deep models, for large numbers and for cancellation, and entirely if a tie decides an ``argmax``. So the
-measured tolerance follows datatype, depth and scale.
+The original runs several more times, and the result of each operation is changed at random by up to one rounding error
+of its datatype. The outputs then differ like those of two correct implementations that sum in different orders: more in
+half precision, in deep models, for large numbers and for cancellation, and completely if a tie decides an ``argmax``.
+So the measured tolerance follows datatype, depth and scale.
 """
 
 from typing import Any
@@ -23,8 +23,8 @@ _MARGIN = 16.0
 element of a correct graph was off by more than 10."""
 _LEAST = 0.25
 _TRANSFORM = 8.0
-"""How many roundings a Fourier transform is moved by. If its length is no power of two, ONNX Runtime's is that much
-less exact than torch's."""
+"""By how many rounding errors a Fourier transform is moved. If its length is no power of two, ONNX Runtime is that much
+less exact than torch."""
 
 
 def measure_rounding(original: Original, inputs: Arrays, ties: bool = False) -> dict[str, np.ndarray]:
@@ -39,7 +39,7 @@ def measure_rounding(original: Original, inputs: Arrays, ties: bool = False) -> 
         try:
             with _Rounding(seed, ties) as mode:
                 moved = original.run(mode.move_arrays(inputs))
-        except SpecError:  # it only runs unchanged, so its rounding cannot be measured
+        except SpecError:  # the model does not run with changed numbers, so its rounding cannot be measured
             return {name: np.zeros(array.shape) for name, array in expected.items()}
         for name, array in expected.items():
             squares[name] += _square_difference(array, moved[name])
@@ -52,7 +52,7 @@ def measure_rounding(original: Original, inputs: Arrays, ties: bool = False) -> 
 
 
 def _with_least(expected: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-    """At least a quarter of the usual rounding of such a number: in few bits, some numbers never move by chance."""
+    """At least a quarter of the usual rounding of such a number: with few bits, some numbers never move by chance."""
     magnitudes = np.abs(expected.astype(np.float64))
     moved = np.isfinite(rounding) & np.isfinite(magnitudes) & (rounding > 0) & (magnitudes > 0)
     if not moved.any():

@@ -8,12 +8,11 @@ from model_store.manifest import Statistics
 
 _BINS = 32
 _LARGE = 1e100
-"""Larger numbers are scaled down on the way, because their squares and ranges are not finite."""
+"""Larger numbers are scaled down before the calculation, because their squares and ranges would not be finite."""
 
 
 def summarise_all(chunks: Iterable[Mapping[str, np.ndarray]], rows: int) -> Iterator[Statistics]:
-    """Statistics of each numeric tensor over ``rows`` rows, which come in chunks. Tensors without finite values are
-    skipped."""
+    """Statistics of each numeric tensor over ``rows`` rows, given in chunks. Skips tensors without finite values."""
     parts: dict[str, list[np.ndarray]] = {}
     for chunk in chunks:
         for name, array in chunk.items():

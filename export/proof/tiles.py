@@ -1,8 +1,9 @@
 """Tiles: finds how a picture may be cut so that its joined parts equal the graph's output for the whole.
 
-A copy of the graph shows how far an output looks. The copy keeps NaN: operators that may swallow one pass everything
-on. A part of a picture is set to NaN; every output that depends on it becomes NaN. Repeated pixel by pixel, that shows
-the stride too, and shifted pictures confirm it. Finally, pictures of several tiles are compared, cut and whole.
+A copy of the graph shows how far away the pixels are on which an output depends. In the copy, operators that may lose a
+NaN are replaced by others that keep it. One part of a picture is set to NaN; every output that depends on it becomes
+NaN. Moving the border pixel by pixel shows the stride too, and shifted pictures confirm it. Finally, pictures of
+several tiles are run whole and in tiles, and compared.
 """
 
 import itertools
@@ -67,7 +68,7 @@ def find_tiles(
     """
     stride, reach = 1, 0
     for name in facts.graphs:
-        progress(f"tiles: how far outputs of {name} look")
+        progress(f"tiles: pixels on which outputs of {name} depend")
         pictures = pictures_of(graphs[name], facts)
         its_stride, its_reach = measure_reach(pictures, runtimes[name], files[name])
         stride, reach = math.lcm(stride, its_stride), max(reach, its_reach)
@@ -76,7 +77,7 @@ def find_tiles(
         if spec.tile_overlap < reach:
             raise SpecError(
                 f"{spec.name}: tile_overlap: expected at least {overlap} pixels, because an output depends on pixels "
-                f"{reach} away, got {spec.tile_overlap}: leave it out, and it is found"
+                f"{reach} away, got {spec.tile_overlap}: leave it out to have it found"
             )
         overlap = spec.tile_overlap
     kinds: set[str | None] = {None} if facts.error is None else {"mean_square", "root_mean_square"}
@@ -104,7 +105,7 @@ def pictures_of(spec: GraphSpec, facts: Reconstruction) -> _Pictures:
 
 
 def measure_reach(pictures: _Pictures, runtime: Runtime, files: Files) -> tuple[int, int]:
-    """The multiple at which tiles may begin, and how many pixels away an output looks at most."""
+    """The stride at which tiles may begin, and the distance in pixels of the furthest pixel that affects an output."""
     transparent = Runtime(_make_transparent(files), files.external)
     for side in _SIDES:
         found = []
@@ -124,7 +125,7 @@ def measure_reach(pictures: _Pictures, runtime: Runtime, files: Files) -> tuple[
 
 
 def _make_transparent(files: Files) -> bytes:
-    """The graph with the same connections, in which a NaN is never lost."""
+    """A graph with the same connections that never loses a NaN."""
     model = onnx.load_from_string(files.content)
     for node in model.graph.node:
         if node.domain:
@@ -143,9 +144,9 @@ def _make_transparent(files: Files) -> bytes:
 
 
 def _look(pictures: _Pictures, transparent: Runtime, side: int, cut: int) -> list[int] | None:
-    """How far outputs on one side of ``cut`` look to the other, in both directions.
+    """How far beyond ``cut`` the pixels are that affect outputs on its other side, in both directions and on both axes.
 
-    None: to the end of the picture. Raises SpecError if that cannot be seen.
+    None: up to the end of the picture. Raises SpecError if that cannot be seen.
     """
     reaches = []
     for axis, is_first in itertools.product((2, 3), (True, False)):
@@ -155,8 +156,8 @@ def _look(pictures: _Pictures, transparent: Runtime, side: int, cut: int) -> lis
         lost = np.isnan(pictures.run(transparent, picture)).any(axis=tuple({0, 1, 2, 3} - {axis}))
         if not lost.any():
             raise SpecError(
-                f"{pictures.spec.name}: tile_pixels: it cannot be found how far an output looks, because the graph "
-                "loses NaN: leave tile_pixels out"
+                f"{pictures.spec.name}: tile_pixels: the pixels on which an output depends cannot be found, because "
+                "the graph loses NaN: leave tile_pixels out"
             )
         if lost.all():
             return None

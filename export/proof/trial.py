@@ -16,20 +16,20 @@ from export.runtime import Runtime
 from export.spec import BATCH, Arrays
 from model_store.golden import measure_magnitude
 
-_HANGS_ON_ROUNDING = 0.02
-"""A share of an output's largest magnitude. Rounding may explain more than this in few rows only, see
-``Outcome.chaotic``. It is about two steps of 8 bits."""
+_UNSTABLE = 0.02
+"""A share of an output's largest magnitude, about two steps of 8 bits. Rounding may move only a few rows by more than
+this: see ``Outcome.unstable``."""
 
-_ALL = sys.maxsize  # more rows than any grid may leave out
+_ALL = sys.maxsize  # more rows than any budget allows
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """The inputs of one case. ``source`` is ``random``, with lengths if there are any, or ``samples``.
 
-    ``stretched``: numbers beyond those that the model is made for; where the original gives no finite number, nothing
-    is compared. ``ties``: many values are equal, as in saturated scores, so several indices are right. ``scale``: how
-    many times larger the numbers are, which also multiplies errors.
+    ``stretched``: the numbers go beyond those for which the model is made; nothing is compared where the original gives
+    no finite number. ``ties``: many values are equal, as in saturated scores, so several indices are right.
+    ``scale``: the factor by which the numbers are larger, and so their errors.
     """
 
     rows: int
@@ -48,12 +48,13 @@ class Case:
 class Outcome:
     """The worst difference of a case, and the number of rows with an element outside its tolerance.
 
-    ``chaotic`` are rows within it that rounding moves by more than a fiftieth of the largest magnitude.
+    ``unstable`` rows are within their tolerance only because rounding moves them by more than a fiftieth of the largest
+    magnitude.
     """
 
     difference: Difference
     outside: int = 0
-    chaotic: int = 0
+    unstable: int = 0
 
 
 class Trial:
@@ -98,7 +99,7 @@ class Trial:
                 raise ParityError(f"{self.spec.name}: case {case}: {error}", str(case)) from error
             part = self._compare(case, chunk, expected, got, first_row)
             found = Outcome(
-                found.difference.join(part.difference), found.outside + part.outside, found.chaotic + part.chaotic
+                found.difference.join(part.difference), found.outside + part.outside, found.unstable + part.unstable
             )
             first_row += count_rows(self.spec, chunk)
         return found
@@ -145,7 +146,7 @@ class Trial:
 
     @staticmethod
     def _most_rounding(expected: np.ndarray) -> float:
-        return _HANGS_ON_ROUNDING * measure_magnitude(expected) if expected.dtype.kind == "f" else 0.0
+        return _UNSTABLE * measure_magnitude(expected) if expected.dtype.kind == "f" else 0.0
 
     def _check_form(self, case: Case, name: str, expected: np.ndarray, got: np.ndarray, first_row: int) -> None:
         if expected.shape != got.shape or expected.dtype != got.dtype:
@@ -166,8 +167,8 @@ class Trial:
         shown = [index[0] + first_row, *index[1:]] if index else []
         raise ParityError(
             f"{self.spec.name}: {whose} gives {array[index]} at {name}{shown} ({case}): guard the division or "
-            "logarithm that makes it with clamp(min=1e-7) (the exporter drops x + 1e-8), or give inputs for which the "
-            "model is meant",
+            "logarithm that makes it with clamp(min=1e-7) (the exporter drops x + 1e-8), or give inputs of the kind "
+            "that the model was trained on",
             str(case),
         )
 

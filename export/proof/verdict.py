@@ -1,4 +1,4 @@
-"""The manifest's verdict on the rows of an exported graph: proved by the analysis, or by the trial that it passed."""
+"""The manifest's verdict on the rows of an exported graph: proved by the analysis, or by its trials."""
 
 from collections.abc import Mapping
 
@@ -21,9 +21,9 @@ _ADVICE = (
 def judge_rows(spec: GraphSpec, graph: Graph, files: Files) -> Graph:
     """The graph with the verdict on its rows, and with the sizes that its free axes may have.
 
-    Its rows have passed their trial against the original. If the analysis still names a node that mixes them, they are
-    not proved, because a trial may miss what happens for few values: each request will run alone. Raises DependentRows
-    for the steps of a loop, which cannot run alone.
+    The rows have passed all comparisons with the original. If the analysis still names a node that mixes them, they are
+    not proved, because the comparisons may miss rare values: then each request runs alone. Raises DependentRows for the
+    steps of a loop, which cannot run alone.
     """
     if not spec.batched:
         return graph.model_copy(update={"rows": NO_BATCH, "axis_ranges": _keep_limits(graph.axis_ranges)})
@@ -54,7 +54,7 @@ def _judge(spec: GraphSpec, graph: Graph, found: Analysis) -> RowVerdict:
 
 
 def tell_alone(graph: Graph) -> str | None:
-    """A note if requests will not share batches although the spec names a batch."""
+    """A note if requests will not share batches although the spec names a batch axis."""
     if graph.rows is None or graph.rows.verdict != "mixing":
         return None
     return f"each request will run alone, because its rows may change each other: {graph.rows.reason}: {_ADVICE}"

@@ -40,8 +40,8 @@ _HINTS = (
     Hint(r"torch\.autograd\.|autograd\.Function", "forward differentiates, or has an autograd.Function that cannot be "
          "followed: write its forward with operators of torch alone"),
     Hint(r"No ONNX function found|DispatchError|[Uu]nsupportedOperator|is not supported", "an operator has no ONNX "
-         "form: write it with simpler ones; what depends on no input can be computed before, in __init__, and what no "
-         "operator of ONNX can do is for whoever calls the model"),
+         "form: write it with simpler ones; compute what depends on no input in __init__, and what ONNX cannot do "
+         "outside the model"),
 )  # fmt: skip
 _OTHERWISE = Hint("", "change forward so that torch.export.export(module, inputs) takes it")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -51,7 +51,7 @@ _OTHERS = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), *s
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """``reason`` in one line, the exporter's step if known, the user's line, and the advice."""
+    """``reason`` in one line, the exporter's step if known, the line of the user's code, and the advice."""
 
     reason: str
     step: str | None

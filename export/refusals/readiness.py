@@ -1,4 +1,4 @@
-"""Checks before the export: the module's tensors, and whether the module repeats itself."""
+"""Checks before the export: the module's tensors, and whether equal inputs always give equal outputs."""
 
 import random
 from collections.abc import Iterator
@@ -47,8 +47,8 @@ def _refuse(tensor: torch.Tensor) -> str:
         return "is of bfloat16, for which ONNX Runtime has almost no kernels: cast to float32, by .float()"
     if tensor.is_complex():
         return (
-            "is of complex numbers, which requests cannot carry: give torch.view_as_real(...) of it, and make complex "
-            "numbers of that in forward, by torch.view_as_complex"
+            "is of complex numbers, which requests cannot carry: give torch.view_as_real(...) of it, and convert it in "
+            "forward by torch.view_as_complex"
         )
     return ""
 
@@ -72,7 +72,7 @@ def _restored(original: Original) -> Iterator[None]:
 
 
 def _check_repetition(original: Original) -> None:
-    """Check that the same inputs give the same outputs, with the same random numbers and with others."""
+    """Check that the same inputs give the same outputs, with the same random seed and with another one."""
     name = original.spec.name
     with _seeded(0):
         before = {key: buffer.clone() for key, buffer in original.call.named_buffers()}
@@ -137,7 +137,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 class _Drawn:
-    """Records what draws random numbers while it is active: operators, and dropout functions."""
+    """Records the operators and dropout functions that draw random numbers while it is active."""
 
     def __init__(self) -> None:
         self.operators: dict[str, None] = {}

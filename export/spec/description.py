@@ -30,7 +30,7 @@ from model_store.tasks import (
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ModelDescription:
-    """The part of a spec that becomes the manifest as it is."""
+    """The part of a spec that goes into the manifest unchanged."""
 
     name: str
     """The name of the model in the store."""

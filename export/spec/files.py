@@ -1,4 +1,4 @@
-"""The files of a version beside its graphs: golden samples, and those that a description names, such as a tokenizer."""
+"""The files of a version beside its graphs: golden samples, and files that a description names, such as a tokenizer."""
 
 from export.errors import SpecError
 from export.spec.description import ModelDescription
@@ -13,7 +13,7 @@ def golden_file(graph: str) -> str:
 
 
 def check_further_files(spec: ModelDescription, manifest: Manifest) -> None:
-    """Raises SpecError for a file that the description names and that is missing, and for what is no tokenizer."""
+    """Raises SpecError if a file that the description names is missing, or if a tokenizer cannot be read."""
     for name in sorted(manifest.further_files):
         if name not in spec.further_files:
             raise SpecError(

@@ -73,16 +73,16 @@ class GraphSpec:
     scale_tol: float = 0.0
     """Added to ``atol`` and ``row_atol`` of each output, as a share of its largest magnitude, for low precision."""
     kinks: float = 0.0
-    """The share of the grid's rows that may differ more: at a kink (ReLU, max), rounding decides the slope of a
-    gradient."""
+    """The share of the grid's rows that may differ more than the tolerance: at a kink (ReLU, max), rounding decides the
+    slope of a gradient."""
     kink_tol: float = math.inf
-    """How much these rows may differ at most, as a share of the largest magnitude of an output."""
+    """The largest difference of these rows, as a share of the largest magnitude of an output."""
     row_atol: float | None = None
     """The tolerance for a row run alone (padded to two) against the same row in a batch. None: as against the original;
     0: equal bits."""
     proved_by_trial: bool = False
-    """True: rows share batches although the analysis names a node that mixes them, if no trial showed it. False: each
-    request then runs alone. For modules whose rows you know to be independent."""
+    """Set it for modules whose rows you know to be independent. True: rows share batches even if the analysis names a
+    node that mixes them, as long as no comparison shows it. False: then each request runs alone."""
     batches: tuple[int, ...] = BATCHES
     """Numbers of rows for parity. The default uses fewer if a row takes long."""
     seeds: tuple[int, ...] = SEEDS
@@ -91,8 +91,8 @@ class GraphSpec:
     """Sizes of the other dynamic axes for parity. None: the example's, about half and about twice; without the longest
     if a row takes long."""
     max_rows: int | None = None
-    """Most rows of a batch in the server, if more would take too much memory. None: as for the model, or as a program
-    was exported for."""
+    """The most rows of a batch in the server, if more would take too much memory. None: the limit of the model, or of
+    an exported program."""
     opset: int = 20
     """The ONNX opset."""
     external_data_bytes: int | None = None

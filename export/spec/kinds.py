@@ -1,4 +1,4 @@
-"""The kinds of values that a spec and a proof speak of."""
+"""Types and defaults that specs and proofs share."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
@@ -15,7 +15,7 @@ Precision = Literal["fp16", "int8"]
 MAIN = "main"
 BATCHES = (1, 2, 3, 17, 64)
 SEEDS = (0, 1, 2)
-"""The defaults, of which ``proof/grid.py`` uses fewer if a row takes long."""
+"""The defaults for parity. ``proof/grid.py`` uses fewer if a row takes long."""
 
 
 class Predict(Protocol):

@@ -33,7 +33,7 @@ class ExportSpec(ModelDescription, GraphSpec):
     tile_pixels: int | None = None
     """The side of the tiles into which large pictures of ``reconstruction`` are cut. None: they run whole."""
     tile_overlap: int | None = None
-    """How many pixels tiles extend beyond the part that they answer for. None: as far as the graph's outputs look."""
+    """How many pixels a tile extends beyond the part whose result is kept. None: as far as outputs depend on pixels."""
     golden_rows: int = 8
     """How many samples, or random rows, are stored as golden samples."""
     golden_atol: float | None = None

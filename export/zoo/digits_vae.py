@@ -159,7 +159,7 @@ def draw_inputs(rows: int) -> dict[str, np.ndarray]:
     return {"noise": noise, "label": np.arange(rows, dtype=np.int64) % CLASSES}
 
 
-def draw_strangers(part: digits.Part) -> dict[str, np.ndarray]:
+def draw_anomalies(part: digits.Part) -> dict[str, np.ndarray]:
     """Pictures that are no digits, by kind and as many of each as ``part`` has rows; with values 0..16.
 
     ``uniform`` and ``gaussian`` noise, the latter as bright and as varied as the digits are, and ``inverted`` digits.
@@ -234,7 +234,7 @@ def measure_quality(predict: Predict, test: digits.Part, threshold: float) -> Qu
     """
     inputs = draw_inputs(CLASSES * MADE_PER_CLASS)
     real = predict({"image": test.images})
-    odd = {kind: predict({"image": images})["anomaly"] for kind, images in draw_strangers(test).items()}
+    odd = {kind: predict({"image": images})["anomaly"] for kind, images in draw_anomalies(test).items()}
     bar = {"auroc_noise": LEAST_AUROC, "auroc_inverted": LEAST_AUROC, "agreement": LEAST_AGREEMENT}
     return Quality(
         data=f"load_digits, test part, and {MADE_PER_CLASS} made digits a class, judged by {CLASSIFIER}",

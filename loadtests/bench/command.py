@@ -182,10 +182,10 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
             tasks = replace(tasks, pipeline=found.pipeline, missing=(*tasks.missing, *found.missing))
         if asks_tasks and args.speech is not None and args.only in ("", SPEECH):
             found = measure_speech(comparison, make_classifier(STORE), args.speech, args.recordings, args.quick)
-            tasks = _add_contests(tasks, found)
+            tasks = _add_speedups(tasks, found)
         if asks_reading:
             found = measure_reading(comparison, make_classifier(STORE), args.reading, args.quick)
-            tasks = _add_contests(tasks, found)
+            tasks = _add_speedups(tasks, found)
         if args.only:
             result = Result(machine, {}, comparison.versions, (), (), (), only=args.only)
         else:
@@ -194,9 +194,9 @@ def _measure(args: argparse.Namespace, folder: Path, say: Callable[[str], None])
         return replace(result, cells=cells, tasks=tasks, absences=tuple(comparison.absences))
 
 
-def _add_contests(tasks: TaskFigures, found: TaskFigures) -> TaskFigures:
-    contests = {**(tasks.contests or {}), **(found.contests or {})}
-    return replace(tasks, contests=contests, missing=(*tasks.missing, *found.missing))
+def _add_speedups(tasks: TaskFigures, found: TaskFigures) -> TaskFigures:
+    speedups = {**(tasks.speedups or {}), **(found.speedups or {})}
+    return replace(tasks, speedups=speedups, missing=(*tasks.missing, *found.missing))
 
 
 def _choose_peers(args: argparse.Namespace) -> list[Peer]:

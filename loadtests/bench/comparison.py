@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests.bench.environment import NotInstalled, prepare_python, read_versions
-from loadtests.bench.load.ceiling import Ceiling, Yardstick
+from loadtests.bench.load.ceiling import BestPoints, Ceiling
 from loadtests.bench.load.openloop import Outcome, Plan, generate
-from loadtests.bench.load.wrk import Sample, Shot, WrkFailed, run_wrk
+from loadtests.bench.load.wrk import FixedRequest, Sample, WrkFailed, run_wrk
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import BINARY, Peer, Site
 from loadtests.bench.results.result import IN_PROCESS, Absence, Cell
@@ -44,7 +44,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Contender:
+class RunningServer:
     """A peer whose server is up and has answered correctly, with a script for each encoding."""
 
     peer: Peer
@@ -53,7 +53,7 @@ class Contender:
     scripts: Mapping[str, Path]
     pid: int
 
-    def shoot(self, encoding: str, clients: int, duration_s: int) -> Sample:
+    def load(self, encoding: str, clients: int, duration_s: int) -> Sample:
         """Load this server; raises WrkFailed, with the end of its log."""
         with self.awake():
             return run_wrk(self.site.address, self.scripts[encoding], clients, duration_s)
@@ -114,22 +114,26 @@ class Comparison:
         self, model: BenchModel, peers: list[Peer], schedule: Schedule, ceiling: Ceiling | None = None
     ) -> list[Cell]:
         """All cells of one model, with the ceiling in the same rounds. The servers are stopped at the end."""
-        yardsticks = {clients: Yardstick(model, ceiling, clients) for clients in schedule.clients} if ceiling else {}
+        points_by_clients = (
+            {clients: BestPoints(model, ceiling, clients) for clients in schedule.clients} if ceiling else {}
+        )
         with ExitStack() as stack:
-            contenders = []
+            servers = []
             for peer in peers:
                 try:
-                    contenders.append(self.enter(stack, model, peer, schedule.encodings))
+                    servers.append(self.enter(stack, model, peer, schedule.encodings))
                 except START_FAILURES as failure:
                     self._give_up(peer, model, str(failure))
             return [
                 cell
                 for encoding in schedule.encodings
                 for clients in schedule.clients
-                for cell in self._measure_cells(model, contenders, encoding, clients, schedule, yardsticks.get(clients))
+                for cell in self._measure_cells(
+                    model, servers, encoding, clients, schedule, points_by_clients.get(clients)
+                )
             ]
 
-    def enter(self, stack: ExitStack, model: BenchModel, peer: Peer, encodings: tuple[str, ...]) -> Contender:
+    def enter(self, stack: ExitStack, model: BenchModel, peer: Peer, encodings: tuple[str, ...]) -> RunningServer:
         """Start a peer and check its answers. Its server stays up until ``stack`` ends, unless this raises.
 
         Raises one of ``START_FAILURES``.
@@ -158,7 +162,7 @@ class Comparison:
             if peer.is_busy_when_idle:
                 pause(pid)
             stack.enter_context(own.pop_all())
-        return Contender(peer, site, log, scripts, pid)
+        return RunningServer(peer, site, log, scripts, pid)
 
     def find_python(self, peer: Peer) -> Path:
         """The interpreter of a peer, installed if need be. Raises NotInstalled."""
@@ -172,39 +176,39 @@ class Comparison:
     def _measure_cells(
         self,
         model: BenchModel,
-        contenders: list[Contender],
+        servers: list[RunningServer],
         encoding: str,
         clients: int,
         schedule: Schedule,
-        yardstick: Yardstick | None,
+        best_points: BestPoints | None,
     ) -> Iterator[Cell]:
-        able = [contender for contender in contenders if encoding in contender.scripts]
+        able = [server for server in servers if encoding in server.scripts]
         self.say(f"{model.name}, {encoding}, {clients} clients: {', '.join(one.peer.name for one in able) or 'nobody'}")
-        samples: dict[str, list[Sample]] = {contender.peer.name: [] for contender in able}
+        samples: dict[str, list[Sample]] = {server.peer.name: [] for server in able}
         if not able:
             return
         bare: list[Sample] = []
         for number in range(-1, schedule.rounds):
-            if yardstick and number >= 0:
-                bare.append(_as_sample(yardstick.measure(schedule.round_s), schedule.round_s))
-            for contender in able if number % 2 == 0 else reversed(able):
-                name = contender.peer.name
+            if best_points and number >= 0:
+                bare.append(_as_sample(best_points.measure(schedule.round_s), schedule.round_s))
+            for server in able if number % 2 == 0 else reversed(able):
+                name = server.peer.name
                 if name not in samples:
                     continue  # it failed in an earlier round
                 try:
-                    sample = contender.shoot(encoding, clients, schedule.warm_up_s if number < 0 else schedule.round_s)
+                    sample = server.load(encoding, clients, schedule.warm_up_s if number < 0 else schedule.round_s)
                 except WrkFailed as failure:
                     del samples[name]
-                    self._give_up(contender.peer, model, f"{encoding}, {clients} clients: {failure}")
+                    self._give_up(server.peer, model, f"{encoding}, {clients} clients: {failure}")
                     continue
                 if number >= 0:
                     samples[name].append(sample)
-        for contender in able:
-            if contender.peer.name not in samples:
+        for server in able:
+            if server.peer.name not in samples:
                 continue
-            cell = Cell(model.name, encoding, clients, contender.peer.name, tuple(samples[contender.peer.name]))
+            cell = Cell(model.name, encoding, clients, server.peer.name, tuple(samples[server.peer.name]))
             if cell.errors:
-                self.say(f"{cell.peer}: {cell.errors} errors; the end of {contender.log}:\n{read_tail(contender.log)}")
+                self.say(f"{cell.peer}: {cell.errors} errors; the end of {server.log}:\n{read_tail(server.log)}")
             yield cell
         if bare:
             yield Cell(model.name, encoding, clients, IN_PROCESS, tuple(bare))
@@ -220,7 +224,7 @@ def _check_and_write(peer: Peer, site: Site, encoding: str, folder: Path) -> Pat
     return check_answer(peer, site, encoding).write_script(place)
 
 
-def check_answer(peer: Peer, site: Site, encoding: str) -> Shot:
+def check_answer(peer: Peer, site: Site, encoding: str) -> FixedRequest:
     """Ask once and compare the scores with ONNX Runtime in this process. Returns the request for wrk to repeat.
 
     Raises WrongAnswer, Unreachable.
@@ -236,7 +240,7 @@ def check_answer(peer: Peer, site: Site, encoding: str) -> Shot:
     if not site.model.agrees(got, expected):
         raise WrongAnswer(f"{encoding}: expected the scores {expected.round(4).tolist()}, got {got.tolist()}")
     slack = expected.size * JSON_SLACK_BYTES_PER_NUMBER if encoding != BINARY else 0
-    return Shot(request, len(answer.body) - slack, len(answer.body) + slack)
+    return FixedRequest(request, len(answer.body) - slack, len(answer.body) + slack)
 
 
 def _as_sample(rows_per_s: float, duration_s: int) -> Sample:

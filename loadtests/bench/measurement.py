@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from loadtests.bench.comparison import Comparison, Contender
+from loadtests.bench.comparison import Comparison, RunningServer
 from loadtests.bench.environment import NotInstalled
 from loadtests.bench.load.openloop import GeneratorFailed, Outcome, Plan, render_request
 from loadtests.bench.load.wrk import Sample, WrkFailed
@@ -52,13 +52,13 @@ def time_bare_run(model: BenchModel, duration_s: float) -> float:
     return median(times_s)
 
 
-def measure_latency(model: BenchModel, shoot: Callable[[int, int], Sample], rounds: int, round_s: int) -> Latency:
-    """``shoot(clients, seconds)`` loads the server."""
-    shoot(1, 1)
+def measure_latency(model: BenchModel, load: Callable[[int, int], Sample], rounds: int, round_s: int) -> Latency:
+    """``load(clients, seconds)`` loads the server."""
+    load(1, 1)
     p50_s, bare_s = [], []
     for _ in range(rounds):
         bare_s.append(time_bare_run(model, round_s / 2))
-        p50_s.append(shoot(1, round_s).p50_s)
+        p50_s.append(load(1, round_s).p50_s)
     return Latency(model.name, tuple(p50_s), tuple(bare_s))
 
 
@@ -76,7 +76,7 @@ def measure_overload(
     peer: Peer,
     model: BenchModel,
     address: str,
-    shoot: Callable[[int, int], Sample],
+    load: Callable[[int, int], Sample],
     generate: Generate,
     rounds: int,
     round_s: int,
@@ -85,9 +85,9 @@ def measure_overload(
     rows = model.make_rows(1)
     request = set_deadline(peer.request(model, BINARY, rows), DEADLINE_S)
     found = []
-    shoot(OVERLOAD_CLIENTS, 1)
+    load(OVERLOAD_CLIENTS, 1)
     for _ in range(rounds):
-        capacity_per_s = shoot(OVERLOAD_CLIENTS, round_s).answers_per_s
+        capacity_per_s = load(OVERLOAD_CLIENTS, round_s).answers_per_s
         plan = Plan(
             address=address,
             usual=render_request(address, request),
@@ -123,7 +123,7 @@ def measure_figures(comparison: Comparison, peer: Peer, rounds: int, round_s: in
     tiny, residual = MODELS["tiny"], MODELS["residual"]
     missing: list[str] = []
 
-    def enter_and(model: BenchModel, measure: Callable[[Contender], Found]) -> Found | None:
+    def enter_and(model: BenchModel, measure: Callable[[RunningServer], Found]) -> Found | None:
         try:
             with ExitStack() as stack:
                 return measure(comparison.enter(stack, model, peer, (BINARY,)))
@@ -132,14 +132,14 @@ def measure_figures(comparison: Comparison, peer: Peer, rounds: int, round_s: in
             missing.append(f"{model.name}: {str(failure).splitlines()[0]}")
             return None
 
-    def shooter(contender: Contender) -> Callable[[int, int], Sample]:
-        return partial(contender.shoot, BINARY)
+    def loader(server: RunningServer) -> Callable[[int, int], Sample]:
+        return partial(server.load, BINARY)
 
     return Figures(
-        enter_and(tiny, lambda one: measure_latency(tiny, shooter(one), rounds, round_s)),
+        enter_and(tiny, lambda one: measure_latency(tiny, loader(one), rounds, round_s)),
         enter_and(
             residual,
-            lambda one: measure_overload(peer, residual, one.site.address, shooter(one), one.generate, rounds, round_s),
+            lambda one: measure_overload(peer, residual, one.site.address, loader(one), one.generate, rounds, round_s),
         ),
         enter_and(POISONED, lambda one: measure_poisoning(peer, one.site.address, one.generate, rounds * round_s)),
         tuple(missing),

@@ -48,5 +48,5 @@ def measure_pictures(comparison: Comparison, names: Collection[str], is_quick: b
 
 
 def _choose(peers: Mapping[str, tuple[Peer, ...]], names: Collection[str]) -> list[Peer]:
-    """Without Sluice there is nothing to compare."""
+    """The chosen peers. There are none without Sluice, because there is nothing to compare."""
     return [peer for name in peers if name in names for peer in peers[name]] if "sluice" in names else []

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from statistics import median
 
 from loadtests.bench.comparison import FAILURES, Comparison
-from loadtests.bench.load.crowd import Client, ask_together
+from loadtests.bench.load.closedloop import Client, ask_together
 from loadtests.bench.load.openloop import render_request
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.models.picture import PNG, encode_png
@@ -60,7 +60,7 @@ PIPELINE_PEER = dataclasses.replace(TASKS_PEER, prepare=_prepare, command=serve_
 class Effort:
     rounds: int = 9
     requests: int = 100
-    """Of each kind, in a round."""
+    """Requests of each kind in a round."""
 
 
 QUICK = Effort(rounds=1, requests=10)

@@ -1,6 +1,6 @@
 """Measures the tasks and the loop: what running together gains for step-by-step requests, and what it costs them.
 
-The requests of a contest are the same alone and together, and each round measures both.
+The requests are the same alone and together, and each round measures both.
 """
 
 import json
@@ -12,18 +12,18 @@ from statistics import median
 from typing import Any
 
 from loadtests.bench.comparison import FAILURES, Comparison
-from loadtests.bench.load.crowd import Client, Reply, ask_together
+from loadtests.bench.load.closedloop import Client, Reply, ask_together
 from loadtests.bench.load.openloop import render_request
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import Peer
 from loadtests.bench.results.task_figures import (
-    Contest,
     FirstStep,
-    Pace,
+    Rate,
+    Speedup,
     TaskFigures,
     compare_outputs,
     count_failed,
-    measure_pace,
+    measure_rate,
 )
 from loadtests.bench.results.task_verdict import AGAIN, ARRIVING, ARRIVING_LONG, AT_ONCE, FORECASTS
 from loadtests.http_client import Request
@@ -73,7 +73,7 @@ def spread_arrivals(requests: Sequence[bytes], arrival_s: float, is_endless: boo
 
 
 class Trials:
-    """The runs on one server, and the rates of each contest so far."""
+    """The runs on one server, and the rates of each speedup so far."""
 
     def __init__(self, address: str, effort: Effort) -> None:
         self._address = address
@@ -82,8 +82,8 @@ class Trials:
         self._long = [sample_request(address, seed, MANY_STEPS) for seed in range(SAMPLERS)]
         self._forecasts = [forecast_request(address, number) for number in range(FORECASTERS)]
         self._probes = [sample_request(address, 1000 + i, STEPS, stream=True) for i in range(effort.probes)]
-        self._alone: dict[str, list[Pace]] = {}
-        self._together: dict[str, list[Pace]] = {}
+        self._alone: dict[str, list[Rate]] = {}
+        self._together: dict[str, list[Rate]] = {}
         self._idle_s: list[float] = []
         self._busy_s: list[float] = []
         self._failed_probes = 0
@@ -96,44 +96,44 @@ class Trials:
 
     def play_round(self) -> None:
         passes = self._effort.passes
-        alone = self._pace([Client(self._short)], passes)
-        self._note(ARRIVING, alone, self._pace(spread_arrivals(self._short, ARRIVAL_S)))
-        self._note(AT_ONCE, alone, self._pace(spread_arrivals(self._short, 0.0), passes))
+        alone = self._measure_rate([Client(self._short)], passes)
+        self._note(ARRIVING, alone, self._measure_rate(spread_arrivals(self._short, ARRIVAL_S)))
+        self._note(AT_ONCE, alone, self._measure_rate(spread_arrivals(self._short, 0.0), passes))
         again = spread_arrivals(self._short, ARRIVAL_S, is_endless=True)
-        self._note(AGAIN, alone, measure_pace([self._run(again, self._effort.again_s)]))
-        alone = self._pace([Client(self._long)])
-        self._note(ARRIVING_LONG, alone, self._pace(spread_arrivals(self._long, ARRIVAL_S)))
-        alone = self._pace([Client(self._forecasts)], units=HORIZON)
-        self._note(FORECASTS, alone, self._pace(spread_arrivals(self._forecasts, 0.0), passes, HORIZON))
+        self._note(AGAIN, alone, measure_rate([self._run(again, self._effort.again_s)]))
+        alone = self._measure_rate([Client(self._long)])
+        self._note(ARRIVING_LONG, alone, self._measure_rate(spread_arrivals(self._long, ARRIVAL_S)))
+        alone = self._measure_rate([Client(self._forecasts)], units=HORIZON)
+        self._note(FORECASTS, alone, self._measure_rate(spread_arrivals(self._forecasts, 0.0), passes, HORIZON))
         self._probe_first_step()
 
-    def collect(self) -> tuple[dict[str, Contest], FirstStep]:
-        contests = {name: self._contest(name) for name in self._alone}
+    def collect(self) -> tuple[dict[str, Speedup], FirstStep]:
+        speedups = {name: self._speedup(name) for name in self._alone}
         probes = self._effort.probes
-        return contests, FirstStep(tuple(self._idle_s), tuple(self._busy_s), probes, self._failed_probes)
+        return speedups, FirstStep(tuple(self._idle_s), tuple(self._busy_s), probes, self._failed_probes)
 
     def _run(self, clients: Sequence[Client], for_s: float = 0.0) -> list[Reply]:
         return ask_together(self._address, clients, for_s)
 
-    def _pace(self, clients: Sequence[Client], passes: int = 1, units: int = 1) -> Pace:
-        return measure_pace([self._run(clients) for _ in range(passes)], units)
+    def _measure_rate(self, clients: Sequence[Client], passes: int = 1, units: int = 1) -> Rate:
+        return measure_rate([self._run(clients) for _ in range(passes)], units)
 
-    def _note(self, name: str, alone: Pace, together: Pace) -> None:
+    def _note(self, name: str, alone: Rate, together: Rate) -> None:
         self._alone.setdefault(name, []).append(alone)
         self._together.setdefault(name, []).append(together)
 
-    def _contest(self, name: str) -> Contest:
+    def _speedup(self, name: str) -> Speedup:
         alone, together = tuple(self._alone[name]), tuple(self._together[name])
         if name not in (ARRIVING, ARRIVING_LONG):
-            return Contest("steps" if name == FORECASTS else "samples", alone, together)
+            return Speedup("steps" if name == FORECASTS else "samples", alone, together)
         last_s = ARRIVAL_S * (SAMPLERS - 1) / SAMPLERS
-        return Contest("samples", alone, together, ARRIVAL_S, SAMPLERS / last_s)
+        return Speedup("samples", alone, together, ARRIVAL_S, SAMPLERS / last_s)
 
     def _probe_first_step(self) -> None:
         idle = self._run([Client(self._probes, pause_s=PROBE_PAUSE_S)])
-        company = spread_arrivals(self._short, PROBES_START_S / 2, is_endless=True)
-        replies = self._run([*company, Client(self._probes, PROBES_START_S, PROBE_PAUSE_S)])
-        busy = [reply for reply in replies if reply.client == len(company)]
+        others = spread_arrivals(self._short, PROBES_START_S / 2, is_endless=True)
+        replies = self._run([*others, Client(self._probes, PROBES_START_S, PROBE_PAUSE_S)])
+        busy = [reply for reply in replies if reply.client == len(others)]
         self._failed_probes += count_failed(idle) + count_failed(replies)
         for times_s, probes in ((self._idle_s, idle), (self._busy_s, busy)):
             times_s.append(median(probe.first_s - probe.asked_s for probe in probes))
@@ -149,7 +149,7 @@ def answer_alone(address: str) -> dict[int, Reply]:
     return {reply.number: reply for reply in ask_together(address, [Client(seeded_requests(address))])}
 
 
-def answer_in_company(address: str, is_reversed: bool = False) -> dict[int, Reply]:
+def answer_together(address: str, is_reversed: bool = False) -> dict[int, Reply]:
     """Replies by seed, all at once. ``is_reversed``: the last seed first, so that other rows share batches."""
     order = range(SEEDS)[::-1] if is_reversed else range(SEEDS)
     requests = seeded_requests(address)
@@ -168,12 +168,12 @@ def measure_tasks(comparison: Comparison, peer: Peer, model: BenchModel, effort:
             for number in range(effort.rounds):
                 comparison.say(f"tasks: round {number + 1} of {effort.rounds}")
                 trials.play_round()
-            contests, first_step = trials.collect()
-            figures = TaskFigures(contests, first_step)
-            ways = [answer_alone(address), answer_in_company(address)]
+            speedups, first_step = trials.collect()
+            figures = TaskFigures(speedups, first_step)
+            ways = [answer_alone(address), answer_together(address)]
         with ExitStack() as stack:
             address = comparison.enter(stack, model, peer, peer.encodings).site.address
-            ways.append(answer_in_company(address, is_reversed=True))
+            ways.append(answer_together(address, is_reversed=True))
             ways.append(answer_alone(address))
         return replace(figures, sameness=compare_outputs(ways))
     except FAILURES as failure:

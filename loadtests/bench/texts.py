@@ -9,8 +9,8 @@ from statistics import median
 
 import numpy as np
 
-from loadtests.bench.comparison import START_FAILURES, Comparison, Contender
-from loadtests.bench.load.crowd import Client, Reply, ask_together
+from loadtests.bench.comparison import START_FAILURES, Comparison, RunningServer
+from loadtests.bench.load.closedloop import Client, Reply, ask_together
 from loadtests.bench.load.openloop import render_request
 from loadtests.bench.load.wrk import Sample, WrkFailed
 from loadtests.bench.models.text_encoder import ENCODER, LEAST_TOKENS, MOST_TOKENS, TEXTS, make_text
@@ -25,30 +25,30 @@ def measure_texts(comparison: Comparison, is_quick: bool) -> list[Cell]:
     """A cell for each of the two servers. What cannot be measured is noted as an absence."""
     samples: dict[str, list[Sample]] = {TEXTS_PEER.name: [], FIXED_PEER.name: []}
     with ExitStack() as stack:
-        contenders = []
+        servers = []
         for peer in (TEXTS_PEER, FIXED_PEER):
             try:
-                contenders.append(comparison.enter(stack, ENCODER, peer, (TEXTS,)))
+                servers.append(comparison.enter(stack, ENCODER, peer, (TEXTS,)))
             except START_FAILURES as failure:
                 comparison.absences.append(Absence(peer.name, ENCODER.name, str(failure)))
                 return []
         comparison.say(f"{ENCODER.name}, {TEXTS}, {CLIENTS} clients: {', '.join(samples)}")
         for number in range(-1, 1 if is_quick else ROUNDS):
-            for contender in contenders if number % 2 == 0 else reversed(contenders):
+            for server in servers if number % 2 == 0 else reversed(servers):
                 try:
-                    sample = _measure(contender, QUICK_ROUND_S if is_quick or number < 0 else ROUND_S)
+                    sample = _measure(server, QUICK_ROUND_S if is_quick or number < 0 else ROUND_S)
                 except (WrkFailed, OSError) as failure:
-                    comparison.absences.append(Absence(contender.peer.name, ENCODER.name, str(failure)))
+                    comparison.absences.append(Absence(server.peer.name, ENCODER.name, str(failure)))
                     return []
                 if number >= 0:
-                    samples[contender.peer.name].append(sample)
+                    samples[server.peer.name].append(sample)
     return [Cell(ENCODER.name, TEXTS, CLIENTS, name, tuple(found)) for name, found in samples.items()]
 
 
-def _measure(contender: Contender, duration_s: float) -> Sample:
-    clients = [Client(texts, is_endless=True) for texts in make_requests(contender.site.address)]
-    with contender.awake():
-        return summarise(ask_together(contender.site.address, clients, duration_s))
+def _measure(server: RunningServer, duration_s: float) -> Sample:
+    clients = [Client(texts, is_endless=True) for texts in make_requests(server.site.address)]
+    with server.awake():
+        return summarise(ask_together(server.site.address, clients, duration_s))
 
 
 def make_requests(address: str) -> list[list[bytes]]:

@@ -20,7 +20,7 @@ TENSORS = ("json", "binary", "grpc", "live")
 BODIES, FEW_BODIES = 32, 4
 """How many different bodies are sent in turn: enough to defeat caches, few enough to make at once."""
 _MANY_NUMBERS = 1 << 16
-"""Of a body, of which fewer are made."""
+"""Fewer bodies are made if each has more numbers than this."""
 
 SEED = 20
 

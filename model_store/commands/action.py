@@ -1,4 +1,4 @@
-"""What an action of ``sluice models`` is, and the arguments that several take."""
+"""The type of the actions of ``sluice models``, and arguments that several of them take."""
 
 import argparse
 import shlex
@@ -9,7 +9,7 @@ from model_store.store import Store
 
 
 class Action(NamedTuple):
-    """One action. ``run`` returns the exit code: 0 done, 1 refused, or something is damaged or missing.
+    """One action. ``run`` returns the exit code: 0 if done; 1 if refused, or if something is damaged or missing.
 
     It may raise StoreError or OSError, which end with code 1, and WrongUsage, which ends with code 2.
     """
@@ -18,15 +18,19 @@ class Action(NamedTuple):
     """Adds the arguments of this action alone. ``--store`` and ``--follow-links`` are added to every action."""
     run: Callable[[Store, argparse.Namespace], int]
     text: str
-    """What it does, in one line of ``sluice models --help``: at most 60 characters."""
+    """What it does, for ``sluice models --help``: at most 60 characters."""
     more: str = ""
-    """What ``--help`` of the action says besides."""
+    """More for the ``--help`` of the action."""
     needs_store: bool = True
-    """Whether the folder of the store must be there already."""
+    """Whether the folder of the store must exist already."""
 
 
 class WrongUsage(Exception):
     """Arguments that contradict each other; the text says what was expected."""
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="its name")
 
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:
@@ -38,5 +42,5 @@ def add_version(parser: argparse.ArgumentParser) -> None:
 
 
 def store_option(args: argparse.Namespace) -> str:
-    """What a command that is suggested needs to work on the same store: the option, if it was given."""
+    """The ``--store`` that was given, if any, for a command that is suggested."""
     return f" --store {shlex.quote(args.store)}" if args.store else ""

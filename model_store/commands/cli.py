@@ -51,6 +51,8 @@ def models(args: argparse.Namespace) -> int:
 
 
 def _read_default(name: str, content: bytes) -> str | None:
-    from model_store.graphs.configuration import read_default_filename  # needs protobuf; most stores do without it
+    from model_store.graphs.configuration import (
+        read_default_filename,  # needs protobuf; most stores do without
+    )
 
     return read_default_filename(name, content)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from model_store.commands.action import add_json
+from model_store.commands.action import add_json, add_model
 from model_store.display.size import write_size
 from model_store.display.table import find_width, print_cells, say
 from model_store.errors import NotInStore
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from model_store.maintenance.comparison import Change, Comparison
 
 _LEAST_PERCENT = 0.05
-"""A smaller change of a size is told in bytes."""
+"""A smaller change of a size is written in bytes."""
 _ROUND_SHARE = 0.1
-"""From this part on, a difference is told in whole percent."""
+"""A difference from this share on is written in whole percent."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="its name")
+    add_model(parser)
     parser.add_argument("before", nargs="?", help="number or alias (default: stable, or the version before the newest)")
     parser.add_argument("after", nargs="?", help="number or alias (default: the newest)")
     add_json(parser, "all differences")
@@ -41,7 +41,7 @@ def run(store: Store, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(asdict(found), default=str))
     else:
-        _tell(Console(highlight=False), found)
+        _print(Console(highlight=False), found)
     return 0
 
 
@@ -55,7 +55,7 @@ def _find_before(store: Store, after: ModelVersion) -> ModelVersion:
     return chosen[0]
 
 
-def _tell(console: Console, found: "Comparison") -> None:
+def _print(console: Console, found: "Comparison") -> None:
     say(console, f"{found.name}: version {found.before} and version {found.after}", "bold")
     sections = {
         "quality": _lay_out("quality", found, found.quality, _write_number, _write_gain),
@@ -69,7 +69,7 @@ def _tell(console: Console, found: "Comparison") -> None:
         columns = list(cells[0])
         print_cells(console, cells, find_width(), [(columns[2], 12), (columns[1], 12), (columns[0], 20)])
     for answers in found.answers:
-        _tell_answers(console, found, answers)
+        _print_answers(console, found, answers)
     equal = [title for title, cells in sections.items() if not cells and title != "quality"]
     if equal:
         print()
@@ -79,7 +79,7 @@ def _tell(console: Console, found: "Comparison") -> None:
 def _lay_out(
     title: str, found: "Comparison", changes: "Sequence[Change]", write: Any, judge: Any
 ) -> list[dict[str, str]]:
-    """A line for each change. ``write`` writes a value, and ``judge`` how it has changed; None: no such column."""
+    """A line for each change. ``write`` makes a text of a value, ``judge`` of a change; None: without that column."""
     heads = (f"version {found.before}", f"version {found.after}")
     if found.before == found.after:
         heads = (f"{heads[0]} before", f"{heads[1]} after")
@@ -94,7 +94,7 @@ def _lay_out(
     return cells
 
 
-def _tell_answers(console: Console, found: "Comparison", answers: "Answers") -> None:
+def _print_answers(console: Console, found: "Comparison", answers: "Answers") -> None:
     print()
     title = f"golden answers of {answers.graph}"
     if answers.note:

@@ -10,9 +10,9 @@ from typing import Any
 from model_store.commands.action import WrongUsage, add_json
 from model_store.errors import RemoteError
 from model_store.remote.address import Address, is_address, read_address
-from model_store.remote.places.opening import open_place
 from model_store.remote.pull import pull
 from model_store.remote.push import push
+from model_store.remote.stores.opening import open_remote
 from model_store.remote.transfers.progress import NoProgress, Progress
 from model_store.store import ModelVersion, Store
 
@@ -40,14 +40,14 @@ def run_pull(store: Store, args: argparse.Namespace) -> int:
     store.root.mkdir(parents=True, exist_ok=True)
     with _open_progress("fetching") as progress:
         pulled = pull(
-            open_place(address),
+            open_remote(address),
             store.root,
             progress,
             model=args.model,
             version=args.version,
             versions_only=args.versions_only,
         )
-    return _tell("fetched", "here already", pulled.fetched, pulled.present, pulled.problems, args.json)
+    return _print("fetched", "here already", pulled.fetched, pulled.present, pulled.problems, args.json)
 
 
 def run_push(store: Store, args: argparse.Namespace) -> int:
@@ -60,14 +60,14 @@ def run_push(store: Store, args: argparse.Namespace) -> int:
         models = _find_all(store)
     with _open_progress("sending") as progress:
         pushed = push(
-            open_place(address),
+            open_remote(address),
             store,
             models,
             progress,
             versions_only=args.versions_only or bool(args.version),
             follow_links=args.follow_links,
         )
-    code = _tell("sent", "there already", pushed.sent, pushed.present, pushed.problems, args.json)
+    code = _print("sent", "there already", pushed.sent, pushed.present, pushed.problems, args.json)
     for name, files in pushed.beside.items():
         if files and not args.json:
             print(f"{name}: now as here: {', '.join(files)}")
@@ -90,7 +90,7 @@ def _find_all(store: Store) -> dict[str, list[ModelVersion]]:
     return {name: versions for name, versions in found.items() if versions}
 
 
-def _tell(
+def _print(
     done: str,
     before: str,
     new: Mapping[str, list[int]],
@@ -116,7 +116,7 @@ def _tell(
 
 @contextlib.contextmanager
 def _open_progress(verb: str) -> Iterator[Progress]:
-    """A bar while somebody looks at it."""
+    """A progress bar if the output is a terminal."""
     if not sys.stderr.isatty():
         yield NoProgress()
         return

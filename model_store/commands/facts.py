@@ -6,17 +6,17 @@ from functools import partial
 
 from rich.console import Console
 
-from model_store.commands.action import add_json, add_version, store_option
+from model_store.commands.action import add_json, add_model, add_version, store_option
 from model_store.display.summary import print_summary
 from model_store.display.table import say
-from model_store.graph import MAIN, Graph
+from model_store.graph import Graph
 from model_store.manifest import Manifest
 from model_store.pipelines.drawing import draw_text
 from model_store.store import ModelVersion, Store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="its name")
+    add_model(parser)
     add_version(parser)
     add_json(parser, "the whole manifest")
 
@@ -45,18 +45,17 @@ def run(store: Store, args: argparse.Namespace) -> int:
 
 
 def _settle(version: ModelVersion, manifest: Manifest, name: str) -> Graph:
-    """A graph with the verdict on its rows, as the server sees it."""
+    """A graph with the same verdict on its rows as in the server."""
     from model_store.graphs.analyst import analyst
     from model_store.graphs.batch import settle_published
 
-    graph = manifest.graphs[name]
-    parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
+    has_parity = manifest.parity_of(name) is not None
     with analyst.hold():
-        return settle_published(graph, parity is not None, partial(version.read, manifest))
+        return settle_published(manifest.graphs[name], has_parity, partial(version.read, manifest))
 
 
 def _show_plain(version: ModelVersion, as_json: bool) -> int:
-    """Show what a manifest would say about a plain version. Returns 1 if the server would not serve it."""
+    """Show a plain version as if it had a manifest. Returns 1 if the server would not serve it."""
     from model_store.graphs.inspection import inspect  # needs ONNX Runtime
     from model_store.graphs.report import print_inspection
 

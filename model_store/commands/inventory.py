@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from model_store.commands.action import add_json
-from model_store.display.summary import order_metrics, tell_rows
+from model_store.display.summary import describe_rows, order_metrics
 from model_store.display.table import find_width, print_table
 from model_store.errors import StoreError
 from model_store.listing import Contents, Unusable
@@ -25,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(store: Store, args: argparse.Namespace) -> int:
-    if args.model is not None:
-        store.versions(args.model)  # raises for a model that is not there
-    found = store.list_all() if args.model is None else {args.model: store.list_model(args.model)}
+    found = list_models(store, args.model)
     every = args.json or args.all or args.model is not None
     rows: list[dict[str, Any]] = []
     for name, contents in found.items():
@@ -37,7 +35,7 @@ def run(store: Store, args: argparse.Namespace) -> int:
             rows += [_describe(version, aliases, fault, older=0) for version in versions]
         else:
             rows += _describe_newest(versions, aliases, fault)
-        rows += [_tell(each) for each in contents.unusable]
+        rows += [_describe_unusable(each) for each in contents.unusable]
     if args.json:
         print(json.dumps([{key: value for key, value in row.items() if key != "older"} for row in rows]))
     elif rows:
@@ -47,8 +45,16 @@ def run(store: Store, args: argparse.Namespace) -> int:
     return 0
 
 
+def list_models(store: Store, model: str | None) -> Mapping[str, Contents]:
+    """The contents of a model; None: of all models. Raises StoreError for a model that is not there."""
+    if model is None:
+        return store.list_all()
+    store.versions(model)
+    return {model: store.list_model(model)}
+
+
 def _describe_newest(versions: list[ModelVersion], aliases: Mapping[str, int], fault: str) -> list[dict[str, Any]]:
-    """The newest version that can be read, after newer ones that cannot."""
+    """The newest version that can be read, preceded by newer ones that cannot be read."""
     rows = []
     for older in reversed(range(len(versions))):
         rows.append(_describe(versions[older], aliases, fault, older))
@@ -58,7 +64,7 @@ def _describe_newest(versions: list[ModelVersion], aliases: Mapping[str, int], f
 
 
 def _read_aliases(store: Store, name: str, contents: Contents) -> tuple[Mapping[str, int], str]:
-    """The aliases of a model, and what is wrong with them."""
+    """The aliases of a model, and what is wrong with them, or ""."""
     try:
         return (store.aliases(name) if contents.folders else {}), ""
     except (StoreError, OSError) as error:
@@ -67,11 +73,9 @@ def _read_aliases(store: Store, name: str, contents: Contents) -> tuple[Mapping[
 
 def _describe(version: ModelVersion, aliases: Mapping[str, int], fault: str, older: int) -> dict[str, Any]:
     names = [alias for alias, number in aliases.items() if older or number == version.version]
-    if older:  # one line for all versions
+    if older:  # this line stands for all versions
         names = [n if aliases[n] == version.version else f"{n}={aliases[n]}" for n in names]
-    row: dict[str, Any] = {"name": version.name, "version": version.version, "aliases": names}
-    row |= {"task": "tensors", "created": "", "quality": {}, "rows": "", "size_bytes": 0, "error": fault}
-    row |= {"older": older}
+    row = _make_row(version.name, version.version, names, "tensors", fault, older)
     try:
         row["size_bytes"] = _measure(version.folder)
         if version.is_plain:
@@ -81,23 +85,28 @@ def _describe(version: ModelVersion, aliases: Mapping[str, int], fault: str, old
         return row | {"task": "?", "error": str(error)}
     created = manifest.provenance.created if manifest.provenance else ""
     quality = dict(order_metrics(manifest.quality)) if manifest.quality else {}
-    return row | {"task": manifest.task, "created": created, "quality": quality, "rows": tell_rows(manifest)}
+    return row | {"task": manifest.task, "created": created, "quality": quality, "rows": describe_rows(manifest)}
 
 
 def _measure(folder: Path) -> int:
-    """Bytes of the files of a version. A plain version may be a file beside others, or link to one."""
+    """The bytes of the files of a version. A plain version may be a file beside others, or a link to one."""
     if not folder.is_dir():
         return folder.stat().st_size
     with os.scandir(folder) as entries:
         return sum(entry.stat().st_size for entry in entries if entry.is_file())
 
 
-def _tell(unusable: Unusable) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": unusable.name, "version": read_version(unusable), "aliases": [], "task": "?"}
-    row |= {"created": "", "quality": {}, "rows": "", "size_bytes": 0, "error": unusable.reason}
-    return row | {"older": 0}
+def _describe_unusable(unusable: Unusable) -> dict[str, Any]:
+    return _make_row(unusable.name, read_version(unusable), [], "?", unusable.reason, 0)
+
+
+def _make_row(
+    name: str, version: int | str | None, aliases: list[str], task: str, error: str, older: int
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name, "version": version, "aliases": aliases, "task": task}
+    return row | {"created": "", "quality": {}, "rows": "", "size_bytes": 0, "error": error, "older": older}
 
 
 def read_version(unusable: Unusable) -> int | str | None:
-    """The version number, else the name of its folder; None if it belongs to no version."""
+    """The version number, or else the name of the folder; None if it belongs to no version."""
     return read_number(unusable.version) or unusable.version or None

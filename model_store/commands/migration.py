@@ -27,22 +27,20 @@ def run(store: Store, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"schema": SCHEMA, "dry_run": args.dry_run, "versions": [asdict(each) for each in found]}))
     else:
-        _tell(found, args.dry_run)
+        _print(found, args.dry_run)
     return 1 if any(each.error for each in found) else 0
 
 
-def _tell(found: list[Migration], dry_run: bool) -> None:
+def _print(found: list[Migration], dry_run: bool) -> None:
     console = Console(highlight=False)
     changed = [each for each in found if each.migrated or each.kept]
-    outcome = "would get" if dry_run else "has now"
+    done = f"{'would get' if dry_run else 'has now'} {SCHEMA}"
     cells = [
         {
             "model": each.name,
             "version": str(each.version),
             "schema": str(each.schema),
-            "what happens" if dry_run else "what happened": f"kept: {each.kept}"
-            if each.kept
-            else f"{outcome} {SCHEMA}",
+            "what happens" if dry_run else "what happened": f"kept: {each.kept}" if each.kept else done,
         }
         for each in changed
     ]
@@ -50,9 +48,9 @@ def _tell(found: list[Migration], dry_run: bool) -> None:
     for each in found:
         if each.error:
             say(console, f"{each.name} {each.version}: {each.error}", "red")
-    done = sum(each.migrated for each in found)
-    versions = f"{done} version{'' if done == 1 else 's'}"
-    if not done:
+    number = sum(each.migrated for each in found)
+    versions = f"{number} version{'' if number == 1 else 's'}"
+    if not number:
         say(console, "nothing to migrate")
     elif dry_run:
         say(console, f"{versions} would get schema {SCHEMA}; nothing was changed")

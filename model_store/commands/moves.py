@@ -5,41 +5,40 @@ import json
 
 from rich.console import Console
 
-from model_store.commands.action import WrongUsage, add_json, store_option
+from model_store.commands.action import WrongUsage, add_json, add_model, store_option
 from model_store.display.table import find_width, print_cells, say
-from model_store.errors import NotInStore
-from model_store.files.aliases import STABLE
+from model_store.files.aliases import STABLE, find_alias
 from model_store.maintenance.moves import promote, remove_alias, roll_back
 from model_store.store import Move, Store
 
 
 def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="its name")
+    add_model(parser)
     parser.add_argument("version", nargs="?", help="number or alias (default: the canary, or the newest)")
     add_json(parser, "the move")
 
 
 def run_promote(store: Store, args: argparse.Namespace) -> int:
     move = promote(store, args.model, args.version)
-    _tell(args, STABLE, move)
+    _print(args, STABLE, move)
     if not args.json and move.before not in (None, move.after):
         say(Console(), f"back again: sluice models rollback {args.model}{store_option(args)}", "dim")
     return 0
 
 
 def add_rollback_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="its name")
+    add_model(parser)
     parser.add_argument("--to", metavar="VERSION", help="number or alias of another version than the one before")
     add_json(parser, "the move")
 
 
 def run_rollback(store: Store, args: argparse.Namespace) -> int:
-    _tell(args, STABLE, roll_back(store, args.model, args.to))
+    _print(args, STABLE, roll_back(store, args.model, args.to))
     return 0
 
 
 def add_alias_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="its name")
+    add_model(parser)
     parser.add_argument("alias", nargs="?", help="the alias; without one, all aliases are listed")
     parser.add_argument("version", nargs="?", help="number or alias of the version that it names from now on")
     parser.add_argument("--remove", action="store_true", help="remove the alias")
@@ -53,9 +52,9 @@ def run_alias(store: Store, args: argparse.Namespace) -> int:
     if args.force and not args.remove:
         raise WrongUsage("--force: expected it with --remove only")
     if args.remove:
-        _tell(args, args.alias, remove_alias(store, args.model, args.alias, force=args.force))
+        _print(args, args.alias, remove_alias(store, args.model, args.alias, force=args.force))
     elif args.version is not None:
-        _tell(args, args.alias, store.set_alias(args.model, args.alias, args.version))
+        _print(args, args.alias, store.set_alias(args.model, args.alias, args.version))
     else:
         _list_aliases(store, args)
     return 0
@@ -65,9 +64,7 @@ def _list_aliases(store: Store, args: argparse.Namespace) -> None:
     store.versions(args.model)  # raises for a model that is not there
     aliases = store.aliases(args.model)
     if args.alias is not None:
-        if args.alias not in aliases:
-            raise NotInStore(f"no alias {args.alias!r} of {args.model!r}: there are {', '.join(aliases) or 'none'}")
-        aliases = {args.alias: aliases[args.alias]}
+        aliases = {args.alias: find_alias(args.model, aliases, args.alias)}
     if args.json:
         print(json.dumps(aliases))
     elif aliases:
@@ -77,7 +74,7 @@ def _list_aliases(store: Store, args: argparse.Namespace) -> None:
         say(Console(), f"{args.model} has no aliases: sluice models alias {args.model} ALIAS VERSION sets one", "dim")
 
 
-def _tell(args: argparse.Namespace, alias: str, move: Move) -> None:
+def _print(args: argparse.Namespace, alias: str, move: Move) -> None:
     if args.json:
         print(json.dumps({"name": args.model, "alias": alias, "before": move.before, "after": move.after}))
         return

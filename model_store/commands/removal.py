@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from model_store.commands.action import WrongUsage, add_json
+from model_store.commands.action import WrongUsage, add_json, add_model
 from model_store.display.size import write_size
 from model_store.display.table import find_width, print_cells, say
 from model_store.maintenance.removal import Kept, Removed, collect, remove
@@ -17,7 +17,7 @@ _DEFAULT_KEEP = 3
 
 
 def add_remove_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="its name")
+    add_model(parser)
     parser.add_argument("version", nargs="*", help="numbers or aliases of the versions to remove")
     parser.add_argument("--all", action="store_true", help="remove every version of the model")
     parser.add_argument(
@@ -32,7 +32,7 @@ def run_remove(store: Store, args: argparse.Namespace) -> int:
         raise WrongUsage("expected the versions to remove, or --all")
     chosen = None if args.all else args.version
     removed = remove(store, args.model, chosen, force=args.force, dry_run=args.dry_run)
-    _tell(args, removed, [], [])
+    _print(args, removed, [], [])
     return 0
 
 
@@ -55,7 +55,7 @@ def run_gc(store: Store, args: argparse.Namespace) -> int:
         store.versions(name)  # raises for a model that is not there, before anything is removed
     removed, kept = collect(store, names, args.keep, dry_run=args.dry_run)
     left = [] if args.dry_run else store.sweep()
-    _tell(args, removed, kept, left)
+    _print(args, removed, kept, left)
     return 0
 
 
@@ -69,7 +69,7 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show what would be removed, and change nothing")
 
 
-def _tell(args: argparse.Namespace, removed: Sequence[Removed], kept: Sequence[Kept], left: Sequence[Path]) -> None:
+def _print(args: argparse.Namespace, removed: Sequence[Removed], kept: Sequence[Kept], left: Sequence[Path]) -> None:
     if args.json:
         print(json.dumps(_describe(args.dry_run, removed, kept, left)))
         return

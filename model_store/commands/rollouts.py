@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from model_store.commands.action import WrongUsage, add_json
+from model_store.commands.action import WrongUsage, add_json, add_model
 from model_store.display.table import say
 from model_store.maintenance.rollouts import begin_canary, begin_shadow, end_role
+from model_store.manifest import describe
 from model_store.rollout import MOST_PERCENT, Canary, Limits, Shadow, read_rollout
 from model_store.store import Store
 
@@ -21,13 +22,13 @@ _USUAL = Limits()
 def add_canary_arguments(parser: argparse.ArgumentParser) -> None:
     _add_arguments(parser, f"part of the requests that it answers, up to {MOST_PERCENT:g} [5]")
     parser.add_argument(
-        "--header", help="requests with one value of this header get one version (default: each request by chance)"
+        "--header", help="requests with the same value of this header get the same version (default: chance)"
     )
     limits = parser.add_argument_group("how much worse than the stable version it may be before it goes back")
     for option, default, text in (
-        ("--max-errors", _USUAL.errors, "how much larger the part of its requests that fail may be"),
-        ("--max-p99", _USUAL.p99_ratio, "how many times as long the slowest hundredth may take"),
-        ("--max-disagreement", _USUAL.disagreement, "part of its answers that may differ; 1: any"),
+        ("--max-errors", _USUAL.errors, "how much higher its error rate may be; 0.01: one percentage point"),
+        ("--max-p99", _USUAL.p99_ratio, "how many times as long its p99 may be"),
+        ("--max-disagreement", _USUAL.disagreement, "part of its answers that may differ; 1: all"),
         ("--confidence", _USUAL.confidence, "how sure the server must be, from 0.5 to 1"),
     ):
         limits.add_argument(option, type=float, metavar="NUMBER", help=f"{text} [{default:g}]")
@@ -38,8 +39,8 @@ def add_shadow_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser, percent: str) -> None:
-    parser.add_argument("model", help="its name")
-    parser.add_argument("version", nargs="?", help="number or alias; without one, what there is is shown")
+    add_model(parser)
+    parser.add_argument("version", nargs="?", help="number or alias; without one, the present one is shown")
     parser.add_argument("--percent", type=float, metavar="NUMBER", help=percent)
     parser.add_argument("--end", action="store_true", help="end it: the stable version answers all requests")
     add_json(parser, "it")
@@ -84,13 +85,12 @@ def _run(store: Store, args: argparse.Namespace, role: str, begin: Callable[[str
         try:
             facts = begin(datetime.now(UTC).isoformat(timespec="milliseconds"))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise WrongUsage(f"{first['loc'][-1]}: {first['msg']}, got {first['input']!r:.60}") from None
-        _print(args, role, facts, _tell(role, facts))
+            raise WrongUsage(describe(error)) from None
+        _print(args, role, facts, _describe(facts))
     else:
         rollout = read_rollout(store.folder(args.model))
         found = rollout.canary if role == "canary" else rollout.shadow
-        _print(args, role, found, f"there is no {role}" if found is None else _tell(role, found))
+        _print(args, role, found, f"there is no {role}" if found is None else _describe(found))
     return 0
 
 
@@ -102,7 +102,7 @@ def _print(args: argparse.Namespace, role: str, facts: Canary | Shadow | None, t
         say(Console(highlight=False), f"{args.model}: {text}")
 
 
-def _tell(role: str, facts: Canary | Shadow) -> str:
+def _describe(facts: Canary | Shadow) -> str:
     if isinstance(facts, Shadow):
         return f"version {facts.version} gets copies of {facts.percent:g} % of the requests"
     if facts.returned:

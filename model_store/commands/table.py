@@ -1,7 +1,7 @@
 """All actions of ``sluice models``, in the order in which ``--help`` shows them.
 
-A module of this package has the arguments and the run function of one action or of a few. What needs an optional
-dependency imports it where it runs, so that ``--help`` works without.
+Each module has the arguments and run functions of one action or a few. Optional dependencies are imported where they
+are used, so that ``--help`` works without them.
 """
 
 from collections.abc import Mapping

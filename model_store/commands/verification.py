@@ -3,15 +3,15 @@
 import argparse
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from model_store.commands.action import WrongUsage, add_json, add_version
-from model_store.commands.inventory import read_version
+from model_store.commands.inventory import list_models, read_version
 from model_store.errors import BadKey, StoreError
-from model_store.listing import Contents, Unusable
+from model_store.listing import Unusable
 from model_store.signing.keys import Signers, read_signers
 from model_store.store import ModelVersion, Store
 
@@ -35,10 +35,10 @@ def run(store: Store, args: argparse.Namespace) -> int:
     signers = _read_signers(args.key)
     versions = [replace(version, signers=signers) for version in versions]
     results: list[dict[str, Any]] = []
-    for name, number, complaint in _verify_each(versions, unusable):
-        results.append({"name": name, "version": number, "ok": not complaint, "reason": complaint})
-        if not args.json:  # at once: the files of a large store take minutes
-            print(f"{name} {number}: {complaint or 'ok'}" if number else f"{name}: {complaint}", flush=True)
+    for name, number, fault in _verify_each(versions, unusable):
+        results.append({"name": name, "version": number, "ok": not fault, "reason": fault})
+        if not args.json:  # immediately, because a large store takes minutes
+            print(f"{name} {number}: {fault or 'ok'}" if number else f"{name}: {fault}", flush=True)
     if args.json:
         print(json.dumps(results))
     return 0 if all(result["ok"] for result in results) else 1
@@ -56,33 +56,22 @@ def _read_signers(key: Path | None) -> Signers | None:
 def _verify_each(
     versions: Sequence[ModelVersion], unusable: Sequence[Unusable]
 ) -> Iterator[tuple[str, int | str | None, str]]:
-    """Name, version, and what is wrong, "" if nothing is."""
+    """Name, version and fault of each; the fault is "" if there is none."""
     for version in versions:
-        yield version.name, version.version, _complaint(version)
+        fault = ""
+        try:
+            version.check()
+        except (StoreError, OSError) as error:
+            fault = str(error)
+        yield version.name, version.version, fault
     for each in unusable:
         yield each.name, read_version(each), each.reason
 
 
 def _find_all(store: Store, model: str | None, version: str | None) -> tuple[list[ModelVersion], Sequence[Unusable]]:
     """The requested versions (one, all of a model, or all of all models), and the unusable entries beside them."""
-    if model is None:
-        found: Mapping[str, Contents] = store.list_all()
-    elif version is not None:
+    if model is not None and version is not None:
         return [store.find(model, version)], ()
-    else:
-        store.versions(model)  # raises for a model that is not there
-        found = {model: store.list_model(model)}
+    found = list_models(store, model)
     versions = [each for name, contents in found.items() for each in store.versions_of(name, contents)]
     return versions, [each for contents in found.values() for each in contents.unusable]
-
-
-def _complaint(version: ModelVersion) -> str:
-    """What is wrong with a version; empty if nothing is."""
-    try:
-        if version.is_plain:
-            version.read_plain()
-        else:
-            version.verify()
-    except (StoreError, OSError) as error:
-        return str(error)
-    return ""

@@ -1,1 +1,1 @@
-"""Boxes of what a detector gives: the best of candidates, and regions of a map."""
+"""Makes boxes of the outputs of a detector: from candidates, or from regions of a map of scores."""

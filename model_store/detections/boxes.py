@@ -1,4 +1,4 @@
-"""Candidate boxes of one picture to the boxes of an answer: the best label of each, then non-maximum suppression."""
+"""Selects boxes from the candidates of one picture: the best label of each, then non-maximum suppression."""
 
 import itertools
 from collections.abc import Collection, Mapping
@@ -9,7 +9,7 @@ import numpy as np
 from model_store.tasks.detection import Detection
 
 _MOST_CANDIDATES = 30_000
-"""More candidates above the threshold are not compared, only the best ones."""
+"""If more candidates are above the threshold, only this many, the best ones, are compared."""
 
 _COMPARED_AT_ONCE = 256
 """Pairs of this many boxes are held in memory: some megabytes."""
@@ -36,14 +36,15 @@ def select_boxes(
     labels: Collection[int] | None = None,
     within: tuple[float, float, float, float] | None = None,
 ) -> Boxes:
-    """``outputs`` are those of the graph for one picture, without the batch axis.
+    """Select boxes. ``outputs`` are those of the graph for one picture, without the batch axis.
 
-    ``labels`` are the positions of the labels that are wanted, ``within`` is the part of the graph's picture that the
-    caller's one covers. None: what ``facts`` say, every label, the whole plane. Boxes without area there do not count.
+    ``labels`` are the positions of the wanted labels; None: all. ``within`` is the part of the graph's picture that the
+    caller's picture covers; None: all of it. Boxes without area there are left out. For other options, None means the
+    value in ``facts``.
     """
     scores, best = _best_labels(outputs, facts)
     wanted = scores >= (facts.threshold if threshold is None else threshold)
-    boxes = outputs[facts.boxes].astype(np.float32, copy=False)  # the area of a large box is no float16
+    boxes = outputs[facts.boxes].astype(np.float32, copy=False)  # the area of a large box does not fit a float16
     wanted &= _have_area(boxes, within)
     if labels is not None:
         wanted &= np.isin(best, list(labels))
@@ -57,8 +58,8 @@ def select_boxes(
 
 
 def measure_overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes [..., 4] with others [..., 4] that broadcast. No area overlaps nothing."""
-    left, top, right, bottom = np.moveaxis(boxes, -1, 0)  # lines of numbers: pairs would take four times as long
+    """Intersection over union of boxes [..., 4] with others [..., 4], with broadcasting; 0 for boxes without area."""
+    left, top, right, bottom = np.moveaxis(boxes, -1, 0)  # contiguous coordinates: pairs would take four times as long
     other_left, other_top, other_right, other_bottom = np.moveaxis(others, -1, 0)
     width = np.minimum(right, other_right) - np.maximum(left, other_left)
     height = np.minimum(bottom, other_bottom) - np.maximum(top, other_top)
@@ -69,7 +70,7 @@ def measure_overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _have_area(boxes: np.ndarray, within: tuple[float, float, float, float] | None) -> np.ndarray:
-    """Which boxes have an area, in a part of the plane."""
+    """Which boxes have an area, within a part of the picture."""
     low, high = boxes[:, :2], boxes[:, 2:]
     if within is not None:
         low, high = np.maximum(low, np.array(within[:2])), np.minimum(high, np.array(within[2:]))
@@ -95,7 +96,7 @@ def _best_labels(outputs: Mapping[str, np.ndarray], facts: Detection) -> tuple[n
 def _suppress(
     boxes: np.ndarray, labels: np.ndarray | None, found: np.ndarray, overlap: float, count: int
 ) -> np.ndarray:
-    """The positions of ``found``, in its order, whose boxes no earlier one overlaps by more: at most ``count``.
+    """The positions in ``found``, in its order, whose boxes no earlier kept box overlaps by more; at most ``count``.
 
     With ``labels``, only boxes of the same label exclude each other.
     """
@@ -113,7 +114,7 @@ def _suppress(
 
 
 def _keep_apart(boxes: np.ndarray, labels: np.ndarray | None, found: np.ndarray, overlap: float) -> np.ndarray:
-    """Whether each of a few boxes is kept. One box at a time would take ten times as long."""
+    """Whether each of a few boxes is kept. Comparing one box at a time would take ten times as long."""
     pairs = np.ones((len(found), len(found)), bool)
     if labels is not None:
         of_found = labels[found]

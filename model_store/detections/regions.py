@@ -1,4 +1,4 @@
-"""Regions of a map of scores, such as lines of text, as boxes."""
+"""Finds regions in a map of scores, such as lines of text, as boxes."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The facts of a published version that people ask for first: ``sluice models show``."""
+"""The most important facts of a published version: ``sluice models show``."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +15,8 @@ _LABEL = 9
 """Cells for the word before each fact."""
 
 
-def tell_rows(manifest: Manifest) -> str:
-    """``proved`` if requests share batches, ``alone`` if each is a run of its own; "" if only an analysis can tell."""
+def describe_rows(manifest: Manifest) -> str:
+    """``proved`` if requests share batches, ``alone`` if each runs alone; "" if only an analysis can tell."""
     main = manifest.graphs.get(MAIN)
     if main is None:
         return ""
@@ -32,7 +32,7 @@ def order_metrics(quality: Quality) -> list[tuple[str, float]]:
 
 
 def print_summary(console: Console, manifest: Manifest, version: int, aliases: Sequence[str]) -> None:
-    """Name, task, quality against its bar, proof, origin. The tensors are printed after it."""
+    """Print name, task, quality with its bar, proof and origin."""
     called = f" ({', '.join(aliases)})" if aliases else ""
     console.print(Text.assemble((f"{manifest.name} version {version}{called}", "bold"), f": {manifest.task}"))
     if manifest.description:
@@ -45,7 +45,7 @@ def print_summary(console: Console, manifest: Manifest, version: int, aliases: S
 
 def _list_facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if manifest.quality is not None:
-        yield from _tell_quality(manifest.quality)
+        yield from _describe_quality(manifest.quality)
     if manifest.labels:
         more = f" and {len(manifest.labels) - _MOST_LABELS} more" if len(manifest.labels) > _MOST_LABELS else ""
         yield "labels", f"{len(manifest.labels)}: {', '.join(manifest.labels[:_MOST_LABELS])}{more}"
@@ -53,33 +53,33 @@ def _list_facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     if others:
         yield "also", f"answers {', '.join(others)}"
     if manifest.parity is not None:
-        yield "proof", _tell_parity(manifest.parity)
+        yield "proof", _describe_parity(manifest.parity)
     if manifest.golden is not None:
         rows = "1 stored row" if manifest.golden.rows == 1 else f"{manifest.golden.rows} stored rows"
         yield "golden", f"{rows} that the server checks before it serves"
     yield "files", f"{write_size(sum(f.size_bytes for f in manifest.files.values()))}: {', '.join(manifest.files)}"
     if manifest.provenance is not None:
-        yield "made", _tell_origin(manifest)
+        yield "made", _describe_origin(manifest)
     if manifest.licence:
         yield "licence", manifest.licence
 
 
-def _tell_quality(quality: Quality) -> Iterator[tuple[str, str]]:
-    yield "quality", ", ".join(_tell_metric(name, value, quality.bar) for name, value in order_metrics(quality))
+def _describe_quality(quality: Quality) -> Iterator[tuple[str, str]]:
+    yield "quality", ", ".join(_describe_metric(name, value, quality.bar) for name, value in order_metrics(quality))
     yield "", f"measured on {quality.rows:,} rows: {quality.data}"
 
 
-def _tell_metric(name: str, value: float, bar: Mapping[str, float]) -> str:
+def _describe_metric(name: str, value: float, bar: Mapping[str, float]) -> str:
     return f"{name} {value:.4g} (at least {bar[name]:g})" if name in bar else f"{name} {value:.4g}"
 
 
-def _tell_parity(parity: Parity) -> str:
+def _describe_parity(parity: Parity) -> str:
     cases = (*parity.rungs, *parity.stretched)
     worst = max((case.max_rel_error for case in cases), default=0.0)
     return f"equals its original in {len(cases)} comparisons; largest difference {worst:.1e} of the largest output"
 
 
-def _tell_origin(manifest: Manifest) -> str:
+def _describe_origin(manifest: Manifest) -> str:
     origin = manifest.provenance
     assert origin is not None  # noqa: S101  # the caller has looked
     parts = [origin.created[:16].replace("T", " ")]

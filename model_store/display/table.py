@@ -14,14 +14,14 @@ from model_store.display.size import write_size
 
 _GAP = "  "
 _SHRINKING = (("quality", 6), ("aliases", 7), ("task", 6), ("model", 8))
-"""What becomes narrower if the line is too long, in this order, and down to which width."""
+"""The columns that become narrower if lines are too long, in this order, with their least widths."""
 _NUMBERS = frozenset({"size"})
 
 
 def print_table(console: Console, rows: Sequence[Mapping[str, Any]], width: int | None) -> None:
-    """Print what can be served as lines of at most ``width`` cells (None: whole), then what is wrong, with reasons.
+    """Print versions as lines of at most ``width`` cells (None: any), then entries with faults and their reasons.
 
-    ``rows`` are those of ``sluice models list --json``, with the number of ``older`` versions of each.
+    ``rows`` are those of ``sluice models list --json``, each with its number of ``older`` versions.
     """
     good = [row for row in rows if row["task"] != "?"]
     print_cells(console, [_write_cells(row) for row in good], width)
@@ -41,8 +41,8 @@ def print_cells(
 ) -> None:
     """Print lines of named cells below a heading. Columns without any text are left out.
 
-    ``shrinking`` names the columns that become narrower if lines are longer than ``width``, in this order, and the
-    least width of each.
+    ``shrinking``: the columns that become narrower if lines are longer than ``width``, in this order, with their least
+    widths.
     """
     if cells:
         for position, line in enumerate(_lay_out(cells, width, shrinking)):
@@ -50,12 +50,12 @@ def print_cells(
 
 
 def find_width() -> int | None:
-    """The width of the terminal, or what COLUMNS says; None where lines go into a file or another program."""
+    """The width of the terminal, or that in COLUMNS; None if the output is a file or another program."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() or os.environ.get("COLUMNS") else None
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Print a line as it is: no markup, and wrapped at words in a terminal only."""
+    """Print a line without markup. It is wrapped at words only in a terminal."""
     console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
 
 

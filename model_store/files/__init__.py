@@ -1,1 +1,1 @@
-"""Files of a store: how they are read, and how new ones get there."""
+"""Reads and writes the files of a store."""

@@ -1,4 +1,4 @@
-"""Digests of files. A file is read once: the bytes that are checked are the bytes that are used."""
+"""Digests of files. A file is read once, and the bytes that were checked are the bytes that are used."""
 
 import hashlib
 from pathlib import Path
@@ -9,7 +9,7 @@ from model_store.files.reading import read_regular
 from model_store.manifest import File
 
 _MOST_MORE_BYTES = 1 << 20
-"""A file that is larger than the published one by more than this is not read to compute its digest."""
+"""A file that is larger than the published one by more than this is refused without reading it."""
 
 
 def describe_bytes(content: bytes) -> File:
@@ -25,7 +25,7 @@ def digest_file(path: Path) -> str:
 def read_checked(path: Path, expected: File) -> bytes:
     """The content of ``path``. Raises IntegrityError unless size and SHA-256 are those of ``expected``.
 
-    The caller uses the returned bytes and does not open the file again, so nobody can replace it after the check.
+    The caller uses the returned bytes and does not open the file again, so it cannot be replaced after the check.
     """
     try:
         content = read_regular(path, expected.size_bytes + _MOST_MORE_BYTES)

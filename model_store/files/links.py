@@ -1,7 +1,7 @@
 """Limits what the server reads to the store's folder: symbolic links must not lead out of it.
 
-Otherwise, whoever may write into a store could choose which other files of the machine the server reads. Links inside
-the store are fine; Kubernetes mounts its volumes with them.
+Otherwise, anyone who may write into a store could make the server read other files of the machine. Links inside the
+store are allowed; Kubernetes mounts its volumes with them.
 """
 
 import os
@@ -12,13 +12,8 @@ from model_store.errors import BadLayout, escape
 from model_store.files.reading import read_regular
 
 
-def show_name(name: str) -> str:
-    """A file name for messages, with unprintable characters escaped."""
-    return escape(name)
-
-
 def tell_why(error: OSError) -> str:
-    """Why the system could not read a file, without the path, which callers must not see."""
+    """Why a file could not be read, without its path, which callers must not see."""
     return error.strerror or type(error).__name__
 
 
@@ -31,10 +26,10 @@ class Boundary:
 
     def where(self, path: Path) -> str:
         """A path for messages, relative to the root."""
-        return show_name(os.path.relpath(path, self.root))
+        return escape(os.path.relpath(path, self.root))
 
     def resolve(self, path: Path) -> Path:
-        """The path without links below the root. Raises BadLayout if nothing is there, or if it lies outside."""
+        """The path without links below the root. Raises BadLayout if nothing is there, or if it leads outside."""
         if self._has_no_links(path):
             return path
         try:
@@ -53,9 +48,9 @@ class Boundary:
         return Path(real)
 
     def _has_no_links(self, path: Path) -> bool:
-        """Whether there is something below the root, without a link on the way from it.
+        """Whether the path exists below the root, and has no link after the root.
 
-        The way to the root is not looked at: a link through /proc/PID/root, by which KServe hands over images, leads
+        The path of the root itself is not checked: KServe passes images by a link through /proc/PID/root, which leads
         elsewhere when it is resolved.
         """
         if ".." in path.parts or not path.is_relative_to(self.root):
@@ -64,8 +59,7 @@ class Boundary:
         return not any(map(os.path.islink, below)) and os.path.exists(path)
 
     def read(self, path: Path, most_bytes: int | None = None) -> bytes:
-        """The content of a file, as ``read_regular``. Raises BadLayout as ``resolve``, and if the file cannot be
-        read."""
+        """As ``read_regular``, within the boundary. Raises BadLayout as ``resolve``, and if the file cannot be read."""
         real = self.resolve(path)
         try:
             return read_regular(real, most_bytes)

@@ -1,6 +1,6 @@
-"""Reads files of a store: regular files only, and only as much as memory can hold.
+"""Reads files of a store: regular files only, and only what memory can hold.
 
-A named pipe, a device or a folder may lie where a file is expected, and reading one may never end.
+A named pipe or a device may be where a file is expected, and reading one may never end.
 """
 
 import errno
@@ -10,9 +10,9 @@ import stat
 from pathlib import Path
 
 MOST_TEXT_BYTES = 16 << 20
-"""Most bytes of a file that people write or that describes a model: a manifest, labels."""
+"""The most bytes of a file that people write or that describes a model: a manifest, labels."""
 MOST_CONFIG_BYTES = 1 << 20
-"""Most bytes of a file that is also read to list a store: a configuration, aliases."""
+"""The most bytes of a file that is also read to list a store: a configuration, aliases."""
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -26,9 +26,9 @@ _CONTROL_GROUP_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memo
 def read_regular(path: Path, most_bytes: int | None = None) -> bytes:
     """The content of a file. ``most_bytes`` None: as much as memory can hold.
 
-    Raises OSError if it is no regular file or too large; ``strerror`` says what was expected.
+    Raises OSError if it is not a regular file or too large; ``strerror`` says what was expected.
     """
-    _check_kind(os.stat(path))  # before opening: opening a device may have effects
+    _check_kind(os.stat(path))  # before it is opened: opening a device may have side effects
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(descriptor, "rb", buffering=0) as file:
         found = os.fstat(descriptor)
@@ -40,7 +40,7 @@ def read_regular(path: Path, most_bytes: int | None = None) -> bytes:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something has this name, broken links included. Raises OSError if that cannot be found out."""
+    """Whether something has this name, even a broken link. Raises OSError if the folder cannot be read."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

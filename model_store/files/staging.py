@@ -1,8 +1,8 @@
-"""The hidden folders in which a version is written before it gets its number, and removed after it had one.
+"""Hidden folders, in which a version is written before it gets its number, and deleted after it is removed.
 
-The writer, or remover, holds a lock on the folder, which the kernel releases when the process ends in any way. So an
-unlocked folder was left by a killed process and can be removed. Folders are made and swept under the lock of the parent
-folder, so nobody sees one before it is locked. Without file locks, nothing is removed.
+The process that writes or deletes holds a lock on the folder, which the kernel releases when the process ends in any
+way. So an unlocked folder was left by a killed process, and can be removed. Folders are made and swept under the lock
+of the parent folder, so nobody sees one before it is locked. If the file system has no locks, nothing is removed.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _MOST_TRIES = 100
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let one process and thread at a time run the block. The lock ends with its holder. Raises OSError."""
+    """Let one thread of one process at a time run the block. The lock ends with its process. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -35,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_where_possible(folder: Path) -> Iterator[None]:
-    """As ``locked``; where the file system has no locks, the block runs without one."""
+    """As ``locked``; if the file system has no locks, the block runs without one."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             stack.enter_context(locked(folder))
@@ -60,7 +60,7 @@ def staged(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """A removed version under its hidden name, and the lock that keeps others from sweeping it; None: no locks here."""
+    """A removed version under its hidden name. ``lock`` keeps others from sweeping it; None: there are no locks."""
 
     path: Path
     lock: int | None
@@ -75,16 +75,16 @@ class Hidden:
 
 
 def hide(path: Path) -> Hidden:
-    """Give a version a hidden name, so that no reader finds a part of it while it is deleted.
+    """Give a version a hidden name, so that no reader finds only a part of it while it is deleted.
 
-    A reader that has begun misses files from then on, which it takes for a fault of the version, not for its content.
-    The caller holds the lock of the folder, and deletes what is hidden after it has released that. Raises OSError.
+    A reader that has begun gets an error for the missing files, never wrong content. The caller holds the lock of the
+    folder, and deletes the hidden version after it has released the lock. Raises OSError.
     """
     hidden = path.parent / f"{_REMOVED}{path.name}-{secrets.token_hex(4)}"
     lock = None
     if path.is_dir() and not path.is_symlink():
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with contextlib.suppress(OSError):  # no locks here
+        with contextlib.suppress(OSError):  # the file system has no locks
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
         os.rename(path, hidden)
@@ -97,9 +97,9 @@ def hide(path: Path) -> Hidden:
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Remove what killed processes left in the folder of a model, and the folder itself if it is then empty.
+    """Remove what killed processes left in the folder of a model, and the folder itself if it is empty then.
 
-    Returns what was removed. Does nothing if there is no folder or no permission.
+    Returns the removed paths. Does nothing if there is no folder or no permission.
     """
     removed: list[Path] = []
     with contextlib.suppress(OSError):
@@ -121,7 +121,7 @@ def _make(folder: Path) -> tuple[Path, int | None]:
                     return _begin(folder)
             except FileNotFoundError:
                 raise
-            except OSError:  # no locks here; any other fault would show again below
+            except OSError:  # the file system has no locks; another fault would show again below
                 return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder)), None
     raise FileNotFoundError(f"{folder} is removed as soon as it is made: stop the process that removes it")
 
@@ -141,7 +141,7 @@ def _find_left(folder: Path) -> list[Path]:
 def _sweep(folder: Path) -> list[Path]:
     removed = []
     for path in _find_left(folder):
-        with contextlib.suppress(OSError):  # somebody is writing it, or we may not remove it
+        with contextlib.suppress(OSError):  # another process is writing it, or we may not remove it
             if path.is_symlink() or not path.is_dir():  # a version that was a link
                 path.unlink()
                 removed.append(path)

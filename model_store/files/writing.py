@@ -1,4 +1,4 @@
-"""Writes files of a store so that they are whole or absent, also after the power has gone."""
+"""Writes files of a store so that they are whole or absent, even after a power failure."""
 
 import errno
 import os
@@ -9,20 +9,22 @@ from model_store.files.links import tell_why
 
 FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 """The errors of a folder that this process may not change."""
+_PERMISSION = "run the command as a user who may write there, or change the permissions of the folder"
+_NO_LOCKS = "its file system has no locks: change the store from where it comes"
 _ADVICE = {
     errno.EROFS: "mount it so that it can be written, or change the store from where it comes",
-    errno.EACCES: "run the command as a user who may write there, or change the permissions of the folder",
-    errno.EPERM: "run the command as a user who may write there, or change the permissions of the folder",
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room on the disk, or raise the quota",
-    errno.EBADF: "its file system has no locks: change the store from where it comes",
-    errno.ENOLCK: "its file system has no locks: change the store from where it comes",
-    errno.ENOTSUP: "its file system has no locks: change the store from where it comes",
+    errno.EBADF: _NO_LOCKS,
+    errno.ENOLCK: _NO_LOCKS,
+    errno.ENOTSUP: _NO_LOCKS,
 }
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Write a new file. Raises OSError, also if it is there."""
+    """Write a new file. Raises OSError, also if the file exists."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()
@@ -30,9 +32,9 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def replace_synced(path: Path, content: bytes, hidden_in: Path | None = None) -> None:
-    """Replace a file as a whole: a reader sees the old content or the new one. One caller at a time may do so.
+    """Replace a file as a whole: a reader sees the old content or the new one. Only one caller at a time may do this.
 
-    The content is first written into a hidden file of the folder ``hidden_in``, by default that of ``path``. Raises
+    The content is first written into a hidden file in the folder ``hidden_in``, by default that of ``path``. Raises
     OSError.
     """
     temporary = (hidden_in or path.parent) / f".{path.name}.new"
@@ -47,7 +49,7 @@ def replace_synced(path: Path, content: bytes, hidden_in: Path | None = None) ->
 
 
 def sync_folder(folder: Path) -> None:
-    """Make sure that the names in a folder are on the disk. Raises OSError."""
+    """Sync the names in a folder to the disk. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -56,6 +58,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def explain(error: OSError, folder: Path) -> NotWritable:
-    """The error for the owner of a store: what was not changed, why, and what to do."""
+    """The error for the owner of a store: which folder cannot be changed, why, and what to do."""
     advice = _ADVICE.get(error.errno or 0, "try again when that is repaired")
     return NotWritable(f"{folder} cannot be changed: {tell_why(error)}: {advice}")

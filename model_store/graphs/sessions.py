@@ -13,6 +13,7 @@ import onnxruntime as ort
 from model_store.cancellation import current
 from model_store.datatypes import BY_ONNX
 from model_store.errors import BadGraph, first_line
+from model_store.files.recognition import advise
 from model_store.graph import Graph, Tensor
 from model_store.graphs import Arrays
 from model_store.graphs.reshape import Reshape
@@ -71,7 +72,10 @@ def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
             value.name, value.shape  # noqa: B018  # raises for a name that is no UTF-8, of an axis too
         return session
     except Exception as error:  # ONNX Runtime raises many types without a common base
-        raise BadGraph(f"ONNX Runtime cannot load the graph: {first_line(error)}") from error
+        reason = first_line(error)
+        advice = advise(reason, content)
+        told = f"{reason.rstrip('.')}: {advice}" if advice else reason
+        raise BadGraph(f"ONNX Runtime cannot load the graph: {told}") from error
 
 
 def find_unsafe_fusions(content: bytes) -> list[str]:
@@ -96,8 +100,13 @@ def list_values(session: Any) -> list[tuple[str, Any, bool]]:
     return [
         *(("input", value, False) for value in session.get_inputs()),
         *(("input", value, True) for value in session.get_overridable_initializers()),
-        *(("output", value, False) for value in session.get_outputs()),
+        *(("output", value, False) for value in outputs_of(session)),
     ]
+
+
+def outputs_of(session: Any) -> list[Any]:
+    """The outputs of a session, each name once: ONNX Runtime accepts a graph that lists one twice."""
+    return list({value.name: value for value in session.get_outputs()}.values())
 
 
 def describe_session(session: Any, file: str) -> Graph:
@@ -120,10 +129,8 @@ def read_tensor(value: Any) -> Tensor:
     """The tensor of a session's value. Raises BadGraph for a type that the protocol cannot carry."""
     datatype = BY_ONNX.get(value.type)
     if datatype is None:
-        advice = ""
-        if "map(" in value.type:
-            advice = ": convert the model without ZipMap, such as by skl2onnx with options={'zipmap': False}"
-        raise BadGraph(f"tensor {value.name!r} has the type {value.type}, which requests cannot carry{advice}")
+        advice = next(advice for part, advice in _ADVICE.items() if part in value.type)
+        raise BadGraph(f"tensor {value.name!r} has the type {value.type}, which requests cannot carry: {advice}")
     return Tensor(name=value.name, datatype=datatype.name, shape=read_shape(value))
 
 
@@ -137,6 +144,16 @@ def read_shape(value: Any) -> tuple[int | str, ...]:
     )
 
 
+_ADVICE: Mapping[str, str] = {
+    "map(": "convert the model without ZipMap, such as by skl2onnx with options={'zipmap': False}",
+    "seq(": "make one tensor of it in the graph, by ConcatFromSequence, or end the graph with the single tensors",
+    "optional(": "make it a plain tensor, or an input with a default value (an initializer of the same name)",
+    "sparse_": "make it dense in the graph",
+    "": "cast it in the graph to or from a type that they can, such as UINT8, INT8, FP16 or FP32",
+}
+"""What to do about a type that requests cannot carry, by a part of its name."""
+
+
 class CpuSession:
     """A graph on one thread of the CPU, as the server runs it, without the parts that make a server fast.
 
@@ -145,7 +162,7 @@ class CpuSession:
 
     def __init__(self, content: bytes, external: Mapping[str, bytes] | None = None) -> None:
         self.raw = open_session(content, make_options(1, external or {}, LOG_NOTHING), [CPU])
-        self.output_names: Sequence[str] = [output.name for output in self.raw.get_outputs()]
+        self.output_names: Sequence[str] = [output.name for output in outputs_of(self.raw)]
         self._shapes: Reshape | None = None
         self._values = Values(self.raw) if needs_values(self.raw) else None
 

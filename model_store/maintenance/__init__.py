@@ -1,1 +1,1 @@
-"""What the owner of a store does with it: moves ``stable``, compares, removes and migrates versions."""
+"""The owner's work on a store: move ``stable``, compare, remove and migrate versions, begin and end trials."""

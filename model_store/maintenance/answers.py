@@ -1,7 +1,7 @@
-"""How far the golden answers of two versions differ.
+"""Compares the golden answers of two versions.
 
-If both versions store the same inputs, their stored answers are compared. Else the graph of the second version runs on
-the inputs of the first, on the CPU, and its answers are compared with those that the first one stores.
+If both versions store the same inputs, their stored answers are compared. Otherwise the graph of the second version
+runs on the stored inputs of the first, on the CPU.
 """
 
 import math
@@ -24,19 +24,19 @@ from model_store.store import ModelVersion
 class OutputDifference:
     """One output. ``largest`` is the largest absolute difference.
 
-    It is None if shapes or datatypes differ, for texts, and where only one of two numbers is finite.
+    It is None for texts, if shapes or datatypes differ, and if only one of two numbers is finite.
     """
 
     output: str
     largest: float | None
     of_magnitude: float | None
-    """``largest`` as a part of the largest magnitude of the answers of the first version."""
+    """``largest`` relative to the largest magnitude of the answers of the first version."""
     elements: int
-    """How many elements are not equal; all where shapes or datatypes differ."""
+    """The number of elements that differ; all if shapes or datatypes differ."""
     of_elements: int
-    """How many elements there are."""
+    """The number of all elements."""
     labels: int | None = None
-    """In how many rows another class has the highest score; None if the output holds no scores."""
+    """The number of rows in which another class has the highest score; None if the output holds no scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Answers:
 
 
 def compare_answers(before: ModelVersion, old: Manifest, after: ModelVersion, new: Manifest) -> Iterator[Answers]:
-    """The answers of each graph of which the first version has golden samples. Raises StoreError."""
+    """Compare each graph of which the first version has golden samples. Raises StoreError."""
     for name, facts in _list_golden(old).items():
         if name not in new.graphs:
             yield Answers(name, "", facts.rows, note="the other version has no such graph")
@@ -72,7 +72,7 @@ def _list_golden(manifest: Manifest) -> dict[str, Golden]:
 
 
 def _list_scores(manifest: Manifest) -> set[str | None]:
-    """The outputs of which the highest score is the answer."""
+    """The outputs whose highest score is the answer."""
     classes = manifest.classes
     return set() if classes is None or classes.multi_label else {classes.probabilities, classes.logits}
 
@@ -80,8 +80,8 @@ def _list_scores(manifest: Manifest) -> set[str | None]:
 def _find_answers(
     samples: GoldenSamples, after: ModelVersion, new: Manifest, name: str
 ) -> tuple[Literal["stored", "run", ""], Mapping[str, np.ndarray], str]:
-    """Where the answers of the second version come from, the answers, and why there are none."""
-    facts = _list_golden(new).get(name)
+    """Where the answers of the second version come from, the answers, and why there are none, or ""."""
+    facts = new.golden_of(name)
     if facts is not None:
         stored = GoldenSamples.from_bytes(after.read(new, facts.file))
         if _are_equal(samples.inputs, stored.inputs):

@@ -1,4 +1,4 @@
-"""The differences between two versions of a model: manifest, tensors, quality, sizes, operators and golden answers."""
+"""Compares two versions of a model: manifest, tensors, quality, file sizes, operators and golden answers."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from model_store.manifest import Manifest
 from model_store.store import ModelVersion
 
 _APART = frozenset({"schema_version", "sluice", "name", "files", "quality", "statistics", "parity", "graph_parity"})
-"""Fields that have a part of their own, or differ without a meaning between exports; so do measured bytes."""
+"""Fields that are compared elsewhere, or that differ between exports without a meaning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that differs; ``before`` or ``after`` is None where one of the versions does not have it."""
+    """One difference. ``before`` or ``after`` is None if that version does not have it."""
 
     what: str
     before: Any
@@ -47,9 +47,9 @@ class Comparison:
 
 
 def compare(before: ModelVersion, after: ModelVersion) -> Comparison:
-    """Compare two versions. Their files are checked against their digests.
+    """Compare two versions. The files that are read are checked against their digests.
 
-    Raises StoreError if one of them is damaged, or has no manifest and would not serve.
+    Raises StoreError if a version is damaged, or if it has no manifest and would not serve.
     """
     old, new = _read(before), _read(after)
     return Comparison(
@@ -89,7 +89,7 @@ def _list_fields(manifest: Manifest) -> Iterator[tuple[str, Any]]:
 
 
 def _flatten(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Each value that holds no other by its path; what is empty is left out, as if it were not there."""
+    """The values that hold no others, by their path. Empty ones are left out, as if they were not there."""
     if isinstance(value, dict):
         for key, inside in value.items():
             yield from _flatten(f"{path}.{key}" if path else str(key), inside)
@@ -122,7 +122,7 @@ def _list_metrics(manifest: Manifest) -> dict[str, float]:
 
 
 def _compare_files(before: ModelVersion, old: Manifest, after: ModelVersion, new: Manifest) -> Iterator[Change]:
-    """Sizes of the files that differ; those of plain versions by their sizes alone."""
+    """Sizes of the files that differ. Files of plain versions are compared by their total size only."""
     for file in dict.fromkeys((*old.files, *new.files)):
         first, second = old.files.get(file), new.files.get(file)
         if first != second:

@@ -1,9 +1,10 @@
-"""Migration: manifests of an older schema are written again in that of today.
+"""Migration: rewrites manifests of an older schema in the current one.
 
-Nobody needs it, because older schemas are read for ever. It saves the reader some work, and shows what a store holds.
-The other files of a version stay as they are. A signed version is left alone: its signature covers the manifest.
+It is never necessary, because older schemas can always be read. It saves readers some work, and shows what a store
+holds. The other files of a version stay as they are. A signed version is left alone: its signature covers the manifest.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ class Migration:
     schema: int | None
     """None: it is damaged, or has no manifest."""
     migrated: bool = False
-    """Whether its manifest was written again, or would be."""
+    """Whether its manifest was rewritten, or would be."""
     kept: str = ""
     """Why a manifest of an older schema was left alone; "" if it was not."""
     error: str = ""
@@ -34,23 +35,20 @@ class Migration:
 
 
 def migrate(store: Store, names: Sequence[str], *, dry_run: bool = False) -> list[Migration]:
-    """Write the manifests of models in the schema of today. Versions without a manifest are left out.
+    """Rewrite the manifests of models in the current schema. Versions without a manifest are left out.
 
-    A version that is damaged, or of a newer schema, is told and hinders no other one. Raises StoreError if a model is
-    not there, NotWritable.
+    A version that is damaged or has a newer schema is reported, and the others are migrated. Raises StoreError if a
+    model is not there, NotWritable.
     """
     found: list[Migration] = []
     for name in names:
-        if dry_run:
-            found += [_migrate(version, None) for version in store.versions(name) if not version.is_plain]
-        else:
-            with store.changing(name) as folder:
-                found += [_migrate(version, folder) for version in store.versions(name) if not version.is_plain]
+        with contextlib.nullcontext() if dry_run else store.changing(name) as folder:
+            found += [_migrate(version, folder) for version in store.versions(name) if not version.is_plain]
     return found
 
 
 def _migrate(version: ModelVersion, hidden_in: Path | None) -> Migration:
-    """Migrate one version; ``hidden_in`` None: only tell what would be done. Raises OSError if it cannot be written."""
+    """Migrate one version; ``hidden_in`` None: change nothing. Raises OSError if it cannot be written."""
     path = version.folder / MANIFEST_FILE
     schema = None
     try:

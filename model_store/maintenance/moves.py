@@ -1,7 +1,16 @@
 """Moves of aliases: promotion, rollback, removal."""
 
 from model_store.errors import NotInStore, StillUsed
-from model_store.files.aliases import STABLE, cut, pop, read_aliases, read_history, write_aliases, write_history
+from model_store.files.aliases import (
+    STABLE,
+    cut_history,
+    find_alias,
+    find_rollback,
+    read_aliases,
+    read_history,
+    write_aliases,
+    write_history,
+)
 from model_store.maintenance.rollouts import choose_promoted, without
 from model_store.maintenance.uses import find_pipelines
 from model_store.rollout import read_rollout, write_rollout
@@ -9,17 +18,14 @@ from model_store.store import Move, Store
 
 
 def promote(store: Store, name: str, version: int | str | None = None) -> Move:
-    """Point ``stable`` at a version, after its files were checked against their digests. Its trial ends.
+    """Check the files of a version, and point ``stable`` at it. Its trial ends.
 
-    By default it is that of the canary, or else the newest. Raises StillUsed for a canary that went back, NotInStore,
-    IntegrityError or another StoreError if the version is damaged, NotWritable.
+    The default is the version of the canary, or else the newest. Raises StillUsed for a canary that was rolled back,
+    NotInStore, IntegrityError or another StoreError if the version is damaged, NotWritable.
     """
     store.versions(name)
     chosen = store.find(name, choose_promoted(store, name) if version is None else version)
-    if chosen.is_plain:
-        chosen.read_plain()
-    else:
-        chosen.verify()
+    chosen.check()
     move = store.set_alias(name, STABLE, chosen.version)
     with store.changing(name) as folder:
         write_rollout(folder, without(read_rollout(folder), chosen.version))
@@ -29,8 +35,8 @@ def promote(store: Store, name: str, version: int | str | None = None) -> Move:
 def roll_back(store: Store, name: str, to: int | str | None = None) -> Move:
     """Point ``stable`` at the version that it named before, or at the version ``to``.
 
-    Without a history it goes to the next older version that can be used; without ``stable``, from the newest. Raises
-    NotInStore if there is nothing to go back to, NotWritable.
+    Without a history it goes to the next older usable version. If ``stable`` is not set, it counts as the newest.
+    Raises NotInStore if there is nothing to go back to, NotWritable.
     """
     store.versions(name)
     with store.changing(name) as folder:
@@ -41,9 +47,9 @@ def roll_back(store: Store, name: str, to: int | str | None = None) -> Move:
         if to is not None:
             chosen = store.find(name, to).version
             target: int | None = chosen
-            left = history.stable if chosen == before else cut(history.stable, chosen)
+            left = history.stable if chosen == before else cut_history(history.stable, chosen)
         else:
-            target, left = pop(history.stable, current, usable)
+            target, left = find_rollback(history.stable, current, usable)
         if target is None:
             raise NotInStore(
                 f"{name!r} has nothing to go back to: version {current} is in use, {STABLE} named no other one before, "
@@ -55,18 +61,16 @@ def roll_back(store: Store, name: str, to: int | str | None = None) -> Move:
 
 
 def remove_alias(store: Store, name: str, alias: str, *, force: bool = False) -> Move:
-    """Remove an alias. Raises BadName, NotInStore if it is not there, StillUsed if a pipeline names it and it is not
-    forced, NotWritable."""
+    """Remove an alias. Raises BadName, NotInStore, NotWritable; StillUsed if a pipeline names it, unless ``force``."""
     store.versions(name)
     users = sorted({step.pipeline for step in find_pipelines(store).get(name, ()) if step.version == alias})
     with store.changing(name) as folder:
         aliases = read_aliases(folder)
-        if alias not in aliases:
-            raise NotInStore(f"no alias {alias!r} of {name!r}: there are {', '.join(aliases) or 'none'}")
+        before = find_alias(name, aliases, alias)
         if users and not force:
             raise StillUsed(
                 f"the alias {alias!r} of {name!r} is a step of {', '.join(users)}: remove that first, or give --force"
             )
-        before = aliases.pop(alias)
+        del aliases[alias]
         write_aliases(folder, aliases)
     return Move(before, None)

@@ -1,4 +1,4 @@
-"""Which operators the graphs of two versions have, and how many of each."""
+"""Compares how often each operator is in the graphs of two versions."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ _OWN_DOMAINS = ("", "ai.onnx")
 def compare_operators(
     before: ModelVersion, old: Manifest, after: ModelVersion, new: Manifest
 ) -> Iterator[tuple[str, int, int]]:
-    """Operators of which one version has more: ``GRAPH: OPERATOR``, and how many each has.
+    """Operators that are not equally often in both versions: ``GRAPH: OPERATOR``, and the two counts.
 
-    Those of the graphs inside If, Loop and Scan count too, and those of the file's functions. ``GRAPH: opset`` has the
-    versions of the operator set. Raises StoreError.
+    Operators inside If, Loop and Scan and in the file's functions count too. ``GRAPH: opset`` has the versions of the
+    operator set instead of counts. Raises StoreError.
     """
     for name in dict.fromkeys((*old.graphs, *new.graphs)):
         first, second = _count(before, old, name), _count(after, new, name)

@@ -1,10 +1,10 @@
-"""Removal of versions: those that are named, and those that ``sluice models gc`` finds to be old.
+"""Removes versions: given ones, and old ones (``sluice models gc``).
 
 Rules
-- The model's folder is locked from the look at what names a version until the version has a hidden name. Its files are
-  read before and deleted after that, so that no rollback waits for them.
+- The model's folder is locked while the uses of a version are checked, and until the version has a hidden name. Its
+  files are read before and deleted afterwards, so that no rollback waits for that.
 - First the numbers and aliases are written, then the version gets a hidden name, then its files are deleted. A process
-  that dies between leaves a hidden folder, which the next publisher, `gc` or server start deletes.
+  that dies in between leaves a hidden folder, which the next publisher, `gc` or server start deletes.
 - A number is not used again.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from model_store.errors import BadLayout, BadName, NotInStore, StillUsed, StoreError
-from model_store.files.aliases import STABLE, pop, read_aliases, read_history, write_aliases, write_history
+from model_store.files.aliases import STABLE, find_rollback, read_aliases, read_history, write_aliases, write_history
 from model_store.files.staging import Hidden, hide
 from model_store.files.writing import explain
 from model_store.maintenance.rollouts import without
@@ -26,7 +26,7 @@ from model_store.store import ModelVersion, Store, read_number
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A version that was removed, or would be. ``named_by`` is what named it, which went with it."""
+    """A version that was removed, or would be. ``named_by``: the names that went with it, such as aliases."""
 
     name: str
     version: int
@@ -52,7 +52,7 @@ def remove(
     """
     pipelines = find_pipelines(store)
     if not store.folder(name).is_dir():
-        store.versions(name)  # says what there is
+        store.versions(name)  # raises an error that names what is there
     if dry_run:
         return _plan(store, name, versions, force, pipelines)
     with store.changing(name) as folder:
@@ -67,10 +67,10 @@ def remove(
 def collect(
     store: Store, names: Sequence[str], keep: int, *, dry_run: bool = False
 ) -> tuple[list[Removed], list[Kept]]:
-    """Remove old versions of models: all but the newest ``keep`` that are whole, and those that something names.
+    """Remove old versions of models: all except the newest ``keep`` undamaged ones and those that something names.
 
-    The version to which a rollback would go is kept too. A damaged version is neither counted nor removed. Returns
-    what was removed, or would be with ``dry_run``, and what was kept beyond the newest. Raises StoreError, NotWritable.
+    The version to which a rollback would go is kept too. Damaged versions are neither counted nor removed. Returns
+    what was removed, or would be with ``dry_run``, and what was kept besides the newest. Raises StoreError.
     """
     if keep < 1:
         raise BadName(f"versions to keep: expected 1 or more, got {keep}")
@@ -80,7 +80,7 @@ def collect(
     for name in names:
         versions = {each.version: each for each in store.versions(name)}
         reasons = _find_reasons(store, name, versions, pipelines)
-        whole, damaged = _count_whole(versions, keep, reasons)  # without the lock, because it may read much
+        whole, damaged = _count_whole(versions, keep, reasons)  # without the lock, because it may read many files
         if dry_run:
             old, needed = choose_old(whole, keep, reasons)
             removed += _describe(store, name, old)
@@ -97,13 +97,13 @@ def collect(
 
 
 def choose_old(whole: Sequence[int], keep: int, reasons: Mapping[int, str]) -> tuple[list[int], list[tuple[int, str]]]:
-    """Which of the whole versions, oldest first, are removed, and which older ones are kept for a reason."""
+    """Which of the undamaged versions, oldest first, are removed, and which old ones are kept for a reason."""
     older = whole[:-keep]
     return [n for n in older if n not in reasons], [(n, reasons[n]) for n in older if n in reasons]
 
 
 def measure(path: Path) -> int:
-    """Bytes of the files in a folder, or of a file. What cannot be looked at counts as nothing."""
+    """The bytes of a file, or of the files in a folder. A link has none."""
     if not path.is_dir() or path.is_symlink():
         return 0 if path.is_symlink() else path.stat().st_size
     return sum((Path(top) / file).lstat().st_size for top, _, files in os.walk(path) for file in files)
@@ -112,7 +112,7 @@ def measure(path: Path) -> int:
 def _plan(
     store: Store, name: str, versions: Sequence[str] | None, force: bool, pipelines: Mapping[str, list[PipelineUse]]
 ) -> list[Removed]:
-    """The versions that are removed. Raises as ``remove``."""
+    """The versions to remove. Raises as ``remove``."""
     there = _find_numbers(store.folder(name))
     chosen = sorted(there) if versions is None else _choose(store, name, there, versions)
     if not chosen:
@@ -134,7 +134,7 @@ def _describe(
 def _find_reasons(
     store: Store, name: str, versions: Collection[int], pipelines: Mapping[str, list[PipelineUse]]
 ) -> dict[int, str]:
-    """Why versions are kept that are not among the newest."""
+    """Why versions are kept although they are not among the newest."""
     uses = find_uses(store, name, pipelines)
     reasons = {number: f"{' and '.join(what)} names it" for number, what in uses.versions.items()}
     target = _find_target(store, name, versions)
@@ -144,17 +144,18 @@ def _find_reasons(
 
 
 def _find_target(store: Store, name: str, usable: Collection[int]) -> int | None:
-    """Where a rollback would go; None while ``stable`` is not set, because then the newest versions are kept anyway."""
+    """Where a rollback would go. None if ``stable`` is not set: then it is among the newest, which are kept anyway."""
     current = store.aliases(name).get(STABLE)
-    return None if current is None else pop(read_history(store.folder(name)).stable, current, usable)[0]
+    return None if current is None else find_rollback(read_history(store.folder(name)).stable, current, usable)[0]
 
 
 def _count_whole(
     versions: Mapping[int, ModelVersion], keep: int, reasons: Collection[int]
 ) -> tuple[list[int], dict[int, str]]:
-    """The versions that can be read, oldest first, and the damaged ones with what is wrong.
+    """The undamaged versions, oldest first, and the damaged ones with their faults.
 
-    If anything could go, the newest ``keep`` are read whole: the last good version must not make room for damaged ones.
+    If any version may be removed, the files of the newest are checked until ``keep`` are good: a good version must not
+    be removed while damaged ones are kept. Of the others only the manifest is read.
     """
     if all(number in reasons for number in list(versions)[:-keep]):
         return list(versions), {}
@@ -162,7 +163,10 @@ def _count_whole(
     damaged: dict[int, str] = {}
     for number, version in reversed(list(versions.items())):
         try:
-            _check(version, files=len(whole) < keep)
+            if version.is_plain or len(whole) < keep:
+                version.check()
+            else:
+                version.read_manifest()
         except (StoreError, OSError) as error:
             damaged[number] = f"it is damaged: {error}"
         else:
@@ -170,18 +174,8 @@ def _count_whole(
     return sorted(whole), damaged
 
 
-def _check(version: ModelVersion, *, files: bool) -> None:
-    """Raise StoreError or OSError if a version is damaged. Without ``files`` only its manifest is read."""
-    if version.is_plain:
-        version.read_plain()
-    elif files:
-        version.verify()
-    else:
-        version.read_manifest()
-
-
 def _find_numbers(folder: Path) -> list[int]:
-    """Every entry that has a number for its name, damaged ones included."""
+    """The numbers of all entries that have one as their name, damaged ones included."""
     numbers = (read_number(entry.name) for entry in os.scandir(folder))
     return [number for number in numbers if number]
 
@@ -193,7 +187,7 @@ def _choose(store: Store, name: str, there: Collection[int], versions: Sequence[
         if number is None:
             number = store.find(name, text).version
         if number not in there:
-            store.find(name, number)  # says what there is
+            store.find(name, number)  # raises an error that names what is there
             raise BadLayout(
                 f"version {text} of {name!r} has no folder of its own: remove its files from {store.folder(name)} "
                 "by hand"
@@ -212,7 +206,7 @@ def _check_unused(name: str, named: Mapping[int, list[str]], pipelines: Sequence
 
 
 def _drop_names(folder: Path, versions: Collection[int]) -> None:
-    """Remove aliases, canary and shadow that name versions which go."""
+    """Remove aliases, canary and shadow that name these versions."""
     aliases = read_aliases(folder)
     left = {alias: number for alias, number in aliases.items() if number not in versions}
     if left != aliases:
@@ -225,7 +219,7 @@ def _drop_names(folder: Path, versions: Collection[int]) -> None:
 
 
 def _hide(folder: Path, versions: Sequence[int]) -> list[Hidden]:
-    """Hide versions, after their numbers were written down. The caller holds the lock of the folder."""
+    """Record the numbers of versions, and hide the versions. The caller holds the lock of the folder."""
     if not versions:
         return []
     history = read_history(folder)
@@ -237,7 +231,7 @@ def _hide(folder: Path, versions: Sequence[int]) -> list[Hidden]:
 
 
 def _delete(store: Store, name: str, hidden: Sequence[Hidden]) -> None:
-    """Delete what is hidden; nobody waits for it. Raises NotWritable."""
+    """Delete hidden versions, without the lock of the folder. Raises NotWritable."""
     try:
         for each in hidden:
             each.delete()

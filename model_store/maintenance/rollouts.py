@@ -1,9 +1,11 @@
-"""Begins and ends trials of versions: a canary answers a part of the requests, a shadow gets copies of them."""
+"""Begins and ends trials of versions: a canary answers a part of the requests, a shadow gets copies of requests."""
+
+from pathlib import Path
 
 from model_store.errors import NotInStore, StillUsed
 from model_store.files.aliases import STABLE, read_aliases
 from model_store.rollout import Canary, Limits, Rollout, Shadow, read_rollout, write_rollout
-from model_store.store import ModelVersion, Store
+from model_store.store import Store
 
 
 def begin_canary(
@@ -11,19 +13,18 @@ def begin_canary(
 ) -> Canary:
     """Let a version answer ``percent`` of the requests that name none. ``now`` is ISO 8601.
 
-    If only the percentage changes of a canary that has not gone back, what is known of it is kept. Raises NotInStore,
-    BadName, NotWritable, StillUsed for a version that answers already or is in the shadow.
+    If only the percentage of a running canary changes, its trial continues. Raises NotInStore, BadName, NotWritable;
+    StillUsed for a version that is stable or the shadow.
     """
-    chosen = _find(store, name, version)
     with store.changing(name) as folder:
-        _check_other(name, chosen, read_aliases(folder).get(STABLE))
+        number = _find(store, folder, version)
         rollout = read_rollout(folder)
-        if rollout.shadow is not None and rollout.shadow.version == chosen.version:
+        if rollout.shadow is not None and rollout.shadow.version == number:
             raise StillUsed(
                 f"version {version} of {name!r} is in the shadow: `sluice models shadow {name} --end` first"
             )
         old = rollout.canary
-        new = Canary(version=chosen.version, percent=percent, header=header, limits=limits, begun=now)
+        new = Canary(version=number, percent=percent, header=header, limits=limits, begun=now)
         if old is not None and not old.returned:
             same = new.model_copy(update={"begun": old.begun, "percent": old.percent})
             if same == old:
@@ -34,13 +35,12 @@ def begin_canary(
 
 def begin_shadow(store: Store, name: str, version: str, percent: float, now: str) -> Shadow:
     """Send a version copies of ``percent`` of the requests that name none. Raises as ``begin_canary``."""
-    chosen = _find(store, name, version)
     with store.changing(name) as folder:
-        _check_other(name, chosen, read_aliases(folder).get(STABLE))
+        number = _find(store, folder, version)
         rollout = read_rollout(folder)
-        if rollout.canary is not None and rollout.canary.version == chosen.version:
+        if rollout.canary is not None and rollout.canary.version == number:
             raise StillUsed(f"version {version} of {name!r} is a canary: `sluice models canary {name} --end` first")
-        new = Shadow(version=chosen.version, percent=percent, begun=now)
+        new = Shadow(version=number, percent=percent, begun=now)
         write_rollout(folder, rollout.model_copy(update={"shadow": new}))
     return new
 
@@ -57,9 +57,9 @@ def end_role(store: Store, name: str, role: str) -> int:
 
 
 def choose_promoted(store: Store, name: str) -> int | None:
-    """The version that a promotion means which names none: that of the canary; None: the newest.
+    """The version that a promotion without a version means: that of the canary; None: the newest.
 
-    Raises StillUsed for a canary that went back.
+    Raises StillUsed for a canary that was rolled back.
     """
     canary = read_rollout(store.folder(name)).canary
     if canary is not None and canary.returned:
@@ -71,19 +71,18 @@ def choose_promoted(store: Store, name: str) -> int | None:
 
 
 def without(rollout: Rollout, version: int) -> Rollout:
-    """The rollout after a version has become the stable one: its trial is over."""
+    """The rollout without the trial of a version."""
     roles = {"canary": rollout.canary, "shadow": rollout.shadow}
     gone = {role: None for role, facts in roles.items() if facts is not None and facts.version == version}
     return rollout.model_copy(update=gone)
 
 
-def _find(store: Store, name: str, version: str) -> ModelVersion:
-    chosen = store.find(name, version)
+def _find(store: Store, folder: Path, version: str) -> int:
+    """The number of a version for a trial. Raises NotInStore; StillUsed for the stable version."""
+    name = folder.name
+    number = store.find(name, version).version
     if len(store.versions(name)) < 2:
-        raise NotInStore(f"{name!r} has no other version than {chosen.version}, with which it could be compared")
-    return chosen
-
-
-def _check_other(name: str, chosen: ModelVersion, stable: int | None) -> None:
-    if chosen.version == stable:
-        raise StillUsed(f"version {chosen.version} of {name!r} is {STABLE}: it answers all requests already")
+        raise NotInStore(f"{name!r} has no other version than {number}, with which it could be compared")
+    if number == read_aliases(folder).get(STABLE):
+        raise StillUsed(f"version {number} of {name!r} is {STABLE}: it answers all requests already")
+    return number

@@ -1,4 +1,4 @@
-"""What names a version: aliases, a canary or shadow, the steps of pipelines. Such a version is not removed."""
+"""Finds what names a version: aliases, a canary or shadow, steps of pipelines. Such a version is not removed."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from model_store.store import ModelVersion, Store, read_number
 
 @dataclass(frozen=True, slots=True)
 class PipelineUse:
-    """A step of a pipeline. ``version`` is a number or an alias as the step names it; None: the one that serves."""
+    """A step of a pipeline. ``version`` is the number or alias in the step; None: the version that serves."""
 
     pipeline: str
     """Name and version of the pipeline, for people."""
@@ -23,15 +23,15 @@ class Uses:
     """What names the versions of one model."""
 
     versions: Mapping[int, list[str]] = field(default_factory=dict)
-    """For each number what names it, such as ``the alias stable``."""
+    """By number, what names the version, such as ``the alias stable``."""
     pipelines: tuple[PipelineUse, ...] = ()
     """The steps of other models that run this one."""
 
 
 def find_uses(store: Store, name: str, pipelines: Mapping[str, list[PipelineUse]]) -> Uses:
-    """What names the versions of a model. ``pipelines`` are those of ``find_pipelines``.
+    """What names the versions of a model. ``pipelines``: as from ``find_pipelines``.
 
-    Raises IntegrityError if the aliases or the rollout cannot be read: then nothing must be removed.
+    Raises IntegrityError if the aliases or the rollout cannot be read: then nothing may be removed.
     """
     found: defaultdict[int, list[str]] = defaultdict(list)
     aliases = store.aliases(name)
@@ -50,7 +50,7 @@ def find_uses(store: Store, name: str, pipelines: Mapping[str, list[PipelineUse]
 
 
 def find_pipelines(store: Store) -> dict[str, list[PipelineUse]]:
-    """The steps of all pipelines of the store that can be read, by the model that they run."""
+    """The steps of all readable pipelines of the store, by the model that they run."""
     found: defaultdict[str, list[PipelineUse]] = defaultdict(list)
     for name, contents in store.list_all().items():
         for version in store.versions_of(name, contents):
@@ -64,6 +64,6 @@ def _read_steps(version: ModelVersion) -> set[tuple[str, str | None]]:
         if version.is_plain:
             return set()
         pipeline = version.read_manifest().pipeline
-    except (StoreError, OSError):  # it serves nobody
+    except (StoreError, OSError):  # it cannot serve, so it needs no model
         return set()
     return {(step.model, step.version) for step in pipeline.steps.values() if step.model} if pipeline else set()

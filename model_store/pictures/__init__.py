@@ -1,1 +1,1 @@
-"""Pictures, as files, to rows of tensors: what the server does with a request, and ``sluice import`` with a sample."""
+"""Turns picture files into rows of tensors: for requests in the server, and for samples in ``sluice import``."""

@@ -1,16 +1,17 @@
-"""Decoded pictures of any kind to grey or RGB, 8 bits a channel, without transparency."""
+"""Converts decoded pictures of any kind to grey or RGB, with 8 bits a channel and no transparency."""
 
 import numpy as np
 from PIL import Image as Pillow
 
 _STRIP_PIXELS = 1 << 20
-"""Converted in 10 ms."""
+"""This many pixels are converted in about 10 ms."""
 
 
 def convert(picture: Pillow.Image, mode: str) -> Pillow.Image:
-    """In Pillow's ``mode``, L or RGB, in strips of some lines: Pillow holds the interpreter while it converts.
+    """Convert to Pillow's ``mode``, L or RGB. This is done in strips, because Pillow holds the GIL while it converts.
 
-    Alpha is laid over black, 16 bits a channel become 8, palettes, CMYK and YCbCr become colours. Raises ValueError.
+    Transparent pixels are laid over black, 16 bits a channel become 8, and palettes, CMYK and YCbCr become colours.
+    Raises ValueError.
     """
     if picture.mode == mode and not picture.has_transparency_data:
         return picture
@@ -25,7 +26,7 @@ def convert(picture: Pillow.Image, mode: str) -> Pillow.Image:
 
 
 def _flatten(picture: Pillow.Image) -> Pillow.Image:
-    """8 bits per channel and no transparency."""
+    """Convert to 8 bits per channel without transparency."""
     if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         grey = np.asarray(picture)
         shown = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -34,7 +35,7 @@ def _flatten(picture: Pillow.Image) -> Pillow.Image:
         return Pillow.fromarray(shown)
     if picture.mode in ("P", "PA") and picture.palette is None:
         raise ValueError("no palette")
-    if picture.mode == "La":  # grey that is multiplied by its alpha already
+    if picture.mode == "La":  # grey that is already multiplied by its alpha
         picture = picture.convert("LA")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")

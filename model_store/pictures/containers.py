@@ -1,6 +1,6 @@
-"""The parts of a file, looked at before Pillow reads it: it walks through them in Python, however many there are.
+"""Checks the parts of a file before Pillow reads it, because Pillow loops over them in Python, however many there are.
 
-All functions raise ValueError, or what ``struct`` raises, for files that are not in order.
+All functions raise ValueError, or what ``struct`` raises, for damaged files.
 """
 
 import re
@@ -10,7 +10,7 @@ from PIL.JpegImagePlugin import MARKER
 
 _MOST_PARTS = 1 << 16
 _MOST_SCANS = 100
-"""A progressive JPEG has about ten. Each goes through the whole picture, even if it has no data."""
+"""A progressive JPEG has about ten. Decoding each goes through the whole picture, even if it has no data."""
 _MARKER = re.compile(rb"\xff[^\xff\x00\xd0-\xd7]")
 _SCAN, _END = 0xDA, 0xD9
 _SEQUENTIAL = (0xC0, 0xC1)
@@ -18,7 +18,7 @@ _SEQUENTIAL = (0xC0, 0xC1)
 
 
 def check_png(content: bytes) -> None:
-    """Refuses more chunks than a picture has."""
+    """Refuse a file with more chunks than a picture has."""
     at = 8
     for _ in range(_MOST_PARTS):
         if at >= len(content):
@@ -28,7 +28,7 @@ def check_png(content: bytes) -> None:
 
 
 def check_jpeg(content: bytes) -> None:
-    """Refuses more segments, scans, or bytes between them, than a picture has."""
+    """Refuse a file with more segments, scans, or bytes between them than a picture has."""
     at = 2
     between = components = 0
     for _ in range(_MOST_PARTS):
@@ -53,7 +53,7 @@ def check_jpeg(content: bytes) -> None:
 
 
 def _check_scans(content: bytes, at: int) -> None:
-    """From the first scan on. What follows the end of the picture, such as a film, does not count."""
+    """Check the scans from the first on. Data after the end of the picture, such as a film, is ignored."""
     if content.count(b"\xff\xda", at) < _MOST_SCANS:
         return
     scans = 1
@@ -70,7 +70,10 @@ def _check_scans(content: bytes, at: int) -> None:
 
 
 def take_first_frame(content: bytes) -> tuple[int, int, bytes]:
-    """Of a GIF: width, height, and the file without comments and the like. The frame may be larger than the screen."""
+    """Width and height of a GIF, and its first frame as a file without comments and the like.
+
+    The frame may be larger than the GIF's screen.
+    """
     width, height, flags = struct.unpack_from("<HHB", content, 6)
     at = colours = 13 + (6 << (flags & 7) if flags & 128 else 0)
     control = b""
@@ -90,13 +93,13 @@ def take_first_frame(content: bytes) -> tuple[int, int, bytes]:
             at += 1 + length
             parts += 1
         at += 1
-        if content[begin + 1] == 0xF9 and at - begin == 8:  # has the colour that is clear
+        if content[begin + 1] == 0xF9 and at - begin == 8:  # has the transparent colour
             control = content[begin:at]
     raise ValueError("no frame")
 
 
 def measure_webp(content: bytes) -> tuple[int, int]:
-    """Width and height: to open the file makes a canvas of this size."""
+    """Width and height of a WebP. Pillow makes a canvas of this size when it opens the file."""
     kind = content[12:16]
     if kind == b"VP8X":
         return 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
@@ -110,7 +113,7 @@ def measure_webp(content: bytes) -> tuple[int, int]:
 
 
 def read_orientation(exif: bytes) -> int:
-    """Of an EXIF block: 1 to 8, how the picture was turned when it was taken; 1 where it does not say.
+    """The orientation in an EXIF block, 1 to 8: how the camera was turned; 1 if it is not given.
 
     EXIF 2.3, section 4.6.2.
     """

@@ -1,4 +1,4 @@
-"""Parts of a decoded picture, cut out when they are read: until then each takes no memory of its own."""
+"""Parts of a decoded picture. A part is cut out only when it is read, and takes no memory until then."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Corners = Sequence[tuple[float, float]]
 
 
 class Cut(NamedTuple):
-    """A part of a picture in RGB: ``corners`` in its pixels. ``size`` is width and height of the part."""
+    """A part of an RGB picture. ``corners`` are in pixels of the picture; ``size`` is width and height of the part."""
 
     picture: Pillow.Image
     corners: Corners
@@ -31,9 +31,9 @@ class Cut(NamedTuple):
 
 
 def cut_out(picture: Pillow.Image, corners: Corners, margin: float, max_pixels: int, where: str) -> Cut:
-    """``margin`` is cut out beyond each side, as a part of that side, as far as the picture reaches.
+    """A part of a picture. It is extended on each side by ``margin`` times that side, but not beyond the picture.
 
-    Sides along those of the picture are moved out to whole pixels. Raises PictureTooLarge.
+    Sides that are parallel to those of the picture are moved out to whole pixels. Raises PictureTooLarge.
     """
     points = np.array(corners, np.float64)
     centre = points.mean(axis=0)
@@ -56,13 +56,13 @@ def cut_out(picture: Pillow.Image, corners: Corners, margin: float, max_pixels: 
 
 
 def is_upright(corners: Corners) -> bool:
-    """Whether the sides lie along those of the picture."""
+    """Whether the sides are parallel to those of the picture."""
     (left, top), (right, other_top), (other_right, bottom), (other_left, other_bottom) = corners
     return (left, top, right, bottom) == (other_left, other_top, other_right, other_bottom)
 
 
 def _find_perspective(size: tuple[int, int], corners: Corners) -> list[float]:
-    """The eight numbers of the projection from an upright part to the picture, as Pillow takes them."""
+    """The eight coefficients of the projection from an upright part to the picture, for Pillow."""
     width, height = size
     rows, values = [], []
     for (x, y), (u, v) in zip(((0, 0), (width, 0), (width, height), (0, height)), corners, strict=True):

@@ -1,4 +1,4 @@
-"""Which files are read, recognised by their first bytes, and opened without decoding a pixel."""
+"""Recognises picture files by their first bytes, and opens them without decoding a pixel."""
 
 import io
 from collections.abc import Callable
@@ -19,26 +19,26 @@ MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/tiff
 NAMES = "JPEG, PNG, WebP, GIF, TIFF or BMP"
 
 _EXIF_TEXT = "Raw profile type exif"
-"""Where ImageMagick stores EXIF in a PNG: three lines, and then hexadecimal digits."""
+"""The key under which ImageMagick stores EXIF in a PNG: three lines, then hexadecimal digits."""
 
 CheckSize = Callable[[int, int], None]
 """Raises if a picture of this width and height must not be decoded."""
 
 
 class Opened(NamedTuple):
-    """A file whose header is read. ``orientation`` is that of EXIF, 1 to 8."""
+    """A file whose header was read. ``orientation`` is that of EXIF, 1 to 8."""
 
     file: ImageFile
     orientation: int
 
 
 def is_picture(content: bytes | memoryview) -> bool:
-    """Whether the first bytes are those of a picture, which need not be of a kind that is read."""
+    """Whether the first bytes are those of a picture, even of a kind that is not supported."""
     return _find(bytes(content[:16])) is not None
 
 
 def open_picture(content: bytes, check: CheckSize) -> Opened | None:
-    """The picture, not decoded; None for other files. Nothing of its size is made before ``check`` has seen the size.
+    """The picture, not decoded; None for other files. No memory of its size is taken before ``check`` allows the size.
 
     Raises Unsupported, what ``check`` raises, and anything for damaged files.
     """
@@ -53,7 +53,7 @@ def open_picture(content: bytes, check: CheckSize) -> Opened | None:
 
 
 def orientation_of(file: ImageFile) -> int:
-    """1 to 8, as far as the file is read."""
+    """The orientation, 1 to 8, as far as the file was read."""
     if isinstance(exif := file.info.get("exif"), bytes):
         return containers.read_orientation(exif)
     if not isinstance(text := file.info.get(_EXIF_TEXT), str):
@@ -102,7 +102,7 @@ def _open_bmp(content: bytes, check: CheckSize) -> Opened:
 
 
 def _refuse(kind: str) -> "_Opener":
-    """Refuses pictures that are recognised and not read."""
+    """An opener that refuses pictures of a kind that is recognised but not supported."""
 
     def refuse(content: bytes, check: CheckSize) -> Opened:
         raise Unsupported(f"a {NAMES} picture, got {kind}: convert it to one of these")
@@ -111,7 +111,7 @@ def _refuse(kind: str) -> "_Opener":
 
 
 _Opener = Callable[[bytes, CheckSize], Opened]
-# PIL.Image.open would add warnings, a limit of its own, and formats that nobody has looked at.
+# PIL.Image.open would add warnings, a limit of its own, and formats that were not reviewed.
 _OPENERS: dict[bytes, _Opener] = {
     b"\xff\xd8\xff": _open_jpeg,
     b"\x89PNG\r\n\x1a\n": _open_png,

@@ -1,4 +1,4 @@
-"""Where the pixels of a picture go: sizes, crops and padding. Pure arithmetic.
+"""Computes how a picture is resized, cropped and padded. Pure arithmetic.
 
 The rounding is that of the libraries that models are trained with, because a shift of one pixel changes scores.
 """
@@ -9,14 +9,14 @@ from model_store.tasks import Image
 
 
 class Size(NamedTuple):
-    """In pixels."""
+    """Width and height in pixels."""
 
     width: int
     height: int
 
 
 class Placement(NamedTuple):
-    """Where a picture of ``width`` x ``height`` pixels, upright, lies in the picture that a model takes.
+    """The position of an upright picture of ``width`` x ``height`` pixels in the picture that a model takes.
 
     A point of the picture at (x, y) is at (x * scale_x + offset_x, y * scale_y + offset_y) for the model.
     """
@@ -30,15 +30,15 @@ class Placement(NamedTuple):
 
     @property
     def covered(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of what the picture covers of the model's."""
+        """Left, top, right and bottom of the part of the model's picture that the picture covers."""
         right = self.offset_x + self.width * self.scale_x
         return self.offset_x, self.offset_y, right, self.offset_y + self.height * self.scale_y
 
 
 class Plan(NamedTuple):
-    """A picture is resized to ``resized`` and laid on one of ``size``, with its left top corner at (left, top).
+    """A picture is resized to ``resized`` and placed on one of ``size``, with its left top corner at (left, top).
 
-    What lies outside is cut off, so ``left`` and ``top`` are negative in a crop. What is not covered is padding.
+    Parts outside are cut off, so ``left`` and ``top`` are negative in a crop. Parts that are not covered are padding.
     """
 
     resized: Size
@@ -56,7 +56,7 @@ class Plan(NamedTuple):
 
 
 def plan(width: int, height: int, facts: Image) -> Plan:
-    """What is done to an upright picture of ``width`` x ``height`` pixels, both at least 1."""
+    """The plan for an upright picture of ``width`` x ``height`` pixels, both at least 1."""
     given = Size(width, height)
     if facts.height is None:
         resized, size = _take_any_size(given, facts)
@@ -86,7 +86,7 @@ def _resize_to(given: Size, size: Size, facts: Image) -> Size:
 
 
 def _take_any_size(given: Size, facts: Image) -> tuple[Size, Size]:
-    """The size that the picture is resized to, and that with padding."""
+    """The size to which the picture is resized, and the size with padding."""
     resized = given
     if facts.shortest is not None and facts.longest is not None:
         resized = _shorten_within(given, facts.shortest, facts.longest)
@@ -100,7 +100,7 @@ def _take_any_size(given: Size, facts: Image) -> tuple[Size, Size]:
 
 
 def _take_any_width(given: Size, height: int, facts: Image) -> tuple[Size, Size]:
-    """The same two sizes, of this height."""
+    """The same two sizes for a fixed height."""
     width = _round(given.width * height / given.height, facts)
     if facts.longest is not None:
         width = min(width, facts.longest)
@@ -115,7 +115,7 @@ def _fit(given: Size, size: Size, facts: Image) -> Size:
 
 
 def _round(side: float, facts: Image) -> int:
-    """Whole pixels, at least one."""
+    """A side in whole pixels, at least one."""
     return max(1, int(side) if facts.rounding == "down" else round(side))
 
 
@@ -149,7 +149,7 @@ def _next_multiple(side: int, multiple: int) -> int:
 
 
 def _begin(space: int, facts: Image) -> int:
-    """Where the resized side begins on the model's, of which it leaves ``space``: less than 0 if it is longer."""
+    """Where a resized side begins on that of the model, which is longer by ``space``; negative if it is shorter."""
     if space >= 0 and facts.resize != "crop":
         return space // 2 if facts.padded == "centre" else 0
     if facts.rounding == "down":

@@ -1,7 +1,7 @@
-"""Pictures, as files, to rows of tensors. The limit of pixels holds before anything is decoded.
+"""Reads picture files as rows of tensors. The limit of pixels is checked before anything is decoded.
 
-A file is recognised by its first bytes (``formats.py``), Pillow decodes it, and it is made upright. Then it is resized
-as the manifest says (``geometry.py``, ``resizing.py``), and scaled.
+A file is recognised by its first bytes (``formats.py``), Pillow decodes it, and it is turned upright. Then it is
+resized as the manifest says (``geometry.py``, ``resizing.py``), and scaled.
 """
 
 import math
@@ -35,14 +35,14 @@ _UPRIGHT = {
     7: Pillow.Transpose.TRANSVERSE,
     8: Pillow.Transpose.ROTATE_90,
 }
-"""What makes a picture upright, by its orientation in EXIF."""
+"""By orientation in EXIF, the operation that turns a picture upright."""
 
 CheckPlan = Callable[[Plan], None]
-"""Raises if a picture must not be decoded, or not become a row of this size."""
+"""Raises if a picture must not be decoded, or must not become a row of this size."""
 
 
 def _accept(plan: Plan) -> None:
-    """Any picture within the limit of pixels."""
+    """Accept any picture within the limit of pixels."""
 
 
 def read_picture(
@@ -53,7 +53,7 @@ def read_picture(
     check: CheckPlan = _accept,
     dtype: DTypeLike = np.float32,
 ) -> tuple[np.ndarray, Placement]:
-    """The row of a file, as numbers that the model takes, and where the picture lies in it.
+    """The row of a file, as numbers for the model, and the position of the picture in it.
 
     The row is [channels, height, width] or [height, width, channels]. ``where`` names the picture in messages.
     Raises UnreadablePicture, PictureTooLarge for more than ``max_pixels``, and what ``check`` raises before decoding.
@@ -65,7 +65,7 @@ def read_picture(
 def read_pixels(
     content: bytes, facts: Image, max_pixels: int, where: str, check: CheckPlan = _accept
 ) -> tuple[np.ndarray, Placement]:
-    """The row of a file as pixel values, uint8, in the order and layout of the tensor; as ``read_picture``."""
+    """As ``read_picture``, but the row has pixel values, uint8, in the order and layout of the tensor."""
     picture, its_plan = _read(content, facts, max_pixels, where, check)
     return _fit(picture, its_plan, facts), its_plan.placement
 
@@ -78,14 +78,14 @@ def _fit(picture: Pillow.Image, its_plan: Plan, facts: Image) -> np.ndarray:
 
 
 def open_picture_file(content: bytes, max_pixels: int, where: str, check: CheckPlan = _accept) -> Pillow.Image:
-    """A file as it is, upright, in RGB. Raises as ``read_pixels``."""
+    """The picture of a file in its own size, upright, in RGB. Raises as ``read_pixels``."""
     return _read(content, Image(input="", channels=3), max_pixels, where, check)[0]
 
 
 def fit_pixels(
     picture: Pillow.Image, facts: Image, max_pixels: int, where: str, check: CheckPlan = _accept
 ) -> tuple[np.ndarray, Placement]:
-    """As ``read_pixels``, of a picture that is decoded and upright already. Raises PictureTooLarge."""
+    """As ``read_pixels``, for a picture that is already decoded and upright. Raises PictureTooLarge."""
     its_plan = plan(*picture.size, facts)
     _check_size(its_plan, facts, max_pixels, where)
     check(its_plan)
@@ -93,7 +93,7 @@ def fit_pixels(
 
 
 def scale_pixels(pixels: np.ndarray, facts: Picture, dtype: DTypeLike = np.float32) -> np.ndarray:
-    """Pixel values as the numbers that the model takes, in a new array in one piece."""
+    """Pixel values as numbers for the model, in a new contiguous array."""
     if np.dtype(dtype) == np.uint8:
         return np.array(pixels, order="C")
     row = pixels.astype(np.float32, order="C")
@@ -133,7 +133,7 @@ def _decode(opened: Opened, facts: Image, max_pixels: int, where: str, check: Ch
         wanted = its_plan.resized if orientation < 5 else its_plan.resized[::-1]
         file.draft(mode, wanted)
     file.load()
-    if orientation == 1 and (orientation := orientation_of(file)) != 1:  # a PNG may say it after its pixels
+    if orientation == 1 and (orientation := orientation_of(file)) != 1:  # a PNG may have it after its pixels
         its_plan = _plan(size, orientation, facts)
     picture = convert(file, mode)
     turn = _UPRIGHT.get(orientation)
@@ -148,5 +148,5 @@ def _check_size(its_plan: Plan, facts: Image, max_pixels: int, where: str) -> No
 
 
 def _plan(size: tuple[int, int], orientation: int, facts: Image) -> Plan:
-    """For a picture that is stored with ``size``."""
+    """The plan for a picture that is stored with this size and orientation."""
     return plan(*(size if orientation < 5 else size[::-1]), facts)

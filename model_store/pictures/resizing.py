@@ -1,4 +1,4 @@
-"""Pixels to the pixels that a model takes: resized, cropped, padded."""
+"""Resizes, crops and pads pixels for a model."""
 
 import math
 from typing import NamedTuple, Self
@@ -19,9 +19,9 @@ _FILTERS = {
 _REACH = 3
 """No filter reads further than this many pixels, of the picture or of the result, whichever are larger."""
 _MOST_WHOLE = 1 << 22
-"""Pixels. A larger result of which a part is cut out is not made as a whole: the sides may differ a thousandfold."""
+"""In pixels. Of a larger result only the part that is kept is computed: its sides may differ a thousandfold."""
 _LINE_PIXELS = 1 << 18
-"""Pixels of lines that are interpolated at a time: a pixel takes 30 bytes meanwhile."""
+"""Pixels that are interpolated at a time: each takes 30 bytes meanwhile."""
 _CUBIC = -0.75
 """The steepness of OpenCV's and PyTorch's cubic interpolation (Keys, 1981)."""
 
@@ -29,10 +29,10 @@ Window = tuple[int, int, int, int]
 
 
 def resize(picture: Pillow.Image, plan: Plan, facts: Image) -> np.ndarray:
-    """The pixels, uint8 [height, width, channels], of a picture of mode L or RGB. The order of channels stays."""
+    """The pixels, uint8 [height, width, channels], of a picture in mode L or RGB. The order of channels is kept."""
     part = _resize(picture, plan.resized, plan.window, facts)
     if isinstance(part, Pillow.Image) and part.mode == "RGB" and facts.layout == "NCHW":
-        # Each channel in one piece, as the model takes it: to gather them from a picture takes several times as long.
+        # Each channel is contiguous, as the model takes it: gathering it from a picture takes several times as long.
         return _lay(np.stack([np.asarray(channel) for channel in part.split()]).transpose(1, 2, 0), plan, facts)
     pixels = np.asarray(part)
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
@@ -40,7 +40,7 @@ def resize(picture: Pillow.Image, plan: Plan, facts: Image) -> np.ndarray:
 
 
 def _lay(pixels: np.ndarray, plan: Plan, facts: Image) -> np.ndarray:
-    """On padding, where there is any. The padding of BGR is in this order."""
+    """Place pixels on padding, if there is any. For BGR, the padding is in this order too."""
     height, width, channels = pixels.shape
     if (width, height) == plan.size:
         return pixels
@@ -71,7 +71,7 @@ def _resize(picture: Pillow.Image, size: Size, window: Window, facts: Image) -> 
 
 
 def _resize_smoothly(picture: Pillow.Image, size: Size, window: Window, resampling: Pillow.Resampling) -> Pillow.Image:
-    is_exact = resampling == Pillow.Resampling.BILINEAR  # a part of the others may differ by more than one level
+    is_exact = resampling == Pillow.Resampling.BILINEAR  # with other filters, a part may differ by more than one level
     if window == (0, 0, *size) or (not is_exact and math.prod(size) <= _MOST_WHOLE):
         whole = picture.resize(size, resampling)
         return whole if window == (0, 0, *size) else whole.crop(window)
@@ -82,14 +82,14 @@ def _resize_smoothly(picture: Pillow.Image, size: Size, window: Window, resampli
 
 
 def _widen(given: int, side: int, begin: int, end: int) -> tuple[int, int, int]:
-    """Where a part begins and ends that has all that the filter reads, and where the wanted part begins in it."""
+    """Begin and end of the part that the filter reads, and where the wanted part begins in it."""
     margin = math.ceil(_REACH * max(1.0, side / given)) + 1
     wide = max(0, begin - margin)
     return wide, min(side, end + margin), begin - wide
 
 
 def _interpolate(picture: Pillow.Image, size: Size, window: Window) -> Pillow.Image:
-    """Of the four nearest pixels, as OpenCV's INTER_LINEAR."""
+    """Interpolate between the four nearest pixels, like OpenCV's INTER_LINEAR."""
     if picture.size == (2 * size.width, 2 * size.height):
         return picture.reduce(2).crop(window)  # the same four pixels, in a tenth of the time
     left, top, right, bottom = window
@@ -100,26 +100,26 @@ def _interpolate(picture: Pillow.Image, size: Size, window: Window) -> Pillow.Im
 
 
 def _sides(picture: Pillow.Image, size: Size, window: Window) -> tuple[tuple[int, int, int, int], ...]:
-    """For the width and the height: the sides before and after, and where the window begins and ends."""
+    """For width and height: the side before and after, and begin and end of the window."""
     left, top, right, bottom = window
     return (picture.width, size.width, left, right), (picture.height, size.height, top, bottom)
 
 
 def _find_nearest(given: int, side: int, begin: int, end: int) -> np.ndarray:
-    """Which pixel of a line is read for each new one: at its left, as OpenCV's INTER_NEAREST."""
+    """The pixel of a line that is read for each new one: that at its left, like OpenCV's INTER_NEAREST."""
     places: np.ndarray = (np.arange(begin, end) * (given / side)).astype(int).clip(0, given - 1)
     return places
 
 
 class _Taps(NamedTuple):
-    """Which four pixels of a line are read for each new one, [pixels, 4], and their weights."""
+    """The four pixels of a line that are read for each new one, [pixels, 4], and their weights."""
 
     places: np.ndarray
     weights: np.ndarray
 
     @classmethod
     def of(cls, given: int, side: int, begin: int, end: int) -> Self:
-        """Around its centre, as OpenCV's INTER_CUBIC."""
+        """Those around its centre, like OpenCV's INTER_CUBIC."""
         centres = (np.arange(begin, end) + 0.5) * (given / side) - 0.5
         first = np.floor(centres).astype(int)
         beyond = (centres - first).astype(np.float32)

@@ -1,7 +1,7 @@
-"""TIFF files: the first picture alone, with nothing but what it takes to decode it.
+"""Extracts the first picture of a TIFF, with only the fields that are needed to decode it.
 
-A TIFF may name millions of strips, hold other pictures, and use compressions that need gigabytes. So the file that
-Pillow gets has a new directory, with known fields of known lengths (TIFF 6.0, section 2).
+A TIFF may name millions of strips, hold other pictures, and use compressions that need gigabytes. So Pillow gets a file
+with a new directory that has only known fields of known lengths (TIFF 6.0, section 2).
 """
 
 import struct
@@ -12,7 +12,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _LINES = 256, 257,
 _STRIPS, _ORIENTATION, _STRIP_BYTES, _COLOURS = 273, 274, 279, 320
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _SAMPLE_FORMAT, _JPEG_TABLES = 322, 323, 324, 325, 339, 347
 # By tag: the most values. 266 is the fill order, 284 planes, 292 and 293 options of fax, 317 a predictor, 332 inks,
-# 338 what further samples are, 529 to 532 YCbCr.
+# 338 the meaning of further samples, 529 to 532 YCbCr.
 _KEPT = {
     **dict.fromkeys((_WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _LINES, _TILE_WIDTH, _TILE_HEIGHT), 1),
     **dict.fromkeys((266, 284, 292, 293, 317, 332), 1),
@@ -25,17 +25,17 @@ _COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
 _PHOTOMETRICS = {0, 1, 2, 3, 5, 6}
 """Grey in two directions, RGB, palette, CMYK, YCbCr."""
 _MOST_TILE_PIXELS = 1 << 22
-"""Of tiles that are larger than the picture."""
+"""A tile may have this many pixels, even if the picture is smaller."""
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
 class Unsupported(ValueError):
-    """The file may be in order, but this kind of it is not read. The text says what is expected and what came."""
+    """The file may be valid, but its kind is not supported. The text says what was expected and what came."""
 
 
 class Tiff(NamedTuple):
-    """``content`` has the first picture alone, as it is stored: ``orientation`` (1 to 8) is left to the reader."""
+    """``content`` has only the first picture, as it is stored: the reader applies ``orientation`` (1 to 8)."""
 
     width: int
     height: int
@@ -51,7 +51,7 @@ class _Form:
     offset: str
     count: str
     first: int
-    """Where the offset of the first directory is."""
+    """The position of the offset of the first directory."""
 
     @property
     def entry(self) -> str:
@@ -62,9 +62,9 @@ class _Entry(NamedTuple):
     kind: int
     length: int
     raw: bytes
-    """As it is in the directory."""
+    """The bytes in the directory."""
     value: int | None
-    """The first number, if it is in the directory."""
+    """The first value, if it is in the directory."""
 
 
 def take_first_picture(content: bytes) -> Tiff:
@@ -116,7 +116,7 @@ def _read_directory(content: bytes, form: _Form) -> dict[int, _Entry]:
 
 
 def _check_kind(content: bytes, form: _Form, entries: dict[int, _Entry]) -> None:
-    """Refuses what Pillow would clip, and compressions that take much memory."""
+    """Refuse samples that Pillow would clip, and compressions that take much memory."""
     compression, photometric = (
         entries[tag].value if tag in entries else default for tag, default in ((_COMPRESSION, 1), (_PHOTOMETRIC, 0))
     )

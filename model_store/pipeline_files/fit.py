@@ -1,4 +1,4 @@
-"""Whether the models of a store can be the steps of a pipeline."""
+"""Checks whether the models of a store fit the steps of a pipeline."""
 
 from collections.abc import Iterator, Mapping
 
@@ -37,7 +37,7 @@ def find_faults(pipeline: Pipeline, store: Store) -> Iterator[str]:
 
 
 def _find_fault(step: Step, manifest: Manifest | None, forms: Mapping[str, Form]) -> str:
-    """What is wrong with a step, after the name of its field; "" if nothing is."""
+    """What is wrong with a step, beginning with the name of the field; "" if nothing is."""
     if manifest is None:
         return f"model: {step.model!r} has no manifest, so it does no task: publish it with `sluice export` or `import`"
     if manifest.pipeline is not None:
@@ -79,7 +79,7 @@ def _names(manifest: Manifest) -> list[str]:
 
 
 def _takes_by_name(manifest: Manifest, name: str) -> Form | None:
-    """What a column of a table holds; None if the field is no column."""
+    """The form of the values of a column; None if the model has no such column."""
     if manifest.table is None:
         return None
     column = next(column for column in manifest.table.columns if column.name == name)
@@ -88,7 +88,7 @@ def _takes_by_name(manifest: Manifest, name: str) -> Form | None:
 
 
 def _takes(manifest: Manifest) -> tuple[str, tuple[Form, ...]]:
-    """What a row of the model is, in words, and the forms that it may have."""
+    """A row of the model in words, and the forms that it may have."""
     names = _names(manifest)
     if names:
         return f"an object of {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}", ()

@@ -1,4 +1,4 @@
-"""A file in TOML that describes a pipeline, and the golden requests beside it, as a manifest and files of a version."""
+"""Reads a TOML file that describes a pipeline, with its golden requests, as the manifest and files of a version."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ _MOST_REQUEST_BYTES = 16 << 20
 
 
 class Written(NamedTuple):
-    """What a file says."""
+    """The content of a file."""
 
     manifest: Manifest
     files: Mapping[str, bytes]
@@ -29,7 +29,7 @@ class Written(NamedTuple):
 
 
 def _read_step(value: Any) -> Any:
-    """A version may be written as a number."""
+    """Accept a version that is written as a number."""
     if not isinstance(value, dict):
         raise ValueError("expected a table, such as [steps.find] with model, task and input")
     if type(value.get("version")) is int:
@@ -38,7 +38,7 @@ def _read_step(value: Any) -> Any:
 
 
 class _Golden(GoldenRequest):
-    """``request`` is a picture, or a JSON file with ``inputs``; ``answer`` a JSON file with ``predictions``."""
+    """``request`` is a picture or a JSON file with ``inputs``; ``answer`` is a JSON file with ``predictions``."""
 
     request: str
     answer: str
@@ -55,7 +55,7 @@ class _File(StrictModel):
 
 
 def read_file(path: Path) -> Written:
-    """Raises BadManifest, which names the file, the field, what was expected and what came; OSError."""
+    """Read a pipeline. Raises OSError; BadManifest, which names file, field, what was expected and what came."""
     try:
         content = path.read_bytes()
         if len(content) > MOST_TEXT_BYTES:
@@ -81,7 +81,7 @@ def read_file(path: Path) -> Written:
 
 
 def _take_golden(one: _Golden, number: int, folder: Path, files: dict[str, bytes]) -> GoldenRequest:
-    """Put the files of a golden request under names of their own."""
+    """Add the files of a golden request under new names."""
     request, answer = f"golden-{number}.request.json", f"golden-{number}.answer.json"
     content = _read(folder / one.request, f"golden: request {one.request}")
     if is_picture(content):
@@ -105,7 +105,7 @@ def _read(path: Path, where: str) -> bytes:
 
 
 def _read_part(content: bytes, part: str, where: str) -> list[Any]:
-    """The list of a golden file. Raises BadManifest."""
+    """The list in a golden file. Raises BadManifest."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):

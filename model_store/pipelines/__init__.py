@@ -1,1 +1,1 @@
-"""What the texts in a pipeline mean: wires, conditions, the order of steps, the form of answers."""
+"""The language of pipelines: wires, conditions, the order of steps, the form of answers."""

@@ -1,4 +1,4 @@
-"""The form of what each step answers, so that a wire can be checked before anything runs."""
+"""The form of each step's answer, by which wires are checked before anything runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -70,7 +70,7 @@ OPERATIONS: Mapping[str, Form] = {
 
 
 def find_forms(pipeline: Pipeline) -> Mapping[str, Form]:
-    """The form of each source of wires: the request, and what each step answers for a row."""
+    """The form of each source of wires: the request, and the answer of each step for a row."""
     return {REQUEST: ANYTHING, **{name: _form_of(step) for name, step in pipeline.steps.items()}}
 
 
@@ -82,7 +82,7 @@ def _form_of(step: Step) -> Form:
 
 
 def form_at(wire: Wire, form: Form) -> Form:
-    """The form of what a wire names, where its source has the given one. Raises ValueError."""
+    """The form of the value that a wire names, given the form of its source. Raises ValueError."""
     so_far = wire.source
     for at, part in enumerate(wire.path):
         if form == ANYTHING:
@@ -110,7 +110,7 @@ def form_at(wire: Wire, form: Form) -> Form:
 
 
 def show_form(form: Form) -> str:
-    """In words."""
+    """A form in words."""
     if isinstance(form, list):
         return f"a list of {show_form(form[0]).removeprefix('a ').removeprefix('an ')}s"
     if isinstance(form, Mapping):

@@ -1,6 +1,6 @@
 """Conditions: comparisons of wires with constants, joined by ``and``, ``or`` and parentheses.
 
-They are parsed into values. No part of them is ever run as code.
+They are parsed into values, and never run as code.
 """
 
 import operator
@@ -32,7 +32,7 @@ _FORM = 'expected comparisons such as find.score >= 0.5 or kind.label == "text",
 
 
 class Comparison(NamedTuple):
-    """A wire and a constant."""
+    """A comparison of a wire with a constant."""
 
     wire: Wire
     operator: str
@@ -40,7 +40,7 @@ class Comparison(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """Conditions of which ``all`` must hold, or one."""
+    """Conditions that must ``all`` hold, or at least one of which must hold."""
 
     all: bool
     parts: tuple["Condition", ...]
@@ -73,7 +73,7 @@ def wires_of(condition: Condition) -> Iterator[Wire]:
 
 
 def holds(condition: Condition, look: Look) -> bool:
-    """A comparison with a value that is missing, or of another kind, does not hold."""
+    """Whether a condition holds. A comparison with a value that is missing, or of another kind, does not hold."""
     if isinstance(condition, Joined):
         return (all if condition.all else any)(holds(part, look) for part in condition.parts)
     value = look(condition.wire)
@@ -83,7 +83,7 @@ def holds(condition: Condition, look: Look) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """The form of a value that a constant can have; "" for others."""
+    """The form of a value, if a constant can have it; else ""."""
     if isinstance(value, bool):
         return TRUTH
     if isinstance(value, int | float):
@@ -92,7 +92,7 @@ def kind_of(value: Any) -> str:
 
 
 class _Reader:
-    """Reads tokens from the left; ``token`` is the next one as (kind, text), None at the end."""
+    """Reads tokens from left to right. ``token`` is the next one as (kind, text), or None at the end."""
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -1,4 +1,4 @@
-"""A pipeline as a drawing: plain text for a terminal, and Mermaid's flowcharts for pages."""
+"""Draws a pipeline: as plain text for a terminal, and as a Mermaid flowchart for pages."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,7 +8,7 @@ from model_store.pipelines.wires import Wire, parse_wire
 
 
 def describe_step(step: Step) -> str:
-    """What it does, in words: ``detect by page-text (stable)``."""
+    """A step in words: ``detect by page-text (stable)``."""
     if step.do is not None:
         return step.do
     version = f" ({step.version})" if step.version else ""
@@ -30,7 +30,7 @@ def draw_text(pipeline: Pipeline) -> str:
 
 
 def _tell(step: Step) -> Iterator[str]:
-    """What a step takes, and what it depends on."""
+    """The inputs of a step, and what it depends on."""
     for field, word in (("input", "from"), ("each", "for each of"), ("picture", "out of"), ("boxes", "at")):
         value = getattr(step, field)
         if isinstance(value, Mapping):
@@ -48,7 +48,7 @@ def _tell(step: Step) -> Iterator[str]:
 
 
 def draw_mermaid(pipeline: Pipeline) -> str:
-    """https://mermaid.js.org: the steps as boxes, conditions as dotted arrows."""
+    """A flowchart for https://mermaid.js.org: steps are boxes, conditions are dotted arrows."""
     lines = ["flowchart LR", "  request([request])"]
     for stage in stages(pipeline):
         for name in stage:
@@ -64,7 +64,7 @@ def draw_mermaid(pipeline: Pipeline) -> str:
 
 
 def _arrows(step: Step, to: str) -> list[str]:
-    """Each once, even if a condition needs what the step takes too."""
+    """The arrows to a step, each once, even if a condition needs the same as an input."""
     found: dict[str, None] = {}
     for field, wire in wires(step):
         found[_arrow(wire, to, "-.->" if field == "when" else "-->")] = None
@@ -79,7 +79,7 @@ def _arrow(wire: Wire, to: str, arrow: str) -> str:
 
 
 def _id(name: str) -> str:
-    """No word that Mermaid reserves, such as ``end``."""
+    """A name for Mermaid that is none of its reserved words, such as ``end``."""
     return f"step_{name.replace('-', '_')}"
 
 

@@ -29,22 +29,22 @@ class Step(StrictModel):
     options: Mapping[str, Any] = {}
     """Options of the task, as a request to its route has them."""
     do: Literal["crop", "compare"] | None = None
-    """In place of a model. ``crop`` cuts ``boxes`` out of ``picture``; its answer is a list of pictures. ``compare``
-    says how similar each of ``vectors`` is to each of ``others``."""
+    """An operation, in place of a model. ``crop`` cuts ``boxes`` out of ``picture``; its answer is a list of pictures.
+    ``compare`` gives the similarity of each of ``vectors`` to each of ``others``."""
     input: str | Mapping[str, str] | None = None
-    """The wire of what the model takes; a wire for each name if it takes an object. The step answers once."""
+    """The wire of the model's input; if that is an object, a wire for each field. The step answers once."""
     each: str | None = None
     """In place of ``input``, the wire of a list: the step answers for each element, with a list."""
     when: str | None = None
-    """A condition, such as ``find.detections[0].score >= 0.5 and kind.label == "text"``: else the step answers null.
-    In a step with ``each``, wires with ``[]`` stand for the same element of another list."""
+    """A condition, such as ``find.detections[0].score >= 0.5 and kind.label == "text"``. If it does not hold, the step
+    answers null. In a step with ``each``, wires with ``[]`` stand for the same element of another list."""
     picture: str | None = None
     """For ``crop``: the wire of a picture."""
     boxes: str | None = None
-    """For ``crop``: the wire of a list of detections, of boxes [left, top, right, bottom], or of four corners each,
-    which are made upright: left top, right top, right bottom, left bottom."""
+    """For ``crop``: the wire of a list of detections, of boxes [left, top, right, bottom], or of quadrilaterals, which
+    are turned upright: four corners, left top, right top, right bottom, left bottom."""
     margin: Annotated[Finite, Field(ge=0, le=1)] = 0.0
-    """For ``crop``: how much is cut out beyond each side, as a part of that side."""
+    """For ``crop``: how far the part is extended on each side, relative to that side."""
     vectors: str | None = None
     """For ``compare``: the wire of a list of vectors, which come from a step with the task embed."""
     others: str | None = None
@@ -52,7 +52,7 @@ class Step(StrictModel):
 
 
 class GoldenRequest(StrictModel):
-    """A stored request and its answer. Numbers must equal these within ``atol + rtol * |expected|``, and all else be
+    """A stored request and its answer. Numbers must equal these within ``atol + rtol * |expected|``; all else must be
     the same."""
 
     request: FileName
@@ -64,10 +64,10 @@ class GoldenRequest(StrictModel):
 
 
 class Pipeline(StrictModel):
-    """Steps by name, and what is answered for each row."""
+    """Steps by name, and the fields of the answer for each row."""
 
     steps: Mapping[str, Step]
     outputs: Mapping[str, str]
-    """Names of the fields of a prediction, and their wires."""
+    """The fields of a prediction by name, with their wires."""
     golden: tuple[GoldenRequest, ...] = ()
     """Requests that are sent when the version is loaded."""

@@ -1,4 +1,4 @@
-"""Which steps of a pipeline need which, and the order in which they can run."""
+"""Finds which steps of a pipeline need which, and the order in which they can run."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,7 +11,7 @@ FIELDS = ("input", "each", "picture", "boxes", "vectors", "others", "when")
 
 
 def wires(step: Step) -> Iterator[tuple[str, Wire]]:
-    """The name of each field, and its wires. Raises ValueError, which names the field."""
+    """The wires of a step, each with the name of its field. Raises ValueError, which names the field."""
     for field in FIELDS:
         value = getattr(step, field)
         texts = value if isinstance(value, Mapping) else {"": value}
@@ -27,7 +27,7 @@ def wires(step: Step) -> Iterator[tuple[str, Wire]]:
 
 
 def all_wires(pipeline: Pipeline) -> Iterator[tuple[str, Wire]]:
-    """Every wire, with the field that has it. Raises ValueError for one that cannot be read."""
+    """Every wire of a pipeline, with its field. Raises ValueError for one that cannot be read."""
     for name, step in pipeline.steps.items():
         try:
             for field, wire in wires(step):
@@ -42,18 +42,18 @@ def all_wires(pipeline: Pipeline) -> Iterator[tuple[str, Wire]]:
 
 
 def fields_of_rows(pipeline: Pipeline) -> list[str]:
-    """The fields of a row of the request, in the order of the file; none where the row is a value itself."""
+    """The fields of a row of the request, in the order of the file; none if the row is a value itself."""
     found = (wire.path[0] for _, wire in all_wires(pipeline) if wire.is_of_request and wire.path)
     return list(dict.fromkeys(str(name) for name in found))
 
 
 def needs(step: Step) -> frozenset[str]:
-    """The steps whose answers it needs."""
+    """The steps whose answers a step needs."""
     return frozenset(wire.source for _, wire in wires(step)) - {REQUEST}
 
 
 def stages(pipeline: Pipeline) -> list[list[str]]:
-    """The steps in order. Those of one stage need none of each other. Raises ValueError for a circle."""
+    """The steps in order. Those in one stage do not need each other. Raises ValueError for a cycle."""
     left = {name: needs(step) for name, step in pipeline.steps.items()}
     found: list[list[str]] = []
     while left:
@@ -67,7 +67,7 @@ def stages(pipeline: Pipeline) -> list[list[str]]:
 
 
 def _find_circle(left: Mapping[str, frozenset[str]]) -> Sequence[str]:
-    """Steps that need each other, the first again at the end. Each of ``left`` needs another one of them."""
+    """Steps that need each other in a cycle, the first one repeated at the end. Each of ``left`` needs another one."""
     path = [min(left)]
     while True:
         name = min(left[path[-1]] & left.keys())

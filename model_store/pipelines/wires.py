@@ -61,15 +61,15 @@ def parse_wire(text: str) -> Wire:
 
 
 def count_elements(value: Any, path: tuple[str | int | None, ...]) -> int:
-    """How many elements the first list has to which a path leads; 1 where there is none. Looks at none of them."""
+    """The number of elements of the first list on a path; 1 if there is none. The elements are not read."""
     found = follow(value, path[: path.index(EACH)] if EACH in path else path)
     return len(found) if isinstance(found, list | np.ndarray) else 1
 
 
 def follow(value: Any, path: tuple[str | int | None, ...]) -> Any:
-    """The value at a path; None where something on the way is missing. After EACH it is a list.
+    """The value at a path; None if a part of the path is missing. After EACH it is a list.
 
-    Arrays count as lists on the way, and stay arrays at the end.
+    On the way arrays are treated as lists. A value that is an array is returned as one.
     """
     for at, part in enumerate(path):
         if isinstance(value, np.ndarray):

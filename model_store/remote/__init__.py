@@ -1,6 +1,6 @@
-"""Stores that lie elsewhere: in a bucket, on a web server, or in an OCI registry.
+"""Remote stores: in a bucket, on a web server, or in an OCI registry.
 
-A server reads local folders only. ``Mirror`` keeps one equal to a remote store; ``push`` copies versions to one.
+A server reads local folders only. ``Mirror`` keeps a folder equal to a remote store; ``push`` copies versions to one.
 
 Rules
 - A version appears in the folder when it is whole and every file has the digest that its manifest gives.

@@ -13,24 +13,29 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """``host`` is a bucket, a container, or a host with its port. ``path`` has no slash at its ends."""
+    """``host`` is a bucket, a container, or a host with its port. ``path`` has no slash at either end."""
 
     scheme: str
     host: str
     path: str
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.host}{'/' if self.path else ''}{self.path}"
+        return f"{self.scheme}://{self.root}"
+
+    @property
+    def root(self) -> str:
+        """Host and path."""
+        return f"{self.host}{'/' if self.path else ''}{self.path}"
 
     @property
     def is_local(self) -> bool:
-        """Whether the host is this machine: then there need be no TLS."""
+        """Whether the host is this machine, for which TLS is not needed."""
         return urlsplit(f"//{self.host}").hostname in _LOCAL
 
     def find_fault(self, url: str) -> str:
-        """Why the remote store may not lead to another address, by a redirect for example; "" if it may.
+        """Why the remote store may not send us to another URL, for example by a redirect; "" if it may.
 
-        Like the store, that needs https, unless both are on this machine.
+        The URL must be https, like that of the store, unless both are on this machine.
         """
         parts = urlsplit(url)
         if parts.scheme == "https" or (parts.scheme == "http" and self.is_local and parts.hostname in _LOCAL):
@@ -39,12 +44,12 @@ class Address:
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is meant as an address and not as the path of a folder."""
+    """Whether a text is meant as an address, and not as the path of a folder."""
     return _SCHEME.match(text) is not None
 
 
 def read_address(text: str) -> Address:
-    """Raises RemoteError. Its text never shows what may be a password."""
+    """Parse an address. Raises RemoteError, whose text never shows what may be a password."""
     found = _SCHEME.match(text)
     scheme = found[1].lower() if found else ""
     expected = "expected s3://, gs://, az://, https:// or oci://, as in s3://BUCKET/FOLDER"
@@ -58,7 +63,7 @@ def read_address(text: str) -> Address:
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise RemoteError(
             f"the address of a store, {scheme}://…: expected no name, password, query or fragment: credentials "
-            "belong into the variables and files where the libraries of such stores look for them"
+            "belong in the variables and files where the libraries of such stores look for them"
         )
     if not parts.hostname and not (parts.netloc and port is None):
         raise RemoteError(f"the address of a store: {expected}, got nothing after {scheme}://")

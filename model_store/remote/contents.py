@@ -1,6 +1,6 @@
-"""What a remote store has: its files, sorted by models and versions. Pure.
+"""The contents of a remote store: its files, sorted by models and versions. Pure.
 
-The names come from elsewhere, so only those that the layout of a store can have are taken.
+The names are not trusted: only those that the layout of a store allows are accepted.
 """
 
 import re
@@ -8,21 +8,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from model_store.errors import RemoteError
+from model_store.errors import RemoteError, escape
 from model_store.files.aliases import ALIASES_FILE
-from model_store.files.links import show_name
 from model_store.files.reading import MOST_TEXT_BYTES
 from model_store.listing import NAME, NUMBER
 from model_store.manifest import MANIFEST_FILE
 from model_store.plain import is_onnx
 
 MOST_FILES = 1_000_000
-"""Files of a store. A remote store that lists more is refused, before its list fills the memory."""
+"""The most files of a store. A remote store that lists more is refused before its list fills the memory."""
 _MOST_VERSION_FILES = 2000
 _MOST_BESIDE = 100
 _MOST_DEPTH = 4
 LAST_FILES = frozenset({ALIASES_FILE, "history.json", "rollout.json"})
-"""Files that name versions: they are written after these."""
+"""Files that name versions. They are written after the versions."""
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
@@ -31,25 +30,26 @@ class RemoteFile:
     """A file of a remote store."""
 
     where: str
-    """How the place that listed it finds it."""
+    """Where the store that listed it finds it."""
     size: int | None
-    """Bytes; None if the list does not say."""
+    """In bytes; None if the list has no sizes."""
     stamp: str
-    """Differs when the content does; "" if the list does not say."""
+    """A text that changes with the content, such as a time; "" if the list has none."""
     sha256: str = ""
-    """The digest, where the store gives it."""
+    """The digest, if the list has it."""
     content: bytes | None = None
-    """The content, where the list has it."""
+    """The content, if the list has it."""
 
     @property
     def mark(self) -> str:
-        """Equal for equal files."""
+        """A text that is the same while the file is the same."""
         return f"{'' if self.size is None else self.size} {self.stamp}"
 
 
 @dataclass(slots=True)
 class RemoteModel:
-    """The versions of a model by number, each with its files by relative path; and files that all of them share."""
+    """The versions of a model by number, each with its files by relative path, and the files ``beside`` them, which all
+    versions share."""
 
     versions: dict[int, dict[str, RemoteFile]] = field(default_factory=dict)
     beside: dict[str, RemoteFile] = field(default_factory=dict)
@@ -59,13 +59,13 @@ class RemoteModel:
 class RemoteContents:
     models: dict[str, RemoteModel]
     complaints: list[str]
-    """What was left out, and why."""
+    """What was left out, and why, for people."""
 
 
 def sort_files(files: Mapping[str, RemoteFile]) -> RemoteContents:
-    """Sort files, which come by their path relative to the root. What is no part of a model is left out.
+    """Sort files, given by their path relative to the root. Files that belong to no model are left out.
 
-    Hidden names are ignored, as in a local store. Raises RemoteError if there are too many.
+    Hidden names are ignored, as in a local store. Raises RemoteError if there are too many files.
     """
     if len(files) > MOST_FILES:
         raise RemoteError(f"expected at most {MOST_FILES} files, got {len(files)}: is this the folder of the store?")
@@ -88,18 +88,17 @@ def sort_files(files: Mapping[str, RemoteFile]) -> RemoteContents:
             else:
                 model.versions.setdefault(number, {})["/".join(parts[2:])] = files[path]
         elif len(parts) == 2:
-            fault = _refuse_beside(parts[1], files[path])
-            if not fault:
-                model.beside[parts[1]] = files[path]
-            else:
+            if fault := _refuse_beside(parts[1], files[path]):
                 complaints[f"{parts[0]}/{_show(parts[1])} {fault}"] = None
+            else:
+                model.beside[parts[1]] = files[path]
     for name, model in models.items():
         _leave_out(name, model, {number for of, number in bad if of == name}, complaints)
     return RemoteContents({name: model for name, model in models.items() if model.versions}, list(complaints))
 
 
 def _refuse_beside(file: str, found: RemoteFile) -> str:
-    """Why a file in the folder of a model is left out, or ""."""
+    """Why a file beside the versions of a model is left out, or ""."""
     if is_onnx(file) or file == MANIFEST_FILE:
         return "lies beside the versions: expected it in the folder of a version, such as 1"
     if not _FILE.fullmatch(file) or NUMBER.fullmatch(file):  # a number is the folder of a version
@@ -110,7 +109,7 @@ def _refuse_beside(file: str, found: RemoteFile) -> str:
 
 
 def _leave_out(name: str, model: RemoteModel, bad: set[int], complaints: dict[str, None]) -> None:
-    """Remove versions that cannot be taken."""
+    """Remove the ``bad`` versions, and others that cannot be accepted."""
     for number, files in list(model.versions.items()):
         if len(files) > _MOST_VERSION_FILES:
             complaints[f"{name}/{number} has {len(files)} files: expected at most {_MOST_VERSION_FILES}"] = None
@@ -123,9 +122,8 @@ def _leave_out(name: str, model: RemoteModel, bad: set[int], complaints: dict[st
         elif any(is_golden(file) for file in files) or not any(is_onnx(path.rpartition("/")[2]) for path in files):
             bad.add(number)  # it is being uploaded, and its manifest comes last
         elif any(found.size is None for found in files.values()):
-            complaints[f"{name}/{number} has no {MANIFEST_FILE}: expected one, because this store gives no sizes"] = (
-                None
-            )
+            why = f"has no {MANIFEST_FILE}: expected one, because this store gives no sizes"
+            complaints[f"{name}/{number} {why}"] = None
             bad.add(number)
     for number in bad:
         model.versions.pop(number, None)
@@ -134,15 +132,15 @@ def _leave_out(name: str, model: RemoteModel, bad: set[int], complaints: dict[st
 
 
 def _find_file_and_folder(files: Collection[str]) -> str:
-    """The path of a file that is the folder of another one too, as only a bucket can have it; "" without one."""
+    """The path of a file that is also the folder of another file, which only a bucket can have; "" if there is none."""
     folders = {str(parent) for path in files for parent in PurePosixPath(path).parents}
     return min(folders.intersection(files), default="")
 
 
 def is_golden(file: str) -> bool:
-    """Whether only a version with a manifest has such a file."""
+    """Whether a file is one of golden samples, which only a version with a manifest has."""
     return file.startswith("golden") and file.endswith((".npz", ".json"))
 
 
 def _show(name: str) -> str:
-    return repr(show_name(name))[:120]
+    return repr(escape(name))[:120]

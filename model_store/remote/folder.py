@@ -1,4 +1,4 @@
-"""The folder of a mirror: how versions and files get there, and away. One process at a time changes it."""
+"""The folder of a mirror: adds and removes versions and files. One process at a time changes it."""
 
 import contextlib
 import fcntl
@@ -15,49 +15,49 @@ from model_store.listing import NAME, NUMBER
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.transfers.blobs import Blobs
 
-_TASK = "task"
+_LEADER = "task"
 _GONE = "gone-"
 
 
 class Folder:
-    """``root`` is the store. ``side``, in the same file system, has what is no model. Methods raise OSError."""
+    """``root`` is the store. ``side``, in the same file system, holds everything else. Methods raise OSError."""
 
     def __init__(self, root: Path, side: Path) -> None:
         self.root = root
         self.side = side
         self.blobs = Blobs(side / "blobs")
-        self._task: int | None = None
+        self._leader_lock: int | None = None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Let nobody else change the folder while the block runs."""
+        """Keep others from changing the folder while the block runs."""
         self.side.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.root.mkdir(parents=True, exist_ok=True)
         with locked(self.side):
             yield
 
-    def take_task(self) -> bool:
-        """Whether it is the task of this object to keep the folder up to date: it is, if nobody else has it.
+    def become_leader(self) -> bool:
+        """Become the one that keeps the folder up to date, unless another process is. Returns whether this one is.
 
-        The lock ends with the process, however that ends.
+        The leader holds a lock, which the system releases when its process ends in any way.
         """
-        if self._task is None:
-            task = os.open(self.side / _TASK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self._leader_lock is None:
+            lock = os.open(self.side / _LEADER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(task, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                os.close(task)
+                os.close(lock)
             else:
-                self._task = task
-        return self._task is not None
+                self._leader_lock = lock
+        return self._leader_lock is not None
 
-    def give_task_back(self) -> None:
-        if self._task is not None:
-            os.close(self._task)
-            self._task = None
+    def resign(self) -> None:
+        if self._leader_lock is not None:
+            os.close(self._leader_lock)
+            self._leader_lock = None
 
     def list_versions(self) -> dict[str, set[int]]:
-        """The versions that are here, by model."""
+        """The numbers of the versions in the folder, by model."""
         found = {}
         for path in self.root.iterdir():
             if NAME.fullmatch(path.name) and path.is_dir():
@@ -65,14 +65,14 @@ class Folder:
         return found
 
     def digest(self, name: str, number: int, file: str) -> str:
-        """The digest of a file of a version, "" without the file."""
+        """The digest of a file of a version; "" if there is no such file."""
         try:
             return digest_file(self._path(name, number) / file)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return ""
 
     def has(self, name: str, number: int, file: str, size: int | None) -> bool:
-        """Whether a file of a version is here, with this size; None: with any."""
+        """Whether a file of a version is in the folder with this size; None: any size."""
         try:
             return size in (None, (self._path(name, number) / file).stat().st_size)
         except (FileNotFoundError, NotADirectoryError):
@@ -82,7 +82,7 @@ class Folder:
         return not (self.root / name).is_dir()
 
     def add_model(self, name: str, versions: Mapping[int, Mapping[str, str]], beside: Mapping[str, bytes]) -> None:
-        """A model appears with its versions, each with the digests of its files, and with what lies beside them."""
+        """Let a model appear with its versions, given by the digests of their files, and the files beside them."""
         with staged(self.root) as temporary:
             for number, digests in versions.items():
                 (temporary / str(number)).mkdir()
@@ -95,7 +95,7 @@ class Folder:
             sync_folder(self.root)
 
     def add_version(self, name: str, number: int, digests: Mapping[str, str]) -> None:
-        """A version appears. One that is here already goes away first."""
+        """Let a version appear. An old one with its number is removed first."""
         with staged(self.root / name) as temporary:
             self._fill(temporary, digests)
             if os.path.lexists(self._path(name, number)):
@@ -104,7 +104,7 @@ class Folder:
             sync_folder(self.root / name)
 
     def mend(self, name: str, number: int, digests: Mapping[str, str]) -> None:
-        """Put files into a version that is here, in place of what has their names."""
+        """Put files into a version of the folder, in place of those with the same names."""
         folder = self._path(name, number)
         for file, sha256 in digests.items():
             temporary = self.side / ".mending.new"
@@ -117,11 +117,11 @@ class Folder:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             self.blobs.link(sha256, temporary)
             os.replace(temporary, folder / file)
-            temporary.unlink(missing_ok=True)  # it stays where both were the same file already
+            temporary.unlink(missing_ok=True)  # a rename does nothing if both are links to one file
         sync_folder(folder)
 
     def write_beside(self, name: str, file: str, content: bytes) -> bool:
-        """A file that all versions share. Returns whether it was another one before."""
+        """Write a file that all versions share. Returns whether its content has changed."""
         path = self.root / name / file
         with contextlib.suppress(OSError):
             if path.read_bytes() == content:
@@ -139,7 +139,7 @@ class Folder:
         self._remove(self.root / name)
 
     def sweep(self) -> None:
-        """Remove what a killed process has left."""
+        """Remove what a killed process left."""
         for path in self.side.glob(f"{_GONE}*"):
             shutil.rmtree(path, ignore_errors=True)
         for path in self.side.glob(".*.new"):
@@ -149,7 +149,7 @@ class Folder:
                 sweep(folder)
 
     def _remove(self, path: Path) -> None:
-        """It disappears at once, and its bytes then."""
+        """Remove it at once by a rename, then delete its files."""
         if os.path.lexists(path):
             gone = Path(tempfile.mkdtemp(prefix=_GONE, dir=self.side))
             os.rename(path, gone / "it")
@@ -157,7 +157,7 @@ class Folder:
             shutil.rmtree(gone, ignore_errors=True)
 
     def _fill(self, folder: Path, digests: Mapping[str, str]) -> None:
-        """The manifest last: without one, a version counts as another kind."""
+        """Put files into a folder, the manifest last: without it, a version would count as plain."""
         for file, sha256 in sorted(digests.items(), key=lambda item: item[0] == MANIFEST_FILE):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             self.blobs.link(sha256, folder / file)

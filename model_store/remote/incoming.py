@@ -1,4 +1,4 @@
-"""Which files a version of a remote store has, and with which digests: its manifest says so."""
+"""Reads from the manifest which files a version of a remote store has, and their digests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from model_store.remote.transfers.blobs import Blobs
 from model_store.remote.transfers.transfer import Transfer, Want
 
 _MOST_UNLISTED_BYTES = MOST_CONFIG_BYTES
-"""Bytes of a file that the manifest does not list, such as a signature."""
+"""The most bytes of a file that the manifest does not list, such as a signature."""
 
 
 class _File(BaseModel):
@@ -24,25 +24,25 @@ class _File(BaseModel):
 
 
 class _Files(BaseModel):
-    """What every schema of the manifest has. The rest is checked where the version is loaded."""
+    """The part of a manifest that is the same in every schema. The rest is checked when the version is loaded."""
 
     files: dict[Annotated[str, StringConstraints(min_length=1, max_length=200)], _File]
 
 
 @dataclass(slots=True)
 class Incoming:
-    """A version that is to be as the remote store has it. ``manifest``: its digest, "" without a manifest."""
+    """A version to be fetched or completed. ``manifest`` is the digest of its manifest, "" without one."""
 
     name: str
     number: int
     marks: dict[str, str]
     manifest: str
     here: dict[str, str]
-    """The digests of the files that were fetched already, by path."""
+    """The digests of the files that were already fetched, by path."""
     wants: dict[str, Want]
-    """The files that are to be fetched, by path."""
+    """The files to be fetched, by path."""
     is_here: bool = False
-    """Whether the version is here, and only lacks these files."""
+    """Whether the version is in the folder and only lacks these files."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -53,7 +53,7 @@ class Incoming:
         return mark_of(self.marks)
 
     def digests(self, fetched: Mapping[str, str]) -> dict[str, str]:
-        """The digests of all files by path. ``fetched``: what the wants became, by their keys."""
+        """The digests of all files by path. ``fetched`` has those of the fetched ones by their keys."""
         return {**self.here, **{path: fetched[want.key] for path, want in self.wants.items()}}
 
 

@@ -1,4 +1,4 @@
-"""What a mirror has to do: pure. What there is here and there goes in, what to fetch and to drop comes out."""
+"""Plans a refresh of a mirror: from the contents of both sides, what to fetch and what to drop. Pure."""
 
 import hashlib
 from collections.abc import Collection, Mapping
@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 
 from model_store.remote.contents import RemoteFile, RemoteModel
 from model_store.remote.state import KeptFile, State
-from model_store.remote.transfers.retries import Rests
+from model_store.remote.transfers.retries import Backoff
 
 CLOCK_STEP_S = 2.0
-"""Marks of files may be times in whole seconds. A file that was read at least this long after its mark was first seen
-cannot have changed since under the same mark."""
+"""Marks may be times in whole seconds, so a file may change within a second and keep its mark. A file that was read at
+least this long after its mark was first seen cannot have changed since under the same mark."""
 
 
 @dataclass(slots=True)
 class Plan:
-    bring: list[tuple[str, int]] = field(default_factory=list)
-    """Versions that are not here, or of which the list says something else than when they were fetched."""
+    fetch: list[tuple[str, int]] = field(default_factory=list)
+    """Versions that are not in the folder, or whose list of files has changed since they were fetched."""
     read: list[tuple[str, str]] = field(default_factory=list)
     """Files beside versions that may have changed."""
     drop_versions: list[tuple[str, int]] = field(default_factory=list)
@@ -28,17 +28,17 @@ def make_plan(
     found: Mapping[str, RemoteModel],
     here: Mapping[str, Collection[int]],
     state: State,
-    rests: Rests,
+    backoff: Backoff,
     now_s: float,
     *,
     only: Collection[str] = (),
     drops: bool = True,
     again: bool = False,
 ) -> Plan:
-    """``here``: the versions in the folder. ``only``: the models that ``found`` is about; empty: all.
+    """``found``: the remote store. ``here``: the versions in the folder. ``only``: the models to mirror; empty: all.
 
-    ``again``: look at every version, also at those that are here. ``drops``: remove what is not there any more. A model
-    of the folder that the state does not know was put there by somebody else and stays.
+    ``again``: also fetch versions that are in the folder. ``drops``: remove what the remote store no longer has. A
+    model of the folder that the state does not know was put there by others and stays.
     """
     plan = Plan()
     for name, model in sorted(found.items()):
@@ -47,8 +47,8 @@ def make_plan(
             known = kept.get(number)
             marks = find_marks(model.versions[number])
             is_same = known is not None and number in here.get(name, ()) and known.marks == marks
-            if (again or not is_same) and rests.is_due((name, number), mark_of(marks), now_s):
-                plan.bring.append((name, number))
+            if (again or not is_same) and backoff.is_due((name, number), mark_of(marks), now_s):
+                plan.fetch.append((name, number))
         seen = state.beside.get(name, {})
         plan.read += [
             (name, file) for file, there in model.beside.items() if again or _may_differ(there, seen.get(file))
@@ -67,7 +67,7 @@ def find_marks(files: Mapping[str, RemoteFile]) -> dict[str, str]:
 
 
 def mark_of(marks: Mapping[str, str]) -> str:
-    """One mark of a whole version."""
+    """One mark for a whole version, from those of its files."""
     return hashlib.sha256(repr(sorted(marks.items())).encode()).hexdigest()
 
 
@@ -77,8 +77,3 @@ def _may_differ(there: RemoteFile, seen: KeptFile | None) -> bool:
     if there.sha256:
         return there.sha256 != seen.sha256
     return seen.read_s - seen.first_seen_s < CLOCK_STEP_S
-
-
-def choose_held(aliases: Mapping[str, object], missing: Collection[int]) -> bool:
-    """Whether aliases must wait, because one names a version that could not be fetched."""
-    return any(isinstance(number, int) and number in missing for number in aliases.values())

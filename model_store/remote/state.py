@@ -1,4 +1,4 @@
-"""What a mirror remembers between its looks, in files beside its folder."""
+"""What a mirror remembers between refreshes, in files beside its folder."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ _T = TypeVar("_T", bound=BaseModel)
 
 
 class Kept(BaseModel):
-    """A version that is here: the marks of its files when they were fetched."""
+    """A version in the folder: the marks of its files when they were fetched."""
 
     marks: dict[str, str]
     manifest: str = ""
@@ -39,13 +39,13 @@ class State(BaseModel):
 
 
 class Status(BaseModel):
-    """How the remote store is. Times are in seconds since 1970."""
+    """Whether the remote store can be followed. Times are in seconds since 1970."""
 
     url: str = ""
     tried_s: float = 0.0
-    """When it was last looked at."""
+    """When it was last listed, or that failed."""
     looked_s: float = 0.0
-    """When that last succeeded; 0: never."""
+    """When it was last listed with success; 0: never."""
     away: str = ""
     """Why it is away; "" if it answers."""
     away_since_s: float = 0.0
@@ -53,7 +53,7 @@ class Status(BaseModel):
     """Why versions cannot be fetched, by model."""
 
     def tell(self, name: str, version: int | None = None) -> str:
-        """What keeps a model, or a version of it, from being that of the remote store; "" if nothing does."""
+        """Why a model, or a version of it, is not as in the remote store; "" if it is."""
         found = self.problems.get(name, {})
         faults = [f"version {number}: {why}" for number, why in sorted(found.items()) if version in (None, number)]
         if self.away:
@@ -75,14 +75,14 @@ def read_status(folder: Path) -> Status:
 
 
 def write_status(folder: Path, status: Status) -> None:
-    """Raises OSError. It is not synced: after a crash the next look tells again."""
+    """Raises OSError. The file is not synced: after a crash the next refresh writes it again."""
     temporary = folder / f".{STATUS_FILE}.new"
     temporary.write_bytes(status.model_dump_json().encode())
     os.replace(temporary, folder / STATUS_FILE)
 
 
 def _read(path: Path, kind: type[_T]) -> _T:
-    """What the file says; a new one if it cannot be read: everything is then compared once more."""
+    """What the file holds; an empty value if it cannot be read, so that everything is compared once more."""
     try:
         return kind.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -35,8 +35,8 @@ _DECIDING_S = 3.0
 _LONGEST_RUN_S = 2.0
 """Runs that confirm how long an axis may be are skipped if they would take longer."""
 _DEAD = 3
-"""A branch counts as failing if it runs at none of so many lengths that lead to it, because a tensor has too many or
-too few axes, which does not depend on lengths."""
+"""If a branch fails at so many lengths because a tensor has too many or too few axes, it fails at all lengths: the
+number of axes does not depend on them."""
 _WRONG_RANK = re.compile(r"dimensions only|\brank\b", re.IGNORECASE)
 _OUT_OF_TABLE = re.compile(r"out of data bounds|out of range value in index", re.IGNORECASE)
 _NEAR = 0.01

@@ -1,7 +1,7 @@
-"""Reads a bundle of Sigstore: the file in which model-signing keeps a signature. Reading it proves nothing.
+"""Reads a bundle of Sigstore, the file in which model-signing keeps a signature. Reading it checks no signature.
 
-A bundle has an envelope (DSSE) with a payload, the signature over it, and maybe the certificates of the signer. The
-payload is an in-toto statement: the digests of all files. It is read only after its signature was checked.
+A bundle has an envelope (DSSE) with a payload, the signature over it, and possibly the certificates of the signer. The
+payload is an in-toto statement with the digests of all files. It is read only after its signature was checked.
 
 Formats: https://docs.sigstore.dev/about/bundle/, https://github.com/secure-systems-lab/dsse/blob/v1.0.0/protocol.md,
 https://github.com/in-toto/attestation/tree/main/spec/v1.
@@ -33,7 +33,7 @@ _Base64 = Annotated[bytes, BeforeValidator(_decode)]
 
 
 class _Part(BaseModel):
-    """Other fields may stand beside those that are read: the formats may be extended."""
+    """Unknown fields are allowed, because the formats may be extended."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel)
 
@@ -102,7 +102,7 @@ class _Statement(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """``certificates`` are in DER, the signer's first; empty if a bare key has signed. ``hint`` names that key."""
+    """``certificates`` are in DER, the signer's first; empty if a bare key has signed, which ``hint`` names."""
 
     payload: bytes
     signature: bytes
@@ -111,20 +111,20 @@ class Bundle:
 
     @property
     def signed_bytes(self) -> bytes:
-        """What the signature is over: payload and type, each with its length."""
+        """The bytes that were signed: payload and type, each with its length."""
         return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), len(self.payload), self.payload)
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What was signed: SHA-256 by file name, and the name of the folder that the files were in."""
+    """What was signed: SHA-256 by file name, and the name of the folder of the files."""
 
     folder: str
     digests: dict[str, str]
 
 
 def read_bundle(content: bytes) -> Bundle:
-    """Raises NotSigned for bytes that are no bundle of model-signing."""
+    """Parse a bundle. Raises NotSigned for bytes that are no bundle of model-signing."""
     try:
         found = _Bundle.model_validate_json(content)
     except ValidationError as error:
@@ -140,7 +140,7 @@ def read_bundle(content: bytes) -> Bundle:
 
 
 def read_statement(payload: bytes) -> Statement:
-    """Raises NotSigned for a statement that does not list whole files by SHA-256."""
+    """Parse a payload. Raises NotSigned for a statement that does not list whole files by SHA-256."""
     try:
         found = _Statement.model_validate_json(payload)
     except ValidationError as error:
@@ -150,7 +150,7 @@ def read_statement(payload: bytes) -> Statement:
 
 
 def _describe(error: ValidationError) -> str:
-    """The first fault. Values are left out: they may be large, or anything."""
+    """The first fault, without values, which may be large or contain anything."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {reword(first['msg'])}" if place else reword(first["msg"])

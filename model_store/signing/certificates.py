@@ -1,4 +1,4 @@
-"""Whether a certificate may sign models: a chain from one that is trusted, dates, and what it is made out for."""
+"""Checks whether a certificate may sign models: its chain to a trusted one, its dates, and its purpose."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,10 +17,10 @@ _MOST_IN_CHAIN = 8
 
 
 def find_signer(chain: Sequence[bytes], trusted: Sequence[bytes], at: datetime) -> "PublicKeyTypes":
-    """The key of the certificate that has signed, the first of ``chain``. All certificates are in DER.
+    """The key of the certificate that has signed, which is the first in ``chain``. All certificates are in DER.
 
-    It must be trusted itself, or be issued by one that is, through others of the chain. Raises NotSigned unless it is,
-    and may sign at this time.
+    Raises NotSigned unless the certificate is trusted, or was issued by a trusted one through others of the chain, and
+    may sign at this time.
     """
     try:
         signer, *others = map(x509.load_der_x509_certificate, chain)
@@ -43,7 +43,7 @@ def find_signer(chain: Sequence[bytes], trusted: Sequence[bytes], at: datetime) 
 
 
 def read_dates(certificates: Sequence[bytes]) -> list[tuple[str, datetime]]:
-    """The names of certificates in DER, and until when they count."""
+    """The names of certificates in DER, and when they expire."""
     read = map(x509.load_der_x509_certificate, certificates)
     return [(_name(each), each.not_valid_after_utc) for each in read]
 
@@ -53,7 +53,7 @@ def _name(certificate: x509.Certificate) -> str:
 
 
 def _check_dates(signer: x509.Certificate, at: datetime) -> None:
-    """The usual fault gets a text of its own."""
+    """Raises NotSigned with its own text for the most common faults."""
     until, since = signer.not_valid_after_utc, signer.not_valid_before_utc
     if at > until:
         raise NotSigned(
@@ -85,8 +85,8 @@ def _may_issue() -> verification.ExtensionPolicy:
 
 
 def _may_sign() -> verification.ExtensionPolicy:
-    """Key usages, where there are some, must have the signing of data, and of code. One of them must be there:
-    otherwise each certificate of a web server would do."""
+    """If it has key usages, they must include the signing of data; extended ones, the signing of code. It must have
+    one kind: otherwise the certificate of any web server would be accepted."""
 
     def check_usage(_: verification.Policy, found: x509.Certificate, usage: x509.KeyUsage | None) -> None:
         if usage is not None and not usage.digital_signature:

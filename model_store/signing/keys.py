@@ -1,4 +1,4 @@
-"""The keys and certificates whose signatures count: one PEM file."""
+"""The keys and certificates whose signatures are accepted: one PEM file."""
 
 import hashlib
 import re
@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_store.errors import BadKey, NotSigned
-from model_store.files.links import show_name, tell_why
+from model_store.errors import BadKey, NotSigned, escape
+from model_store.files.links import tell_why
 from model_store.files.reading import MOST_CONFIG_BYTES, read_regular
 from model_store.manifest import MANIFEST_FILE
 from model_store.signing.bundle import Bundle, read_bundle, read_statement
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\r?\n.*?-----END \1-----", re.DOTALL)
 _EXPECTED = "expected a PEM file of public keys or certificates"
 _HASHES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
-"""The hash of a signature, by the curve of its key: https://github.com/sigstore/protobuf-specs."""
+"""The hash of a signature by the curve of its key: https://github.com/sigstore/protobuf-specs."""
 
 
-def tell_plain(name: str, number: int) -> str:
-    """Why a version without a manifest is not signed."""
+def explain_unsigned(name: str, number: int) -> str:
+    """Why a version without a manifest cannot be signed, and what to do."""
     return (
         f"{name} version {number} has no {MANIFEST_FILE}, which is what a signature covers, so it cannot be signed: "
         "`sluice import` makes a version of an ONNX file"
@@ -37,9 +37,9 @@ def now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Signers:
-    """Whose signatures count: public keys, and certificates that sign or that have issued those that sign, all in DER.
+    """The accepted signers: public keys, and certificates that sign or have issued those that sign; all in DER.
 
-    A certificate counts only on the days for which it is made out, by ``clock``.
+    A certificate is accepted only while it is valid by ``clock``.
     """
 
     keys: tuple[bytes, ...] = ()
@@ -68,7 +68,7 @@ class Signers:
         if any(is_made_by(_load_key(key), bundle) for key in self.keys):
             return
         if not bundle.certificates:
-            raise NotSigned(f"none of the keys that count here made it, but key {show_name(bundle.hint)[:12]}…")
+            raise NotSigned(f"none of the keys that count here made it, but key {escape(bundle.hint)[:12]}…")
         if not self.certificates:
             raise NotSigned("none of the keys that count here made it, and there are no certificates to compare with")
         signer = find_signer(bundle.certificates, self.certificates, self.clock())
@@ -77,7 +77,7 @@ class Signers:
 
 
 def is_made_by(key: "PublicKeyTypes", bundle: Bundle) -> bool:
-    """Whether the signature is one of this key over this payload."""
+    """Whether this key has signed the payload."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -101,7 +101,7 @@ def read_signers(path: Path) -> Signers:
 
 
 def parse_signers(content: bytes) -> Signers:
-    """As ``read_signers``, of the bytes of the file."""
+    """As ``read_signers``, from the content of the file."""
     try:
         from cryptography import x509  # noqa: F401
     except ImportError:
@@ -132,7 +132,7 @@ def _parse_key(block: bytes) -> bytes:
 
     try:
         key = load_pem_public_key(block)
-    except Exception as error:  # noqa: BLE001  # of several kinds; keys on unknown curves among them
+    except Exception as error:  # noqa: BLE001  # several types, for example for keys on unknown curves
         raise BadKey(f"{_EXPECTED}, one of its keys cannot be read: {error}") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
         raise BadKey(f"{_EXPECTED} on the curve P-256, P-384 or P-521, got another kind of key")

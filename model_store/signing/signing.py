@@ -1,4 +1,4 @@
-"""Makes signatures, by OpenSSF's model-signing, without a network."""
+"""Makes signatures by OpenSSF's model-signing, without a network."""
 
 import tempfile
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _EXPECTED = "expected a private key on the curve P-256, P-384 or P-521"
 class SigningKey:
     """A private key on an elliptic curve, in a PEM file.
 
-    With ``certificate`` the signature has this certificate of the key, and ``chain``, those between it and the one that
+    ``certificate`` is that of the key, and goes into the signature. ``chain`` are those between it and the one that
     verifiers trust. ``passphrase`` is that of the key file, if it has one.
     """
 
@@ -34,7 +34,7 @@ class SigningKey:
     def sign(self, folder: Path) -> bytes:
         """The content of the signature file of a version. Raises BadKey, or NotSigned if its files cannot be signed.
 
-        All files of the folder are signed, but a signature.
+        All files of the folder are signed, except an old signature.
         """
         try:
             from model_signing import hashing, signing
@@ -47,12 +47,12 @@ class SigningKey:
             path = Path(temporary) / SIGNATURE_FILE
             try:
                 config.sign(folder, path)
-            except ValueError as error:  # a link, such as some tools make of files that are alike
+            except ValueError as error:  # for example a link, which some tools make of equal files
                 raise NotSigned(f"its files cannot be signed: {error}") from None
             return path.read_bytes()
 
     def read_signers(self) -> Signers:
-        """Those whose signatures count where this key counts: its public half, or its certificate. Raises BadKey."""
+        """The signers that accept signatures of this key: its public half, or its certificate. Raises BadKey."""
         try:
             from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
         except ImportError:
@@ -81,9 +81,9 @@ class SigningKey:
             raise BadKey(f"{self.key}: with a certificate, expected the key in a file without a passphrase")
         try:
             if self.certificate is None:
-                # It hands the passphrase on as it is, to a function that takes bytes.
+                # The passphrase is passed on to a function that takes bytes.
                 return config.use_elliptic_key_signer(private_key=self.key, password=self.passphrase)  # type: ignore[arg-type]
-            # It cannot read an empty chain. The certificate itself adds nothing to it.
+            # The chain may not be empty. The certificate itself adds nothing to it.
             chain = self.chain or (self.certificate,)
             return config.use_certificate_signer(
                 private_key=self.key, signing_certificate=self.certificate, certificate_chain=chain

@@ -1,1 +1,1 @@
-"""Sounds, as files, to rows of samples: what the server does with a request, and ``sluice import`` with a sample."""
+"""Turns sound files into rows of samples: for requests in the server, and for samples in ``sluice import``."""

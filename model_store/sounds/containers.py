@@ -1,29 +1,29 @@
-"""The parts of a file, checked before libsndfile reads it, which accepts a file that was cut short.
+"""Checks the parts of a file before libsndfile reads it, because libsndfile accepts a file that was cut short.
 
-All functions raise ValueError for files that are not in order. A check gives the fewest samples of a channel that the
-file must have, 0 where libsndfile knows.
+All functions raise ValueError for damaged files. A check returns the least number of samples in a channel that the file
+must have; 0 if libsndfile checks this itself.
 """
 
 from typing import NamedTuple
 
 _UNKNOWN_BYTES = 0x7FFFF000
-"""Programs that write into a pipe do not know the size, and give this one or more."""
+"""Programs that write into a pipe do not know the size, and write this number or a larger one."""
 _MOST_PARTS = 1 << 18
-"""Pages, frames or chunks that are looked at. Frames of an MP3 last hours until then."""
+"""The most pages, frames or chunks that are checked. In an MP3, so many frames last for hours."""
 _MOST_TAGS = 16
 _ID3_BYTES = 10
 _PAGE_BYTES = 27
-"""The head of a page of OGG. Its last byte says how many segments the page has."""
+"""The header of an OGG page. Its last byte is the number of segments of the page."""
 _VERSION_1 = 3
-"""Of MPEG: the bits of version 1."""
+"""The bits of version 1 in an MPEG frame."""
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-"""By the bits of the version: 1, 2, 2.5."""
+"""Sample rates by the bits of the version: 1, 2, 2.5."""
 _KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3", b"3DI")
-"""How what may follow the frames of an MP3 begins."""
+"""The first bytes of the tags that may follow the frames of an MP3."""
 _FREE_FRAMES = 4
-"""The beginning and the end of an MP3 that players leave out, and its header, are shorter than this."""
+"""Players skip beginning, end and header of an MP3. Together these are shorter than this many frames."""
 
 
 class Frame(NamedTuple):
@@ -34,7 +34,7 @@ class Frame(NamedTuple):
 
 
 def skip_tags(content: bytes) -> int:
-    """Where the file begins after ID3 tags, which may precede MP3 and FLAC."""
+    """The position after ID3 tags, which may precede MP3 and FLAC."""
     at = 0
     for _ in range(_MOST_TAGS):
         if content[at : at + 3] != b"ID3" or len(content) < at + _ID3_BYTES:
@@ -52,8 +52,8 @@ def skip_tags(content: bytes) -> int:
 
 
 def check_wav(content: bytes) -> int:
-    """Refuses files that end before their samples do."""
-    if content[:4] == b"RF64":  # its sizes are elsewhere
+    """Refuse files that end before their samples do."""
+    if content[:4] == b"RF64":  # it stores its sizes elsewhere
         return 0
     at = 12
     for _ in range(_MOST_PARTS):
@@ -70,7 +70,7 @@ def check_wav(content: bytes) -> int:
 
 
 def check_ogg(content: bytes) -> int:
-    """Refuses files that end within a page (RFC 3533, section 6)."""
+    """Refuse files that end within a page (RFC 3533, section 6)."""
     at = 0
     for _ in range(_MOST_PARTS):
         if at >= len(content):
@@ -88,7 +88,7 @@ def check_ogg(content: bytes) -> int:
 
 
 def check_mp3(content: bytes) -> int:
-    """Refuses files that end within a frame, and those with other bytes between frames. Gives the fewest samples."""
+    """Refuse files that end within a frame, or have other bytes between frames. Returns the least number of samples."""
     at = frames = samples = 0
     while frames < _MOST_PARTS and (frame := read_frame(content, at)) is not None:
         at += frame.size_bytes
@@ -103,7 +103,7 @@ def check_mp3(content: bytes) -> int:
 
 
 def read_frame(content: bytes, at: int) -> Frame | None:
-    """The frame of layer III that begins there; None if there is none."""
+    """The frame of layer III that begins at a position; None if there is none."""
     header = int.from_bytes(content[at : at + 4], "big")
     version, layer, kbits, rate = header >> 19 & 3, header >> 17 & 3, header >> 12 & 15, header >> 10 & 3
     if header >> 21 != 0x7FF or layer != 1 or version not in _RATES or kbits in (0, 15) or rate == 3:

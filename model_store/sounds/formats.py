@@ -1,4 +1,4 @@
-"""Which files are read, recognised by their first bytes."""
+"""Recognises sound files by their first bytes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,9 +12,9 @@ _START_BYTES = 16
 
 
 class Format(NamedTuple):
-    """``check`` looks at the parts of a file, as ``containers.py`` says. It raises ValueError.
+    """``check`` checks the parts of a file (``containers.py``). It raises ValueError.
 
-    ``subtypes`` are those of libsndfile that are read: others take decoders that nobody needs.
+    ``subtypes`` are the allowed ones of libsndfile: others need decoders that are of no use here.
     """
 
     name: str
@@ -33,7 +33,7 @@ _MP3 = Format("MP3", containers.check_mp3, frozenset({"MPEG_LAYER_III"}))
 
 
 def is_sound(content: bytes | memoryview) -> bool:
-    """Whether the first bytes are those of a sound that is read."""
+    """Whether the first bytes are those of a supported sound."""
     start = bytes(content[:_START_BYTES])
     return start[:3] == b"ID3" or _find(start) is not None
 

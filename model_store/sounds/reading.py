@@ -1,7 +1,8 @@
-"""Sounds, as files, to samples of one channel at the rate of a model. Limits hold before anything is decoded.
+"""Reads sound files as samples of one channel at the rate of a model. Limits are checked before anything is decoded.
 
-A file is recognised by its first bytes (``formats.py``), and its parts are looked at (``containers.py``). libsndfile
-decodes it in blocks, whose channels are averaged and resampled by soxr (HQ). So no more is held than the result.
+A file is recognised by its first bytes (``formats.py``), and its parts are checked (``containers.py``). libsndfile
+decodes it in blocks, whose channels are averaged and resampled by soxr (HQ). So memory holds little more than the
+result.
 """
 
 import io
@@ -18,19 +19,19 @@ if TYPE_CHECKING:
     import soundfile
 
 _BLOCK_VALUES = 1 << 18
-"""Decoded at a time, over all channels: a few milliseconds, after which a caller may have gone."""
+"""Values that are decoded at a time, over all channels. It takes a few milliseconds; then the caller may have gone."""
 _MOST_FACTOR = 1000
-"""The rate of a file is at most so many times that of the model, and at least that part of it."""
+"""The rate of a file may be at most this many times higher or lower than that of the model."""
 _MOST_CHANNELS = 64
 _MOST_PEAK = 100.0
-"""Of samples that are meant to go from -1 to 1. Sounds may be louder than full scale, but not so much."""
+"""The largest sample. Full scale is -1 to 1. Sounds may be louder, but not by this much."""
 _MOST_FACTOR_OF_LEVEL = 1e30
-"""Quieter sounds are as good as silence, and a factor must be finite."""
+"""The largest factor, because it must be finite. Sounds that would need more are as good as silence."""
 _UNKNOWN = 1 << 62
-"""What libsndfile says if a file does not say how long it is."""
+"""The length that libsndfile gives if a file does not have one."""
 
 CheckBlock = Callable[[int], None]
-"""Raises if a sound must not be decoded further, given the samples of a block, over all channels."""
+"""Called with the number of samples of a block, over all channels. Raises if decoding must stop."""
 
 
 def require_library(where: str) -> None:
@@ -77,7 +78,7 @@ def read_sound(
 
 
 def find_fault(samples: np.ndarray) -> str | None:
-    """What is wrong with samples that are not finite, or far beyond 1: those are integers, or no samples."""
+    """What is wrong with samples; None if nothing is. They must be finite and near -1 to 1, not integers."""
     peak = float(np.abs(samples).max(initial=0))
     if not np.isfinite(peak):
         return "expected finite samples, got NaN or infinite ones"
@@ -87,7 +88,7 @@ def find_fault(samples: np.ndarray) -> str | None:
 
 
 def raise_level(samples: np.ndarray, facts: Sound) -> np.ndarray:
-    """Samples as loud as the model wants them. Silence stays."""
+    """Samples raised to the level that the model wants. Silence stays silent."""
     if facts.level_dbfs is None or not len(samples):
         return samples
     level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
@@ -107,7 +108,7 @@ def _decode(
     where: str,
     check: CheckBlock,
 ) -> np.ndarray:
-    """Raises SoundTooLong before the first block if the file says its length, else as soon as it is too long."""
+    """Raises SoundTooLong: before the first block if the file has its length, else when it turns out too long."""
     rate, channels = file.samplerate, file.channels
     if not facts.rate / _MOST_FACTOR <= rate <= facts.rate * _MOST_FACTOR or channels > _MOST_CHANNELS:
         got = f"{rate} Hz and {channels} channels"
@@ -151,21 +152,21 @@ def _open(content: bytes) -> "soundfile.SoundFile":
 
     class Stream(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
         def seekable(self) -> bool:
-            """False: else it seeks after each block, which fails at the end of a FLAC that does not say its length."""
+            """False: else soundfile seeks after each block, which fails at the end of a FLAC without a length."""
             return False
 
     return Stream(io.BytesIO(content))
 
 
 def _read_blocks(file: "soundfile.SoundFile") -> Iterator[np.ndarray]:
-    """float32 [samples, channels], never empty. A block is overwritten by the next one."""
+    """Blocks, float32 [samples, channels], never empty. Each block is overwritten by the next one."""
     buffer = np.empty((max(1, _BLOCK_VALUES // file.channels), file.channels), np.float32)
     while len(block := file.read(out=buffer)):
         yield block
 
 
 class _Resampler:
-    """Makes samples of another rate, block by block: the same as of all samples at once."""
+    """Resamples block by block, with the same result as for all samples at once."""
 
     def __init__(self, given: int, wanted: int) -> None:
         self._stream: Any = None

@@ -1,4 +1,4 @@
-"""Where the rows of a long sound begin. Pure arithmetic."""
+"""Cuts a long sound into rows. Pure arithmetic."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from model_store.tasks import Sound
 
 
 class Window(NamedTuple):
-    """Samples ``begin`` to ``end`` of a sound, which are a row; silence follows in the row where it is longer."""
+    """Samples ``begin`` to ``end`` of a sound, which make a row. If the row is longer, silence follows."""
 
     begin: int
     end: int
@@ -25,14 +25,14 @@ def check_length(length: int, facts: Sound, where: str) -> None:
 
 
 def count_windows(length: int, facts: Sound) -> int:
-    """How many rows a sound of so many samples becomes, at least one."""
+    """The number of rows of a sound of ``length`` samples, at least one."""
     if facts.window is None or length <= facts.window:
         return 1
     return -(-(length - facts.window) // (facts.window - facts.overlap)) + 1
 
 
 def plan_windows(length: int, facts: Sound) -> Iterator[Window]:
-    """The windows of a sound of so many samples, in order.
+    """The windows of a sound of ``length`` samples, in order.
 
     The last one is moved back until it is full. So its overlap may be larger, but only a sound shorter than a window is
     padded.
@@ -46,19 +46,19 @@ def plan_windows(length: int, facts: Sound) -> Iterator[Window]:
 
 
 def size_row(length: int, facts: Sound) -> int:
-    """The samples of each row of a sound of so many samples: the window, or the next multiple."""
+    """The samples of each row of a sound of ``length`` samples: the window, or the next multiple."""
     return facts.window or -(-length // facts.multiple) * facts.multiple
 
 
 def cut_row(samples: np.ndarray, window: Window, facts: Sound) -> np.ndarray:
-    """The row of a window, float32 [samples of a row], with silence at its end where the sound is shorter."""
+    """The row of a window, float32 [samples of a row], with silence at its end if the sound is shorter."""
     row = np.zeros(size_row(len(samples), facts), np.float32)
     row[: window.end - window.begin] = samples[window.begin : window.end]
     return row
 
 
 def join_windows(rows: Sequence[np.ndarray] | np.ndarray, windows: Sequence[Window]) -> np.ndarray:
-    """One sound from the outputs of its windows. Where two overlap, the first fades out while the next fades in."""
+    """One sound from the outputs of its windows. Where two overlap, one fades out while the next fades in."""
     joined = np.zeros(windows[-1].end, np.float32)
     end = 0
     for row, window in zip(rows, windows, strict=True):

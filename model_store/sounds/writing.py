@@ -1,4 +1,4 @@
-"""Samples to WAV files."""
+"""Writes samples as WAV files."""
 
 import struct
 
@@ -10,7 +10,7 @@ _LEVELS = 1 << 15
 
 
 def encode_wav(samples: np.ndarray, rate: int) -> bytes:
-    """Samples [samples] from -1 to 1 as a WAV of one channel and 16 bits. What is louder is clipped."""
+    """Samples [samples] from -1 to 1 as a WAV of one channel and 16 bits. Louder samples are clipped."""
     levels = np.rint(samples.astype(np.float32) * np.float32(_LEVELS)).clip(-_LEVELS, _LEVELS - 1).astype("<i2")
     data = levels.tobytes()
     facts = struct.pack("<4sIHHIIHH", b"fmt ", 16, _PCM, 1, rate, 2 * rate, 2, 16)

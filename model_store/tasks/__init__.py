@@ -1,4 +1,4 @@
-"""What the manifest says about a model for the task routes, one class for each way of working."""
+"""The parts of the manifest for the task routes: a class for each kind of work."""
 
 from model_store.pipelines.facts import GoldenRequest, Pipeline, Step
 from model_store.tasks.classes import Classes

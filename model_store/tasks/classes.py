@@ -1,4 +1,4 @@
-"""Rows to labels."""
+"""Labels for rows."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Pictures to boxes, and to masks."""
+"""Boxes and masks for pictures."""
 
 from typing import Annotated, Literal
 

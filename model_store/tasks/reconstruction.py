@@ -47,7 +47,7 @@ class Tiles(StrictModel):
         return self
 
     def cuts(self, height: int, width: int) -> bool:
-        """Whether a picture is cut, which is if it has more pixels than a tile."""
+        """Whether a picture is cut: it is if it has more pixels than a tile."""
         return height * width > self.size**2
 
     def cut(self, height: int, width: int) -> Iterator[Tile]:

@@ -1,1 +1,1 @@
-"""Texts to token ids and back."""
+"""Turns texts into token ids, and back."""

@@ -1,4 +1,4 @@
-"""What the length of a text costs in a model that writes, for people."""
+"""Describes how the cost of written text grows with its length."""
 
 from model_store.graph import MAIN
 from model_store.manifest import Manifest
@@ -7,7 +7,7 @@ from model_store.manifest import Manifest
 def tell_cost(manifest: Manifest, steps_alone: bool) -> str | None:
     """How the time of a text grows with its length, and which rows share a step; None if the model writes no text.
 
-    ``steps_alone``: rows share none, because they are not independent.
+    ``steps_alone``: rows share no steps, because they are not independent.
     """
     facts, loop, main = manifest.writing, manifest.loop, manifest.graphs[MAIN]
     if facts is None or loop is None:

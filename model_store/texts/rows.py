@@ -15,7 +15,7 @@ _AXIS = 1
 
 
 def find_length(facts: Tokens, tokens: int) -> int:
-    """The length to which a row of so many tokens is padded. They must not be more than the last of the lengths."""
+    """The length to which a row of ``tokens`` tokens is padded. It must not have more than the last of the lengths."""
     return facts.lengths[bisect_left(facts.lengths, tokens)]
 
 
@@ -43,7 +43,8 @@ def fill_rows(
 def stretch_samples(
     name: str, manifest: Manifest, samples: Mapping[str, np.ndarray]
 ) -> Sequence[Mapping[str, np.ndarray]]:
-    """Samples of a graph at the shortest, a middle and the longest padded length of its texts; none if it takes none.
+    """Samples of a graph at the shortest, a middle and the longest padded length of its texts; none if it takes no
+    texts.
 
     The kernels, and so the bits, depend on the length.
     """
@@ -59,5 +60,5 @@ def stretch_samples(
 
 
 def _is_fixed(tensor: Tensor) -> bool:
-    """Whether a tensor is anything but tokens of any number of texts, of any length."""
+    """Whether a tensor is something else than the tokens of any number of texts of any length."""
     return tensor.batch_axis != 0 or len(tensor.shape) != _AXIS + 1 or isinstance(tensor.shape[_AXIS], int)

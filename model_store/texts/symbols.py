@@ -1,4 +1,4 @@
-"""The symbols of a model that reads: in its manifest, or in a file of its version."""
+"""The symbols of a model that reads text: in its manifest, or in a file of its version."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,7 +9,7 @@ from model_store.tasks.reading import Reading
 
 
 class Reader(Protocol):
-    """A manifest."""
+    """The part of a manifest that is needed here."""
 
     @property
     def name(self) -> str: ...
@@ -20,9 +20,9 @@ class Reader(Protocol):
 
 
 def find_symbols(manifest: Reader, files: Mapping[str, bytes]) -> tuple[str, ...]:
-    """The symbols in order; none for a model that does not read. ``files`` are those of the version.
+    """The symbols in order; none for a model that reads no text. ``files`` are those of the version.
 
-    Raises BadManifest for a file that is no text, or where there are more or fewer symbols than scores.
+    Raises BadManifest for a file that is no text, or if there are more or fewer symbols than scores.
     """
     facts = manifest.reading
     if facts is None:
@@ -41,7 +41,7 @@ def find_symbols(manifest: Reader, files: Mapping[str, bytes]) -> tuple[str, ...
 
 
 def split_symbols(content: bytes, where: str) -> tuple[str, ...]:
-    """The lines of a file. A space is a symbol, and so are signs that other programs take for the end of a line.
+    """The lines of a file. A space is a symbol, and so are characters that other programs take for the end of a line.
 
     Raises BadManifest.
     """
@@ -53,7 +53,7 @@ def split_symbols(content: bytes, where: str) -> tuple[str, ...]:
 
 
 def join_symbols(symbols: tuple[str, ...]) -> bytes:
-    """The content of a file with these symbols. Raises BadManifest for one that holds the end of a line."""
+    """The content of a file with these symbols. Raises BadManifest for a symbol with the end of a line."""
     wrong = next((symbol for symbol in symbols if "\n" in symbol or symbol.endswith("\r")), None)
     if wrong is not None:
         raise BadManifest(f"symbols: expected no end of a line in a symbol, got {wrong!r}")

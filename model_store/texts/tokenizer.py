@@ -1,4 +1,4 @@
-"""A tokenizer of the library ``tokenizers``, which is imported only where a model needs it."""
+"""A tokenizer of the library ``tokenizers``, which is imported only if a model needs it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Encoded(NamedTuple):
 
 
 class Tokenizer:
-    """``content`` is a ``tokenizer.json``. Padding and truncation that it fixes are switched off.
+    """``content`` is a ``tokenizer.json``. Its settings of padding and truncation are switched off.
 
-    ``most``: longer texts are cut to so many tokens, special ones among them; of a pair the longer text first.
+    ``most``: longer texts are cut to this many tokens, including special ones; of a pair the longer text first.
     Raises StoreError if the content is no tokenizer, or the library is missing. Encoding and decoding are thread-safe,
     and encoding lets other threads run.
     """
@@ -51,12 +51,12 @@ class Tokenizer:
 
     @property
     def size(self) -> int:
-        """How many ids there are, those of added tokens among them."""
+        """The number of ids, including those of added tokens."""
         return int(self._inner.get_vocab_size(with_added_tokens=True))
 
     @property
     def makes_pairs(self) -> bool:
-        """Whether it puts special tokens between the texts of a pair, from which a model can tell them apart."""
+        """Whether it puts special tokens between the texts of a pair, by which a model can tell them apart."""
         return bool(self._inner.num_special_tokens_to_add(True) > self._inner.num_special_tokens_to_add(False))
 
     def encode(self, text: str, pair: str | None = None, *, special: bool = True) -> Encoded:
@@ -74,7 +74,7 @@ class Tokenizer:
 
 
 def open_tokenizers(manifest: Manifest, contents: Mapping[str, bytes], where: str) -> dict[str, Tokenizer]:
-    """The tokenizers of a version by the name of their file. ``contents`` has its files. Raises StoreError."""
+    """The tokenizers of a version by file name. ``contents`` has its files. Raises StoreError."""
     facts = {manifest.tokens.file: manifest.tokens} if manifest.tokens is not None else {}
     return {
         file: open_tokenizer(facts.get(file), contents[file], f"{where}, {file}") for file in manifest.tokenizer_files
@@ -82,5 +82,5 @@ def open_tokenizers(manifest: Manifest, contents: Mapping[str, bytes], where: st
 
 
 def open_tokenizer(facts: Tokens | None, content: bytes, where: str) -> Tokenizer:
-    """A tokenizer that cuts longer texts where the facts say so. Raises StoreError."""
+    """A tokenizer that cuts longer texts if the facts say so. Raises StoreError."""
     return Tokenizer(content, where, facts.lengths[-1] if facts is not None and facts.truncate else None)

@@ -24,7 +24,7 @@ from model_store.triton.config import (
 _VALUE_DATATYPES = dict(zip(BOOLEAN_VALUES, ("INT32", "FP32", "BOOL"), strict=True))
 _WARMUP_DATA: dict[str, WarmupData] = {"zero_data": "zero", "random_data": "random", "input_data_file": "file"}
 
-# Fields by their paths. The first change how fast the model answers, or in which order, and nothing else.
+# Fields by their paths. Those of the first list change only how fast the model answers, or in which order.
 _SPEED_ONLY = (
     "instance_group",
     "instance_group.rate_limiter",
@@ -60,7 +60,7 @@ _LEFT_OUT = (
 
 
 def translate_head(config: Any, folder: str | None, unknown: str) -> TritonConfig:
-    """What the model is and what runs it; that much can be said of any message."""
+    """The name of the model and what runs it, which can be read from any message."""
     return TritonConfig(
         name=config.name or folder or "",
         platform=config.platform,
@@ -73,7 +73,7 @@ def translate_head(config: Any, folder: str | None, unknown: str) -> TritonConfi
 
 
 def translate(head: TritonConfig, config: Any) -> TritonConfig:
-    """The whole of a message that ``check`` has nothing to say of."""
+    """The whole of a message in which ``check`` finds no fault."""
     return replace(
         head,
         max_batch_size=config.max_batch_size,
@@ -108,7 +108,7 @@ def _each(value: Any) -> Iterator[Any]:
 
 
 def _datatype(number: int) -> str:
-    """ "" where the text has none."""
+    """The name of a datatype; "" if the text has none."""
     if not number:
         return ""
     name = DATATYPES[number].removeprefix("TYPE_")
@@ -153,7 +153,7 @@ def _output(tensor: Any) -> TensorConfig:
 
 
 def _dims(tensor: Any) -> tuple[int, ...] | None:
-    """No dims at all are those of the graph, unless a reshape says what they become."""
+    """The dims; None, for those of the graph, if there are none and no reshape."""
     return tuple(tensor.dims) if tensor.dims or tensor.HasField("reshape") else None
 
 

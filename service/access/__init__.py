@@ -1,1 +1,2 @@
-"""Who may call, for what, and how much: keys, tokens, limits, the audit log. Time is an argument of the decisions."""
+"""Who may call the server, for what, and how often: keys, tokens, limits, the audit log. Decisions take the time as an
+argument."""

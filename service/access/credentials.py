@@ -1,8 +1,8 @@
-"""Finds the credential in a header. Pure.
+"""Finds the credential in the headers of a request. Pure.
 
-There must be exactly one: with two, a proxy and this server could mean different callers. It is never taken from the
-address, which lands in logs and histories. A browser cannot set headers of a WebSocket, so there it may be a
-subprotocol: `new WebSocket(url, ["sluice", "sluice-key.KEY"])`.
+There must be exactly one: with two, a proxy and this server could take the request for that of different callers. A
+credential in the URL is ignored, because URLs get into logs and histories. A browser cannot set headers of a WebSocket,
+so there the key may be a subprotocol: `new WebSocket(url, ["sluice", "sluice-key.KEY"])`.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from service.access.grants import Fields
 from service.errors import Unauthenticated
 
 SUBPROTOCOL: Final = b"sluice"
-"""What a client offers beside its key. The server chooses it, because browsers want one of theirs chosen."""
+"""What a client offers besides its key. The server selects it, because browsers expect that one is selected."""
 _KEY_PROTOCOL: Final = b"sluice-key."
 _MAX_BYTES: Final = 8 << 10
 _ACCEPTABLE: Final = re.compile(rb"[\x21-\x7e]+")
@@ -21,7 +21,7 @@ _HOW: Final = "expected a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`
 
 
 def find_credential(fields: Fields, *, is_handshake: bool = False) -> bytes:
-    """The key or token of a request. Raises Unauthenticated, which never repeats it."""
+    """The key or token of a request. Raises Unauthenticated, whose text never contains it."""
     found: list[bytes] = []
     for name, value in fields:
         if name == b"x-api-key":
@@ -51,5 +51,5 @@ def offers_subprotocol(fields: Fields) -> bool:
 
 
 def hash_credential(credential: bytes) -> bytes:
-    """SHA-256. A slow hash is for passwords: a key has 256 random bits, which nobody can try out."""
+    """SHA-256. Only passwords need a slow hash: nobody can guess the 256 random bits of a key."""
     return hashlib.sha256(credential).digest()

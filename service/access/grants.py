@@ -1,7 +1,8 @@
-"""What a credential grants, and the interface of the guard for the transports."""
+"""What a credential grants, and the interface between guard and transports."""
 
 import abc
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from service.access.limits import Limits
@@ -13,39 +14,28 @@ ADMIN: Final[Scope] = "admin"
 METRICS: Final[Scope] = "metrics"
 
 Fields = Iterable[tuple[bytes, bytes]]
-"""The fields of a header with lower-case names. A name may be there several times."""
+"""Header fields with lower-case names. A name may occur several times."""
 
 
+@dataclass(slots=True, eq=False)
 class Grant:
-    """What a good credential allows.
+    """What a valid credential allows."""
 
-    ``name`` is that of the key, or ``oidc:`` and the subject of the token (``oidc-``, a digest and a part of a long
-    one), never the secret. ``proof`` is what tells whether it still holds: the hash of a key, or of the issuer's key
-    that has signed a token. ``expires_at`` is in seconds since 1970. ``limits`` is None without limits. All requests
-    with one key share them.
-    """
-
-    __slots__ = ("expires_at", "is_token", "limits", "name", "proof", "scopes")
-
-    def __init__(
-        self,
-        name: str,
-        scopes: frozenset[Scope],
-        proof: bytes,
-        expires_at: float,
-        limits: Limits | None,
-        is_token: bool = False,
-    ) -> None:
-        self.name = name
-        self.scopes = scopes
-        self.proof = proof
-        self.expires_at = expires_at
-        self.limits = limits
-        self.is_token = is_token
+    name: str
+    """The name of the key, or ``oidc:`` and the subject of the token. A long subject becomes ``oidc-``, a digest and a
+    part of it. It is never the secret."""
+    scopes: frozenset[Scope]
+    proof: bytes
+    """The hash of the key, or of the issuer's key that signed the token. A grant is valid as long as that key is."""
+    expires_at: float
+    """Seconds since 1970."""
+    limits: Limits | None
+    """Shared by all requests with this key; None without limits."""
+    is_token: bool = False
 
 
 class Guard(abc.ABC):
-    """Looks at the head of a request before its body is read. On the event loop's thread only."""
+    """Checks the headers of a request before its body is read. Used on the event loop's thread only."""
 
     @abc.abstractmethod
     def admit(self, scope: Scope, fields: Fields, peer: str, *, is_handshake: bool = False) -> Grant:
@@ -61,11 +51,11 @@ class Guard(abc.ABC):
 
     @abc.abstractmethod
     def renew(self, grant: Grant) -> Grant | None:
-        """As ``admit_again``, but None in place of an error: ``admit`` has to look at the whole head."""
+        """As ``admit_again``, but returns None instead of an error. Then ``admit`` must check all headers again."""
 
     @abc.abstractmethod
     def describe(self, grant: Grant) -> Sequence[tuple[bytes, bytes]]:
-        """The headers that tell a caller what is left; none without limits."""
+        """Headers with the limits and what is left of them; none without limits."""
 
     @abc.abstractmethod
     def charge(self, grant: Grant, rows: int, *, may_refuse: bool) -> None:
@@ -73,5 +63,5 @@ class Guard(abc.ABC):
 
 
 def describe_limits(guard: Guard | None, grant: Grant | None) -> Sequence[tuple[bytes, bytes]]:
-    """The headers that tell a caller what is left; none where there is no key or no limit."""
+    """Headers with the limits of the caller and what is left of them; none without a key or without limits."""
     return () if guard is None or grant is None or grant.limits is None else guard.describe(grant)

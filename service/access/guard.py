@@ -1,4 +1,4 @@
-"""The guard of a worker: keys and tokens, their limits, and the audit log. The decisions are in the other modules."""
+"""The guard of a worker: it checks keys, tokens and limits by the other modules, and writes the audit log."""
 
 import logging
 import time
@@ -24,9 +24,9 @@ Clock = Callable[[], float]
 
 
 class KeySource:
-    """The keys of the settings and of a file, which is read again when it has changed.
+    """The keys of the settings and of a file, which is read again when it changes.
 
-    A file that cannot be used at the start is an error; later the keys before it still count.
+    At the start a bad file is an error. Later a bad file is logged, and the previous keys stay valid.
     """
 
     def __init__(self, text: str, file: Path | None, workers: int) -> None:
@@ -43,7 +43,7 @@ class KeySource:
         try:
             self.ring.replace(self._read())
         except InvalidKeys as error:
-            logger.error("%s cannot be used, the keys before it still count: %s", self._file, error)
+            logger.error("%s cannot be used, the previous keys stay valid: %s", self._file, error)
             write("keys refused", file=str(self._file), reason=str(error))
         else:
             write("keys read", file=str(self._file), keys=len(self.ring))
@@ -63,7 +63,7 @@ class KeySource:
 
 
 class AccessGuard(Guard):
-    """``clock`` is monotonic; ``unix_clock`` tells the time of day, for what expires."""
+    """``clock`` is monotonic. ``unix_clock`` gives the time of day, for expiry dates."""
 
     def __init__(
         self, keys: KeySource, tokens: "Tokens | None", clock: Clock = time.monotonic, unix_clock: Clock = time.time
@@ -115,7 +115,7 @@ class AccessGuard(Guard):
             _refuse(grant, refusal, now)
 
     def _identify(self, credential: bytes, now: float) -> Grant:
-        """What a credential grants at present. Raises Unauthenticated, TryLater."""
+        """What a credential grants now. Raises Unauthenticated, TryLater."""
         self._keys.refresh(now)
         unix_now = self._unix_clock()
         grant = self._keys.ring.find(hash_credential(credential))
@@ -156,7 +156,7 @@ def _refuse(grant: Grant, refusal: Refusal, now: float) -> NoReturn:
 
 
 def open_guard(settings: Settings) -> AccessGuard | None:
-    """The guard that the settings ask for; None if they name no keys and no issuer. Raises SettingsError."""
+    """The guard for these settings; None if they name neither keys nor an issuer. Raises SettingsError."""
     if not settings.asks_for_keys:
         return None
     text, file = settings.api_keys.get_secret_value(), settings.api_keys_file

@@ -1,12 +1,12 @@
-"""The public keys of the issuer of tokens: from its discovery document, or from a file. OpenID Connect Discovery 1.0.
+"""The public keys of the token issuer: from its discovery document, or from a file. OpenID Connect Discovery 1.0.
 
-The address comes from the settings only, never from a token, so no caller can make the server ask another one. Keys
-are fetched in a thread, with a limit of time and bytes, and without following redirects.
+The issuer's address comes from the settings only, never from a token, so no caller can make the server fetch another
+address. Keys are fetched in a thread, with a limit of time and bytes, and without following redirects.
 
 Rules
-- They are fetched at the start and then every ``REFRESH_S`` while tokens come.
-- A token with an unknown key has them fetched again, at most every ``UNKNOWN_S``: the issuer may have new ones.
-- If the issuer does not answer, the old ones count for ``STALE_S``.
+- Keys are fetched at the start, and then every ``REFRESH_S`` while tokens come.
+- If a token has an unknown key, they are fetched again, at most every ``UNKNOWN_S``: the issuer may have a new key.
+- If the issuer does not answer, the old keys are valid for ``STALE_S``.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import jwt
@@ -34,7 +34,7 @@ _TIMEOUT_S: Final = 5.0
 _MAX_BYTES: Final = 1 << 20
 _MAX_KEYS: Final = 64
 _KINDS: Final = ("RSA", "EC", "OKP")
-"""Public keys only. With a symmetric one, whoever can verify could sign."""
+"""The types of public keys. With a symmetric key, whoever can verify tokens could sign them too."""
 _MIN_RSA_BITS: Final = 2048
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
@@ -45,22 +45,21 @@ class InvalidIssuer(Exception):
     """The keys of the issuer cannot be used."""
 
 
-class PublicKey:
-    """``proof`` is the same for equal keys."""
+class PublicKey(NamedTuple):
+    """``proof`` is a digest: equal keys have the same."""
 
-    def __init__(self, key: Any, proof: bytes) -> None:
-        self.key = key
-        self.proof = proof
+    key: Any
+    proof: bytes
 
 
 Keys = Mapping[str, PublicKey]
 
 
 class Issuer:
-    """``name`` is the issuer's URL. On one thread, except for the fetch. ``find`` and ``refresh`` take the time."""
+    """``name`` is the issuer's URL. Used on one thread; only the fetch has its own."""
 
     def __init__(self, name: str, file: Path | None, fetch: Fetch | None = None) -> None:
-        """Raises InvalidIssuer if there is a file that cannot be used."""
+        """Raises InvalidIssuer for a file that cannot be used."""
         self.name = name
         self._file = file
         self._watched = None if file is None else WatchedFiles([file])
@@ -68,7 +67,7 @@ class Issuer:
         self._keys: Keys = {}
         self._read_at = -math.inf
         self._asked_at = -math.inf
-        self._fetched: Keys | None = None  # by the thread, until it is taken
+        self._fetched: Keys | None = None  # set by the thread, until ``refresh`` takes it
         self._thread: threading.Thread | None = None
         if file is not None:
             self._keys = read_jwks(_read(file))
@@ -78,7 +77,7 @@ class Issuer:
         return bool(self._keys)
 
     def find(self, key_id: str, now: float) -> PublicKey | None:
-        """The key with this id. If there is none, it may be there later: ``is_asking`` tells."""
+        """The key with this id. If it is None and ``is_asking``, try again later."""
         self.refresh(now)
         found = self._keys.get(key_id)
         if found is None and self._file is None and now - self._asked_at >= UNKNOWN_S:
@@ -94,7 +93,7 @@ class Issuer:
         return self._thread is not None and self._thread.is_alive()
 
     def refresh(self, now: float) -> None:
-        """Take what has been fetched, and fetch again if it is time."""
+        """Use the keys that were fetched, and fetch again if it is time."""
         if self._watched is not None:
             if self._watched.have_changed(now):
                 self._read_file()
@@ -103,7 +102,7 @@ class Issuer:
         if fetched is not None:
             self._keys, self._read_at = fetched, now
         elif self._keys and now - self._read_at > STALE_S:
-            logger.error("the keys of %s are older than a day and no longer count", self.name)
+            logger.error("the keys of %s are older than a day and are no longer valid", self.name)
             self._keys = {}
         due_s = REFRESH_S if self._keys else UNKNOWN_S
         if now - self._asked_at >= due_s:
@@ -119,7 +118,7 @@ class Issuer:
         try:
             self._keys = read_jwks(_read(self._file))
         except InvalidIssuer as error:
-            logger.error("%s cannot be used, the keys before it still count: %s", self._file, error)
+            logger.error("%s cannot be used, the previous keys stay valid: %s", self._file, error)
 
     def _ask(self, now: float) -> None:
         if self.is_asking:
@@ -173,7 +172,7 @@ def _read_jwks_address(content: bytes, issuer: str) -> str:
 
 
 def is_safe_address(address: str) -> bool:
-    """Whether nobody on the way can change what comes from there: https, or this machine."""
+    """Whether nobody can change the content on its way: the address is https, or on this machine."""
     try:
         parts = urlsplit(address)
         host = parts.hostname or ""
@@ -185,7 +184,7 @@ def is_safe_address(address: str) -> bool:
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """None makes the redirect an error."""
+        """Returns None, which makes a redirect an error."""
 
 
 def fetch_url(address: str) -> bytes:

@@ -1,6 +1,6 @@
-"""API keys: what a file of keys says, and the key that a request has. Pure.
+"""API keys: reads files of keys, and finds the key of a request. Pure.
 
-The file is TOML with a table for each key, and holds no secret: only the SHA-256 of each key.
+The file is TOML with a table for each key. It holds no secret, only the SHA-256 of each key.
 
     [ci]
     sha256 = "9f86d0…"             # or a list, while a key is replaced by a new one
@@ -29,7 +29,7 @@ from service.access.grants import Grant, Scope
 from service.access.limits import Limits, Rates, open_limits
 
 PREFIX: Final = "sluice_"
-"""Of every key that is made here, so that tools that look for secrets find it."""
+"""Every key that is made here begins so, and secret scanners can find it."""
 _BYTES: Final = 32
 _NOBODY: Final = bytes(32)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -40,11 +40,11 @@ _Rate = Annotated[Finite, Field(gt=0)]
 
 
 class InvalidKeys(Exception):
-    """A file of keys cannot be used. The text names the key and the field, and has no value of it."""
+    """A file of keys cannot be used. The text names the key and the field, but never shows a value."""
 
 
 class KeyEntry(StrictModel):
-    """A key as the file has it. The hash may be a list, so that two secrets have one name and one quota."""
+    """A key in the file. ``sha256`` may be a list, so that several secrets share one name and one quota."""
 
     sha256: Annotated[list[str], Field(min_length=1, max_length=4)] | str
     scopes: Annotated[list[Scope], Field(min_length=1)]
@@ -66,7 +66,7 @@ class KeyEntry(StrictModel):
 
     @property
     def expires_at(self) -> float:
-        """Seconds since 1970. A time without a zone, and a date, are UTC."""
+        """Seconds since 1970. A date, or a time without a zone, is in UTC."""
         given = self.expires
         if given is None:
             return math.inf
@@ -89,8 +89,7 @@ def read_keys(text: str) -> Mapping[str, KeyEntry]:
     except tomllib.TOMLDecodeError as error:
         raise InvalidKeys(f"expected TOML, each name once: {_without_values(str(error))}") from None
     for name in content:
-        if not _NAME.fullmatch(name):
-            raise InvalidKeys(f"{name!a:.70}: expected a name of up to 64 letters, digits, '.', '_' and '-'")
+        _check_name(name)
     if len(content) > _MAX_KEYS:
         raise InvalidKeys(f"expected at most {_MAX_KEYS} keys, got {len(content)}")
     try:
@@ -99,6 +98,11 @@ def read_keys(text: str) -> Mapping[str, KeyEntry]:
         raise InvalidKeys(_describe(error)) from None
     _check_hashes_differ(entries)
     return entries
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InvalidKeys(f"{name!a:.70}: expected a name of up to 64 letters, digits, '.', '_' and '-'")
 
 
 def _check_hashes_differ(entries: Mapping[str, KeyEntry]) -> None:
@@ -111,22 +115,22 @@ def _check_hashes_differ(entries: Mapping[str, KeyEntry]) -> None:
 
 
 def _without_values(text: str) -> str:
-    """The position in a message of the parser: what is there may be a secret."""
+    """The parser's message without the text at fault, which may be a secret."""
     found = re.search(r"\(at .*\)$", text)
     return f"it cannot be read {found[0]}" if found else "it cannot be read"
 
 
 def _describe(error: ValidationError) -> str:
-    """Without values: somebody may have put a key where its hash belongs."""
+    """The faults without values, because somebody may have put a key where its hash belongs."""
     faults = error.errors(include_input=False, include_url=False, include_context=False)
     return "; ".join(f"{'.'.join(map(str, each['loc'][:2]))}: {reword(each['msg'])}" for each in faults[:3])
 
 
 class KeyRing:
-    """The keys that count at present.
+    """The valid keys.
 
-    A request's key is looked up by its hash. A dictionary may be used for that: who sends guesses can choose no hash,
-    and Python's own hash of it differs in each process. The last comparison takes the same time for every key.
+    The key of a request is looked up by its hash. A dictionary is safe for that: an attacker cannot choose a hash, and
+    Python's own hash of it differs in each process. The final comparison takes constant time.
     """
 
     def __init__(self, entries: Mapping[str, KeyEntry] | None = None, workers: int = 1) -> None:
@@ -139,7 +143,7 @@ class KeyRing:
         return len(self._grants)
 
     def replace(self, entries: Mapping[str, KeyEntry]) -> None:
-        """Take these keys in place of the old. A key whose limits have not changed keeps what it has used up."""
+        """Replace all keys. A key whose limits have not changed keeps its usage."""
         limits: dict[str, Limits | None] = {}
         grants: dict[bytes, Grant] = {}
         for name, entry in entries.items():
@@ -167,11 +171,10 @@ def make_key() -> str:
 
 def render_entry(name: str, key: str, fields: Mapping[str, Any]) -> str:
     """The lines for the file of keys. Raises InvalidKeys for a bad name or field."""
+    _check_name(name)
     lines = [f"[{name}]", f'sha256 = "{hash_credential(key.encode()).hex()}"']
     lines += [f"{field} = {_as_toml(value)}" for field, value in fields.items() if value is not None]
     text = "\n".join(lines)
-    if not _NAME.fullmatch(name):
-        raise InvalidKeys(f"{name!a:.70}: expected a name of up to 64 letters, digits, '.', '_' and '-'")
     quoted = text.replace(f"[{name}]", f'["{name}"]', 1)
     read_keys(quoted)
     return quoted if "." in name else text

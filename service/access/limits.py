@@ -1,11 +1,11 @@
-"""How much a caller may ask for: requests and rows. Pure; time is an argument, in seconds of a monotonic clock.
+"""Limits of callers: how many requests and rows. Pure; time is an argument, in seconds of a monotonic clock.
 
 Rules
-- A rate is a bucket that holds what one second may take, at least 1, and is full at first.
+- A rate is a token bucket. It holds the amount of one second, at least 1, and is full at first.
 - A daily quota is a window of 24 hours that begins with its first row.
-- A request with more rows than a limit holds is answered when the limit is untouched. What it takes too much is missing
-  later.
-- With several workers each has its share, because the workers share no memory that could count together.
+- A request with more rows than a limit holds is accepted only if the limit is unused. What it takes beyond the limit is
+  deducted later.
+- With several workers each has its share, because workers have no common memory for counting.
 
 The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 """
@@ -19,7 +19,7 @@ DAY_S: Final = 86_400.0
 
 
 class Rates(NamedTuple):
-    """Limits as they are configured; 0: none."""
+    """The configured limits; 0: no limit."""
 
     requests_per_s: float = 0.0
     rows_per_s: float = 0.0
@@ -31,7 +31,7 @@ class Rates(NamedTuple):
 
 
 class Limit(abc.ABC):
-    """``quota`` in ``window_s`` seconds of what ``name`` says."""
+    """At most ``quota`` in ``window_s`` seconds. ``name`` is the unit, for headers and messages."""
 
     def __init__(self, name: str, quota: float, window_s: float) -> None:
         self.name = name
@@ -44,15 +44,15 @@ class Limit(abc.ABC):
 
     @abc.abstractmethod
     def reset_s(self, now: float) -> float:
-        """Seconds until all of it is there again."""
+        """Seconds until the whole quota is available again."""
 
     @abc.abstractmethod
     def wait_s(self, amount: float, now: float) -> float:
-        """Seconds until so much may be taken; 0: now."""
+        """Seconds until ``amount`` may be taken; 0: now."""
 
     @abc.abstractmethod
     def take(self, amount: float, now: float) -> None:
-        """Take it, even if less is left."""
+        """Take ``amount``, even if less is left."""
 
     def describe_policy(self) -> str:
         unit = "" if self.name == "requests" else ';qu="rows"'
@@ -63,7 +63,7 @@ class Limit(abc.ABC):
 
 
 class Bucket(Limit):
-    """A rate."""
+    """A rate, as a token bucket."""
 
     def __init__(self, name: str, per_s: float) -> None:
         super().__init__(name, max(1.0, per_s), max(1.0, 1.0 / per_s))
@@ -107,14 +107,14 @@ class DailyQuota(Limit):
 
 
 class Refusal(NamedTuple):
-    """``limit`` is used up for so many seconds."""
+    """``limit`` is used up for ``wait_s`` seconds."""
 
     limit: Limit
     wait_s: float
 
 
 class Limits:
-    """The limits of one caller. ``rates`` are those of this worker."""
+    """The limits of one caller. ``rates`` are the share of this worker."""
 
     def __init__(self, rates: Rates) -> None:
         self.rates = rates
@@ -126,21 +126,21 @@ class Limits:
         self._policy = (b"ratelimit-policy", policies.encode())
 
     def take_request(self, now: float) -> Refusal | None:
-        """Count a request. None if there was room; else nothing is counted."""
+        """Count a request, and return None; or return why it is refused, and count nothing."""
         return _take(self._requests, 1.0, now)
 
     def take_rows(self, rows: int, now: float, *, may_refuse: bool = True) -> Refusal | None:
-        """Count rows. None if there was room, or if it must not refuse; else nothing is counted."""
+        """Count rows, and return None; or, if ``may_refuse``, return why they are refused, and count nothing."""
         return _take(self._rows, float(rows), now, may_refuse)
 
     def headers(self, now: float) -> Sequence[tuple[bytes, bytes]]:
-        """What callers are told: ``RateLimit-Policy`` and ``RateLimit``."""
+        """``RateLimit-Policy`` and ``RateLimit``."""
         left = ", ".join(each.describe_left(now) for each in (*self._requests, *self._rows))
         return (self._policy, (b"ratelimit", left.encode()))
 
 
 def open_limits(rates: Rates, workers: int) -> Limits | None:
-    """The limits of a caller in one of so many workers; None where there are none."""
+    """The limits of a caller in one of ``workers`` workers; None without limits."""
     return Limits(rates.shared_by(workers)) if any(rates) else None
 
 

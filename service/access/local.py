@@ -1,7 +1,8 @@
-"""Whether a caller is on this machine, so that it needs no key to change the server where there are no keys. Pure.
+"""Decides whether a caller is on this machine. If the server has no keys, such callers may change it. Pure.
 
-The address alone does not tell. A browser here runs pages of others, which can send requests to this machine, under a
-name of their own if they have it resolved to 127.0.0.1. A proxy here makes all its callers look local.
+The address alone is not enough. A browser on this machine runs pages of other sites, which can send requests to it,
+also under a host name of theirs that resolves to 127.0.0.1. And a proxy on this machine makes all its callers look
+local.
 """
 
 import ipaddress
@@ -10,7 +11,7 @@ from typing import Final
 from service.access.grants import Fields
 
 _NAMES: Final = frozenset(("localhost", "127.0.0.1", "[::1]"))
-_ANY: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104  # they are no names of the server
+_ANY: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104  # not names of the server
 OF_PROXIES: Final = frozenset(
     (
         *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"),
@@ -19,13 +20,13 @@ OF_PROXIES: Final = frozenset(
 )
 """Headers that a proxy adds."""
 _OWN_SITE: Final = (b"same-origin", b"none")
-"""Values of ``Sec-Fetch-Site``. Another port of this machine is `same-site`, which is not enough."""
+"""Accepted values of ``Sec-Fetch-Site``. A page of another port of this machine is `same-site` and is refused."""
 
 
 def is_local(peer: str, fields: Fields, own_host: str) -> bool:
-    """Whether a request comes from a program on this machine, or a page of this server in a browser here.
+    """Whether a request comes from a program on this machine, or from a page of this server in a browser on it.
 
-    ``peer`` is the address of the other end, "" if unknown. ``own_host`` is the setting.
+    ``peer`` is the address of the other end, "" if unknown. ``own_host`` is the setting ``host``.
     """
     if not is_loopback(peer):
         return False

@@ -1,15 +1,15 @@
-"""OIDC tokens: whether a token is good, and what it grants. RFC 7519, RFC 8725.
+"""OIDC tokens: whether a token is valid, and what it grants. RFC 7519, RFC 8725.
 
-To verify a signature takes some tenths of a millisecond, so it is done on the event loop, and at most ``MOST_PER_S``
-times a second: a flood of bad tokens must not stop others. A verified token is remembered, so that the next request
-with it only needs a look-up.
+To verify a signature takes a few tenths of a millisecond. It is done on the event loop, at most ``MOST_PER_S`` times a
+second, so that a flood of bad tokens does not block other callers. A verified token is remembered: the next request
+with it needs only a look-up.
 """
 
 import hashlib
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import jwt
 
@@ -22,17 +22,19 @@ from service.errors import NotReady, TryLater, Unauthenticated
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Never `none`, and never HS…: its key would be the issuer's public key."""
 LEEWAY_S: Final = 30.0
-"""By how much the clocks of the issuer and of this machine may differ."""
+"""How far the clocks of the issuer and of this machine may differ."""
 MOST_KEPT: Final = 4096
-"""Tokens that are remembered, and subjects whose limits are counted. The least recently used go first."""
+"""The most tokens that are remembered, and subjects whose limits are counted. The least recently used is dropped."""
 MOST_PER_S: Final = 200.0
-"""Signatures that a worker verifies. Above it, new tokens are 503; keys, and tokens that are remembered, are not."""
+"""Signatures that a worker verifies in a second. More new tokens get 503; keys and remembered tokens do not."""
 _CLAIMS: Final = ("exp", "iss", "aud", "sub")
 _MOST_CHARACTERS: Final = 120
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Tokens:
-    """``scope_names``: what a scope is called in tokens, where that differs. ``rates`` are those of each subject."""
+    """``scope_names``: scope -> its name in tokens, if that differs. ``rates`` hold for each subject."""
 
     def __init__(
         self,
@@ -63,19 +65,17 @@ class Tokens:
             self._known.move_to_end(digest)
             return known
         grant = self._verify(token.decode("ascii"), now, unix_now)
-        self._known[digest] = grant
-        if len(self._known) > MOST_KEPT:
-            self._known.popitem(last=False)
+        _remember(self._known, digest, grant)
         return grant
 
     def holds(self, grant: Grant, unix_now: float) -> bool:
-        """Whether the token has not expired, and the key that has signed it is still one of the issuer's."""
+        """Whether the token has not expired, and the key that signed it is still one of the issuer's."""
         return unix_now < grant.expires_at and self._issuer.holds(grant.proof)
 
     def _verify(self, token: str, now: float, unix_now: float) -> Grant:
         try:
             header = jwt.get_unverified_header(token)
-        except Exception:  # noqa: BLE001  # whatever the library raises, the token is refused
+        except Exception:  # noqa: BLE001  # with any error of the library the token is refused
             raise Unauthenticated("the key is not known, and it is no token either") from None
         algorithm = header.get("alg")
         if algorithm not in ALGORITHMS:
@@ -97,7 +97,7 @@ class Tokens:
                 algorithms=[algorithm],
                 audience=self._audience,
                 issuer=self._issuer.name,
-                # The times are checked below, by the clock that is passed in.
+                # ``_grant`` checks the times, by the clock that was passed in.
                 options={"require": list(_CLAIMS), "verify_exp": False, "verify_nbf": False, "verify_iat": False},
             )
         except Exception as error:  # noqa: BLE001  # as above
@@ -121,10 +121,14 @@ class Tokens:
             return known
         made = open_limits(self._rates, self._workers)
         if made is not None:
-            self._limits[subject] = made
-            if len(self._limits) > MOST_KEPT:
-                self._limits.popitem(last=False)
+            _remember(self._limits, subject, made)
         return made
+
+
+def _remember(table: OrderedDict[K, V], key: K, value: V) -> None:
+    table[key] = value
+    if len(table) > MOST_KEPT:
+        table.popitem(last=False)
 
 
 def _scopes_of(claims: Mapping[str, Any]) -> list[str]:
@@ -146,9 +150,9 @@ def _read_time(claims: Mapping[str, Any], name: str) -> float:
 
 
 def _name_of(subject: str) -> str:
-    """The name of a caller: another one for each subject, because what a caller owns is known by it.
+    """The name of a caller. It is unique for each subject, because it identifies what a caller owns.
 
-    A subject that is long or not in ASCII is shown in part, with a digest of the whole.
+    Of a subject that is long or not in ASCII it has a part, and a digest of the whole.
     """
     shown = subject[:_MOST_CHARACTERS].encode("ascii", "backslashreplace").decode()
     if shown == subject:
@@ -158,7 +162,7 @@ def _name_of(subject: str) -> str:
 
 
 def _explain(error: Exception) -> str:
-    """What is wrong, without anything that the token says."""
+    """What is wrong, without any content of the token."""
     told = {
         jwt.InvalidAudienceError: "expected another audience",
         jwt.InvalidIssuerError: "expected another issuer",

@@ -1,4 +1,4 @@
-"""Files that are read again when they have changed. Nothing polls: who uses them asks, and most asks cost nothing."""
+"""Files that are read again when they change. Nothing polls them: their users ask, and most calls cost nothing."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class WatchedFiles:
-    """Looks at files at most once in ``every_s`` seconds. Time is an argument, of a monotonic clock."""
+    """Looks at files at most every ``every_s`` seconds. Time is an argument, of a monotonic clock."""
 
     def __init__(self, paths: Sequence[Path], every_s: float = 1.0) -> None:
         self._paths = paths
@@ -17,7 +17,7 @@ class WatchedFiles:
         self._stamp = self._read_stamp()
 
     def have_changed(self, now: float) -> bool:
-        """Whether they are others than at the last look that found a change, or at the start."""
+        """Whether the files have changed since this last returned True, or since the start."""
         if now < self._next_look:
             return False
         self._next_look = now + self._every_s
@@ -32,7 +32,7 @@ class WatchedFiles:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """The inode too: a rename, as of Kubernetes' volumes, may leave the time and the size as they were."""
+    """Identifies the content of a file. With the inode, because Kubernetes replaces files of the same time and size."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,7 +1,7 @@
-"""What was begun on a version goes on there: sequences, and states that callers keep.
+"""Keeps a version alive for callers that have begun something on it: a sequence, or a state of a series.
 
-A version that goes out of service is still needed until it has no more sequences, or for a while if callers have states
-of it. Requests that go on with these find it, and others do not.
+A version that leaves service stays until its sequences have ended. If callers hold states of it, it stays for a limited
+time. Only requests that continue such work still reach it.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from service.transport.request import Request
 
 
 class Continuations:
-    """On the event loop only. A version is needed for ``grace_s`` seconds at most."""
+    """Used on the event loop only. A version that leaves service stays for at most ``grace_s`` seconds."""
 
     def __init__(self, registry: Registry, sequences: Sequences, grace_s: float) -> None:
         self._registry = registry
@@ -31,8 +31,8 @@ class Continuations:
         self._stopping = asyncio.Event()
 
     async def release(self, model: Served) -> None:
-        """Return when nothing goes on with the version any more."""
-        if not isinstance(model, Model) or model.is_closed:  # it has made room: the same version comes back
+        """Return when the version is no longer needed."""
+        if not isinstance(model, Model) or model.is_closed:  # closed to make room: the same version comes back
             return
         if model.has_given_states:
             with contextlib.suppress(TimeoutError):
@@ -43,12 +43,12 @@ class Continuations:
             await self._sequences.end(model.signature, self._grace_s)
 
     def stop(self) -> None:
-        """The server stops: nothing is waited for any more."""
+        """The server stops: wait for nothing any more."""
         self._stopping.set()
         self._sequences.stop_waiting()
 
     def find(self, request: Request) -> Model:
-        """The version that answers, or one that goes out of service: a sequence may go on there.
+        """The version in service, or else one that is leaving: a sequence may continue there.
 
         Raises UnknownModel, NotReady.
         """
@@ -64,9 +64,10 @@ class Continuations:
             return model
 
     def choose(self, model: Model, request: Request, step: SequenceStep | None) -> Model:
-        """The version for a request: that in which its sequence was begun, unless the caller names another by number.
+        """The version on which the sequence of the request began, unless the caller names another by number.
 
-        ``model`` was found for it. Raises NotReady if that goes out of service, and the request goes on with nothing.
+        ``model`` is what ``find`` returned. Without a sequence the answer is ``model``, or the version in service if
+        ``model`` is leaving. Raises NotReady if there is none.
         """
         endpoint = request.endpoint
         if step is not None and not step.starts:
@@ -83,9 +84,10 @@ class Continuations:
 def find_for_states(
     registry: Registry, options: ForecastOptions, task: Task, rows: Sequence[Any], key: bytes, request: Request
 ) -> Model:
-    """The model for a request whose rows may go on from states: the version of these, in service or on its way out.
+    """The model for a request whose rows may continue from states.
 
-    A version that the caller names by number is kept. Raises UnknownModel, NotReady.
+    It is the version that made the first state, even if that is leaving service, unless the caller names a version by
+    number. Raises UnknownModel, NotReady.
     """
     version = options.wanted_version
     name = options.model or registry.default_of(task)
@@ -107,13 +109,13 @@ def find_for_states(
 
 
 def _origin_of(rows: Sequence[Any], key: bytes) -> Origin | None:
-    """The version of the first state, if it was signed with the key."""
+    """Which version made the first state; None if there is no state, or it was not signed with the key."""
     texts = (row[STATE] for row in rows if isinstance(row, dict) and STATE in row)
     return read_origin(key, next(texts, None))
 
 
 def _has_others(registry: Registry, model: Model) -> bool:
-    """Whether other versions of the model can answer."""
+    """Whether other versions of the model could answer."""
     entry = registry.entries.get(model.name)
     versions = () if entry is None else entry.entries.values()
     able = [each for each in versions if each.model is not None or (each.on_demand and each.has_served)]
@@ -121,9 +123,10 @@ def _has_others(registry: Registry, model: Model) -> bool:
 
 
 def _find_version(registry: Registry, model: Model, version: str) -> Model:
-    """That version of a model; the model itself if it cannot answer, which then tells that the state is another's.
+    """This version of the model; ``model`` itself if the version cannot answer.
 
-    Raises StillLoading for one that has made room.
+    The caller then gets an error that the state belongs to another version. Raises StillLoading for a version that was
+    unloaded to make room.
     """
     try:
         found = registry.find(model.name, version)

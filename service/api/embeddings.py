@@ -1,4 +1,4 @@
-"""OpenAI's route for vectors of texts, so that its clients and what is built on them work."""
+"""OpenAI's route for embeddings of texts, so that OpenAI's clients, and tools built on them, work."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ EMBEDDINGS = "/v1/embeddings"
 
 
 def plan_embeddings(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
-    """Texts to vectors, by the task embed. Raises InvalidInput, UnknownModel, NotReady."""
+    """Answer by the task ``embed``. Raises InvalidInput, UnknownModel, NotReady."""
     asked, texts = read_embeddings(request.body)
     check_count(texts, limits.max_rows, "input")
     model = registry.find_for_task("embed", asked.model, None, request)

@@ -1,7 +1,7 @@
-"""The protocol's generate routes: flat JSON in and out, for any model, as one answer or as events.
+"""The protocol's generate routes: flat JSON in and out, for any model, as one answer or as a stream of events.
 
-With ``steps`` a model with a loop is run that often, and each step is an event of a stream. Its state is zeros where it
-is left out of the request. Without ``steps``, and for other models, there is one event.
+``steps`` says how often a model with a loop runs; a stream has an event for each step. State that the request leaves
+out starts at zero. Without ``steps`` there is one run, and one event.
 """
 
 import functools
@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from model_store.datatypes import DATATYPES
-from service.api.handler import ErrorFormat
 from service.api.task_plan import Planner, TaskPlan
 from service.codecs.model_context import known
 from service.codecs.series import zeros_of
@@ -22,6 +21,7 @@ from service.protocol.generate import describe_generated, read_generate
 from service.protocol.infer_request import read_schedule
 from service.tasks.work import Emit, Infer, Iterate, Limits, Result, run_in_thread
 from service.transport.request import Request
+from service.transport.status import ErrorFormat
 
 GENERATE = "/v2/models/{model}/generate"
 GENERATE_STREAM = "/v2/models/{model}/generate_stream"
@@ -29,7 +29,7 @@ STEPS = "steps"
 
 
 def plan_generate(streams: bool, request: Request, registry: Registry, limits: Limits) -> TaskPlan:
-    """Raises InvalidInput for a request that does not fit the model, UnknownModel, NotReady."""
+    """Plan one run, or ``steps`` runs of the loop. Raises InvalidInput, UnknownModel, NotReady."""
     model = registry.find(request.endpoint.model, request.endpoint.version, request)
     model.check_stateless()
     signature = model.signature
@@ -62,7 +62,7 @@ PLANNERS: Mapping[str, Planner] = {
     GENERATE_STREAM: functools.partial(plan_generate, True),
 }
 ERROR_FORMATS: Mapping[str, ErrorFormat] = {GENERATE_STREAM: ErrorFormat(event=None)}
-"""An error in a stream is an event without a name, like all other events of the route."""
+"""Events of this route have no name, and an event with an error has none either."""
 
 
 def refuse_binary_outputs(signature: Signature) -> None:
@@ -87,14 +87,14 @@ def _read_steps(steps: Any, model: Model, limits: Limits) -> int | None:
 
 
 def _begin(inputs: Arrays, model: Model) -> Arrays:
-    """The inputs, with zeros for state that was left out."""
+    """The inputs, with zeros for state that the request leaves out."""
     tensors = model.signature.inputs
     left_out = {carry.input for carry in known(model.manifest.loop).carries} - inputs.keys()
     return {**inputs, **{name: zeros_of(tensors[name])[None] for name in left_out if tensors[name].has_fixed_rows}}
 
 
 async def _run_loop(inputs: Arrays, steps: int, signature: Signature, show: Callable[[Arrays], None] | None) -> Arrays:
-    """The outputs of the last step. ``show`` gets those of the steps before it."""
+    """The outputs of the last step. ``show`` is called with those of each step before it."""
     names = [tensor.name for tensor in signature.graph.outputs]
 
     def watch(_: int, step: int, shown: Arrays) -> None:

@@ -1,4 +1,4 @@
-"""Golden requests: a pipeline answers what it answered when it was published, before it serves."""
+"""Golden requests: before a pipeline serves, it must give the answers that it gave when it was published."""
 
 import math
 from typing import Any
@@ -18,7 +18,7 @@ from service.transport.request import Endpoint
 
 
 class GoldenRequests:
-    """Sends them in the same way as those of callers."""
+    """Sends golden requests through the same code as the requests of callers."""
 
     def __init__(self, registry: Registry, runner: TaskRunner, handler: RequestHandler) -> None:
         self._registry = registry
@@ -26,9 +26,9 @@ class GoldenRequests:
         self._handler = handler
 
     async def prove(self, pipeline: Pipeline) -> None:
-        """Send them, and note the result in the pipeline. Raises NotReady if an answer differs.
+        """Send all golden requests, and store the result in ``pipeline.checked``. Raises NotReady if an answer differs.
 
-        They are not sent if a model of the steps does not serve: then the pipeline does not either.
+        If the model of a step does not serve, nothing is sent: then the pipeline does not serve either.
         """
         await wait_for_steps(self._registry, pipeline)
         try:
@@ -45,7 +45,7 @@ class GoldenRequests:
         pipeline.checked = f"{count} of {count} passed" if count else "none"
 
     async def send(self, pipeline: Pipeline, body: bytes) -> tuple[int, bytes]:
-        """The status and the body of the answer to a request, whether or not the pipeline serves."""
+        """Send a request, even if the pipeline does not serve yet. Returns the status and body of the answer."""
         request = AwaitedRequest(Endpoint(ROUTE), b"", {})
         request.body, request.began = body, self._handler.clock()
         request.is_own = True
@@ -61,7 +61,7 @@ class GoldenRequests:
         return reply.status, b"".join(reply.chunks)
 
     async def _compare(self, pipeline: Pipeline, golden: Golden) -> str:
-        """What differs in the answer; "" if nothing does."""
+        """How the answer differs from the stored one; "" if it does not."""
         status, body = await self.send(pipeline, golden.request)
         content, facts = parse_object(body), golden.facts
         if status != 200:
@@ -70,7 +70,7 @@ class GoldenRequests:
 
 
 def find_difference(got: Any, expected: Any, atol: float, rtol: float, where: str) -> str:
-    """The first difference of two values of JSON, as a text; "" if numbers are near and all else is equal."""
+    """The first difference between two JSON values; "" if numbers are close and all else is equal."""
     if _is_number(got) and _is_number(expected):
         near = got == expected or math.fabs(got - expected) <= atol + rtol * math.fabs(expected)
         return "" if near else f"{where} is {got:.6g}, expected {expected:.6g} within {atol:g} + {rtol:g} of it"
@@ -83,11 +83,8 @@ def find_difference(got: Any, expected: Any, atol: float, rtol: float, where: st
             return f"{where} has {len(got)} elements, expected {len(expected)}"
         pairs = [(f"{where}[{i}]", *pair) for i, pair in enumerate(zip(got, expected, strict=True))]
     else:
-        return (
-            ""
-            if type(got) is type(expected) and got == expected
-            else f"{where} is {got!r:.80}, expected {expected!r:.80}"
-        )
+        is_same = type(got) is type(expected) and got == expected
+        return "" if is_same else f"{where} is {got!r:.80}, expected {expected!r:.80}"
     return next(filter(None, (find_difference(a, b, atol, rtol, at) for at, a, b in pairs)), "")
 
 

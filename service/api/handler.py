@@ -1,10 +1,10 @@
-"""The request handler: the POST routes that carry tensors, for all transports.
+"""The request handler: answers the POST routes that carry data, for all transports.
 
-``match`` finds the endpoint. ``start`` inflates the body and gives the request, with a ``Responder``, to the function
-that answers its route: it decodes, checks and queues. When the batch is done, the answer is rendered, compressed if the
-caller asks for it, and sent once. Every exception becomes an error reply, so a transport never sees one.
+``match`` finds the endpoint of a path. ``start`` decompresses the body and passes the request, with a ``Responder``, to
+the function of its route, which decodes, checks and queues it. When the batch has run, the answer is rendered,
+compressed if the caller accepts that, and sent. Every exception becomes an error reply: a transport never sees one.
 
-A request drops its references when it ends. Without cycles its memory is free at once, without the garbage collector.
+A request drops its references when it ends, so that its memory is freed without the garbage collector.
 """
 
 import asyncio
@@ -13,9 +13,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
-from service.access.grants import describe_limits
 from service.engine.batching.queue import Answer
 from service.errors import (
     Cancelled,
@@ -36,33 +35,35 @@ from service.settings import Settings
 from service.transport import sse
 from service.transport.cors import Cors
 from service.transport.handler import Handler
-from service.transport.observer import GONE, end_of, tell
-from service.transport.request import BodyBudget, Endpoint, Reply, Request, Work, match_model, render_server_timing
-from service.transport.status import error_reply
+from service.transport.observer import GONE, end_of, report_end
+from service.transport.request import (
+    BodyBudget,
+    Endpoint,
+    Reply,
+    Request,
+    StreamedRequest,
+    Work,
+    match_model,
+    render_server_timing,
+)
+from service.transport.status import DEFAULT_FORMAT, ErrorFormat
 
 logger = logging.getLogger("sluice.http")
-
 Body = bytes | memoryview
 
 _PLAIN_ROUTES: Final = ("/generate",)
-"""Requests of these routes are too small for a content coding."""
+"""Routes that refuse compressed bodies: their requests are small."""
 
 T = TypeVar("T")
 
 
-class ErrorFormat(NamedTuple):
-    """How a route reports errors: the reply, and the name of the event in a stream."""
-
-    reply: Callable[[ServiceError, str], Reply] = error_reply
-    event: str | None = "error"
-
-
 class Responder(Work):
-    """A request while it is worked on, and the only way to answer it.
+    """A request in progress, and the only way to answer it.
 
-    Who works on it sets ``model_name``, ``version``, ``rows``; ``cancel_work``, which stops the work; and ``on_end``,
-    called once at the end. ``late_s`` is how much of its time was over when the work began, such as after a model was
-    loaded. ``opened``: a stream has begun, so an error can no longer be the reply. ``gone``: the request has ended.
+    The code of a route sets ``model_name``, ``version``, ``rows`` and ``cancel_work``, which stops the work. ``on_end``
+    is called once when the request ends. ``late_s``: the seconds between its arrival and the start of the work, for
+    example while a model loaded. ``stream``: the request, once its answer is a stream; then an error can no longer be
+    the reply. ``gone``: the request has ended.
     """
 
     model_name = ""
@@ -71,13 +72,13 @@ class Responder(Work):
     cancel_work: Callable[[], object] | None = None
     on_end: Callable[[], None] | None = None
     late_s = 0.0
-    opened = False
+    stream: StreamedRequest | None = None  # the request, once its streamed answer has begun
     gone = False
     _is_charged = False
     _timer: asyncio.TimerHandle | None = None
-    _reserved_bytes = 0  # for a body that came compressed, and for tensors in shared memory
-    _sent_bytes = 0  # of a stream
-    _reason = ""  # of the error that ended it
+    _reserved_bytes = 0  # for a decompressed body, and for tensors in shared memory
+    _sent_bytes = 0  # in a stream
+    _reason = ""  # of the error that ended the request
 
     def __init__(self, handler: "RequestHandler", request: Request) -> None:
         self.request = request
@@ -87,7 +88,7 @@ class Responder(Work):
             request.trace = handler.observer.begin(request.endpoint.route, request.headers)
 
     def allowed_s(self, asked_s: float | None = None) -> float:
-        """Seconds that the request may take: at most what its caller waits and what the server allows."""
+        """Seconds that the request may take in all: what it asks for, limited by its caller and by the server."""
         patience_s, handler = self.request.patience_s, self._handler
         timeout_s = asked_s or patience_s or handler.deadline_s
         if patience_s is not None:
@@ -97,11 +98,11 @@ class Responder(Work):
         return min(timeout_s, handler.max_timeout_s)
 
     def elapsed_s(self) -> float:
-        """Seconds since the request came."""
+        """Seconds since the request arrived."""
         return self._handler.clock() - self.request.began
 
     def cancel(self) -> None:
-        """The caller has gone: stop the work. There is no reply."""
+        """The caller has disconnected: stop the work and send nothing."""
         if self.gone:
             return
         self._handler.metrics.rejected(self.model_name, Cancelled.reason)
@@ -113,9 +114,9 @@ class Responder(Work):
         self._tell(GONE, total_s, None, bytes_in, self._sent_bytes)
 
     def charge(self, rows: int) -> None:
-        """Count rows of the caller's key before they run. Raises RateLimited if too few are left.
+        """Count rows against the limits of the caller's key before they run. Raises RateLimited if too few are left.
 
-        Only the first run of a request is refused: the work for the others has begun.
+        Only the first run of a request can be refused. Later runs belong to work that has begun.
         """
         grant, guard = self.request.grant, self._handler.guard
         if grant is not None and guard is not None:
@@ -123,7 +124,7 @@ class Responder(Work):
             self._is_charged = True
 
     def wait_at_most(self, seconds: float, what: str = "the request could be looked at") -> None:
-        """Answer with DeadlinePassed unless ``stop_waiting`` is called before."""
+        """Answer with DeadlinePassed unless ``stop_waiting`` is called in time."""
         self._timer = self._handler.loop.call_later(seconds, self._expire, what)
 
     def stop_waiting(self) -> None:
@@ -140,18 +141,18 @@ class Responder(Work):
         self.fail(DeadlinePassed(f"the deadline passed before {what}"))
 
     def left_s(self, asked_s: float | None = None) -> float:
-        """What is left of its time now; negative when it is over."""
+        """Seconds that are left; negative after the deadline."""
         return self.allowed_s(asked_s) - self.elapsed_s()
 
     def go_on(self) -> None:
-        """Call the function that answers its route. What that raises becomes the answer."""
+        """Call the function of the route. What it raises becomes the answer."""
         try:
             self._handler.starts[self.request.endpoint.route](self)
         except Exception as error:  # noqa: BLE001
             self.fail_or_wait(error)
 
     def fail_or_wait(self, error: BaseException) -> None:
-        """Answer with an error, unless it is that a model is loaded, which the request waits for."""
+        """Answer with an error; but if a model is still loading, wait for it and try again."""
         if isinstance(error, StillLoading):
             self.wait_at_most(max(0.0, self.left_s(find_timeout(self.request.body))))
             self.cancel_work = error.when_loaded(self.go_on_late)
@@ -159,7 +160,7 @@ class Responder(Work):
             self.fail(error)
 
     def go_on_late(self) -> None:
-        """Go on after a wait, which counts as part of its time."""
+        """Go on after a wait. The wait counts towards the deadline."""
         if not self.gone:
             self.stop_waiting()
             self.cancel_work = None
@@ -174,20 +175,23 @@ class Responder(Work):
         is_answered: bool = False,
         holds_interpreter: bool = True,
     ) -> "asyncio.Future[T]":
-        """Call ``work`` in a thread, then ``then`` unless the deadline has passed; ``is_answered``: in any case."""
+        """Call ``work`` in a thread, then ``then`` with its result on the event loop, unless the deadline passes first.
+
+        ``is_answered``: the answer is known, and no deadline counts any more. ``holds_interpreter``: the GIL.
+        """
 
         def done(future: asyncio.Future[T]) -> None:
             if future.cancelled() or self.gone:
                 return
             self.stop_waiting()
             self.late_s = self.elapsed_s()
-            failure = future.exception()  # raised here, it would keep the body alive by a cycle
+            failure = future.exception()  # to raise it here would make a cycle that keeps the body alive
             try:
                 if failure is not None:
                     self.fail_or_wait(failure)
                 else:
                     then(future.result())
-            except Exception as error:  # noqa: BLE001  # whatever a step raises becomes the answer of the request
+            except Exception as error:  # noqa: BLE001
                 self.fail_or_wait(error)
 
         handler = self._handler
@@ -208,40 +212,40 @@ class Responder(Work):
         elif isinstance(error, ModelFailure):
             logger.error("request %s: %s", request.request_id, error)
         if isinstance(error, NotReady):
-            self.model_name = self.model_name or error.model  # the failure is that model's
+            self.model_name = self.model_name or error.model
         self._reason = error.reason
         handler.metrics.rejected(self.model_name, error.reason)
-        told = handler.error_formats.get(request.endpoint.route, _USUAL)
+        told = handler.error_formats.get(request.endpoint.route, DEFAULT_FORMAT)
         reply = told.reply(error, request.request_id)
-        if self.opened:  # the status has gone out already
-            self.send(sse.event(b"".join(reply.chunks), told.event))
+        if self.stream is not None:  # the status has gone out already
+            self.send(sse.render_event(b"".join(reply.chunks), told.event))
             self.finish_stream(reply.status)
         else:
             self.finish(reply, None)
 
     def send(self, chunk: bytes) -> None:
-        """Send a piece of a streamed answer."""
-        if not self.opened:
-            self.opened = True
-            headers = [*sse.HEADERS, (b"x-request-id", self.request.request_id.encode())]
-            if self.request.trace is not None:
-                headers.append((b"traceresponse", self.request.trace.header.encode()))
-            headers += describe_limits(self._handler.guard, self.request.grant)
-            self.request.open(200, headers)
+        """Send a part of a streamed answer."""
+        stream = self.stream
+        if stream is None:
+            request = self.request
+            assert isinstance(request, StreamedRequest)  # noqa: S101  # no route of gRPC streams its answer
+            stream = self.stream = request
+            stream.open(200, [*sse.HEADERS, *self._handler.describe(self.request)])
         self._sent_bytes += len(chunk)
-        self.request.send(chunk)
+        stream.send(chunk)
 
     def finish_stream(self, status: int, answer: Answer | None = None) -> None:
-        """End an answer that was sent in pieces."""
-        if self.gone:
+        """End a streamed answer."""
+        stream = self.stream
+        if self.gone or stream is None:
             return
         total_s, bytes_in = self.elapsed_s(), self.request.count_received()
         self._let_go()
-        self.request.end()
+        stream.end()
         self._count(status, total_s, answer, bytes_in, self._sent_bytes)
 
     def finish(self, reply: Reply, answer: Answer | None) -> None:
-        """Send an answer, in the coding that its caller asks for if it is large enough."""
+        """Send an answer, compressed if it is large enough and the caller accepts that."""
         if self.gone:
             return
         accepted = self.request.headers.get(b"accept-encoding")
@@ -264,23 +268,19 @@ class Responder(Work):
         total_s, bytes_in = self.elapsed_s(), request.count_received()
         stages_s = None if answer is None else (answer.queue_s, answer.batch_s, answer.compute_s)
         timing = render_server_timing(total_s, stages_s, 0 if answer is None else answer.batch_rows)
-        reply.headers = (*reply.headers, (b"x-request-id", request.request_id.encode()), (b"server-timing", timing))
-        if request.grant is not None:
-            reply.headers = (*reply.headers, *describe_limits(self._handler.guard, request.grant))
-        if request.trace is not None:
-            reply.headers = (*reply.headers, (b"traceresponse", request.trace.header.encode()))
+        reply.headers = (*reply.headers, (b"server-timing", timing), *self._handler.describe(request))
         self._let_go()
         request.reply(reply)
         self._count(reply.status, total_s, answer, bytes_in, bytes_out)
 
     def _count(self, status: int, total_s: float, answer: Answer | None, bytes_in: int, bytes_out: int) -> None:
-        """Called after the answer is out, so that nobody waits for it."""
+        """Count the answer in the metrics. Called after it was sent, so that the caller does not wait for this."""
         route = self.request.endpoint.route
         self._handler.metrics.route(route, self.model_name, self.version).answered(status, total_s)
         self._tell(status, total_s, answer, bytes_in, bytes_out)
 
     def _tell(self, status: int, total_s: float, answer: Answer | None, bytes_in: int, bytes_out: int) -> None:
-        """Tell those who want to know that the request has ended."""
+        """Report the end of the request to the rollout and to the observer."""
         request, observer = self.request, self._handler.observer
         if request.exposure is not None:
             request.exposure.end(status, total_s, self._reason)
@@ -292,16 +292,16 @@ class Responder(Work):
         if answer is not None:
             end.has_run, end.batch_rows = True, answer.batch_rows
             end.queue_s, end.batch_s, end.compute_s = answer.queue_s, answer.batch_s, answer.compute_s
-        tell(observer, end)
+        report_end(observer, end)
 
     def reserve(self, size_bytes: int) -> None:
-        """Hold room for bytes beside the body as it came, until the request ends. Raises TryLater if there is none."""
+        """Reserve memory besides that of the body until the request ends. Raises TryLater if there is none."""
         if not self._handler.body_budget.try_replace(self.request.count_received(), size_bytes):
             raise TryLater(f"body: expected room for {size_bytes} more bytes, but others hold it")
         self._reserved_bytes += size_bytes
 
     def inflate(self, coding: str) -> None:
-        """Go on with the body before its content coding."""
+        """Decompress the body, and go on."""
         work = functools.partial(inflate, self.request.body, coding, self._handler.settings.max_body_bytes)
         if len(self.request.body) < compression.INFLATE_IN_THREAD_FROM_BYTES:
             self._take_inflated(work())
@@ -309,7 +309,7 @@ class Responder(Work):
             self.run_in_thread(work, self._take_inflated, holds_interpreter=False)
 
     def _take_inflated(self, body: Body) -> None:
-        """Take a body in place of the compressed one. Raises TryLater."""
+        """Replace the compressed body. Raises TryLater."""
         self.request.received_bytes = len(self.request.body)
         self.reserve(len(body))
         self.request.body = body
@@ -331,16 +331,14 @@ class Responder(Work):
             self._reserved_bytes = 0
 
 
-_USUAL: Final = ErrorFormat()
-
 Start = Callable[[Responder], None]
-"""Begins to answer a request. Raises ServiceError; any other exception is answered as a fault of the server."""
+"""Begins to answer a request. Raises ServiceError; any other exception becomes the error "a fault of the server"."""
 
 
 class RequestHandler(Handler):
-    """``starts``: the function that answers each route. ``error_formats``: of routes that differ from most.
+    """``starts``: the function of each route. ``error_formats``: for the routes that have a format of their own.
 
-    ``in_flight`` is how many requests have no answer yet.
+    ``in_flight`` is the number of requests without an answer.
     """
 
     in_flight = 0
@@ -363,7 +361,7 @@ class RequestHandler(Handler):
         self.max_timeout_s = max(settings.max_timeout_s, settings.deadline_s)
         self.threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
         self.parsing = ThreadPoolExecutor(1, thread_name_prefix="parse")
-        """One thread for work that holds the interpreter: two would only take turns."""
+        """One thread for work that holds the GIL: two would only take turns."""
         self.starts: dict[str, Start] = {}
         self.error_formats: Mapping[str, ErrorFormat] = {}
 
@@ -380,10 +378,8 @@ class RequestHandler(Handler):
             if coding is None:
                 responder.go_on()
                 return
-            if request.endpoint.route in _PLAIN_ROUTES:
-                raise UnsupportedCoding(
-                    f"content-encoding {coding!r}: expected none on {request.endpoint.route}", ("identity",)
-                )
+            if (route := request.endpoint.route) in _PLAIN_ROUTES:
+                raise UnsupportedCoding(f"content-encoding {coding!r}: expected none on {route}", ("identity",))
             responder.inflate(coding)
         except ServiceError as error:
             responder.fail(error)

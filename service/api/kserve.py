@@ -1,4 +1,4 @@
-"""KServe's routes that carry tensors: predict and explain of its first protocol, and forecasts of time series."""
+"""KServe's routes that carry data: predict and explain of its protocol v1, and forecasts of time series."""
 
 import re
 import time
@@ -9,7 +9,6 @@ import numpy as np
 
 from model_store.datatypes import datatype_of
 from service.api.generate import refuse_binary_outputs
-from service.api.handler import ErrorFormat
 from service.api.task_plan import Planner, TaskPlan
 from service.codecs.rows import check_count, in_order
 from service.codecs.series import VALUES
@@ -26,7 +25,7 @@ from service.tasks.request import TaskOptions
 from service.tasks.sequences.forecast import ForecastOptions, forecast
 from service.tasks.work import Call, Emit, Infer, Limits, Result, decode_rows, run_in_thread
 from service.transport.request import Reply, Request
-from service.transport.status import error_reply
+from service.transport.status import ErrorFormat, error_reply
 
 PREDICT = "/v1/models/{model}:predict"
 EXPLAIN = "/v1/models/{model}:explain"
@@ -35,7 +34,7 @@ _FIELD = re.compile(r"[\w.\[\]]+")
 
 
 def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
-    """Instances to predictions: rows of the only output, or objects of all outputs."""
+    """Answer with a prediction for each instance: a row of the only output, or an object of all outputs."""
     model = registry.find(request.endpoint.model, None, request)
     model.check_stateless()
     signature = model.signature
@@ -55,7 +54,7 @@ def plan_predict(request: Request, registry: Registry, limits: Limits) -> TaskPl
 
 
 def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
-    """Instances to explanations: the most probable label of each, and how much each part of the row counts for it."""
+    """Answer with the most probable label of each instance, and how much each part of the row counts for it."""
     model = registry.find_for_task("classify", request.endpoint.model, None, request)
     rows = _read_instances(request, model, limits)
     options = classify.Options(explain=True)
@@ -68,7 +67,7 @@ def plan_explain(request: Request, registry: Registry, limits: Limits) -> TaskPl
 
 
 def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskPlan:
-    """Series to their forecasts, by the task predict_sequence."""
+    """Answer with a forecast of each series, by the task predict_sequence."""
     asked = read_forecast(request.body)
     model = registry.find_for_task("predict_sequence", asked.model, None, request)
     if model.manifest.forecast is None:
@@ -77,7 +76,7 @@ def plan_forecast(request: Request, registry: Registry, limits: Limits) -> TaskP
     rows = [_row_of(item, f"inputs[{i}]") for i, item in enumerate(asked.inputs)]
 
     async def work(emit: Emit | None) -> Result:
-        predictions = await forecast(Call(options, rows, model.context, limits), rows)
+        predictions = await forecast(Call(options, rows, model.context, limits))
         return Result(describe_forecast(asked, predictions, request.request_id, int(time.time())))
 
     return TaskPlan(model, work, rows=len(rows))
@@ -87,7 +86,7 @@ PLANNERS: Mapping[str, Planner] = {PREDICT: plan_predict, EXPLAIN: plan_explain,
 
 
 def forecast_error_reply(error: ServiceError, request_id: str) -> Reply:
-    """KServe's form of an error of the forecast route. Statuses are those of all other routes."""
+    """An error in the form that KServe's forecast route has. The status is the same as on all other routes."""
     reply = error_reply(error, request_id)
     text = parse_object(b"".join(reply.chunks))["error"]
     field = text.partition(":")[0]
@@ -111,7 +110,7 @@ def _read_instances(request: Request, model: Model, limits: Limits) -> list[Any]
 
 
 def _unwrap(row: Any, model: Model) -> Any:
-    """A row may be an object of the only input. Then it is the value of that input."""
+    """The value of the only input if the row is an object with that input's name; else the row as it is."""
     if not isinstance(row, dict) or len(row) != 1 or row.keys() != model.signature.inputs.keys():
         return row
     [value] = row.values()
@@ -132,7 +131,7 @@ def _rows_of(name: str, array: np.ndarray) -> Sequence[Any]:
 
 
 def _row_of(item: TimeSeries, where: str) -> Any:
-    """A series as the task takes it."""
+    """A series in the form that the task predict_sequence takes."""
     further = item.model_extra or {}
     if VALUES in further:
         raise InvalidInput(f"{where}.{VALUES}: expected the history as series, got it as {VALUES} too")

@@ -1,10 +1,10 @@
-"""The route of pipelines: each request drives the coroutines of its steps, side by side.
+"""The route of pipelines: a request drives the coroutines of its steps side by side.
 
 Rules
-- The coroutine of the pipeline says when a step begins (``BeginStep``), and waits for one to end (``AwaitStep``).
+- The coroutine of the pipeline begins steps (``BeginStep``), and waits until one ends (``AwaitStep``).
 - All steps share the deadline of the request. One timer watches it while the pipeline waits.
-- A step that fails, or a request that is cancelled, ends all steps.
-- A request runs on the versions that served when it began. They do not go before it ends.
+- If a step fails, or the request is cancelled, all steps end.
+- A request runs on the versions that were in service when it began. They stay until it ends.
 """
 
 import functools
@@ -22,7 +22,7 @@ from service.models.registry import Registry
 from service.tasks.pipelines import pipeline as task
 from service.tasks.pipelines.values import gather_files
 from service.tasks.request import TaskRequest
-from service.tasks.work import AwaitStep, BeginStep, Call, Limits, Result, StepEnd, Wanted
+from service.tasks.work import Awaited, AwaitStep, BeginStep, Call, Limits, Result, StepEnd
 
 ROUTE = f"/{task.NAME}"
 
@@ -30,7 +30,7 @@ ROUTE = f"/{task.NAME}"
 def make_plan(
     pipeline: Pipeline, options: task.Options, asked: TaskRequest, registry: Registry, limits: Limits
 ) -> TaskPlan:
-    """What a pipeline makes of a request. Raises UnknownModel, NotReady, which name the step."""
+    """The plan of a request to a pipeline. Raises UnknownModel and NotReady, which name the step."""
     models = find_steps(registry, pipeline)
     rows, steps = asked.rows, pipeline.steps
     if asked.names and rows and steps.fields:
@@ -48,7 +48,7 @@ def make_plan(
 
 
 class PipelineRun(TaskRun):
-    """A request to a pipeline while it runs."""
+    """A request to a pipeline in progress."""
 
     __slots__ = ("_ended", "_is_waiting", "_pipeline", "_steps")
 
@@ -59,7 +59,7 @@ class PipelineRun(TaskRun):
         self._ended: deque[StepEnd] = deque()
         self._is_waiting = False
 
-    def _ask(self, wanted: Wanted) -> None:
+    def _ask(self, wanted: Awaited) -> None:
         if isinstance(wanted, BeginStep):
             driver = _StepDriver(self, wanted)
             self._steps[wanted.step] = driver
@@ -78,7 +78,7 @@ class PipelineRun(TaskRun):
             self._wait_at_most(left_s, f"step {running} was done")
 
     def step_ended(self, step: str, end: StepEnd, batch_s: float, batch_rows: int) -> None:
-        """Sum its times, and go on if the pipeline waits for it."""
+        """Add the times of the step, and go on if the pipeline waits."""
         del self._steps[step]
         self.queue_s += end.queue_s
         self.batch_s += batch_s
@@ -93,7 +93,7 @@ class PipelineRun(TaskRun):
         self._go_on(end)
 
     def step_failed(self, step: str, error: Exception) -> None:
-        """End all steps, and the request."""
+        """End all steps and the request."""
         self._steps.pop(step, None)
         self._fail(error)
 
@@ -106,7 +106,7 @@ class PipelineRun(TaskRun):
 
 
 class _StepDriver(TaskDriver):
-    """A step of a run."""
+    """A step in progress."""
 
     __slots__ = ("_began", "_run", "_wanted")
 
@@ -119,10 +119,10 @@ class _StepDriver(TaskDriver):
         self._began = time.perf_counter()
 
     def _wait_at_most(self, left_s: float, what: str) -> None:
-        """The timer of the run watches the deadline."""
+        """A step has no timer: that of the pipeline watches the deadline."""
 
     def _stop_waiting(self) -> None:
-        """There is no timer of the step."""
+        """A step has no timer."""
 
     def _done(self, result: Result) -> None:
         self._close()

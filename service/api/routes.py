@@ -9,16 +9,16 @@ from starlette.routing import Route
 Handler = Callable[[Request], Awaitable[Response]]
 Methods = Mapping[str, Handler]
 Routes = Mapping[str, Methods]
-"""Template of a path -> method -> handler. A path that is more special comes first."""
+"""Path template -> method -> handler. A more specific path comes before a more general one."""
 
 
 def make_routes(table: Routes) -> list[Route]:
-    """Starlette's routes. A path with GET has HEAD too."""
+    """Starlette's routes. A path with GET also answers HEAD."""
     return [Route(path, _choose(path, methods), methods=list(methods)) for path, methods in table.items()]
 
 
 def _choose(path: str, methods: Methods) -> Handler:
-    """The handler of a path. It leaves the template in the scope, where the ASGI path finds it for the metrics."""
+    """The handler of a path. It stores the path template in the scope, for the metrics of the ASGI path."""
 
     async def answer(request: Request) -> Response:
         request.scope["sluice.route"] = path

@@ -1,4 +1,4 @@
-"""Finds pipelines, and the models of their steps."""
+"""Finds pipelines and the models of their steps."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from service.transport.request import Request
 
 
 def find_pipeline(registry: Registry, name: str | None, version: str | None, request: Request) -> Pipeline:
-    """The pipeline that answers; without a name the default. Raises UnknownModel, NotReady."""
+    """The pipeline with this name, or the default one. Raises UnknownModel, NotReady."""
     name = name or registry.default_of("pipeline")
     found = registry.find_served(name, version, request)
     if not isinstance(found, Pipeline):
@@ -22,10 +22,10 @@ def find_pipeline(registry: Registry, name: str | None, version: str | None, req
 
 
 def find_steps(registry: Registry, pipeline: Pipeline) -> dict[str, Model]:
-    """The models of the steps that have one, as they serve now. Raises UnknownModel, NotReady, naming the step.
+    """The models of the steps, by step. Operations have none. Raises UnknownModel and NotReady, which name the step.
 
-    If several are loaded on demand, all of them begin to load. Raises NoRoom if they do not fit into memory together:
-    they would make room for each other for ever.
+    All models that are loaded on demand begin to load. Raises NoRoom if they do not fit into memory together: they
+    would evict each other for ever.
     """
     if registry.lifecycle.room.is_limited:
         _check_room(registry, pipeline)
@@ -49,7 +49,7 @@ def _check_room(registry: Registry, pipeline: Pipeline) -> None:
         model_entry = None if step.model is None else registry.entries.get(step.model)
         if step.model is None or model_entry is None:
             continue
-        number = model_entry.resting
+        number = model_entry.evicted_default
         if step.version is not None:
             number = read_number(step.version) or model_entry.aliases.get(step.version)
         elif model_entry.serving is not None:
@@ -63,7 +63,7 @@ def _check_room(registry: Registry, pipeline: Pipeline) -> None:
 
 
 def check_ready(registry: Registry, pipeline: Pipeline) -> None:
-    """As ``find_steps``, for whoever only asks whether it is ready: a model that has made room is."""
+    """Raises as ``find_steps`` if the pipeline is not ready. A model that was unloaded to make room counts as ready."""
     for name, step in pipeline.steps.facts.steps.items():
         if step.model is not None and step.task is not None:
             try:
@@ -77,16 +77,16 @@ def check_ready(registry: Registry, pipeline: Pipeline) -> None:
 
 
 def check_steps(registry: Registry, pipeline: Pipeline) -> None:
-    """Raises UnknownModel for a step whose model is not there at all, even while others are being loaded."""
+    """Raises UnknownModel for a step whose model does not exist, even while other models are loading."""
     for name, step in pipeline.steps.facts.steps.items():
         if step.model is not None and step.model not in registry.entries:
             raise UnknownModel(f"step {name}: no model {step.model!r}")
 
 
 async def wait_for_steps(registry: Registry, pipeline: Pipeline) -> None:
-    """Wait until the models of the steps have been tried, while the server starts or if models load on demand.
+    """Wait until the models of the steps have loaded or failed: while the server starts, or if they load on demand.
 
-    Two pipelines that name each other do not wait for each other, or not for long.
+    Two pipelines that name each other do not wait for each other for long.
     """
     if (entry := registry.entries.get(pipeline.name)) is not None:
         entry.is_pipeline = True

@@ -1,4 +1,4 @@
-"""What a route that works by a task makes of a request: the model, and the task as a coroutine."""
+"""The plan of a request to a route that runs a task: the model, and the task's coroutine."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -12,10 +12,10 @@ from service.transport.request import Request
 
 
 class TaskPlan(NamedTuple):
-    """``work`` makes the coroutine. It gets ``emit`` where the answer is a stream.
+    """``work`` makes the coroutine. Its argument is ``emit`` if the answer is a stream, else None.
 
-    ``last_event`` is the name of the event that ends a stream. ``schedule`` holds for each run of the task. ``steps``
-    has the models of the steps of a pipeline. ``rows`` is how many were asked for.
+    ``last_event`` is the name of the last event of a stream. ``schedule`` holds for each run of the task. ``steps`` has
+    the models of the steps of a pipeline. ``rows`` is the number of rows in the request.
     """
 
     model: Served

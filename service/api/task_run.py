@@ -1,4 +1,4 @@
-"""Drives the coroutine of a task: does what it asks for, sends it the answers, and answers its request."""
+"""Drives the coroutine of a task: does what it awaits, sends it the results, and answers its request."""
 
 import asyncio
 import functools
@@ -18,7 +18,7 @@ from service.models.entry import Model, Served
 from service.models.schedule_policy import UNSCHEDULED, Schedule
 from service.protocol.json import render_json
 from service.tasks.request import takes_long
-from service.tasks.work import Admit, Infer, Iterate, Result, RunInThread, Wanted, Work
+from service.tasks.work import Admit, Awaited, Infer, Iterate, Result, RunInThread, Work
 from service.transport import sse
 from service.transport.request import JSON, Exposure, Reply, render_server_timing
 
@@ -31,9 +31,9 @@ class Threads(Protocol):
 
 
 class TaskDriver(ABC):
-    """One coroutine. It is over when ``_done`` or ``_fail`` has been called, or ``cancel``.
+    """Drives one coroutine until ``_done``, ``_fail`` or ``cancel`` is called.
 
-    ``model`` is None for work that runs no graph, ``trace`` if the request was not sampled.
+    ``model`` is None for work that runs no graph. ``trace`` is None if the request was not sampled.
     """
 
     __slots__ = (
@@ -61,20 +61,20 @@ class TaskDriver(ABC):
         self.model = model
         self.trace = responder.request.trace
         self._exposure: Exposure | None = None
-        """Set where the version was chosen for a comparison: it notes what the graphs get and give."""
+        """Records inputs and outputs of the graphs, if the request is compared with another version."""
         self._asked: tuple[str, Arrays] | None = None
         self._work: Work | None = None
         self._release: Callable[[], object] | None = None
         self.queue_s = self.batch_s = self.compute_s = 0.0
         self.batch_rows = 0
-        """Of the largest of its batches."""
+        """The rows of the largest batch."""
 
     def begin(self, work: Work) -> None:
         self._work = work
         self._go_on(None)
 
     def cancel(self) -> None:
-        """Nobody waits any more."""
+        """Nobody waits for the result any more."""
         release, self._release = self._release, None
         if release is not None:
             release()
@@ -95,7 +95,7 @@ class TaskDriver(ABC):
         self._responder.stop_waiting()
 
     def _go_on(self, answer: Any) -> None:
-        """Send the task the answer, and do what it asks for next."""
+        """Send the coroutine a result, and do what it awaits next."""
         self._release = None
         if self._work is None:
             return
@@ -107,7 +107,7 @@ class TaskDriver(ABC):
         except Exception as error:  # noqa: BLE001  # whatever a task raises becomes the answer of its request
             self._fail(error)
 
-    def _ask(self, wanted: Wanted) -> None:
+    def _ask(self, wanted: Awaited) -> None:
         schedule = self._schedule
         left_s = self._responder.left_s(schedule.timeout_s)
         if isinstance(wanted, RunInThread):
@@ -142,7 +142,7 @@ class TaskDriver(ABC):
             raise ModelFailure(f"{name!r} has nothing that does {type(wanted).__name__}")
 
     def _admit(self, wanted: Admit, left_s: float) -> None:
-        """Raises Draining or TooLate for a request of that size."""
+        """Raises Draining or TooLate if a request of that size would not be answered in time."""
         if self.model is None:
             return
         if wanted.steps and self.model.loop is not None:
@@ -164,10 +164,10 @@ class TaskDriver(ABC):
         self._took(outcome)
 
     def _took(self, outcome: Answer | LoopResult | ServiceError) -> None:
-        self._release = None  # it refers to what has just called this
+        self._release = None  # it refers to the caller of this function
         if isinstance(outcome, ServiceError):
             takes_texts = self.model is not None and self.model.manifest.tokens is not None
-            if takes_texts and isinstance(outcome, InvalidInput):  # the caller has not chosen the ids of the tokens
+            if takes_texts and isinstance(outcome, InvalidInput):  # the tokenizer has made the ids, not the caller
                 outcome = ModelFailure(f"the graph does not take what its tokenizer gives: {outcome}")
             self._fail(outcome)
             return
@@ -193,20 +193,20 @@ class TaskDriver(ABC):
             self._fail(error)
 
     def _close(self) -> None:
-        """Break the reference cycle of the task: it would keep its arrays until the garbage collector runs."""
+        """Break the reference cycle of the task, which would keep its arrays until the garbage collector runs."""
         work, self._work = self._work, None
         if work is not None:
             work.close()
 
 
 class Runs(Threads, Protocol):
-    """Holds the runs of a worker that are open."""
+    """Holds the open runs of a worker."""
 
     def ended(self, run: "TaskRun") -> None: ...
 
 
 class TaskRun(TaskDriver):
-    """A run whose result is the answer to a request."""
+    """Drives a task whose result is the answer to a request."""
 
     __slots__ = ("_plan", "_runs")
 
@@ -221,11 +221,11 @@ class TaskRun(TaskDriver):
         self.begin(self._plan.work(self._emit if self._plan.streams else None))
 
     def uses(self, model: Served) -> bool:
-        """Whether the version must not go before the run ends."""
+        """Whether the version must stay until the run ends."""
         return self._plan.model is model or model in self._plan.steps.values()
 
     def _emit(self, content: Mapping[str, Any]) -> None:
-        self._responder.send(sse.event(render_json(content)))
+        self._responder.send(sse.render_event(render_json(content)))
 
     def _fail(self, error: Exception) -> None:
         self._close()
@@ -236,11 +236,11 @@ class TaskRun(TaskDriver):
         times = Answer({}, self.queue_s, self.batch_s, self.compute_s, self.batch_rows)
         if self._plan.streams:
             timing = b""
-            if self._plan.last_event is not None:  # the header was sent before the times were known
+            if self._plan.last_event is not None:  # in the event, because the header has already been sent
                 stages_s = (self.queue_s, self.batch_s, self.compute_s)
                 total_s = self._responder.elapsed_s()
                 timing = b"server-timing: " + render_server_timing(total_s, stages_s, self.batch_rows)
-            self._responder.send(sse.event(render_json(result.body), self._plan.last_event, timing))
+            self._responder.send(sse.render_event(render_json(result.body), self._plan.last_event, timing))
             self._responder.finish_stream(200, times)
             return
         kind = JSON if result.media_type is None else (b"content-type", result.media_type.encode())

@@ -1,8 +1,8 @@
-"""Task routes: each request runs a task, a coroutine.
+"""Task routes: each request runs a task, which is a coroutine.
 
-A planner reads the request and finds the model. The task then asks for one thing after the other (a run of a graph, the
-loop, slow work in a thread) and is sent the answer, until it returns its result. In a stream, what it emits on the way
-goes out at once as server-sent events. All of this is on the event loop's thread, except slow work.
+A planner reads the request and finds the model. The coroutine then awaits one thing after another (a run of a graph,
+the loop, slow work in a thread), until it returns its result. What a stream emits goes out at once as server-sent
+events. All of this happens on the event loop's thread, except slow work.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ def _read(request: Request, limits: Limits) -> tuple[TaskRequest, Any]:
     if asked.wants_sound and route not in _ANSWER_SOUND:
         raise InvalidInput(f"accept: audio/wav: {route} answers no sounds: ask for JSON")
     if asked.rows:
-        check_count(asked.rows, limits.max_rows)  # in the thread that read them, which also frees them
+        check_count(asked.rows, limits.max_rows)  # here, because the thread that has read the rows must free them
     return asked, ROUTES[route].Options.parse(asked.fields, asked.loose)
 
 
@@ -76,11 +76,11 @@ PLANNERS: Mapping[str, Planner] = {
     **kserve.PLANNERS,
     **embeddings.PLANNERS,
 }
-"""Every route that works by a task -> the function that reads its requests."""
+"""Route that runs a task -> the function that reads its requests."""
 
 
 class TaskRunner:
-    """The tasks of a worker that run."""
+    """Runs the tasks of a worker."""
 
     def __init__(self, registry: Registry, limits: Limits, loop: asyncio.AbstractEventLoop, threads: Executor) -> None:
         self.limits = limits
@@ -105,11 +105,11 @@ class TaskRunner:
             self.begin(responder, read())
 
     def begin(self, responder: Responder, plan: TaskPlan) -> None:
-        """Begin what was planned. Raises Draining."""
-        self._check_draining()  # again: reading a large body takes a while
+        """Begin a planned task. Raises Draining."""
+        self._check_draining()  # again: to read a large body takes a while
         model = plan.model
         if model.is_closed or any(step.is_closed for step in plan.steps.values()):
-            responder.go_on_late()  # it went out of service while a thread read the body
+            responder.go_on_late()  # a version left service while a thread read the body: plan again
             return
         responder.model_name, responder.version = model.name, model.version
         responder.rows = plan.rows
@@ -126,20 +126,20 @@ class TaskRunner:
 
     def ended(self, run: TaskRun) -> None:
         self._open.discard(run)
-        self._run_ended.set()  # wakes all that wait now
+        self._run_ended.set()  # wake everyone who waits
         self._run_ended.clear()
 
     def use(self, model: Served) -> bool:
-        """Whether an open task uses the model."""
+        """Whether an open task uses this version."""
         return any(run.uses(model) for run in self._open)
 
     async def release(self, model: Served) -> None:
-        """Return when no open task uses the model. Its graphs may be idle between two runs of a task."""
+        """Return when no open task uses this version. Between two runs of a task its graphs may be idle."""
         while self.use(model):
             await self._run_ended.wait()
 
     async def drain(self) -> None:
-        """Refuse new tasks; return when the open ones have ended. Their graphs must go on until then."""
+        """Refuse new tasks, and return when the open ones have ended. Graphs must accept runs until then."""
         self._is_draining = True
         while self._open:
             await self._run_ended.wait()

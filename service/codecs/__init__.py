@@ -1,1 +1,1 @@
-"""Pictures, series and texts to tensors, and back."""
+"""Turn pictures, sounds, series and texts into tensors, and tensors into labels, boxes, texts and pictures."""

@@ -9,7 +9,7 @@ from model_store.tasks import Reading
 
 
 class Piece(NamedTuple):
-    """A symbol that was read: its text, its probability in its first step, and its steps, the last one exclusive."""
+    """A symbol that was read: its text, its probability in its first step, and its steps ``begin`` to ``end``."""
 
     text: str
     probability: float
@@ -18,9 +18,9 @@ class Piece(NamedTuple):
 
 
 class CtcText:
-    """The text of one row so far, by the best symbol of each step. Scores come in parts, in the order of time.
+    """Reads one row by the best symbol of each step. The scores come in parts.
 
-    Steps with the same symbol are one symbol, also over the border of two parts. Not thread-safe.
+    Neighbouring steps with the same symbol are one symbol, even across the border of two parts. Not thread-safe.
     """
 
     def __init__(self, facts: Reading, symbols: Sequence[str]) -> None:
@@ -37,13 +37,13 @@ class CtcText:
 
     @property
     def probability(self) -> float:
-        """The mean of the probabilities of the symbols; 0 where there is none."""
+        """The mean over the symbols; 0 without symbols."""
         return sum(piece.probability for piece in self.pieces) / len(self.pieces) if self.pieces else 0.0
 
     def add(self, scores: np.ndarray, first: int | None = None) -> None:
-        """``scores`` [steps, symbols], finite, as the manifest describes them.
+        """Read more ``scores``: finite, [steps, symbols], of the kind that the manifest names.
 
-        ``first`` is the number of their first step, if it is not the next one.
+        ``first`` is the number of the first step, if it does not follow the last one.
         """
         self.steps = self.steps if first is None else first
         if not len(scores):
@@ -51,7 +51,7 @@ class CtcText:
         best = scores.argmax(axis=1)
         before = np.concatenate([[self._last], best[:-1]])
         begins = np.flatnonzero(best != before)
-        if self.pieces and best[0] == self._last != self._facts.blank:  # it goes on
+        if self.pieces and best[0] == self._last != self._facts.blank:  # the last symbol goes on
             end = begins[0] if len(begins) else len(best)
             self.pieces[-1] = self.pieces[-1]._replace(end=self.steps + int(end))
         probabilities = self._to_probabilities(scores[begins], best[begins])
@@ -67,7 +67,7 @@ class CtcText:
         self.steps += len(best)
 
     def _to_probabilities(self, scores: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Of the chosen symbol of each step, float64."""
+        """The probability of the chosen symbol of each step, float64."""
         highest: np.ndarray = scores[np.arange(len(scores)), chosen].astype(np.float64)
         if self._facts.scores == "probabilities":
             return highest
@@ -77,7 +77,7 @@ class CtcText:
 
 
 class Text(Protocol):
-    """What reads scores in parts: ``CtcText``, or a search over several texts."""
+    """Reads scores in parts: ``CtcText``, or a beam search."""
 
     @property
     def text(self) -> str: ...
@@ -87,11 +87,13 @@ class Text(Protocol):
 
 
 class JoinedText:
-    """The text of a sound that is read in windows. Of the samples that two of them share, each reads the half nearer to
-    its own, because a model knows least at its edges. Not thread-safe."""
+    """The text of a sound that is read window by window. Not thread-safe.
+
+    Two windows share some samples. Each reads the half nearer to its middle, because a model is worst at the edges.
+    """
 
     def __init__(self, symbols: int, overlap: int, text: Text) -> None:
-        """``overlap``: how many samples neighbours share. ``text`` reads the ``symbols``."""
+        """``overlap`` is the number of samples that two windows share, ``symbols`` that of the symbols of ``text``."""
         self._text = text
         self._shared = overlap // 2
         self._position = 0  # samples that have been read
@@ -106,7 +108,7 @@ class JoinedText:
         return self._text.probability
 
     def add(self, scores: np.ndarray, begin: int, end: int, step_samples: float) -> None:
-        """The next window, from sample ``begin`` to ``end``; ``scores`` [steps, symbols], so many samples a step."""
+        """Read the next window, samples ``begin`` to ``end``. ``scores`` are [steps, symbols]."""
         before = round(begin / step_samples)
         borders = [round((place - begin) / step_samples) for place in (self._position, end - self._shared, end)]
         first, last, whole = (min(max(0, border), len(scores)) for border in borders)
@@ -115,5 +117,5 @@ class JoinedText:
         self._tail = scores[last:whole], before + last
 
     def finish(self) -> None:
-        """No window follows, so the last one is read to its end."""
+        """Read the last window to its end."""
         self._text.add(*self._tail)

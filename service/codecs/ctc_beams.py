@@ -1,6 +1,7 @@
-"""The most probable text of scores over time, by a search over prefixes. Graves et al., ICML 2006, section 3.2.
+"""The most probable text for scores over time, by a search over prefixes. Graves et al., ICML 2006, section 3.2.
 
-The probability of a text is the sum over all ways to read it, so it may exceed that of the best symbols of each step.
+The probability of a text is the sum over all ways to read it. So it can be higher than that of the best symbol of each
+step.
 """
 
 import math
@@ -12,7 +13,7 @@ from model_store.tasks import Reading
 
 
 class _Prefix:
-    """A text so far: the one before its last symbol, and that symbol. The empty one has neither."""
+    """The beginning of a text: a shorter prefix and one more symbol. The empty prefix has neither."""
 
     __slots__ = ("before", "symbol")
 
@@ -22,10 +23,10 @@ class _Prefix:
 
 
 class CtcBeams:
-    """As ``CtcText``, with ``width`` prefixes that go on after each step. It knows no places of symbols.
+    """As ``CtcText``, but keeps the ``width`` best prefixes after each step. It does not know the places of symbols.
 
-    A symbol that is not among the best of a step is looked at only if its prefix is there already: no other prefix
-    with it could be one of the ``width`` that go on. So the search loses nothing.
+    A symbol that is not among the best of a step is tried only if the prefix with it is already known. Other prefixes
+    with such a symbol cannot be among the ``width`` best, so nothing is lost.
     """
 
     def __init__(self, facts: Reading, symbols: Sequence[str], width: int) -> None:
@@ -33,7 +34,7 @@ class CtcBeams:
         self._symbols = symbols
         self._width = width
         empty = _Prefix(None, -1)
-        # By prefix: the logarithms of the probability that it ends in a blank, and that it ends in its last symbol.
+        # Prefix -> the logarithms of the probabilities that it ends in a blank, and in its last symbol.
         self._beams: dict[_Prefix, tuple[float, float]] = {empty: (0.0, -math.inf)}
 
     @property
@@ -46,11 +47,11 @@ class CtcBeams:
 
     @property
     def probability(self) -> float:
-        """Of the text, over all ways to read it."""
+        """The probability of the text, over all ways to read it."""
         return min(1.0, math.exp(_join(*next(iter(self._beams.values())))))
 
     def add(self, scores: np.ndarray, first: int | None = None) -> None:
-        """As ``CtcText.add``. ``first`` does not count."""
+        """As ``CtcText.add``. ``first`` is ignored."""
         for row in scores:
             logs = self._to_logarithms(row)
             count = min(len(logs), self._width + 2)  # the blank, and a symbol that repeats, may be among them

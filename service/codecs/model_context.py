@@ -1,4 +1,4 @@
-"""The model version that codecs and tasks work on."""
+"""What codecs and tasks know about a model version."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,19 +14,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ModelContext:
-    """Its name and number, for answers and messages, and its manifest."""
+    """A model version: its name and number, for answers and messages, its manifest, and what was loaded with it."""
 
     name: str
     version: str
     manifest: Manifest
     row_checks: Mapping[str, CheckRow] = field(default_factory=dict)
-    """By graph: a check of the size of a picture before it is decoded. It raises BodyTooLarge."""
+    """Graph -> a check of the size of a row before it is decoded. It raises BodyTooLarge."""
     tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
-    """By the name of their file."""
+    """Name of a tokenizer file -> the tokenizer."""
     symbols: Sequence[str] = ()
-    """Of a model that reads, in order."""
+    """The symbols of a model that reads text, in order."""
     count_tokens: Callable[[int, int], None] = lambda tokens, padding: None
-    """Called with the tokens of the texts of a request, and those of their padding, for the metrics."""
+    """Called for the metrics with the number of tokens of a request, and of padding tokens."""
 
     def inputs(self, graph: str = MAIN) -> Mapping[str, Tensor]:
         return {tensor.name: tensor for tensor in self.manifest.graphs[graph].inputs}
@@ -36,6 +36,6 @@ class ModelContext:
 
 
 def known(fact: T | None) -> T:
-    """A part of the manifest that is always there for this task: the manifest's own checks see to it."""
+    """A part of the manifest that is not None: the manifest was checked to have it for this task."""
     assert fact is not None  # noqa: S101
     return fact

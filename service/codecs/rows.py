@@ -1,6 +1,6 @@
-"""Rows of requests, for every task: nested numbers of the model's row shape, a picture, or an object of several inputs.
+"""Reads the rows of requests: nested numbers, texts, pictures, sounds, tables, or objects of several inputs.
 
-All rows of a batch have one shape. So rows of different shapes are put into groups, and answers into the order of rows.
+All rows of a batch have one shape. So rows are grouped by shape, and answers are put back in the order of the request.
 """
 
 import math
@@ -21,7 +21,7 @@ from model_store.tasks import Image, Tiles
 from model_store.texts.tokenizer import Encoded
 from service.codecs.pictures.reader import (
     CheckRow,
-    PictureFile,
+    RowFile,
     decode_base64,
     decode_cut,
     decode_pixels,
@@ -39,16 +39,14 @@ _MOST_DECODED = 8
 """A request may decode this many times the pixels of the largest picture. 64 MiB of photographs have fewer."""
 DEFAULT_SAMPLES = 1 << 26
 """The most samples of a sound, over all channels."""
-_PIXELS_A_BYTE = 4
-"""This many pixels of a decoded picture are cut out and resized in the time that decoding a byte takes."""
-_CUT_BYTES = 1 << 10
-"""Cutting out and resizing a part of few pixels takes as long as decoding so many bytes."""
+_PIXELS_A_BYTE, _CUT_BYTES = 4, 1 << 10
+"""The cost of cutting a part out of a decoded picture: a byte for so many pixels, and so many bytes for each part."""
 _NUMBERS_A_BYTE = 2
-"""This many numbers are read in the time that decoding a byte of a picture takes."""
+"""The cost of reading numbers: a byte for so many of them."""
 
 
 class TextRow(NamedTuple):
-    """A row that is a text, and its tokens. ``spans`` are places in ``text``, without what the manifest puts before."""
+    """A text and its tokens. The spans of the tokens are places in ``text``, not in the prefix of the manifest."""
 
     text: str
     pair: str | None
@@ -56,22 +54,23 @@ class TextRow(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Rows of one shape as tensors. ``places`` are their positions in the request, rising."""
+    """Rows of one shape as tensors. ``places`` are their positions in the request, in rising order."""
 
     places: Sequence[int]
     inputs: Arrays
     placements: Sequence[Placement | None] = ()
-    """Where the caller's picture lies in each row. None: the row is no picture; empty: none of them is."""
+    """Where the caller's picture lies in each row. None: the row is not a picture. Empty: no row is a picture."""
     texts: Sequence[TextRow] = ()
-    """The rows as texts, if they are texts."""
+    """The texts of the rows, if they are texts."""
     windows: Sequence[SoundWindow] = ()
-    """The part of a sound that each row is; empty: they are no sounds.
+    """The window of a sound that each row is, if they are sounds.
 
-    The windows of a sound are in one group, in order, and ``places`` are positions among the windows of all sounds."""
+    Then ``places`` are positions among the windows of all sounds. A sound has all its windows in one group, in order.
+    """
 
 
 def group_rows(rows: Sequence[Arrays]) -> list[list[int]]:
-    """Positions of the rows whose arrays have equal shapes and types. The groups are in the order of first rows."""
+    """Positions of rows, grouped by the shapes and types of their arrays, in the order of each group's first row."""
     groups: dict[Hashable, list[int]] = {}
     for position, row in enumerate(rows):
         groups.setdefault(tuple((array.shape, array.dtype) for array in row.values()), []).append(position)
@@ -79,14 +78,14 @@ def group_rows(rows: Sequence[Arrays]) -> list[list[int]]:
 
 
 def stack_rows(rows: Sequence[Arrays], positions: Sequence[int]) -> dict[str, np.ndarray]:
-    """The rows at these positions, of equal shapes, as arrays [rows, ...] by name."""
+    """The rows at these positions, which have equal shapes, as arrays [rows, ...] by name."""
     if len(positions) == 1:
         return {name: array[None] for name, array in rows[positions[0]].items()}
     return {name: np.stack([rows[i][name] for i in positions]) for name in rows[positions[0]]}
 
 
 def in_order(groups: Sequence[Group], values: Sequence[Sequence[Any] | np.ndarray]) -> list[Any]:
-    """``values`` has a value for each row, group by group. The result has them in the order of the request."""
+    """``values`` has a sequence for each group, with a value for each row. Returns them in the order of the request."""
     if len(groups) == 1:
         return list(values[0])
     ordered: list[Any] = [None] * sum(len(group.places) for group in groups)
@@ -108,28 +107,24 @@ def read_groups(
     max_samples: int = DEFAULT_SAMPLES,
     one_window: bool = True,
 ) -> list[Group]:
-    """The rows of a field of the request as tensors, a group for each shape.
+    """The rows of a field of the request as tensors, in a group for each shape.
 
-    Raises InvalidInput, UnsupportedMedia, BodyTooLarge.
-    Pictures that ``tiles`` cuts stay pixel values, uint8: they take a quarter of the memory, and each tile is scaled by
-    itself. Raises Cancelled when ``is_over`` says that nobody waits any more. A sound becomes a row for each of its
-    windows; ``one_window`` refuses those that have several.
+    Pictures that ``tiles`` will cut stay pixel values, uint8: they take a quarter of the memory, and tiles are scaled
+    later. A sound becomes a row for each of its windows; with ``one_window``, a sound of several windows is refused.
+    Raises InvalidInput, UnsupportedMedia, BodyTooLarge; Cancelled when ``is_over`` says that nobody waits any more.
     """
     tensors = manifest.graphs[graph].inputs
     if manifest.table is not None and graph == MAIN:
         return [Group(range(len(rows)), read_table(rows, manifest.table, tensors, field))]
-    if len(tensors) == 1 and manifest.sound is None and {dict, PictureFile, Cut}.isdisjoint(map(type, rows)):
+    if len(tensors) == 1 and manifest.sound is None and {dict, RowFile, Cut}.isdisjoint(map(type, rows)):
         array = _read_all(rows, tensors[0], field)
         if array is not None:
             return [Group(range(len(rows)), {tensors[0].name: array})]
     reader = _RowReader(manifest, image_of(manifest, graph), tensors, max_pixels, check_row, tiles)
     if manifest.sound is not None and (sound := find_sound(manifest, graph)) is not None:
         read_value = reader.read_value
-        return _read_sounds(
-            rows,
-            SoundReader(manifest.name, sound, tensors, max_samples, read_value, check_row, one_window, is_over),
-            field,
-        )
+        sounds = SoundReader(manifest.name, sound, tensors, max_samples, read_value, check_row, one_window, is_over)
+        return _read_sounds(rows, sounds, field)
     found: list[Arrays] = []
     placements: list[Placement | None] = []
     kept_pixels = 0
@@ -139,7 +134,7 @@ def read_groups(
         found.append(reader.read(row, f"{field}[{i}]"))
         placements.append(reader.placement)
         kept_pixels += sum(reader.count_pixels(name, value) for name, value in found[-1].items())
-        if kept_pixels > max_pixels and i:  # a short file may be a large picture, and there may be many of them
+        if kept_pixels > max_pixels and i:  # a small file may be a large picture, and there may be many of them
             raise BodyTooLarge(f"{field}[{i}]: expected at most {max_pixels} pixels in all rows together, got more")
     return [Group(places, stack_rows(found, places), [placements[i] for i in places]) for places in group_rows(found)]
 
@@ -154,20 +149,20 @@ def _read_sounds(rows: Sequence[Any], reader: SoundReader, field: str) -> list[G
 
 
 def check_count(rows: Any, max_rows: int, field: str = "inputs") -> None:
-    """Raises InvalidInput where they are no array, none, or too many."""
+    """Raises InvalidInput unless the rows are an array of 1 to ``max_rows`` elements."""
     if not isinstance(rows, list) or not 0 < len(rows) <= max_rows:
         got = f"an array of {len(rows)}" if isinstance(rows, list) else type_name(rows)
         raise InvalidInput(f"{field}: expected an array of 1 to {max_rows} rows, got {got}")
 
 
 def image_of(manifest: Manifest, graph: str = MAIN) -> Image | None:
-    """How pictures become rows of a graph. Other graphs take them as ``main`` does, if that takes any."""
+    """How pictures become rows of a graph. If ``main`` takes pictures, all graphs take them in the same way."""
     image = manifest.image
     return image if image is not None and image.graph in (MAIN, graph) else None
 
 
 def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:
-    """The input that stands for the row: that of pictures, or the only one; None where there are several."""
+    """The input that stands for the row: that of the picture, or the only one; None if there are several."""
     inputs = manifest.graphs[graph].inputs
     image = image_of(manifest, graph)
     if image is not None:
@@ -176,15 +171,15 @@ def shown_input(manifest: Manifest, graph: str = "main") -> Tensor | None:
 
 
 def count_bytes(rows: Sequence[Any], enough: int) -> int:
-    """About how many bytes of encoded pictures take as long to decode as these rows. Stops counting at ``enough``.
+    """The cost of reading rows: about how many bytes of a picture take as long to decode. Stops at ``enough``.
 
-    A sound counts as more than enough: a short file may be a long one.
+    A sound costs more than ``enough``, because a small file may be a long sound.
     """
     count = 0
     for row in rows:
         if count > enough:
             break
-        if isinstance(row, PictureFile):
+        if isinstance(row, RowFile):
             count += len(row.content) + (0 if is_picture(row.content) else enough + 1)
             continue
         if isinstance(row, Cut):
@@ -200,7 +195,7 @@ def count_bytes(rows: Sequence[Any], enough: int) -> int:
 
 
 def _read_all(rows: list[Any], tensor: Tensor, field: str) -> np.ndarray | None:
-    """Rows of numbers in one go; None where they must be read one by one, for an error or because shapes differ."""
+    """Rows of numbers in one go; None if they must be read one by one, because of an error or different shapes."""
     try:
         array = array_of_large(rows, DATATYPES[tensor.datatype], field)
     except InvalidInput:
@@ -221,7 +216,7 @@ class _RowReader:
     tiles: Tiles | None
     decoded_pixels: int = 0
     placement: Placement | None = None
-    """Of the picture in the last row."""
+    """The placement of the picture in the last row."""
 
     def read(self, row: Any, where: str) -> Arrays:
         self.placement = None
@@ -234,7 +229,7 @@ class _RowReader:
         raise InvalidInput(f"{where}: model {self.manifest.name!r} takes an object of {', '.join(names)}, got {got}")
 
     def read_value(self, value: Any, where: str, tensor: Tensor) -> np.ndarray:
-        if isinstance(value, PictureFile):
+        if isinstance(value, RowFile):
             return self._read_picture(bytes(value.content), value.where, tensor)
         if isinstance(value, Cut):
             return self._read_picture(value, where, tensor)
@@ -259,7 +254,7 @@ class _RowReader:
         def check(plan: Plan) -> None:
             self.decoded_pixels += plan.placement.width * plan.placement.height
             most = _MOST_DECODED * self.max_pixels
-            if self.decoded_pixels > most:  # a short file may be a large picture, and there may be many of them
+            if self.decoded_pixels > most:  # a small file may be a large picture, and there may be many of them
                 raise BodyTooLarge(f"{where}: expected pictures of at most {most} pixels together, got more")
             if self.check_row is not None:
                 self.check_row(image.channels * math.prod(plan.size))
@@ -279,7 +274,7 @@ class _RowReader:
         return f"model {self.manifest.name!r} takes {takes}, not {what}"
 
     def count_pixels(self, name: str, value: np.ndarray) -> int:
-        """The pixels of a value, if it is a picture; the last two axes of others."""
+        """The pixels of a picture; for other values, the product of the last two axes."""
         image = self.image
         is_last = image is not None and image.input == name and image.layout == "NHWC"
         return math.prod(value.shape[:2] if is_last else value.shape[-2:])

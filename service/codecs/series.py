@@ -1,4 +1,4 @@
-"""Series as people send them, to the inputs of a forecaster's first graph."""
+"""Reads series of requests into the inputs of a forecaster's first graph."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,10 +20,11 @@ STATE = "state"
 
 
 class SeriesReader:
-    """Reads the series of one model version.
+    """Reads the series for one model version.
 
-    A series is a list of numbers, oldest first, or an object: the history as ``values`` or by the name of the input,
-    every other input by its name, and the ``state`` of an earlier answer where the model can continue one.
+    A series is a list of numbers, oldest first, or an object. The object has the history as ``values`` or under the
+    name of the input, all other inputs by name, and may have the ``state`` of an earlier answer if the model can
+    continue from it.
     """
 
     def __init__(self, context: ModelContext, state_key: bytes) -> None:
@@ -39,7 +40,7 @@ class SeriesReader:
         if manifest.loop is not None:
             ours |= {carry.resume if manifest.loop.start else carry.input for carry in manifest.loop.carries}
         self.further = [tensor for name, tensor in inputs.items() if name not in ours]
-        """Inputs that a series has beside its history."""
+        """The inputs of a series besides its history."""
 
     def read(self, rows: Sequence[Any]) -> list[Arrays]:
         """The inputs of each series, without a batch axis. Raises InvalidInput, which names the series at fault."""
@@ -58,7 +59,7 @@ class SeriesReader:
             origin = origin_of(self._context)
             resumed = open_state(self._key, origin, fields[STATE], self._resumed, f"{where}.{STATE}")
         place = where if isinstance(row, list) else f"{where}.{VALUES if VALUES in row else self._history.name}"
-        # One value is enough after a state: the model has seen the values before it.
+        # After a state one value is enough, because the model has seen the values before it.
         least = 1 if STATE in fields else self._facts.least_history
         history = self._read_history(fields[self._history.name], place, least)
         further = {t.name: _read_tensor(fields[t.name], t, f"{where}.{t.name}") for t in self.further}
@@ -77,7 +78,7 @@ class SeriesReader:
         return fields
 
     def _form(self) -> str:
-        """What a series looks like, for messages."""
+        """The form of a series, for messages."""
         names = [VALUES, *(t.name for t in self.further)]
         fields = f"an object with {', '.join(names)}{f' and perhaps {STATE}' if self._resumed else ''}"
         return fields if self.further else f"an array of numbers or {fields}"
@@ -89,9 +90,9 @@ class SeriesReader:
         return _read_tensor(values, self._history, where)
 
     def _pad(self, history: np.ndarray) -> Arrays:
-        """The history, and its length where the model takes it.
+        """The history, and its length if the model takes one.
 
-        It is padded to the next power of two, whatever the other series are: so series of many lengths have few shapes.
+        Then the history is padded to the next power of two, so that series of many lengths have few shapes.
         """
         if self._facts.length is None:
             return {self._history.name: history}
@@ -102,13 +103,13 @@ class SeriesReader:
 
 
 def resumable(manifest: Manifest) -> Mapping[str, str]:
-    """What a state holds: input of the start graph -> the output of it that the input takes later."""
+    """The parts of a state: input of the start graph -> the output whose value the input takes later."""
     carries = manifest.loop.carries if manifest.loop else ()
     return {carry.resume: carry.start for carry in carries if carry.resume and carry.start}
 
 
 def begin_loop(context: ModelContext, started: Arrays) -> dict[str, np.ndarray]:
-    """What a row takes to the first step: from the outputs of the start graph, or from its inputs without one."""
+    """The inputs of the first step of a row: from the outputs of the start graph, or without one from the series."""
     loop = known(context.manifest.loop)
     begun = {} if loop.start else dict(started)
     inputs = context.inputs()

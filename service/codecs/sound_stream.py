@@ -1,4 +1,4 @@
-"""Live sound: messages with samples to the rows of a model, as soon as each is complete."""
+"""Live sound: makes rows of the samples in messages, each row as soon as it is complete."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -16,9 +16,8 @@ _DTYPES: Mapping[str, np.dtype] = {"int16": np.dtype("<i2"), "float32": np.dtype
 _FULL_SCALE = np.float32(1 / 32768)
 
 
-class Heard(NamedTuple):
-    """A row: float32 [samples], of which ``begin`` to ``end`` count from the beginning of the stream, at the model's
-    rate. What follows them in the row is silence."""
+class SoundRow(NamedTuple):
+    """A row, float32 [samples], with samples ``begin`` to ``end`` of the stream at the model's rate, then silence."""
 
     samples: np.ndarray
     begin: int
@@ -26,10 +25,11 @@ class Heard(NamedTuple):
 
 
 class SoundStream:
-    """The samples of one stream. Rows are those that a file with the same samples gives. Not thread-safe.
+    """The samples of one stream. Its rows are the same as those of a file with the same samples. Not thread-safe.
 
-    ``keeps_state``: the model goes on from row to row, so that the last row, too, begins where the one before ends.
-    Raises NotOffered where the rate must be changed and the library for it is missing, or the level cannot be known.
+    ``keeps_state``: the model carries state from row to row, so the last row must also begin where the one before it
+    ends. Raises NotOffered if the rate must be converted and the library for that is missing, or if the model needs
+    the level of the whole sound.
     """
 
     def __init__(self, facts: Sound, rate: int | None, form: Form, keeps_state: bool) -> None:
@@ -41,7 +41,7 @@ class SoundStream:
         self._samples = np.zeros(0, np.float32)
         self._begin = 0  # of ``_samples``, in the stream
         self._next = 0  # where the next row begins
-        self._given = 0  # samples that rows had
+        self._given = 0  # samples that were in a row
         self._resampler: Any = None
         if rate is not None and rate != facts.rate:
             if not LEAST_RATE <= rate <= MOST_RATE:
@@ -53,7 +53,7 @@ class SoundStream:
         return self._resampler is not None
 
     def add(self, content: bytes) -> None:
-        """Samples of a message. Raises UnreadableMessage for a part of a sample, or numbers that are not finite."""
+        """Add the samples of a message. Raises UnreadableMessage for half a sample, or numbers that are not finite."""
         size = self._dtype.itemsize
         if len(content) % size:
             name = "int16" if size == 2 else "float32"
@@ -65,8 +65,8 @@ class SoundStream:
             raise UnreadableMessage(f"message: {fault}: are they float32, little-endian?")
         self._append(samples.astype(np.float32, copy=False), last=False)
 
-    def take(self) -> Heard | None:
-        """The next row, if it is complete. Without a window, all that has come is one."""
+    def take(self) -> SoundRow | None:
+        """The next row if it is complete. Without a window, all samples so far are a row."""
         facts = self._facts
         if facts.window is not None:
             if self._end - self._next < facts.window:
@@ -74,8 +74,8 @@ class SoundStream:
             return self._cut(self._next, self._next + facts.window)
         return self._cut(self._next, self._end) if self._end - self._next >= facts.least else None
 
-    def finish(self) -> Heard | None:
-        """The last row, after all complete ones; None if no sample is left for it."""
+    def finish(self) -> SoundRow | None:
+        """The next row after the end of the stream; None if no samples are left."""
         self._append(np.zeros(0, np.float32), last=True)
         complete = self.take()
         if complete is not None:
@@ -99,8 +99,8 @@ class SoundStream:
         if len(samples):
             self._samples = np.concatenate([self._samples, samples])
 
-    def _cut(self, begin: int, end: int) -> Heard:
-        """The row of these samples. What no later row can need is forgotten."""
+    def _cut(self, begin: int, end: int) -> SoundRow:
+        """The row of these samples. Samples that no later row needs are dropped."""
         facts = self._facts
         row = np.zeros(size_row(max(end - begin, facts.least), facts), np.float32)
         row[: end - begin] = self._samples[begin - self._begin : end - self._begin]
@@ -110,11 +110,11 @@ class SoundStream:
         forgotten = min(max(0, kept_from - self._begin), len(self._samples))
         self._samples = self._samples[forgotten:]
         self._begin += forgotten
-        return Heard(row, begin, end)
+        return SoundRow(row, begin, end)
 
 
 def _open_resampler(rate: int, wanted: int) -> Any:
-    """It takes samples in parts, and gives the same as for all of them at once."""
+    """A resampler that takes samples in parts, with the same result as for all samples at once."""
     try:
         import soxr
     except ImportError:

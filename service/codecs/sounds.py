@@ -1,5 +1,6 @@
-"""Sounds of requests: files, base64 texts and numbers to rows of samples, by ``model_store/sounds``."""
+"""Reads the sounds of requests, from files, base64 texts and numbers. ``model_store/sounds`` does the decoding."""
 
+import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,8 +13,9 @@ from model_store.graph import Tensor
 from model_store.manifest import Manifest
 from model_store.sounds.reading import find_fault, raise_level, read_sound
 from model_store.sounds.windows import Window, check_length, count_windows, cut_row, plan_windows, size_row
+from model_store.sounds.writing import encode_wav
 from model_store.tasks import Sound
-from service.codecs.pictures.reader import CheckRow, PictureFile, decode_base64, describe_row
+from service.codecs.pictures.reader import CheckRow, RowFile, decode_base64, describe_row
 from service.engine.tensors import Arrays, are_finite
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from service.protocol.large_json import array_of_large
@@ -25,7 +27,7 @@ ReadValue = Callable[[Any, str, Tensor], np.ndarray]
 
 
 class SoundWindow(NamedTuple):
-    """Samples ``begin`` to ``end`` of a sound, which are a row. ``row`` is the position of the sound in the request."""
+    """A row: samples ``begin`` to ``end`` of a sound. ``row`` is the position of the sound in the request."""
 
     row: int
     begin: int
@@ -37,19 +39,24 @@ class SoundWindow(NamedTuple):
 
 
 def find_sound(manifest: Manifest, graph: str) -> Sound | None:
-    """How a row of this graph is made of a sound; None if it is not."""
+    """How a sound becomes a row of this graph; None if the graph takes no sound."""
     facts = manifest.sound
     if facts is None or all(tensor.name != facts.input for tensor in manifest.graphs[graph].inputs):
         return None
     return facts
 
 
+def as_sound(samples: np.ndarray, rate: int) -> dict[str, str]:
+    """Samples as a WAV in JSON, in the form that rows of requests also have."""
+    return {"sound": base64.b64encode(encode_wav(samples, rate)).decode()}
+
+
 @dataclass
 class SoundReader:
     """Reads the sounds of one request, one by one.
 
-    ``max_samples`` limits a sound when it is decoded, and the rows of all sounds. ``one_window`` refuses sounds that
-    become several rows. ``read_value`` reads the inputs beside the sound.
+    ``max_samples`` limits each decoded sound, and the rows of all sounds together. ``one_window``: refuse sounds that
+    would become several rows. ``read_value`` reads inputs other than the sound.
     """
 
     model: str
@@ -66,7 +73,7 @@ class SoundReader:
     def read(self, row: Any, position: int, where: str) -> Iterator[tuple[Arrays, SoundWindow]]:
         """The rows of a sound. Raises InvalidInput, UnsupportedMedia, BodyTooLarge, Cancelled."""
         value, further, where = self._split(row, where)
-        if isinstance(value, PictureFile):
+        if isinstance(value, RowFile):
             where = value.where
         samples = self._read_samples(value, where)
         self._check(len(samples), where)
@@ -81,7 +88,7 @@ class SoundReader:
             )
 
     def _split(self, row: Any, where: str) -> tuple[Any, dict[str, np.ndarray], str]:
-        """The sound of a row, the other inputs, and where the sound is."""
+        """The sound of a row, the other inputs, and the place of the sound for messages."""
         own = (self.facts.input, self.facts.length)
         others = {tensor.name: tensor for tensor in self.tensors if tensor.name not in own}
         if not others:
@@ -97,7 +104,7 @@ class SoundReader:
         return row[self.facts.input], further, f"{where}.{self.facts.input}"
 
     def _read_samples(self, value: Any, where: str) -> np.ndarray:
-        if isinstance(value, PictureFile):
+        if isinstance(value, RowFile):
             return self._decode(bytes(value.content), where)
         if isinstance(value, Mapping):
             if value.keys() != {"sound"} or not isinstance(value["sound"], str):
@@ -127,7 +134,7 @@ class SoundReader:
                 raise Cancelled("nobody waits for the rows any more")
             self.decoded_samples += samples
             most = _MOST_DECODED * self.max_samples
-            if self.decoded_samples > most:  # a short file may be a long sound, and there may be many of them
+            if self.decoded_samples > most:  # a small file may be a long sound, and there may be many of them
                 raise BodyTooLarge(f"{where}: expected sounds of at most {most} samples together, got more")
 
         try:

@@ -1,7 +1,7 @@
-"""What a model remembers of a series, as a text that a caller keeps and sends back, to any replica with the same key.
+"""The state of a series, as a text that the caller keeps and sends back, to any replica with the same key.
 
-The text is base64url of: the HMAC-SHA256 of the rest; JSON that says which model version it belongs to; a newline; the
-bytes of the tensors. It is signed, not encrypted: the caller may read it, and a changed one is refused.
+The text is base64url of: the HMAC-SHA256 of the rest; JSON that names the model version; a newline; the bytes of the
+tensors. It is signed and not encrypted: the caller can read it, but a changed text is refused.
 """
 
 import base64
@@ -18,12 +18,12 @@ from service.errors import InvalidInput
 
 MAX_CHARACTERS = 1 << 22
 _PURPOSE = b"sluice state 1\n"
-"""Signed with the rest, so that other texts signed with the same key are no states."""
+"""Signed with the rest, so that another kind of text that was signed with the same key is not taken for a state."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class Origin(NamedTuple):
-    """The model version of a state. The digest differs for two versions that were published under one number."""
+    """The model version of a state. ``digest`` tells versions apart that were published under the same number."""
 
     model: str
     version: str
@@ -31,22 +31,22 @@ class Origin(NamedTuple):
 
 
 def origin_of(context: ModelContext) -> Origin:
-    """The digest covers every file of the version."""
+    """The origin of states of this model. Its digest covers all files of the version."""
     files = sorted((name, file.sha256) for name, file in context.manifest.files.items())
     return Origin(context.name, context.version, hashlib.sha256(json.dumps(files).encode()).hexdigest())
 
 
 def seal(key: bytes, origin: Origin, tensors: Arrays) -> str:
-    """``tensors`` are in the order that ``open_state`` expects. Raises InvalidInput without a key."""
+    """The text of a state. ``tensors`` are in the order ``open_state`` expects. Raises InvalidInput without a key."""
     _require_key(key, "return_state")
     body = json.dumps(origin).encode() + b"\n" + b"".join(array.tobytes() for array in tensors.values())
     return _encode(_sign(key, body) + body)
 
 
 def open_state(key: bytes, origin: Origin, text: object, expected: Arrays, where: str) -> Arrays:
-    """The tensors by name, read-only, of the dtypes and shapes of ``expected``. ``where`` names the field in messages.
+    """The tensors of a state by name, read-only, with the dtypes and shapes of ``expected``.
 
-    Raises InvalidInput unless the text is what ``seal`` gave for the same key, origin and tensors.
+    Raises InvalidInput, which names the field ``where``, unless ``seal`` has made the text with this key and origin.
     """
     _require_key(key, where)
     body = _verify(key, text, where)
@@ -70,7 +70,7 @@ def open_state(key: bytes, origin: Origin, text: object, expected: Arrays, where
 
 
 def read_origin(key: bytes, text: object) -> Origin | None:
-    """The model version of a state, if it was signed with the key."""
+    """The model version of a state; None if it was not signed with the key."""
     try:
         head = _verify(key, text, "state").partition(b"\n")[0] if key else b""
     except InvalidInput:
@@ -88,7 +88,7 @@ def _verify(key: bytes, text: object, where: str) -> bytes:
     except ValueError:
         raise faulty from None
     signature, body = sealed[:_DIGEST_BYTES], sealed[_DIGEST_BYTES:]
-    # Decoding ignores some bits of the last character. Only one text may stand for a state.
+    # Decoding ignores some bits of the last character, but each state must have only one text.
     if not hmac.compare_digest(signature, _sign(key, body)) or _encode(sealed) != text:
         raise faulty
     return body

@@ -1,4 +1,4 @@
-"""Rows of named columns to tensors."""
+"""Reads rows of named columns into tensors."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ from service.protocol.large_json import array_of_large
 
 _SHOWN = 10
 _WORDS = ("NaN", "Infinity", "-Infinity")
-"""Numbers that JSON has no other form for."""
+"""JSON has no numbers for these."""
 
 
 def read_table(rows: Sequence[Any], table: Table, tensors: Sequence[Tensor], field: str) -> dict[str, np.ndarray]:
-    """Rows as objects of columns by name, or as arrays in the order of the columns. Arrays [rows, ...] by input.
+    """Arrays [rows, ...] by input, from rows that are objects of columns, or arrays in the order of the columns.
 
     Raises InvalidInput, which names the row and the column.
     """
@@ -34,7 +34,7 @@ def read_table(rows: Sequence[Any], table: Table, tensors: Sequence[Tensor], fie
 
 
 def _read_row(row: Any, where: str, table: Table, names: Mapping[str, None]) -> Sequence[Any]:
-    """The values of a row, in the order of the columns. ``names`` has the columns, in their order."""
+    """The values of a row, in the order of ``names``, which are the columns."""
     if isinstance(row, list):
         if len(row) != len(names):
             raise InvalidInput(f"{where}: expected a value for each of {len(names)} columns, got {len(row)}")
@@ -74,7 +74,7 @@ def _read_column(values: list[Any], column: Column, datatype: str, field: str) -
 
 
 def _check_known(values: list[Any], column: Column, field: str) -> None:
-    """Raise InvalidInput for a value that the column does not have, as scikit-learn does."""
+    """Raises InvalidInput for a category that is not known, as scikit-learn does."""
     known = {None, *column.values}
     for i, value in enumerate(values):
         if isinstance(value, str | int | float) and value not in known:
@@ -87,7 +87,7 @@ def _has_nan(array: np.ndarray) -> bool:
 
 
 def _check_value(value: Any, column: Column, datatype: str, where: str) -> None:
-    """Raise InvalidInput if the value does not fit, in the words of people who send tables."""
+    """Raises InvalidInput if the value does not fit. The text speaks of columns and rows, not of tensors."""
     wanted = "a text" if datatype == "BYTES" else "a number"
     if value is None or (value == "NaN" and datatype != "BYTES" and not column.missing):
         got = "null" if value is None else "NaN"
@@ -102,6 +102,6 @@ def _check_value(value: Any, column: Column, datatype: str, where: str) -> None:
 
 
 def _join(tensor: Tensor, columns: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
-    """The columns of an input beside each other, by their position."""
+    """The tensor of an input, from its columns in the order of their positions."""
     arrays = [array for _, array in sorted(columns, key=lambda place: place[0])]
     return np.stack(arrays, axis=1) if tensor.row_shape else arrays[0]

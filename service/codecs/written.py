@@ -1,4 +1,4 @@
-"""Tokens that a model writes, as text: whole, and piece by piece while they come."""
+"""Turns the tokens that a model writes into text: at the end, or piece by piece."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,9 +8,9 @@ from model_store.texts.tokenizer import Tokenizer
 Decode = Callable[[Sequence[int]], str]
 """Ids of tokens -> their text."""
 _MOST_HELD_BACK = 4
-"""No character has more bytes, so no text waits for more tokens of one byte each."""
+"""The most tokens that wait for the rest of a character: a token may be one byte, and no character has more bytes."""
 _BROKEN = "\ufffd"
-"""What a decoder gives for bytes that are no whole character."""
+"""A decoder writes this for the bytes of an incomplete character."""
 
 
 def find_decoder(facts: Writing, tokenizers: Mapping[str, Tokenizer]) -> Decode:
@@ -22,9 +22,10 @@ def find_decoder(facts: Writing, tokenizers: Mapping[str, Tokenizer]) -> Decode:
 
 
 class GrowingText:
-    """The text of one row while its tokens come. Characters that are not whole yet are held back.
+    """The text of one row while its tokens come. Incomplete characters are held back.
 
-    Only the last tokens are decoded at each step: a tokenizer may join a token with the one before it.
+    Each step decodes the new tokens together with those of the step before, because a token may change the text of the
+    one before it.
     """
 
     def __init__(self, decode: Decode) -> None:
@@ -32,10 +33,10 @@ class GrowingText:
         self._decode = decode
         self._context = 0
         self._read = 0
-        """``text`` has so many tokens. Those from ``_context`` on are decoded again together with new ones."""
+        """The number of tokens in ``text``. Those from ``_context`` on are decoded again together with new ones."""
 
     def read(self, tokens: Sequence[int]) -> bool:
-        """Take all tokens so far. Returns whether the text has grown."""
+        """``tokens`` are all tokens so far. Returns whether the text has grown."""
         before, now = self._decode(tokens[self._context : self._read]), self._decode(tokens[self._context :])
         if now.endswith(_BROKEN) and len(tokens) - self._read < _MOST_HELD_BACK:
             return False
@@ -45,13 +46,13 @@ class GrowingText:
 
 
 def find_stop(text: str, stops: Sequence[str], start: int = 0) -> int | None:
-    """Where the first of ``stops`` begins in a text, searched from ``start`` on; None if none is there."""
+    """Where the first of ``stops`` begins in a text, from ``start`` on; None if there is none."""
     found = [at for at in (text.find(stop, start) for stop in stops) if at >= 0]
     return min(found, default=None)
 
 
 def without_part_of_stop(text: str, stops: Sequence[str]) -> str:
-    """The text without an end that may become one of ``stops``."""
+    """The text without its end, if that may be the beginning of one of ``stops``."""
     end = len(text)
     for stop in stops:
         at = text.find(stop[0], max(0, len(text) - len(stop) + 1), end)

@@ -1,4 +1,4 @@
-"""`sluice doctor`: looks at this machine, the installation, the settings and the store before a server starts.
+"""`sluice doctor`: checks this machine, the installation, the settings and the store before a server starts.
 
-A check is a function that yields findings. It reads, and changes nothing.
+A check is a function that yields findings. It changes nothing.
 """

@@ -1,4 +1,4 @@
-"""Where the server would listen, and the variables that are around."""
+"""Checks of the address, of TLS and keys, and of environment variables."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def check_address(settings: Settings) -> Iterator[Finding]:
-    """Whether the ports are free. A server that answers on the port is told, and is no fault."""
+    """Whether the ports are free. A server that already answers on the port is not a fault."""
     try:
         found = find_address(settings.replace(grpc_port=0))
     except SettingsError as error:
@@ -79,7 +79,7 @@ def check_access(settings: Settings) -> Iterator[Finding]:
 
 
 def check_variables(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
-    """Variables that are not what they seem."""
+    """Variables that may not have the effect that people expect."""
     injected = find_injected(environ)
     if injected:
         yield Finding(
@@ -93,13 +93,13 @@ def check_variables(environ: Mapping[str, str] = os.environ) -> Iterator[Finding
         yield Finding(
             "variables",
             "note",
-            f"{', '.join(threads)}: kept, although a server would choose the number by its cores",
+            f"{', '.join(threads)}: used, although a server would choose the number by its cores",
             f"unset {' '.join(name for name in _THREADS if environ.get(name))} unless you mean it",
         )
 
 
 def read_settings(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Settings | None, list[Finding]]:
-    """The settings that a server would have, and whether they can be used."""
+    """The settings that a server would have (None if they are wrong), and the findings about them."""
     try:
         settings = Settings.from_environ({**environ, **given})
     except SettingsError as error:

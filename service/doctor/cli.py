@@ -1,6 +1,7 @@
-"""`sluice doctor`: what is right, slow and wrong here, and what to do."""
+"""`sluice doctor`: reports what is right, slow and wrong here, and what to do."""
 
 import argparse
+import itertools
 import json
 import os
 import textwrap
@@ -20,7 +21,7 @@ from service.settings import Settings
 _STYLES = {"wrong": "bold red", "slow": "yellow", "note": "", "ok": "green"}
 _ORDER = tuple(_STYLES)
 _LABEL = 20
-"""Cells before the text: the state and the check."""
+"""The width of the columns before the text: the state and the check."""
 
 
 def doctor_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,7 @@ def doctor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Look at everything; 0 if a server with these settings would work, 1 if something is wrong."""
+    """Run all checks. Returns 0 if a server with these settings would work, 1 if something is wrong."""
     findings = examine({**_read_server(), **read_flags(args)})
     is_wrong = any(finding.state == "wrong" for finding in findings)
     if args.json:
@@ -41,7 +42,7 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def _read_server() -> dict[str, str]:
-    """The flags of the server whose container this is, as `sluice health` takes them."""
+    """The flags of the server in whose container this runs, as for `sluice health`."""
     parser = argparse.ArgumentParser()
     add_flags(parser)
     of_server, _ = parser.parse_known_args(read_server_flags())
@@ -49,7 +50,7 @@ def _read_server() -> dict[str, str]:
 
 
 def examine(given: dict[str, str]) -> list[Finding]:
-    """The findings of all checks. Those that need settings have the defaults where the settings are wrong."""
+    """The findings of all checks. If the settings are wrong, the other checks use the defaults."""
     usable, findings = address.read_settings(given, os.environ)
     findings += address.check_variables()
     settings = usable or Settings()
@@ -59,7 +60,7 @@ def examine(given: dict[str, str]) -> list[Finding]:
 
 
 def _run(check: Callable[[Settings], Iterable[Finding]], settings: Settings) -> list[Finding]:
-    """A check that itself fails is a finding: it must not hide the others."""
+    """The findings of a check. A check that raises becomes a finding, so that it does not hide the others."""
     try:
         return list(check(settings))
     except Exception as error:  # noqa: BLE001
@@ -103,21 +104,18 @@ _CHECKS: tuple[Callable[[Settings], Iterable[Finding]], ...] = (
 def _print(console: Console, findings: list[Finding]) -> None:
     counts = Counter(finding.state for finding in findings)
     verdict = "a server would work" if not counts["wrong"] else "a server, or some of its models, would not work"
-    told = f"{verdict}: {counts['wrong']} wrong, {counts['slow']} slow, {counts['ok']} right"
-    console.print(Text(told, style="bold"))
+    summary = f"{verdict}: {counts['wrong']} wrong, {counts['slow']} slow, {counts['ok']} right"
+    console.print(Text(summary, style="bold"))
     for finding in sorted(findings, key=lambda each: _ORDER.index(each.state)):
         _print_finding(console, finding)
 
 
 def _print_finding(console: Console, finding: Finding) -> None:
-    indent = " " * _LABEL
-    width = max(60, console.width) - 1
-    lines = textwrap.wrap(finding.text, width - _LABEL, break_on_hyphens=False, break_long_words=False)
+    width = max(60, console.width) - 1 - _LABEL
+    texts = [finding.text, f"do: {finding.advice}"] if finding.advice and finding.state != "ok" else [finding.text]
+    lines = [textwrap.wrap(text, width, break_on_hyphens=False, break_long_words=False) for text in texts]
     head = Text.assemble((f"{finding.state:6}", _STYLES[finding.state]), f"{finding.check:{_LABEL - 6}}")
-    console.print(head + Text(lines[0] if lines else ""), soft_wrap=True)
-    for line in lines[1:]:
-        console.print(Text(indent + line), soft_wrap=True)
-    if finding.advice and finding.state != "ok":
-        advice = textwrap.wrap(f"do: {finding.advice}", width - _LABEL, break_on_hyphens=False, break_long_words=False)
-        for line in advice:
-            console.print(Text(indent + line), soft_wrap=True)
+    first, *others = [*itertools.chain(*lines)] or [""]
+    console.print(head + Text(first), soft_wrap=True)
+    for line in others:
+        console.print(Text(" " * _LABEL + line), soft_wrap=True)

@@ -1,15 +1,15 @@
-"""What a check found."""
+"""The findings of checks."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["ok", "note", "slow", "wrong"]
-"""``note``: worth knowing. ``slow``: it works, but slower than it could. ``wrong``: a server, or a model, will fail."""
+"""``note``: good to know. ``slow``: it works, but slower than it could. ``wrong``: a server or a model will fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``text`` says what is so, and why that matters if it is not ``ok``; ``advice`` says what to do."""
+    """``text`` says what was found, and why it matters if it is not ``ok``. ``advice`` says what to do."""
 
     check: str
     state: State

@@ -1,4 +1,4 @@
-"""Versions of Python and of libraries, against what is supported; extras that are not installed."""
+"""Checks of the versions of Python and of libraries, and of extras."""
 
 import platform
 import sys
@@ -13,7 +13,7 @@ from service.versions import LIBRARIES, PYTHON, Range, find_version, is_newer, i
 
 PACKAGE = "sluice-serving"
 _EXTRAS = {"text": "tokenizers", "sound": "soundfile", "grpc": "grpcio", "loadtest": "locust", "export": "torch"}
-"""An extra and the library without which it is not there."""
+"""Extra -> the library that shows whether it is installed."""
 Find = Callable[[str], str | None]
 """The installed version of a distribution; None if it is not installed."""
 
@@ -24,7 +24,7 @@ def check_python(settings: Settings, python: str = platform.python_version()) ->
 
 
 def check_libraries(settings: Settings, find: Find = find_version) -> Iterator[Finding]:
-    """The libraries whose versions are tested, and every other one that this installation asks for."""
+    """The libraries with tested versions, and all others that this installation requires."""
     for name, supported in LIBRARIES.items():
         found = find(name)
         if found is not None:
@@ -33,7 +33,7 @@ def check_libraries(settings: Settings, find: Find = find_version) -> Iterator[F
     for text in missing:
         yield Finding("libraries", "wrong", text, "pip install -c constraints.txt -e . (or reinstall sluice-serving)")
     if not missing:
-        yield Finding("libraries", "ok", "all that are required are there, in versions that fit")
+        yield Finding("libraries", "ok", "all required ones are installed, in versions that fit")
     lacking = [extra for extra, library in _EXTRAS.items() if find(library) is None]
     if lacking:
         text = f"not installed: {', '.join(lacking)}"
@@ -41,19 +41,15 @@ def check_libraries(settings: Settings, find: Find = find_version) -> Iterator[F
 
 
 def check_runtimes(settings: Settings, find: Find = find_version) -> Iterator[Finding]:
-    """ONNX Runtime is installed once."""
+    """Whether ONNX Runtime is installed, and only once."""
     builds = {name: found for name in ("onnxruntime", "onnxruntime-gpu") if (found := find(name)) is not None}
     if not builds:
-        yield Finding(
-            "onnxruntime", "wrong", "it is not installed", "pip install 'sluice-serving[cpu]', or [gpu] for CUDA"
-        )
+        advice = "pip install 'sluice-serving[cpu]', or [gpu] for CUDA"
+        yield Finding("onnxruntime", "wrong", "it is not installed", advice)
     elif len(builds) == 2:
-        yield Finding(
-            "onnxruntime",
-            "wrong",
-            "onnxruntime and onnxruntime-gpu are both installed, and each has overwritten files of the other",
-            "pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them",
-        )
+        text = "onnxruntime and onnxruntime-gpu are both installed, and each has overwritten files of the other"
+        advice = "pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them"
+        yield Finding("onnxruntime", "wrong", text, advice)
 
 
 def _find_missing(find: Find) -> Iterator[str]:

@@ -1,5 +1,6 @@
-"""Cores, memory, open files and folders that the system gives to this process."""
+"""Checks of the cores, memory, open files and folders that this process may use."""
 
+import functools
 import os
 import resource
 import tempfile
@@ -14,43 +15,38 @@ from service.transport.open_files import SPARE_FILES
 
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 _MOST_THROTTLED = 0.05
-"""The share of periods in which the kernel stopped this control group, from which on answers are late."""
+"""If the kernel stops this control group in a larger share of periods, answers are late."""
 _LEAST_MEMORY = 512 << 20
-"""A worker with the reference models and its libraries takes about as much."""
+"""A worker with its libraries and the reference models takes about this much."""
 
 
 def check_cores(settings: Settings, proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Iterator[Finding]:
+    slow = functools.partial(Finding, "cores", "slow")
     affinity, quota = count_affinity(), find_quota(proc, cgroups)
     usable = count_cores(proc, cgroups, affinity)
     limit = "no quota" if quota is None else f"a quota of {quota:g}"
     yield Finding("cores", "ok", f"{usable} usable: {affinity} by affinity, {limit}")
     if quota is not None and quota < affinity and not float(quota).is_integer():
-        yield Finding(
-            "cores",
-            "slow",
-            f"the quota of {quota:g} cores is no whole number: {usable} lanes run, and the kernel stops all of them in "
-            "each period in which they have used it up",
+        yield slow(
+            f"the quota of {quota:g} cores is not a whole number: {usable} lanes run, and the kernel stops all of them "
+            "in each period in which they have used up the quota",
             f"give {max(1, int(quota))} or {int(quota) + 1} cores, or set SLUICE_LANES={max(1, int(quota))}",
         )
     throttled = find_throttled(proc, cgroups)
     if throttled is not None and throttled > _MOST_THROTTLED:
-        yield Finding(
-            "cores",
-            "slow",
+        yield slow(
             f"the kernel stopped this container in {throttled:.0%} of its periods, because its quota was used up",
             "raise the quota (--cpus, resources.limits.cpu), or run fewer things beside the server",
         )
     if settings.workers > usable:
-        yield Finding(
-            "cores",
-            "slow",
+        yield slow(
             f"{settings.workers} workers on {usable} cores take turns, and each has its own copy of the models",
             f"set SLUICE_WORKERS to at most {usable}",
         )
 
 
 def check_load(settings: Settings, load: float | None = None) -> Iterator[Finding]:
-    """``load`` None: ask the system how many threads wanted to run in the last minute."""
+    """``load``: how many threads wanted to run in the last minute; None: ask the system."""
     load = os.getloadavg()[0] if load is None else load
     cores = os.cpu_count() or 1
     if load > cores:
@@ -63,7 +59,7 @@ def check_load(settings: Settings, load: float | None = None) -> Iterator[Findin
 
 
 def check_processor(settings: Settings, cpuinfo: Path = Path("/proc/cpuinfo")) -> Iterator[Finding]:
-    """The instructions that make matrix products fast, on x86-64."""
+    """Whether an x86-64 processor has the instructions that make matrix products fast."""
     try:
         text = cpuinfo.read_text()
     except OSError:
@@ -88,7 +84,7 @@ _INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_vnni": "VNNI", "a
 
 
 def check_memory(settings: Settings, memory: int | None = None, models: int = 0) -> Iterator[Finding]:
-    """``memory``: bytes that this process may use; None: ask the system. ``models``: bytes of the store."""
+    """``memory``: bytes that this process may use; None: ask the system. ``models``: bytes of the models."""
     memory = find_memory() if memory is None else memory
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = f", by a limit; the machine has {write_bytes(machine)}" if memory < machine else ", without a limit"
@@ -105,7 +101,7 @@ def check_memory(settings: Settings, memory: int | None = None, models: int = 0)
 
 
 def check_files(settings: Settings, limits: tuple[int, int] | None = None) -> Iterator[Finding]:
-    """``limits``: how many files may be open now, and at most; None: ask the system."""
+    """``limits``: the soft and the hard limit of open files; None: ask the system."""
     soft, hard = limits or resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = settings.max_connections + SPARE_FILES
     if hard == resource.RLIM_INFINITY or hard >= needed:
@@ -126,7 +122,7 @@ def _show(limit: int) -> str:
 
 
 def check_folders(settings: Settings) -> Iterator[Finding]:
-    """The folder in which the workers share their counters."""
+    """Whether the folder in which the workers share their counters can be written."""
     folder = settings.metrics_dir.parent if settings.metrics_dir else None
     try:
         with tempfile.NamedTemporaryFile(dir=folder if folder and folder.is_dir() else None) as file:

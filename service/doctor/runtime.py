@@ -1,4 +1,4 @@
-"""What runs a model here: the provider of a real session, and whether the path of a request is compiled."""
+"""Checks of what runs models: the provider of a real session, and whether the request path is compiled."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,7 +15,7 @@ from service.settings import Settings
 
 
 def make_graph() -> bytes:
-    """``y = x x``, of two rows and columns."""
+    """A graph that multiplies a 2 x 2 matrix by itself."""
     tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "tiny", tensors[:1], tensors[1:])
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)])
@@ -24,7 +24,7 @@ def make_graph() -> bytes:
 
 
 def run_session(policy: str) -> str:
-    """The provider on which a session of this policy really runs. Raises what a server would raise."""
+    """The provider on which a session with this policy really runs. Raises what a server would raise."""
     import numpy as np
 
     session = Session(make_graph(), policy=policy, gpu=GpuOptions(), max_rows=1)
@@ -65,7 +65,7 @@ def check_provider(
 
 
 def check_request_path(settings: Settings) -> Iterator[Finding]:
-    """Whether the modules of a request are compiled, and from the sources as they are."""
+    """Whether the modules of the request path are compiled, from their present sources."""
     stale = next(find_stale(), None)
     if stale is not None:
         yield Finding(
@@ -84,6 +84,5 @@ def check_request_path(settings: Settings) -> Iterator[Finding]:
             "make compiled, or build a wheel with HATCH_BUILD_HOOKS_ENABLE=1; it needs a C compiler",
         )
     if not settings.fast_path:
-        yield Finding(
-            "request path", "slow", "SLUICE_FAST_PATH=false: all requests pass through ASGI", "unset SLUICE_FAST_PATH"
-        )
+        text = "SLUICE_FAST_PATH=false: all requests pass through ASGI"
+        yield Finding("request path", "slow", text, "unset SLUICE_FAST_PATH")

@@ -1,4 +1,4 @@
-"""Whether the keys of ``signed_by`` can be read, and how long its certificates count."""
+"""Checks whether the keys of ``signed_by`` can be read, and how long its certificates are valid."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ SOON = timedelta(days=30)
 
 
 def check_signers(settings: Settings, now: datetime | None = None) -> Iterator[Finding]:
-    """Nothing is told where versions need no signature."""
+    """There are no findings if versions need no signature."""
     try:
         signers = read_trusted(settings)
     except SettingsError as error:
@@ -22,17 +22,14 @@ def check_signers(settings: Settings, now: datetime | None = None) -> Iterator[F
         return
     from model_store.signing.certificates import read_dates
 
-    yield Finding(
-        "signatures",
-        "ok",
-        f"versions must be signed; what counts: keys {len(signers.keys)}, certificates {len(signers.certificates)}",
-    )
+    accepted = f"keys {len(signers.keys)}, certificates {len(signers.certificates)}"
+    yield Finding("signatures", "ok", f"versions must be signed; accepted: {accepted}")
     at = now or datetime.now(UTC)
     for name, until in read_dates(signers.certificates):
         advice = f"add a new one to {PREFIX}SIGNED_BY, and sign the versions again"
         if until < at:
-            text = f"the certificate {name} has expired on {until:%Y-%m-%d}: what it has signed does not load"
+            text = f"the certificate {name} expired on {until:%Y-%m-%d}: versions that it has signed do not load"
             yield Finding("signatures", "wrong", text, advice)
         elif until < at + SOON:
-            text = f"the certificate {name} expires on {until:%Y-%m-%d}: then what it has signed does not load any more"
+            text = f"the certificate {name} expires on {until:%Y-%m-%d}: then versions that it has signed do not load"
             yield Finding("signatures", "note", text, advice)

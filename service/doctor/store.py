@@ -1,4 +1,4 @@
-"""Whether the store can be read, and whether its files are those that were published."""
+"""Checks whether the store can be read, and whether its files are as they were published."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from service.settings import PREFIX, Settings, SettingsError
 from service.settings.store import open_store
 
 MOST_READ_BYTES = 2 << 30
-"""Files are read and compared with their digests up to so many bytes; of the rest the sizes are compared."""
+"""Up to so many bytes, files are read and compared with their digests. Of the rest, only sizes are compared."""
 _MOST_TOLD = 5
 _REPAIR = "restore the files, or publish the version again; `sluice models verify` names each"
 
 
 @dataclass
 class Survey:
-    """What was found in a store. ``newest_bytes`` are those of the newest version of each model that would serve."""
+    """The findings about a store. ``newest_bytes``: the bytes of the newest version of each model that would serve."""
 
     findings: list[Finding] = field(default_factory=list)
     newest_bytes: int = 0
@@ -34,18 +34,18 @@ class _Count:
     read_bytes: int = 0
     faults: list[str] = field(default_factory=list)
     unsigned: dict[str, dict[int, str]] = field(default_factory=dict)
-    """Why versions are not signed as the settings want it, by model and number."""
+    """Model -> version -> why its signature is not as the settings require."""
     needs: set[str] = field(default_factory=set)
 
 
 def survey(settings: Settings) -> Survey:
-    """Look at every version of the store."""
+    """Check all versions of the store."""
     found = Survey()
     try:
         settings.check_store()
         try:
             store = open_store(settings)
-        except SettingsError:  # of the keys, which has a check of its own
+        except SettingsError:  # the keys cannot be read, which another check reports
             store = open_store(settings.replace(signed_by=None))
         contents = store.list_all()
     except (SettingsError, OSError) as error:
@@ -103,7 +103,7 @@ def _check_version(version: ModelVersion, count: _Count) -> None:
 
 
 def _tell_unsigned(contents: dict[str, Contents], unsigned: dict[str, dict[int, str]]) -> Iterator[Finding]:
-    """The newest versions are told one by one: if they do not serve, a model serves an older one, or not at all."""
+    """Newest versions are listed one by one: without them, a model serves an older version, or does not serve."""
     newest = {name: max(contents[name].folders) for name in unsigned}
     told = [unsigned[name][number] for name, number in newest.items() if number in unsigned[name]]
     advice = "sign them: `sluice models sign`"

@@ -1,1 +1,1 @@
-"""The engine: rows in, rows out. It knows no HTTP, no BentoML and no task."""
+"""The engine: rows in, rows out. It knows nothing of HTTP, BentoML or tasks."""

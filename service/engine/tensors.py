@@ -1,4 +1,4 @@
-"""Tensors of requests and batches: checked against what a graph declares, joined into batches, cut apart again."""
+"""Tensors of requests and batches: checked against what a graph declares, joined into batches, and cut apart again."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -13,14 +13,13 @@ from service.metrics.spans import RowsTrace
 
 Arrays = Mapping[str, np.ndarray]
 MAX_EMPTY: Final = 1 << 20
-"""The elements that a tensor without any may have if its empty axes are taken as 1."""
+"""Limits the sizes of a tensor without elements: their product, with empty axes taken as 1."""
 
 
 class Rows:
-    """Checked inputs of one request, the number of its rows, and the key of requests that may share a batch.
+    """The checked inputs of a request, the number of its rows, and its key: requests of equal keys may share a batch.
 
-    ``whole`` marks a request that is one run of its own: it is neither cut nor joined to others. ``trace`` is set if
-    the request was sampled.
+    A ``whole`` request runs alone: it is neither cut nor joined to others. ``trace`` is set if it was sampled.
     """
 
     trace: RowsTrace | None = None
@@ -33,15 +32,15 @@ class Rows:
 
     @property
     def row_elements(self) -> int:
-        """How many elements a row has in all inputs together."""
+        """How many elements a row has, in all inputs together."""
         return sum(array.size for array in self.inputs.values()) // max(1, self.number)
 
 
 class Signature:
-    """What a graph takes and gives. Where ``batches`` is False each request is one run.
+    """The inputs and outputs of a graph. If ``batches`` is False, each request is one run.
 
-    ``fragile`` says what in the graph may not survive a tensor without elements; None if everything does.
-    ``has_fixed_key``: two requests of equal shapes may always share a batch, because no input is shared by all rows.
+    ``fragile`` names what in the graph may crash on a tensor without elements; None if nothing does.
+    ``has_fixed_key``: requests of equal shapes may always share a batch, because no input is shared by all rows.
     """
 
     def __init__(self, graph: Graph, fragile: str | None = None) -> None:
@@ -71,7 +70,7 @@ class Signature:
             for axis, size in enumerate(t.shape)
             if isinstance(size, str) and axis != t.batch_axis
         ]
-        """Axes that are not the batch and may have any size, with their names."""
+        """The axes, with their names, that are not the batch and may have any size."""
         self.is_dynamic = bool(self._free_axes)
         """Whether rows may have more than one size."""
         self._one_key: Hashable = None if self.is_dynamic or not self.batches or self._shared else "any"
@@ -86,8 +85,8 @@ class Signature:
     def check(self, inputs: Arrays, *, may_be_empty: bool = False) -> Rows:
         """Check a request's arrays. Raises InvalidInput, which names the input, what was expected and what came.
 
-        ``may_be_empty`` lets tensors without elements pass: no rows, which must not run but have an answer without it
-        (``answer_no_rows``), and empty axes where the graph survives them.
+        ``may_be_empty`` accepts tensors without elements: no rows, which ``answer_no_rows`` answers without a run, and
+        empty axes if the graph survives them.
         """
         if inputs.keys() != self.inputs.keys():
             self.check_names(inputs, self.inputs)
@@ -119,27 +118,27 @@ class Signature:
         self.check_values(inputs)
         if not self.batches:
             return Rows(inputs, 1, None)
-        # An output that is the same for every row has a value also where there are no rows.
+        # An output that all rows share has a value even if there are no rows.
         if whole or (count == 0 and None in self.output_axes):
             self._check_empty_run(inputs)
             return Rows(inputs, 1, object(), whole=True)
         return Rows(inputs, count, self._one_key or self._key(inputs))
 
     def check_rows(self, outputs: Sequence[np.ndarray], rows: int) -> None:
-        """Raises ModelFailure where the outputs of a batch of so many rows have others."""
+        """Raises ModelFailure if an output of a batch does not have ``rows`` rows."""
         for number, (output, axis) in enumerate(zip(outputs, self.output_axes, strict=True)):
             if axis is not None and output.shape[axis] != rows:
                 name = self.output_names[number]
                 raise ModelFailure(f"output {name!r} has {output.shape[axis]} rows for a batch of {rows}")
 
     def check_names(self, inputs: Arrays, known: Mapping[str, Tensor]) -> None:
-        """Raises InvalidInput where an input is missing that has no value of its own, or one is not known."""
+        """Raises InvalidInput if an input is unknown, or missing and not optional."""
         if inputs.keys() - known.keys() or known.keys() - inputs.keys() - self._optional:
             named = [name + (" (optional)" if name in self._optional else "") for name in known]
             raise InvalidInput(f"inputs: expected {', '.join(named) or 'none'}, got {', '.join(inputs)[:90] or 'none'}")
 
     def _check_rows(self, inputs: Arrays) -> None:
-        """The first axis of every input has the rows of the request, as many as its configuration allows."""
+        """Raises InvalidInput if the first axes of the inputs differ, or exceed the model's max_batch_size."""
         leading = [name for name, t in self.public_inputs.items() if name in inputs and not t.optional]
         rows = {name: len(inputs[name]) for name in leading if inputs[name].ndim}
         if len(set(rows.values())) > 1:
@@ -153,7 +152,7 @@ class Signature:
             )
 
     def _key(self, inputs: Arrays) -> Hashable:
-        """Requests share a batch where the shapes of their rows are equal, and the values that all rows share."""
+        """What must be equal in a batch: the shapes of rows, and the values of inputs that all rows share."""
         shapes = tuple(
             array.shape if (axis := self.axes[name]) is None else array.shape[:axis] + array.shape[axis + 1 :]
             for name, array in inputs.items()
@@ -164,9 +163,9 @@ class Signature:
         return (shapes, values)
 
     def _check_axes(self, inputs: Arrays) -> bool:
-        """Whether rows are not known to be independent at these sizes.
+        """Whether the request must run alone, because rows are not proved independent at these sizes.
 
-        Raises InvalidInput outside of the ranges, and where axes of one name differ, whichever inputs they are in.
+        Raises InvalidInput for a size out of range, and for axes of the same name whose sizes differ.
         """
         whole = False
         sizes: dict[str, list[tuple[str, int]]] = {}
@@ -189,7 +188,10 @@ class Signature:
         return whole
 
     def check_values(self, inputs: Arrays) -> None:
-        """What is to be looked at in each request, even if all else is declared as before: finite, within bounds."""
+        """Check the values of a request, even if its header was checked before. Raises InvalidInput.
+
+        Floats must be finite if the model says so, and integers within their bounds.
+        """
         for name in self._finite:
             if name in inputs and not are_finite(inputs[name]):
                 bad = _show_first(inputs[name], ~np.isfinite(inputs[name]))
@@ -204,14 +206,14 @@ class Signature:
             raise InvalidInput(f"inputs: expected at least one row and no empty axis, got {got}")
         if not self.batches or all(a is None or inputs[n].shape[a] for n, a in self.axes.items() if n in inputs):
             self._check_empty_run(inputs)
-        # Its other sizes cost a request nothing, but the model makes outputs of them.
+        # A tensor with an empty axis has no data, whatever its other sizes. But the outputs may be as large as these.
         if any(math.prod(size or 1 for size in a.shape) > MAX_EMPTY for a in inputs.values() if not a.size):
             raise InvalidInput(
                 f"inputs: expected sizes beside an empty axis of at most {MAX_EMPTY} together, got {got}"
             )
 
     def _check_empty_run(self, inputs: Arrays) -> None:
-        """Raises InvalidInput where the graph may not survive a run on tensors without elements."""
+        """Raises InvalidInput if the graph may crash on these tensors without elements."""
         if self.fragile is not None and not all(array.size for array in inputs.values()):
             raise InvalidInput(
                 f"inputs: expected no empty axis, which ONNX Runtime may not survive in {self.fragile}, got "
@@ -219,9 +221,9 @@ class Signature:
             )
 
     def answer_no_rows(self, inputs: Arrays) -> Arrays:
-        """The outputs for no rows: none, for rows are independent, and each output has an axis of rows.
+        """The outputs for inputs without rows. Open sizes are those of the inputs' axes of the same name, or 0.
 
-        Open sizes are those of the inputs' axes, or 0.
+        No run is needed: rows are independent, and each output has an axis of rows.
         """
         sizes = {
             axis: size
@@ -242,7 +244,7 @@ def _value_of(array: np.ndarray) -> Hashable:
 
 
 def _fits(shape: tuple[int, ...], tensor: Tensor) -> bool:
-    """Whether a shape has the declared sizes wherever these are fixed; the batch axis is free."""
+    """Whether a shape has the declared fixed sizes; the batch axis may have any size."""
     if tensor.any_shape:
         return True
     return len(shape) == len(tensor.shape) and all(
@@ -266,7 +268,7 @@ def _show_first(array: np.ndarray, is_bad: np.ndarray) -> str:
 
 
 def _check_bounds(tensor: Tensor, array: np.ndarray) -> None:
-    """Raises InvalidInput, which names the first value outside of the tensor's bounds."""
+    """Raises InvalidInput, which names the first value out of the tensor's bounds."""
     if not array.size:
         return
     low, high = array.min(), array.max()
@@ -284,29 +286,29 @@ def _check_bounds(tensor: Tensor, array: np.ndarray) -> None:
 
 
 def are_finite(array: np.ndarray) -> bool:
-    """Whether all of these floats are finite.
+    """Whether all floats are finite.
 
-    Their sum of squares is not finite if one is not, and much faster; it may also just have overflowed.
+    If one is not, neither is their sum of squares, which is much faster to compute. But that may also overflow.
     """
     return math.isfinite(np.vdot(array, array)) or bool(np.isfinite(array).all())
 
 
 _KEPT_SHAPES: Final = 16
 _KEPT_BYTES: Final = 64 << 20
-"""Of the arrays of one lane for one graph besides the newest: callers choose the sizes of free axes."""
+"""How many arrays a lane keeps, and how many bytes besides the newest: callers choose the sizes of open axes."""
 
 _ALIGNED_BYTES: Final = 16
-_LOOKED_AT_BYTES: Final = 8192
-"""Smaller views are copied without a look at their address, which takes longer."""
+_CHECKED_FROM_BYTES: Final = 8192
+"""Smaller views are copied without a check of their address, which would take longer."""
 
 
 def is_aligned(array: np.ndarray) -> bool:
-    """Whether an array is known to begin where arrays that NumPy makes begin.
+    """Whether an array is known to be aligned like the arrays that NumPy makes.
 
-    Views of a request's body begin anywhere. On such ones kernels of ONNX Runtime sum in another order, so a request
-    alone would get other bits than in a batch, and than from plain ONNX Runtime.
+    Views of a request's body may begin anywhere. On unaligned ones kernels of ONNX Runtime sum in another order. So a
+    request alone would get other bits than in a batch, or from plain ONNX Runtime.
     """
-    if array.flags.owndata or array.nbytes < _LOOKED_AT_BYTES:
+    if array.flags.owndata or array.nbytes < _CHECKED_FROM_BYTES:
         return array.flags.owndata
     return array.dtype.hasobject or not array.__array_interface__["data"][0] % _ALIGNED_BYTES
 
@@ -314,8 +316,8 @@ def is_aligned(array: np.ndarray) -> bool:
 class BatchBuffer:
     """Arrays that a lane fills again and again, so that a batch costs one copy of its rows and no allocation.
 
-    The last few shapes are kept, and so many bytes in all, so that inputs of ever new lengths do not fill the memory.
-    ``empty`` allocates them: a GPU reads page-locked memory faster.
+    Only the last few shapes are kept, so that inputs of ever new lengths do not fill the memory. ``empty`` allocates
+    the arrays: a GPU reads page-locked memory faster.
     """
 
     def __init__(self, empty: Callable[[tuple[int, ...], np.dtype], np.ndarray] = np.empty) -> None:
@@ -323,10 +325,10 @@ class BatchBuffer:
         self._arrays: dict[tuple[str, tuple[int, ...], np.dtype], np.ndarray] = {}
 
     def join(self, name: str, parts: Sequence[np.ndarray], rows: int, axis: int = 0) -> np.ndarray:
-        """The parts behind each other along the batch ``axis``, ``rows`` in all; a single aligned part stays as it is.
+        """Join parts along the batch ``axis`` to ``rows`` rows. A single aligned part is returned as it is.
 
-        The result is valid until the next call with the same name and row shape. ``rows`` may exceed the rows of the
-        parts: then the last row is repeated, to fill a bucket.
+        The result is valid until the next call with the same name and row shape. If ``rows`` exceeds the rows of the
+        parts, the last row is repeated, to fill a bucket.
         """
         first = parts[0]
         if axis:
@@ -348,7 +350,7 @@ class BatchBuffer:
         return batch
 
     def _keep(self, key: tuple[str, tuple[int, ...], np.dtype], buffer: np.ndarray) -> np.ndarray:
-        """Remember an array, in place of older ones where there are too many or they are too large beside it."""
+        """Keep an array, and drop older ones if they are too many or too large beside it."""
         self._arrays.pop(key, None)
         kept_bytes = buffer.nbytes + sum(array.nbytes for array in self._arrays.values())
         while self._arrays and (kept_bytes > _KEPT_BYTES or len(self._arrays) >= _KEPT_SHAPES):
@@ -358,7 +360,7 @@ class BatchBuffer:
 
 
 def _join_inside(parts: Sequence[np.ndarray], rows: int, axis: int) -> np.ndarray:
-    """Parts joined along an axis that is not the first, the last row repeated up to ``rows``."""
+    """Join parts along an axis that is not the first, with the last row repeated up to ``rows``."""
     filled = sum(part.shape[axis] for part in parts)
     if filled == rows:
         return parts[0] if len(parts) == 1 and is_aligned(parts[0]) else np.concatenate(parts, axis)
@@ -367,7 +369,7 @@ def _join_inside(parts: Sequence[np.ndarray], rows: int, axis: int) -> np.ndarra
 
 
 def cut_rows(array: np.ndarray, axis: int | None, begin: int, end: int) -> np.ndarray:
-    """Rows of an array along its batch axis; the array itself where every row shares it, or if these are all rows."""
+    """Rows ``begin`` to ``end`` along the batch axis; the array itself if all rows share it, or if these are all."""
     if axis is None or end - begin == array.shape[axis]:
         return array
     return array[begin:end] if axis == 0 else array[(slice(None),) * axis + (slice(begin, end),)]

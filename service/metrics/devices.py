@@ -1,7 +1,7 @@
 """The GPUs of this machine and their memory.
 
-The figures of GPUs come from NVML, which nvidia-smi uses too (nvidia-ml-py, a dependency of BentoML). On a machine
-without a driver there are no GPUs, and that is no error.
+The figures come from NVML, as those of nvidia-smi do (nvidia-ml-py, a dependency of BentoML). A machine without a
+driver has no GPUs, and that is no error.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ Reading = tuple[str, tuple[str, ...], float]
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """``used_bytes`` is of all processes. ``index`` is NVML's, which CUDA_VISIBLE_DEVICES does not change."""
+    """``used_bytes`` counts all processes. ``index`` is NVML's, which CUDA_VISIBLE_DEVICES does not change."""
 
     index: int
     name: str
@@ -72,5 +72,5 @@ def _read_gpu(nvml: Any, index: int) -> Gpu:
 
 
 def _text(value: str | bytes) -> str:
-    """A text of NVML: older versions of the package give bytes."""
+    """A text of NVML. Older versions of the package return bytes."""
     return value.decode() if isinstance(value, bytes) else value

@@ -1,7 +1,7 @@
-"""Watches the event loop of a worker: how late it is.
+"""Measures how late the event loop of a worker is.
 
-A timer fires a few times a second. How late it is, is how long a request that comes now would have to wait before
-anything happens. At each turn the worker writes its levels, so that the other workers can read them.
+A timer fires a few times a second. If it fires late, a request that came then had to wait as long. At each turn the
+worker also writes its levels, so that the other workers can read them.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ PERIOD_S = 0.25
 
 
 class LoopWatch:
-    """``clock`` gives seconds: that of the loop stands still while a callback runs."""
+    """``clock`` is in seconds. The loop's own does not serve, because it stands still while a callback runs."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, metrics: Metrics, clock: Callable[[], float] = time.perf_counter

@@ -1,6 +1,6 @@
 """The folder that the workers of one server share, for their metrics and their sockets.
 
-Only one server uses it at a time. Files of an earlier one are removed, else they would be counted again. BentoML's own
+One server uses it at a time. Files of an earlier server are removed, or they would be counted again. BentoML's own
 folder cannot be used: all BentoML services of a user share it, and each empties it when it starts.
 """
 
@@ -43,10 +43,11 @@ def claim_folder(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def find_folder_of_siblings() -> Path | None:
-    """The folder of all workers of this worker's parent, for `bentoml serve`, which has no supervisor of ours.
+def find_shared_folder() -> Path | None:
+    """The folder that this worker shares with the others of its parent process. For `bentoml serve`, which does not
+    start our supervisor.
 
-    Its name has the process id of the parent and its start, so it is unique. Folders of servers that have ended are
+    Its name has the process id and the start of the parent, so it is unique. Folders of servers that have ended are
     removed. None if another user has made the folder.
     """
     uid, parent = os.getuid(), os.getppid()
@@ -61,7 +62,7 @@ def find_folder_of_siblings() -> Path | None:
 
 
 def _read_start(pid: int) -> str:
-    """When a process was started, in ticks since boot: psutil's ``create_time`` changes when the clock is set."""
+    """When a process was started, in ticks since boot. (psutil's ``create_time`` changes when the clock is set.)"""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:

@@ -1,7 +1,7 @@
 """The meters of models and routes, and the sums over all workers.
 
-`storage.py` keeps the numbers, `exposition.py` shows them to Prometheus. Counters of a worker that has died stay in the
-sums; its gauges do not.
+`storage.py` keeps the numbers, `exposition.py` writes them for Prometheus. When a worker has ended, its counters stay
+in the sums; its gauges do not.
 """
 
 import os
@@ -18,7 +18,7 @@ _TOKENS = ("text", "padding")
 _FAIL, _LAST = REQUEST_FIELDS.index("fail"), REQUEST_FIELDS.index("last")
 
 Source = Callable[[], Iterable[tuple[str, Labels, float]]]
-"""Gives metric, labels, value."""
+"""Yields metric, labels, value."""
 
 
 class ModelMeter:
@@ -71,7 +71,7 @@ class ModelMeter:
 
 
 class RouteMeter:
-    """The requests of a route and version. The counter of a status is made at the first such answer."""
+    """The requests of a route and version. The counter of a status is made with the first answer of that status."""
 
     def __init__(self, metrics: "Metrics", labels: Labels) -> None:
         self._metrics, self._labels = metrics, labels
@@ -88,16 +88,16 @@ class RouteMeter:
 
 
 class Metrics:
-    """All metrics of this worker, and the sums over all workers. Gauges of dead workers are left out."""
+    """All metrics of this worker, and the sums over all workers."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder, self._pid = folder, os.getpid()
         self._storage = Storage(folder, self._pid)
         self._routes: dict[Labels, RouteMeter] = {}
         self.sources: list[Source] = []
-        """Read at each scrape, for all workers."""
+        """Gauges of the whole server. The worker that is scraped reads them at that moment."""
         self.levels: list[Source] = []
-        """What this worker tells of itself. It writes them from time to time, so that the others can read them."""
+        """Gauges of this worker. It writes them a few times a second, so that the other workers can read them."""
         self._levels: dict[tuple[str, Labels], Numbers] = {}
         self.numbers("sluice_workers").set(1)
 
@@ -110,14 +110,14 @@ class Metrics:
         return Histogram(self._storage.values, self._storage.place(definition, labels), definition.bounds)
 
     def records(self, name: str) -> Iterator[tuple[Labels, Mapping[str, float]]]:
-        """Every worker's records of a name, by field; those of dead workers too."""
+        """The records of that name of all workers, by field; also of workers that have ended."""
         fields = ALL[name].fields
         for definition, labels, values in self._everything():
             if definition.name == name:
                 yield labels, dict(zip(fields, values, strict=True))
 
     def route(self, route: str, model: str = "", version: str = "") -> RouteMeter:
-        """The meter of a route's requests for a version: "" where the request named none that exists."""
+        """The meter of a route's requests for a version. Both are "" if the request named none that exists."""
         labels = (route, model, version)
         meter = self._routes.get(labels)
         if meter is None:
@@ -128,15 +128,15 @@ class Metrics:
         self.numbers("sluice_rejected", (model, reason)).add(1.0)
 
     def write_levels(self) -> None:
-        """Write the levels as they are now. One that is no longer told, such as of a version that has gone, is 0.
+        """Write the levels as they are now. One that its source no longer yields, as of a removed version, becomes 0.
 
         Only the thread of the event loop may call this: the sources read what changes there.
         """
-        told = {(name, labels): value for source in self.levels for name, labels, value in source()}
-        for key in told.keys() - self._levels.keys():
+        current = {(name, labels): value for source in self.levels for name, labels, value in source()}
+        for key in current.keys() - self._levels.keys():
             self._levels[key] = self.numbers(*key)
         for key, numbers in self._levels.items():
-            numbers.set(told.get(key, 0.0))
+            numbers.set(current.get(key, 0.0))
 
     def sums(self) -> Mapping[str, Series]:
         """Every metric by its labels, over all workers that share them. May be called in any thread."""
@@ -152,7 +152,7 @@ class Metrics:
         return sums
 
     def workers(self) -> set[int]:
-        """The process ids of the workers that share these metrics and are alive, this one among them."""
+        """The process ids of the live workers that share these metrics, with this one."""
         paths = self._folder.glob("*.series") if self._folder else ()
         owners = {path.stem.partition("-")[0] for path in paths if is_in_use(path)}
         return {self._pid, *(int(owner) for owner in owners if owner.isdigit())}

@@ -1,6 +1,6 @@
-"""What the system says of the workers: memory, open files, threads and their start. Only on Linux.
+"""The memory, open files, threads and start of the workers, from ``/proc``. Only on Linux.
 
-The names are those of Prometheus' own client, which can tell of one process only.
+The metrics have the names of Prometheus' own client, which measures only one process.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from service.metrics.devices import Reading
 
 _PROC = Path("/proc")
 _THREADS, _START = 17, 19
-"""Places in ``/proc/PID/stat`` behind the name of the process: proc(5), where they are fields 20 and 22."""
+"""Indices in ``/proc/PID/stat`` after the name of the process: fields 20 and 22 of proc(5)."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ def read_processes(pids: Iterable[int], proc: Path = _PROC) -> Iterator[Reading]
     """The figures of all these processes together. Shared pages count in each."""
     sums = _Sums()
     for pid in pids:
-        with contextlib.suppress(OSError):  # it has just ended, or this is not Linux
+        with contextlib.suppress(OSError):  # the process has just ended, or this is not Linux
             _add(sums, proc, proc / str(pid))
     if not sums.starts:
         return
@@ -52,7 +52,7 @@ def _add(sums: _Sums, proc: Path, folder: Path) -> None:
 
 
 def _read_limit(path: Path) -> float:
-    """The limit of open files that holds now."""
+    """The current (soft) limit of open files."""
     line = next(line for line in path.read_text().splitlines() if line.startswith("Max open files"))
     soft = line.split()[3]
     return float("inf") if soft == "unlimited" else float(soft)

@@ -1,4 +1,4 @@
-"""Counts the restarts of workers. The supervisor counts, and the workers read it in the folder of the metrics."""
+"""Counts the restarts of workers. The supervisor writes the counters, and the workers read them."""
 
 import signal
 from pathlib import Path
@@ -16,7 +16,7 @@ CAUSES = {
 
 
 class RestartCounter:
-    """All causes are there from the beginning, so that the first restart is an increase."""
+    """All causes begin at 0, so that the first restart shows as an increase."""
 
     def __init__(self, folder: Path | None) -> None:
         storage = Storage(folder, "supervisor")
@@ -24,7 +24,7 @@ class RestartCounter:
         self._counters = {cause: Numbers(storage.values, storage.place(definition, (cause,))) for cause in CAUSES}
 
     def count(self, code: int, loading: bool) -> None:
-        """A worker ended with an exit code, negative for a signal. ``loading``: what it loaded is to blame."""
+        """A worker ended. ``code`` is negative for a signal. ``loading``: a version that it loaded is to blame."""
         self._counters[find_cause(code, loading)].add(1.0)
 
 

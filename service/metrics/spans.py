@@ -1,6 +1,6 @@
-"""The interfaces of traces: what the engine and the tasks tell of a request whose spans are kept.
+"""The interfaces by which the engine and the tasks report on a traced request.
 
-A request has a ``Trace`` only if it was sampled. So what is not sampled costs nothing but a look at a field.
+Only a sampled request has a ``Trace``. For the others, all that is done is to look whether there is one.
 """
 
 import abc
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RunTimes:
-    """A run of a batch: its rows, with and without padding, and times in seconds on the clock of the device."""
+    """The run of a batch: its rows, with and without padding, and times in seconds on the clock of the device."""
 
     rows: int
     padded_rows: int
@@ -24,7 +24,7 @@ class RowsTrace(abc.ABC):
 
     @abc.abstractmethod
     def ran(self, times: RunTimes, together: Sequence["RowsTrace"]) -> None:
-        """A batch has run. It is told to the first of those that were in it; ``together`` are all, this one too."""
+        """A batch has run. ``together`` are the traces of all its rows. Only the first of them gets this call."""
 
 
 class Trace(abc.ABC):
@@ -34,12 +34,12 @@ class Trace(abc.ABC):
 
     @abc.abstractmethod
     def follow(self, model: str, version: str, provider: str) -> RowsTrace:
-        """The trace of rows that go to a graph of that model."""
+        """The trace of rows that are sent to a graph of that model."""
 
     @abc.abstractmethod
     def begin(self, name: str) -> "Trace":
-        """A part of it that begins now."""
+        """Begin a part of this span."""
 
     @abc.abstractmethod
     def end(self, **facts: str | int | float) -> None:
-        """The part ends now. Not for the span of a request, which ends when its observer is told."""
+        """End a part. The span of a whole request is ended by the observer of requests instead."""

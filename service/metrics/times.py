@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Times(NamedTuple):
-    """An answered request: two times on a monotonic clock, and its stages in seconds."""
+    """The times of an answered request: two on a monotonic clock, and its stages in seconds."""
 
     rows: int
     arrived: float
@@ -17,7 +17,7 @@ class Times(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """Requests that were answered together: their number, and the sums of their stages in seconds."""
+    """Sums over requests that were answered together: their number, and their stages in seconds."""
 
     requests: int = 0
     total_s: float = 0.0

@@ -1,7 +1,7 @@
 """Traces: the times of single requests, as JSON lines in the log ``sluice.trace``. Off by default.
 
-Each model has a sampler. It follows the server's settings, except for those that were set for the model. The interface
-is that of Triton's trace settings.
+Each model has a sampler. It follows the server's settings, except for those that were set for the model. They are the
+trace settings of Triton.
 """
 
 import json
@@ -15,8 +15,8 @@ from service.metrics.times import Times
 logger = logging.getLogger("sluice.trace")
 
 DEFAULTS: dict[str, Any] = {"level": "OFF", "rate": 1000, "count": -1, "log_frequency": 0}
-"""``level``: OFF or TIMESTAMPS. ``rate`` 3: every third request is traced. ``count``: so many are left, -1: no end.
-``log_frequency`` has no effect: each line is written at once."""
+"""``level``: OFF or TIMESTAMPS. ``rate`` 3: every third request is traced. ``count``: how many are still to be traced,
+-1 for no limit. ``log_frequency`` has no effect: each line is written at once."""
 
 
 class Sampler:
@@ -30,7 +30,7 @@ class Sampler:
         self.renew()
 
     def renew(self) -> None:
-        """The settings have changed."""
+        """Follow changed settings."""
         self._rate = self.settings["rate"]
         self.on = self.settings["level"] != "OFF" and self.settings["count"] != 0
 

@@ -1,1 +1,1 @@
-"""Which versions serve, and how each has proved itself."""
+"""Which versions serve, and how each was checked before."""

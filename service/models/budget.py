@@ -1,22 +1,23 @@
-"""Decides which versions make room for others, so that all in service take no more memory than they may.
+"""Decides which versions are evicted for others, so that the versions of a worker stay within a memory limit. Pure.
 
-A claim is the memory of one version: it waits for room, loads, serves, and leaves until its memory has been given back.
+A claim is the memory of one version. It waits for room, loads, serves, and leaves until its memory is free again.
 
 Rules
-1. A load begins only if what loads, serves and leaves has room for it too. So loads never exceed the limit together.
-2. A version makes room only if those that leave already do not give enough. The least recently used one goes first, and
-   one that works on requests only after all that do not.
-3. No more versions go than have to. One that was loaded for a request stays until the request has come to it: else
-   requests could evict each other's models for ever.
-4. A version may turn out to take more than was expected. Then others make room for the rest.
-5. A claim that no waiting can help is refused, with the figures.
+1. A load begins only if it fits beside everything that loads, serves and leaves. So loads together never exceed the
+   limit.
+2. Versions are evicted only if those that leave already do not free enough. The least recently used one goes first;
+   one that works on requests goes after all that do not.
+3. No more versions are evicted than necessary. One that was loaded for a request stays until the request has reached
+   it: else requests could evict each other's models for ever.
+4. If a version takes more memory than expected, others are evicted for the difference.
+5. A claim that cannot be met by waiting is refused, with the figures.
 
-What a version takes cannot be told from its files. So it is measured: by how much the memory of the process grows while
-the version loads alone. Of eight models with weights of 1 to 134 MB (two cores, ONNX Runtime 1.32) it was 1.0 to 1.7
-times the weights where these have 17 MB or more, and 2.2 and 3.0 times where the model also runs on all cores. Of
-eight reference models with 1.7 MB of files or less it was up to 85 MB, because ONNX Runtime keeps the memory of the
-largest batch. Before the first load only the bytes of the files are known, and count until the load has ended. What a
-load takes for a moment, up to five times the files, and what runs of several lanes add does not count.
+The files of a version do not tell how much memory it takes. So this is measured: the growth of the process while the
+version loads alone. For eight models with weights of 1 to 134 MB (two cores, ONNX Runtime 1.32) it was 1.0 to 1.7
+times the weights if these have 17 MB or more, and 2.2 and 3.0 times if the model also runs on all cores. For eight
+reference models with 1.7 MB of files or less it was up to 85 MB, because ONNX Runtime keeps the memory of the largest
+batch. Until the first load has ended, the bytes of the files count. Not counted are the peak during a load, up to five
+times the files, and what runs on several lanes add.
 """
 
 import enum
@@ -36,10 +37,10 @@ class Stage(enum.Enum):
 
 @dataclass(eq=False, slots=True)
 class Claim:
-    """``size_bytes`` is what the version takes, or is expected to take.
+    """``size_bytes`` is the memory that the version takes, or is expected to take.
 
-    ``evicts``: others make room for it. ``waits``: it is not refused while room may come. ``spares``: a model whose
-    versions make no room for it. ``is_kept``: it never makes room.
+    ``evicts``: others may be evicted for it. ``waits``: it waits, and is not refused, while room may become free.
+    ``spares``: the model whose versions are not evicted for it. ``is_kept``: it is never evicted.
     """
 
     name: str
@@ -53,14 +54,14 @@ class Claim:
 
 
 class Candidate(NamedTuple):
-    """A serving version that can make room. ``used_at`` is when it was last looked up, in seconds."""
+    """A serving version that can be evicted. ``used_at`` is when it was last looked up, in seconds."""
 
     claim: Claim
     used_at: float
     in_use: bool = False
     """Whether it works on requests."""
     is_new: bool = False
-    """Whether it was loaded for a request that has not come to it yet: it stays until then."""
+    """Whether it was loaded for a request that has not reached it yet: it stays until then."""
 
 
 class Refusal(NamedTuple):
@@ -69,7 +70,7 @@ class Refusal(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What to do now: who leaves, who loads, and who is refused. The budget has noted it already."""
+    """The claims that leave, begin to load, and are refused now. The budget has recorded this already."""
 
     leave: Sequence[Claim]
     begin: Sequence[Claim]
@@ -77,7 +78,7 @@ class Plan(NamedTuple):
 
 
 class MemoryBudget:
-    """The claims of one worker. Whoever changes one calls ``plan`` afterwards."""
+    """The claims of one worker. Call ``plan`` after each change of a claim."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -86,15 +87,15 @@ class MemoryBudget:
 
     @property
     def taken_bytes(self) -> int:
-        """What loads, serves and leaves."""
+        """The memory of all that load, serve and leave."""
         return self._sum(Stage.LOADING, Stage.SERVING, Stage.LEAVING)
 
     def free(self, claim: Claim) -> None:
-        """Its memory has been given back, or it waits no longer."""
+        """Remove a claim: its memory is free again, or it no longer waits."""
         self.claims.remove(claim)
 
     def plan(self, candidates: Iterable[Candidate]) -> Plan:
-        """``candidates`` are all versions that serve, but those that must stay for now, whatever happens."""
+        """Decide what to do now. ``candidates`` are the serving versions that may be evicted."""
         serving = sorted(candidates, key=lambda each: (each.in_use, each.used_at))
         movable = {each.claim for each in serving}
         rest = [each for each in serving if not each.is_new]
@@ -124,14 +125,8 @@ class MemoryBudget:
         return Plan(leave, begin, refuse)
 
     def _find_fixed(self, movable: Collection[Claim]) -> int:
-        """What no waiting makes free."""
-        return _add_up(each for each in self.claims if self._is_fixed(each, movable))
-
-    @staticmethod
-    def _is_fixed(claim: Claim, movable: Collection[Claim]) -> bool:
-        return (claim.stage is Stage.SERVING and claim not in movable) or (
-            claim.stage is Stage.LOADING and claim.is_kept
-        )
+        """The bytes that no waiting frees."""
+        return _add_up(each for each in self.claims if _is_fixed(each, movable))
 
     def _explain(self, claim: Claim, movable: Collection[Claim]) -> str:
         """Why there is no room."""
@@ -141,7 +136,7 @@ class MemoryBudget:
         staying = [
             each
             for each in self.claims
-            if self._is_fixed(each, movable)
+            if _is_fixed(each, movable)
             or (each.stage is Stage.SERVING and (each.name == claim.spares or not claim.evicts))
             or each.stage is Stage.LOADING
         ]
@@ -157,10 +152,17 @@ class MemoryBudget:
         return _add_up(each for each in self.claims if each.stage in stages)
 
 
-def _choose(need_bytes: int, candidates: Sequence[Candidate]) -> Sequence[Claim] | None:
-    """The first claims that give so many bytes together, without those that the later ones make needless.
+def _is_fixed(claim: Claim, movable: Collection[Claim]) -> bool:
+    """Whether the claim keeps its memory, however long one waits."""
+    if claim.stage is Stage.LOADING:
+        return claim.is_kept
+    return claim.stage is Stage.SERVING and claim not in movable
 
-    None if all of them do not give enough.
+
+def _choose(need_bytes: int, candidates: Sequence[Candidate]) -> Sequence[Claim] | None:
+    """The first claims that free this many bytes together, without those that later ones make unnecessary.
+
+    None if all of them do not free enough.
     """
     chosen: list[Claim] = []
     for candidate in candidates:

@@ -1,13 +1,12 @@
-"""Which versions of a model are in service, and which of them answers a request that names none. Pure.
+"""Decides which versions of a model are in service, and which of them answers a request that names none. Pure.
 
 Rules
-- Wanted are the versions that the policy names, those with an alias, those that callers have loaded, and those on
-  trial. What callers have unloaded is not wanted.
-- The version that answers by default is that of the policy ``pinned``; else that of the alias ``stable``; else the
-  one that a caller has loaded; else the newest that the policy names.
-- A version on trial, or in the shadow, is not the default unless one of these names it. It takes no place of the latest
-  n.
-- A version that cannot prove itself is left out, and an older one takes its place; a pinned one has no substitute.
+- In service are the versions that the policy names, those with an alias, those that callers have loaded, and those on
+  trial (canary or shadow); but none that callers have unloaded.
+- The default is the version of the policy ``pinned``; else that of the alias ``stable``; else the one that a caller has
+  loaded; else the newest that the policy names.
+- A version on trial is the default only if one of these names it. It does not count among the latest n.
+- A version that fails its checks is left out, and an older one takes its place. A pinned one has no substitute.
 - What callers have loaded and unloaded holds until a newer version appears.
 """
 
@@ -21,7 +20,7 @@ STABLE = "stable"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Which versions serve: the ``latest`` n, those ``listed``, the one ``pinned`` (a number or an alias), or all."""
+    """Which versions serve: the ``latest`` n, those ``listed``, the one ``pinned`` (number or alias), else all."""
 
     latest: int | None = None
     listed: tuple[int, ...] | None = None
@@ -29,7 +28,7 @@ class Policy:
 
     @classmethod
     def parse(cls, text: str) -> "Policy":
-        """``text`` is one that the settings accept: latest:N, all, versions such as 1+3, or pinned:V."""
+        """Parse a text that the settings accept: latest:N, all, versions such as 1+3, or pinned:V."""
         kind, _, rest = text.partition(":")
         match kind.lower():
             case "all":
@@ -43,7 +42,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class ByHand:
-    """What callers have loaded and unloaded, while the store had the versions ``known``."""
+    """What callers have loaded and unloaded. ``known`` are the versions that the store had then."""
 
     loaded: int | None = None
     unloaded: frozenset[int] = frozenset()
@@ -57,9 +56,9 @@ class ByHand:
         return ByHand(loaded, self.unloaded | frozenset(numbers), frozenset(known))
 
     def after(self, numbers: Collection[int]) -> "ByHand":
-        """What still holds when the store has these versions: all, unless the newest of them was not known.
+        """What still holds when the store has the versions ``numbers``: nothing if the newest of them was not known.
 
-        A version that is removed is not known any more.
+        A version that was removed is no longer known.
         """
         if numbers and max(numbers) not in self.known:
             return ByHand()
@@ -68,31 +67,31 @@ class ByHand:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a model. ``numbers`` are its versions in the store, oldest first; ``aliases`` those there."""
+    """What is known of a model. ``numbers`` and ``aliases`` are those of the store, the oldest version first."""
 
     numbers: Sequence[int]
     aliases: Mapping[str, int]
     policy: Policy
     by_hand: ByHand = ByHand()
     tried: Collection[int] = ()
-    """Versions on trial, or in the shadow."""
+    """Versions on trial: canary and shadow."""
     held: Mapping[str, int] = field(default_factory=dict)
-    """What the aliases mean to callers until now: they go on meaning it if their new version fails."""
+    """The versions that the aliases name for callers now. An alias keeps its version if the new one fails."""
 
 
 NOTHING_KNOWN = Facts((), {}, Policy())
 
 
 class Choice(NamedTuple):
-    """``default`` answers requests that name no version; None: no version can. ``wanted``: it first, then the newest
-    first."""
+    """``default`` answers requests that name no version; None: none can. ``wanted``: the versions to have in service,
+    the default first, then the newest first."""
 
     default: int | None
     wanted: tuple[int, ...]
 
 
 def choose(facts: Facts, failed: Collection[int] = ()) -> Choice:
-    """What should be in service, if the versions ``failed`` cannot be."""
+    """The versions that should be in service when those in ``failed`` cannot be."""
     usable = {number for number in facts.numbers if number not in failed and number not in facts.by_hand.unloaded}
     aliases = {
         alias: facts.held[alias] if number in failed and facts.held.get(alias) in usable else number
@@ -109,7 +108,7 @@ def choose(facts: Facts, failed: Collection[int] = ()) -> Choice:
 
 
 def settle_aliases(facts: Facts, in_service: Collection[int]) -> dict[str, int]:
-    """What the aliases mean to callers: what the store says, but the version before until the new one is in service."""
+    """The version of each alias for callers: the store's, but the previous one until the new one is in service."""
     return {
         alias: facts.held[alias] if number not in in_service and facts.held.get(alias) in in_service else number
         for alias, number in facts.aliases.items()
@@ -117,7 +116,7 @@ def settle_aliases(facts: Facts, in_service: Collection[int]) -> dict[str, int]:
 
 
 def _by_policy(facts: Facts, aliases: Mapping[str, int], failed: Collection[int]) -> Iterator[int]:
-    """The versions that the policy names. Of the latest n, one that was loaded or unloaded by hand takes a place."""
+    """The versions that the policy names. One that was loaded or unloaded by hand counts among the latest n."""
     policy, by_hand = facts.policy, facts.by_hand
     if policy.pinned is not None:
         number = _resolve(policy.pinned, aliases)
@@ -153,5 +152,5 @@ def _find_default(
 
 
 def _resolve(version: str, aliases: Mapping[str, int]) -> int | None:
-    """The number of a version that is given as a number or an alias; None if there is no such alias."""
+    """The number of a version, given as a number or an alias; None if there is no such alias."""
     return int(version) if version.isdigit() else aliases.get(version)

@@ -13,10 +13,10 @@ class TaskDefaults:
         self._preferred = preferred
         self._tasks: dict[str, Task] = {}
         self.names = dict(preferred)
-        """The default model of each task, for others to read."""
+        """The default model of each task. Others only read it."""
 
     def note(self, tasks: Mapping[str, Task | None]) -> None:
-        """Note the task of each model, by name; None for a model that no longer serves."""
+        """Record the task of each model, by name; None for a model that no longer serves."""
         for name, task in tasks.items():
             if task is None:
                 self._tasks.pop(name, None)
@@ -29,7 +29,7 @@ class TaskDefaults:
         self.names.update(self._preferred)
 
     def refuse(self, task: Task, is_loading: bool) -> UnknownModel | NotReady:
-        """Why the task has no default: several models do it, none does, or it may be one that ``is_loading``."""
+        """Why the task has no default: several models do it, none does, or none yet because models are loading."""
         able = [name for name, does in self._tasks.items() if does == task]
         if able:
             return UnknownModel(f"several models do {task}: name one in 'model', there are {', '.join(able)}")

@@ -1,4 +1,4 @@
-"""A model in this worker: its versions, which of them serve, and why the others do not."""
+"""A model in this worker: its versions, which of them serve, and why the others do not serve."""
 
 import asyncio
 import copy
@@ -35,10 +35,10 @@ from service.settings import Settings
 from service.transport.request import Request
 
 _PART_OF_MEMORY = 4
-"""The runs of all lanes together may take 1/4 of the memory. Weights, bodies and answers need some too."""
+"""The runs of all lanes together may take 1/4 of the memory. Weights, request bodies and answers need memory too."""
 UNLOADED = "it was unloaded"
-NO_ROOM = "there was no free memory for it: it is loaded when asked for"
-MADE_ROOM = "it made room for another model, and is loaded when asked for"
+NO_ROOM = "there was not enough free memory for it: the next request loads it"
+EVICTED = "it was unloaded to make room for another model: the next request loads it"
 
 
 class State(enum.StrEnum):
@@ -51,7 +51,7 @@ class State(enum.StrEnum):
 class Model:
     """A version in service: a queue and a dispatcher for each graph, and its loop. ``dispatcher`` is that of ``main``.
 
-    ``observer`` is told what its graphs do.
+    ``observer`` is notified of what its graphs do.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class Model:
         self.used_at = 0.0
         """When it was last looked up, in seconds of the clock of requests; 0: never."""
         self.is_new = False
-        """Whether it was loaded for a request that may not have come to it yet."""
+        """Whether it was loaded for a request that may not have reached it yet."""
         self.is_closed = False
-        """Whether it takes no new requests: it has made room, or is being drained."""
+        """Whether it takes no new requests: it was evicted, or is being drained."""
         self.loaded = loaded
         self.manifest = loaded.manifest
         self.sequence_rules = loaded.sequence_rules
@@ -73,11 +73,12 @@ class Model:
         self._settings, self._device = settings, device
         self.graphs = {name: self._open_dispatcher(name, observer) for name in (MAIN, *loaded.graphs)}
         self.has_given_states = False
-        """Whether callers have states of this version, with which they may go on."""
+        """Whether callers hold states of this version, from which they may continue."""
         self.dispatcher = self.graphs[MAIN]
         self.signature = self.dispatcher.signature
         self.row_checks = {name: one.memory.check for name, one in self.graphs.items() if one.memory is not None}
-        """For each graph a function that raises BodyTooLarge if a row of so many elements takes too much memory."""
+        """For each graph, a function that takes the elements of a row and raises BodyTooLarge if they need too much
+        memory."""
         self.context = ModelContext(
             name, version, self.manifest, self.row_checks, loaded.tokenizers, loaded.symbols, observer.tokens
         )
@@ -104,8 +105,7 @@ class Model:
     @property
     def is_idle(self) -> bool:
         """Whether no request waits or runs in its graphs."""
-        runners = self.graphs.values() if self.loop is None else (self.loop, *self.graphs.values())
-        return all(each.is_idle for each in runners)
+        return all(each.is_idle for each in (self.loop, *self.graphs.values()) if each is not None)
 
     def _open_dispatcher(self, graph_name: str, observer: Observer | None) -> Dispatcher:
         loaded, settings, device = self.loaded, self._settings, self._device
@@ -130,41 +130,41 @@ class Model:
         )
 
     def open_in_background(self, graph_name: str) -> Dispatcher:
-        """A second dispatcher of a graph, with a queue of its own, for requests that nobody waits for."""
+        """A second dispatcher of a graph, with its own queue, for requests whose answers nobody waits for."""
         dispatcher = self._open_dispatcher(graph_name, None)
         dispatcher.is_background = True
-        dispatcher.all_cores = None  # others need them
+        dispatcher.all_cores = None  # the cores are for requests that somebody waits for
         return dispatcher
 
     async def drain(self) -> None:
         """Return when all accepted requests are answered."""
         if self.loop is not None:
             await self.loop.drain()
-        # After its loop a request may run another graph, so these come last.
+        # A request may run another graph after its loop, so the loop is drained first.
         await asyncio.gather(*(dispatcher.drain() for dispatcher in self.graphs.values()))
 
     def trace(self, request: Trace) -> RowsTrace:
-        """The trace of rows of a sampled request."""
+        """The trace of a sampled request's rows."""
         return request.follow(self.name, self.version, self.loaded.session.provider)
 
     def schedule(self, asked_s: float | None, level: int) -> Schedule:
-        """The timeout, wait and priority of a request that asks for a timeout and a priority level."""
+        """The timeout, wait and priority of a request, by the timeout and the priority level that it gives."""
         policy = self.loaded.schedule_policy
         if policy is None:
             return Schedule(asked_s, math.inf, priority_of(level))
         return policy.schedule(asked_s, level)
 
     def check_stateless(self) -> None:
-        """Raises InvalidInput if requests of this model have to belong to a sequence."""
+        """Raises InvalidInput if every request of this model must belong to a sequence."""
         if self.sequence_rules is not None and self.sequence_rules.is_required:
             raise InvalidInput(
-                f"sequence_id: expected the id of a sequence by the infer route, for model {self.name!r} keeps state "
-                "from request to request, got none"
+                f"sequence_id: expected the id of a sequence on the infer route, because model {self.name!r} keeps "
+                "state from request to request; got none"
             )
 
 
 def _bound(graph: VerifiedGraph, settings: Settings, lanes: int) -> RunMemory | None:
-    """The limit of a run, if it is known how much memory a row takes."""
+    """The memory limit of a run; None if it is not known how much memory a row takes."""
     if graph.memory is None:
         return None
     limit_bytes = settings.max_run_bytes or find_memory() // (_PART_OF_MEMORY * lanes * settings.workers)
@@ -175,41 +175,41 @@ Served = Model | Pipeline
 
 
 class Chooser(Protocol):
-    """Chooses between two versions of a model, one of which is on trial."""
+    """Chooses between the stable version of a model and one on trial."""
 
     def choose(self, request: Request) -> Served | None:
-        """The version that answers a request that names none, if one does. May be called in a thread."""
+        """The version for a request that names none; None if none serves. May be called in a thread."""
 
     def describe(self) -> Mapping[str, Any]:
-        """What the card of the model says of it."""
+        """The trial, for the model's card."""
 
 
 @dataclass(eq=False)
 class VersionEntry:
-    """A version that should serve. ``reason`` says why it does not, or why its new content does not."""
+    """A version that should serve. ``reason`` says why it does not serve, or why its new content does not."""
 
     source: ModelVersion
     state: State = State.LOADING
     reason: str = ""
     model: Served | None = None
     on_demand: bool = False
-    """Whether it has made room for others, or found none, and is loaded when a request asks for it."""
+    """Whether it was evicted, or there was no room for it, so that the next request for it loads it."""
     has_served: bool = False
-    """Whether it has proved itself before it made room."""
+    """Whether it passed its checks and served before it was evicted."""
     lacks_room: bool = False
     """Whether its last load failed because there was no room."""
     retry_at: float = 0.0
-    """When a request may ask for it again after a load that failed, in seconds of the clock of requests."""
+    """When a request may start the next load after one that failed, in seconds of the clock of requests."""
     claim: Claim | None = None
-    """The memory that it takes, where that is limited."""
+    """The memory that it takes, if memory is limited."""
     files: VersionFiles = UNKNOWN
-    """What its files were when the last load of it began."""
+    """Its files as they were when its last load began."""
     has_failed: bool = False
-    """Whether these files were found to be unable to serve."""
+    """Whether a load of these files failed for another reason than a lack of room."""
 
     @property
     def waits_for_room(self) -> bool:
-        """Whether it is not in memory, and could be loaded if there were room."""
+        """Whether it is not in memory, but could be loaded if there were room."""
         return self.model is None and self.on_demand and not self.has_failed
 
 
@@ -217,77 +217,78 @@ class VersionEntry:
 class ModelEntry:
     """The versions of one model, by number, and its aliases. ``serving`` answers requests that name no version.
 
-    ``aliases`` is what they mean to callers. ``facts`` is what the store and callers want; see ``choice.py``.
+    ``aliases`` are those that callers can use now. ``facts`` is what the store and callers want; see ``choice.py``.
     """
 
     entries: dict[int, VersionEntry] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
     serving: Served | None = None
     chooser: Chooser | None = None
-    """Set while a version is on trial with a part of the requests, or in the shadow."""
+    """Set while there is a canary or a shadow."""
     rollout: Chooser | None = None
-    """The same, and also after a canary went back."""
+    """As ``chooser``, but still set after a canary was rolled back."""
     reason: str = ""
     is_pipeline: bool = False
     """Whether one of its versions was found to be a pipeline."""
     chosen: Sequence[int] | None = None
     """The versions that the version policy lets serve; None without a policy."""
-    resting: int | None = None
-    """The version that answered requests that name none, and has made room."""
+    evicted_default: int | None = None
+    """The version that answered requests that name none, until it was evicted."""
     card: Mapping[str, Any] = field(default_factory=dict)
-    """What people are told of that version."""
+    """The card of that version."""
     unusable: Sequence[Unusable] = ()
-    """What else is in its folder and cannot serve."""
+    """Other entries of its folder, which cannot serve."""
     warnings: Sequence[str] = ()
-    """Where it serves otherwise than the store says, and why."""
+    """How what serves differs from what the store says, and why."""
     is_behind: bool = False
     """Whether a version that should answer callers waits for room."""
     facts: Facts = NOTHING_KNOWN
     unsettled: dict[int, tuple[VersionFiles, float]] = field(default_factory=dict)
-    """Versions that may still be written: their files, and since when they are so on the clock of the event loop."""
+    """Versions that may still be written: their files, and since when these have not changed, in seconds of the event
+    loop's clock."""
     loading: dict[int, "asyncio.Task[VersionEntry]"] = field(default_factory=dict)
     """Loads that take so long that an older version may serve."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it should be read again from the store."""
     tried: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when its versions were tried, or when one of them takes too long to wait for."""
+    """Set when loads of its versions have ended, or when one of them takes too long to wait for."""
 
-    def rest(self, entry: VersionEntry, model: Served) -> None:
-        """A version of it makes room. Retire it next."""
+    def note_eviction(self, entry: VersionEntry, model: Served) -> None:
+        """Note that a version is evicted. The caller retires it next."""
         entry.on_demand, entry.has_served, entry.retry_at = True, True, 0.0
         if self.serving is model:
             number = entry.source.version
-            is_default = self._choose_default() == number  # else another one could not take its place yet
-            self.serving, self.resting = None, number if is_default else None
+            is_default = self._choose_default() == number  # else it only stood in for the default
+            self.serving, self.evicted_default = None, number if is_default else None
 
     def answers_by_default(self, model: Served, number: int) -> bool:
-        """Whether a version answers requests that name none, or would as soon as the load that runs has ended."""
+        """Whether a version answers requests that name none, or will when its load has ended."""
         return self.serving is model or (self.serving is None and self._choose_default() == number)
 
     def _choose_default(self) -> int | None:
         failed = [number for number, each in self.entries.items() if each.has_failed]
         return choose(self.facts, failed).default
 
-    def rests(self, version: str | None, now: float) -> bool:
-        """Whether a version, given as a number or an alias, or the one that answers by default, has made room and is
-        loaded when asked for."""
-        number = self.resting if version is None else read_number(version) or self.aliases.get(version)
+    def is_evicted(self, version: str | None, now: float) -> bool:
+        """Whether a version was evicted and the next request loads it. ``version`` is a number or an alias; None: the
+        default."""
+        number = self.evicted_default if version is None else read_number(version) or self.aliases.get(version)
         entry = None if number is None else self.entries.get(number)
         return entry is not None and entry.on_demand and entry.has_served and entry.retry_at <= now and not self.reason
 
     @property
     def on_demand(self) -> bool:
-        """Whether it serves when a request asks for it."""
+        """Whether the next request loads it."""
         return self.serving is None and not self.reason and any(each.on_demand for each in self.entries.values())
 
     @property
     def is_loading(self) -> bool:
-        """Whether it does not serve yet, because the load of a version has not ended."""
+        """Whether it does not serve yet because a version is still loading."""
         return self.serving is None and any(entry.state is State.LOADING for entry in self.entries.values())
 
     @property
     def has_faults(self) -> bool:
-        """Whether some of it cannot serve, so that a look at the store may find it mended, or room for it."""
+        """Whether some of it cannot serve. It is then read again at every scan: it may be repaired, or have room."""
         return self.is_behind or bool(self.warnings) or any(entry.has_failed for entry in self.entries.values())
 
     @property
@@ -298,11 +299,14 @@ class ModelEntry:
         return self.reason or "; ".join(reasons) or "it is being loaded"
 
     def find(self, name: str, version: str) -> VersionEntry:
-        """A version of this model, which is called ``name``. Raises UnknownModel."""
-        entry = self.entries.get(find_number(name, self.aliases, version))
+        """A version of this model, whose name is ``name``. Raises UnknownModel."""
+        number = find_number(name, self.aliases, version)
+        entry = self.entries.get(number)
         if entry is None:
             have = ", ".join(map(str, sorted(self.entries))) or "none"
-            raise UnknownModel(f"no version {version!r:.60} of {name!r} was loaded: there are {have}")
+            alias = f", which the alias {version!r} names," if version in self.aliases else ""
+            asked = str(number) if alias else version
+            raise UnknownModel(f"no version {asked!r:.60} of {name!r}{alias} was loaded: there are {have}")
         return entry
 
 

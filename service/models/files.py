@@ -1,6 +1,6 @@
-"""What the files of a store are now, without reading them: to notice changes, and versions that are half written.
+"""Names, sizes and times of the files of a store. They show what has changed, and which versions are half written.
 
-This blocks, so it runs in threads. What cannot be read counts as it is: its fault is told by whoever reads it.
+These functions block, so they run in threads. Files that cannot be read raise no error here: a load reports them.
 """
 
 import contextlib
@@ -17,8 +17,7 @@ from model_store.manifest import MANIFEST_FILE
 
 _File = tuple[str, int, int, int, int]
 Fingerprint = tuple[_File, ...]
-"""Of each file of a version: path, inode, size in bytes, and the times in ns when its content changed and when anything
-about it did, such as who may read it."""
+"""For each file of a version: path, inode, size in bytes, mtime and ctime in ns."""
 _MOST_DEPTH = 8
 _OF_ALL_VERSIONS = frozenset({"aliases.json", "rollout.json"})
 """Files beside the versions whose change does not change a version."""
@@ -27,8 +26,8 @@ _OF_ALL_VERSIONS = frozenset({"aliases.json", "rollout.json"})
 class VersionFiles(NamedTuple):
     """The files of a version at some time.
 
-    ``manifest`` is the digest of its manifest, which says what is in the others; "" for a version without one.
-    ``is_whole``: every file that the manifest names is there, with its size. Without a manifest nothing says that.
+    ``manifest`` is the digest of its manifest; "" for a version without one. ``is_whole``: every file that the manifest
+    lists is there, with its size. A version without a manifest is never known to be whole.
     """
 
     fingerprint: Fingerprint
@@ -36,7 +35,7 @@ class VersionFiles(NamedTuple):
     is_whole: bool = False
 
     def has_content_of(self, other: "VersionFiles") -> bool:
-        """Whether it is the same version with the same content, as far as can be told without reading it."""
+        """Whether both have the same content, as far as manifests, names, sizes and times show."""
         if self.manifest and other.manifest:
             return self.manifest == other.manifest
         return [each[:4] for each in self.fingerprint] == [each[:4] for each in other.fingerprint]
@@ -57,7 +56,7 @@ def describe_files(version: ModelVersion) -> VersionFiles:
 
 
 def _walk(folder: Path | str, prefix: str, depth: int) -> Iterator[_File]:
-    """The files of a folder, and of those in it down to ``depth``. Names with a leading dot are left out."""
+    """The files of a folder and of its subfolders down to ``depth``, without names that begin with a dot."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -73,7 +72,7 @@ def _walk(folder: Path | str, prefix: str, depth: int) -> Iterator[_File]:
 
 
 def _read_manifest(version: ModelVersion) -> bytes:
-    """The bytes of the manifest, none if it cannot be read: a load will tell why."""
+    """The bytes of the manifest; empty if it cannot be read, which a load will report."""
     try:
         return read_regular(version.folder / MANIFEST_FILE, MOST_TEXT_BYTES)
     except OSError:
@@ -81,7 +80,7 @@ def _read_manifest(version: ModelVersion) -> bytes:
 
 
 def _is_whole(manifest: bytes, found: list[_File]) -> bool:
-    """Every version is asked whenever its model has changed, so the manifest is not checked here."""
+    """Called for every version after each change of its model, so the rest of the manifest is not checked here."""
     sizes = {path: size for path, _, size, *_ in found}
     try:
         return all(sizes.get(name) == file["size_bytes"] for name, file in json.loads(manifest)["files"].items())
@@ -89,19 +88,19 @@ def _is_whole(manifest: bytes, found: list[_File]) -> bool:
         return False
 
 
-class StoreLook(NamedTuple):
-    """What a look at the root finds. ``identity`` tells one folder at its path from another that takes its place."""
+class StoreScan(NamedTuple):
+    """The entries of a store at some time. ``identity`` differs when another folder takes the place of the root."""
 
     identity: tuple[int, int]
     models: Mapping[str, object]
-    """Something that changes when the entry of that name changes."""
+    """By name, a value that differs when the entry has changed."""
 
 
-def look(root: Path, before: StoreLook | None = None) -> StoreLook:
-    """Look at the entries of a store, and at what is in them. Raises OSError if the root cannot be read.
+def scan(root: Path, before: StoreScan | None) -> StoreScan:
+    """Scan the entries of a store and what is in them. Raises OSError if the root cannot be read.
 
-    A version with a manifest is looked into once: later its folder tells whether files come or go. ``before`` is the
-    last look.
+    The files of a version with a manifest are not listed: its folder changes when files come or go. ``before`` is the
+    last scan.
     """
     about = os.stat(root)
     known = {} if before is None else before.models
@@ -109,11 +108,11 @@ def look(root: Path, before: StoreLook | None = None) -> StoreLook:
     with os.scandir(root) as entries:
         for entry in entries:
             if not entry.name.startswith("."):
-                models[entry.name] = _look_at(entry, known.get(entry.name))
-    return StoreLook((about.st_dev, about.st_ino), models)
+                models[entry.name] = _scan_entry(entry, known.get(entry.name))
+    return StoreScan((about.st_dev, about.st_ino), models)
 
 
-def _look_at(entry: "os.DirEntry[str]", before: object) -> object:
+def _scan_entry(entry: "os.DirEntry[str]", before: object) -> object:
     known: Mapping[str, tuple[object, ...]] = before if isinstance(before, dict) else {}
     try:
         if not entry.is_dir():
@@ -128,13 +127,13 @@ def _look_at(entry: "os.DirEntry[str]", before: object) -> object:
                 if last is not None and last[0] == now and last[1] is None:
                     found[each.name] = last
                 else:
-                    found[each.name] = (now, _look_into(each))
+                    found[each.name] = (now, _list_files_in(each))
         return found
     except OSError as error:
         return type(error).__name__
 
 
-def _look_into(entry: "os.DirEntry[str]") -> Fingerprint | None:
+def _list_files_in(entry: "os.DirEntry[str]") -> Fingerprint | None:
     """The files of a folder; None for a file, and for a version with a manifest: its files do not change."""
     if not entry.is_dir() or os.path.exists(os.path.join(entry.path, MANIFEST_FILE)):
         return None

@@ -1,6 +1,6 @@
-"""Loads a version and proves it: digests, session, golden samples, rows in batches, warm-up.
+"""Loads a version and checks it: digests, session, golden samples, rows in batches, warm-up.
 
-This runs in a thread and changes nothing that is shared. The registry puts the result into service.
+This runs in a thread and changes no shared state. ``lifecycle`` puts the result into service.
 """
 
 import functools
@@ -52,16 +52,16 @@ from service.errors import NotReady
 from service.models.measurement_lock import measurement_lock
 from service.models.memory import count_bytes, join_terms, learn_memory, limit_rows
 from service.models.pipeline import LoadedPipeline, load_pipeline
-from service.models.profile import learn, make_ready
+from service.models.profile import measure_costs, warm_up
 from service.models.schedule_policy import SchedulePolicy, read_schedule_policy
-from service.models.verify import Budget, check_golden, check_signature, run, try_company
+from service.models.verify import Budget, check_golden, check_signature, run, try_in_batches
 from service.sequences.rules import SequenceRules, read_loop
 from service.settings import Settings
 
 logger = logging.getLogger("sluice.loading")
 
 _MOST_WARMUPS = 100
-"""How often one warm-up sample of a configuration is run at most."""
+"""The most runs of one warm-up sample of a configuration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class VerifiedGraph:
     """A graph that has passed every check.
 
     ``rows`` says whether its rows are independent, and how that is known. Only proved rows share a batch. ``bits`` says
-    how the bits of a row vary with the size of its batch. ``least_rows`` is the smallest batch that runs.
+    how the bits of a row vary with the size of its batch. ``least_rows``: smaller batches are padded to this many rows.
     """
 
     session: Session
@@ -83,17 +83,17 @@ class VerifiedGraph:
     weight_bytes: int
     """The size of the files that hold its nodes and weights."""
     all_cores: AllCores | None = None
-    """Its runs on all cores, if that is faster and gives the same bits."""
+    """Its session on all cores, if that is faster and gives the same bits."""
     row_elements: int | None = None
-    """The size of the rows that ``cost`` was learned from, if rows may have any size."""
+    """The elements of the rows from which ``cost`` was measured, if rows may have any size."""
     memory: Terms | None = None
-    """How much memory a row takes while it runs, if the manifest says it or it could be learned."""
+    """The memory that a row takes while it runs, if the manifest says it or it could be measured."""
     buckets: Buckets = ()
-    """Sizes to which batches are padded; none on the CPU."""
+    """The sizes to which batches are padded; none on the CPU."""
 
     @property
     def pad(self) -> Callable[[int], int]:
-        """From a number of rows to the size to which their batch is padded."""
+        """Maps a number of rows to the size to which their batch is padded."""
         if self.buckets:
             return functools.partial(bucket_of, buckets=self.buckets)
         return functools.partial(max, self.least_rows)
@@ -101,7 +101,7 @@ class VerifiedGraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedVersion(VerifiedGraph):
-    """A version whose graphs have all passed. It is ``main`` itself; ``graphs`` has the others."""
+    """A version whose graphs have all passed every check. The object itself is ``main``; ``graphs`` has the others."""
 
     manifest: Manifest
     load_s: float
@@ -109,21 +109,21 @@ class LoadedVersion(VerifiedGraph):
     sequence_rules: SequenceRules | None = None
     """What it keeps between the requests of a sequence; None: nothing."""
     schedule_policy: SchedulePolicy | None = None
-    """How its requests wait, if its configuration says so."""
+    """The priorities and queue limits of its configuration, if it has any."""
     config: TritonConfig | None = None
     tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
-    """By the name of their file."""
+    """By file name."""
     symbols: Sequence[str] = ()
-    """Of a model that reads, in order."""
+    """The symbols that a model reads from pictures or sounds, in order."""
 
 
 def load_version(
     version: ModelVersion, settings: Settings, cancellation: Cancellation | None = None
 ) -> LoadedVersion | LoadedPipeline:
-    """Load and prove one version. The registry sends a pipeline its golden requests later: its models may still load.
+    """Load and check one version. The golden requests of a pipeline are sent later, because its models may still load.
 
-    Raises StoreError or NotReady, whose text says why it cannot serve. Another thread may end it by ``cancellation``:
-    then it raises NotReady with the reason of that.
+    Raises StoreError or NotReady, whose text says why it cannot serve. Another thread may end the load by
+    ``cancellation``; then NotReady has the reason of the cancellation.
     """
     try:
         with (cancellation or Cancellation()).active():
@@ -170,26 +170,26 @@ class _Opened:
     graph: Graph
     session: Session
     open_on: Callable[[int], Session]
-    """Opens the graph once more, with so many threads for a run."""
+    """Opens the graph once more; takes the number of threads of a run."""
     samples: Sequence[Arrays]
-    """Stored or made-up inputs, the best first: the next ones are tried if these do not run."""
+    """Stored or made-up inputs, the best first: if the graph fails on some, the next ones are tried."""
     content: bytes
     external: Mapping[str, bytes]
     golden: GoldenSamples | None = None
     longer: Sequence[Arrays] = ()
-    """Made-up inputs of larger sizes, if sizes are free: the size chooses the kernel, and so the bits."""
+    """Made-up inputs of larger sizes, if sizes are free: kernels, and so bits, depend on the size."""
     try_batch: tuple[Graph, Callable[[int], Arrays]] | None = None
-    """The graph with a batch that is not proved, and a function that draws so many rows for it."""
+    """The graph with a batch axis that is not proved, and a function that makes a given number of rows for it."""
 
 
 def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -> VerifiedGraph:
-    """Raises NotReady if the graph does not do what the manifest says, or not what ``settings`` ask for."""
+    """Raises NotReady if the graph does not do what the manifest says or what ``settings`` require."""
     session, golden, budget = opened.session, opened.golden, Budget()
     weight_bytes = count_bytes(opened.content, opened.external)
     max_rows = limit_rows(name, manifest, settings.max_rows)
     try:
         graph = _settle_batch(opened, max_rows)
-        expected = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
+        expected = manifest.golden_of(name)
         classes = manifest.classes if name == MAIN else None
         error = check_golden(session, Signature(graph), expected, golden, classes) if golden and expected else None
         graph, bits, ready = _try_rows(opened, graph, max_rows)
@@ -202,7 +202,7 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     if bits.refuted:
         logger.warning("%s, graph %s: %s: its requests run one by one", manifest.name, name, bits.refuted)
     if settings.require_exact and not bits.is_exact and signature.batches:
-        raise NotReady(f"a row has other bits alone than in a batch ({bits.text}), and SLUICE_REQUIRE_EXACT is set")
+        raise NotReady(f"the bits of a row depend on its batch ({bits.text}), and SLUICE_REQUIRE_EXACT is set")
     if not signature.batches:
         max_rows, bits = 1, Bits("exact")
     may_widen = session.on_cpu and not settings.intra_op_threads and weight_bytes <= MOST_BYTES_TWICE
@@ -211,7 +211,7 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
     cost, all_cores = CostModel(), None
     if ready:
         graph_id = identify(opened.content)
-        cost, all_cores = learn(session, ready, opened.open_on, threads, signature.axes, budget, graph_id)
+        cost, all_cores = measure_costs(session, ready, opened.open_on, threads, signature.axes, budget, graph_id)
     else:
         logger.warning(
             "%s serves untested: it ran on none of the inputs that were made up for it; give samples of its inputs in "
@@ -247,7 +247,7 @@ def _prove(name: str, manifest: Manifest, opened: _Opened, settings: Settings) -
 def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> tuple[Graph, Bits, Mapping[int, Arrays]]:
     """Run rows alone and in batches, and every batch size. Raises NotReady if the graph fails on stored samples.
 
-    Returns the graph, its bits, and the inputs of each batch size that was run: none if it ran on no inputs.
+    Returns the graph, its bits, and the inputs of each batch size that ran; none if the graph failed on all inputs.
     """
     session = opened.session
     for number, samples in enumerate(opened.samples):
@@ -256,7 +256,7 @@ def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> tuple[Graph, Bits
             settled, bits = settle(lambda inputs: run(session, inputs), graph, samples, max_rows, longer)
             signature = Signature(settled)
             sizes = make_buckets(max_rows, bits.least_rows) if signature.batches else (1,)
-            return settled, bits, make_ready(session, samples, sizes, signature.axes if signature.batches else None)
+            return settled, bits, warm_up(session, samples, sizes, signature.axes if signature.batches else None)
         except NotReady:
             if opened.golden is not None:
                 raise
@@ -264,19 +264,19 @@ def _try_rows(opened: _Opened, graph: Graph, max_rows: int) -> tuple[Graph, Bits
 
 
 def _try_steps_alone(manifest: Manifest, opened: _Opened, graph: Graph) -> tuple[Graph, Bits, Mapping[int, Arrays]]:
-    """As ``_try_rows``, of the steps of a loop whose rows cannot share them: each row steps alone."""
+    """As ``_try_rows``, for a loop whose rows cannot share a step: each row makes its steps alone."""
     rows = graph.rows or NO_BATCH
     logger.info("%s: each row of its loop steps alone: its rows are %s", manifest.name, describe_verdict(rows))
     return _try_rows(opened, take_steps_alone(manifest.graphs[MAIN], rows), 1)
 
 
 def _settle_batch(opened: _Opened, max_rows: int) -> Graph:
-    """The graph with the batch that it serves with: a proved one, or that of ``try_batch`` if it passes a trial."""
+    """The graph as it serves: that of ``try_batch`` if its rows pass a trial, else the one with a proved batch."""
     if opened.try_batch is None:
         return opened.graph
     graph, draw = opened.try_batch
     try:
-        changes = try_company(opened.session, Signature(graph, opened.session.fragile), draw, max_rows)
+        changes = try_in_batches(opened.session, Signature(graph, opened.session.fragile), draw, max_rows)
     except NotReady as refusal:
         changes = str(refusal)
     if changes:
@@ -291,14 +291,13 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
     for name, graph in manifest.graphs.items():
         external = {file: contents[file] for file in graph.external_data}
         max_rows = limit_rows(name, manifest, settings.max_rows)
-        golden = manifest.golden if name == MAIN else manifest.graph_golden.get(name)
+        golden = manifest.golden_of(name)
         stored = GoldenSamples.from_bytes(contents[golden.file]) if golden else None
         content = with_safe_division(with_available_locale(contents[graph.file]))
         open_on = _opener(content, external, settings, max_rows)
         session = open_on(settings.intra_op_threads or 1)
         check_signature(graph, session)
-        parity = manifest.parity if name == MAIN else manifest.graph_parity.get(name)
-        settled = settle_published(graph, parity is not None, contents.__getitem__)
+        settled = settle_published(graph, manifest.parity_of(name) is not None, contents.__getitem__)
         samples = [stored.inputs if stored else make_samples(settled, {}, 8)]
         longer = stretch_samples(name, manifest, samples[0])
         opened[name] = _Opened(settled, session, open_on, samples, content, external, stored, longer)
@@ -311,7 +310,7 @@ def _load_published(version: ModelVersion, settings: Settings) -> _Read:
 
 
 def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
-    """Load from a plain repository: the ONNX file, its analysis and its configuration take the manifest's place."""
+    """Load a version without a manifest, which the ONNX file, its analysis and its configuration replace."""
     plain, config = version.read_plain(), read_configuration(version)
     content = with_safe_division(with_available_locale(plain.content))
     open_on = _opener(content, plain.external, settings, settings.max_rows)
@@ -319,7 +318,7 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     described = describe_plain(version, plain, content, session.describe(plain.file), config)
     graph, shapes, sizes = described.graph, described.shapes, described.found.sizes
     session.adopt(graph, shapes)
-    _warm_up(version.name, session, described.warmups)
+    _run_warm_ups(version.name, session, described.warmups)
     try_batch = None
     may_batch = settings.batch_unproved and described.may_batch and shapes is None
     anyway = batch_anyway(graph, described.found) if may_batch else None
@@ -342,7 +341,7 @@ def _load_plain(version: ModelVersion, settings: Settings) -> _Read:
     return _Read(described.manifest, {MAIN: opened}, sequence_rules, schedule_policy, config)
 
 
-def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:
+def _run_warm_ups(name: str, session: Session, samples: Sequence[Sample]) -> None:
     """Run the warm-up samples of a configuration as often as it says, within a budget. A failure is only logged."""
     budget = Budget()
     for sample in samples:
@@ -357,7 +356,7 @@ def _warm_up(name: str, session: Session, samples: Sequence[Sample]) -> None:
 def _opener(
     content: bytes, external: Mapping[str, bytes], settings: Settings, max_rows: int
 ) -> Callable[[int], Session]:
-    """A function that opens a session whose runs take so many threads."""
+    """A function that opens a session; it takes the number of threads of a run."""
     gpu = GpuOptions(
         device_id=settings.gpu_device or 0,
         mem_bytes=settings.gpu_mem_bytes,

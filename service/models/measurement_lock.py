@@ -1,4 +1,4 @@
-"""Versions load side by side, but a version is measured only while no other one loads."""
+"""Lets versions load at the same time, but measures one only while no other loads."""
 
 import contextlib
 import threading
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from model_store.cancellation import current
 
 _PATIENCE_S = 10.0
-"""Nobody waits longer than this for a load or a measurement: it may never end."""
+"""A load or a measurement is waited for no longer than this, because it may never end."""
 
 
 class MeasurementLock:
@@ -18,13 +18,13 @@ class MeasurementLock:
         self._clock = clock
         self._changed = threading.Condition()
         self._loading: dict[int, float] = {}
-        """The threads that load, and until when a measurement waits for each."""
+        """The threads that load, and until when others wait for each."""
         self._measuring: dict[int, float] = {}
-        """The same for threads that measure: one at a time, unless it takes too long."""
+        """The same for threads that measure. Usually it is one; more if one takes too long."""
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
-        """Load beside others, but not while somebody measures. Raises LoadCancelled."""
+        """Load beside other threads, but not while one measures. Raises LoadCancelled."""
         try:
             self._enter(self._loading, self._measuring)
             yield
@@ -45,7 +45,7 @@ class MeasurementLock:
                 self._leave(self._measuring)
 
     def _enter(self, group: dict[int, float], *others: dict[int, float]) -> None:
-        """Add this thread to a group, once ``others`` are empty or have taken too long."""
+        """Add this thread to a group when the ``others`` are empty or have taken too long."""
         with current().stopping(self._wake), self._changed:
             while (rest_s := max((t for each in others for t in each.values()), default=0.0) - self._clock()) > 0:
                 self._changed.wait(rest_s)
@@ -55,7 +55,7 @@ class MeasurementLock:
     def _leave(self, group: dict[int, float]) -> None:
         with self._changed:
             group.pop(threading.get_ident(), None)
-            self._changed.notify_all()
+            self._wake()
 
     def _wake(self) -> None:
         with self._changed:
@@ -63,4 +63,4 @@ class MeasurementLock:
 
 
 measurement_lock = MeasurementLock()
-"""Of this process."""
+"""The lock of this process."""

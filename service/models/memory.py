@@ -1,4 +1,4 @@
-"""How much memory a run takes, by the size of a row: from the sizes of all tensors, and when each is last used."""
+"""Estimates the memory of a run by the size of a row: from the sizes of all tensors, and when each is last used."""
 
 import math
 import time
@@ -18,9 +18,9 @@ from service.engine.batching.cost import CostModel
 _ELEMENT_BYTES = 4
 _FACTORS = (1, 2, 4)
 _LONGEST_S = 0.25
-"""After a run of so long no larger size is tried."""
-_BESIDES = 2.0
-"""A run takes up to so many times the memory of its tensors: kernels copy them into other layouts, and a transposed
+"""After a run that takes longer, no larger size is tried."""
+_OVERHEAD = 2.0
+"""How many times the memory of its tensors a run may take: kernels copy tensors into other layouts, and a transposed
 convolution makes a matrix. The photo restorer takes 198 bytes a pixel, its tensors 84."""
 _IN_PLACE = frozenset(
     {"Relu", "Add", "Mul", "Sub", "Div", "Sigmoid", "Tanh", "Clip", "Reshape", "Identity", "LeakyRelu"}
@@ -29,7 +29,7 @@ _IN_PLACE = frozenset(
 
 
 def limit_rows(name: str, manifest: Manifest, default: int) -> int:
-    """The most rows of a batch of a graph: the limit of its model, or a lower one of the graph for its memory."""
+    """The most rows of a batch of a graph: the lowest of the limits of the model, the graph and its tokens."""
     limits = [manifest.batching.max_rows or default, manifest.graphs[name].max_rows]
     tokens, most = manifest.tokens, manifest.batching.max_tokens
     if tokens is not None and tokens.graph == name and most is not None:
@@ -42,8 +42,8 @@ def limit_elements(
 ) -> int | None:
     """The most elements of a batch of texts, in all inputs together: those of an efficient batch of the measured rows.
 
-    Longer texts then run in smaller batches of about the same time, and shorter ones in larger batches. None where the
-    rows of a batch are all that counts: they are no texts, or all of one length.
+    So longer texts run in smaller batches of about the same time, and shorter ones in larger batches. None if only the
+    number of rows is limited: they are no texts, or all have one length.
     """
     tokens = manifest.tokens
     if tokens is None or tokens.graph != name or row_elements is None:
@@ -56,14 +56,14 @@ def limit_elements(
 
 
 def count_bytes(content: bytes, external: Mapping[str, bytes]) -> int:
-    """About how many bytes the weights of a graph take."""
+    """About how many bytes the weights of a graph take: all of its files."""
     return len(content) + sum(map(len, external.values()))
 
 
 def learn_memory(content: bytes, external: Mapping[str, bytes], graph: Graph, samples: Arrays) -> Terms | None:
-    """What a row takes while a graph runs, found by runs of one row at the size of ``samples`` and at larger sizes.
+    """The memory of a row while a graph runs, measured on one row of the size of ``samples`` and of larger sizes.
 
-    None if it cannot be found: the weights are too large to open the graph once more, or one row does not run.
+    None if the weights are too large to open the graph once more, or if one row does not run.
     """
     try:
         model, files = strip_weights(content)
@@ -81,7 +81,7 @@ def learn_memory(content: bytes, external: Mapping[str, bytes], graph: Graph, sa
             shapes = meter.run(inputs, 1).shapes
         except Exception:  # noqa: BLE001  # the graph does not run at that size
             break
-        points.append((float(sum(array.size for array in inputs.values())), _BESIDES * find_peak(model, shapes)))
+        points.append((float(sum(array.size for array in inputs.values())), _OVERHEAD * find_peak(model, shapes)))
         if time.perf_counter() - began > _LONGEST_S:
             break
     return fit(points)
@@ -103,7 +103,7 @@ def find_peak(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> 
 
 
 def join_terms(measured: Terms | None, learned: Terms | None) -> Terms | None:
-    """The larger of what the manifest says and what was learned here, term by term; None if there is neither."""
+    """The larger of the manifest's terms and those measured here, term by term; None if there are neither."""
     if measured is None or learned is None:
         return measured or learned
     fixed, linear, square = map(max, zip(measured, learned, strict=True))
@@ -111,7 +111,7 @@ def join_terms(measured: Terms | None, learned: Terms | None) -> Terms | None:
 
 
 def _grow(graph: Graph, samples: Arrays) -> Iterator[Arrays]:
-    """One row of the samples, and larger rows: every free axis 2 and 4 times as long."""
+    """One row of the samples, as it is and with every free axis 2 and 4 times as long."""
     axes: Axes = {tensor.name: tensor.batch_axis for tensor in graph.inputs}
     row = samples if all(axis is None for axis in axes.values()) else take_rows(samples, 1, axes)
     for factor in _FACTORS:

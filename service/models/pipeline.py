@@ -16,7 +16,7 @@ from service.tasks.pipelines.steps import PipelineSteps, read_steps
 
 
 class Golden(NamedTuple):
-    """A stored request with the predictions that it must give."""
+    """A stored request with the predictions that must come back."""
 
     facts: GoldenRequest
     request: bytes
@@ -25,7 +25,7 @@ class Golden(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LoadedPipeline:
-    """A pipeline that has been read and checked by itself."""
+    """A pipeline that was read and checked, without the models of its steps."""
 
     manifest: Manifest
     steps: PipelineSteps
@@ -39,7 +39,7 @@ def load_pipeline(version: ModelVersion) -> LoadedPipeline:
 
 
 def read_pipeline(manifest: Manifest, contents: Mapping[str, bytes]) -> LoadedPipeline:
-    """``contents`` are the files of the version. Raises NotReady for options that a task does not have."""
+    """Read a pipeline from the files of its version. Raises NotReady for options that a task does not have."""
     began = time.perf_counter()
     assert manifest.pipeline is not None  # noqa: S101  # that is why this is called
     try:
@@ -54,7 +54,7 @@ def read_pipeline(manifest: Manifest, contents: Mapping[str, bytes]) -> LoadedPi
 
 
 class Pipeline:
-    """A pipeline in service. It keeps no models: each request finds those of its steps."""
+    """A pipeline in service. It holds no models: each request looks up those of its steps."""
 
     graphs: Mapping[str, Any] = {}
     loop = None
@@ -71,12 +71,12 @@ class Pipeline:
         self.steps = loaded.steps
         self.tasks = loaded.manifest.tasks
         self.checked = ""
-        """What its golden requests have shown, for people."""
+        """The result of its golden requests, for people."""
         self._metrics = metrics
         self._seconds: dict[str, Histogram] = {}
 
     def count(self, step: str, seconds: float) -> None:
-        """A step of a request has ended."""
+        """Count the time of a step of a request."""
         histogram = self._seconds.get(step)
         if histogram is None:
             labels = (self.name, self.version, step)

@@ -1,4 +1,4 @@
-"""Runs of a graph before it serves: what a batch of each size costs, and whether all cores make it faster."""
+"""Measures a graph before it serves: the time of a batch of each size, and whether all cores make it faster."""
 
 import contextlib
 import itertools
@@ -19,23 +19,23 @@ from service.models.measurement_lock import measurement_lock
 from service.models.verify import Budget, run
 
 _WARM_UP_S = 0.25
-"""After so long larger batches are not tried on the CPU: a load may not take long, and costs grow evenly with rows."""
+"""After this time no larger batch is tried on the CPU, so that loads stay short: costs grow evenly with the rows."""
 _ROUNDS = 3
-"""The best of so many runs counts: one may be slow because of what else the machine does."""
+"""The fastest of this many runs counts: other work of the machine may slow some of them."""
 _COMPARE_S = 0.5
 """How long one core and all cores are compared: another process may keep a core busy for a while."""
 _MOST_COMPARED = 16
-"""Rows of the largest batch whose bits are compared: larger ones are cut in the same way, and take long."""
+"""Rows of the largest batch whose bits are compared: larger ones are divided in the same way, and take long."""
 
 _decided: dict[tuple[Hashable, int], bool] = {}
-"""Whether a graph runs on all cores too, by the graph and the number of threads."""
+"""By graph and number of threads: whether it also runs on all cores."""
 
 
-def make_ready(session: Session, samples: Arrays, sizes: Buckets, axes: Axes | None) -> Mapping[int, Arrays]:
-    """Run every size once, to make kernels and memory ready. Returns the inputs by their rows.
+def warm_up(session: Session, samples: Arrays, sizes: Buckets, axes: Axes | None) -> Mapping[int, Arrays]:
+    """Run every size once, so that kernels and memory are prepared. Returns the inputs by number of rows.
 
-    Without ``axes`` the samples are run as they are. On a GPU every size runs, however long that takes: later, a batch
-    of a new size would delay requests.
+    Without ``axes`` the samples run as they are. On a GPU every size runs, however long that takes: later, the first
+    batch of a new size would delay requests.
     """
     began = time.perf_counter()
     ready: dict[int, Arrays] = {}
@@ -47,7 +47,7 @@ def make_ready(session: Session, samples: Arrays, sizes: Buckets, axes: Axes | N
     return ready
 
 
-def learn(
+def measure_costs(
     session: Session,
     ready: Mapping[int, Arrays],
     open_on: Callable[[int], Session],
@@ -56,10 +56,10 @@ def learn(
     budget: Budget,
     graph: Hashable = None,
 ) -> tuple[CostModel, AllCores | None]:
-    """What each size costs, and the graph on ``threads`` threads where that pays and gives the same bits.
+    """The cost of each size, and a session on ``threads`` threads if that is faster and gives the same bits.
 
-    The first load of a ``graph`` decides whether all cores pay. The second session holds the weights once more, so if
-    each load decided anew, the memory of a model would vary with what else the machine does.
+    The first load of a ``graph`` decides about the second session, which holds the weights once more. If every load
+    decided anew, a model's memory would depend on how busy the machine was.
     """
     largest = max(ready)
     is_short = _time_runs([session], {largest: ready[largest]})[0][largest] < INLINE_S
@@ -71,12 +71,12 @@ def learn(
     if all_cores is not None and not _gives_same_bits(session, all_cores, ready, axes):
         all_cores = None
     sessions = [session] if all_cores is None else [session, all_cores]
-    # The measurement of a short graph does not wait for other loads, which may take seconds.
+    # A graph with short runs is measured without waiting for other loads, which may take seconds.
     with contextlib.nullcontext() if is_short else measurement_lock.exclusive(), _keep_apart(helpers):
         one_s, *all_s = _time_runs(sessions, ready)
     wide = None
     if all_cores is not None:
-        # How many times as fast all cores are, on the geometric mean of all sizes.
+        # The speed-up of all cores: the geometric mean over all sizes.
         gain = math.prod(one_s[size] / all_s[0][size] for size in one_s) ** (1 / len(one_s))
         if decided or gain >= WORTH_ALL_CORES:
             wide = AllCores(all_cores, _make_cost(*all_s), threads)
@@ -86,9 +86,9 @@ def learn(
 
 
 def _time_runs(sessions: Sequence[Session], ready: Mapping[int, Arrays]) -> list[dict[int, float]]:
-    """The best seconds of each session by size.
+    """For each session the shortest time by size, in seconds.
 
-    A round has all sizes: what slows the machine for a while must not make one size look expensive.
+    Each round runs all sizes, so that a slow moment of the machine does not make a single size look expensive.
     """
     best = [dict.fromkeys(ready, math.inf) for _ in sessions]
     began = time.perf_counter()
@@ -116,22 +116,23 @@ def _make_cost(seconds: Mapping[int, float]) -> CostModel:
 
 def _gives_same_bits(session: Session, all_cores: Session, ready: Mapping[int, Arrays], axes: Axes) -> bool:
     tried = [inputs for size, inputs in ready.items() if size <= _MOST_COMPARED]
-    # One row less too: threads may halve a batch, and compute its last row alone.
+    # Also with one row less: threads may halve a batch, and compute its last row alone.
     tried += [take_rows(inputs, size - 1, axes) for size, inputs in ready.items() if 2 < size <= _MOST_COMPARED]
     return not any(differ(run(all_cores, inputs), run(session, inputs)) for inputs in tried)
 
 
 def _list_threads() -> set[int]:
-    """The threads of this process, where the system tells."""
+    """The threads of this process; none where the system does not list them."""
     return {int(name) for name in os.listdir("/proc/self/task")} if sys.platform == "linux" else set()
 
 
 @contextlib.contextmanager
 def _keep_apart(helpers: set[int]) -> Iterator[None]:
-    """Keep this thread on one core, and the threads that help it on the others.
+    """Pin this thread to one core, and the threads that help it to the others.
 
-    Linux may wake a helper on this thread's core and leave it there beside an idle one: an MLP whose gain is 1.8 showed
-    0.97 and 1.12 at 2 of 20 starts. Kept apart, it always showed more than 1.5. Pinning only one of them is not enough.
+    Linux may wake a helper on this thread's core and leave it there although another core is idle: an MLP with a
+    speed-up of 1.8 measured 0.97 and 1.12 in 2 of 20 starts. Pinned, it always measured more than 1.5. Pinning only
+    this thread, or only the helpers, is not enough.
     """
     cores = os.sched_getaffinity(0) if helpers else set()
     if len(cores) < 2:

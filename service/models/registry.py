@@ -1,7 +1,7 @@
 """The registry: finds the version that answers a request, or says why none does.
 
 A version is LOADING (in a thread), then READY, or UNAVAILABLE with the reason. The newest version of a model serves,
-and every version that an alias points to. What puts versions into service and takes them out is in ``lifecycle``.
+and so does every version that an alias names. ``lifecycle`` puts versions into service and takes them out.
 """
 
 import asyncio
@@ -30,19 +30,19 @@ class Registry:
         self.settings = settings
         self.tracer = Tracer()
         self.holders: list[Callable[[Served], Awaitable[None]]] = []
-        """Called with a version that goes out of service; they return when they no longer need it."""
+        """Called with each version that goes out of service; they return when they no longer need it."""
         self.entries: dict[str, ModelEntry] = {}
-        """The models by name, for others to read."""
+        """The models by name. Others only read it."""
         self.read_remote: Callable[[], Status] | None = None
-        """How the remote store is of which the store is the copy; None for a store that is a folder."""
+        """Reads the status of the remote store that the local one copies; None if the store is just a folder."""
         self.lifecycle = Lifecycle(settings, store, device, metrics, self.tracer, self.entries, self.holders)
         self.leaving = self.lifecycle.retirement.leaving
-        """Versions that go out of service and are still needed."""
+        """Versions that are going out of service and are still needed."""
         self._defaults = self.lifecycle.defaults
 
     @property
     def loaded(self) -> bool:
-        """Whether every model was tried."""
+        """Whether the first load of every model has ended."""
         return self.lifecycle.loaded
 
     @property
@@ -52,15 +52,15 @@ class Registry:
 
     @property
     def loads_on_demand(self) -> bool:
-        """Whether models that were never tried are loaded when a request asks for them."""
+        """Whether a model that was never loaded is loaded by its first request."""
         return self.lifecycle.demands.is_lazy
 
     def waits_for_demand(self, model_entry: ModelEntry) -> bool:
-        """Whether a model does not serve, and is loaded when a request asks for it."""
+        """Whether a model does not serve until the next request loads it."""
         return model_entry.serving is None and self.lifecycle.demands.is_on_demand(model_entry)
 
     def prove_pipelines(self, prove: Callable[[Pipeline], Awaitable[None]]) -> None:
-        """``prove`` sends a pipeline its golden requests, and raises NotReady if it answers otherwise."""
+        """``prove`` sends a pipeline its golden requests, and raises NotReady if the answers are wrong."""
         self.lifecycle.versions.prove = prove
 
     def lock(self, name: str) -> asyncio.Lock:
@@ -84,7 +84,7 @@ class Registry:
         found = self.find_served(name, version, request)
         if isinstance(found, Pipeline):
             raise UnknownModel(
-                f"model {name!r} is a pipeline, which takes no tensors and does no other task: use /pipeline"
+                f"model {name!r} is a pipeline, which takes no tensors and does no other task: send it to /pipeline"
             )
         return found
 
@@ -102,11 +102,11 @@ class Registry:
         return found
 
     def look_up(self, name: str, version: str | None = None) -> Served | None:
-        """As ``find_served``, but this does not count as use, and what has made room is not loaded: then it is None."""
+        """As ``find_served``, but this does not count as use, and loads no evicted version: then it is None."""
         model_entry = self.model_entry(name)
         if version is None and model_entry.serving is not None:
             return model_entry.serving
-        if model_entry.rests(version, time.perf_counter()):
+        if model_entry.is_evicted(version, time.perf_counter()):
             return None
         return self._find_version(name, model_entry, version)
 
@@ -144,8 +144,8 @@ class Registry:
                 withdraw()
 
     def find_leaving(self, name: str, version: str | None) -> Model | None:
-        """A version that goes out of service, by its number; None: the one that left last. What was begun there may go
-        on there."""
+        """A version that is going out of service, by number; None: the one that left last. Sequences and states that
+        began on it may continue there."""
         for model in reversed(list(self.leaving)):
             is_meant = model.name == name and version in (None, model.version)
             if is_meant and isinstance(model, Model) and not model.is_closed:
@@ -153,7 +153,7 @@ class Registry:
         return None
 
     def find_for_task(self, task: Task, name: str | None, version: str | None, request: Request | None = None) -> Model:
-        """The model that does a task; without a name the default. Raises UnknownModel, NotReady."""
+        """The model for a task: ``name``, or the default of the task. Raises UnknownModel, NotReady."""
         model = self.find(name or self.default_of(task), version, request)
         if task not in model.tasks:
             does = " and ".join(sorted(model.tasks))
@@ -168,12 +168,12 @@ class Registry:
         return name
 
     def models(self) -> Iterator[Model]:
-        """Every version in service, but pipelines."""
+        """Every version in service except pipelines."""
         for model_entry in self.entries.values():
             yield from (entry.model for entry in model_entry.entries.values() if isinstance(entry.model, Model))
 
     def tell_remote(self, name: str) -> str:
-        """How a model, or its remote store, differs from what that store has, and why; "" if nothing is known."""
+        """Why the local copy of a model is not that of the remote store; "" if it is, as far as is known."""
         return "" if self.read_remote is None else self.read_remote().tell(name)
 
     @property
@@ -183,11 +183,11 @@ class Registry:
         return f"the store is not followed, and what serves goes on: {fault}" if fault else ""
 
     async def follow(self) -> None:
-        """Notice what changes in the store from now on."""
+        """Follow changes of the store from now on."""
         await self.lifecycle.follower.start()
 
     async def stop_following(self) -> None:
-        """What changes in the store from now on changes nothing here."""
+        """Ignore changes of the store from now on."""
         await self.lifecycle.follower.stop()
 
     async def load_all(self) -> None:
@@ -204,11 +204,11 @@ class Registry:
         await self.lifecycle.unload(name, version)
 
     async def index(self) -> list[IndexEntry]:
-        """All that is in the store, and all versions in service. Raises NotReady."""
+        """Everything in the store, and all versions in service. Raises NotReady."""
         return await self.lifecycle.index()
 
     async def drain(self) -> None:
-        """End the loads, and return when accepted requests are answered."""
+        """End the loads, and return when all accepted requests are answered."""
         await self.lifecycle.end_loads()
         await asyncio.gather(*(model.drain() for model in self.models()))
         await self.lifecycle.retirement.end()

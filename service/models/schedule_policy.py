@@ -1,4 +1,4 @@
-"""``dynamic_batching`` of a Triton configuration: priorities of requests, how long and how many may wait."""
+"""``dynamic_batching`` of a Triton configuration: priorities of requests, and how long and how many may wait."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from model_store.triton import DynamicBatching, QueuePolicy
 class Schedule(NamedTuple):
     """``timeout_s``: how long a request may take; None: the server's default. ``wait_s``: how long it may be queued.
 
-    ``priority`` is the engine's: 0 goes before 1.
+    ``priority`` is that of the engine: 0 goes before 1.
     """
 
     timeout_s: float | None
@@ -19,17 +19,17 @@ class Schedule(NamedTuple):
 
 
 UNSCHEDULED = Schedule(None, math.inf, 1)
-"""The schedule of a request that asks for none."""
+"""The schedule of a request without a timeout and a priority."""
 
 
 @dataclass(frozen=True)
 class SchedulePolicy:
-    """How the requests of a model wait. The engine has two priorities, so each gets half of the priority levels."""
+    """The queueing rules of a model. The engine has two priorities, so each gets half of Triton's priority levels."""
 
     batching: DynamicBatching
 
     def level_of(self, level: int) -> int:
-        """The priority level of a request that asks for ``level``; 0: it asks for none."""
+        """The priority level of a request that gives ``level``; 0: it gives none."""
         return level if 1 <= level <= self.batching.priority_levels else self.batching.default_priority
 
     def priority_of(self, level: int) -> int:
@@ -38,7 +38,7 @@ class SchedulePolicy:
         return 0 if levels and self.level_of(level) <= levels // 2 else 1
 
     def schedule(self, asked_s: float | None, level: int) -> Schedule:
-        """The schedule of a request. A timeout of the configuration limits the wait in the queue only, as in Triton."""
+        """The schedule of a request. As in Triton, a timeout of the configuration limits only the wait in the queue."""
         policy, priority = self.batching.queue_for(self.level_of(level)), self.priority_of(level)
         if policy.timeout_s is None or policy.on_timeout == "delay":
             return Schedule(asked_s, math.inf, priority)

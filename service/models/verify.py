@@ -1,4 +1,4 @@
-"""Checks that a graph gives its golden samples, and that its rows give the same alone and in a batch."""
+"""Checks that a graph reproduces its golden samples, and that rows give the same answers alone and in a batch."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ _BUDGET_S = 5.0
 
 
 class Budget:
-    """How long the trial of one graph may take. Each loop of a trial runs once, and again while the budget lasts."""
+    """How long the checks of one graph may take. A check that repeats runs once, and again while time is left."""
 
     def __init__(self, seconds: float = _BUDGET_S) -> None:
         self._ends_at = time.perf_counter() + seconds
@@ -32,10 +32,10 @@ class Budget:
         return time.perf_counter() > self._ends_at
 
 
-def try_company(session: Session, signature: Signature, draw: Callable[[int], Arrays], max_rows: int) -> str:
-    """Whether rows of a graph that is not proved give the same answers in a batch: "" if they do, else what changes.
+def try_in_batches(session: Session, signature: Signature, draw: Callable[[int], Arrays], max_rows: int) -> str:
+    """Compare rows of a graph that is not proved alone and in batches: "" if the answers agree, else what differs.
 
-    ``draw`` gives so many new rows at each call. Each of eight rows runs alone, and at the first, a middle and the last
+    ``draw`` makes a given number of new rows. Each of eight rows runs alone, and at the first, a middle and the last
     place of a batch of other rows. This takes 5 s at most.
     """
     graph, axes, count, budget = signature.graph, signature.axes, min(8, max_rows), Budget()
@@ -58,7 +58,7 @@ def try_company(session: Session, signature: Signature, draw: Callable[[int], Ar
 
 
 def _place(others: np.ndarray, mine: np.ndarray, axis: int | None, number: int, place: int) -> np.ndarray:
-    """The rows of ``others``, with row ``number`` of ``mine`` at a place."""
+    """The rows of ``others``, with row ``number`` of ``mine`` in row ``place``."""
     if axis is None:
         return mine
     mixed = np.array(others)
@@ -80,8 +80,8 @@ def check_golden(
 ) -> float:
     """Run the golden samples on the provider that will serve. Returns the largest error.
 
-    Raises NotReady if it is too large, or if an output is no probability although ``classes`` says so. Raises
-    BadManifest for a tolerance that proves nothing.
+    Raises NotReady if an error is too large, or if an output that ``classes`` calls probabilities holds none. Raises
+    BadManifest for a tolerance that any output would pass.
     """
     atol, rtol = facts.atol, facts.rtol
     check_tolerance(facts, golden)
@@ -117,13 +117,23 @@ def check_golden(
 
 
 def check_signature(declared: Graph, session: Session) -> None:
-    """Raises NotReady if the manifest describes other tensors than the ONNX file has."""
+    """Raises NotReady if the tensors of the manifest are not those of the ONNX file."""
     actual = session.describe(declared.file)
-    for said, found in ((declared.inputs, actual.inputs), (declared.outputs, actual.outputs)):
-        if [_facts(t) for t in said] != [_facts(t) for t in found]:
+    for said, found, is_output in ((declared.inputs, actual.inputs, False), (declared.outputs, actual.outputs, True)):
+        if len(said) != len(found) or not all(_describes(*pair, is_output) for pair in zip(said, found, strict=True)):
             raise NotReady(
                 f"the manifest describes {[_facts(t) for t in said]}, the graph has {[_facts(t) for t in found]}"
             )
+
+
+def _describes(said: Tensor, found: Tensor, is_output: bool) -> bool:
+    """Whether a description fits. ONNX Runtime may infer the size of an output's axis that the file leaves free."""
+    (*told, said_shape), (*had, found_shape) = _facts(said), _facts(found)
+    if told != had or len(said_shape) != len(found_shape):
+        return False
+    may_be_free = [is_output and axis != said.batch_axis for axis in range(len(said_shape))]
+    sizes = zip(said_shape, found_shape, may_be_free, strict=True)
+    return all(one == other or (one is None and free) for one, other, free in sizes)
 
 
 def _facts(tensor: Tensor) -> tuple[str, str, tuple[int | None, ...]]:

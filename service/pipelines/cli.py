@@ -24,7 +24,7 @@ from service.pipelines.trial import check_golden, try_request
 from service.settings import Settings, SettingsError
 
 _TEXTS = {
-    "check": "explain and draw a pipeline, and say what is wrong with it",
+    "check": "explain and draw a pipeline, and report what is wrong with it",
     "try": "send a request to a pipeline that is not published, and print the answer",
     "publish": "check a pipeline, send its golden requests, and add it to a store",
 }
@@ -37,12 +37,8 @@ def pipeline_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("file", type=Path, help="a file in TOML that describes the pipeline")
         if action == "try":
             command.add_argument("request", type=Path, help='a picture, or JSON such as {"inputs": [...]}')
-        command.add_argument(
-            "--store",
-            type=Path,
-            help="folder of its models"
-            + ("; without one they are not looked at" if action == "check" else " [SLUICE_STORE]"),
-        )
+        more = "; without it they are not checked" if action == "check" else " [SLUICE_STORE]"
+        command.add_argument("--store", type=Path, help=f"folder of its models{more}")
         if action == "check":
             command.add_argument("--mermaid", action="store_true", help="print only a drawing for Mermaid")
 
@@ -50,11 +46,8 @@ def pipeline_arguments(parser: argparse.ArgumentParser) -> None:
 def pipeline(args: argparse.Namespace) -> int:
     """Run ``sluice pipeline``: 0 if all is well, 1 if something is wrong with the pipeline."""
     logging.getLogger("sluice").setLevel(logging.ERROR)
-    actions: Mapping[str, Callable[[Written, argparse.Namespace], int]] = {
-        "check": _check,
-        "try": _try,
-        "publish": _publish,
-    }
+    actions: Mapping[str, Callable[[Written, argparse.Namespace], int]]
+    actions = {"check": _check, "try": _try, "publish": _publish}
     try:
         written = read_file(args.file)
         read_pipeline(written.manifest, written.files)
@@ -74,19 +67,17 @@ def _open(root: Path) -> Store:
 
 def _check(written: Written, args: argparse.Namespace) -> int:
     facts = written.manifest.pipeline
-    assert facts is not None  # noqa: S101  # the reader has made one
+    assert facts is not None  # noqa: S101  # the file describes a pipeline
     if args.mermaid:
         print(draw_mermaid(facts))
         return 0
     print(written.manifest.name + (f": {written.manifest.description}" if written.manifest.description else ""))
-    print()
-    print(draw_text(facts))
-    print()
+    print(f"\n{draw_text(facts)}\n")
     fields = fields_of_rows(facts)
     row = f"an object of {', '.join(fields)}" if fields else "one value, such as a picture"
     print(f"a row of a request is {row}")
     if args.store is None:
-        print("the models were not looked at: give their store by --store")
+        print("the models were not checked: name their store with --store")
         return 0
     code = _tell_faults(written, args.store, args.action)
     if code == 0:

@@ -1,4 +1,4 @@
-"""Runs a pipeline that is not in a store yet, by a worker of its own without a port."""
+"""Runs a pipeline that is not in a store yet, in a worker of its own without a port."""
 
 import asyncio
 import os
@@ -10,13 +10,13 @@ from model_store.pipeline_files.reading import Written
 from service.api.golden import GoldenRequests
 from service.models.pipeline import Pipeline, read_pipeline
 from service.settings import Settings
-from service.worker import Worker
+from service.worker import open_worker
 
 T = TypeVar("T")
 
 
 def check_golden(written: Written, store: Path) -> str:
-    """Send the golden requests. Returns what came of them. Raises NotReady if an answer differs, SettingsError."""
+    """Send the golden requests. Returns the result as a text. Raises NotReady if an answer differs, SettingsError."""
 
     async def prove(golden: GoldenRequests, pipeline: Pipeline) -> str:
         await golden.prove(pipeline)
@@ -28,14 +28,11 @@ def check_golden(written: Written, store: Path) -> str:
 def try_request(written: Written, store: Path, body: bytes) -> tuple[int, bytes]:
     """The status and the body of the answer to a request. Raises SettingsError."""
 
-    async def send(golden: GoldenRequests, pipeline: Pipeline) -> tuple[int, bytes]:
-        return await golden.send(pipeline, body)
-
-    return _run(written, store, send)
+    return _run(written, store, lambda golden, pipeline: golden.send(pipeline, body))
 
 
 def _run(written: Written, store: Path, use: Callable[[GoldenRequests, Pipeline], Awaitable[T]]) -> T:
-    """Call ``use`` while a worker has the models of the steps."""
+    """Call ``use`` with a worker that has loaded the models of the steps."""
     manifest = written.manifest
     steps = manifest.pipeline.steps.values() if manifest.pipeline else ()
     models = tuple(sorted({step.model for step in steps if step.model is not None}))
@@ -43,18 +40,8 @@ def _run(written: Written, store: Path, use: Callable[[GoldenRequests, Pipeline]
 
     async def work() -> T:
         alone = {"metrics_dir": None, "workers": 1, "follow": False, "model_memory_bytes": 0, "keep_models": ()}
-        worker = Worker(settings.replace(**alone))
-        try:
-            await worker.start()
-            loaded = asyncio.Event()
-            worker.when_loaded(loaded.set)
-            await loaded.wait()
+        async with open_worker(settings.replace(**alone)) as worker:
             pipeline = Pipeline(manifest.name, "0", read_pipeline(manifest, written.files), worker.metrics)
             return await use(GoldenRequests(worker.registry, worker.tasks, worker.handler), pipeline)
-        finally:
-            await worker.stop()
-            worker.registry.close()
-            worker.handler.close()
-            worker.device.close()
 
     return asyncio.run(work())

@@ -1,1 +1,1 @@
-"""The processes of `sluice serve`: a supervisor that holds the listening socket, and the workers that it starts."""
+"""The processes of `sluice serve`: a supervisor that holds the listening socket, and its workers."""

@@ -1,8 +1,8 @@
-"""Accepts the connections of a worker, so that all workers of a server have about as many.
+"""Accepts the connections of a worker, and spreads them evenly over all workers of the server.
 
-The workers share one listening socket. Without a rule, the one that happens to wake up first accepts all that wait, and
-keep-alive holds them there: of 64 connections one of two workers had up to 78 %. Here a worker that has more than
-another one lets that one go first, for a moment. If the other one is busy, it accepts after all.
+The workers share one listening socket. Left alone, the worker that wakes up first accepts all waiting connections, and
+keep-alive holds them there: one of two workers had up to 78 % of 64 connections. So a worker that has more connections
+than another one waits for a moment before it accepts. If the other one is busy, it then accepts after all.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ from typing import Any
 logger = logging.getLogger("sluice")
 
 DEFER_S = 0.005
-"""How long a worker lets another one go first."""
+"""How long a worker with more connections waits for the others."""
 _AT_ONCE = 8
 """Connections that are accepted in one turn of the event loop after such a wait."""
 _FULL_S = 1.0
-"""When there are no more files or memory, the next try is so much later."""
+"""The pause before the next try when there are no more files or memory."""
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _ABSENT = (1 << 64) - 1
 _NUMBER_BYTES = 8
 
 
 class ConnectionCounts:
-    """The number of connections of each worker, by its index, in a file of ``folder`` that all of them map.
+    """The number of connections of each worker, by index, in a file of ``folder`` that all workers map into memory.
 
-    A number is written by one process and read by the others, whole. It may be late: it only says who goes first.
+    Each number has one writer. A reader may see an old one: it only decides who accepts first.
     """
 
     def __init__(self, folder: Path, workers: int) -> None:
@@ -46,7 +46,7 @@ class ConnectionCounts:
             os.close(descriptor)
 
     def write(self, index: int, count: int | None) -> None:
-        """None: this worker accepts none at present."""
+        """``count`` None: this worker accepts no connections now."""
         self._counts[index] = _ABSENT if count is None else count
 
     def add(self, index: int) -> None:
@@ -54,7 +54,7 @@ class ConnectionCounts:
             self._counts[index] += 1
 
     def has_more(self, index: int) -> bool:
-        """Whether a worker has more than another one that accepts."""
+        """Whether a worker has more connections than another one that accepts."""
         own = self._counts[index]
         return any(count < own for count in self._counts)
 
@@ -85,7 +85,7 @@ class Acceptor:
         self._loop.add_reader(listener, self._accept)
 
     def close(self) -> None:
-        """Accept no more. What waits in the socket stays there, for the other workers."""
+        """Accept no more. Connections that wait in the socket are left to the other workers."""
         if self._listener.fileno() < 0:
             return
         if self._timer is not None:
@@ -109,7 +109,7 @@ class Acceptor:
                 if error.errno in _FULL:
                     logger.error("no connection can be accepted: %s", error)
                     self._wait(_FULL_S)
-                return  # another worker has accepted it, or its client has gone
+                return  # another worker has accepted it, or the client has closed it
             connection.setblocking(False)
             self._counts.add(self._index)
             task = self._loop.create_task(self._open(connection), name="open a connection")
@@ -125,5 +125,5 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept)
 
     async def _open(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # its handshake has failed, or its client has gone
+        with contextlib.suppress(OSError):  # the handshake has failed, or the client has closed the connection
             await self._loop.connect_accepted_socket(self._make_protocol, connection, **self._tls)

@@ -1,4 +1,4 @@
-"""Asks a server whether it is ready, by the settings of that server: for the health check of a container."""
+"""Asks a server on this machine whether it is ready. For the health check of a container."""
 
 import contextlib
 import http.client
@@ -8,14 +8,15 @@ from pathlib import Path
 from service.settings import Settings
 
 TIMEOUT_S = 4.0
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # a server that listens on all addresses is asked here
+_REACHABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # for servers that listen on all addresses
 
 
 def ask_ready(settings: Settings) -> str:
-    """Ask `/readyz` of the server with these settings on this machine. Returns why it is not ready, or "".
+    """Ask `/readyz` of the server with these settings. Returns why it is not ready, or "".
 
-    Its certificate is not verified, because it has another name than this address. Where clients need a certificate we
-    show the server's own. A server that refuses it counts as ready: it answers, and nothing more can be found out.
+    The server's certificate is not verified, because it is not made out for this address. If clients need a
+    certificate, we send the server's own. A server that refuses it counts as ready: it answers, and we cannot find out
+    more.
     """
     host = find_reachable(settings.host)
     connection = http.client.HTTPConnection(host, settings.port, timeout=TIMEOUT_S)
@@ -39,12 +40,12 @@ def ask_ready(settings: Settings) -> str:
 
 
 def find_reachable(host: str) -> str:
-    """An address of this machine at which a server that listens on ``host`` answers."""
-    return _ANY.get(host, host)
+    """The address at which this machine reaches its own server that listens on ``host``."""
+    return _REACHABLE.get(host, host)
 
 
 def read_server_flags(cmdline: Path = Path("/proc/1/cmdline")) -> list[str]:
-    """The flags of `sluice serve` if that is the first process of this container, else none."""
+    """The flags of `sluice serve`, if it is the first process of this container."""
     try:
         words = cmdline.read_text().rstrip("\0").split("\0")
     except (OSError, UnicodeDecodeError):

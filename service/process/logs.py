@@ -1,4 +1,4 @@
-"""The log of `sluice serve`: lines on standard error, each with the process that wrote it."""
+"""The log of `sluice serve`: lines on standard error, each with the name of the process that wrote it."""
 
 import datetime
 import logging
@@ -7,7 +7,7 @@ import orjson
 
 
 class JsonFormatter(logging.Formatter):
-    """A line of JSON for each message; a traceback is in it too, so it takes no lines of its own."""
+    """One line of JSON for each message, with its traceback."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -28,14 +28,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def _readable(text: str) -> str:
-    """Without halves of surrogate pairs, which JSON does not take."""
+    """The text with lone surrogates escaped, which JSON does not allow."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def configure_logs(process: str, level: str, form: str = "text") -> None:
-    """``process`` is a name such as ``worker 1``; ``level`` is for our loggers; ``form`` is text or json.
+    """``process`` is a name such as ``worker 1``; ``form`` is text or json.
 
-    Libraries log warnings only.
+    ``level`` is for our own loggers. Libraries log warnings and errors only.
     """
     handler = logging.StreamHandler()
     if form == "json":

@@ -1,4 +1,4 @@
-"""When a worker that has ended is restarted, and which worker listens meanwhile. No process or clock here."""
+"""When an ended worker is restarted, and which worker listens meanwhile. There is no process or clock here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
 MAX_FAILURES = 6
-"""The server gives up when a worker has ended so often in a row before it was ready, and no other one lives."""
+"""After so many ends in a row before a worker was ready, the server gives up if no other worker is alive."""
 LISTEN_ANYWAY_S = 10.0
-"""If no worker is ready, a new one listens after so long although it still loads, to answer probes with 503."""
+"""If no worker is ready after this time, one that still loads listens, to answer probes with 503."""
 
 
 class Restarts:
-    """Counts how often a worker, and those started after it in its place, ended before they were ready."""
+    """Counts how often in a row the workers of one place ended before they were ready."""
 
     failures = 0
 
@@ -24,10 +24,14 @@ class Restarts:
 
 @dataclass(eq=False)
 class WorkerState:
-    """What the supervisor knows of a worker. ``is_first``: the server began with it.
+    """What the supervisor knows of a worker.
 
-    ``has_started``: its event loop runs. ``is_ready``: it has loaded its models, and listens. ``lacking``: the models
-    that do not serve, once every load has ended. ``is_leaving``: another worker has its place.
+    - ``is_first``: it was started with the server.
+    - ``has_started``: its event loop runs.
+    - ``is_ready``: it has loaded its models and listens.
+    - ``waits_long``: it was started more than ``LISTEN_ANYWAY_S`` ago.
+    - ``lacking``: the models that do not serve, once every load has ended.
+    - ``is_leaving``: another worker has taken its place.
     """
 
     is_first: bool
@@ -40,10 +44,10 @@ class WorkerState:
 
 
 def choose_listener(workers: Sequence[WorkerState]) -> WorkerState | None:
-    """The worker that has to listen now although it is not ready, if no other one listens.
+    """The worker that must listen now although it is not ready, because no other one listens.
 
     When the server starts, one worker answers that models are loading. While a worker restarts, connections wait in
-    the socket: two seconds of waiting are better than an error, ten are not.
+    the socket: waiting for two seconds is better than an error, waiting for ten is not.
     """
     if any(worker.listens for worker in workers):
         return None
@@ -51,7 +55,7 @@ def choose_listener(workers: Sequence[WorkerState]) -> WorkerState | None:
 
 
 def choose_paused(workers: Sequence[WorkerState]) -> list[WorkerState]:
-    """The workers that have to stop listening until they are ready, because another one is ready now."""
+    """The workers that must stop listening until they are ready, because another one is ready now."""
     if not any(worker.is_ready for worker in workers):
         return []
     return [worker for worker in workers if worker.listens and not worker.is_ready]

@@ -1,9 +1,9 @@
-"""The HTTP server of a worker: uvicorn's, but it listens when it is told to, and it always ends.
+"""The HTTP server of a worker: uvicorn's, but it listens when the supervisor says so, and it always ends.
 
-A worker that another one replaces accepts no more, but is ready and answers: each connection closes after its next
+A replaced worker accepts no more connections, but stays ready and answers: each connection closes after its next
 answer. When none is left, or after `drain_s`, it stops.
 
-It stops in two steps. For `lame_duck_s` the worker says that it is not ready but still answers, also on new
+Other stops have two steps. For `lame_duck_s` the worker says that it is not ready but still answers, also on new
 connections, and each connection closes after its next answer. Then it accepts no more, and the requests that it has
 accepted have `drain_s` to finish. After that the process ends, whatever its threads do.
 """
@@ -44,11 +44,11 @@ from service.worker import Worker
 logger = logging.getLogger("sluice")
 
 _GRACE_S = 0.5
-"""How much longer than `drain_s` the stop may take, so that the last clients still get an error."""
+"""The stop may take this much longer than `drain_s`, so that the last clients still get an error."""
 
 
 def end_process(code: int) -> NoReturn:
-    """End now. Python would wait for threads, and one may be in a native call that never returns."""
+    """End now. Python would wait for its threads, and one may be in a native call that never returns."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -63,9 +63,9 @@ def refuse(channel: WorkerEnd, error: SettingsError) -> NoReturn:
 
 
 class WorkerServer(uvicorn.Server):
-    """``worker`` returns the worker once the application has started. ``index``: its place, from 0.
+    """``worker`` returns the worker once the application has started. ``index`` is its place, from 0.
 
-    ``replaces``: it serves when it is told to.
+    ``replaces``: it replaces another worker, and serves when the supervisor says so.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class WorkerServer(uvicorn.Server):
         self._index = index
         self._counts = ConnectionCounts(settings.metrics_dir, settings.workers)
         self._leave_by: float | None = None
-        self._made: weakref.WeakSet[Any] = weakref.WeakSet()
-        """The protocols of all connections, also of those whose TLS handshake is not done."""
+        self._protocols: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Of all connections, also of those in their TLS handshake."""
         self._telling: asyncio.Task[None] | None = None
         self._is_leaving = False
         self._is_ready = False
@@ -106,7 +106,7 @@ class WorkerServer(uvicorn.Server):
         """Start the application. It listens when the supervisor says so, or when the models are loaded."""
         await super().startup(sockets=[])
         loop = asyncio.get_running_loop()
-        self._channel.follow(lambda word: loop.call_soon_threadsafe(self._obey, word), self._end_alone)
+        self._channel.follow(lambda word: loop.call_soon_threadsafe(self._on_command, word), self._end_alone)
         self._channel.tell(STARTED)
         if not self._replaces:
             self._worker().when_loaded(self._become_ready)
@@ -117,7 +117,7 @@ class WorkerServer(uvicorn.Server):
         self._channel.tell(LOADED, BETWEEN_NAMES.join(lacking))
 
     def _end_alone(self) -> None:
-        """Stop, because the supervisor has ended. Nobody else would kill a worker whose event loop is blocked."""
+        """Stop, because the supervisor has ended. Nobody is left to kill a worker whose event loop is blocked."""
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(self._settings.lame_duck_s + self._settings.drain_s + 2 * _GRACE_S)
         end_process(1)
@@ -127,13 +127,13 @@ class WorkerServer(uvicorn.Server):
         if not self.should_exit:
             self._listen().add_done_callback(lambda _: self._channel.tell(READY))
 
-    def _obey(self, word: str) -> None:
+    def _on_command(self, word: str) -> None:
         if self.should_exit:
             return
         if word == LEAVE:
             self._leave()
         elif self._is_ready:
-            pass  # the word was for a worker that still loads
+            pass  # the other words are for workers that still load
         elif word == SERVE:
             self._become_ready()
         elif word == LISTEN:
@@ -142,13 +142,13 @@ class WorkerServer(uvicorn.Server):
             self._listening.add_done_callback(lambda _: self._pause())
 
     def _leave(self) -> None:
-        """Accept no more, because another worker has this one's place. `on_tick` ends it."""
+        """Accept no more, because another worker has taken this one's place. `on_tick` ends the process."""
         worker = self._worker()
         self._leave_by = asyncio.get_running_loop().time() + worker.drain_s
         self._is_leaving = True
         while self.servers:
             self.servers.pop().close()
-        for protocol in self._made:  # a live stream has taken the place of its protocol, and goes on
+        for protocol in self._protocols:  # live streams are not among them: they go on
             if protocol.transport is None:
                 protocol.is_leaving = True
             else:
@@ -156,15 +156,15 @@ class WorkerServer(uvicorn.Server):
         worker.hand_over()
 
     async def on_tick(self, counter: int) -> bool:
-        """uvicorn calls it ten times a second. Returns whether to stop."""
+        """Called by uvicorn ten times a second. Returns whether to stop."""
         should_exit = await super().on_tick(counter)
         if self.servers:
             self._counts.write(self._index, len(self.server_state.connections))
         if self._leave_by is None or should_exit:
             return should_exit
         is_late = asyncio.get_running_loop().time() >= self._leave_by
-        shakes_hands = any(protocol.transport is None for protocol in self._made)
-        return is_late or not (shakes_hands or self.server_state.connections or self._worker().is_in_use)
+        has_handshakes = any(protocol.transport is None for protocol in self._protocols)
+        return is_late or not (has_handshakes or self.server_state.connections or self._worker().is_in_use)
 
     def _listen(self) -> "asyncio.Task[None]":
         if self._listening is None:
@@ -172,7 +172,7 @@ class WorkerServer(uvicorn.Server):
         return self._listening
 
     def _pause(self) -> None:
-        """Accept no more connections, because another worker is ready. Those that are open stay open."""
+        """Accept no more connections, because another worker is ready. Open ones stay open."""
         if not self._is_ready:
             while self.servers:
                 self.servers.pop().close()
@@ -199,11 +199,11 @@ class WorkerServer(uvicorn.Server):
             logger.exception("this worker cannot listen")
             end_process(1)
         self.servers.append(acceptor)  # type: ignore[arg-type]  # it has what uvicorn calls
-        if self.should_exit or self._leave_by is not None:  # meanwhile
+        if self.should_exit or self._leave_by is not None:  # since it began to listen
             acceptor.close()
 
     def _renew_certificate(self) -> None:
-        """Take a changed certificate for the handshake that comes next, if there is one."""
+        """Use a changed certificate from the next handshake on."""
         renewed = self._tls.renew(time.monotonic())
         if renewed is not None and self.config.ssl is not None:
             use_identity(self.config.ssl, renewed)
@@ -215,7 +215,7 @@ class WorkerServer(uvicorn.Server):
         )
         if self._is_leaving:
             protocol.is_leaving = True  # type: ignore[attr-defined]  # our protocols have it
-        self._made.add(protocol)
+        self._protocols.add(protocol)
         return protocol
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -233,7 +233,7 @@ class WorkerServer(uvicorn.Server):
             await asyncio.sleep(self._settings.lame_duck_s)
         drain_s = worker.drain_s
         worker.begin_stop()
-        # uvicorn would cancel the tasks that are left and log each as a fault. Closed connections end them quietly.
+        # uvicorn would cancel the tasks that are left, and log an error for each. Closed connections end them quietly.
         asyncio.get_running_loop().call_later(drain_s, self._drop_connections)
         self.config.timeout_graceful_shutdown = drain_s + _GRACE_S / 2  # type: ignore[assignment]  # any number does
         try:

@@ -5,11 +5,11 @@ Connections that no worker has accepted wait in the socket, so none is lost when
 Rules
 - A worker that has ended is restarted at once. If it ended before it was ready, each restart waits longer.
 - A worker that ended while it loaded versions is restarted at once. It skips these versions, or loads them one by one.
-- If the first worker refuses the settings, the server ends with code 2. If it never comes up, the code is 1.
+- If the first worker refuses the settings, the server ends with code 2. If it ends before it can serve, the code is 1.
 - SIGTERM and SIGINT stop the server: workers finish the requests that they have accepted. A second SIGINT (Ctrl-C
   twice) ends the server at once; other signals are ignored by then. A worker that takes too long is killed.
-- SIGHUP reads the settings again and replaces the workers, one after another (`replacements.py`). If the terminal of
-  the server has gone, SIGHUP stops it.
+- SIGHUP reads the settings again and replaces the workers one by one (`replacements.py`). If the server's terminal was
+  closed, SIGHUP stops the server.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from service.crashes import find_blame
+from service.crashes import record_crash
 from service.metrics.restarts import RestartCounter
 from service.process.acceptor import ConnectionCounts
 from service.process.channel import BETWEEN_NAMES, LEAVE, LOADED, READY, REFUSED, SERVE, STARTED
@@ -49,12 +49,12 @@ Reread: TypeAlias = Callable[[], tuple[Settings, Mapping[str, str]]]
 """Reads the settings again, and makes the environment of workers. Raises SettingsError."""
 
 
-def _pass(_number: int, _frame: object) -> None:
-    """Handle a signal that changes nothing. (SIG_IGN makes Python complain of signals that it has received already.)"""
+def _ignore(_number: int, _frame: object) -> None:
+    """Do nothing. With SIG_IGN, Python would complain of signals that it has already received."""
 
 
 def has_terminal() -> bool:
-    """Whether this process has a terminal. When that is closed, its processes lose it, and get SIGHUP."""
+    """Whether this process has a terminal. When the terminal is closed, its processes lose it and get SIGHUP."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
@@ -63,8 +63,7 @@ def has_terminal() -> bool:
 
 
 class Supervisor:
-    """``environ`` is the environment of the workers. ``listeners`` listen already: that of HTTP
-    and, where it is on, of gRPC.
+    """``environ`` is the environment of the workers. ``listeners`` listen already: for HTTP, and for gRPC if it is on.
 
     ``on_ready`` is called once, when the first worker has loaded its models; ``reread`` at each SIGHUP.
     """
@@ -103,10 +102,10 @@ class Supervisor:
 
         def handle(number: int, _: object) -> None:
             if number == signal.SIGTERM:
-                signal.signal(number, _pass)  # a flood of them would nest handlers
+                signal.signal(number, _ignore)  # a flood of them would nest handlers
             loop.call_soon_threadsafe(self._on_signal, number)
 
-        # Handlers of the loop would be removed when it ends, and one more signal would then kill this process.
+        # The loop would remove its own handlers at its end, and one more signal would then kill this process.
         for number in SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
                 signal.signal(number, handle)
@@ -117,7 +116,7 @@ class Supervisor:
             task.add_done_callback(lambda _: self._stopping.set())  # it has failed, if the server is not stopping
         await self._stopping.wait()
         for listener in self._listeners:
-            listener.close()  # the workers have copies, and close them when they accept no more
+            listener.close()  # the workers have copies, which they close when they accept no more
         self._signal_workers(signal.SIGTERM)
         limit_s = max((worker.stop_limit_s for worker in self._workers), default=0.0)
         waited = {*keeping, *self._following}
@@ -127,7 +126,7 @@ class Supervisor:
             self._signal_workers(signal.SIGKILL)
             await asyncio.wait(waited)
         for number in SIGNALS:
-            signal.signal(number, _pass)
+            signal.signal(number, _ignore)
         for task in keeping:
             task.result()
         return self._code
@@ -163,10 +162,10 @@ class Supervisor:
                     await self._sleep(restarts.find_delay_s(was_ready=False) or FIRST_DELAY_S)
                     continue
             worker = place.worker
-            assert worker is not None  # noqa: S101  # one of both has set it
+            assert worker is not None  # noqa: S101  # either the successor or the new worker
             code = await worker.ended
             if not worker.is_leaving:
-                self._counts.write(place.number - 1, None)  # nobody need let it go first
+                self._counts.write(place.number - 1, None)  # so that no other worker waits for it
             if self._stopping.is_set():
                 return
             is_first = is_first and not worker.is_leaving
@@ -175,7 +174,7 @@ class Supervisor:
             if is_first and worker.refusal:
                 self._give_up(2, worker.refusal)
                 return
-            loading = find_blame(self._settings.metrics_dir, worker.process.pid, code)
+            loading = record_crash(self._settings.metrics_dir, worker.process.pid, code)
             if loading:
                 logger.error("a worker ended with code %d while it loaded %s", code, " and ".join(loading))
             elif not self._has_served:
@@ -193,7 +192,7 @@ class Supervisor:
             await self._sleep(0.0 if place.successor else delay_s)
 
     async def _replace_when_told(self) -> None:
-        while await self._happens(self._is_told_to_replace.wait()):
+        while await self._wait_unless_stopping(self._is_told_to_replace.wait()):
             self._is_told_to_replace.clear()
             try:
                 settings, environ = self._reread()
@@ -213,18 +212,18 @@ class Supervisor:
                 logger.info("SIGHUP: all workers have been replaced in %.1f s", took_s)
 
     async def _replace(self, place: Place[WorkerProcess], settings: Settings, environ: Mapping[str, str]) -> str:
-        """Replace the worker of a place by a new one. Returns why that could not be, or ""."""
+        """Replace the worker of a place. Returns why that failed, or ""."""
         try:
             new = place.successor = await self._start(place, settings, environ, replaces=True)
         except OSError as error:
             return f"a new one could not be started: {error}"
-        if not await self._happens(new.has_loaded.wait()):
+        if not await self._wait_unless_stopping(new.has_loaded.wait()):
             return "the server stops"
         old = place.worker if place.worker is not new else None
         fault = new.refusal or find_fault(old, new)
         if not fault:
             new.tell(SERVE)
-            if not await self._happens(new.has_listened.wait()):
+            if not await self._wait_unless_stopping(new.has_listened.wait()):
                 return "the server stops"
             fault = "" if new.is_ready else "the new one ended before it could listen"
         if fault:
@@ -236,11 +235,11 @@ class Supervisor:
         if old is not None and not old.ended.done():
             old.listens, old.is_leaving = False, True
             old.tell(LEAVE)
-            await self._happens(old.wait(old.settings.drain_s + old.stop_limit_s))
+            await self._wait_unless_stopping(old.wait(old.settings.drain_s + old.stop_limit_s))
         return ""
 
-    async def _happens(self, what: Coroutine[Any, Any, object]) -> bool:
-        """Wait for something, but not longer than the server lives. Returns whether it has happened."""
+    async def _wait_unless_stopping(self, what: Coroutine[Any, Any, object]) -> bool:
+        """Wait for something, or until the server stops. Returns whether it has happened and the server goes on."""
         task, stopping = asyncio.ensure_future(what), asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
         has_happened = task.done()
@@ -249,7 +248,7 @@ class Supervisor:
         return has_happened and not self._stopping.is_set()
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait, but not longer than the server lives."""
+        """Sleep, but not longer than until the server stops."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
@@ -275,7 +274,7 @@ class Supervisor:
         task = asyncio.create_task(self._follow(worker))
         self._following.add(task)
         task.add_done_callback(self._following.discard)
-        if self._stopping.is_set():  # meanwhile
+        if self._stopping.is_set():  # since the process was started
             worker.send_signal(signal.SIGTERM)
         return worker
 
@@ -338,7 +337,7 @@ def supervise(
 
 
 def worker_environ(settings: Settings, environ: Mapping[str, str], cores: int) -> dict[str, str]:
-    """The environment of a worker: the settings, the path to our code, and how many threads libraries may start."""
+    """The environment of a worker: the settings, the path to our code, and the number of threads for libraries."""
     threads = str(max(1, cores // settings.workers))
     made = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     made |= {"BENTOML_DO_NOT_TRACK": "True", "ORT_DISABLE_TELEMETRY": "1"}

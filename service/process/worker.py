@@ -1,7 +1,4 @@
-"""The main program of a worker process. The supervisor starts it with its place, its channel and listening sockets.
-
-Workers share nothing but these sockets and the folder of the metrics.
-"""
+"""The main program of a worker process. Workers share only the listening sockets and the folder of the metrics."""
 
 import functools
 import os
@@ -21,14 +18,14 @@ from service.worker import Worker
 
 
 def main(number: int, replaces: int, channel_descriptor: int, *listener_descriptors: int) -> None:
-    """Serve until SIGTERM or the end of the supervisor. ``number`` counts from 1."""
+    """Serve until SIGTERM or the end of the supervisor. ``number`` counts the workers from 1."""
     channel = WorkerEnd(socket.socket(fileno=channel_descriptor))
     listener, *more = [socket.socket(fileno=descriptor) for descriptor in listener_descriptors]
     settings = Settings.from_environ(os.environ)
     configure_logs(f"worker {number}", settings.log_level, settings.log_format)
 
     @functools.cache
-    def open_worker() -> Worker:  # first called on the event loop
+    def open_worker() -> Worker:  # the first call must be on the event loop
         try:
             worker = Worker(settings, number - 1, next(iter(more), None))
         except SettingsError as error:
@@ -50,7 +47,7 @@ def main(number: int, replaces: int, channel_descriptor: int, *listener_descript
         ssl_cert_reqs=int(ssl.CERT_NONE if settings.tls_client_ca is None else ssl.CERT_REQUIRED),
     )
     server = WorkerServer(config, settings, listener, channel, open_worker, number - 1, replaces=bool(replaces))
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is for the supervisor, also where all processes get it
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # some tools send it to all processes, but only the supervisor acts
     server.run()
 
 

@@ -1,4 +1,4 @@
-"""A worker process, as the supervisor has it."""
+"""The supervisor's view of a worker process."""
 
 import asyncio
 import contextlib
@@ -15,12 +15,12 @@ from service.settings import Settings
 
 WORKER_MODULE = "service.process.worker"
 KILL_AFTER_S = 1.4
-"""A worker is killed so long after its drain should have ended. It ends by itself unless its event loop is blocked."""
+"""A worker is killed this long after its drain should have ended. Only one with a blocked event loop takes so long."""
 
 
 @dataclass(eq=False, kw_only=True)
 class WorkerProcess(WorkerState):
-    """A worker process and our end of its channel. ``ended`` is its exit code; the supervisor sets it."""
+    """A worker process and our end of its channel. ``ended`` gets the exit code, from the supervisor."""
 
     process: asyncio.subprocess.Process
     connection: socket.socket
@@ -28,7 +28,7 @@ class WorkerProcess(WorkerState):
     refusal: str = ""
     ended: "asyncio.Future[int]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     has_loaded: asyncio.Event = field(default_factory=asyncio.Event)
-    """Every load has ended, or the process."""
+    """Every load has ended, or the process has."""
     has_listened: asyncio.Event = field(default_factory=asyncio.Event)
     """It is ready and accepts connections, or it has ended."""
 
@@ -43,7 +43,7 @@ class WorkerProcess(WorkerState):
         is_first: bool,
         replaces: bool,
     ) -> Self:
-        """``replaces``: it does not listen until it is told to serve. Raises OSError."""
+        """``replaces``: it does not listen before it is told to serve. Raises OSError."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs, contextlib.ExitStack() as failing:
@@ -77,11 +77,11 @@ class WorkerProcess(WorkerState):
 
     @property
     def stop_limit_s(self) -> float:
-        """How long it may take to stop after SIGTERM."""
+        """How long the process may take to stop after SIGTERM."""
         return self.settings.lame_duck_s + self.settings.drain_s + KILL_AFTER_S
 
     async def wait(self, limit_s: float) -> bool:
-        """Wait until it has ended; kill it after ``limit_s`` seconds. Returns whether it ended by itself."""
+        """Wait for its end, and kill it after ``limit_s`` seconds. Returns whether it ended by itself."""
         await asyncio.wait([self.ended], timeout=limit_s)
         ended_itself = self.ended.done()
         if not ended_itself:

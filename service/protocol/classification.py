@@ -1,4 +1,4 @@
-"""The classification extension of the protocol: the highest values of an output, as texts ``value:index[:label]``."""
+"""The classification extension of the protocol: the highest values of an output as texts ``value:index[:label]``."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ _UNSUPPORTED = ("BOOL", "FP16", "BF16", "BYTES")
 
 
 def check_classification(wanted: Iterable[str], outputs: Mapping[str, Tensor]) -> None:
-    """Raises InvalidInput, which names an output whose datatype cannot be classified."""
+    """Raises InvalidInput, which names the output, if its datatype cannot be classified."""
     for name in wanted:
         datatype = outputs[name].datatype
         if datatype in _UNSUPPORTED:
@@ -26,7 +26,7 @@ def check_classification(wanted: Iterable[str], outputs: Mapping[str, Tensor]) -
 def classify_outputs(
     outputs: Mapping[str, np.ndarray], wanted: Mapping[str, int], manifest: Manifest, batches: bool
 ) -> Mapping[str, np.ndarray]:
-    """The outputs, with so many classes in place of values where these are ``wanted``. Raises as ``classify``."""
+    """The outputs, of which those in ``wanted`` are replaced by that number of classes. Raises InvalidInput."""
     classified = {
         name: classify(name, outputs[name], number, _labels_of(manifest, name), batches)
         for name, number in wanted.items()
@@ -42,8 +42,9 @@ def _labels_of(manifest: Manifest, output: str) -> Sequence[str]:
 def classify(name: str, scores: np.ndarray, number: int, labels: Sequence[str], batches: bool) -> np.ndarray:
     """The ``number`` highest values, highest first: texts of shape [rows, number], or [number] without a batch.
 
-    Of equal values the lower index comes first; NaN is last. The classes are all axes but the batch; there are as many
-    texts as classes if these are fewer. ``labels`` are by index, or empty. Raises InvalidInput for too many values.
+    Of equal values the lower index comes first; NaN is last. All axes but the batch are classes. If there are fewer
+    classes than ``number``, all are returned. ``labels`` are by index, or empty. Raises InvalidInput if there are too
+    many values.
     """
     if scores.size > MAX_ELEMENTS:
         expected = f"at most {MAX_ELEMENTS} elements for a classification"

@@ -1,6 +1,6 @@
-"""Content codings of bodies: gzip and deflate, both ways. RFC 9110, sections 8.4 and 12.5.3; deflate is zlib's format.
+"""The content codings of bodies: gzip, and deflate, which is zlib's format. RFC 9110, sections 8.4 and 12.5.3.
 
-A body is inflated in pieces and no further than its limit: so a small body cannot take much memory or time.
+A body is inflated in pieces, and no further than its limit, so that a small body cannot take much memory or time.
 """
 
 import functools
@@ -12,13 +12,13 @@ from service.errors import BodyTooLarge, InvalidInput, UnsupportedCoding
 
 _WINDOW: Mapping[str, int] = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 CODINGS = tuple(_WINDOW)
-_LEVEL = 1  # tensors hardly get smaller at higher ones
+_LEVEL = 1  # higher levels hardly make tensors smaller
 COMPRESS_FROM_BYTES = 1024
-"""Shorter answers are sent as they are."""
+"""Shorter answers are not compressed."""
 DEFLATE_IN_THREAD_FROM_BYTES = 16 << 10
-"""To compress a larger answer would hold up the event loop for more than 0.15 ms."""
+"""Compressing a larger answer would block the event loop for more than 0.15 ms."""
 INFLATE_IN_THREAD_FROM_BYTES = 1 << 10
-"""To inflate a smaller body takes at most 3 ms."""
+"""Inflating a smaller body takes at most 3 ms."""
 _PIECE_BYTES = 64 << 10
 _MAX_KEPT_BYTES = 256
 """Longer ``Accept-Encoding`` headers are not cached."""
@@ -26,7 +26,7 @@ _WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.ASCII
 
 
 def read_coding(header: bytes) -> str | None:
-    """The coding that a ``Content-Encoding`` names, None for identity. Raises UnsupportedCoding."""
+    """The coding in a ``Content-Encoding``; None for identity. Raises UnsupportedCoding."""
     name = header.decode("latin-1").strip().lower()
     if name in ("", "identity"):
         return None
@@ -36,7 +36,7 @@ def read_coding(header: bytes) -> str | None:
 
 
 def choose_coding(accept: bytes) -> str | None:
-    """The coding with the highest weight in an ``Accept-Encoding``, the first of equals; None: no coding.
+    """The coding with the highest weight in an ``Accept-Encoding``, the first of equal ones; None for no coding.
 
     Unknown codings, ``*`` and malformed weights are ignored.
     """
@@ -57,10 +57,7 @@ def _choose(accept: bytes) -> str | None:
 
 
 def inflate(body: bytes | memoryview, coding: str, max_bytes: int) -> memoryview:
-    """The body before it was compressed. Raises InvalidInput, BodyTooLarge.
-
-    It grows in place: memory stays below 9/8 of the limit.
-    """
+    """Decompress a body. Raises InvalidInput, BodyTooLarge. It takes at most 9/8 of the limit in memory."""
     stream, given = zlib.decompressobj(_WINDOW[coding]), memoryview(body)
     inflated, at = bytearray(), 0
     while not stream.eof:
@@ -78,12 +75,12 @@ def inflate(body: bytes | memoryview, coding: str, max_bytes: int) -> memoryview
             raise BodyTooLarge(f"body: expected at most {max_bytes} bytes when inflated, got more")
         inflated += piece
     left_bytes = len(stream.unused_data) + len(given) - at
-    if left_bytes:  # more members of gzip are refused: a body of many tiny ones would take very long
+    if left_bytes:  # further members of gzip are refused: a body of many tiny ones would take very long
         raise InvalidInput(f"body: expected the end of {coding}, got {left_bytes} bytes after it")
     return memoryview(inflated).toreadonly()
 
 
 def deflate(chunks: Sequence[bytes | memoryview], coding: str) -> bytes:
-    """The chunks, joined and compressed."""
+    """Join and compress the chunks."""
     stream = zlib.compressobj(_LEVEL, wbits=_WINDOW[coding])
     return b"".join([*map(stream.compress, chunks), stream.flush()])

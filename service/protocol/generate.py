@@ -1,4 +1,4 @@
-"""Flat JSON of the protocol's generate routes (Triton's `generate` extension): inputs and parameters side by side."""
+"""The flat JSON of the generate routes (Triton's `generate` extension): inputs and parameters in one object."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from service.protocol.large_json import array_of_large, parse_object
 
 
 class GenerateRequest(NamedTuple):
-    """``parameters`` are all fields that are no inputs, with those of the object ``parameters``."""
+    """``parameters`` has all fields that are not inputs, and the fields of the object ``parameters``."""
 
     id: str | None
     inputs: Mapping[str, np.ndarray]
@@ -25,7 +25,7 @@ class GenerateRequest(NamedTuple):
 
 
 def read_generate(body: bytes | memoryview, tensors: Sequence[Tensor]) -> GenerateRequest:
-    """Sort the fields of a request into inputs and parameters. A parameter that is null counts as absent.
+    """Sort the fields of a request into inputs and parameters. A null parameter counts as absent.
 
     Raises InvalidInput, which names the field.
     """
@@ -48,7 +48,7 @@ def read_generate(body: bytes | memoryview, tensors: Sequence[Tensor]) -> Genera
 
 
 def _read_tensor(value: Any, tensor: Tensor) -> np.ndarray:
-    """A value or a flat array. The last open size follows from the fixed sizes; other open sizes are 1."""
+    """Read a value or a flat array. The last open size follows from the number of elements; other open sizes are 1."""
     what = f"input {tensor.name!r}"
     datatype = DATATYPES[tensor.datatype]
     if datatype.is_binary_only:
@@ -71,7 +71,7 @@ def _read_tensor(value: Any, tensor: Tensor) -> np.ndarray:
 def describe_generated(
     model: str, version: str, request_id: str | None, outputs: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """An answer for JSON: each output is a flat array, or a single value."""
+    """An answer as JSON: each output is a flat array, or a single value."""
     answer: dict[str, Any] = {} if request_id is None else {"id": request_id}
     answer |= {"model_name": model, "model_version": version}
     return answer | {name: _flatten(name, array) for name, array in outputs.items()}

@@ -1,8 +1,8 @@
 """Open Inference Protocol v2: inference requests, as JSON or as JSON followed by binary tensors.
 
 A binary body is the JSON header, then the bytes of the tensors in the order of the header: little-endian, row-major,
-without padding; each element of BYTES has its length before it. Tensors are views of the body where possible. Where
-Triton differs from the specification, its clients must still work.
+without padding; each element of BYTES follows its length. Tensors are views of the body where possible. Where Triton
+differs from the specification, its clients must still work.
 """
 
 import functools
@@ -24,13 +24,13 @@ from service.shared_memory.parts import RegionPart, read_region
 
 MAX_KEPT_BYTES: Final = 4096
 """A longer JSON part is not cached."""
-_KEPT_HEADERS: Final = 256  # a parsed one takes up to sixteen times its bytes
+_KEPT_HEADERS: Final = 256  # a parsed header takes up to sixteen times its bytes
 _token = os.urandom(8).hex()
 _PLACES: Final = [b'"%b.%d"' % (_token.encode(), i) for i in range(MAX_KEPT_BYTES // 48)]
-"""Placeholders for arrays that are cut out of a request. They are random, so no request can have them. An input takes
-at least 48 bytes of JSON: the JSON part of more inputs is too long to be cached."""
+"""Placeholders for arrays that are cut out of a request. They are random, so no request contains them. An input takes
+at least 48 bytes of JSON, so the JSON part of more inputs is too long to be cached."""
 LENGTH_BYTES: Final = 4
-"""Bytes of the length before each element of BYTES."""
+"""The size of the length before each element of BYTES."""
 _UNSUPPORTED: Final = ("headers",)
 _REGION: Final = "shared_memory_"
 _SEQUENCE: Final = ("sequence_id", "sequence_start", "sequence_end")
@@ -39,9 +39,8 @@ _MAX_ID_CHARACTERS: Final = 128
 
 @dataclass(frozen=True)
 class InputHeader:
-    """One input of the header: ``size_bytes`` in the binary part, ``data`` in JSON, or ``region``, in shared memory.
-
-    ``dtype`` is None for BYTES.
+    """One input of the header. Its elements are in the binary part (``size_bytes``), in JSON (``data``), or in shared
+    memory (``region``). ``dtype`` is None for BYTES.
     """
 
     name: str
@@ -64,10 +63,10 @@ class SequenceStep(NamedTuple):
 
 @dataclass(frozen=True)
 class InferHeader:
-    """``outputs`` maps each wanted output to whether it comes back binary; None: all outputs, by ``binary_default``.
+    """``outputs`` maps each wanted output to whether it is returned binary; None: all outputs, by ``binary_default``.
 
     ``classes`` maps each output that is wanted as a classification to the number of classes. ``level`` is the priority
-    of the protocol, 0 where there is none; ``priority`` is the engine's, where 0 goes before 1.
+    in the protocol, 0 if there is none; ``priority`` is that of the engine, where 0 goes before 1.
     """
 
     id: str | None = None
@@ -81,15 +80,16 @@ class InferHeader:
     priority: int = 1
     sequence: SequenceStep | None = None
     output_regions: Mapping[str, RegionPart] = field(default_factory=dict)
-    """Where outputs are written that the answer does not have."""
+    """Where outputs are written in shared memory. The answer does not have them."""
     uses_regions: bool = False
     """Whether an input or an output is in shared memory. Such inputs are not read here."""
     texts: dict[tuple[object, ...], bytes] = field(default_factory=dict, compare=False)
-    """JSON parts of answers, by model, version and shapes. They depend on nothing else if all outputs are binary."""
+    """A cache of the JSON parts of answers, by model, version and shapes. If all outputs are binary, they depend on
+    nothing else."""
 
     @property
     def is_all_binary(self) -> bool:
-        """Whether all outputs come back binary."""
+        """Whether all outputs are returned binary."""
         return self.binary_default if self.outputs is None else all(self.outputs.values())
 
 
@@ -106,7 +106,7 @@ def parse_infer(
 ) -> InferRequest:
     """Decode a request. ``header_bytes`` is its ``Inference-Header-Content-Length``. Raises InvalidInput.
 
-    ``admit`` is called before tensors are decoded, and may raise. ``max_tensors`` limits inputs, and outputs.
+    ``admit`` is called before tensors are decoded, and may raise. ``max_tensors`` limits the inputs and the outputs.
     """
     at = len(body) if header_bytes is None else header_bytes
     if header_bytes is not None and not 0 < at <= len(body):
@@ -123,12 +123,12 @@ def parse_infer(
         admit(header)
         return InferRequest(header, _read_tensors(header, body, at, b"true" in text or b"false" in text))
     finally:
-        if len(text) > LARGE_BYTES:  # here, or the event loop would have to
+        if len(text) > LARGE_BYTES:  # or else the event loop would have to free them
             release_large([item.data for item in header.inputs])
 
 
 def _read_tensors(header: InferHeader, body: bytes | memoryview, at: int, booleans: bool) -> dict[str, np.ndarray]:
-    """Binary tensors begin at ``at``. ``booleans``: the JSON may have some."""
+    """The tensors of a request, of which the binary ones begin at ``at``. ``booleans``: the JSON may contain some."""
     inputs: dict[str, np.ndarray] = {}
     for item in header.inputs:
         if item.region is not None:
@@ -143,7 +143,7 @@ def _read_tensors(header: InferHeader, body: bytes | memoryview, at: int, boolea
 
 
 def _check_lengths(header: InferHeader, header_bytes: int, rest_bytes: int) -> None:
-    """Raises InvalidInput if the body is too short for the shapes, before memory is taken for them."""
+    """Raises InvalidInput if the body is too short for the shapes, before memory is allocated for them."""
     if header.binary_bytes != rest_bytes:
         raise InvalidInput(f"body: expected {header.binary_bytes} bytes of tensors after the header, got {rest_bytes}")
     for item in header.inputs:
@@ -155,12 +155,13 @@ def _check_lengths(header: InferHeader, header_bytes: int, rest_bytes: int) -> N
 
 
 def _parse_template(body: bytes, admit: Callable[[InferHeader], None], max_tensors: int) -> InferRequest | None:
-    """Decode a JSON request whose tensors are flat arrays of numbers without a Python object for each number.
+    """Decode a JSON request whose tensors are flat arrays of numbers, without a Python object for each number.
 
     Each array, from ``"data":[`` to the next ``]``, is replaced by a placeholder. The rest is small and often cached.
-    None where anything is unusual: then the whole body is parsed, which also finds the error. The inside of a string
-    is never taken for an array: it would have a quote that is not escaped, so the rest would not be JSON. An array is
-    never cut short: the piece would not be an array.
+    Returns None if anything is unusual: then the whole body is parsed, which also finds the error.
+
+    The inside of a string is never taken for an array: the quote before ``data`` would end the string, so the rest
+    would not be JSON. An array is never cut short: the piece would not be valid JSON.
     """
     pieces: list[bytes] = []
     arrays: list[bytes] = []
@@ -196,7 +197,7 @@ def _parse_template(body: bytes, admit: Callable[[InferHeader], None], max_tenso
 
 @functools.lru_cache(maxsize=_KEPT_HEADERS)
 def _parse_cached(text: bytes, max_tensors: int) -> InferHeader:
-    """Programs often send the same header with other bytes."""
+    """Cached, because programs often send the same header with other tensors."""
     return parse_header(parse_json(text, "header"), max_tensors)
 
 
@@ -208,7 +209,7 @@ def _shaped(item: InputHeader, array: np.ndarray) -> np.ndarray:
 
 
 def read_tensor(item: InputHeader, body: bytes | memoryview, at: int) -> np.ndarray:
-    """The tensor whose bytes begin at ``at``. The body must be long enough. Raises InvalidInput."""
+    """The tensor that begins at ``at``. The body must be long enough. Raises InvalidInput."""
     if item.dtype is None:
         size_bytes = len(body) if item.size_bytes is None else item.size_bytes
         return _read_texts(item, bytes(body[at : at + size_bytes]))
@@ -218,7 +219,7 @@ def read_tensor(item: InputHeader, body: bytes | memoryview, at: int) -> np.ndar
 
 
 def _read_texts(item: InputHeader, content: bytes) -> np.ndarray:
-    """Each element has its length in four bytes before it."""
+    """Read elements of BYTES, each after its length. Raises InvalidInput."""
     elements: list[bytes] = []
     at = 0
     while at < len(content):
@@ -239,7 +240,7 @@ def parse_header(value: Any, max_tensors: int) -> InferHeader:
     Raises InvalidInput, which names the field, what was expected and what came.
     """
     header = expect(value, dict, "body")
-    # KServe's client sends model_name too. The path names the model.
+    # KServe's client also sends model_name, which is ignored: the path names the model.
     refuse_unknown(header, ("id", "parameters", "inputs", "outputs", "model_name"), "body")
     request_id = header.get("id")
     if request_id is not None:
@@ -275,7 +276,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 
 
 def _parse_sequence(parameters: Mapping[str, Any]) -> SequenceStep | None:
-    """None where there is no sequence: without an id, or with 0 or an empty text for it."""
+    """The sequence of a request; None without an id, or if it is 0 or an empty text. Raises InvalidInput."""
     found = parameters.get("sequence_id", 0)
     starts, ends = (expect(parameters.get(name, False), bool, f"parameters.{name}") for name in _SEQUENCE[1:])
     is_number = type(found) is int and 0 <= found < 1 << 64
@@ -290,7 +291,7 @@ def _parse_sequence(parameters: Mapping[str, Any]) -> SequenceStep | None:
 
 
 def read_schedule(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
-    """(timeout in seconds or None, priority or 0) that the request asks for. Raises InvalidInput."""
+    """The wanted timeout in seconds, or None, and the wanted priority, or 0. Raises InvalidInput."""
     timeout = parameters.get("timeout")
     if timeout is not None and not _is_count(timeout):
         raise InvalidInput(f"parameters.timeout: expected microseconds, a whole number, got {timeout!r:.40}")
@@ -301,7 +302,7 @@ def read_schedule(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
 
 
 def priority_of(level: int) -> int:
-    """The engine's priority, where 0 goes before 1. In the protocol 1 is the highest, and 0 is none."""
+    """The engine's priority, where 0 goes before 1. In the protocol 1 is the highest, and 0 means none."""
     return 0 if level == 1 else 1
 
 
@@ -323,9 +324,9 @@ def _parse_input(value: Any, where: str) -> InputHeader:
     size_bytes, data = parameters.get("binary_data_size"), item.get("data")
     count = math.prod(shape)
     if size_bytes is None and data is None and region is None and not count:
-        size_bytes = 0  # without elements the protocol needs no data
+        size_bytes = 0  # the protocol needs no data for a tensor without elements
     if (size_bytes is None) + (data is None) + (region is None) != 2:
-        _refuse_places(where, size_bytes, data, region)
+        _refuse_places(where, size_bytes, region)
     if region is not None:
         _check_size(region.size_bytes, count, datatype, shape, where)
     elif size_bytes is not None:
@@ -336,8 +337,8 @@ def _parse_input(value: Any, where: str) -> InputHeader:
     return InputHeader(name, datatype, dtype, tuple(shape), count, size_bytes, data, region)
 
 
-def _refuse_places(where: str, size_bytes: Any, data: Any, region: RegionPart | None) -> None:
-    """Raises InvalidInput for an input whose elements are nowhere, or in several places."""
+def _refuse_places(where: str, size_bytes: Any, region: RegionPart | None) -> None:
+    """Raises InvalidInput for an input that has its elements nowhere, or in several places."""
     if region is not None:
         other = "data" if size_bytes is None else "binary_data_size"
         raise InvalidInput(f"{where}: expected its elements in one place, got a region of shared memory and {other}")
@@ -346,7 +347,7 @@ def _refuse_places(where: str, size_bytes: Any, data: Any, region: RegionPart | 
 
 
 def _check_size(size_bytes: Any, count: int, datatype: Datatype, shape: list[int], where: str) -> None:
-    """Raises InvalidInput if the binary part cannot have ``count`` elements. BYTES have only a least size."""
+    """Raises InvalidInput if ``count`` elements cannot have ``size_bytes``. BYTES have only a minimum."""
     if not _is_count(size_bytes):
         raise InvalidInput(f"{where}.parameters.binary_data_size: expected a number of bytes, got {size_bytes!r:.40}")
     expected = count * (datatype.itemsize or LENGTH_BYTES)
@@ -358,7 +359,7 @@ def _check_size(size_bytes: Any, count: int, datatype: Datatype, shape: list[int
 def _parse_outputs(
     value: Any, binary_default: bool, max_tensors: int
 ) -> tuple[Mapping[str, bool] | None, Mapping[str, int], Mapping[str, RegionPart]]:
-    """The wanted outputs, the numbers of classes of those that are wanted as classes, and where others are written."""
+    """The ``outputs``, ``classes`` and ``output_regions`` of a header. Raises InvalidInput."""
     if value is None:
         return None, {}, {}
     if not isinstance(value, list) or len(value) > max_tensors:

@@ -1,7 +1,7 @@
-"""JSON to Python objects and arrays, and back. No text, null or boolean becomes a number.
+"""Turns JSON into Python objects and arrays, and back. No text, null or boolean becomes a number.
 
-Only the texts "NaN", "Infinity" and "-Infinity" stand for floats that JSON does not have. Flat arrays are parsed by
-pysimdjson, without a Python object for each number: three times as fast as orjson and NumPy.
+The only exceptions are the texts "NaN", "Infinity" and "-Infinity", which stand for floats that JSON lacks. pysimdjson
+parses flat arrays without a Python object for each number, three times as fast as orjson and NumPy.
 """
 
 import functools
@@ -24,9 +24,9 @@ T = TypeVar("T")
 MAX_NESTING = 100
 _NAMES = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object"}
 MAX_AXES = 32
-"""The most that every supported NumPy allows; deeper data is flattened."""
+"""The most that every supported NumPy allows. Deeper data is flattened."""
 _KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
-"""Kind of a datatype -> the kinds that an array of its JSON values may have."""
+"""Kind of a datatype -> the kinds that NumPy may give to an array of its JSON values."""
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 _RAW: Mapping[str, tuple[Literal["i", "u", "d"], np.dtype]] = {
@@ -37,18 +37,20 @@ _RAW: Mapping[str, tuple[Literal["i", "u", "d"], np.dtype]] = {
 """Kind of a datatype -> the parser's name for its numbers, and NumPy's."""
 _COLON = ord(":")
 _IS_BEFORE_COLON = np.isin(np.arange(256), list(b'" \t\n\r'))
-"""Which bytes may be before the colon of a member."""
+"""The bytes that may precede the colon of a member."""
 _KEPT_PARSER_BYTES = 1 << 20
-"""Longer texts get a new parser: a parser keeps memory for the longest text that it has parsed."""
+"""Longer texts get a new parser, because a parser keeps memory for the longest text that it has parsed."""
 _kept = threading.local()
-"""``parser`` of this thread: a parser holds one text at a time."""
+"""``parser`` is that of this thread. It holds one text at a time."""
 WORDS_OF_NUMBERS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-"""The texts for numbers that JSON does not have. The JSON form of protocol buffers has the same."""
+"""The texts for numbers that JSON lacks. The JSON form of protocol buffers uses the same."""
 
 
 def parse_json(body: bytes | memoryview, what: str = "body") -> Any:
-    """Parse JSON, with the literals NaN, Infinity and -Infinity. Raises InvalidInput, also for an object that has a key
-    twice: parsers do not agree which of the two counts."""
+    """Parse JSON, in which NaN, Infinity and -Infinity are allowed. Raises InvalidInput.
+
+    An object must not have a key twice, because parsers do not agree on which of the two counts.
+    """
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -57,18 +59,18 @@ def parse_json(body: bytes | memoryview, what: str = "body") -> Any:
             try:
                 text = content.decode()
                 value = json.loads(text, object_pairs_hook=functools.partial(_collect, what))
-                if b"\\u" in content:  # raises for half of a surrogate pair, as orjson does
+                if b"\\u" in content:  # raises for an unpaired surrogate, as orjson does
                     json.dumps(value, ensure_ascii=False).encode()
                 return value
             except (ValueError, RecursionError):
-                pass  # the error of orjson is the better one
+                pass  # orjson's error is the better one
         raise InvalidInput(f"{what}: expected JSON, got {error}") from None
     _refuse_keys_twice(bytes(body), value, what)
     return value
 
 
 def _collect(what: str, members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its members. Raises InvalidInput for a key that comes twice."""
+    """Make an object of its members. Raises InvalidInput if it has a key twice."""
     found: dict[str, Any] = {}
     for name, value in members:
         if name in found:
@@ -78,10 +80,11 @@ def _collect(what: str, members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_keys_twice(text: bytes, value: Any, what: str) -> None:
-    """Raises InvalidInput if an object in the text has a key twice. The parser has kept the last one.
+    """Raises InvalidInput if an object in the text has a key twice. The parser has kept only the last of them.
 
-    Each member has a colon after a quote or white space. If there are as many of these as members, no member was
-    dropped. Counting is fast. If the numbers differ, such as because strings have colons, all is parsed again, slowly.
+    The colon of each member follows a quote or white space. If there are as many such colons as members, no member was
+    dropped. Counting them is fast. If the numbers differ, for example because strings contain colons, the text is
+    parsed again, slowly.
     """
     members = _count_members(value)
     if text.count(b":") == members:
@@ -97,7 +100,7 @@ def _refuse_keys_twice(text: bytes, value: Any, what: str) -> None:
 
 
 def _count_members(value: Any) -> int:
-    """The number of members, except in arrays whose first element is no object."""
+    """The number of members, not counting arrays whose first element is not an object."""
     count = 0
     waiting = [value]
     while waiting:
@@ -116,14 +119,14 @@ def render_json(value: Any) -> bytes:
 
 
 def type_name(value: object) -> str:
-    """What JSON calls the type of a value."""
+    """The name of a value's type in JSON."""
     return _NAMES.get(type(value), "null" if value is None else type(value).__name__)
 
 
 def read_optional(item: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
-    """The object ``name`` of ``item``, without members that are null; empty where it is absent or null.
+    """The object ``name`` of ``item`` without null members; empty if it is absent or null. Raises InvalidInput.
 
-    Many programs write members that they do not use as null. Raises InvalidInput.
+    Many programs send members that they do not use as null.
     """
     value = item.get(name)
     return {} if value is None else without_nulls(expect(value, dict, where))
@@ -137,14 +140,14 @@ def without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def expect(value: Any, kind: type[T], where: str) -> T:
-    """The value. Raises InvalidInput for one of another type, naming ``where``."""
+    """The value. Raises InvalidInput, which names ``where``, if it has another type."""
     if not isinstance(value, kind):
         raise InvalidInput(f"{where}: expected {_NAMES[kind]}, got {type_name(value)}")
     return value
 
 
 def refuse_unknown(item: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
-    """Raises InvalidInput for a field that is none of ``names``."""
+    """Raises InvalidInput for a field that is not in ``names``."""
     for name in item:
         if name not in names:
             raise InvalidInput(f"{where}: unknown field {name!r:.60}, expected {', '.join(names)}")
@@ -153,7 +156,7 @@ def refuse_unknown(item: Mapping[str, Any], names: tuple[str, ...], where: str) 
 def render_numbers(array: np.ndarray) -> bytes:
     """Nested numbers; NaN and infinities become texts."""
     text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
-    # orjson writes null for what is not finite, and for nothing else in an array of floats.
+    # In an array of floats orjson writes null for numbers that are not finite, and for nothing else.
     if b"null" not in text:
         return text
     words = [f'"{WORDS_OF_NUMBERS[str(value)]}"'.encode() for value in array[~np.isfinite(array)]]
@@ -161,9 +164,9 @@ def render_numbers(array: np.ndarray) -> bytes:
 
 
 def numbers_of(text: bytes, datatype: Datatype) -> np.ndarray:
-    """A flat JSON array of numbers to an array. Raises InvalidInput, which does not say where.
+    """Parse a flat JSON array of numbers. Raises InvalidInput, which does not say where.
 
-    NaN, infinities and integers beyond 64 bits are refused.
+    NaN, infinities and integers of more than 64 bits are refused.
     """
     if datatype.kind not in _RAW:
         raise InvalidInput(f"expected numbers, not {datatype.name}")
@@ -175,18 +178,18 @@ def numbers_of(text: bytes, datatype: Datatype) -> np.ndarray:
         found = parser.parse(text)
         if not isinstance(found, simdjson.Array):
             raise TypeError("no array")
-        numbers: Any = found  # its stub has a wrong type
+        numbers: Any = found  # the library declares a wrong type
         raw = np.frombuffer(numbers.as_buffer(of_type=kind), dtype)
-    except (ValueError, TypeError, RuntimeError) as error:  # the errors of the parser
+    except (ValueError, TypeError, RuntimeError) as error:  # errors of the parser
         raise InvalidInput(f"expected an array of {datatype.name}, got something else: {error}") from None
     return _converted(raw, datatype, "data")
 
 
 def array_of(data: Any, datatype: Datatype, what: str, booleans: bool = True) -> np.ndarray:
-    """Nested lists to an array of ``datatype``, in the shape of the nesting. Raises InvalidInput, naming ``what``.
+    """Turn nested lists into an array of ``datatype`` and of their shape. Raises InvalidInput, which names ``what``.
 
-    Lists may be nested ``MAX_NESTING`` deep; beyond the axes of an array, the outer levels are joined. ``booleans``
-    False: the caller knows that the values have no booleans, so they are not checked for it.
+    Lists may be nested ``MAX_NESTING`` deep. If that is more than an array may have axes, the outer levels are joined.
+    ``booleans`` False: the caller knows that there are none, so they are not searched for.
     """
     try:
         return _array_of(_flatten(data, what), datatype, what, booleans)
@@ -195,7 +198,7 @@ def array_of(data: Any, datatype: Datatype, what: str, booleans: bool = True) ->
 
 
 def _flatten(data: Any, what: str) -> Any:
-    """Nested lists with no more levels than an array may have axes."""
+    """Nested lists, of which outer levels are joined if there are more than an array may have axes."""
     depth = 0
     first = data
     while isinstance(first, list):
@@ -221,7 +224,7 @@ def _array_of(data: Any, datatype: Datatype, what: str, booleans: bool) -> np.nd
     except ValueError:
         raise InvalidInput(f"{what}: expected arrays of equal length, got a ragged nesting") from None
     if datatype.kind == "u" and raw.dtype.kind == "f" and all(type(leaf) is int for leaf in _leaves(data)):
-        raw = np.array(data, dtype=object)  # NumPy rounds small numbers beside some above 2^63
+        raw = np.array(data, dtype=object)  # beside numbers above 2^63 NumPy would round small ones
     elif raw.size and raw.dtype.kind not in _KINDS[datatype.kind]:
         raise InvalidInput(f"{what}: expected {datatype.name}, got {_first_wrong(data, datatype)}")
     if booleans and raw.dtype.kind in "iuf" and _has_boolean(data):
@@ -230,7 +233,7 @@ def _array_of(data: Any, datatype: Datatype, what: str, booleans: bool) -> np.nd
 
 
 def _converted(raw: np.ndarray, datatype: Datatype, what: str) -> np.ndarray:
-    """Numbers from JSON to a datatype. Raises InvalidInput where it cannot hold them."""
+    """Convert numbers from JSON to a datatype. Raises InvalidInput if it cannot hold them."""
     if datatype.kind in "iu" and raw.size:
         limits = np.iinfo(datatype.dtype)
         low, high = int(raw.min()), int(raw.max())
@@ -240,7 +243,7 @@ def _converted(raw: np.ndarray, datatype: Datatype, what: str) -> np.ndarray:
     try:
         with np.errstate(over="raise"):
             array = raw.astype(datatype.dtype)
-        if datatype.name == "BF16" and (np.isinf(array) != np.isinf(raw)).any():  # its conversion does not raise
+        if datatype.name == "BF16" and (np.isinf(array) != np.isinf(raw)).any():  # converting to BF16 never raises
             raise FloatingPointError
     except FloatingPointError:
         largest = np.abs(raw[np.isfinite(raw)]).max()
@@ -249,7 +252,7 @@ def _converted(raw: np.ndarray, datatype: Datatype, what: str) -> np.ndarray:
 
 
 def _read_words(data: Any) -> Any:
-    """The data, with numbers in place of the texts that stand for them."""
+    """The data, in which texts that stand for numbers are replaced by these."""
     if isinstance(data, list):
         return [_read_words(item) for item in data]
     return _WORDS.get(data, data) if isinstance(data, str) else data
@@ -264,7 +267,7 @@ def _leaves(data: Any) -> Iterable[Any]:
 
 
 def _has_boolean(data: Any) -> bool:
-    # NumPy makes 0 and 1 of booleans among numbers. Only the innermost lists are searched, by C code.
+    # NumPy would turn booleans among numbers into 0 and 1. Only the innermost lists are searched, in C code.
     if not isinstance(data, list):
         return isinstance(data, bool)
     if data and isinstance(data[0], list):

@@ -1,7 +1,7 @@
-"""Large JSON, read and written in pieces, in a thread. A parser holds the interpreter until it is done, so other
-requests have a turn between the pieces. For that this file must not be compiled.
+"""Reads and writes large JSON in pieces, in a thread. A parser holds the interpreter until it is done, so that other
+threads only run between the pieces. For this, the file must not be compiled.
 
-A text is cut at commas. Each piece becomes JSON of its own: the brackets that are open at its ends are added. The
+A text is cut at commas. Each piece is completed to valid JSON by adding the brackets that are open at its ends. The
 values are then joined along these brackets:
 
     {"a": [1, 2 | 3], "b": 4}   ->   {"a": [1, 2]}  and  {"…": [3], "b": 4}
@@ -22,25 +22,25 @@ from service.protocol.json import MAX_NESTING, array_of, numbers_of, parse_json,
 
 T = TypeVar("T")
 LARGE_BYTES = 64 << 10
-"""Longer texts are read in a thread. Up to here nested numbers take 5 ms, flat ones 0.3 ms."""
+"""Longer texts are read in a thread. One of this size takes 5 ms with nested numbers, 0.3 ms with flat ones."""
 PIECE_BYTES = 128 << 10
-"""Parsed in 1 to 5 ms."""
+"""A piece of this size is parsed in 1 to 5 ms."""
 PIECE_NUMBERS = 16 << 10
-"""Converted to an array or a text in 1 to 2 ms."""
+"""This many numbers are converted to an array or a text in 1 to 2 ms."""
 MOST_ARRAYS, MOST_OBJECTS = 4 << 20, 1 << 20
-"""Limits of one text: an array takes about 100 bytes, an object 300, so a body of 64 MiB could take gigabytes."""
+"""The limits of one text: an array takes about 100 bytes, an object 300, so a body of 64 MiB could take gigabytes."""
 _MOST_AXES = 30
-"""Deeper nestings than an array may have axes are converted in one go."""
+"""Deeper nestings are converted in one piece."""
 _MORE_NESTING = 28
-"""Levels around the arrays of a request, such as its object and its inputs."""
+"""The levels that a request may have around its arrays, such as its object and its inputs."""
 _MEMBER = os.urandom(8).hex()
-"""The name of a member whose value a piece continues. It is random, so no request can have it."""
+"""The name of a member whose value a piece continues. It is random, so no request contains it."""
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _of_thread = threading.local()
-"""``parsed``: the large values that the work of this thread has parsed."""
+"""``parsed`` has the large values that the work of this thread has parsed."""
 _QUOTE, _BACKSLASH = ord('"'), b"\\"
 _OPENING = 2
-"""The bit that the codes of opening brackets have, and those of closing ones have not."""
+"""The bit that is set in the codes of opening brackets and not in those of closing ones."""
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _CLOSING = bytes.maketrans(b"[{", b"]}")
 
@@ -59,7 +59,7 @@ def parse_object(body: bytes | memoryview) -> dict[str, Any]:
 
 
 def parse_large(text: bytes) -> Any:
-    """As ``parse_json``. Raises InvalidInput; BodyTooLarge where it would take many times its size in memory."""
+    """As ``parse_json``. Raises InvalidInput; BodyTooLarge if it would take many times its size in memory."""
     if text.count(b"[") > MOST_ARRAYS or text.count(b"{") > MOST_OBJECTS:
         expected = f"at most {MOST_ARRAYS} arrays and {MOST_OBJECTS} objects in JSON"
         raise BodyTooLarge(f"body: expected {expected}, got more: send tensors in binary form, or flat")
@@ -79,7 +79,7 @@ def parse_large(text: bytes) -> Any:
 
 
 def _open(brackets: bytes) -> bytes:
-    """The beginning of a piece. All objects but the innermost continue the value of a member."""
+    """The text to put before a piece. All objects but the innermost continue the value of a member."""
     return brackets[:-1].replace(b"{", b'{"%b":' % _MEMBER.encode()) + brackets[-1:]
 
 
@@ -88,7 +88,7 @@ def _close(brackets: bytes) -> bytes:
 
 
 def _join(value: Any, piece: Any, brackets: bytes) -> bool:
-    """Add a piece to the value before it. ``brackets`` are open between them. False where there is no value at the cut.
+    """Append a piece to the value before it. ``brackets`` are open between them. False if a value lacks at the cut.
 
     Raises InvalidInput if an object has a key in both.
     """
@@ -120,7 +120,7 @@ def _add_members(whole: dict[str, Any], rest: dict[str, Any]) -> None:
 
 
 def _find_cuts(text: bytes) -> Iterator[tuple[int, bytes]]:
-    """The last comma outside of strings in each window of the text, and the brackets that are open there."""
+    """The last comma outside strings in each window of the text, and the brackets that are open there."""
     opened = b""
     in_text = escaped = False
     for begin in range(0, len(text) - PIECE_BYTES, PIECE_BYTES):
@@ -144,7 +144,7 @@ def _find_cuts(text: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _follow(opened: bytes, window: bytes) -> bytes:
-    """The brackets that are open after the next part of the text."""
+    """The brackets that are open after the next window of the text."""
     brackets = np.frombuffer(window.translate(None, _NO_BRACKETS), np.uint8)
     if not brackets.size:
         return opened
@@ -161,7 +161,7 @@ def _follow(opened: bytes, window: bytes) -> bytes:
 
 
 def numbers_of_large(text: bytes, datatype: Datatype) -> np.ndarray:
-    """As ``numbers_of``. Raises InvalidInput, without saying where."""
+    """As ``numbers_of``. Raises InvalidInput, which does not say where."""
     parts = []
     begin, end = 1, len(text) - 1
     while begin <= end:
@@ -176,7 +176,7 @@ def numbers_of_large(text: bytes, datatype: Datatype) -> np.ndarray:
 
 
 def array_of_large(data: Any, datatype: Datatype, what: str, booleans: bool = True) -> np.ndarray:
-    """As ``array_of``. Raises InvalidInput, naming ``what``."""
+    """As ``array_of``. Raises InvalidInput, which names ``what``."""
     count = count_numbers(data)
     if count <= PIECE_NUMBERS:
         return array_of(data, datatype, what, booleans)
@@ -192,7 +192,7 @@ def array_of_large(data: Any, datatype: Datatype, what: str, booleans: bool = Tr
 
 
 def count_numbers(data: Any) -> int:
-    """The number of elements of a nesting, if all of its arrays are like the first ones."""
+    """The number of elements in nested lists, if all lists of a level are as long as the first."""
     count = 1
     for _ in range(_MOST_AXES):
         if not isinstance(data, list) or not data:
@@ -223,9 +223,9 @@ def _render(array: np.ndarray) -> Iterator[bytes]:
 
 
 def without_traceback(work: Callable[[], T]) -> T:
-    """Call ``work``. Its errors lose their traceback, which would keep large values until the event loop frees them.
+    """Call ``work``. After an error, free the values that it has parsed here, not on the event loop.
 
-    After an error the values that it has parsed are freed here.
+    So errors lose their traceback, which would keep these values.
     """
     parsed: list[Any] = []
     _of_thread.parsed = parsed
@@ -241,7 +241,7 @@ def without_traceback(work: Callable[[], T]) -> T:
 
 
 def release_large(value: Any) -> None:
-    """Free long arrays in pieces: to free millions of values at once takes as long as to make them."""
+    """Free long lists and objects in pieces: freeing millions of values at once takes as long as making them."""
     waiting = [value]
     while waiting:
         found = waiting.pop()

@@ -17,7 +17,7 @@ _BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]"
 
 
 class File(NamedTuple):
-    """``name`` is that of the field. ``media_type`` is in lower case and without parameters."""
+    """``name`` is that of the field. ``media_type`` is in lower case, without parameters."""
 
     name: str
     filename: str
@@ -35,13 +35,13 @@ class Form(NamedTuple):
 def parse_multipart(body: bytes | memoryview, content_type: str, max_parts: int = 64) -> Form:
     """Parse a complete body. ``content_type`` is the header, which has the boundary.
 
-    A part is a file if it has a file name or the media type of a picture or sound; else it is a field of UTF-8.
+    A part is a file if it has a file name or the media type of a picture or sound; else it is a field in UTF-8.
     Raises InvalidInput for a wrong boundary, a malformed or cut body, too many parts or headers, a header that is too
     long, and a field that comes twice.
     """
     boundary = _read_boundary(content_type)
     content = bytes(body)
-    # RFC 2046 forbids boundaries in parts. The library allows them, and is slow with them.
+    # RFC 2046 forbids the boundary within parts. The library allows it, and is slow then.
     if stray := re.search(re.escape(b"\r\n--" + boundary) + rb"(?!\r\n|--)", content):
         raise InvalidInput(f"body: expected a line break after the boundary at byte {stray.start() + 2}, got none")
     reader = _Reader(max_parts)
@@ -71,7 +71,7 @@ class _Part:
 
 
 class _Reader:
-    """The callbacks of the parser. It sees the whole body at once, so the content of a part comes in one piece."""
+    """The callbacks of the parser."""
 
     def __init__(self, max_parts: int) -> None:
         self.parts: list[_Part] = []

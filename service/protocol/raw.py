@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2: requests whose body is the bytes of the only input, without any JSON."""
+"""Open Inference Protocol v2: requests whose body is just the bytes of the model's only input, without JSON."""
 
 import math
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ _NEEDS = "Inference-Header-Content-Length: 0 needs"
 
 
 def parse_raw(body: bytes | memoryview, tensors: Sequence[Tensor], leads_with_rows: bool) -> InferRequest:
-    """Decode a request of ``Inference-Header-Content-Length: 0``: one row, as the bytes of the model's only input.
+    """Decode a request with ``Inference-Header-Content-Length: 0``: one row, as the bytes of the model's only input.
 
-    One open size of the row follows from the length of the body. For BYTES the body is the one element, without its
-    length. All outputs come back binary. Raises InvalidInput, also where the model's inputs cannot be sent so.
+    One open size of the row follows from the length of the body. For BYTES the body is the only element, without its
+    length. All outputs are returned binary. Raises InvalidInput, also if the model's inputs cannot be sent like this.
     """
     if len(tensors) != 1:
         raise InvalidInput(f"{_NEEDS} a model with one input, but there are {len(tensors)}: send a JSON header")

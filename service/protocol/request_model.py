@@ -1,4 +1,4 @@
-"""The base of pydantic types that read requests and describe them in the OpenAPI document."""
+"""The base of pydantic models that read requests and describe them in the OpenAPI document."""
 
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ from service.errors import InvalidInput
 
 
 class RequestModel(StrictModel):
-    """Types are strict, unknown fields are refused. The docstring of a field is its description."""
+    """Types are strict and unknown fields are refused. The docstring of a field is its description."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 

@@ -1,4 +1,4 @@
-"""KServe's forecasts of time series (`kserve/protocol/rest/timeseries`): requests, answers, and their calendar."""
+"""KServe's forecasts of time series (`kserve/protocol/rest/timeseries`): requests, answers, and the calendar."""
 
 import calendar
 from collections.abc import Mapping, Sequence
@@ -58,10 +58,10 @@ def read_forecast(body: bytes | memoryview) -> ForecastRequest:
 
 
 def find_next(item: TimeSeries, where: str) -> str | None:
-    """The time of the first value after a series, in ISO 8601; None where its start is not known.
+    """The time of the first value after a series, in ISO 8601; None if its start is not known.
 
-    A day that the month does not have becomes its last day, as in KServe: a month after 31 January is 28 or 29
-    February. Raises InvalidInput, which names the field below ``where``.
+    A day that a month does not have becomes its last day, as in KServe: a month after 31 January is 28 or 29 February.
+    Raises InvalidInput, which names the field below ``where``.
     """
     if item.frequency not in _FREQUENCIES:
         raise InvalidInput(f"{where}.frequency: expected one of {', '.join(_FREQUENCIES)}, got {item.frequency!r:.40}")
@@ -92,7 +92,7 @@ def _advance(start: datetime, frequency: str, steps: int) -> datetime:
 def describe_forecast(
     request: ForecastRequest, predictions: Sequence[Mapping[str, Any]], answer_id: str, created_s: int
 ) -> dict[str, Any]:
-    """The answer, given a prediction for each series. ``created_s`` is Unix time."""
+    """The answer with a prediction for each series. ``created_s`` is Unix time."""
     content = [
         {
             "type": UNIVARIATE,

@@ -1,1 +1,1 @@
-"""`sluice score`: a whole table, or folder of files, through a model, by a worker without a port."""
+"""`sluice score`: sends a whole table, or a folder of files, through a model, in a worker without a port."""

@@ -11,7 +11,7 @@ from model_store.manifest import Task
 from service.settings import SettingsError
 
 SOME_FAILED = 3
-"""The exit code where everything was done, and rows have an error."""
+"""The exit code if everything was done, but some rows have an error."""
 
 
 def score_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,18 +44,18 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
         "--columns",
         default="",
         metavar="A,B",
-        help="the columns that make a row, as COLUMN or NAME=COLUMN by the model's names (default: by their names)",
+        help="the columns of a row, as COLUMN, or as NAME=COLUMN with the names of the model (default: by their names)",
     )
     columns.add_argument(
         "--keep",
         metavar="A,B",
-        help="columns of the input for the output: all, none, or names (default: the path of a file, "
-        "nothing of a table)",
+        help="columns of the input to copy to the output: all, none, or names (default: the paths of files, "
+        "no columns of a table)",
     )
     output = parser.add_argument_group("output")
-    output.add_argument("--format", choices=("parquet", "csv", "jsonl"), help="of parts (default: parquet)")
+    output.add_argument("--format", choices=("parquet", "csv", "jsonl"), help="format of the parts (default: parquet)")
     output.add_argument(
-        "--part-rows", type=_count, metavar="N", help="rows of a part (default: 10000; 1000 of a folder of files)"
+        "--part-rows", type=_count, metavar="N", help="rows of a part (default: 10000; 1000 for a folder of files)"
     )
     output.add_argument("--strict", action="store_true", help="stop at the first row that has an error")
     output.add_argument("--restart", action="store_true", help="start over, and replace what an earlier run wrote")
@@ -126,7 +126,7 @@ def _count(text: str) -> int:
 
 
 def _read_options(given: list[str]) -> Mapping[str, Any]:
-    """Values are JSON, or else texts. Raises ScoreError."""
+    """The options by name. A value that is not JSON is a text. Raises ScoreError."""
     import orjson
 
     from service.score.errors import ScoreError

@@ -1,9 +1,9 @@
-"""A run over the nodes of a Ray cluster, by Ray Data.
+"""Runs on the nodes of a Ray cluster, with Ray Data.
 
-The rows of the data set are parts of the output: where each begins in the input. An actor on a node has a worker, reads
-the rows of its parts, scores them and writes the files of the parts. So each part is the same as in a run on one
-machine, whichever node makes it, and again if a node is lost. The models go to the nodes with the run; the input and
-the output must be where all nodes see them.
+Each row of the data set is a part of the output, with its position in the input. An actor on a node has a worker: it
+reads the rows of the part, scores them, and writes the file of the part. So a part is the same as in a run on one
+machine, on whichever node it is made, and also when it is made again after a node was lost. The run sends the models to
+the nodes; input and output must be in a place that all nodes can reach.
 """
 
 import asyncio
@@ -34,13 +34,13 @@ from service.score.wanted import Prepared, Wanted, prepare
 
 Batch = dict[str, np.ndarray]
 _SHOWN = 12
-"""Of the letters of a node's name, as `ray list nodes` begins it."""
+"""Letters of the id of a node in messages. It is long enough to find the node with `ray list nodes`."""
 _CONNECT_S = 5.0
 Open = Callable[[Prepared, AsyncExitStack], Any]
 
 
 def score_on_cluster(prepared: Prepared, state: State, open_scorer: Open) -> State:
-    """Score the parts that are not done. Returns the state after the last. Raises ScoreError."""
+    """Score the parts that are not done. Returns the state after the last one. Raises ScoreError."""
     try:
         import ray
         import ray.data
@@ -62,7 +62,7 @@ def score_on_cluster(prepared: Prepared, state: State, open_scorer: Open) -> Sta
 
 
 def _check_address(address: str) -> None:
-    """Ray itself would wait a minute for a cluster that is not there. Raises OSError, ValueError."""
+    """Raises OSError or ValueError. Ray itself would wait a minute for a cluster that does not exist."""
     if address != "auto":
         host, _, port = address.rpartition(":")
         socket.create_connection((host, int(port)), _CONNECT_S).close()
@@ -78,7 +78,8 @@ def _score(prepared: Prepared, state: State, open_scorer: Open, ray: Any) -> Sta
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         actors = prepared.wanted.actors or gpus or sum(node["Alive"] for node in ray.nodes())
-        facts = (prepared.wanted, prepared.settings.to_environ(), ray.put(pack(prepared)), _fingerprint(prepared))
+        files = describe_input(prepared.source.files)
+        facts = (prepared.wanted, prepared.settings.to_environ(), ray.put(pack(prepared)), files)
         scored = ray.data.from_items(parts, override_num_blocks=len(parts)).map_batches(
             PartScorer,
             fn_constructor_args=(*facts, open_scorer),
@@ -101,19 +102,15 @@ def _score(prepared: Prepared, state: State, open_scorer: Open, ray: Any) -> Sta
 
 
 def _plan(prepared: Prepared, state: State) -> Iterator[dict[str, int]]:
-    """The parts that are not done. An empty input has one, without rows."""
+    """The parts that are not done. An empty input has one part, without rows."""
     planned = [*prepared.source.plan(prepared.part_rows)] or [(Position(0, 0), 0)]
     for number, (start, rows) in enumerate(planned):
         if not state.has(number):
             yield {"part": number, "file": start.file, "offset": start.offset, "rows": rows}
 
 
-def _fingerprint(prepared: Prepared) -> Mapping[str, Any]:
-    return describe_input(prepared.source.files)
-
-
 def _find_cause(error: BaseException) -> str:
-    """What an actor has raised."""
+    """The message of the error that an actor has raised."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, ScoreError):
@@ -123,7 +120,7 @@ def _find_cause(error: BaseException) -> str:
 
 
 def pack(prepared: Prepared) -> bytes:
-    """A store with what the run needs of the store, as a tar archive. Raises StoreError."""
+    """A tar archive of a store with the versions that the run needs. Raises StoreError."""
     versions = {prepared.version.name: prepared.version, **_steps_of(prepared)}
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", dereference=True) as archive:
@@ -144,7 +141,7 @@ def _steps_of(prepared: Prepared) -> dict[str, ModelVersion]:
 
 
 class PartScorer:
-    """An actor: a worker with the model, and the files of the parts that come."""
+    """An actor: it has a worker with the model, and scores the parts that it gets."""
 
     def __init__(
         self, wanted: Wanted, environ: Mapping[str, str], archive: Any, files: Mapping[str, Any], open_scorer: Open
@@ -165,8 +162,7 @@ class PartScorer:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True, name="sluice score").start()
         self._stack = AsyncExitStack()
-        self._scorer: Scorer
-        self._scorer, self._schema = self._run(open_scorer(self._prepared, self._stack))
+        self._scorer: Scorer = self._run(open_scorer(self._prepared, self._stack))
 
     def _run(self, work: Any) -> Any:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -188,6 +184,6 @@ class PartScorer:
                 scored = await part.gather()
         except* (ScoreError, OSError) as failed:
             raise first_of(failed) from None
-        content = await asyncio.to_thread(render_part, scored.batches, self._schema, prepared.output.format)
+        content = await asyncio.to_thread(render_part, scored.batches, self._scorer.schema, prepared.output.format)
         await asyncio.to_thread(prepared.output.part(number).write, content)
         return part.rows, scored.errors

@@ -1,4 +1,4 @@
-"""The engine of the server without a port: a worker of this process answers rows as it answers them over HTTP."""
+"""The engine of the server in this process, without a port. It answers rows as a server does over HTTP."""
 
 import asyncio
 import contextlib
@@ -26,19 +26,19 @@ from service.settings import Settings
 from service.tasks.request import TaskOptions
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.request import INFER, Endpoint, Reply
-from service.worker import Worker
+from service.worker import Worker, open_worker
 
 _PATIENCE_S = 3600.0
-"""Rows wait for those before them. A run that takes longer is given up, as in a server."""
+"""The deadline of a request. It is long, because rows wait for those before them."""
 _ENOUGH_ROWS = 1 << 30
 _READERS = 16
-"""Files that are read at once: each read from S3 waits for the network."""
+"""Files that are read at the same time: each read from S3 waits for the network."""
 _TRY_LATER = (429, 503)
 _OWN = ("model", "version", "stream", "inputs")
 
 
 class Engine:
-    """Answers rows of one model version. ``options`` are those of the task."""
+    """Answers rows by one model version. ``options`` are those of the task."""
 
     def __init__(self, worker: Worker, model: Served, task: str, options: Mapping[str, Any]) -> None:
         self.model = model
@@ -52,12 +52,12 @@ class Engine:
         self.tensors = TensorRequests(_check_tensors(model)) if task == "tensors" else None
         self._running = 0
         self._ended = asyncio.Event()
-        """Set when the next of the running requests has ended."""
+        """Set when any running request ends. Then there is a new event."""
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="files")
 
     @property
     def rows_at_once(self) -> int:
-        """Rows of one request: one, unless a row gives the same whatever is in its request."""
+        """The rows of one request. It is one, unless other rows of the request do not change the answer to a row."""
         model = self.model
         if isinstance(model, Pipeline) or model.loop is not None:
             return 1
@@ -66,16 +66,16 @@ class Engine:
 
     @property
     def rows_in_flight(self) -> int:
-        """Rows that are enough to keep all lanes busy, while others are read and written."""
+        """How many rows keep all lanes busy while other rows are read and written."""
         return 4 * self._worker.settings.max_rows
 
     @property
     def provider(self) -> str:
-        """What the model runs on."""
+        """The execution provider of the model; "" for a pipeline."""
         return "" if isinstance(self.model, Pipeline) else str(self.model.loaded.session.provider)
 
     async def answer(self, rows: Sequence[Any]) -> list[Answer]:
-        """The answer to each row. Where a request fails, each of its rows is sent again, alone."""
+        """The answer to each row. If a request of several rows fails, each of them is sent again, alone."""
         if len(rows) == 1:
             return [await self._answer_one(rows[0])]
         known = {i: row for i, row in enumerate(rows) if isinstance(row, Fault)}
@@ -97,7 +97,7 @@ class Engine:
         return found if isinstance(found, Fault) else found[0]
 
     async def _answer_file(self, row: Any) -> list[Answer] | Fault:
-        """Answer a row that is a file, or has some. They are read when there is room for them."""
+        """Answer a row that is a file or has files. They are read when there is memory for them."""
         budget = self._worker.handler.body_budget
         try:
             size_bytes = await self._measure(row)
@@ -135,7 +135,7 @@ class Engine:
             return Fault(str(error))
 
     async def _send_file(self, content: bytes) -> list[Answer] | Fault:
-        """Send a picture or sound as the body, which spares the text that it would be in JSON."""
+        """Send a picture or sound as the body, which is shorter than JSON."""
         kind = b"audio/wav" if self.model.manifest.sound is not None else b"image/png"  # the content decides
         endpoint = Endpoint(f"/{self.task}")
         if self.tensors is not None:
@@ -143,7 +143,7 @@ class Engine:
         return self._read(await self._post(endpoint, self._query, {b"content-type": kind}, content), 1)
 
     async def _post(self, endpoint: Endpoint, query: bytes, headers: dict[bytes, bytes], body: bytes) -> Reply:
-        """The reply. A request that has no room beside others is sent again when one of them has ended."""
+        """The reply. If there is no room beside other requests, the request is sent again when one of them ends."""
         while True:
             reply = await self._post_once(endpoint, query, headers, body)
             if reply.status not in _TRY_LATER or not self._running:
@@ -166,7 +166,7 @@ class Engine:
             ended.set()
 
     def _read(self, reply: Reply, rows: int) -> list[Answer] | Fault:
-        """The predictions, or the error. Raises ScoreError where no other row would have an answer either."""
+        """The predictions, or the error. Raises ScoreError if no row at all can be answered."""
         content = parse_object(b"".join(reply.chunks))
         if reply.status == 200:
             found: list[Answer] = content["predictions"]
@@ -174,12 +174,12 @@ class Engine:
                 return Fault(f"expected {rows} predictions, got {len(found)}")
             return found
         text = str(content["error"])
-        if reply.status == 503 and rows == 1:  # several may have no room together
+        if reply.status == 503 and rows == 1:  # for several rows it may only mean that they need too much memory
             raise ScoreError(f"model {self.model.name!r} cannot answer any more: {text}")
         return Fault(text.removeprefix("inputs[0]").lstrip(".: "))
 
     async def _measure(self, row: Any) -> int:
-        """The bytes of the files of a row. Raises ScoreError where there is none."""
+        """The bytes of the files of a row. Raises ScoreError if a file does not exist."""
         sizes = [
             (await self._in_thread(value.place.describe)).size_bytes if value.size_bytes is None else value.size_bytes
             for value in _files_of(row)
@@ -214,13 +214,7 @@ async def open_engine(
     settings: Settings, name: str, version: str, task: str | None, options: Mapping[str, Any]
 ) -> AsyncIterator[Engine]:
     """Load a version and answer rows until the block ends. Raises ScoreError, SettingsError."""
-    worker = Worker(settings.replace(follow=False))  # all rows are scored by one version
-    engine: Engine | None = None
-    try:
-        await worker.start()
-        loaded = asyncio.Event()
-        worker.when_loaded(loaded.set)
-        await loaded.wait()
+    async with open_worker(settings.replace(follow=False)) as worker:  # the same version for all rows
         try:
             await worker.registry.load(name, version)
             model = worker.registry.find_served(name, version)
@@ -233,18 +227,14 @@ async def open_engine(
             engine = Engine(worker, model, choose_task(model, task), options)
         except (ServiceError, StoreError) as error:
             raise ScoreError(str(error)) from None
-        yield engine
-    finally:
-        await worker.stop()
-        worker.registry.close()
-        worker.handler.close()
-        worker.device.close()
-        if engine is not None:
+        try:
+            yield engine
+        finally:
             engine.close()
 
 
 def read_settings(store: Any, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of the environment for a worker without a port, which loads only what it is asked for.
+    """The settings of the environment, changed for a worker without a port that loads only one model.
 
     Raises SettingsError.
     """
@@ -267,7 +257,7 @@ def read_settings(store: Any, environ: Mapping[str, str] = os.environ) -> Settin
 
 
 def choose_task(model: Served, asked: str | None) -> str:
-    """The task that is asked for, or that of the model. Raises ScoreError."""
+    """The given task, or that of the model. Raises ScoreError."""
     task = asked or model.manifest.task
     if task == "generate":
         raise ScoreError(
@@ -279,7 +269,7 @@ def choose_task(model: Served, asked: str | None) -> str:
 
 
 def read_options(task: str, options: Mapping[str, Any]) -> TaskOptions | None:
-    """Raises ScoreError for an option that the task does not have, or a value that it does not take."""
+    """The options of the task; None for tensors. Raises ScoreError for an unknown option or a bad value."""
     own = [name for name in options if name in _OWN]
     if own:
         raise ScoreError(f"--option {own[0]}: expected an option of the task {task}: the command sets this one")

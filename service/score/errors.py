@@ -1,5 +1,5 @@
-"""Why a run of `sluice score` cannot go on."""
+"""The error of `sluice score`."""
 
 
 class ScoreError(Exception):
-    """The text says what was expected, what came, and what to do."""
+    """A run cannot go on. The text says what was expected, what came, and what to do."""

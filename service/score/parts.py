@@ -1,4 +1,4 @@
-"""Scores a part: reads its rows, keeps a bounded number of them in the engine, and gathers the answers in order."""
+"""Scores a part: reads its rows, keeps a limited number of them in the engine, and collects the answers in order."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ from service.score.sources.files import PATH
 from service.score.sources.source import START, Piece, Position, Source
 
 _REQUEST_BYTES = 1 << 20
-"""About the largest request of several rows."""
+"""The most bytes of a request of several rows, approximately."""
 
 
 class Slots:
-    """Bounds the rows that are in flight at once. A request of any size may go when there is no other."""
+    """Limits the rows in flight. A request of any size may go if there is no other."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -51,30 +51,26 @@ class Scorer:
     """Scores parts with one engine."""
 
     def __init__(
-        self,
-        engine: Engine,
-        source: Source,
-        maker: RowMaker,
-        columns: Columns,
-        *,
-        is_strict: bool = False,
+        self, engine: Engine, source: Source, maker: RowMaker, columns: Columns, *, is_strict: bool = False
     ) -> None:
         self._engine = engine
         self._source = source
         self._maker = maker
         self._columns = columns
         self._is_strict = is_strict
+        self.schema: pa.Schema = columns.schema
+        """The columns of the output."""
         self.tell: Callable[[int, int], object] = lambda rows, errors: None
-        """Called with rows that are done, and how many of them have an error."""
+        """Called with the number of rows that are done, and how many of them have an error."""
         self.position = START
-        """The end of what was read."""
+        """The position after the last row that was read."""
         self._slots = Slots(engine.rows_in_flight)
         self._at_once = engine.rows_at_once
 
     async def read(self, number: int, start: Position, rows: int, group: asyncio.TaskGroup) -> "Part":
-        """Read a part of so many rows, or of those that there are, and send them. Its answers are gathered later.
+        """Read a part of ``rows`` rows, or fewer at the end of the input, and send them.
 
-        A failure in one of its requests is that of ``group``. Raises ScoreError, OSError.
+        The answers come from ``Part.gather``. If a request fails, ``group`` raises. Raises ScoreError, OSError.
         """
         part, first = Part(number, start), number * rows
         pieces = self._source.read(start, rows)
@@ -92,7 +88,7 @@ class Scorer:
         return part
 
     def _make_next(self, pieces: Iterator[Piece]) -> tuple[Piece, list[Any], list[int]] | None:
-        """The next piece, its rows, and how many of them each request has. In a thread: it reads and parses."""
+        """The next piece, its rows, and the number of rows of each request. Called in a thread: it reads and parses."""
         piece = next(pieces, None)
         if piece is None:
             return None
@@ -137,7 +133,7 @@ class Part:
 
 
 def _name_file(kept: pa.RecordBatch, at: int) -> str:
-    """The file of a row, where it is one."""
+    """The file of a row for a message, if the row is a file."""
     return f", {kept.column(PATH)[at]}" if PATH in kept.schema.names else ""
 
 
@@ -150,7 +146,7 @@ def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _measure(row: Any) -> int:
-    """About the bytes of a row in a request."""
+    """The bytes of a row in a request, approximately."""
     try:
         return len(orjson.dumps(row, default=render_value)) + 1
     except TypeError:

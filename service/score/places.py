@@ -1,6 +1,6 @@
-"""Files and folders that are local or in S3.
+"""Files and folders, local or in S3.
 
-A file appears whole or not at all: a local one gets its name after it has been synced, and an object of S3 appears when
+A file appears complete or not at all: a local file gets its name after it was synced, and an object in S3 appears when
 its upload is complete.
 """
 
@@ -23,7 +23,7 @@ _COPIED_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a folder. ``name`` is its path in the folder; ``stamp`` changes when the file does."""
+    """A file in a folder. ``name`` is its path in the folder; ``stamp`` changes when the file changes."""
 
     name: str
     path: str
@@ -33,7 +33,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Place:
-    """A path of a file system, which need not be there. ``shown`` is how the user writes it."""
+    """A path in a file system, which need not exist. ``shown`` is the path as the user writes it."""
 
     filesystem: Any
     path: str
@@ -49,7 +49,7 @@ class Place:
 
     @property
     def suffix(self) -> str:
-        """In lower case, with its dot; "" without one."""
+        """The suffix in lower case, with its dot; "" without one."""
         return os.path.splitext(self.name)[1].lower()
 
     @property
@@ -60,7 +60,7 @@ class Place:
         return replace(self, path=f"{self.path.rstrip('/')}/{name}", shown=f"{self.shown.rstrip('/')}/{name}")
 
     def kind(self) -> str:
-        """ "file", "folder", or "" where there is nothing. Raises ScoreError."""
+        """ "file", "folder", or "" if there is nothing. Raises ScoreError."""
         try:
             found = self.filesystem.get_file_info(self.path).type
         except OSError as error:
@@ -68,14 +68,14 @@ class Place:
         return {fs.FileType.File: "file", fs.FileType.Directory: "folder"}.get(found, "")
 
     def describe(self) -> Entry:
-        """The file itself. Raises ScoreError."""
+        """The entry of this file. Raises ScoreError if it is not a file."""
         found = self.filesystem.get_file_info(self.path)
         if found.type != fs.FileType.File:
             raise ScoreError(f"{self.shown}: expected a file, there is none")
         return _describe(found, found.base_name)
 
     def walk(self) -> Iterator[Entry]:
-        """The files below, sorted by their paths; not those whose name, or whose folder's, begins with . or _."""
+        """The files below, sorted by path. Files and folders whose names begin with . or _ are skipped."""
         found = self.filesystem.get_file_info(fs.FileSelector(self.path, recursive=True))
         start = len(self.path.rstrip("/")) + 1
         names = sorted((info.path[start:], info) for info in found if info.type == fs.FileType.File)
@@ -94,18 +94,18 @@ class Place:
             return file.read()
 
     def make_folder(self) -> None:
-        """S3 has no folders."""
+        """Make the folder, if it is local. S3 has no folders."""
         if self.is_local:
             os.makedirs(self.path, exist_ok=True)
 
     def write(self, content: Any) -> None:
-        """Write the whole file: bytes or a buffer. Raises OSError."""
+        """Write the whole file from bytes or a buffer. Raises OSError."""
         self.write_pieces(iter([content]))
 
     def write_pieces(self, pieces: Iterator[Any], staged_in: "Place | None" = None) -> None:
-        """Write the whole file, which appears when all is written. Raises OSError.
+        """Write the whole file, which appears when all pieces are written. Raises OSError.
 
-        Until then it is in the folder ``staged_in``, of the same file system; by default in its own.
+        Until then a local file is in the folder ``staged_in`` of the same file system; by default in its own folder.
         """
         if not self.is_local:
             with self.filesystem.open_output_stream(self.path) as stream:
@@ -133,7 +133,7 @@ class Place:
             self.filesystem.delete_file(self.path)
 
     def remove_folder(self) -> None:
-        """Remove a folder that is empty. Arrow leaves an object in place of one in S3. Raises OSError."""
+        """Remove an empty folder. In S3, Arrow leaves an object in its place. Raises OSError."""
         if self.is_local:
             os.rmdir(self.path)
         else:
@@ -161,7 +161,7 @@ def copy_pieces(place: Place) -> Iterator[bytes]:
 
 
 def _open_s3() -> Any:
-    """S3 as the environment describes it: AWS_ENDPOINT_URL is for stores that are not Amazon's."""
+    """S3 by the variables of the environment. AWS_ENDPOINT_URL is for stores other than Amazon's."""
     given: dict[str, Any] = {}
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint:
@@ -189,7 +189,7 @@ def _sync_folder(folder: str) -> None:
 
 
 def _umask() -> int:
-    """There is no way to read it without setting it."""
+    """The umask of this process. It can be read only by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

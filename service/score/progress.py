@@ -1,4 +1,4 @@
-"""Tells on standard error how far a run is."""
+"""Shows the progress of a run on standard error."""
 
 import sys
 import time
@@ -7,11 +7,11 @@ from typing import TextIO
 
 _SHOWN_EVERY_S = 0.5
 _LOGGED_EVERY_S = 10.0
-"""Where nobody looks at a terminal: each line stays."""
+"""If standard error is not a terminal. Then each message is a line of its own."""
 
 
 class Progress:
-    """``rows`` and ``fraction`` count from the beginning of the run, also of one that goes on."""
+    """``rows`` and ``fraction`` are what an earlier run of the same command has done."""
 
     def __init__(
         self, rows: int, fraction: float, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
@@ -24,7 +24,7 @@ class Progress:
         self._width = 0
 
     def tell(self, rows: int, errors: int, fraction: float, is_last: bool = False) -> None:
-        """So many rows have answers, which are that part of the input."""
+        """Show that ``rows`` rows have answers, which are ``fraction`` of the input."""
         now = self._clock()
         if now - self._told < (_SHOWN_EVERY_S if self._is_terminal else _LOGGED_EVERY_S) and not is_last:
             return

@@ -1,4 +1,4 @@
-"""Rows of the input to rows of requests, as a caller over HTTP writes them."""
+"""Turns rows of the input into rows of requests, as a caller over HTTP would write them."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -26,10 +26,7 @@ class Fault(NamedTuple):
 
 
 class RowMaker:
-    """Makes a row of each record.
-
-    A row is a value for JSON, the bytes of a file, a file that is not read yet, or a Fault.
-    """
+    """Makes rows of records. A row is a JSON value, the bytes of a file, a file that is read later, or a Fault."""
 
     def __init__(self, model: Served, task: str, source: Source, selection: Selection) -> None:
         self._form = selection.form
@@ -37,7 +34,8 @@ class RowMaker:
         self._folder = source.folder
         readers = _readers(model, task, selection, source.is_text)
         self._readers: Mapping[str, Callable[[Any], Any]] = {
-            name: readers.get(name, self._as_file if _takes_files(model) else _as_it_is) for name in selection.columns
+            name: readers.get(name, self._as_file if _takes_files(model) else lambda value: value)
+            for name in selection.columns
         }
 
     def make(self, piece: Piece) -> list[Any]:
@@ -55,7 +53,7 @@ class RowMaker:
         return rows
 
     def _as_file(self, value: Any) -> Any:
-        """A text in a column of pictures or sounds is the path of a file."""
+        """In a column of pictures or sounds, a text is the path of a file."""
         if not isinstance(value, str) or not value:
             return value
         if value.startswith("[") and value.endswith("]"):
@@ -68,14 +66,14 @@ class RowMaker:
 
 
 def _takes_files(model: Served) -> bool:
-    """Whether a row may be a picture or a sound, and is not a text."""
+    """Whether rows may be pictures or sounds, and are not texts."""
     manifest = model.manifest
     is_text = manifest.tokens is not None or manifest.text is not None
     return not isinstance(model, Pipeline) and not is_text and (manifest.image or manifest.sound) is not None
 
 
 def _readers(model: Served, task: str, selection: Selection, is_text: bool) -> Mapping[str, Callable[[Any], Any]]:
-    """How values are read that are texts and stand for numbers, as in CSV; by the model's name of the column."""
+    """If all values are texts, as in CSV: name of a column in the model -> the function that reads its numbers."""
     manifest = model.manifest
     if not is_text or isinstance(model, Pipeline):
         return {}
@@ -96,16 +94,12 @@ def _readers(model: Served, task: str, selection: Selection, is_text: bool) -> M
     return dict.fromkeys(selection.columns, _read_values)
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
 def _read_text(text: Any) -> Any:
     return None if text == "" else text
 
 
 def _read_number(text: Any) -> Any:
-    """The number that a text is; nothing for an empty one. Other texts stay, and the model's error names them."""
+    """The number in a text; None for an empty text. Other texts stay, and the error of the model will show them."""
     if not isinstance(text, str):
         return text
     if not text.strip():
@@ -127,7 +121,7 @@ def _read_values(text: Any) -> Any:
 
 
 def render_value(value: Any) -> Any:
-    """What orjson does not write: the bytes of files, and decimal numbers."""
+    """For orjson: the JSON form of the bytes of a file, and of a decimal number."""
     if isinstance(value, bytes):
         return {"sound" if is_sound(value) else "image": base64.b64encode(value).decode()}
     if isinstance(value, Decimal):
@@ -136,7 +130,7 @@ def render_value(value: Any) -> Any:
 
 
 def has_files(row: Any) -> bool:
-    """Whether files must be read first, or the row is one."""
+    """Whether the row is a file, or has files that must be read first."""
     return isinstance(row, bytes | FileValue) or (
         isinstance(row, dict) and any(isinstance(value, FileValue) for value in row.values())
     )

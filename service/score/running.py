@@ -1,9 +1,9 @@
-"""A run from the input to the output.
+"""A run, from the input to the output.
 
 Rules
-- A part has the same rows in every run, so its file is the same too. The state is written after the file of each part.
-- While the answers of a part are awaited and written, the next part is read: the engine does not run empty.
-- The rows in flight, the parts that are open (two) and the files that are read at once are bounded.
+- A part has the same rows in each run, so its file is the same too. The state is written after the file of each part.
+- The next part is read while the answers of a part are awaited and written, so that the engine is always busy.
+- There are limits for the rows in flight, the open parts (two), and the files that are read at the same time.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from service.score.wanted import Prepared, Wanted, prepare
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a run. ``was_done``: an earlier one had done everything."""
+    """The result of a run. ``was_done``: an earlier run had done everything."""
 
     rows: int
     errors: int
@@ -50,7 +50,7 @@ async def _run(wanted: Wanted) -> Summary:
     prepared = prepare(wanted)
     output = prepared.output
     async with open_prepared(prepared) as engine:
-        columns = select(prepared, engine)
+        scorer = make_scorer(prepared, engine)
         with _claimed(output):
             state = _begin(prepared, prepared.describe(engine))
             before = state
@@ -58,8 +58,8 @@ async def _run(wanted: Wanted) -> Summary:
                 if wanted.ray is not None:
                     state = await asyncio.to_thread(score_on_cluster, prepared, state, open_scorer)
                 else:
-                    state = await _score(prepared, engine, columns, state)
-            _finish(output, state, columns.schema)
+                    state = await _score(prepared, scorer, state)
+            _finish(output, state, scorer.schema)
     return Summary(state.rows, state.errors, output.shown, prepared.left_out, before.is_done)
 
 
@@ -69,32 +69,23 @@ def open_prepared(prepared: Prepared) -> "contextlib.AbstractAsyncContextManager
     return open_engine(prepared.settings, version.name, str(version.version), wanted.task, wanted.options)
 
 
-def select(prepared: Prepared, engine: Engine) -> Columns:
-    """Choose the columns of the input, and describe those of the output. Raises ScoreError."""
+def make_scorer(prepared: Prepared, engine: Engine) -> Scorer:
+    """Select the columns of the input, and make a scorer for them. Raises ScoreError."""
     source, wanted = prepared.source, prepared.wanted
     selection = select_columns(engine.model, engine.task, source, wanted.columns)
     source.select(list(dict.fromkeys(selection.columns.values())), choose_kept(source, wanted.keep))
-    return Columns(describe_columns(engine), source.kept_schema)
-
-
-def make_scorer(prepared: Prepared, engine: Engine, columns: Columns) -> Scorer:
-    """After ``select``."""
-    source, wanted = prepared.source, prepared.wanted
-    selection = select_columns(engine.model, engine.task, source, wanted.columns)
     maker = RowMaker(engine.model, engine.task, source, selection)
+    columns = Columns(describe_columns(engine), source.kept_schema)
     return Scorer(engine, source, maker, columns, is_strict=wanted.is_strict)
 
 
-async def open_scorer(prepared: Prepared, stack: contextlib.AsyncExitStack) -> tuple[Scorer, pa.Schema]:
-    """A scorer and the columns that it gives, until the stack is closed. Raises ScoreError."""
-    engine = await stack.enter_async_context(open_prepared(prepared))
-    columns = select(prepared, engine)
-    return make_scorer(prepared, engine, columns), columns.schema
+async def open_scorer(prepared: Prepared, stack: contextlib.AsyncExitStack) -> Scorer:
+    """A scorer with its own engine, until the stack is closed. Raises ScoreError."""
+    return make_scorer(prepared, await stack.enter_async_context(open_prepared(prepared)))
 
 
-async def _score(prepared: Prepared, engine: Engine, columns: Columns, state: State) -> State:
-    """Score the parts that are not done. Returns the state after the last. Raises ScoreError, OSError."""
-    scorer = make_scorer(prepared, engine, columns)
+async def _score(prepared: Prepared, scorer: Scorer, state: State) -> State:
+    """Score the parts that are not done. Returns the state after the last one. Raises ScoreError, OSError."""
     source, rows, errors = prepared.source, state.rows, state.errors
     progress = Progress(rows, source.fraction(state.position))
 
@@ -106,9 +97,7 @@ async def _score(prepared: Prepared, engine: Engine, columns: Columns, state: St
     async def write(part: Part, before: State) -> State:
         scored = await part.gather()
         place = prepared.output.part(part.number)
-        await asyncio.to_thread(
-            lambda: place.write(render_part(scored.batches, columns.schema, prepared.output.format))
-        )
+        await asyncio.to_thread(lambda: place.write(render_part(scored.batches, scorer.schema, prepared.output.format)))
         after = before.add(part.number, part.rows, scored.errors, part.end)
         await asyncio.to_thread(write_state, prepared.output.folder, after)
         return after
@@ -123,7 +112,7 @@ async def _score(prepared: Prepared, engine: Engine, columns: Columns, state: St
                 if writing is not None:
                     state = await writing
                 is_last = part.rows < prepared.part_rows
-                if part.rows or not number:  # of an empty input too: its columns are told
+                if part.rows or not number:  # an empty input has one part too, which shows the columns
                     writing = group.create_task(write(part, state))
                     number, position = number + 1, part.end
             if writing is not None:
@@ -136,7 +125,7 @@ async def _score(prepared: Prepared, engine: Engine, columns: Columns, state: St
 
 @contextlib.contextmanager
 def _claimed(output: Output) -> Iterator[None]:
-    """Hold the folder of a local output, which is made if needed. Raises ScoreError if another run holds it."""
+    """Lock the folder of a local output, and make it if necessary. Raises ScoreError if another run has locked it."""
     folder = output.folder
     if not folder.is_local:
         yield
@@ -153,19 +142,19 @@ def _claimed(output: Output) -> Iterator[None]:
             raise ScoreError(f"{output.shown}: another run writes it: wait until it has ended") from None
         for name in ("part-", f"{FILE}.", *([f"{output.file.name}."] if output.file is not None else [])):
             for left in Path(folder.path).glob(f".{glob.escape(name)}*"):
-                left.unlink()  # half-written, by a run that was killed
+                left.unlink()  # unfinished, from a run that was killed
         yield
     finally:
         os.close(number)
         if is_new:
-            with contextlib.suppress(OSError):  # there is something in it
+            with contextlib.suppress(OSError):  # it is not empty
                 os.rmdir(folder.path)
 
 
 def _begin(prepared: Prepared, job: Job) -> State:
-    """The state that an earlier run has left, or a new one. Raises ScoreError."""
+    """The state of an earlier run, or a new one. Raises ScoreError."""
     output, restarts = prepared.output, prepared.wanted.restarts
-    if restarts and output.folder.join(FILE).kind():  # else the folder is not that of a run
+    if restarts and output.folder.join(FILE).kind():  # otherwise the folder is not that of a run
         for entry in [*output.folder.walk()]:
             if entry.name.startswith("part-"):
                 output.folder.join(entry.name).remove()
@@ -184,7 +173,7 @@ def _begin(prepared: Prepared, job: Job) -> State:
 
 
 def _finish(output: Output, state: State, schema: pa.Schema) -> None:
-    """Make one file of the parts if that is wanted. Note that all is done."""
+    """Join the parts into one file if that is wanted, and record that all is done."""
     if output.file is not None and not state.is_done:
         join_parts(output, output.file, state.parts, schema)
     if not state.is_done:
@@ -192,5 +181,5 @@ def _finish(output: Output, state: State, schema: pa.Schema) -> None:
     if output.file is not None:
         for number in range(state.parts):
             output.part(number).remove()
-        output.folder.join(FILE).remove()  # last: until then the next run goes on here
+        output.folder.join(FILE).remove()  # at the end, so that until then the next run goes on here
         output.folder.remove_folder()

@@ -1,4 +1,4 @@
-"""Which columns of the input make a row of the model, and how."""
+"""Selects the columns of the input that make a row of the model."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class Selection:
-    """``columns``: the name that the model has for a value -> the column that has it.
+    """``columns``: name of a value in the model -> the column that has it.
 
-    A row is the value of the only column, or a list of the values, or an object of them by the model's names.
+    ``form`` of a row: the value of the only column, a list of the values, or an object with the model's names.
     """
 
     form: Form
@@ -30,7 +30,7 @@ class Selection:
 
 
 def select_columns(model: Served, task: str, source: Source, given: Sequence[str]) -> Selection:
-    """``given`` are COLUMN or NAME=COLUMN, as --columns has them. Raises ScoreError."""
+    """``given``: COLUMN or NAME=COLUMN, from --columns. Raises ScoreError."""
     names = source.names
     pairs = {name: column for name, _, column in (text.partition("=") for text in given if "=" in text)}
     plain = [text for text in given if "=" not in text]
@@ -67,7 +67,7 @@ def select_columns(model: Served, task: str, source: Source, given: Sequence[str
 
 
 def _fields_of(model: Served, task: str) -> tuple[Sequence[str], set[str]]:
-    """The fields of a row that is an object, and those of them that may be absent; none where it is a single value."""
+    """The fields of a row that is an object, and which of them may be absent; none if a row is a single value."""
     if isinstance(model, Pipeline):
         facts = model.manifest.pipeline
         return (tuple(fields_of_rows(facts)) if facts is not None else ()), set()
@@ -88,7 +88,7 @@ def _fields_of(model: Served, task: str) -> tuple[Sequence[str], set[str]]:
 def _match(
     model: Served, wanted: Sequence[str], optional: set[str], pairs: Mapping[str, str], source: Source
 ) -> Mapping[str, str]:
-    """A column for each field. Raises ScoreError, which names all that have none."""
+    """A column for each field. Raises ScoreError, which names the fields without one."""
     if unknown := [name for name in pairs if name not in wanted]:
         raise ScoreError(
             f"--columns {unknown[0]}={pairs[unknown[0]]}: expected names of model {model.name!r}: {_show(wanted)}"
@@ -105,7 +105,7 @@ def _match(
 
 
 def _choose_one(model: Served, source: Source) -> str:
-    """The column that is the row: the only one, or one that is called as the input is, or as is usual."""
+    """The column that is the row: the only one, or one with the name of an input or with a usual name."""
     names = source.names
     if len(names) == 1:
         return names[0]
@@ -127,7 +127,7 @@ def _check_there(source: Source, columns: Sequence[str]) -> None:
 
 
 def choose_kept(source: Source, keep: str | None) -> Sequence[str]:
-    """The columns for the output: by default the path of a file, and nothing of a table. Raises ScoreError."""
+    """The columns to copy to the output: by default the paths of files, and none of a table. Raises ScoreError."""
     if keep is None:
         return source.names if source.is_files else ()
     if keep in ("all", "none"):

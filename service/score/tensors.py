@@ -1,4 +1,4 @@
-"""Rows of models without a task: requests of the Open Inference Protocol, and their answers."""
+"""Requests of the Open Inference Protocol, for models without a task, and their answers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ Answer = Mapping[str, Any] | Fault
 
 
 class TensorRequests:
-    """Requests of rows by the names of the inputs.
+    """Makes requests of rows, by the names of the inputs.
 
-    A row of a model that is not batched is a request of its own, whose first axis is 1 unless it has a fixed size.
+    If the model is not batched, each row is a request, whose first axis is 1 unless it has a fixed size.
     """
 
     def __init__(self, model: Model) -> None:
@@ -35,7 +35,7 @@ class TensorRequests:
 
     @property
     def only_input(self) -> str | None:
-        """The name of the input, if there is one."""
+        """The name of the input if there is only one."""
         names = list(self._signature.public_inputs)
         return names[0] if len(names) == 1 else None
 
@@ -75,7 +75,7 @@ class TensorRequests:
         return {"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": data}
 
     def read(self, body: bytes, header_bytes: int | None, rows: int) -> list[Answer]:
-        """The outputs of each row. Raises ValueError if they have another number of rows."""
+        """The outputs of each row. Raises ValueError if an output does not have ``rows`` rows."""
         header = orjson.loads(body[:header_bytes])
         at = len(body) if header_bytes is None else header_bytes
         arrays: dict[str, np.ndarray] = {}

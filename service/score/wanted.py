@@ -1,4 +1,4 @@
-"""What the user asks for, and what of it can be found out before a model is loaded."""
+"""The arguments of the user, and what can be prepared before a model is loaded."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from service.settings.store import open_store
 
 @dataclass(frozen=True)
 class Wanted:
-    """The arguments of the command. ``version`` may be an alias; ``columns`` and ``keep`` are as they were written."""
+    """The arguments of the command. ``version`` may be an alias. ``columns`` and ``keep`` are not parsed yet."""
 
     model: str
     input: str
@@ -43,7 +43,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Prepared:
-    """``left_out``: the files of the input's folder that are of other kinds."""
+    """``left_out``: how many files of the input's folder are of other kinds."""
 
     wanted: Wanted
     settings: Settings
@@ -58,7 +58,7 @@ class Prepared:
         return self.wanted.part_rows or self.source.part_rows
 
     def describe(self, engine: Engine) -> Job:
-        """What decides the output. Raises StoreError."""
+        """Everything that the output depends on. Raises StoreError."""
         wanted = self.wanted
         options = {
             "task": engine.task,

@@ -1,19 +1,20 @@
-"""Forwards requests of sequences to the worker that keeps the sequence, and brings the answers back.
+"""Forwards requests of sequences to the worker that keeps the sequence, and returns the answers.
 
-The kernel gives a connection to any worker of a server, but the state of a sequence is in one of them: the worker whose
-rank follows from the name of the model and the id. A worker that gets the request of another sends it there as it came,
-over a Unix socket, and it runs there like any other request.
+A client's connection may be with any worker of a server, but the state of a sequence is in one worker. The rank of that
+worker follows from the name of the model and the id of the sequence. Any other worker that gets the request forwards it
+unchanged, over a Unix socket. There it runs like any other request.
 
 Rules
 - There is one connection from a worker to another, so the requests of a sequence keep their order.
 - A forwarded request is not forwarded again.
-- A request keeps its deadline. When its caller goes, the other worker is told and cancels it.
+- A request keeps its deadline. When its caller disconnects, the other worker cancels it too.
 - If the other worker is not there or ends, the answer is 503. If this one ends, its forwarded requests are cancelled.
 - The number and the bytes of requests on their way to a worker are limited. A request over a limit, or for which the
   other worker has no room, is answered with 429. None waits for room, because two workers could wait for each other.
 
 A frame is three numbers (the request, the bytes of the JSON and of the body), the JSON and the body. A frame without
-JSON cancels a request. It is not HTTP, because HTTP/1.1 takes a connection for each open request and loses the order.
+JSON cancels a request. We do not use HTTP, because HTTP/1.1 needs a connection for each open request, which loses the
+order.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ logger = logging.getLogger("sluice.forwarding")
 MAX_UNDER_WAY = 1024
 """Requests that one worker may have forwarded to another at a time."""
 GRACE_S = 1.0
-"""How long after its deadline a request is given up here. The other worker answers before that, unless it is stuck."""
+"""This long after its deadline a request is given up here. The other worker answers sooner, unless it is stuck."""
 
 _READ_AHEAD_BYTES = 1 << 20
 _HEAD = struct.Struct("<QIQ")
@@ -57,7 +58,7 @@ Outcome = tuple[Reply, Answer] | ServiceError
 
 
 async def _read_frame(reader: asyncio.StreamReader) -> tuple[int, Any, bytes]:
-    """The number, the JSON and the body. Raises IncompleteReadError at the end, OSError."""
+    """The number, the JSON and the body. Raises OSError, and IncompleteReadError when the connection has ended."""
     number, head_bytes, body_bytes = _HEAD.unpack(await reader.readexactly(_HEAD.size))
     head = await reader.readexactly(head_bytes)
     return number, orjson.loads(head) if head else None, await reader.readexactly(body_bytes)
@@ -99,7 +100,7 @@ class Forwarder:
     async def open(self) -> None:
         """Take a rank and listen for the other workers.
 
-        A worker that takes the place of another waits for that one's rank. Until then it forwards to the other.
+        A worker that replaces another one waits for its rank. Until then it forwards to the old worker.
         """
         number = self._rank.take()
         if number is None and self._index is not None:
@@ -131,7 +132,7 @@ class Forwarder:
             self._server = None
         for incoming in self._incoming.values():
             incoming.leave()
-        if self._incoming:  # let the other workers read the answers that are written
+        if self._incoming:  # let the other workers read the answers that are on their way
             await asyncio.wait(self._incoming, timeout=LINGER_S)
         for task in (*self._incoming, *filter(None, (each.task for each in self._connections))):
             task.cancel()
@@ -181,9 +182,9 @@ class _WorkerConnection:
     def forward(
         self, request: Request, version: str | None, left_s: float, done: Callable[[Outcome], None]
     ) -> Callable[[], None]:
-        """Send a request for a version, that has ``left_s`` seconds left. ``done`` gets its outcome later.
+        """Send a request for a version. It has ``left_s`` seconds left. ``done`` gets its outcome later.
 
-        Returns a function that cancels it. Raises QueueFull, DeadlinePassed.
+        Returns a function that cancels the request. Raises QueueFull, DeadlinePassed.
         """
         if left_s <= 0:
             raise DeadlinePassed("the deadline passed before the worker that keeps the sequence was asked")
@@ -214,9 +215,9 @@ class _WorkerConnection:
             return
         self._unsent += parts
         if self.task is None:
-            self.task = self._loop.create_task(self._live(), name=f"forward to {self._path.name}")
+            self.task = self._loop.create_task(self._run(), name=f"forward to {self._path.name}")
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         """Connect, send what waits, and pass on the answers until the connection ends."""
         try:
             reader, self._writer = await asyncio.open_unix_connection(self._path, limit=_READ_AHEAD_BYTES)
@@ -231,7 +232,7 @@ class _WorkerConnection:
             self._writer, self.task, self._unsent, self._waiting = None, None, [], {}
             for done, timer in waiting.values():
                 timer.cancel()
-                done(NotReady("sequence_id: the worker that keeps this sequence is not there at present"))
+                done(NotReady("sequence_id: the worker that keeps this sequence is not available at present"))
             if writer is not None:
                 await _abort(writer)
 
@@ -287,11 +288,11 @@ class _ForwardedRequests:
             request.body = body
             self._handler.start(request)
         else:
-            full = QueueFull("sequence_id: the worker that keeps this sequence holds all it may")
+            full = QueueFull("sequence_id: the worker that keeps this sequence holds as many bytes as it may")
             self._handler.refuse(request, full)
 
     def leave(self) -> None:
-        """Cancel all requests and close the connection, when what is written has been sent."""
+        """Cancel all requests, and close the connection once all that was written has been sent."""
         requests, self._requests = self._requests, {}
         for request in requests.values():
             request.give_up()

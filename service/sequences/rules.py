@@ -19,13 +19,13 @@ from service.protocol.infer_request import SequenceStep
 
 @dataclass(frozen=True)
 class SequenceRules:
-    """``is_required``: the model takes requests of sequences only, and callers cannot send the inputs of its state."""
+    """The rules of a model. ``is_required``: each request must belong to a sequence, and must not send the state."""
 
     facts: Sequences
     is_required: bool = False
 
     def check(self, inputs: Arrays, signature: Signature) -> None:
-        """Check the inputs of a caller. Raises InvalidInput, also for more than one row."""
+        """Check the inputs that a caller has sent. Raises InvalidInput, also for more than one row."""
         if self.is_required:
             signature.check_names(inputs, signature.public_inputs)
         for name, array in inputs.items():
@@ -45,22 +45,23 @@ class SequenceRules:
         for each in self.facts.states:
             initial = inputs.get(each.input, each.initial)
             if initial is None:
-                raise InvalidInput(f"input {each.input!r}: expected it where the sequence starts, for its size is open")
+                expected = "expected it in the first request of a sequence, because its size is open"
+                raise InvalidInput(f"input {each.input!r}: {expected}")
             state[each.input] = initial
         return state
 
     def fill(self, step: SequenceStep) -> Arrays:
-        """The inputs of a request that the server fills in. Raises InvalidInput."""
+        """The inputs that the server fills in. Raises InvalidInput."""
         return {control.input: _fill(control, step) for control in self.facts.controls}
 
     def go_on(self, taken: Arrays, outputs: Arrays) -> Arrays:
-        """The state after a request. It is copied, because the arrays are views of a batch or a body."""
+        """The state after a request. It is a copy, because the arrays are views of a batch or a body."""
         states = self.facts.states
         return {state.input: (outputs[state.output] if state.output else taken[state.input]).copy() for state in states}
 
     @staticmethod
     def check_rows(inputs: Arrays, signature: Signature) -> Rows:
-        """Check all inputs of a request. One that has not exactly one row runs alone. Raises InvalidInput."""
+        """Check all inputs of a request. If it does not have exactly one row, it runs alone. Raises InvalidInput."""
         rows = signature.check(inputs, may_be_empty=True)
         if rows.whole or all(
             axis is None or inputs[name].shape[axis] == 1 for name, axis in signature.axes.items() if name in inputs
@@ -84,7 +85,7 @@ def _fill(control: Flag | Id, step: SequenceStep) -> np.ndarray:
 
 
 def _has_declared_rows(array: np.ndarray, tensor: Tensor) -> bool:
-    """Whether the axis of the rows has its size, if that is fixed."""
+    """Whether there are as many rows as the model declares; True if it leaves the number open."""
     axis = tensor.batch_axis
     if axis is None or array.ndim <= axis or not isinstance(tensor.shape[axis], int):
         return True

@@ -2,11 +2,11 @@
 
 Rules
 - One request of a sequence runs at a time, with one row. The others wait in order.
-- The first state is that of the model (``rules.py``) or sent with the first request. Each request that is answered
-  leaves a new state. A request that fails changes nothing.
+- The first state is the model's (``rules.py``), or comes with the first request. Each answered request leaves a new
+  state. A request that fails changes nothing.
 - A sequence is deleted after the request that ends it, or when it has been idle for too long.
-- A sequence goes on in the version of the model in which it was begun, also while that version goes out of service.
-  What has not ended then is dropped, and requests that would go on with it are told so.
+- A sequence stays in the version of the model in which it was begun, also while that version goes out of service. A
+  sequence that has not ended by then is dropped, and later requests of it get an error that says so.
 - Requests that wait have no timer, because the requests before them have deadlines.
 
 One of several workers keeps a sequence (`forwarding.py`), and its state is lost with that worker. Servers on several
@@ -26,15 +26,15 @@ from service.sequences.rules import SequenceRules
 from service.settings import Settings
 
 MAX_WAITING = 64
-"""Requests of one sequence that may wait."""
+"""The most requests of one sequence that may wait."""
 _Key = tuple[Signature, int | str]
 
 
 @dataclass(eq=False, slots=True)
 class _Sequence:
-    """``state``: by input, None before the first answer. The first of ``waiting`` runs. ``timer`` runs while idle.
+    """``state`` is by input, None before the first answer. The first of ``waiting`` runs. ``timer`` runs while idle.
 
-    ``model`` and ``version`` are the names of the version in which it was begun, and ``owner`` is whose it is.
+    The sequence was begun in ``version`` of ``model``, which belongs to ``owner``.
     """
 
     key: _Key
@@ -54,17 +54,17 @@ class Turn:
     _sequences: "Sequences"
     _sequence: _Sequence
     _step: SequenceStep
-    _go: Callable[[], None] | None
+    _start: Callable[[], None] | None
     _taken: Arrays = field(default_factory=dict)
 
     @property
     def is_first(self) -> bool:
         return self._sequence.waiting[0] is self
 
-    def go(self) -> None:
+    def start(self) -> None:
         """Begin the request, unless it has ended while it waited."""
-        if self._go is not None:
-            self._go()
+        if self._start is not None:
+            self._start()
 
     def take(self, inputs: Arrays) -> Rows:
         """The inputs of the model: the caller's, the state, and those that the server fills in.
@@ -81,7 +81,7 @@ class Turn:
         self._sequences.replace(self._sequence, state)
 
     def leave(self) -> None:
-        self._go = None
+        self._start = None
         self._taken = {}
         self._sequences.leave(self._sequence, self)
 
@@ -95,11 +95,11 @@ class Sequences:
         self._loop = loop
         self._open: dict[_Key, _Sequence] = {}
         self._begun: dict[tuple[str, int | str], _Sequence] = {}
-        """By the name of the model and the id: where a sequence was begun last."""
+        """The sequence begun last with a name of a model and an id."""
         self._dropped: OrderedDict[tuple[str, int | str], str] = OrderedDict()
-        """The versions of sequences that were dropped with them."""
+        """Sequences that were dropped with their version, and that version."""
         self._ending: dict[Signature, asyncio.Event] = {}
-        """Versions that go out of service; the event is set when they have no more sequences."""
+        """Versions that go out of service. The event is set when they have no more sequences."""
         self._is_stopping = False
 
     def __len__(self) -> int:
@@ -110,12 +110,12 @@ class Sequences:
         return any(of is signature for of, _ in self._open)
 
     def find_owner(self, model: str, sequence_id: int | str) -> object | None:
-        """Whose the sequence of a model is: the owner of the version in which it was begun; None if there is none."""
+        """The owner of the version in which a sequence was begun; None if there is no such sequence."""
         sequence = self._begun.get((model, sequence_id))
         return None if sequence is None else sequence.owner
 
     async def end(self, signature: Signature, within_s: float) -> None:
-        """Wait until a version has no more sequences, so long at most, and drop the rest."""
+        """Wait until a version has no more sequences, for ``within_s`` at most, and drop those that are left."""
         ended = self._ending[signature] = asyncio.Event()
         try:
             if not self._is_stopping and any(key[0] is signature for key in self._open):
@@ -128,7 +128,7 @@ class Sequences:
             del self._ending[signature]
 
     def _drop(self, sequence: _Sequence) -> None:
-        """The version of a sequence goes out of service. Its requests that have been accepted are answered."""
+        """End a sequence whose version goes out of service. Accepted requests of it are still answered."""
         name = (sequence.model, sequence.key[1])
         self._dropped[name] = sequence.version
         self._dropped.move_to_end(name)
@@ -158,20 +158,20 @@ class Sequences:
         signature: Signature,
         sequence_rules: SequenceRules | None,
         step: SequenceStep,
-        go: Callable[[], None],
+        start: Callable[[], None],
     ) -> Turn:
-        """The next turn in a sequence of a version of ``model``. ``go`` is called when it comes, unless it is the
-        first. ``owner`` is whose the version is, for ``find_owner``.
+        """Take the next turn in a sequence. ``start`` is called when the turn comes, unless it is the first.
 
-        ``sequence_rules`` is None for a model without state. Raises NotOffered, InvalidInput, QueueFull.
+        ``owner`` is the version's, for ``find_owner``. ``sequence_rules`` is None for a model without state.
+        Raises NotOffered, InvalidInput, QueueFull.
         """
         if not self._settings.keeps_sequences:
             raise NotOffered(
-                "sequence_id: the workers of this server have no folder in common, so none can tell who keeps it: set "
-                "SLUICE_METRICS_DIR, or send what the model carries as inputs"
+                "sequence_id: the workers of this server share no folder, so they cannot forward sequences: "
+                "set SLUICE_METRICS_DIR, or send the state of the model as inputs"
             )
         if sequence_rules is None:
-            raise InvalidInput(f"sequence_id: model {model!r} carries nothing between requests; leave it out")
+            raise InvalidInput(f"sequence_id: model {model!r} keeps no state between requests: leave it out")
         key = (signature, step.id)
         sequence = self._open.get(key)
         if sequence is None:
@@ -188,7 +188,7 @@ class Sequences:
         if sequence.timer is not None:
             sequence.timer.cancel()
             sequence.timer = None
-        turn = Turn(self, sequence, step, go)
+        turn = Turn(self, sequence, step, start)
         sequence.waiting.append(turn)
         return turn
 
@@ -198,7 +198,7 @@ class Sequences:
         sequence.waiting.remove(turn)
         if sequence.waiting:
             if was_first:  # later, so that the answer before it is sent first
-                self._loop.call_soon(sequence.waiting[0].go)
+                self._loop.call_soon(sequence.waiting[0].start)
         elif sequence.state is None:
             self._remove(sequence)
         elif self._open.get(sequence.key) is not sequence:  # it was dropped while its last request ran
@@ -210,9 +210,9 @@ class Sequences:
     def fill_in(
         self, rules: SequenceRules, signature: Signature, state: Arrays | None, step: SequenceStep, inputs: Arrays
     ) -> Arrays:
-        """All inputs of a step: the caller's, the state that the step before has left, and those of the server.
+        """All inputs of a step: the caller's, the state that the step before left, and those that the server fills in.
 
-        Raises InvalidInput; QueueFull if the states of all sequences take more than the limit.
+        Raises InvalidInput, and QueueFull if the states of all sequences take more than the limit.
         """
         rules.check(inputs, signature)
         if step.starts:
@@ -225,7 +225,7 @@ class Sequences:
         return {**state, **rules.fill(step), **inputs}
 
     def count_change(self, before: Arrays | None, state: Arrays | None) -> None:
-        """A state has taken the place of another one. None: there is none."""
+        """Count that ``state`` replaces ``before``. None means no state."""
         self.held_bytes += _count_bytes(state) - _count_bytes(before)
 
     def replace(self, sequence: _Sequence, state: Arrays | None) -> None:
@@ -233,7 +233,7 @@ class Sequences:
         sequence.state = state
 
     def stop_waiting(self) -> None:
-        """The server stops: versions that go out of service wait for no sequence any more."""
+        """The server stops: versions that go out of service no longer wait for their sequences."""
         self._is_stopping = True
         for ended in self._ending.values():
             ended.set()
@@ -249,13 +249,13 @@ class Sequences:
 
 
 def _count_bytes(state: Arrays | None) -> int:
-    """What a state takes; 0 for none."""
+    """The memory of a state; 0 for None."""
     arrays = state.values() if state else ()
     return sum(array.nbytes + (sum(map(len, array.flat)) if array.dtype.hasobject else 0) for array in arrays)
 
 
 def _unknown(step: SequenceStep, dropped: str | None = None) -> InvalidInput:
-    """``dropped`` is the version that took the sequence with it."""
+    """``dropped`` is the version with which the sequence was dropped, if it was."""
     if dropped is not None:
         return InvalidInput(
             f"sequence_id: sequence {step.id!r:.60} was begun on version {dropped}, which has gone out of service: "

@@ -1,4 +1,4 @@
-"""The copy of a store that is a URL: where it lies, and the mirror that makes it."""
+"""The copy of a store that is a URL: its folder, and the mirror that makes it."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from model_store.remote.mirror import Mirror
 
 
 def find_copy(url: str, cache: Path | None) -> tuple[str, Path]:
-    """The address as it is shown, and the folder of its copy. Raises RemoteError, whose text shows no password."""
+    """The address without a password, and the folder of its copy. Raises RemoteError."""
     address = str(read_address(url))
     folder = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "sluice"
     word = re.sub(r"[^A-Za-z0-9]+", "-", address)[:60]
@@ -21,12 +21,12 @@ def find_copy(url: str, cache: Path | None) -> tuple[str, Path]:
 
 
 def open_mirror(url: str, store: Path, models: Collection[str]) -> Mirror:
-    """``store`` is the folder of the copy."""
+    """The mirror that copies some models of a remote store, or all, to the folder ``store``."""
     return Mirror(read_address(url), store, store.parent, only=models)
 
 
 def bring_copy(url: str, store: Path) -> None:
-    """Make the copy what the remote store is now. If that is away, an older copy does.
+    """Update the copy. If the remote store does not answer, an older copy is enough.
 
     Raises RemoteError if there is none; OSError.
     """

@@ -1,7 +1,7 @@
 """The settings of a server: one frozen value, built once from an environment that is passed in.
 
-Each is an environment variable ``SLUICE_<NAME>``, a file of that name in ``SLUICE_SECRETS_DIR``, or a key of the
-TOML file ``SLUICE_CONFIG``. The first of these that has a value counts. Facts of a model are in its manifest, not here.
+A setting is an environment variable ``SLUICE_<NAME>``, a file of that name in ``SLUICE_SECRETS_DIR``, or a key of the
+TOML file ``SLUICE_CONFIG``; the first one found counts. Properties of a model are in its manifest, not here.
 """
 
 import difflib
@@ -63,7 +63,7 @@ class SettingsError(Exception):
 
 
 def find_injected(environ: Mapping[str, str]) -> list[str]:
-    """Variables that Kubernetes sets in each pod for a Service called `sluice` or `sluice-…`. They are not settings."""
+    """Variables that Kubernetes sets in each pod for a Service called `sluice` or `sluice-…`. They are no settings."""
     return sorted(
         name
         for name, value in environ.items()
@@ -72,42 +72,42 @@ def find_injected(environ: Mapping[str, str]) -> list[str]:
 
 
 class Settings(BaseSettings):
-    """Limits carry their unit in the name. ``sluice serve --help`` shows the text below each setting."""
+    """All settings. Limits have their unit in the name. ``sluice serve --help`` shows the text below each setting."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, enable_decoding=False, frozen=True, use_attribute_docstrings=True
     )
 
     config: OptionalPath = None
-    """TOML file of settings, by their names in lower case without SLUICE_"""
+    """TOML file with settings, by their names in lower case without SLUICE_"""
     secrets_dir: OptionalPath = None
-    """folder of files that are called like these variables and hold their values"""
+    """folder with files that are named like these variables and hold their values, such as secrets"""
     store: LinkedPath = DEFAULT_ROOT
     """folder of models, or the URL of a store: s3://, gs://, az://, https:// or oci://"""
     store_url: str = ""
-    """the URL of which SLUICE_STORE is the copy; set by a SLUICE_STORE that is a URL"""
+    """set by the server if SLUICE_STORE is a URL; do not set it yourself"""
     cache_dir: OptionalPath = None
-    """folder of the copies of stores that are URLs; empty: sluice in the user's cache folder"""
+    """folder for local copies of stores that are URLs; empty: sluice in the user's cache folder"""
     follow_links: bool = False
-    """let symbolic links in the store lead to files outside of it"""
+    """follow symbolic links that lead out of the store"""
     signed_by: OptionalPath = None
-    """PEM file of public keys or certificates; versions that none of them has signed are not served; empty: all are"""
+    """PEM file of public keys or certificates: only versions that one of them has signed serve; empty: all serve"""
     models: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
     """serve only these, comma-separated; empty: all"""
     versions: VersionPolicy = "latest:1"
-    """versions of a model that serve: latest:N, all, numbers such as 1+3, or pinned:V, a version or an alias"""
+    """which versions of a model serve: latest:N, all, numbers such as 1+3, or pinned:V (a number or an alias)"""
     model_versions: Annotated[Mapping[str, VersionPolicy], BeforeValidator(split_pairs)] = {}
-    """name=policy pairs, comma-separated: models for which another policy holds"""
+    """other policies for single models: name=policy pairs, comma-separated"""
     follow: bool = True
-    """serve what changes in the store while the server runs: versions, aliases, models"""
+    """follow changes of the store while the server runs: versions, aliases, models"""
     poll_s: Timeout = 10.0
-    """seconds between looks at the store, for changes that the system does not tell, as in a network file system"""
+    """seconds between checks of the store, for file systems that report no changes, such as those over a network"""
     lazy: bool = False
     """load a model when it is first asked for"""
     model_memory_bytes: CountOrZero = 0
-    """bytes that the models of a worker may take together: the least recently used make room; 0: no limit"""
+    """bytes that the models of a worker may take together: the least recently used are unloaded; 0: no limit"""
     keep_models: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
-    """models that load at the start and never make room, comma-separated"""
+    """models that load first and are never unloaded to make room, comma-separated"""
     require_exact: bool = False
     """refuse models whose rows do not give the same bits alone and in a batch"""
     batch_unproved: bool = False
@@ -129,61 +129,61 @@ class Settings(BaseSettings):
     api_keys_file: OptionalPath = None
     """TOML file of API keys, which is read again when it changes; `sluice keys new` makes its entries"""
     api_keys: SecretStr = SecretStr("")
-    """the text of a file of API keys, in place of the file"""
+    """the content of a TOML file of API keys, whose keys count besides those of SLUICE_API_KEYS_FILE"""
     oidc_issuer: Issuer = ""
-    """URL of the issuer of tokens that count as keys"""
+    """URL of an OpenID Connect issuer, whose tokens are accepted in place of keys"""
     oidc_audience: str = ""
-    """audience that a token must be for"""
+    """the audience that a token must name"""
     oidc_jwks_file: OptionalPath = None
     """file of the issuer's public keys (JWKS); empty: they are fetched from the issuer"""
     oidc_scopes: Annotated[Mapping[Literal["infer", "admin", "metrics"], str], BeforeValidator(split_pairs)] = {}
-    """scope=name pairs, comma-separated: what tokens call the scopes infer, admin and metrics"""
+    """scope=name pairs, comma-separated: the names of the scopes infer, admin and metrics in tokens"""
     oidc_requests_per_s: Rate = 0.0
-    """requests in a second of one subject of tokens; then 429; 0: no limit"""
+    """requests a second of one subject of tokens; more get 429; 0: no limit"""
     oidc_rows_per_s: Rate = 0.0
-    """rows in a second of one subject of tokens; then 429; 0: no limit"""
+    """rows a second of one subject of tokens; more get 429; 0: no limit"""
     oidc_rows_per_day: Rate = 0.0
-    """rows in 24 hours of one subject of tokens; then 429; 0: no limit"""
+    """rows in 24 hours of one subject of tokens; more get 429; 0: no limit"""
     workers: Count = 1
     """processes, each with its own copy of the models"""
     provider: Literal["auto", "tensorrt", "cuda", "cpu"] = "auto"
-    """auto, or a required one: tensorrt, cuda, cpu"""
+    """where models run: tensorrt, cuda or cpu, which are then required; auto: a GPU if there is one"""
     lanes: CountOrZero = 0
-    """batches in flight on a device; 0: one a core (two on a GPU)"""
+    """batches that run at once on a device; 0: one for each core, two on a GPU"""
     intra_op_threads: CountOrZero = 0
-    """threads of one run on the CPU; 0: one, and all cores for a batch that is alone"""
+    """threads of one run on the CPU; 0: one, or all cores for a batch that runs alone"""
     gpu_device: OptionalIndex = None
-    """number of the GPU, as CUDA counts; empty: the workers take turns over all"""
+    """number of the GPU, as CUDA counts; empty: the workers take all GPUs in turn"""
     gpu_mem_bytes: CountOrZero = 0
-    """device memory of one model's arena; 0: no limit"""
+    """bytes of GPU memory that a model may take; 0: no limit"""
     cuda_graphs: bool = False
-    """replay CUDA graphs where the model allows it"""
+    """use CUDA graphs where the model allows it"""
     tf32: bool = False
-    """multiply with 10 bits of mantissa on CUDA: faster, coarser"""
+    """multiply with 10 bits of mantissa on CUDA: faster, but less exact"""
     engine_cache: OptionalPath = None
     """folder in which TensorRT keeps its engines"""
     base_path: BasePath = ""
     """prefix of every route, such as /team/sluice"""
     cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(split)] = ()
-    """origins whose pages may call, comma-separated, such as https://app.example; * for all"""
+    """origins whose pages may call the server, comma-separated, such as https://app.example; * for all"""
     control: bool = False
-    """let callers load models, and change traces and logs: with the scope admin, or without keys from this machine"""
+    """let callers load models, and change traces and logs: with a key for admin; without keys, from this machine"""
     fast_path: bool = True
     """answer tensor requests below ASGI; false: through the ASGI application"""
     max_rows: Count = 64
-    """rows of one batch"""
+    """most rows of a batch"""
     max_queue_rows: Count = 4096
     """rows that may wait for one model; then 429"""
     max_slots: Count = 256
-    """rows inside the loop of one model at once"""
+    """rows in the loop of one model at the same time"""
     max_sequences: Count = 1024
-    """sequences whose state is kept at once, and live streams; then 429"""
+    """sequences whose state is kept at the same time, and live streams; then 429"""
     max_sequence_bytes: Count = 256 << 20
     """bytes of the state of all sequences"""
     sequence_idle_s: Timeout = 60.0
     """seconds after which the state of an idle sequence is dropped, and an idle live stream ends"""
     max_wait_s: Seconds = 0.0
-    """seconds that a partial batch is held; 0: never"""
+    """seconds that a batch may wait for more rows; 0: it never waits"""
     deadline_s: Timeout = 30.0
     """seconds until a request without its own timeout gets 504"""
     max_timeout_s: Timeout = 600.0
@@ -193,43 +193,43 @@ class Settings(BaseSettings):
     header_timeout_s: Timeout = 10.0
     """seconds from the first byte of a header to its end; then 408"""
     body_timeout_s: Timeout = 30.0
-    """seconds without progress, 1 KiB/s, after which a body is 408, and an unread answer ends"""
+    """seconds without progress (1 KiB/s) after which a body gets 408, and an answer that nobody reads ends"""
     max_connections: Count = 4096
-    """connections of a worker at once, which are open files; then 503"""
+    """open connections of a worker, each of which is an open file; then 503"""
     max_body_bytes: ByteLimit = 64 << 20
     """bytes of one request body; then 413"""
     max_message_bytes: ByteLimit = 1 << 20
     """bytes of one message of a live stream; then the stream ends"""
     max_inputs: Count = MAX_INPUTS
-    """inputs of one request, and outputs that it names; a model with more takes all it has"""
+    """inputs of one request, and outputs that it names; for a model that has more: as many as it has"""
     shared_memory: Annotated[tuple[SharedName, ...], BeforeValidator(split)] = ()
-    """names below /dev/shm, comma-separated, with * and ?, in which callers may have tensors; NAME:ro: inputs only"""
+    """files in /dev/shm that callers may use for tensors: names, comma-separated, with * and ?; NAME:ro: inputs only"""
     max_regions: Count = 64
-    """regions of shared memory that are registered at once"""
+    """registered regions of shared memory"""
     max_region_bytes: ByteLimit = 1 << 30
     """bytes of one region of shared memory"""
     max_held_bytes: ByteLimit = 1 << 30
-    """bytes of request bodies that a worker holds at once, and of pictures that run in tiles"""
+    """bytes of all request bodies that a worker holds, and as many of pictures that run in tiles"""
     max_run_bytes: CountOrZero = 0
-    """bytes that a run may take, where rows have any size; more is 413; 0: a share of the memory"""
+    """memory of one run in bytes, for models with rows of any size; more is 413; 0: a share of the machine's"""
     max_image_pixels: Count = 50_000_000
-    """pixels of one picture, before decoding; a request may have 8 times as many"""
+    """pixels of one picture, checked before decoding; all pictures of a request may have 8 times as many"""
     max_sound_samples: Count = 1 << 26
-    """samples of one sound, over all channels, before decoding, and in all rows of a request"""
+    """samples of one sound, over all channels, checked before decoding; also in all rows of a request"""
     max_generated: Count = 1024
-    """samples or drawn paths of one request"""
+    """generated rows of one request"""
     max_steps: Count = 10_000
-    """steps of one request through a loop"""
+    """steps of a loop in one request"""
     state_key: SecretStr = SecretStr("")
-    """secret that signs states given to callers, the same on all replicas; empty: a new one"""
+    """secret that signs states given to callers, the same on all replicas; empty: a random one"""
     load_timeout_s: Timeout = 600.0
-    """seconds until the load of a version is given up; then it is unavailable"""
+    """seconds in which a version must load; then it is unavailable"""
     ready_wait_s: Timeout = 10.0
-    """seconds that readiness and other models wait for one to load; more for a large one"""
+    """seconds that readiness and other loads wait for a model to load; more for a large one"""
     drain_s: Seconds = 30.0
-    """seconds that a stopping server may take for open requests, and a version that leaves for its sequences"""
+    """seconds that open requests have when the server stops, and sequences when their version is replaced"""
     lame_duck_s: Seconds = 0.0
-    """seconds that a stopping server still answers, not ready, before the drain begins"""
+    """seconds that a stopping server still accepts requests, while /readyz answers 503"""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error"""
     log_format: Literal["text", "json"] = "text"
@@ -237,16 +237,16 @@ class Settings(BaseSettings):
     access_log: LogTarget = ""
     """file that gets a line of JSON for each request; -: standard output; empty: off"""
     tracing: bool = False
-    """send traces by OpenTelemetry; variables OTEL_… say where to"""
+    """send OpenTelemetry traces; the variables OTEL_… say where to"""
     trace_ratio: Share = 0.01
-    """share of requests that are traced if their caller does not say; OTEL_TRACES_SAMPLER counts before it"""
+    """share of the requests without traceparent that are traced; OTEL_TRACES_SAMPLER overrides it"""
     metrics_dir: OptionalPath = None
-    """folder in which the workers share their counters; set by serve"""
+    """folder in which the workers share their counters; empty: a temporary folder"""
 
     @model_validator(mode="before")
     @classmethod
     def _find_copy(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """A store that is a URL is served from the folder of its copy."""
+        """A store that is a URL is served from a folder with a copy of it."""
         store = values.get("store")
         if not isinstance(store, str) or not is_address(store):
             return values
@@ -281,7 +281,7 @@ class Settings(BaseSettings):
     def check_store(self) -> None:
         """Raises SettingsError unless the store is a folder that can be read; it may be empty.
 
-        A remote store must answer, or there must be a copy of it.
+        A remote store must answer, or have a copy here.
         """
         if self.store_url:
             try:
@@ -297,24 +297,24 @@ class Settings(BaseSettings):
 
     @property
     def keeps_sequences(self) -> bool:
-        """Whether a request finds its sequence: there is one worker, or the workers share a folder."""
+        """Whether a request reaches the state of its sequence: there is one worker, or the workers share a folder."""
         return self.workers == 1 or self.metrics_dir is not None
 
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: object, **__: object
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The constructor takes arguments only: ``from_environ`` reads the other sources."""
+        """The constructor takes only arguments. ``from_environ`` reads the other sources."""
         return (init_settings,)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
-        """Build the settings from variables, and from secrets and a file that these name. Raises SettingsError."""
+        """Settings from variables, and from the secrets and the file that these name. Raises SettingsError."""
         foreign = find_injected(environ)
         ours = {name: text.strip() for name, text in environ.items() if name.startswith(PREFIX) and name not in foreign}
         _check_names(ours, map(_variable, cls.model_fields))
         source = EnvSettingsSource(cls)
-        source.env_vars = {name.lower(): text for name, text in ours.items() if text}  # an empty one is not set
+        source.env_vars = {name.lower(): text for name, text in ours.items() if text}  # an empty variable is not set
         variables = source()
         config = variables.get("config")
         file = _read_file(config) if config else {}
@@ -333,7 +333,7 @@ class Settings(BaseSettings):
         return Settings(**{**dict(self), **changes})
 
     def to_environ(self) -> dict[str, str]:
-        """The variables that make these settings again, without their sources: workers get their settings this way."""
+        """Variables that make the same settings, for the workers. They name no file and no folder of secrets."""
         variables = {}
         for name, value in {**dict(self), "config": None, "secrets_dir": None}.items():
             if isinstance(value, Mapping):
@@ -351,7 +351,7 @@ def _variable(name: str) -> str:
 
 
 def _check_names(given: Iterable[str], known: Iterable[str], place: str = "") -> None:
-    """Raises SettingsError for a name that is not known, so that a misspelt limit does not go unnoticed."""
+    """Raises SettingsError for an unknown name, so that a misspelt limit does not go unnoticed."""
     names = sorted(known)
     if unknown := sorted(set(given).difference(names)):
         near = [match for name in unknown for match in difflib.get_close_matches(name, names, 1, cutoff=0.85)]
@@ -361,7 +361,7 @@ def _check_names(given: Iterable[str], known: Iterable[str], place: str = "") ->
 
 def _read_file(path: str) -> dict[str, Any]:
     try:
-        if not os.path.isfile(path):  # which the source would ignore
+        if not os.path.isfile(path):  # the source would ignore this
             raise FileNotFoundError("there is none")
         found = TomlConfigSettingsSource(Settings, Path(path))()
     except (OSError, ValueError) as error:
@@ -372,12 +372,12 @@ def _read_file(path: str) -> dict[str, Any]:
 
 def _read_secrets(folder: str) -> dict[str, Any]:
     try:
-        with warnings.catch_warnings(action="error"):  # it warns where it ignores a file or the folder
+        with warnings.catch_warnings(action="error"):  # the source warns if it ignores a file or the folder
             found = SecretsSettingsSource(Settings, folder)()
         files = [name.upper() for name in os.listdir(folder)]
     except (OSError, ValueError, UserWarning) as error:
         raise SettingsError(f"{PREFIX}SECRETS_DIR={folder}: {error.__cause__ or error}") from None
-    ours = [name for name in files if name.startswith(PREFIX)]  # Kubernetes mounts others beside them
+    ours = [name for name in files if name.startswith(PREFIX)]  # Kubernetes mounts other files beside them
     known = Settings.model_fields.keys() - {"config", "secrets_dir"}
     _check_names(ours, map(_variable, known), f" in {folder}")
     return {name: text for name, text in found.items() if text}

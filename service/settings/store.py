@@ -1,4 +1,4 @@
-"""The store of the settings, which reads only what the keys of the settings have signed."""
+"""Opens the store of the settings, which then reads only versions that the keys of the settings have signed."""
 
 from model_store import Store
 from model_store.errors import BadKey
@@ -18,7 +18,7 @@ def open_store(settings: Settings) -> Store:
 
 
 def read_trusted(settings: Settings) -> Signers | None:
-    """Whose signatures count; None where versions need none. Raises SettingsError."""
+    """The keys whose signatures are accepted; None if versions need no signature. Raises SettingsError."""
     if settings.signed_by is None:
         return None
     try:

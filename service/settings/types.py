@@ -1,4 +1,4 @@
-"""The types of settings: what a text from the environment, or a value of a TOML file, may be."""
+"""The types of settings. A value is a text from the environment, or a value of a TOML file."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 
 def split(value: object) -> object:
-    """The names in a comma-separated text. A list, as TOML has it, is returned as it is."""
+    """The parts of a comma-separated text. Other values, such as a list of TOML, stay as they are."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -34,14 +34,14 @@ def _match(pattern: str, expected: str) -> AfterValidator:
 
 
 def _refuse_boolean(value: object) -> object:
-    """TOML has booleans, which pydantic would take for 0 and 1."""
+    """Without this, pydantic would take a boolean of TOML for 0 or 1."""
     if isinstance(value, bool):
         raise ValueError("expected a number")
     return value
 
 
 def _resolve(path: Path) -> Path:
-    """The path without links, if it leads to the same place, which one through /proc/PID/root does not."""
+    """The path without links, if it leads to the same file. A path through /proc/PID/root would not."""
     resolved = path.resolve()
     try:
         is_same = path.samefile(resolved)
@@ -64,7 +64,7 @@ Rate = Annotated[_Float, Field(ge=0)]
 Timeout = Annotated[_Float, Field(ge=0.001)]
 AbsolutePath = Annotated[Path, AfterValidator(_resolve)]
 LinkedPath = Annotated[Path, AfterValidator(Path.absolute)]
-"""A path whose links are followed whenever it is used: they may be turned while the server runs."""
+"""A path whose links are followed on each use, because they may change while the server runs."""
 OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(lambda value: value or None)]
 Share = Annotated[_Float, Field(ge=0, le=1)]
 LogTarget = Annotated[str, AfterValidator(lambda text: text if text in ("", "-") else str(Path(text).resolve()))]

@@ -20,9 +20,9 @@ _MOST_CHARACTERS: Final = 255
 
 
 class Registration(NamedTuple):
-    """A region: so many bytes of a file, from an offset on. ``owner`` is the name of the caller's key, "" without keys.
+    """A region: ``size_bytes`` bytes of a file from ``offset`` on. ``owner`` is the name of the caller's key, or "".
 
-    ``file`` identifies the file: its device and its inode.
+    ``file`` is the device and the inode of the file.
     """
 
     name: str
@@ -41,7 +41,7 @@ class SharedFolder:
         self._folder = folder
 
     def identify(self, key: str, end: int) -> tuple[int, int]:
-        """The device and inode of the file of a key that has ``end`` bytes at least. Raises Forbidden, InvalidInput."""
+        """The device and inode of a key's file, which must have ``end`` bytes. Raises Forbidden, InvalidInput."""
         file, _ = self._open(key)
         try:
             found = os.fstat(file)
@@ -52,7 +52,7 @@ class SharedFolder:
             os.close(file)
 
     def is_there(self, registration: Registration) -> bool:
-        """Whether the file of a region still has its name."""
+        """Whether the file of a region still exists under its name."""
         try:
             found = os.stat(self._folder / registration.key.removeprefix("/"), follow_symlinks=False)
         except OSError:
@@ -65,7 +65,7 @@ class SharedFolder:
         found = os.fstat(file)
         if (found.st_dev, found.st_ino) != registration.file:
             os.close(file)
-            raise InvalidInput(f"{_said(registration)}: its file is another one now: register it again")
+            raise InvalidInput(f"{_called(registration)}: its file is another one now: register it again")
         return OpenRegion(registration, file, may_write)
 
     def _open(self, key: str) -> tuple[int, bool]:
@@ -78,7 +78,7 @@ class SharedFolder:
             raise Forbidden(f"key {key!r:.60}: SLUICE_SHARED_MEMORY does not allow this name")
         flags = (os.O_RDWR if may_write else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            # Looked at before it is opened, because to open a device may have effects.
+            # Checked before it is opened, because opening a device may have side effects.
             if not stat.S_ISREG(os.stat(self._folder / name, follow_symlinks=False).st_mode):
                 raise InvalidInput(f"key {key!r:.60}: expected a region of shared memory, got another kind of file")
             file = os.open(self._folder / name, flags)
@@ -93,7 +93,7 @@ class SharedFolder:
 
 
 class OpenRegion:
-    """The open file of a region. Any thread may read and write, until it is closed."""
+    """The open file of a region. Any thread may read and write until it is closed."""
 
     def __init__(self, registration: Registration, file: int, may_write: bool) -> None:
         self.registration, self.may_write = registration, may_write
@@ -103,10 +103,10 @@ class OpenRegion:
         self._is_closed = False
 
     def check(self, offset: int, size_bytes: int) -> None:
-        """Raises InvalidInput for a part that is not within the region."""
+        """Raises InvalidInput if a part is not within the region."""
         if offset + size_bytes > self.registration.size_bytes:
             raise InvalidInput(
-                f"{_said(self.registration)}: expected a part of its {self.registration.size_bytes} bytes, "
+                f"{_called(self.registration)}: expected a part of its {self.registration.size_bytes} bytes, "
                 f"got {size_bytes} from {offset} on"
             )
 
@@ -135,10 +135,10 @@ class OpenRegion:
                     count = os.pwrite(file, left, begin)
                     left, begin = left[count:], begin + count
             except OSError as error:
-                raise InvalidInput(f"{_said(self.registration)}: it cannot be written: {error.strerror}") from None
+                raise InvalidInput(f"{_called(self.registration)}: it cannot be written: {error.strerror}") from None
 
     def close(self) -> None:
-        """Wait for the transfers that are under way; no other begins."""
+        """Close the file when the transfers in progress have ended; no other begins."""
         with self._changed:
             was_closed, self._is_closed = self._is_closed, True
             self._changed.wait_for(lambda: not self._transfers)
@@ -149,7 +149,7 @@ class OpenRegion:
     def _transferring(self) -> Iterator[int]:
         with self._changed:
             if self._is_closed:
-                raise InvalidInput(f"{_said(self.registration)}: it is no longer registered")
+                raise InvalidInput(f"{_called(self.registration)}: it is no longer registered")
             self._transfers += 1
         try:
             yield self._file
@@ -159,8 +159,8 @@ class OpenRegion:
                 self._changed.notify_all()
 
     def _shrunk(self) -> InvalidInput:
-        return InvalidInput(f"{_said(self.registration)}: its file is shorter than when it was registered")
+        return InvalidInput(f"{_called(self.registration)}: its file is shorter than when it was registered")
 
 
-def _said(registration: Registration) -> str:
+def _called(registration: Registration) -> str:
     return f"shared_memory_region {registration.name!r:.60}"

@@ -11,7 +11,7 @@ _MOST: Final = 1 << 63
 
 
 class RegionPart(NamedTuple):
-    """Where the bytes of a tensor lie, or go to: ``offset`` bytes after the beginning of a region that has a name."""
+    """Where the bytes of a tensor are read or written: ``offset`` bytes after the beginning of a region."""
 
     region: str
     offset: int

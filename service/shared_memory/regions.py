@@ -1,12 +1,12 @@
 """The regions that are registered, for all workers of a server.
 
 Rules
-- A region belongs to the caller that has registered it, by the name of its key. Others cannot use, see or remove it.
-- The list is a file in the folder that the workers share. A worker looks there for a region that it does not know; so
-  it also knows those that were registered before it started.
-- A worker opens a file at its first use. ``synchronise`` closes those that are no longer in the list, and waits for
-  their transfers. When all workers have done this, none reads or writes such a region any more.
-- The number and the size of regions are limited. Where the number is reached, those whose file is gone are removed.
+- A region belongs to the caller that registered it, by the name of its key. Others cannot use, see or remove it.
+- The list is a file in the folder that the workers share. A worker reads it when it does not know a region; so it also
+  finds regions that were registered before it started.
+- A worker opens a file at its first use. ``take_unregistered`` gives those that are no longer in the list, to be closed
+  when their transfers have ended. When all workers have closed theirs, none reads or writes such a region any more.
+- The number and the size of regions are limited. When the number is reached, regions whose file is gone are removed.
 """
 
 import contextlib
@@ -22,22 +22,22 @@ from service.errors import InvalidInput
 from service.settings import PREFIX, Settings, SettingsError
 from service.shared_memory.files import FOLDER, OpenRegion, Registration, SharedFolder
 
-Place = tuple[str, str]
-"""The owner of a region, and its name."""
+RegionKey = tuple[str, str]
+"""A region's owner and name."""
 
 _LIST, _NEW_LIST = "list.regions", "new.regions"
 MAX_NAME_CHARACTERS: Final = 255
 
 
 class RegionList:
-    """What is registered, in a file of ``folder``. None: in this process only, which is the only worker."""
+    """The registered regions, in a file of ``folder``; None: in memory, for a server with one worker."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._known: Mapping[Place, Registration] = {}
+        self._known: Mapping[RegionKey, Registration] = {}
         self._seen: tuple[int, int] | None = None
 
-    def read(self) -> Mapping[Place, Registration]:
+    def read(self) -> Mapping[RegionKey, Registration]:
         if self._folder is None:
             return self._known
         path = self._folder / _LIST
@@ -52,8 +52,8 @@ class RegionList:
             self._known, self._seen = {}, None
         return self._known
 
-    def change(self, change: Callable[[dict[Place, Registration]], None]) -> None:
-        """``change`` gets what is registered and changes it, unless it raises. One worker does so at a time."""
+    def change(self, change: Callable[[dict[RegionKey, Registration]], None]) -> None:
+        """Let ``change`` modify the registered regions. If it raises, nothing changes. One worker at a time does it."""
         with self._lock():
             changed = dict(self.read())
             change(changed)
@@ -63,7 +63,7 @@ class RegionList:
             new = self._folder / _NEW_LIST
             new.write_text(json.dumps(list(changed.values())))
             now = time.time_ns()
-            os.utime(new, ns=(now, now))  # file systems round their own times, and use the numbers of files again
+            os.utime(new, ns=(now, now))  # file systems round times and reuse inodes, so a change could be missed
             os.replace(new, self._folder / _LIST)
 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
@@ -74,19 +74,19 @@ class RegionList:
 
 
 class Regions:
-    """The regions of one worker. On the event loop's thread, except where it says otherwise."""
+    """The regions of one worker. Used on the event loop, except where a method says otherwise."""
 
     def __init__(self, settings: Settings, folder: Path = FOLDER) -> None:
-        """Raises SettingsError where the system has no such folder."""
+        """Raises SettingsError if the system has no such folder."""
         if not folder.is_dir():
             raise SettingsError(f"{PREFIX}SHARED_MEMORY: expected Linux, with shared memory at {folder}, there is none")
         self._files = SharedFolder(settings.shared_memory, folder)
         self._list = RegionList(settings.metrics_dir)
         self._most, self._most_bytes = settings.max_regions, settings.max_region_bytes
-        self._open: dict[Place, OpenRegion] = {}
+        self._open: dict[RegionKey, OpenRegion] = {}
 
     def register(self, name: str, key: str, offset: int, size_bytes: int, owner: str) -> None:
-        """In any thread, because it may wait for other workers. Raises Forbidden, InvalidInput."""
+        """Register a region. In any thread, because it may wait for other workers. Raises Forbidden, InvalidInput."""
         if not 0 < len(name) <= MAX_NAME_CHARACTERS:
             raise InvalidInput(f"name: expected 1 to {MAX_NAME_CHARACTERS} characters, got {len(name)}")
         if not 0 < size_bytes <= self._most_bytes:
@@ -94,7 +94,7 @@ class Regions:
         file = self._files.identify(key, offset + size_bytes)
         made = Registration(name, key, offset, size_bytes, owner, file)
 
-        def add(kept: dict[Place, Registration]) -> None:
+        def add(kept: dict[RegionKey, Registration]) -> None:
             if len(kept) >= self._most:
                 for place in [place for place, each in kept.items() if not self._files.is_there(each)]:
                     del kept[place]
@@ -107,9 +107,9 @@ class Regions:
         self._list.change(add)
 
     def unregister(self, name: str | None, owner: str) -> None:
-        """Remove a region, or all of an owner, if they are there. In any thread."""
+        """Remove a region of an owner, or all of them, if they exist. In any thread."""
 
-        def remove(kept: dict[Place, Registration]) -> None:
+        def remove(kept: dict[RegionKey, Registration]) -> None:
             for place in [place for place in kept if place[0] == owner and name in (None, place[1])]:
                 del kept[place]
 
@@ -129,8 +129,8 @@ class Regions:
         region = self._open[owner, name] = self._files.open(found)
         return region
 
-    def take_gone(self) -> Iterable[OpenRegion]:
-        """The open regions that are no longer in the list. The caller has to close them, which may wait for a write."""
+    def take_unregistered(self) -> Iterable[OpenRegion]:
+        """The open regions that are no longer in the list. The caller closes them, which may wait for a transfer."""
         kept = self._list.read()
         gone = {place: each for place, each in self._open.items() if kept.get(place) != each.registration}
         for place in gone:

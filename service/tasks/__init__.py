@@ -1,1 +1,1 @@
-"""The tasks: what people send and get, to tensors and back."""
+"""The tasks: they turn what people send into tensors, and outputs into answers."""

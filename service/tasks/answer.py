@@ -1,4 +1,4 @@
-"""Rows of an answer: as nested numbers, as pictures within JSON, or as one PNG."""
+"""Renders rows of an answer: as nested numbers, as pictures in JSON, or as one PNG."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -21,29 +21,28 @@ Rows = Sequence[np.ndarray] | np.ndarray
 
 
 def check_finite(model: str, name: str, array: np.ndarray) -> np.ndarray:
-    """An output of a model. Raises ModelFailure for NaN and infinities: no task has an answer with them."""
+    """The output of a model as it is. Raises ModelFailure for NaN and infinities, which no answer can have."""
     if datatype_of(array).is_float and not are_finite(array):
         raise ModelFailure(f"model {model!r} gave {name!r} with numbers that are not finite")
     return array
 
 
 class PictureOptions(TaskOptions):
-    """Of tasks whose answers are rows."""
+    """Options of tasks whose answers are rows."""
 
     output_format: RowForm = "numbers"
     """`picture`: each row as a PNG in base64; `sound`: as a WAV in base64"""
 
 
 def check_answer(call: Call[TaskOptions]) -> None:
-    """Raises InvalidInput for a stream that should be a picture or a sound."""
-    if call.wants_sound and call.options.stream:
-        raise InvalidInput("accept: audio/wav is one sound, and a stream has events: ask for one of them")
-    if call.wants_picture and call.options.stream:
-        raise InvalidInput("accept: image/png is one picture, and a stream has events: ask for one of them")
+    """Raises InvalidInput if the answer should be both a stream and a picture or sound."""
+    if call.options.stream and (call.wants_sound or call.wants_picture):
+        form = "audio/wav is one sound" if call.wants_sound else "image/png is one picture"
+        raise InvalidInput(f"accept: {form}, and a stream has events: ask for one of them")
 
 
 def choose_picture(call: Call[PictureOptions], graph: str, output: str, picture: Picture | None) -> Picture | None:
-    """How rows of the output become pictures; None where numbers are wanted. Raises InvalidInput if they cannot."""
+    """How rows of the output become pictures; None if numbers are wanted. Raises InvalidInput for other forms."""
     check_answer(call)
     if call.wants_sound or call.options.output_format == "sound":
         field = "accept: audio/wav" if call.wants_sound else "output_format"
@@ -58,18 +57,18 @@ def choose_picture(call: Call[PictureOptions], graph: str, output: str, picture:
 
 
 def show_row(row: np.ndarray, picture: Picture | None) -> Any:
-    """Nested numbers, or ``{"image": "<base64 PNG>"}`` where ``picture`` is given."""
+    """A row as nested numbers, or as ``{"image": "<base64 PNG>"}`` if ``picture`` is given."""
     return to_nested(row) if picture is None else as_image(encode_png(row, picture))
 
 
 async def show_rows(rows: Rows, picture: Picture | None) -> list[Any]:
-    """Each row as `show_row` shows it, in a thread where they are many or large."""
+    """``show_row`` of each row, in a thread if they are large."""
     size = sum(row.size for row in rows)
     return await run_in_thread(lambda: [show_row(row, picture) for row in rows], size)
 
 
 async def show_together(rows: Rows, picture: Picture) -> Result:
-    """One PNG: a single row as it is, several in a grid. Raises InvalidInput where they differ in size."""
+    """One PNG: a single row as it is, several rows in a grid. Raises InvalidInput if they differ in size."""
     if len({row.shape for row in rows}) > 1:
         raise InvalidInput("accept: image/png shows rows of one size in a grid, got several sizes: ask for JSON")
 

@@ -1,4 +1,4 @@
-"""classify: rows to labels with probabilities, and why."""
+"""classify: labels of rows with their probabilities, and explanations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ from service.tasks.work import Call, Result, decode_rows, infer_group, run_in_th
 NAME = "classify"
 _THRESHOLD = 0.5
 _ROW_BYTES = 64
-"""About the size of a row's answer."""
+"""The cost of the answer to a row, as ``run_in_thread`` counts."""
 
 
 class Options(TaskOptions):
@@ -44,10 +44,10 @@ class Options(TaskOptions):
 
 async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions": [{"label", "index", "probability", "top", "score"?, "labels"?,
-    "explanation"?, "windows"?}]}``; of a model of tags ``[{"spans"}]``.
+    "explanation"?, "windows"?}]}``; for a model of tags each prediction is ``{"spans"}``.
 
-    The probabilities of a sound are the mean of those of its windows. With Accept: image/png it is one PNG, of the
-    explanation over the row. A stream has one event, its last.
+    The probabilities of a sound are the means over its windows. With Accept: image/png the answer is a PNG of the
+    explanation over the row. A stream has one event, the last.
     """
     check_answer(call)
     options, manifest = call.options, call.model.manifest
@@ -87,7 +87,7 @@ async def work(call: Call[Options]) -> Result:
 
 
 async def _tag(call: Call[Options]) -> Result:
-    """Labels of the parts of texts."""
+    """Label parts of texts."""
     options, manifest = call.options, call.model.manifest
     reason = f"model {manifest.name!r} gives labels to parts of a text: ask without it"
     if call.wants_picture:
@@ -112,7 +112,7 @@ async def _tag(call: Call[Options]) -> Result:
 def _describe_group(
     manifest: Manifest, options: Options, group: Group, outputs: Arrays
 ) -> tuple[Group, list[dict[str, Any]]]:
-    """The group with one row for each answer, and the answers. Raises ModelFailure."""
+    """The group, in which each sound is now one row, and the answers to its rows. Raises ModelFailure."""
     if not group.windows:
         return group, predictions(manifest, outputs, options.top_k, options.threshold)
     facts = known(manifest.classes)
@@ -134,8 +134,8 @@ def predictions(
 ) -> list[dict[str, Any]]:
     """One prediction for each row, with its ``top_k`` most probable labels, highest first. Raises ModelFailure on NaN.
 
-    Of labels with equal probabilities the first one comes first: argmax and a stable sort both keep their order. If a
-    row may have several labels, it has those with a probability of at least ``threshold`` too.
+    Labels with equal probabilities keep their order, both with argmax and with a stable sort. If rows may have several
+    labels, a prediction also has all labels with a probability of at least ``threshold``.
     """
     name = known(manifest.classes).probabilities
     probabilities = check_finite(manifest.name, name, outputs[name])
@@ -164,14 +164,14 @@ def predictions(
 
 
 def _describe(manifest: Manifest, indices: Sequence[int], probabilities: Sequence[float]) -> list[dict[str, Any]]:
-    """Labels by their positions, with their probabilities."""
+    """Labels at these positions, with their probabilities."""
     return [
         {"label": manifest.labels[i], "index": i, "probability": p} for i, p in zip(indices, probabilities, strict=True)
     ]
 
 
 def _check_picture(call: Call[Options], method: Method | None) -> None:
-    """Raises InvalidInput where no picture of an explanation can be made."""
+    """Raises InvalidInput if no picture of an explanation can be made."""
     field = "accept: image/png" if call.wants_picture else "explanation_format: a picture"
     if method is None:
         raise InvalidInput(f"{field} shows an explanation, and none is asked for: add explain, or ask for JSON")
@@ -183,7 +183,7 @@ def _check_picture(call: Call[Options], method: Method | None) -> None:
 
 
 async def _draw(maps: Maps, group: Group, manifest: Manifest) -> list[bytes]:
-    """A PNG for each row: the map, over the picture where the row is one."""
+    """A PNG of each map, drawn over the row if that is a picture."""
     image = manifest.image
     rows = group.inputs[known(shown_input(manifest)).name]
 

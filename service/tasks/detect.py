@@ -1,4 +1,4 @@
-"""detect: pictures to boxes with labels, in pixels of the caller's picture."""
+"""detect: boxes with labels in pictures, in pixels of the caller's picture."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -45,7 +45,7 @@ async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions": [{"width", "height", "detections": [{"box", "label", "index", "score",
     "points"?, "mask"?}]}]}``.
 
-    With Accept: image/png it is one PNG, the boxes over the picture. A stream has one event, its last.
+    With Accept: image/png the answer is a PNG of the boxes over the picture. A stream has one event, the last.
     """
     check_answer(call)
     wanted = find_labels(call.options.classes, call.model.manifest)
@@ -83,9 +83,10 @@ def _detect(
     group: Group,
     outputs: Arrays,
 ) -> Iterator[tuple[Placement, Iterator[PlacedBox]]]:
-    """Where each picture of the group lies, and its boxes, each made when it is asked for, because masks are large.
+    """For each picture of the group: its placement in the row, and its boxes.
 
-    Raises ModelFailure for boxes that are no numbers, InvalidInput for too many pixels of masks.
+    Boxes are made one by one, because their masks are large. Raises ModelFailure for boxes that are not finite,
+    InvalidInput for too many pixels of masks.
     """
     options, manifest = call.options, call.model.manifest
     facts, image = known(manifest.detection), known(manifest.image)
@@ -112,7 +113,7 @@ def _describe(placement: Placement, found: Iterable[PlacedBox], manifest: Manife
 
 
 def _find_candidates(outputs: Arrays, regions: Regions, facts: Detection, size: tuple[int, int]) -> Arrays:
-    """The regions of a map as boxes, in pixels of the picture that the graph took."""
+    """The regions of a score map as boxes, in pixels of the graph's picture."""
     scores = outputs[regions.output][0]
     found = find_regions(scores, regions)
     down, across = size[0] / scores.shape[0], size[1] / scores.shape[1]
@@ -121,7 +122,7 @@ def _find_candidates(outputs: Arrays, regions: Regions, facts: Detection, size: 
 
 
 def _check_labels(outputs: Arrays, facts: Detection, manifest: Manifest) -> None:
-    """Raises ModelFailure for a position that is none of the labels. Padding, with the score 0, may have any."""
+    """Raises ModelFailure for a label index out of range. Padding, which has the score 0, may have any index."""
     if facts.classes is None:
         return
     classes = outputs[facts.classes]

@@ -1,4 +1,4 @@
-"""embed: rows to vectors, and how similar they are to others."""
+"""embed: vectors of rows, and how similar they are to other vectors."""
 
 import base64
 import dataclasses
@@ -40,7 +40,7 @@ async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions": [{"embedding", "comparisons"?: [{"similarity" | "distance", "same"?}],
     "windows"?}]}``.
 
-    The vector of a sound is the mean of those of its windows, normalised afterwards. A stream has one event, its last.
+    The vector of a sound is the mean over its windows, normalised afterwards. A stream has one event, the last.
     """
     if call.wants_picture:
         raise InvalidInput("accept: image/png: vectors are no picture: ask for JSON")
@@ -74,7 +74,7 @@ async def work(call: Call[Options]) -> Result:
 
 
 class Embedded(NamedTuple):
-    """The vector of each row, its windows with their vectors if they are asked for, and the tokens of all texts."""
+    """The vector of each row, the windows of each row with their vectors (if asked for), and the number of tokens."""
 
     vectors: list[np.ndarray]
     windows: list[list[dict[str, Any]]]
@@ -82,7 +82,7 @@ class Embedded(NamedTuple):
 
 
 async def embed_rows(call: Call[Options], field: str) -> Embedded:
-    """Embed the rows of the call, which are those of a field of the request."""
+    """Embed the rows of the call. ``field`` is where they are in the request, for messages."""
     manifest, size = call.model.manifest, call.options.dimensions
     facts = known(manifest.embedding)
     full = call.model.outputs()[facts.output].row_shape[0]
@@ -108,7 +108,7 @@ def _check_pairs(rows: int, others: int) -> None:
 
 
 def _read_vector(other: Any, position: int) -> np.ndarray | None:
-    """A vector that the caller gives; None for a row. Raises InvalidInput."""
+    """The vector that the caller sent in place of a row; None if it is a row. Raises InvalidInput."""
     if not isinstance(other, dict) or other.keys() != {"embedding"}:
         return None
     where, value = f"compare[{position}].embedding", other["embedding"]
@@ -118,7 +118,7 @@ def _read_vector(other: Any, position: int) -> np.ndarray | None:
             raise InvalidInput(f"{where}: expected float32 numbers of 4 bytes, got {len(content)} bytes")
         vector = np.frombuffer(content, "<f4")
     elif isinstance(value, list) and all(type(number) in (int, float) for number in value):
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+        with np.errstate(over="ignore"):  # too large numbers become infinite and are refused below
             vector = np.array(value, np.float64).astype(np.float32)
     else:
         raise InvalidInput(f"{where}: expected an array of numbers or a base64 text, got {value!r:.40}")
@@ -128,7 +128,7 @@ def _read_vector(other: Any, position: int) -> np.ndarray | None:
 
 
 def _make_vectors(output: np.ndarray, facts: Embedding, model: str) -> np.ndarray:
-    """float32 [rows, size], of length 1 where the manifest says so. Raises ModelFailure."""
+    """float32 [rows, size]; of length 1 if the manifest asks for it. Raises ModelFailure."""
     vectors = check_finite(model, facts.output, output).astype(np.float32)
     if not facts.normalise:
         return vectors
@@ -148,7 +148,7 @@ def _check_sizes(compared: Sequence[np.ndarray], size: int, model: str) -> None:
 
 
 def compare_vectors(vector: np.ndarray, others: np.ndarray, facts: Embedding) -> np.ndarray:
-    """The cosine of the angle between a vector and each of others, or their distance: float64 [others], as they are."""
+    """The cosine similarity, or the distance, of a vector to each of ``others``: float64 [others]."""
     one = vector.astype(np.float64)
     if facts.metric == "euclidean":
         distances: np.ndarray = np.linalg.norm(others - one, axis=1)
@@ -167,7 +167,7 @@ def describe_comparison(value: float, facts: Embedding) -> dict[str, Any]:
 
 
 def encode_vectors(vectors: Sequence[np.ndarray], encoding: Literal["float", "base64"]) -> list[Any]:
-    """Vectors as arrays of numbers, or as texts of their bytes."""
+    """Vectors as lists of numbers, or as base64 texts."""
     if encoding == "float":
         return [vector.tolist() for vector in vectors]
     return [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]

@@ -1,9 +1,9 @@
-"""Why a classifier chose a label: how much each part of a row counts for it.
+"""Explains why a classifier chose a label: how much each part of a row counts for it.
 
 Saliency (Simonyan et al., 2013) is the gradient that the model's graph ``explain`` gives. Integrated gradients
-(Sundararajan et al., 2017) are the mean of the gradients along a path, each point of which is run as a row. Occlusion
-(Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014) needs no gradients: it hides one part of
-the row after the other and measures how much the probability falls.
+(Sundararajan et al., 2017) are the mean of the gradients along a path; each point of the path is run as a row.
+Occlusion (Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014) needs no gradients: it hides
+one part of the row after another and measures how much the probability falls.
 """
 
 import itertools
@@ -29,24 +29,25 @@ EXPLAIN = "explain"
 _LABEL = "label"
 _GRADIENT, _INTEGRATED = "gradient", "integrated_gradients"
 _BASELINE, _EPSILON = "baseline", "epsilon"
-"""Inputs of the graphs of older versions, which integrate the gradients themselves."""
+"""Inputs of graphs that integrate the gradients themselves, as older versions do."""
 _STEPS = 32
-"""Points of the path. On the digits classifier the attributions then sum to the difference of the scores within 0.4 %
-(16: 0.9 %, 64: 0.2 %)."""
-_SHARE = 4
-"""A window hides this part of the height and of the width; neighbouring windows overlap by half."""
-_SERIES_SHARE = 32
-"""The same for rows with one axis."""
+"""Points of the path. With 32, attributions on the digits classifier add up to the difference of the scores within
+0.4 % (16: 0.9 %, 64: 0.2 %)."""
+_WINDOWS_A_SIDE = 4
+"""An occlusion window is 1/4 as high and wide as the row. Neighbouring windows overlap by half."""
+_WINDOWS_A_SERIES = 32
+"""On rows with one axis, a window is 1/32 as long as the row."""
 _CHUNK_ROWS = 256
 _CHUNK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Maps:
-    """``values`` [rows, height, width], or [rows, length] for rows of one axis; all channels together.
+    """``values`` [rows, height, width], or [rows, length] for rows with one axis. Channels are combined.
 
-    Saliency: the largest magnitude of the gradient. Integrated gradients: their sum, of either sign. Occlusion: how far
-    the probability falls, as the mean of the windows that hide the position; ``window`` and ``stride`` are their sizes.
+    Saliency: the largest magnitude of the gradient over the channels. Integrated gradients: the sum over the channels,
+    positive or negative. Occlusion: how far the probability falls, as the mean over the windows that hide the position.
+    ``window`` and ``stride`` are the sizes and steps of these windows.
     """
 
     values: np.ndarray
@@ -55,9 +56,9 @@ class Maps:
 
 
 def choose_method(asked: bool | Method, manifest: Manifest) -> Method:
-    """The method to use. True stands for saliency where the model has gradients, else for occlusion.
+    """The method to use. True means saliency if the model has gradients, else occlusion.
 
-    Raises InvalidInput where the model cannot be explained that way; the text says which way it can.
+    Raises InvalidInput if the model cannot be explained by this method; the text says which one can be used.
     """
     if manifest.tokens is not None:
         raise InvalidInput(f"explain: model {manifest.name!r} takes texts, which are not explained: ask without it")
@@ -77,7 +78,7 @@ def choose_method(asked: bool | Method, manifest: Manifest) -> Method:
 async def explain_rows(
     method: Method, group: Group, indices: np.ndarray, probabilities: np.ndarray, manifest: Manifest
 ) -> Maps:
-    """Explain class ``indices`` [rows] of each row of a group, whose probabilities are [rows, classes]."""
+    """Explain one class of each row: ``indices`` [rows]. ``probabilities`` are [rows, classes]."""
     name = known(shown_input(manifest)).name
     if method == "occlusion":
         return await _hide(group.inputs, name, indices, probabilities, manifest)
@@ -94,13 +95,13 @@ async def explain_rows(
 
 
 def _channels_first(array: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """A view of rows whose last two axes are the height and the width of the picture, where they are pictures."""
+    """A view whose last two axes are height and width, if the rows are pictures."""
     image = manifest.image
     return array if image is None or image.layout == "NCHW" else np.moveaxis(array, -1, -3)
 
 
 async def _differentiate(rows: np.ndarray, indices: np.ndarray, output: str, manifest: Manifest) -> np.ndarray:
-    """What the graph of gradients gives for each row and its class."""
+    """An output of the graph of gradients, for each row and its class."""
     inputs = {known(shown_input(manifest)).name: rows, _LABEL: indices.astype(np.int64)}
     if _integrates(manifest):
         inputs[_BASELINE] = np.full_like(rows, _baseline(manifest))
@@ -110,7 +111,7 @@ async def _differentiate(rows: np.ndarray, indices: np.ndarray, output: str, man
 
 
 async def _integrate(rows: np.ndarray, indices: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """The mean gradient along the straight path to each row, by the midpoint rule, times the path."""
+    """Integrated gradients by the midpoint rule: the mean gradient on the straight path to each row, times the path."""
     baseline = np.asarray(_baseline(manifest), rows.dtype)
     sums = np.zeros(rows.shape)
     points = itertools.product(range(len(rows)), range(_STEPS))
@@ -137,22 +138,22 @@ def _has_gradients(manifest: Manifest, tensor: Tensor) -> bool:
 
 
 def _integrates(manifest: Manifest) -> bool:
-    """Whether the graph of gradients integrates them itself, as those of older versions do."""
+    """Whether the graph integrates the gradients itself, as older versions do."""
     return any(output.name == _INTEGRATED for output in manifest.graphs[EXPLAIN].outputs)
 
 
 def _baseline(manifest: Manifest) -> float | np.ndarray:
-    """The value that stands for nothing: that of a black pixel, else 0."""
+    """The value that stands for no information: a black pixel, else 0."""
     return 0.0 if manifest.image is None else manifest.image.spread(manifest.image.offset)
 
 
 async def _hide(inputs: Arrays, name: str, indices: np.ndarray, probabilities: np.ndarray, manifest: Manifest) -> Maps:
-    """Occlusion: each window of each row is replaced by the baseline."""
+    """Occlusion: replace each window of each row by the baseline."""
     output = known(manifest.classes).probabilities
     rows = inputs[name]
     places = _channels_first(rows, manifest).shape[1:][-2:]
     nothing = np.broadcast_to(_baseline(manifest), rows[:1].shape)
-    window = [max(1, size // (_SHARE if len(places) == 2 else _SERIES_SHARE)) for size in places]
+    window = [max(1, size // (_WINDOWS_A_SIDE if len(places) == 2 else _WINDOWS_A_SERIES)) for size in places]
     stride = [max(1, size // 2) for size in window]
     windows = list(itertools.product(*(_cover(*sizes) for sizes in zip(places, window, stride, strict=True))))
     falls, hidden = np.zeros((len(rows), *places)), np.zeros(places)
@@ -174,6 +175,6 @@ async def _hide(inputs: Arrays, name: str, indices: np.ndarray, probabilities: n
 
 
 def _cover(length: int, window: int, stride: int) -> list[slice]:
-    """Windows over an axis. The last one ends at its end, so that every position is hidden at least once."""
+    """Windows over an axis. The last one ends at the end of the axis, so that every position is hidden."""
     starts = [*range(0, length - window, stride), length - window]
     return [slice(start, start + window) for start in starts]

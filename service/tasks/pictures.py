@@ -1,4 +1,4 @@
-"""What tasks on pictures share: where the picture lies in its row, and the picture to draw on."""
+"""Shared by tasks on pictures: where the picture lies in its row, and the picture to draw on."""
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from service.tasks.work import Call
 
 
 def find_background(call: Call[TaskOptions]) -> bytes | None:
-    """The file of the only row, where the answer is drawn on it; None for a row of numbers, and for JSON.
+    """The picture file to draw the answer on; None if the row is numbers, or the answer is JSON.
 
-    Raises InvalidInput where several rows are asked for as a drawing.
+    Raises InvalidInput if there are several rows, because a drawing shows one.
     """
     if not call.wants_picture or not call.rows:
         return None
@@ -41,7 +41,7 @@ def size_of(group: Group, image: Image) -> tuple[int, int]:
 
 
 def placement_of(group: Group, position: int, image: Image) -> Placement:
-    """Where the caller's picture lies in a row. A row of numbers is the picture."""
+    """Where the caller's picture lies in a row. A row of numbers is the picture itself."""
     placement = group.placements[position] if group.placements else None
     if placement is not None:
         return placement

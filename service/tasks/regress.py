@@ -1,4 +1,4 @@
-"""regress: rows to numbers."""
+"""regress: numbers for rows."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class Options(TaskOptions):
 async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "unit"?, "predictions": [{"value"} | {"values": {name: value}}]}``.
 
-    The numbers of a sound are the mean of those of its windows. A stream has one event, its last.
+    The numbers of a sound are the means over its windows. A stream has one event, the last.
     """
     if call.wants_picture:
         raise InvalidInput("accept: image/png: numbers are no picture: ask for JSON")

@@ -1,4 +1,4 @@
-"""A request to a task route, in whichever form it came: the options, the rows, and the form of the answer."""
+"""Reads requests to task routes in all their forms: the options, the rows, and the wanted form of the answer."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ValidationInfo
 
 from model_store.pictures.formats import is_picture
 from model_store.sounds.formats import is_sound
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.errors import InvalidInput
 from service.protocol.json import parse_json, type_name
 from service.protocol.large_json import LARGE_BYTES, parse_object
@@ -21,7 +21,7 @@ TEXT = "text/plain"
 
 
 class TaskRequest(NamedTuple):
-    """``rows`` is None where none were sent. ``loose``: some of the fields are texts, of a query string or a form."""
+    """``rows`` is None if none were sent. ``loose``: some fields are texts, from a query string or a form."""
 
     fields: Mapping[str, Any]
     rows: list[Any] | None = None
@@ -29,7 +29,7 @@ class TaskRequest(NamedTuple):
     wants_picture: bool = False
     wants_sound: bool = False
     names: Sequence[str] = ()
-    """Of the files of a form that are the rows."""
+    """The names of the files that are the rows, in a form."""
 
 
 class TaskOptions(RequestModel):
@@ -44,7 +44,7 @@ class TaskOptions(RequestModel):
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any], loose: bool = False) -> Self:
-        """An option that is null counts as absent. ``loose``: texts may stand for numbers, booleans and lists.
+        """Null counts as absent. ``loose``: texts may stand for numbers, booleans and lists.
 
         Raises InvalidInput, which names the field, what was expected and what came.
         """
@@ -58,7 +58,7 @@ class TaskOptions(RequestModel):
 
     @classmethod
     def own(cls) -> list[str]:
-        """The names of the options that not every task has."""
+        """The names of the options of this task, without those that every task has."""
         return [name for name in cls.model_fields if name not in TaskOptions.model_fields]
 
 
@@ -74,15 +74,15 @@ def _read_text(value: Any, info: ValidationInfo) -> Any:
 
 
 FromText = BeforeValidator(_read_text)
-"""For lists and objects: in a query string or form they are JSON, or parts between commas."""
+"""For lists and objects: in a query string or a form they are JSON, or separated by commas."""
 
 
 def read_request(body: bytes | memoryview, content_type: str, query: bytes, accept: str) -> TaskRequest:
-    """A JSON object with the rows as ``inputs``, a picture or sound, or a form whose files are the rows.
+    """Read a JSON object with the rows as ``inputs``, a picture or sound, or a form whose files are the rows.
 
-    Each may have more fields in the query string; a field that comes twice is refused. Whether a body is a file is
-    decided by its first bytes, or by its content type. A body of text/plain is one text, unless it is a JSON object:
-    browsers give JSON this type. All else is read as JSON, for `curl -d` always names a form. Raises InvalidInput.
+    The query string may add fields; a field that comes twice is refused. A body is a file if its first bytes or its
+    content type say so. A body of text/plain is one text, unless it is a JSON object: browsers may send JSON with this
+    type. Any other body is read as JSON, because `curl -d` always sends the type of a form. Raises InvalidInput.
     """
     texts = read_query(query)
     wanted = prefers_picture(accept), prefers_sound(accept)
@@ -94,7 +94,7 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
         names = tuple(file.name for file in form.files if file.name != "compare")
         return TaskRequest(_join(form.fields.items(), [*texts, *named]), rows or None, True, *wanted, names)
     if media_type.startswith(("image/", "audio/")) or is_picture(body) or is_sound(body):
-        return TaskRequest(_join((), texts), [PictureFile(body, "body")], True, *wanted)
+        return TaskRequest(_join((), texts), [RowFile(body, "body")], True, *wanted)
     fields = _find_object(body) if media_type == TEXT else parse_object(body)
     if fields is None:
         return TaskRequest(_join((), texts), [_decode(body)], True, *wanted)
@@ -105,12 +105,12 @@ def read_request(body: bytes | memoryview, content_type: str, query: bytes, acce
 
 
 def takes_long(body: bytes | memoryview) -> bool:
-    """Whether it takes long to read a body, and perhaps to write the answer: it is large, and no picture or sound."""
+    """Whether a body is slow to read, and its answer perhaps slow to write: it is large, and not a picture or sound."""
     return len(body) > LARGE_BYTES and not (is_picture(body) or is_sound(body))
 
 
 def _find_object(body: bytes | memoryview) -> dict[str, Any] | None:
-    """The JSON object that a body is; None for any other text."""
+    """The body as a JSON object; None for any other text."""
     if not bytes(body[:100]).lstrip().startswith(b"{"):
         return None
     try:
@@ -127,19 +127,19 @@ def _decode(body: bytes | memoryview) -> str:
 
 
 def refuse(options: TaskOptions, fields: Iterable[str], reason: str) -> None:
-    """Raises InvalidInput, with the reason, for the first of these options that was asked for."""
+    """Raises InvalidInput, with the reason, for the first of these options that does not have its default value."""
     for field in fields:
         if getattr(options, field) != type(options).model_fields[field].default:
             raise InvalidInput(f"{field}: {reason}")
 
 
 def _sort_files(form: Form) -> tuple[list[Any], list[Any]]:
-    """The files that are rows, and those called ``compare``, which rows are compared with."""
+    """The files that are rows, and the files called ``compare``, with which rows are compared."""
     rows: list[Any] = []
     compared: list[Any] = []
     for i, file in enumerate(form.files):
         where = f"file {i} ({file.filename or file.name:.60})"
-        (compared if file.name == "compare" else rows).append(PictureFile(file.content, where))
+        (compared if file.name == "compare" else rows).append(RowFile(file.content, where))
     return rows, compared
 
 
@@ -167,13 +167,13 @@ def _join(fields: Iterable[tuple[str, Any]], texts: Iterable[tuple[str, Any]]) -
 def prefers_picture(accept: str) -> bool:
     """Whether an Accept header prefers image/png to JSON: by weight, then by how exactly it names the type.
 
-    JSON where both are the same. RFC 9110, section 12.5.1.
+    With equal weight and exactness JSON is preferred. RFC 9110, section 12.5.1.
     """
     return _prefers(accept, "image", "png")
 
 
 def prefers_sound(accept: str) -> bool:
-    """Whether an Accept header prefers audio/wav to JSON in the same way."""
+    """The same for audio/wav."""
     return any(_prefers(accept, "audio", form) for form in ("wav", "x-wav", "wave"))
 
 
@@ -185,7 +185,7 @@ def _prefers(accept: str, kind: str, form: str) -> bool:
 
 
 def _preference(accept: str, kind: str, form: str) -> tuple[float, int]:
-    """(weight, exactness) of a media type. The most exact range that covers it counts. A malformed weight is 0."""
+    """(weight, exactness) of a media type, by the most exact range that covers it. A malformed weight counts as 0."""
     ranges = {f"{kind}/{form}": 3, f"{kind}/*": 2, "*/*": 1}
     best = (0, 0.0)
     for part in accept.lower().split(","):

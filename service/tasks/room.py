@@ -1,4 +1,4 @@
-"""The memory of large pictures, which are held while they are cut into tiles and joined again."""
+"""Limits the memory of large pictures, which are held in memory while their tiles run."""
 
 import contextlib
 import threading
@@ -11,7 +11,7 @@ Take = Callable[[int], None]
 
 
 class PictureRoom:
-    """How many bytes the large pictures of all requests to a worker may take together."""
+    """The memory for the large pictures of all requests to a worker."""
 
     def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
         self.held_bytes = 0
@@ -20,10 +20,10 @@ class PictureRoom:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Take]:
-        """Gives a function that takes bytes for one request; all are given back at the end.
+        """Yields a function that reserves bytes for one request. They are released at the end of the block.
 
-        It raises TryLater where others hold the room. A single picture always has room. Pictures are decoded in a
-        thread that may outlive the request: it gets no more bytes.
+        The function raises TryLater if other requests hold the memory. A single picture always has room. Pictures are
+        decoded in a thread that may outlive the request; then it gets no more memory.
         """
         taken = 0
         is_closed = False

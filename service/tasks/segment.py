@@ -1,4 +1,4 @@
-"""segment: pictures to a label for each pixel."""
+"""segment: a label for each pixel of a picture."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from service.tasks.work import Call, Result, RunInThread, decode_rows, infer_gro
 
 NAME = "segment"
 _PIXEL_BYTES = 16
-"""What a pixel of an answer takes, with the copies that are made."""
+"""Memory for a pixel of an answer, with the copies that are made."""
 
 
 class Options(TaskOptions):
@@ -35,7 +35,8 @@ class Options(TaskOptions):
 async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions": [{"width", "height", "labels": [{"label", "index", "share"}], "mask"}]}``.
 
-    With Accept: image/png it is one PNG, the labels as colours over the picture. A stream has one event, its last.
+    With Accept: image/png the answer is a PNG of the labels as colours over the picture. A stream has one event, the
+    last.
     """
     check_answer(call)
     manifest = call.model.manifest
@@ -65,7 +66,7 @@ async def work(call: Call[Options]) -> Result:
 
 
 def _segment(manifest: Manifest, group: Group, outputs: Arrays) -> Iterator[tuple[Placement, np.ndarray]]:
-    """Where each picture of the group lies, and the labels of its pixels. Raises ModelFailure."""
+    """For each picture of the group: its placement in the row, and the labels of its pixels. Raises ModelFailure."""
     image, facts = known(manifest.image), known(manifest.segmentation)
     output = check_finite(manifest.name, facts.output, outputs[facts.output])
     if output.ndim == 3 and output.size and not 0 <= output.min() <= output.max() < len(manifest.labels):

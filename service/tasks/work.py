@@ -1,7 +1,7 @@
-"""What a task works on, and what it may await: a run of a graph, the loop, slow work in a thread, another step.
+"""What a task works on, and what it may await: a run of a graph, the loop, slow work in a thread, a step of a pipeline.
 
-A task does no I/O, and does not depend on the path of the request, on how it is scheduled or on an event loop. Who
-drives its coroutine does what it awaits.
+A task does no I/O, and knows nothing of transports, scheduling or event loops. The driver of its coroutine
+(``service/api/task_run.py``) does what the task awaits.
 """
 
 import threading
@@ -37,7 +37,7 @@ Options = TypeVar("Options", bound=TaskOptions, covariant=True)
 
 
 class Infer(NamedTuple):
-    """Run a graph once on some rows. The answer: the outputs by name."""
+    """Run a graph once on some rows. The result is the outputs by name."""
 
     inputs: Arrays
     graph: str = "main"
@@ -56,7 +56,7 @@ class Iterate(NamedTuple):
 
 
 class Admit(NamedTuple):
-    """A request of this size: rows of a graph, or through this many steps of the loop."""
+    """The size of a request: rows of one run of a graph, or of this many steps of the loop."""
 
     rows: int
     steps: int = 0
@@ -64,9 +64,9 @@ class Admit(NamedTuple):
 
 
 class RunInThread(NamedTuple, Generic[T]):
-    """Call ``do``, which is slow, in a thread. The answer: what it returns.
+    """Call ``do``, which is slow, in a thread. The result is what it returns.
 
-    A request of the size ``admit`` that would not be answered in time is refused before.
+    ``admit``: refuse the request first if a request of this size would not be answered in time.
     """
 
     do: Callable[[], T]
@@ -77,9 +77,9 @@ class RunInThread(NamedTuple, Generic[T]):
 
 
 class BeginStep(NamedTuple):
-    """Begin a step of a pipeline, beside those that run. The answer comes at once: None.
+    """Begin a step of a pipeline beside those that run. The task goes on at once.
 
-    ``tell`` turns an error of the step into the one that the caller gets.
+    ``tell`` turns an error of the step into the error for the caller.
     """
 
     step: str
@@ -91,7 +91,7 @@ class BeginStep(NamedTuple):
 
 
 class StepEnd(NamedTuple):
-    """A step that has ended, what it answered, and how long it waited, computed and took in all."""
+    """A step that has ended, its result, and how long it waited, computed and took in all."""
 
     step: str
     result: "Result"
@@ -108,9 +108,9 @@ class AwaitStep(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The answer of a task, the last event of a stream: a value for JSON (``media_type`` None), or bytes.
+    """The answer of a task, or the last event of a stream: a value for JSON (``media_type`` None), or bytes.
 
-    ``is_large``: it takes long to write as JSON.
+    ``is_large``: it is slow to write as JSON.
     """
 
     body: Any
@@ -118,39 +118,39 @@ class Result(NamedTuple):
     is_large: bool = False
 
 
-Wanted = Infer | Iterate | RunInThread[Any] | BeginStep | AwaitStep
-Work = Coroutine[Wanted, Any, Result]
+Awaited = Infer | Iterate | RunInThread[Any] | BeginStep | AwaitStep
+Work = Coroutine[Awaited, Any, Result]
 IsOver = Callable[[], bool]
 """Whether nobody waits for a request any more."""
 Emit = Callable[[Mapping[str, Any]], None]
 """Sends one event of a streamed answer."""
 
 _WINDOWS_AT_ONCE, _WINDOW_BYTES_AT_ONCE = 256, 16 << 20
-"""Windows of the sounds of a request that wait or run at the same time, and their bytes."""
+"""The most windows of a request that wait or run at the same time, and their bytes."""
 SLOW_BYTES = 32 << 10
-"""Larger rows are read and written in a thread: they would hold up other requests."""
+"""Work on more bytes runs in a thread, because it would hold up other requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may ask for. ``state_key`` signs states."""
+    """The limits of a request. ``state_key`` signs states."""
 
     max_pixels: int
     max_rows: int = 65_536
     max_steps: int = 10_000
     max_generated: int = 1024
     max_samples: int = DEFAULT_SAMPLES
-    """Of one sound, over all channels, and in the rows of all sounds of a request."""
+    """In one sound, over all channels, and in the rows of all sounds of a request."""
     state_key: bytes = b""
     room: PictureRoom = field(default_factory=PictureRoom)
-    """For pictures that are cut into tiles, of all requests together."""
+    """The memory for large pictures, which all requests share."""
     tiles_at_once: int = 1
-    """How many tiles of one picture run at the same time; the next are cut later."""
+    """How many tiles of a picture run at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Options]):
-    """A request to a task: its options and rows, and the model that answers it. ``emit`` is there if it streams."""
+    """A request to a task: its options and rows, and the model that answers. ``emit`` is None unless it streams."""
 
     options: Options
     rows: Sequence[Any] | None
@@ -160,20 +160,23 @@ class Call(Generic[Options]):
     emit: Emit | None = None
     wants_sound: bool = False
     owns_rows: bool = True
-    """Whether large rows may be taken apart when they are read. The steps of a pipeline share theirs."""
+    """Whether the memory of rows may be freed after they are read. The steps of a pipeline share their rows."""
 
     def answer(self, is_large: bool = False, **fields: Any) -> Result:
-        """The fields, after the name and the version of the model."""
+        """A result with the name and version of the model, and these fields."""
         return Result({"model": self.model.name, "version": self.model.version, **fields}, is_large=is_large)
 
 
 async def run_in_thread(do: Callable[[], T], size_bytes: int, admit: Admit | None = None) -> T:
-    """Call ``do`` in a thread if it works on many bytes, else at once."""
+    """Call ``do`` in a thread if it works on many bytes, else here.
+
+    ``size_bytes`` is the cost of ``do``: it takes about as long as decoding so many bytes of a picture.
+    """
     return do() if size_bytes <= SLOW_BYTES else await RunInThread(do, admit)
 
 
 async def run_stoppable(do: Callable[[IsOver], T], size_bytes: int = SLOW_BYTES + 1) -> T:
-    """As ``run_in_thread``. ``do`` asks the function that it gets whether the request has ended, and then raises."""
+    """As ``run_in_thread``. The argument of ``do`` says whether the request has ended; ``do`` should then raise."""
     over = threading.Event()
     try:
         return await run_in_thread(lambda: do(over.is_set), size_bytes)
@@ -189,11 +192,11 @@ async def decode_rows(
     field: str = "inputs",
     one_window: bool = True,
 ) -> list[Group]:
-    """The rows of a call as inputs of a graph. Pictures that ``tiles`` cuts stay pixels. ``field`` is for messages.
+    """The rows of a call as inputs of a graph. ``field`` is where they are in the request, for messages.
 
-    ``check_row`` takes the place of the model's own check. A long sound becomes several rows, unless ``one_window``
-    refuses it: ``service/tasks/windows.py`` joins their answers. Raises InvalidInput, which names the row at fault,
-    UnsupportedMedia, BodyTooLarge.
+    Pictures that ``tiles`` will cut stay pixels. ``check_row`` replaces the model's own check. A long sound becomes
+    several rows, whose answers ``service/tasks/windows.py`` joins; with ``one_window`` it is refused. Raises
+    InvalidInput, which names the row at fault; UnsupportedMedia, BodyTooLarge.
     """
     rows, model, limits = call.rows, call.model, call.limits
     if rows is None:
@@ -221,7 +224,7 @@ async def decode_rows(
                 one_window,
             )
         finally:
-            if size_bytes > SLOW_BYTES and call.owns_rows:  # here, or the event loop would have to
+            if size_bytes > SLOW_BYTES and call.owns_rows:  # free large rows in this thread, not on the event loop
                 for row in rows:
                     release_large(row)
 
@@ -232,7 +235,7 @@ async def decode_rows(
 
 
 async def infer_group(group: Group, graph: str = "main", field: str = "inputs") -> Arrays:
-    """The outputs of the rows of a group. Raises InvalidInput for a row whose NaN or infinity makes its outputs so."""
+    """The outputs of the rows of a group. Raises InvalidInput if NaN or infinity in a row has spread to its outputs."""
     if group.windows:
         return await _infer_windows(group, graph)
     outputs = await Infer(group.inputs, graph)
@@ -250,7 +253,7 @@ async def infer_group(group: Group, graph: str = "main", field: str = "inputs") 
 
 
 async def _infer_windows(group: Group, graph: str) -> Arrays:
-    """The outputs of sounds, which are finite. Few windows run at a time, so that a long sound fills no queue."""
+    """The outputs for sounds. Only some windows run at a time, so that a long sound does not fill the queue."""
     count = len(group.places)
     size_bytes = sum(array.nbytes for array in group.inputs.values())
     at_once = max(1, min(_WINDOWS_AT_ONCE, _WINDOW_BYTES_AT_ONCE * count // size_bytes))

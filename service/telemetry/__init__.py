@@ -1,1 +1,1 @@
-"""What is told of each request: the access log, and traces by OpenTelemetry."""
+"""Reports on each request: the access log, and traces by OpenTelemetry."""

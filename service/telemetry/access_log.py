@@ -1,6 +1,6 @@
-"""The access log: a line of JSON for each request that ends, also for those that were refused or given up.
+"""The access log: a line of JSON for each request that ends, also if it was refused or given up.
 
-Lines are collected for ``FLUSH_S``, then a thread writes them (``writer.py``). Compiled, as ``lines.py``.
+Lines are collected for ``FLUSH_S``, then a thread writes them (``writer.py``). This file and ``lines.py`` are compiled.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ MOST_WAITING_BYTES: Final = 16 << 20
 
 
 class AccessLog(RequestObserver):
-    """An observer of requests. Those that another worker has forwarded are in the log of that worker.
+    """Writes the log. Requests that another worker has forwarded are in the log of that worker.
 
-    ``on_lost`` gets a number of lines that find no room: the thread cannot write as fast as they come.
+    ``on_lost`` gets a number of lines that are dropped because the thread cannot write them fast enough.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class AccessLog(RequestObserver):
             self._timer = self._loop.call_later(FLUSH_S, self.flush)
 
     def flush(self) -> None:
-        """Give the lines to the thread."""
+        """Pass the lines on to the thread."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

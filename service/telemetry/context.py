@@ -1,4 +1,4 @@
-"""The context of a trace in the headers of a request: W3C Trace Context, level 1, and ``traceresponse`` of level 2."""
+"""Trace contexts in HTTP headers: W3C Trace Context, level 1, and ``traceresponse`` of level 2."""
 
 import re
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class TraceContext(NamedTuple):
 
 
 def read_context(header: bytes, state: bytes = b"") -> TraceContext | None:
-    """The context in a ``traceparent``; None if it is not valid, which is as if there were none."""
+    """The context in a ``traceparent``; None if it is not valid. Then the request is treated as one without it."""
     found = _TRACEPARENT.fullmatch(header.strip())
     if found is None:
         return None

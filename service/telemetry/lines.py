@@ -1,8 +1,9 @@
-"""A line of the access log: JSON, without the body, the query or a header of the request but its ids.
+"""Makes the lines of the access log: JSON. Of a request's headers they have only its ids; they have no body or query.
 
-A short request takes 30 µs, so this is compiled. What is the same in many lines is written once, and the text of small
-numbers comes from tables: to build a dictionary and write that took three times as long. All that callers choose goes
-through a JSON writer, which escapes control characters, so it cannot end a line.
+A short request takes 30 µs, so this must be fast. It is compiled. The part that is the same in many lines is made once
+and kept, and the texts of small numbers come from tables. To build a dictionary and write that took three times as
+long. Everything that a caller can choose goes through a JSON writer. It escapes control characters, so no caller can
+end a line.
 """
 
 import time
@@ -17,13 +18,13 @@ MOST_CHARACTERS: Final = 512
 """Longer paths and names, which callers choose, are cut."""
 _MOST_KEPT: Final = 1024
 _SECONDS: Final = [b"0.%06d" % us for us in range(10_000)]
-"""Texts by microseconds."""
+"""By microseconds."""
 _NUMBERS: Final = [b"%d" % number for number in range(10_000)]
 _THOUSANDTHS: Final = [b".%03dZ" % number for number in range(1000)]
 
 
 class LineWriter:
-    """Makes lines. ``base_path`` is the prefix of all routes."""
+    """``base_path`` is the prefix of all routes."""
 
     def __init__(self, base_path: str = "") -> None:
         self._base_path = base_path
@@ -90,13 +91,13 @@ class LineWriter:
         return b"".join(parts)
 
     def _find(self, end: RequestEnd) -> bytes:
-        """What is the same in all lines of requests that ask the same of the same model, from one address."""
+        """The part that is the same in all lines of such requests from the same client."""
         key = (end.method, end.route, end.path, end.model, end.version, end.client)
         about = self._known.get(key)
         return self._learn(key, end) if about is None else about
 
     def _learn(self, key: tuple[str, str, str, str, str, str], end: RequestEnd) -> bytes:
-        """What is the same in all lines with that key."""
+        """Make that part, and keep it for the next lines."""
         path = self._base_path + end.path if end.is_below_base else end.path
         fields = {"method": end.method, "path": path, "route": end.route, "client": end.client}
         if end.model:
@@ -106,7 +107,7 @@ class LineWriter:
         about = b'",' + b",".join([b'"%b":%b' % (name.encode(), _text(text)) for name, text in fields.items()])
         about += b',"status":'
         if len(self._known) >= _MOST_KEPT:
-            self._known.clear()  # such as when somebody tries many paths
+            self._known.clear()  # for instance if somebody tries many paths
         if len(end.path) <= MOST_CHARACTERS and len(end.model) <= MOST_CHARACTERS:
             self._known[key] = about
         return about
@@ -117,7 +118,7 @@ def _text(text: str) -> bytes:
         text = text[:MOST_CHARACTERS]
     try:
         return orjson.dumps(text)
-    except orjson.JSONEncodeError:  # half of a surrogate pair
+    except orjson.JSONEncodeError:  # a lone surrogate
         return orjson.dumps(text.encode("ascii", "backslashreplace").decode("ascii"))
 
 

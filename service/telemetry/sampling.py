@@ -1,10 +1,11 @@
-"""Which requests are traced: what their callers have decided, and a share of the others.
+"""Chooses the requests that are traced: as their callers have decided, and a share of the others.
 
-The variables ``OTEL_TRACES_SAMPLER`` and ``OTEL_TRACES_SAMPLER_ARG`` count before our setting. The share is decided by
-the trace id, as by every SDK of OpenTelemetry, so several services choose the same traces.
+The variables ``OTEL_TRACES_SAMPLER`` and ``OTEL_TRACES_SAMPLER_ARG`` take precedence over our setting. As in every SDK
+of OpenTelemetry the trace id decides whether a trace is in the share, so several services choose the same traces.
 
-A trace costs the processor 0.2 ms, most of it to encode its spans, so 1 % of the requests of a busy server would cost
-it 5 %. So a worker begins ``MOST_PER_S`` traces at most, unless a variable of OpenTelemetry says how many.
+A trace takes 0.2 ms of CPU time, mostly to encode its spans. With 1 % of its requests traced, a busy server would spend
+5 % of its time on traces. So a worker begins at most ``MOST_PER_S`` traces a second, unless a variable of OpenTelemetry
+sets the share.
 """
 
 import abc
@@ -30,9 +31,9 @@ _RATIO: Final = "traceidratio"
 
 
 class Sampling:
-    """``share`` of the requests whose caller does not say, and no more than ``most_per_s``; 0: no limit.
+    """Traces a ``share`` of the requests. ``follows_caller``: if the caller has decided, its decision counts instead.
 
-    ``follows_caller``: what a caller says counts before that. ``clock`` is in seconds.
+    Of the traces that have no caller, at most ``most_per_s`` begin in a second; 0: no limit. ``clock`` is in seconds.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Sampling:
             chance = random()  # noqa: S311  # an id is no secret
             if chance >= self.share or not self._may_begin():
                 return 0
-            # The lower half is below the share of all numbers, as the rule for callers' ids below has it.
+            # The lower half of the id must be below the share, by the rule for callers' ids below.
             low = int(chance * 2.0**_BITS_OF_RANDOM) << (_BITS - _BITS_OF_RANDOM)
             return getrandbits(_BITS) << _BITS | low | getrandbits(_BITS - _BITS_OF_RANDOM) or 1
         if self.follows_caller:
@@ -101,19 +102,19 @@ def _read_share(text: str) -> float:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class SpanSource(abc.ABC):
-    """Makes the spans of requests that were chosen."""
+    """Makes the spans of traced requests."""
 
     @abc.abstractmethod
     def open_span(self, trace_id: int, caller: TraceContext | None) -> Trace:
-        """A request of that trace begins."""
+        """A request begins that belongs to this trace."""
 
     @abc.abstractmethod
     def close_span(self, request: RequestEnd) -> None:
-        """A request with a trace of ours has ended."""
+        """A request has ended for which a span was opened."""
 
 
 class SampledRequests(RequestObserver):
-    """An observer of requests that passes on those that are sampled. The others cost little: it is compiled."""
+    """Passes sampled requests on to a source of spans. It is compiled, so the others cost little."""
 
     def __init__(self, sampling: Sampling, spans: SpanSource) -> None:
         self._sampling = sampling
@@ -123,7 +124,7 @@ class SampledRequests(RequestObserver):
         caller: TraceContext | None = None
         if b"traceparent" in headers:
             caller = read_context(headers[b"traceparent"], headers.get(b"tracestate", b""))
-        elif route == FORWARDED_INFER:  # the worker of its caller has not chosen it
+        elif route == FORWARDED_INFER:  # the worker that has forwarded it has not chosen it
             return None
         trace_id = self._sampling.choose(caller)
         return self._spans.open_span(trace_id, caller) if trace_id else None

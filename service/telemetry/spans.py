@@ -1,12 +1,12 @@
-"""Spans of sampled requests: made at their end, from times that the engine has measured anyway.
+"""The spans of sampled requests. They are made at their end, from times that the engine measures anyway.
 
 Spans and their links
-- Of a request (kind server): from its body to its answer. Its parent is the span of the caller, if there is one.
-- Of a batch: from when it was taken to its end. Its parent is the first of its sampled requests, and it is linked to
-  all of them, as they are to it.
-- Of a step of a pipeline, and of the loop: below the request.
+- A request (kind server): from its body to its answer. Its parent is the span of the caller, if there is one.
+- A batch: from when its rows are taken from the queue to its end. Its parent is the first of its sampled requests. It
+  is linked to all of them, and they are linked to it.
+- A step of a pipeline, and the loop of a model: their parent is the request.
 
-Times are on the clock of the handler. They become times of day when a span is made.
+Times are on the clock of the handler. They are turned into times of day when a span is made.
 """
 
 import math
@@ -24,10 +24,10 @@ from service.metrics.spans import RowsTrace, RunTimes, Trace
 from service.telemetry.context import TraceContext, render_context
 
 _COMPARE_EVERY_S = 60.0
-"""The clocks are compared so often, and not for each span, so that spans of a request keep their order."""
+"""How often the clocks are compared. If it were done for each span, spans of one request could change their order."""
 _TRIES = 5
 MOST_LINKS = 128
-"""Of a span: the default limit of OpenTelemetry."""
+"""The most links of a span: OpenTelemetry's default limit."""
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SCOPE = InstrumentationScope("sluice")
 
@@ -43,7 +43,7 @@ class SpanMaker:
         self._to_day = 0.0
 
     def _compare(self) -> float:
-        """What makes a time of day of a time on the clock: from the try that was interrupted least."""
+        """What to add to a time on the clock to get the time of day. The try with the fewest interruptions counts."""
         tries = []
         for _ in range(_TRIES):
             before, day, after = self.clock(), time.time(), self.clock()
@@ -102,7 +102,7 @@ def read_parent(caller: TraceContext) -> SpanContext:
 
 
 class SpanTrace(Trace):
-    """A span that is open. ``links`` are those to the batches of its rows."""
+    """An open span. ``links`` lead to the batches of its rows."""
 
     def __init__(self, maker: SpanMaker, context: SpanContext, parent: SpanContext | None, name: str = "") -> None:
         self.header = render_context(context.trace_id, context.span_id)

@@ -1,4 +1,4 @@
-"""What a worker tells of its requests, as the settings ask: nothing, the access log, traces, or both."""
+"""Opens the access log and the traces of a worker, as the settings ask."""
 
 import asyncio
 import logging
@@ -20,10 +20,7 @@ logger = logging.getLogger("sluice")
 
 
 class Telemetry:
-    """``observer`` is that of the handler, None if nothing is told. ``release`` is our version.
-
-    Raises SettingsError.
-    """
+    """``observer`` is for the handler; None if both are off. ``release`` is our version. Raises SettingsError."""
 
     def __init__(
         self,
@@ -56,7 +53,7 @@ class Telemetry:
             self.observer = observers[0] if len(observers) == 1 else ObserverGroup(observers)
 
     async def close(self) -> None:
-        """Write and send what is left, for a few seconds at most."""
+        """Write and send the rest. This takes a few seconds at most."""
         if self._access_log is not None:
             self._access_log.flush()
         closing = [part.close() for part in (self._writer, self._exporter) if part is not None]

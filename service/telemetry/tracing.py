@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry: makes the span of each request that was sampled.
 
-The SDK sends the spans from a thread of its own, in batches. If nobody takes them, they are thrown away: requests are
-not hurt. Where they go, and under which name, say the variables ``OTEL_…``.
+The SDK sends the spans in batches, from a thread of its own. Spans that cannot be sent are dropped, without harm to
+requests. The variables ``OTEL_…`` set where the spans go, and under which name.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ from service.transport.observer import RequestEnd
 STOP_S = 3.0
 """How long a stop waits for the last spans to be sent."""
 _FAILED_FROM = 500
-"""From this status on a span has failed. 4xx is the fault of the caller (semantic conventions of HTTP, "Status")."""
+"""Spans of this status and above have failed. 4xx is the caller's fault (semantic conventions of HTTP, "Status")."""
 _GRPC = "grpc "
 
 
 class RequestSpans(SpanSource):
-    """``export`` takes spans that have ended; it must not wait."""
+    """``export`` takes spans that have ended. It must not block."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class RequestSpans(SpanSource):
         )
 
     def _describe(self, request: RequestEnd, is_call: bool) -> dict[str, Any]:
-        """The attributes, by the semantic conventions of HTTP or of remote calls, and our own."""
+        """The attributes: those of the semantic conventions for HTTP or remote calls, and our own."""
         if is_call:
             service, _, method = request.path[1:].partition("/")
             found: dict[str, Any] = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
@@ -104,8 +104,8 @@ class Exporter:
         self._processor.on_end(span)
 
     async def close(self) -> None:
-        """Send what is left, for ``STOP_S`` at most: the collector may not be there."""
-        # A thread of an executor would be waited for at the end of the process.
+        """Send the rest. This takes ``STOP_S`` at most, also if there is no collector."""
+        # Not a thread of an executor, because the process would wait for that at its end.
         sending = threading.Thread(target=self._processor.shutdown, name="last spans", daemon=True)
         sending.start()
         await asyncio.to_thread(sending.join, STOP_S)
@@ -114,7 +114,7 @@ class Exporter:
 def open_tracing(
     settings: Settings, clock: Callable[[], float], release: str, environ: Mapping[str, str] = os.environ
 ) -> tuple[SampledRequests, Exporter]:
-    """The observer, and what sends its spans. ``release`` is our version. Raises SettingsError."""
+    """The observer of requests, and the exporter of its spans. ``release`` is our version. Raises SettingsError."""
     sampling = read_sampling(settings.trace_ratio, environ)
     name = {} if environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: "sluice"}
     if SERVICE_NAME in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):

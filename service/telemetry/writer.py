@@ -2,9 +2,9 @@
 
 Rules
 - The event loop never waits for the file.
-- Lines that cannot be written, as on a full disk, are lost, and counted. No request is hurt.
+- Lines that cannot be written, as on a full disk, are lost and counted. Requests go on.
 - A file that was moved or removed (logrotate) is opened anew before the next lines are written.
-- Several workers append to one file: lines are written whole, by one call.
+- Several workers append to one file, so each call writes whole lines.
 """
 
 import asyncio
@@ -30,7 +30,10 @@ _MODE = 0o640
 
 
 class LogWriter:
-    """``path`` "-" is standard output. ``on_lost`` gets a number of lines, on the event loop. Raises SettingsError."""
+    """``path`` "-" is standard output. ``on_lost`` gets a number of lost lines, on the event loop's thread.
+
+    Raises SettingsError if the file cannot be opened.
+    """
 
     def __init__(self, path: str, loop: asyncio.AbstractEventLoop, on_lost: Callable[[int], None]) -> None:
         self.unwritten_bytes = 0
@@ -55,7 +58,7 @@ class LogWriter:
         self._batches.put(lines)
 
     async def close(self) -> None:
-        """Write what is left, for ``STOP_S`` at most: standard output may be a pipe that nobody reads."""
+        """Write the rest. This takes ``STOP_S`` at most: standard output may be a pipe that nobody reads."""
         self._batches.put(None)
         await asyncio.to_thread(self._thread.join, STOP_S)
 
@@ -66,7 +69,7 @@ class LogWriter:
             try:
                 self._reopen_if_moved()
                 lost = self._write(lines)
-            except Exception as error:  # noqa: BLE001  # the thread must go on
+            except Exception as error:  # noqa: BLE001  # the thread must not end
                 self._complain(error)
                 lost = lines.count(b"\n")
             with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -97,7 +100,7 @@ class LogWriter:
         self._descriptor, self._is_cut = new, False
 
     def _write(self, lines: bytes) -> int:
-        """Returns how many lines were lost."""
+        """Write lines now. Returns how many were lost."""
         lost = 0
         for piece in self._cut(lines):
             rest = memoryview(b"\n" + piece if self._is_cut else piece)
@@ -105,7 +108,7 @@ class LogWriter:
                 try:
                     rest = rest[os.write(self._descriptor, rest) :]
                     self._is_cut = bool(rest)
-                except BlockingIOError:  # a pipe that somebody else has made non-blocking
+                except BlockingIOError:  # another process has made the pipe non-blocking
                     select.select((), (self._descriptor,), ())
                 except OSError as error:
                     lost += bytes(rest).count(b"\n")
@@ -114,7 +117,7 @@ class LogWriter:
         return lost
 
     def _cut(self, lines: bytes) -> list[bytes]:
-        """A pipe takes up to ``PIPE_BUF`` bytes at once: longer writes of several workers would mix their lines."""
+        """Cut lines for a pipe. It takes ``PIPE_BUF`` bytes at once: longer writes of several workers would mix."""
         if not stat.S_ISFIFO(os.fstat(self._descriptor).st_mode):
             return [lines]
         pieces, begin = [], 0

@@ -1,4 +1,4 @@
-"""Where a server listens. A host name is resolved, and a port that is taken is reported, before the workers start."""
+"""Where a server listens. A host name is resolved and a taken port is reported before the workers start."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from service.settings import PREFIX, Settings, SettingsError
 def find_address(settings: Settings) -> Settings:
     """The settings with an address as the host, the same for HTTP and gRPC. IPv4 goes before IPv6.
 
-    Raises SettingsError for a name that cannot be resolved, and for a gRPC port that is that of HTTP.
+    Raises SettingsError if the name cannot be resolved, or if HTTP and gRPC have the same port.
     """
     settings = settings.replace(host=_resolve(settings.host))
     if settings.port and settings.port == settings.grpc_port:
@@ -50,7 +50,7 @@ def _resolve(host: str) -> str:
     return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
 
 
-def _listen(host: str, port: int, name: str, backlog: int | None = None) -> socket.socket:
+def _listen(host: str, port: int, name: str, backlog: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=host == "::")

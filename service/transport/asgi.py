@@ -1,6 +1,6 @@
-"""The ASGI application. A request goes to the handler, to BentoML (its schema), or to `information` (all else).
+"""The ASGI application. It sends each request to the handler, to BentoML (for its schema), or to `information`.
 
-It serves while models are still being loaded, so that probes get "not ready" and not a closed port.
+It serves while models are still loading, so that probes get "not ready" instead of a closed port.
 """
 
 import asyncio
@@ -25,16 +25,17 @@ from service.errors import (
 from service.metrics.meters import Metrics
 from service.transport.awaited_request import AwaitedRequest
 from service.transport.handler import HANDLER_STATE, REFUSED, Handler
-from service.transport.observer import GONE, RequestEnd, tell
+from service.transport.observer import GONE, RequestEnd, report_end
 from service.transport.request import LINGER_S, BodyParts, Endpoint, HeaderField, Reply, no_room, request_id_of
 from service.transport.status import error_reply
 
 _SCHEMA = "/schema.json"
-"""What BentoML answers: its client reads the tasks from it. Its page loads scripts of others, so it is not served."""
+"""The one route that BentoML answers: its client reads the tasks there. BentoML's page is not served, because it loads
+scripts from other origins."""
 
 
 class Lifecycle(Protocol):
-    """What the application starts and stops. ``information`` is the application with all routes without tensors."""
+    """What the application starts and stops. ``information`` is an application: the routes that carry no tensors."""
 
     @property
     def handler(self) -> Handler: ...
@@ -57,14 +58,14 @@ class AsgiApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
+            await self._run_lifespan(scope, receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
         else:
             await self._inner(scope, receive, send)
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start after BentoML has, stop before it does."""
+    async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start after BentoML and stop before it."""
 
         async def receive_and_stop() -> Message:
             message = await receive()
@@ -95,18 +96,18 @@ class AsgiApplication:
                 await _send_reply(preflight, send)
                 end = _end_of(scope, preflight.status, 0.0)
                 end.bytes_out = preflight.size_bytes
-                _tell(service.handler, end)
+                _report_end(service.handler, end)
                 return
             send = _add_headers(service.handler.cors.headers_for(headers), send)
         scope = {**scope, "sluice.grant": None}
         endpoint = service.handler.match(path)
         if endpoint is not None:
-            await self._carry(service.handler, endpoint, scope, receive, send)
+            await self._handle(service.handler, endpoint, scope, receive, send)
         else:
-            await self._inform(service, scope, receive, send)
+            await self._answer_information(service, scope, receive, send)
 
-    async def _choose(self, service: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the guard look at a request that is not for the handler, and pass it on."""
+    async def _pass_on(self, service: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check the key of a request that is not for the handler, and pass the request on."""
         handler = service.handler
         needed = find_scope(scope["path"])
         if handler.guard is not None and needed is not None:
@@ -126,8 +127,8 @@ class AsgiApplication:
         else:
             await service.information(scope, receive, send)
 
-    async def _inform(self, service: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
-        """A request of another application, which gets an id and is counted."""
+    async def _answer_information(self, service: Lifecycle, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request that is not for the handler: give it an id, count it and report its end."""
         request_id = scope["sluice.request_id"] = request_id_of(dict(scope["headers"]))
         send_with_id = _add_headers([(b"x-request-id", request_id.encode())], send)
         clock = service.handler.clock
@@ -147,7 +148,7 @@ class AsgiApplication:
             await send_with_id(message)
 
         try:
-            await self._choose(service, scope, receive_and_note, send_and_note)
+            await self._pass_on(service, scope, receive_and_note, send_and_note)
         except ClientDisconnect:
             status = status or GONE
             raise
@@ -157,10 +158,10 @@ class AsgiApplication:
             if not scope.get("state", {}).get(REFUSED):
                 end = _end_of(scope, status, seconds)
                 end.bytes_in, end.bytes_out = bytes_in, bytes_out
-                _tell(service.handler, end)
+                _report_end(service.handler, end)
 
-    async def _carry(self, handler: Handler, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
-        """A request of the handler. It is cancelled when the caller goes."""
+    async def _handle(self, handler: Handler, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request by the handler. It is cancelled when the caller goes."""
         pieces_to = None if scope["http_version"] == "1.0" else send
         request = AwaitedRequest(endpoint, scope["query_string"], dict(scope["headers"]), pieces_to)
         is_unread = False
@@ -208,13 +209,13 @@ def _end_of(scope: Scope, status: int, seconds: float) -> RequestEnd:
     return end
 
 
-def _tell(handler: Handler, end: RequestEnd) -> None:
+def _report_end(handler: Handler, end: RequestEnd) -> None:
     if handler.observer is not None:
-        tell(handler.observer, end)
+        report_end(handler.observer, end)
 
 
 def _strip(path: str, base_path: str) -> str:
-    """The path without the prefix of all routes and without a slash at its end; "" for a path without the prefix."""
+    """The path without the base path and without a slash at its end; "" for a path outside the base path."""
     if base_path:
         if path != base_path and not path.startswith(base_path + "/"):
             return ""
@@ -223,7 +224,7 @@ def _strip(path: str, base_path: str) -> str:
 
 
 def _add_headers(headers: Sequence[HeaderField], send: Send) -> Send:
-    """A ``send`` that adds these headers to an answer."""
+    """A ``send`` that adds headers to the answer."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -234,7 +235,7 @@ def _add_headers(headers: Sequence[HeaderField], send: Send) -> Send:
 
 
 def _admit(request: AwaitedRequest, handler: Handler, scope: Scope) -> None:
-    """Let the guard look at a request. Raises Unauthenticated, MissingScope, RateLimited, TryLater."""
+    """Check the caller's key. Raises Unauthenticated, MissingScope, RateLimited, TryLater."""
     if handler.guard is not None:
         grant = handler.guard.admit(INFER, scope["headers"], _client_of(scope))
         request.grant, request.caller = grant, grant.name
@@ -250,9 +251,9 @@ def _check_length(headers: Mapping[bytes, bytes], max_bytes: int) -> None:
 
 
 async def _read_body(request: AwaitedRequest, handler: Handler, receive: Receive) -> bytes:
-    """The whole body. Its bytes are counted in the budget as they come.
+    """The whole body. Its bytes are counted in the body budget as they arrive.
 
-    Raises BodyTooLarge before it keeps more than the limit, TryLater if it waits too long for room, ClientDisconnect.
+    Raises BodyTooLarge before it holds more than the limit, TryLater if it waits too long for room, ClientDisconnect.
     """
     parts = BodyParts()
     loop = asyncio.get_running_loop()
@@ -286,7 +287,7 @@ async def _read_body(request: AwaitedRequest, handler: Handler, receive: Receive
 
 
 async def _send_and_linger(reply: Reply, send: Send, receive: Receive) -> None:
-    """Refuse a body that is still coming. To close at once would reset the connection before the answer is read."""
+    """Answer while the body is still arriving. Closing at once would reset the connection before the answer is read."""
     await _send_head(reply, send, (b"connection", b"close"))
     await send({"type": "http.response.body", "body": b"".join(reply.chunks), "more_body": True})
     with contextlib.suppress(TimeoutError):

@@ -1,18 +1,18 @@
-"""Requests whose answer a task awaits: of the ASGI path, over gRPC, forwarded ones, and those made in process."""
+"""Requests whose answer is awaited: of the ASGI path, of gRPC streams, forwarded by a worker, or made in process."""
 
 import asyncio
 from collections.abc import Sequence
 
 from starlette.types import Receive, Send
 
-from service.transport.request import MAX_UNREAD_BYTES, Endpoint, HeaderField, Reply, Request
+from service.transport.request import MAX_UNREAD_BYTES, Endpoint, HeaderField, Reply, StreamedRequest
 
 
-class AwaitedRequest(Request):
-    """``answer`` is the reply, or the head of a stream that has been sent.
+class AwaitedRequest(StreamedRequest):
+    """``answer`` is the reply or, for a stream, its head once all of it has been sent.
 
-    Without ``send`` a stream is collected and becomes an ordinary reply: in process, and for HTTP/1.0, which has no
-    chunks. ``held_bytes`` is what its body takes of the body budget, ``client`` the address of the caller.
+    Without ``send`` a stream is collected into an ordinary reply: for requests in process, and for HTTP/1.0, which has
+    no chunks. ``held_bytes`` is the part of the body budget that the body takes, ``client`` the caller's address.
     """
 
     __slots__ = ("_head", "_pieces", "_send", "_sending", "_unread_bytes", "answer", "client", "held_bytes")
@@ -31,7 +31,7 @@ class AwaitedRequest(Request):
 
     @property
     def is_sent(self) -> bool:
-        """Whether nothing is left to send: the answer was a stream, or was given up."""
+        """Whether nothing is left to send: the answer was a stream, or was cancelled."""
         return self._sending is not None or self.answer.cancelled()
 
     def reply(self, reply: Reply) -> None:
@@ -66,7 +66,7 @@ class AwaitedRequest(Request):
             self._sending.cancel()
 
     async def wait(self, receive: Receive) -> None:
-        """Wait for the reply or the end of the stream. If the caller goes before, ``answer`` is cancelled."""
+        """Wait for the reply or the end of the stream. If the caller goes first, ``answer`` is cancelled."""
         if self.answer.done() and not self.answer.cancelled():
             return
         watch = asyncio.create_task(_cancel_when_gone(receive, self.answer))

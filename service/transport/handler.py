@@ -1,32 +1,35 @@
-"""The interface of the request handler, which all transports use."""
+"""The interface of the request handler, as all transports use it."""
 
 import abc
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from typing import Any
 
-from service.access.grants import Guard
+from service.access.grants import Guard, describe_limits
 from service.errors import Cancelled, ServiceError
 from service.settings import Settings
 from service.transport.channel import Streams
 from service.transport.cors import Cors
-from service.transport.observer import GONE, RequestObserver, end_of, tell
-from service.transport.request import BodyBudget, Endpoint, Request
+from service.transport.observer import GONE, RequestObserver, end_of, report_end
+from service.transport.request import BodyBudget, Endpoint, HeaderField, Request
 
 HANDLER_STATE = "sluice.handler"
 """The key of the handler in the lifespan's state, which uvicorn passes to its protocols."""
 REFUSED = "sluice.refused"
-"""The key in the state of a request of ASGI that was answered below ASGI, before its body was complete."""
+"""The key in the state of an ASGI request that was refused below ASGI before its body was complete."""
 
 
 class Handler(abc.ABC):
-    """Answers requests whose bodies are complete. Not a ``typing.Protocol``: compiled calls are faster on a class.
+    """Answers requests whose bodies are complete. (Compiled calls are faster on a class than on ``typing.Protocol``.)
 
-    ``clock`` gives seconds. ``cors`` is None where CORS is off. ``parsing`` is the thread for work that holds the
-    interpreter. ``find_max_tensors`` gives the most inputs, or outputs, that a request for any model may have.
-    ``streams`` opens live streams. ``connections`` are those of the HTTP server that has opened one. ``guard`` looks at
-    every request before its body is read; None where callers need no key. ``observer`` is told of each request that
-    ends; None: nobody asks.
+    clock             seconds
+    parsing           the thread for work that holds the interpreter
+    find_max_tensors  the most inputs, or outputs, that a request for any model may have
+    streams           opens live streams
+    guard             checks every request before its body is read; None if callers need no key
+    connections       those of the HTTP server
+    observer          gets the end of each request; None if nobody observes
+    cors              None if CORS is off
     """
 
     clock: Callable[[], float]
@@ -42,7 +45,7 @@ class Handler(abc.ABC):
 
     @abc.abstractmethod
     def match(self, path: str) -> Endpoint | None:
-        """The endpoint of a path without the prefix of all routes; None for a path that the handler does not answer."""
+        """The endpoint of a path, which is below the base path; None if the handler does not answer it."""
 
     @abc.abstractmethod
     def start(self, request: Request) -> None:
@@ -50,15 +53,24 @@ class Handler(abc.ABC):
 
     @abc.abstractmethod
     def count_rejected(self, error: type[ServiceError]) -> None:
-        """Count a request that was never started: its caller went, or its connection ended with an error."""
+        """Count a request that was never started: its caller has gone, or its connection ended with an error."""
+
+    def describe(self, request: Request) -> list[HeaderField]:
+        """The headers of every answer: the ids of the request and of its trace, and the limits of its key."""
+        headers: list[HeaderField] = [(b"x-request-id", request.request_id.encode())]
+        if request.grant is not None:
+            headers += describe_limits(self.guard, request.grant)
+        if request.trace is not None:
+            headers.append((b"traceresponse", request.trace.header.encode()))
+        return headers
 
     def lose(self, request: Request) -> None:
-        """The caller of a request went before it was started."""
+        """The caller of a request has gone before it was started."""
         self.count_rejected(Cancelled)
         if self.observer is not None:
             end = end_of(request, GONE, 0.0)
             end.reason, end.bytes_in = Cancelled.reason, max(0, request.received_bytes)
-            tell(self.observer, end)
+            report_end(self.observer, end)
 
     @abc.abstractmethod
     def refuse(self, request: Request, error: ServiceError) -> None:

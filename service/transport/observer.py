@@ -1,4 +1,4 @@
-"""The interface of those who are told of each request that ends: the access log and the traces."""
+"""The interface of what observes the end of each request: the access log and the traces."""
 
 import abc
 import logging
@@ -13,16 +13,16 @@ from service.transport.request import Request
 logger = logging.getLogger("sluice.http")
 
 GONE: Final = 499
-"""The status of a request whose caller went before its answer. Nobody reads it; nginx uses the same number."""
+"""The status of a request whose caller has gone before the answer. Nobody receives it; nginx uses the same number."""
 
 
 class RequestEnd:
     """A request that has ended, with or without an answer.
 
-    ``path`` has no query. ``method`` and ``path`` are "" where the header could not be read. ``seconds`` are from the
-    body to the answer; those of the stages are None where nothing ran. ``reason`` is that of the error, as in metrics.
-    ``headers`` are those of the request, with lower-case names. ``is_below_base``: the path lacks the prefix of all
-    routes. For a live stream, ``rows`` counts its messages.
+    ``method`` and ``path``, which has no query, are "" if the header could not be read. ``seconds`` is the time from
+    the body to the answer; ``queue_s``, ``batch_s`` and ``compute_s`` count only if it ``has_run``. ``reason`` is that
+    of the error, as in metrics. ``headers`` are those of the request, with lower-case names. ``is_below_base``: the
+    path lacks the base path. For a live stream, ``rows`` counts its messages.
     """
 
     model = ""
@@ -61,7 +61,7 @@ class RequestEnd:
 
 
 def end_of(request: Request, status: int, seconds: float) -> RequestEnd:
-    """The end of a request, with what the request itself knows."""
+    """The end of a request, with the facts that the request itself has."""
     endpoint = request.endpoint
     path = request.path or endpoint.path
     end = RequestEnd(request.method, endpoint.route, path, status, seconds, request.request_id, request.headers)
@@ -75,7 +75,7 @@ def end_of(request: Request, status: int, seconds: float) -> RequestEnd:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class RequestObserver(abc.ABC):
-    """Called on the event loop, after the answer is out. Must be cheap."""
+    """Called on the event loop, after the answer is sent. Must be cheap."""
 
     @abc.abstractmethod
     def begin(self, route: str, headers: dict[bytes, bytes]) -> Trace | None:
@@ -86,12 +86,12 @@ class RequestObserver(abc.ABC):
         """A request has ended. Called once for each."""
 
 
-def tell(observer: RequestObserver, end: RequestEnd) -> None:
-    """Tell that a request has ended. A fault of the observer must not cost an answer."""
+def report_end(observer: RequestObserver, end: RequestEnd) -> None:
+    """Tell the observer that a request has ended. A fault of the observer must not cost an answer."""
     try:
         observer.end(end)
     except Exception:
-        logger.exception("the end of request %s could not be noted", end.request_id)
+        logger.exception("the end of request %s could not be reported", end.request_id)
 
 
 class ObserverGroup(RequestObserver):

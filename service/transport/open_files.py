@@ -1,4 +1,4 @@
-"""Raises the limit of open files to what the connections need. Without a file a connection cannot even be refused."""
+"""Raises the limit of open files as far as the connections need. Without a free file none can even be refused."""
 
 import logging
 import resource
@@ -8,13 +8,13 @@ from service.settings import PREFIX, SettingsError
 logger = logging.getLogger("sluice.http")
 
 SPARE_FILES = 384
-"""For connections that are refused, models, pipes of threads, other workers and logs."""
+"""For refused connections, models, pipes of threads, other workers and logs."""
 
 
 def fit_connections(wanted: int) -> int:
-    """How many connections this process may have, at most ``wanted``. Raises its limit of open files for them.
+    """Raise this process's limit of open files for ``wanted`` connections, and return how many it may have.
 
-    Raises SettingsError where the system has room for none.
+    Raises SettingsError if the system allows none.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + SPARE_FILES

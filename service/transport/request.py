@@ -25,13 +25,13 @@ from service.protocol.compression import COMPRESS_FROM_BYTES
 HeaderField = tuple[bytes, bytes]
 
 LINGER_S: Final = 2.0
-"""How long a refused client may go on sending. Closing at once would reset the connection before the answer is read."""
+"""How long a refused client may keep sending. Closing at once would reset the connection before the answer is read."""
 
 LEAST_BYTES_PER_S: Final = 1024
-"""The least speed of a body, and at which a client must read. The slowest mobile networks are faster."""
+"""How fast a client must at least send a body, and read. The slowest mobile networks are faster."""
 
 MAX_UNREAD_BYTES: Final = 8 << 20
-"""How much of a stream is buffered for a caller that does not read."""
+"""How much of a stream is buffered for a caller that does not read it."""
 
 SMALL_BODY_BYTES: Final = 64 << 10
 """Bodies of up to this size never wait for room."""
@@ -44,12 +44,12 @@ INFER: Final = "/v2/models/{model}/infer"
 GRPC_INFER, GRPC_STREAM_INFER = "grpc ModelInfer", "grpc ModelStreamInfer"
 """The routes of inference over gRPC, which metrics count apart."""
 FORWARDED_INFER: Final = "infer handed on"
-"""The route of requests that another worker has forwarded. The label is that of earlier releases."""
+"""The route of requests that another worker has forwarded. The label has stayed that of earlier releases."""
 
 _V2_PATH: Final = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate|generate_stream)")
 _V1_PATH: Final = re.compile(r"/v1/models/([^/]+):(predict|explain)")
 _MAX_KEPT_PATH: Final = 512
-"""Characters of a path that is cached: longer ones are rare."""
+"""Longer paths, which are rare, are not cached."""
 _ACCEPTABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 _id_prefix: Final = os.urandom(6).hex() + "-"
 _id_numbers: Final = itertools.count(1)
@@ -57,9 +57,9 @@ _id_numbers: Final = itertools.count(1)
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a path of the handler stands for: the label of its route in metrics, and the model that it names.
+    """What a path means: the label of its route in metrics, and the model that it names.
 
-    ``path`` is the one that was asked for, without the prefix of all routes.
+    ``path`` is as the caller sent it, without the base path.
     """
 
     route: str
@@ -85,7 +85,7 @@ _match_known = functools.lru_cache(maxsize=4096)(_match)
 
 
 class Reply:
-    """A complete answer. ``chunks`` are its body, in order. They may be views of arrays."""
+    """A complete answer. ``chunks`` is its body, in pieces that may be views of arrays."""
 
     def __init__(self, status: int, chunks: Sequence[bytes | memoryview], headers: Sequence[HeaderField]) -> None:
         self.status = status
@@ -101,57 +101,59 @@ class Reply:
 
     @property
     def is_compressible(self) -> bool:
-        """Whether a content coding makes it shorter: pictures are compressed already, and short replies grow."""
+        """Whether a content coding makes it shorter: pictures are already compressed, and short replies would grow."""
         return self.size_bytes >= COMPRESS_FROM_BYTES and (JSON in self.headers or BINARY in self.headers)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Work(abc.ABC):
-    """What is done for a request."""
+    """What the handler does for a request."""
 
     @abc.abstractmethod
     def cancel(self) -> None:
-        """The caller has gone. No answer is wanted."""
+        """Stop: the caller has gone, and needs no answer."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Exposure(abc.ABC):
-    """A request that was given to one of two versions of a model that are compared.
+    """A request to one of two versions of a model that are being compared.
 
-    ``is_hurried``: its caller gives it less time than the server does.
+    ``is_hurried``: the caller allows less time than the server.
     """
 
     is_hurried: bool
 
     @abc.abstractmethod
     def note_run(self, graph: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        """A graph has run for it. The arrays may be kept, not changed."""
+        """A graph has run for the request. The arrays may be kept but not changed."""
 
     @abc.abstractmethod
     def pin(self, version: object) -> None:
-        """It goes on with what was begun on ``version``, whichever was chosen. Its answer is not compared."""
+        """The request continues what was begun on ``version``, so its answer is not compared."""
 
     @abc.abstractmethod
     def end(self, status: int, seconds: float, reason: str) -> None:
-        """It has its answer, or its caller has gone. ``reason`` is that of its error, or "". Must be quick."""
+        """The request has its answer, or its caller has gone. ``reason`` is that of the error, or "". Must be quick."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Request(abc.ABC):
     """A request, and the way to answer it. The handler gets it when its body is complete.
 
-    An answer is either ``reply``, or a stream: ``open``, any number of ``send``, then ``end`` or ``abort``. All are
-    called on the event loop. They do not raise if the caller has gone. They do not cancel the work at once, but in a
-    later turn of the loop. ``reply`` and ``end`` may start the next request of the connection, so they come last.
+    ``reply`` is called on the event loop. It does not raise if the caller has gone. It may start the next request of
+    the connection, so call it last.
 
-    ``headers`` has lower-case names. ``began`` is on the clock of the handler, 0 until the handler has the request.
-    ``patience_s`` is how long the caller waits, None if unknown. ``work`` is set while the handler works on the
-    request; the transport cancels it when the caller has gone. ``caller`` is the name of the caller's key and ``grant``
-    what it allows; "" and None where callers need no key. ``received_bytes`` is the size of the body as it came, -1
-    where that is the size of ``body``. ``path`` is as it was asked for, "" where the endpoint has it. ``is_own``: the
-    server asks itself, which is no request of a caller. ``exposure`` is set if its version was chosen for a comparison.
+    headers         names are in lower case
+    began           on the handler's clock; 0 until the handler has the request
+    patience_s      how long the caller waits; None if unknown
+    work            set while the handler works on the request; the transport cancels it when the caller has gone
+    caller, grant   the name of the caller's key and what it allows; "" and None where no key is needed
+    received_bytes  the size of the body as received, before it was inflated; -1: the size of ``body``
+    path            as the caller sent it; "" if the endpoint has it
+    is_own          the server itself asks, not a caller
+    exposure        set if the model's version was chosen for a comparison
 
-    Rarely used fields have class defaults. To set them in ``__init__`` would take a tenth of a short request.
+    Rarely used fields have class defaults: setting them in ``__init__`` would take a tenth of a short request.
     """
 
     body: bytes | memoryview = b""
@@ -174,7 +176,7 @@ class Request(abc.ABC):
         self.request_id = request_id_of(headers)
 
     def count_received(self) -> int:
-        """The bytes of its body as it came, while it has one."""
+        """The bytes of the body as received."""
         return len(self.body) if self.received_bytes < 0 else self.received_bytes
 
     def find_client(self) -> str:
@@ -184,6 +186,14 @@ class Request(abc.ABC):
     @abc.abstractmethod
     def reply(self, reply: Reply) -> None:
         """Send the answer."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class StreamedRequest(Request):
+    """A request whose answer may also be a stream: ``open``, any number of ``send``, then ``end`` or ``abort``.
+
+    What holds for ``reply`` holds for these. They do not cancel the work at once, but in a later turn of the loop.
+    """
 
     @abc.abstractmethod
     def open(self, status: int, headers: Sequence[HeaderField]) -> None:
@@ -199,11 +209,11 @@ class Request(abc.ABC):
 
     @abc.abstractmethod
     def abort(self) -> None:
-        """End the connection so that the caller sees that the body is not complete."""
+        """End the connection so that the caller sees that the body is incomplete."""
 
 
 def request_id_of(headers: dict[bytes, bytes]) -> str:
-    """The caller's ``X-Request-Id`` if it is usable, else a new id, unique over processes."""
+    """The caller's ``X-Request-Id`` if it is usable, else a new id that is unique across processes."""
     if b"x-request-id" in headers and _ACCEPTABLE_ID.fullmatch(headers[b"x-request-id"]):
         return headers[b"x-request-id"].decode("ascii")
     return _id_prefix + hex(next(_id_numbers))[2:]
@@ -212,11 +222,15 @@ def request_id_of(headers: dict[bytes, bytes]) -> str:
 class BodyBudget:
     """Limits the bytes of request bodies that a worker holds, over all its connections.
 
-    Bytes are counted when they arrive, and released when the answer is written. Bodies that came in one read, or have
-    at most ``SMALL_BODY_BYTES`` so far, never wait. Larger ones stop reading while the bytes held exceed the share. One
-    of them, the first, may always read on, so that half-read uploads cannot block each other. Room for one body is kept
-    out of the share for it. So at most ``max_bytes`` are held, and one read of each connection; one body more where
-    ``max_bytes`` has no room for two of the largest.
+    Bytes are counted when they arrive and released when the answer is written.
+
+    - A body never waits while it has at most ``SMALL_BODY_BYTES``, or if it came in one read.
+    - Larger bodies pause reading while more bytes are held than the share allows.
+    - One of these, the first, may always continue, so that half-read uploads cannot block each other. Room for one body
+      is reserved for it outside the share.
+
+    So the most that is held is ``max_bytes`` and one read of each connection. If ``max_bytes`` is less than two of the
+    largest bodies, it is one body more.
     """
 
     def __init__(self, max_bytes: int, max_body_bytes: int = 0) -> None:
@@ -228,21 +242,21 @@ class BodyBudget:
         self._whole: deque[asyncio.Future[None]] = deque()
 
     async def admit(self, size_bytes: int) -> None:
-        """Reserve room for a whole body, and wait until there is some."""
+        """Reserve room for a whole body, waiting for it if necessary."""
         while not self.try_admit(size_bytes):
             room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._whole.append(room)
             await room
 
     def try_admit(self, size_bytes: int) -> bool:
-        """Reserve room if there is some. When nothing is held, there is room for a body of any size."""
+        """Reserve room if there is enough. When nothing is held, a body of any size fits."""
         if self.held_bytes and self.held_bytes + size_bytes > self.max_bytes:
             return False
         self.held_bytes += size_bytes
         return True
 
     def try_replace(self, held_bytes: int, size_bytes: int) -> bool:
-        """Reserve room for what a body of ``held_bytes`` inflates to, if there is some, or no other body."""
+        """Reserve room for what a body of ``held_bytes`` inflates to, if there is enough or no other body is held."""
         if self.held_bytes > held_bytes:
             return self.try_admit(size_bytes)
         self.held_bytes += size_bytes
@@ -253,7 +267,7 @@ class BodyBudget:
         self.held_bytes += size_bytes
 
     def may_read_on(self, body: object, size_bytes: int, go_on: Callable[[], None]) -> bool:
-        """Whether to read more of a body that holds so many bytes. If not, ``go_on`` is called once, when it may."""
+        """Whether to read more of a body that has ``size_bytes``. If not, ``go_on`` is called once, when it may."""
         if size_bytes <= SMALL_BODY_BYTES or self.held_bytes <= self._share_bytes or body is self._first:
             return True
         if self._first is None:
@@ -263,11 +277,11 @@ class BodyBudget:
         return False
 
     def stop_waiting(self, body: object) -> None:
-        """The body needs no more room, or has given up."""
+        """The body needs no more room."""
         self._waiting.pop(body, None)
 
     def is_first(self, body: object) -> bool:
-        """Whether the body is the first, which may always read on."""
+        """Whether the body is the first, which may always continue."""
         return body is self._first
 
     def keeps_others_waiting(self, body: object) -> bool:
@@ -275,7 +289,7 @@ class BodyBudget:
         return body is self._first and bool(self._waiting)
 
     def release(self, size_bytes: int, body: object = None) -> None:
-        """Release bytes: all that ``body`` held."""
+        """Release bytes. With ``body``, they are all that it held."""
         self.held_bytes -= size_bytes
         if body is not None:
             self.stop_waiting(body)
@@ -285,7 +299,7 @@ class BodyBudget:
             self._give_out()
 
     def _give_out(self) -> None:
-        """Wake bodies that wait, as long as there is room."""
+        """Wake waiting bodies while there is room."""
         while self._waiting and (self._first is None or self.held_bytes <= self._share_bytes):
             found = next(iter(self._waiting))
             if self._first is None:
@@ -293,17 +307,17 @@ class BodyBudget:
             self._waiting.pop(found)()
         while self._whole:
             room = self._whole.popleft()
-            if not room.done():  # it has not been given up
+            if not room.done():  # else its caller has gone
                 room.set_result(None)
 
 
 def no_room(timeout_s: float) -> TryLater:
-    """The error of a body that has waited for room too long."""
+    """The error for a body that has waited too long for room."""
     return TryLater(f"body: expected room for it within {timeout_s:g} s, but others hold it")
 
 
 class BodyParts:
-    """Collects a body. Small parts are joined, so that many of them take no more memory than their bytes."""
+    """Collects a body. Small parts are joined as they come, so that they take no more memory than their bytes."""
 
     def __init__(self) -> None:
         self._parts: list[bytes | bytearray] = []
@@ -325,13 +339,13 @@ class BodyParts:
 
 
 _run_text: tuple[float, float, int, bytes] = -1.0, -1.0, 0, b""
-"""The stages of the last run and their text. All requests of a batch have the same."""
+"""The times of the last run and their text, which all requests of a batch share."""
 
 
 def render_server_timing(total_s: float, stages_s: tuple[float, float, float] | None, batch_rows: int = 0) -> bytes:
-    """The value of ``Server-Timing`` in milliseconds. ``stages_s``: wait, batch and run. W3C Server Timing.
+    """The value of the header ``Server-Timing`` (W3C), in milliseconds.
 
-    ``batch_rows`` are described as ``rows``, unless they are 0.
+    ``stages_s`` has the seconds of queue, batch and run. ``batch_rows`` appears as ``rows`` unless it is 0.
     """
     global _run_text
     if stages_s is None:
@@ -351,7 +365,7 @@ _ROWS_AND_TOTAL: Final = [
     *(b', rows;desc="%d", total;dur=' % rows for rows in range(1, _MOST_ROWS + 1)),
 ]
 _MILLISECONDS: Final = [b"%d.%03d" % divmod(us, 1000) for us in range(10_000)]
-"""Texts by microseconds: to format four numbers took a thirtieth of a short request."""
+"""Texts by microseconds. To format four numbers took a thirtieth of a short request."""
 
 
 def _milliseconds(seconds: float) -> bytes:

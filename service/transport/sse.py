@@ -1,6 +1,6 @@
 """Server-sent events: the answer to `"stream": true`, one event per step. WHATWG HTML, "Server-sent events".
 
-Written by hand: an event is one line to format, and packages for it need an ASGI response, which the fast path lacks.
+No package is used: an event is one line to format, and packages need an ASGI response, which the fast path lacks.
 """
 
 from service.transport.request import HeaderField
@@ -12,10 +12,10 @@ HEADERS: tuple[HeaderField, ...] = (
 )
 
 
-def event(data: bytes, name: str | None = None, comment: bytes = b"") -> bytes:
-    """One event. ``data`` is JSON, so it has no line ends. Without a name the client takes it for a `message`.
+def render_event(data: bytes, name: str | None = None, comment: bytes = b"") -> bytes:
+    """One event. ``data`` is JSON without line ends. An event without a name is a `message` for clients.
 
-    ``comment`` is a line that clients skip unless they look for it.
+    ``comment`` becomes a line that clients ignore unless they look for it.
     """
     field = b"" if name is None else b"event: %b\n" % name.encode()
     note = b": %b\n" % comment if comment else b""

@@ -1,8 +1,8 @@
 """The TLS files of the server, for HTTP and gRPC. They are read again when they have changed.
 
-A renewed certificate counts for new connections; open ones keep theirs. Files that cannot be used are logged, and those
-before them still count. Over HTTP the authority of clients' certificates is read only at the start: a context of
-OpenSSL can take more authorities, but cannot forget one.
+New connections get a renewed certificate; open ones keep theirs. If changed files cannot be used, that is logged and
+the earlier ones stay in use. Over HTTP the authority of clients' certificates is read only at the start: a context of
+OpenSSL can add authorities, but not remove one.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from service.settings import PREFIX, Settings, SettingsError
 logger = logging.getLogger("sluice.tls")
 
 LOOK_AGAIN_S = 2.0
-"""How often the files are looked at while connections come."""
+"""How often the files are checked while connections arrive."""
 
 
 class Identity(NamedTuple):
-    """The contents of the PEM files. ``client_ca`` is None where clients need no certificate."""
+    """The contents of the PEM files. ``client_ca`` is None if clients need no certificate."""
 
     certificate: bytes
     key: bytes
@@ -32,7 +32,7 @@ class Identity(NamedTuple):
 
 
 def read_identity(settings: Settings) -> Identity | None:
-    """None where TLS is off. Raises SettingsError, which names the setting and what is wrong with its file."""
+    """Read the files; None if TLS is off. Raises SettingsError, which names the setting and the fault of its file."""
     certificate, key, client_ca = settings.tls_certificate, settings.tls_key, settings.tls_client_ca
     if certificate is None or key is None:
         return None
@@ -69,9 +69,9 @@ def _read(name: str, path: Path) -> bytes:
 
 
 def use_identity(context: ssl.SSLContext, identity: Identity) -> None:
-    """Have a context show this certificate in its next handshakes. Raises ssl.SSLError.
+    """Use a certificate in the next handshakes of a context. Raises ssl.SSLError.
 
-    OpenSSL reads files only, and those of the settings may be in the middle of a change. So it reads copies in memory.
+    OpenSSL reads only files, and those of the settings may be changing right now. So it reads copies in memory.
     """
     with _in_memory(identity.certificate) as certificate, _in_memory(identity.key) as key:
         context.load_cert_chain(certificate, key, password=lambda: "")  # else OpenSSL asks on the terminal
@@ -88,7 +88,7 @@ class RenewedIdentity:
         self.identity = read_identity(settings)
 
     def renew(self, now: float) -> Identity | None:
-        """The identity of the files if they have changed since the last call and can be used, else None.
+        """The new identity if the files have changed since the last call and can be used, else None.
 
         ``now`` is on a monotonic clock, in seconds.
         """
@@ -97,7 +97,7 @@ class RenewedIdentity:
         try:
             self.identity = read_identity(self._settings)
         except SettingsError as error:
-            logger.error("the changed TLS files cannot be used, those before still count: %s", error)
+            logger.error("the changed TLS files cannot be used, the old ones stay in use: %s", error)
             write("certificate refused", file=str(self._settings.tls_certificate))
             return None
         write("certificate read", file=str(self._settings.tls_certificate))
@@ -106,7 +106,7 @@ class RenewedIdentity:
 
 @contextlib.contextmanager
 def _in_memory(content: bytes) -> Iterator[str]:
-    """The path of a file in memory with this content. It is gone when this ends."""
+    """The path of a temporary file in memory with this content."""
     file = os.memfd_create("tls", os.MFD_CLOEXEC)
     try:
         with open(file, "wb", closefd=False) as stream:

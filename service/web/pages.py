@@ -1,7 +1,7 @@
-"""The files of the pages, and the headers that keep them to themselves.
+"""The files of the pages, with headers that isolate them from other sites.
 
-The files need no build step. They are read and compressed once. A browser asks again each time, and gets 304 while a
-file has not changed, so that a new release is never mixed with an old one.
+The files need no build step. They are read and compressed once. Browsers ask for them each time and get 304 if a file
+has not changed, so that files of two releases are never mixed.
 """
 
 import asyncio
@@ -49,13 +49,13 @@ HEADERS: Mapping[str, str] = {
     "permissions-policy": "microphone=(self), camera=()",
     "cache-control": "no-cache",
 }
-"""Of every page and file. Nothing is loaded from another origin, and no script or style stands in the HTML."""
+"""The headers of all pages and files. Nothing is loaded from other origins, and the HTML has no scripts or styles."""
 PAGES = {"/": "index.html", "/live": "live.html", "/docs": "docs.html"}
-"""Path -> its file. All pages are at the same depth, because their links are relative: a proxy may add a prefix."""
+"""Path -> its file. Links are relative, because a proxy may add a prefix; so all pages are at the same depth."""
 
 
 class StaticFile(NamedTuple):
-    """The bytes of a file, plain and as gzip (None where that saves nothing)."""
+    """The bytes of a file, plain and as gzip (None if that is not smaller)."""
 
     content: bytes
     compressed: bytes | None
@@ -82,14 +82,14 @@ def _read(path: Path) -> StaticFile:
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a browser asks: KServe's clients want JSON from ``/``."""
+    """Whether a browser asks. KServe's clients want JSON from ``/``."""
     return "text/html" in request.headers.get("accept", "")
 
 
 async def answer_page(request: Request) -> Response:
     """One of ``PAGES``. Raises UnknownRoute.
 
-    Relative links need the one right address: ``/docs/`` leads to ``/docs``, and a prefix ``/api`` to ``/api/``.
+    Relative links need the exact address, so ``/docs/`` is redirected to ``/docs``, and a prefix ``/api`` to ``/api/``.
     """
     path = request.scope["path"]
     asked = request.scope.get("sluice.path", path)
@@ -102,13 +102,13 @@ async def answer_page(request: Request) -> Response:
 
 
 async def answer_file(request: Request) -> Response:
-    """A file below ``/web/``. Raises UnknownRoute, also for its name and a slash, which other servers refuse too."""
+    """A file below ``/web/``. Raises UnknownRoute, also for a name with a trailing slash."""
     slash = "/" if request.scope.get("sluice.path", "").endswith("/") else ""
     return await _answer(request, request.path_params["file"] + slash)
 
 
 async def _answer(request: Request, name: str) -> Response:
-    files = await asyncio.to_thread(read_files)  # the first time takes too long for the event loop
+    files = await asyncio.to_thread(read_files)  # the first call is too slow for the event loop
     file = files.get(name)
     if file is None:
         raise UnknownRoute(f"no file {name:.120} among the pages: / is the playground, /docs the documentation")
@@ -122,6 +122,6 @@ async def _answer(request: Request, name: str) -> Response:
 
 
 def _has(if_none_match: str, etag: str) -> bool:
-    """Whether a list of tags names this one. A proxy may have made it strong. RFC 9110, section 13.1.2."""
+    """Whether a list of tags has this one, also as a strong tag, as proxies write it. RFC 9110, section 13.1.2."""
     tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
     return "*" in tags or etag.removeprefix("W/") in tags

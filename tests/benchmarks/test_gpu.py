@@ -71,7 +71,7 @@ def test_file_that_cannot_be_measured_is_a_failure(
 
 @pytest.mark.parametrize("words", [["--batches", "0"], ["--batches", "a"], ["--seconds", "0"], ["--seconds", "x"], []])
 def test_wrong_words_are_a_usage_error(words: list[str]) -> None:
-    """A size or length that cannot be meant, or no file at all, is told before anything is measured."""
+    """A size or length that cannot be meant, or no file at all, is reported before anything is measured."""
     with pytest.raises(SystemExit, match="2"):
         main([*words, "m.onnx"] if words else [])
 

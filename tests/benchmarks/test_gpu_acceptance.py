@@ -80,7 +80,7 @@ def test_store_without_models_proves_nothing(tmp_path: Path) -> None:
 
 
 def test_fall_back_and_host_memory_are_found(one_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions that came up on another provider, and state that left the device, are told by name."""
+    """Sessions that came up on another provider, and state that left the device, are reported by name."""
     monkeypatch.setattr(Machine, "provider", property(lambda self: "CUDAExecutionProvider"))
     [providers, _] = check_references(CPU, one_model)
     assert (providers.holds, "/main on CPUExecutionProvider" in providers.found) == (False, True)
@@ -88,7 +88,7 @@ def test_fall_back_and_host_memory_are_found(one_model: Path, monkeypatch: pytes
     assert (place.holds, place.found, total.holds) == (False, "{'cpu'}", True)
 
 
-def test_bits_that_depend_on_company_are_found(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bits_that_depend_on_other_rows_are_found(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session whose answers hang together fails in every bucket of more than one row."""
     mixing = SimpleNamespace(run=lambda inputs: [inputs["image"].sum(axis=0, keepdims=True).repeat(8, axis=0)])
     monkeypatch.setattr(acceptance, "Session", lambda *_, **__: mixing)

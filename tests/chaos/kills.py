@@ -1,4 +1,4 @@
-"""A worker is killed every five seconds under load: nobody gets a wrong answer, and few get none."""
+"""A worker is killed every five seconds under load: no answer is wrong, and few requests get none."""
 
 import asyncio
 import random

@@ -25,7 +25,7 @@ GENERATE = {"model": "digits-diffusion", "count": 4, "seed": 1, "stream": True}
 
 @dataclass
 class Outcome:
-    """Of one signal. ``lost`` are requests that were accepted and not answered."""
+    """What one signal led to. ``lost`` are requests that were accepted and not answered."""
 
     code: int | None = None
     took_s: float = 0.0

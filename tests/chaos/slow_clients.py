@@ -1,4 +1,4 @@
-"""Five hundred clients stall, dribble or say nothing; one that does neither waits no longer than it would alone."""
+"""Five hundred clients stall, send slowly or send nothing. A normal client waits about as long as without them."""
 
 import asyncio
 import contextlib

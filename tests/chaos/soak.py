@@ -16,7 +16,7 @@ from tests.chaos.server import ROOT, ChaosServer, serving
 CLIENTS = 16
 WARM_S, DURATION_S = 60.0, 300.0
 LEAVES = 0.1
-"""Of all requests."""
+"""The share of requests whose caller does not wait for the answer."""
 GROWTH = 1.1
 
 

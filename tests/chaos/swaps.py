@@ -13,7 +13,7 @@ from tests.chaos.server import ChaosServer, serving
 from tests.support.models import graphs
 
 CLIENTS, SWAPS, SETTLED = 64, 50, 3
-"""The first swaps fill what is kept for reuse."""
+"""SETTLED is how many swaps come first, to fill what is kept for reuse."""
 RETIRES_S = 5
 ROWS, COLUMNS = 256, 102_400
 """100 MiB of weights."""

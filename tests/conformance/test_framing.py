@@ -1,8 +1,8 @@
 """Where a message ends: a proxy in front of this server must see its end where the server does.
 
 Each of some three hundred malformed, ambiguous or unusual messages is given to both paths of the server, to h11, and to
-nginx and HAProxy, which hand on what they take. What two of the others read differently, the server does not take; and
-what it takes it reads as every other one that takes it. Else one client could hide a request in another's.
+nginx and HAProxy, which forward what they accept. The server must refuse what two of the others read differently, and
+read what it accepts as every other reader that accepts it. Otherwise one client could hide a request in another's.
 """
 
 import itertools
@@ -73,7 +73,7 @@ def read_by_us(content: bytes, prefix: bytes, server_path: ServerPath) -> Readin
 
 
 def differ(one: Reading, other: Reading) -> bool:
-    """Whether two take the same bytes for different requests. Who stops earlier has refused, which harms nobody."""
+    """Whether two readers take the same bytes for different requests. Stopping earlier is refusing, which is safe."""
     return any(a != b for a, b in zip(one, other, strict=False))
 
 

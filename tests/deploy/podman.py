@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
+import pytest
+
 PROGRAMS = {"podman": "podman", "runc": "runc", "conmon": "conmon", "mmdebstrap": "mmdebstrap"}
 """Program -> Debian's package."""
 BASE = "localhost/python:3.11-slim"
@@ -35,6 +37,14 @@ def find_missing() -> str:
     if not SOURCES.is_file():
         return f"the base image is made of Debian's packages: {SOURCES} is missing"
     return ""
+
+
+NEEDS_CONTAINERS = [
+    pytest.mark.deploy,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(bool(find_missing()), reason=find_missing()),
+]
+"""The marks of tests that run containers."""
 
 
 class Podman:

@@ -1,6 +1,5 @@
 """What ships the service, as far as it can be checked without containers."""
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 import yaml
 
 from tests.deploy.podman import REPOSITORY
+from tests.support.commands.scripts import load_module
 from tests.test_lock import read_pins
 
 COMPOSE = REPOSITORY / "deploy" / "compose" / "compose.yaml"
@@ -23,12 +23,7 @@ LOADED += "print(*(m.__file__ for m in list(sys.modules.values()) if getattr(m, 
 
 @pytest.fixture(scope="module")
 def prune() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prune", REPOSITORY / "deploy" / "image" / "prune.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(REPOSITORY / "deploy" / "image" / "prune.py")
 
 
 def test_dockerfile_is_clean() -> None:

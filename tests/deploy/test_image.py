@@ -17,18 +17,14 @@ from packaging.utils import canonicalize_name
 
 from service.api.openapi.examples import EXAMPLES
 from tests.deploy.examples import find_failures
-from tests.deploy.podman import BASE, REPOSITORY, WITHOUT_PYTHON, Container, Podman, find_missing
+from tests.deploy.podman import BASE, NEEDS_CONTAINERS, REPOSITORY, WITHOUT_PYTHON, Container, Podman
 from tests.support.connections.listening import RATE, write_listeners
 from tests.support.grpc_servers import tensor
 from tests.support.processes import free_port
 from tests.support.sounds.encoding import encode
 from tests.test_lock import read_pins
 
-pytestmark = [
-    pytest.mark.deploy,
-    pytest.mark.timeout(3600),
-    pytest.mark.skipif(bool(find_missing()), reason=find_missing()),
-]
+pytestmark = NEEDS_CONTAINERS
 IMAGE, GPU_IMAGE = "localhost/sluice-test:cpu", "localhost/sluice-test:gpu"
 LARGEST_BYTES = 450_000_000
 SBOM = "opt/sluice/sbom.cdx.json"
@@ -64,7 +60,7 @@ class Running:
 
 @contextmanager
 def serving(podman: Podman, image: str, *options: str) -> Iterator[Running]:
-    """Without a capability, with a read-only root and with limits."""
+    """Run the image without capabilities, with a read-only root and with limits."""
     port, grpc_port = free_port(), free_port()
     variables = {"PORT": port, "GRPC_PORT": grpc_port, "HOST": "127.0.0.1", "CONTROL": "true"}
     given = [f"--env=SLUICE_{name}={value}" for name, value in variables.items()]
@@ -76,7 +72,7 @@ def serving(podman: Podman, image: str, *options: str) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def running(podman: Podman, image: str) -> Iterator[Running]:
-    """With the reference models, which are in the image."""
+    """A container with the reference models, which are in the image."""
     with serving(podman, image) as server:
         yield server
 

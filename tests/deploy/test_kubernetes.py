@@ -17,14 +17,10 @@ import tritonclient.http
 from model_store import DEFAULT_ROOT
 from tests.deploy.kubernetes.manifests import KSERVE, KUBERNETES, WRITABLE, Resource, Variant, kustomize
 from tests.deploy.kubernetes.pods import Pod
-from tests.deploy.podman import Podman, find_missing
+from tests.deploy.podman import NEEDS_CONTAINERS, Podman
 from tests.support.models.reference import Reference
 
-pytestmark = [
-    pytest.mark.deploy,
-    pytest.mark.timeout(3600),
-    pytest.mark.skipif(bool(find_missing()), reason=find_missing()),
-]
+pytestmark = NEEDS_CONTAINERS
 IMAGE = "localhost/sluice-test:cpu"
 MODELS = ("diabetes-regressor", "language-classifier")
 ROW = np.linspace(-1, 1, 10, dtype=np.float32).reshape(1, 10)

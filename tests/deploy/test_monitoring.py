@@ -102,7 +102,7 @@ def test_each_alert_has_a_page_and_cases(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in ("page", "ticket")
     page = (RUNBOOKS / f"{name}.md").read_text()
     assert page.startswith(f"# {name}\n")
-    assert "## How to see it" in page
+    assert "## Find out why" in page
     assert "## What to do" in page
     assert f"runbooks/{name}.md" in (REPOSITORY / "mkdocs.yml").read_text()
     cases = [

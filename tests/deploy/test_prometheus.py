@@ -1,4 +1,4 @@
-"""A real Prometheus reads a real server: every panel has data, every rule a value, and a broken model is told."""
+"""A real Prometheus reads a real server: every panel has data, every rule a value, and a broken model is an alert."""
 
 import json
 import os
@@ -160,18 +160,18 @@ def test_exposition_has_the_names_that_prometheus_wants(site: Site) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_broken_model_is_told_by_the_webhook(site: Site) -> None:
+def test_broken_model_is_reported_by_the_webhook(site: Site) -> None:
     """A file is damaged and the workers start again: its callers get 503, somebody is woken, others go on."""
     site.break_model()
     site.until(lambda: site.server.infer("double") == 503, "the broken model is refused")
 
-    def is_told() -> bool:
+    def has_reported() -> bool:
         while not site.watching.told.empty():
             told.append(site.watching.told.get())
         return any(each["labels"]["alertname"] == "SluiceErrorBudgetBurnsFast" for each in told)
 
     told: list[dict[str, Any]] = []
-    site.until(is_told, "the webhook is told")
+    site.until(has_reported, "the webhook reports it")
     [alert] = {json.dumps(a["labels"]) for a in told if a["labels"]["alertname"] == "SluiceErrorBudgetBurnsFast"}
     labels = json.loads(alert)
     assert (labels["model"], labels["severity"], labels["job"]) == ("double", "page", "sluice")

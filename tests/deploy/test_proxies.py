@@ -148,7 +148,7 @@ def test_clients_notice_no_restart(
 
 
 @pytest.mark.parametrize("proxy", [Nginx, HAProxy])
-def test_callers_of_a_proxy_are_strangers_and_its_pages_are_own(
+def test_proxy_lets_nobody_change_the_server_and_its_pages_may_open_streams(
     proxy: Proxy, tmp_path: Path, ports: dict[int, int], replicas: list[Replica]
 ) -> None:
     """Without keys nobody changes the server through it. A page under its address may open a live stream."""

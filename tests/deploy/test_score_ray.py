@@ -49,7 +49,7 @@ def read_parts(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.glob("part-*"))}
 
 
-def test_cluster_that_is_not_there_is_told(told: Any) -> None:
+def test_cluster_that_is_not_there_is_reported(told: Any) -> None:
     """The address is named; the command fails."""
     assert told["nobody"]["code"] == 1
     assert "--ray 127.0.0.1:1: expected HOST:PORT of a cluster that runs" in told["nobody"]["said"]

@@ -19,7 +19,7 @@ from tests.support.processes import REPOSITORY, free_port
 FOLDER = REPOSITORY / "deploy" / "prometheus"
 PROMETHEUS, ALERTMANAGER = "prometheus", "prometheus-alertmanager"
 PATIENCE_S = 90.0
-"""For what has to happen at last: the programs look once a second."""
+"""The longest wait for something that must happen in the end. The programs look once a second."""
 
 
 class Watching:
@@ -46,10 +46,10 @@ class Watching:
 
 
 def until(holds: Callable[[], bool], what: object) -> None:
-    """Ask again and again; each try asks a server, so it takes its time. ``what`` is told where it fails."""
+    """Try until it holds. Each try asks a server, so there is no pause. A failure names ``what``."""
     give_up = time.monotonic() + PATIENCE_S
     while not holds():
-        assert time.monotonic() < give_up, f"within {PATIENCE_S:g} s it has not come to hold: {what}"
+        assert time.monotonic() < give_up, f"it did not hold within {PATIENCE_S:g} s: {what}"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.examples.asking import post
 from tests.examples.packages import install, pack, run_example, run_sluice
 from tests.support.servers import FAST, Serving, settings_for
 
@@ -44,9 +45,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def ask(url: str, picture: Path, **headers: str) -> httpx.Response:
     headers = {"Content-Type": "image/png", **headers}
-    answer = httpx.post(f"{url}/detect", content=picture.read_bytes(), headers=headers, timeout=60)
-    assert answer.status_code == 200, answer.text
-    return answer
+    return post(f"{url}/detect", content=picture.read_bytes(), headers=headers)
 
 
 def detect(url: str, picture: Path) -> list[dict[str, Any]]:

@@ -3,15 +3,14 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import sklearn.datasets
 from PIL import Image
 
-from tests.examples.packages import export_example, install, pack
+from tests.examples.asking import post
+from tests.examples.packages import export_example, pack
 from tests.support.pictures.encoding import encode
 from tests.support.servers import FAST, Serving, settings_for
 
@@ -27,11 +26,6 @@ PACKAGES = (
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("packages"), *PACKAGES)
-
-
-@pytest.fixture(scope="module")
 def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with the models of these examples."""
     folder = tmp_path_factory.mktemp("store")
@@ -40,12 +34,6 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         export_example(name, folder, packages, FACE_API=str(weights))
     with Serving(settings_for(folder), FAST) as serving:
         yield serving.url
-
-
-def post(url: str, **more: Any) -> httpx.Response:
-    answer = httpx.post(url, timeout=60, **more)
-    assert answer.status_code == 200, answer.text
-    return answer
 
 
 def find(packages: Path, name: str) -> Path:
@@ -65,7 +53,7 @@ def find(packages: Path, name: str) -> Path:
     ],
 )
 def test_photograph_has_its_label(server: str, packages: Path, name: str, label: str) -> None:
-    """Of the 1,000 labels of ImageNet; no content type is given."""
+    """It is one of the 1,000 labels of ImageNet. No content type is given."""
     [found] = post(f"{server}/classify", content=find(packages, name).read_bytes()).json()["predictions"]
     assert found["label"] == label
 
@@ -100,7 +88,7 @@ def test_lines_of_a_page_are_found(server: str, packages: Path) -> None:
 
 @pytest.mark.parametrize("name", ["astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg"])
 def test_photograph_of_twice_the_size_is_better_than_interpolation(server: str, packages: Path, name: str) -> None:
-    """By at least 0.9 dB over bicubic interpolation."""
+    """It is at least 0.9 dB better than bicubic interpolation."""
     picture = Image.open(find(packages, name)).convert("RGB")
     picture = picture.crop((0, 0, *(min(side, 512) // 2 * 2 for side in picture.size)))
     small = picture.resize([side // 2 for side in picture.size], Image.Resampling.BICUBIC)

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from tests.examples.asking import post
 from tests.examples.packages import REPOSITORY, export_example, install, pack, run_example, run_sluice
 from tests.support.servers import FAST, Serving, settings_for
 
@@ -48,9 +48,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def read(url: str, page: Path) -> list[str]:
     """The lines from the top."""
-    answer = httpx.post(f"{url}/pipeline", content=page.read_bytes(), timeout=60)
-    assert answer.status_code == 200, answer.text
-    [found] = answer.json()["predictions"]
+    [found] = post(f"{url}/pipeline", content=page.read_bytes()).json()["predictions"]
     lines = zip(found["boxes"], found["texts"], strict=True)
     return [text for _, text in sorted(lines, key=lambda line: float(line[0][1]))]
 
@@ -92,7 +90,7 @@ def faces(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 def cut_faces(url: str, photograph: Path, folder: Path) -> list[Path]:
     """Each face of a photograph, as a picture of its own."""
-    answer = httpx.post(f"{url}/detect", content=photograph.read_bytes(), timeout=60).json()
+    answer = post(f"{url}/detect", content=photograph.read_bytes()).json()
     paths = []
     with Image.open(photograph) as picture:
         for number, face in enumerate(answer["predictions"][0]["detections"]):

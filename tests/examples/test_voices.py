@@ -1,7 +1,6 @@
 """The example of live sound, from the package to where somebody speaks, over a WebSocket and over HTTP."""
 
 import asyncio
-import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.examples.packages import REPOSITORY, export_example, install
+from tests.support.commands.scripts import load_module
 from tests.support.servers import FAST, Serving, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -31,12 +31,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def example() -> Any:
     """The module of the example."""
-    spec = importlib.util.spec_from_file_location("voice_activity", REPOSITORY / "examples" / "voice_activity.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module(REPOSITORY / "examples" / "voice_activity.py")
 
 
 @pytest.fixture(scope="module")

@@ -46,14 +46,14 @@ _exported: dict[Any, Any] = {}
 @pytest.fixture
 def export_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal modules are exported once in a session: for tests of what comes after the export."""
-    Module = pytest.importorskip("torch").nn.Module  # noqa: N806
+    pytest.importorskip("torch")
     from export.onnx import candidate
 
     export = candidate.export_graph
 
     def find(original: Any, unfit: str | None = None) -> Any:
         spec, module = original.spec, original.module
-        if callable(spec.module) and not isinstance(spec.module, Module):
+        if not original.is_plain:
             return export(original, unfit)
         attributes = tuple((name, value) for name, value in vars(module).items() if not name.startswith("_"))
         weights = b"".join(tensor.numpy().tobytes() for tensor in module.state_dict().values())
@@ -129,12 +129,13 @@ def make_module(one_thread: None) -> Callable[..., Any]:
 
 @pytest.fixture
 def make_spec(make_module: Callable[..., Any]) -> Callable[..., ExportSpec]:
-    """A valid spec of a linear layer [batch, 4] -> [batch, 3]; anything can be put in another's place."""
+    """A valid spec of a linear layer [batch, 4] -> [batch, 3], tried at few batch sizes; each field can be replaced."""
     torch = pytest.importorskip("torch")
 
     def make(module: Any = None, **others: Any) -> ExportSpec:
         x = torch.linspace(-2.0, 2.0, 12).reshape(3, 4)
-        fields = {"name": "tiny", "task": "tensors", "inputs": {"x": x}, "outputs": ("y",), **others}
+        fields = {"name": "tiny", "task": "tensors", "inputs": {"x": x}, "outputs": ("y",)}
+        fields |= {"batches": (1, 2, 5), "seeds": (0,), **others}
         return ExportSpec(module=make_module() if module is None else module, **fields)
 
     return make

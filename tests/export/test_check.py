@@ -63,7 +63,7 @@ def shown(path: Path, capsys: Capture) -> tuple[int, str]:
     return code, " ".join((captured.out + captured.err).split())
 
 
-def test_refused_type_is_told_with_its_tensors_and_what_to_do(write: Writer, capsys: Capture) -> None:
+def test_refused_type_is_reported_with_its_tensors_and_what_to_do(write: Writer, capsys: Capture) -> None:
     """A list of maps, as scikit-learn's classifiers give it, is refused with its type and the option of ZipMap."""
     node = "y = ai.onnx.ml.ZipMap<classlabels_int64s=[0, 1]>(p)"
     signature = "float[batch,2] p => seq(map(int64,float)) y"
@@ -99,13 +99,13 @@ def custom() -> bytes:
 @pytest.mark.parametrize(
     ("content", "advice"),
     [
-        (b"", "it is not an ONNX file, or not complete: copy it again"),
+        (b"", "it is empty: copy it again"),
         (b"PK\x03\x04 and more", "it looks like a file of PyTorch: `sluice export` publishes its models, from a spec"),
         (custom(), "export the model without custom ones"),
     ],
     ids=["empty", "of PyTorch", "custom operator"],
 )
-def test_what_cannot_be_loaded_is_told_with_what_to_do(
+def test_what_cannot_be_loaded_is_reported_with_what_to_do(
     write: Writer, capsys: Capture, content: bytes, advice: str
 ) -> None:
     """The advice follows ONNX Runtime's words."""
@@ -113,7 +113,7 @@ def test_what_cannot_be_loaded_is_told_with_what_to_do(
     assert (code, advice in text) == (2, True)
 
 
-def test_what_is_no_file_is_told(tmp_path: Path, capsys: Capture) -> None:
+def test_what_is_no_file_is_reported(tmp_path: Path, capsys: Capture) -> None:
     """A folder, a named pipe and a spec are recognised, and the command does not wait for them."""
     os.mkfifo(tmp_path / "pipe.onnx")
     (tmp_path / "mine.py").write_text("spec = None")
@@ -152,14 +152,14 @@ def test_name_that_the_terminal_cannot_show_is_shown_all_the_same(write: Writer)
     assert r"gr\xf6\xdfe" in done.stdout
 
 
-def test_mixing_rows_are_told_with_the_node(write: Writer, capsys: Capture) -> None:
+def test_mixing_rows_are_reported_with_the_node(write: Writer, capsys: Capture) -> None:
     """The command ends with 1 and names the first node that mixes."""
     code, text = shown(write(mixing()), capsys)
     assert code == 1
     assert "does not batch: each request is a run of its own rows: mixing (ReduceMean 'mean': " in text
 
 
-def test_proved_rows_are_told_with_axis_bits_and_values(write: Writer, capsys: Capture) -> None:
+def test_proved_rows_are_reported_with_axis_bits_and_values(write: Writer, capsys: Capture) -> None:
     """The command ends with 0 and shows the batch axis, the range of ids and the bits."""
     code, text = shown(write(look_up()), capsys)
     assert code == 0
@@ -168,7 +168,7 @@ def test_proved_rows_are_told_with_axis_bits_and_values(write: Writer, capsys: C
     assert "bits: exact on CPUExecutionProvider; the model's card shows those of the provider that serves" in text
 
 
-def test_sizes_at_which_it_ran_are_told(write: Writer, capsys: Capture) -> None:
+def test_sizes_at_which_it_ran_are_reported(write: Writer, capsys: Capture) -> None:
     """A free axis besides the batch is shown with a size that runs."""
     assert "it ran at width=8" in shown(write(double("width")), capsys)[1]
 

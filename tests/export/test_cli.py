@@ -173,7 +173,7 @@ def test_precision_below_the_bar_leaves_the_first_version_and_ends_with_1(measur
     source = measured(0.99999)
     assert run("export", source, "--store", tmp_path / "s", "--precision", "int8") == 1
     streams = capsys.readouterr()
-    assert "mine was not published a further time, after version 1: mine: below the bar" in streams.err
+    assert "mine was not published again, after version 1: mine: below the bar" in streams.err
     assert "0 of 1 published; failed: mine" in streams.out
     (line,) = [line for line in streams.out.splitlines() if "refused" in line]
     assert "closeness" in line
@@ -190,7 +190,7 @@ def test_refused_model_ends_with_1_and_the_failed_stage(source, tmp_path, capsys
     source.write_text(SPEC.format(extra=text).replace("torch.nn.Linear(4, 3)", "Mixed()"))
     assert run("export", f"{source}:spec", "--store", tmp_path / "s") == 1
     error = capsys.readouterr().err
-    assert "✗ mine: rows alone and in company" in error
+    assert "✗ mine: rows alone and in batches" in error
     assert "mine was not published: mine: rows influence each other" in error
 
 
@@ -202,7 +202,7 @@ def test_store_is_found_in_the_argument_then_the_environment_then_the_project(tm
     assert cli.find_root(None, {}) == DEFAULT_ROOT
 
 
-def test_file_that_ends_the_program_is_told_like_one_that_fails(source, tmp_path, capsys):
+def test_file_that_ends_the_program_is_reported_like_one_that_fails(source, tmp_path, capsys):
     """A call of ``sys.exit`` in the caller's file is reported with its line."""
     source.write_text("import sys\nsys.exit('usage: mine.py')\n")
     assert run("export", f"{source}:spec", "--store", tmp_path / "s") == 1

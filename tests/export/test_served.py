@@ -9,7 +9,6 @@ from tests.support.servers import Serving, settings_for
 
 torch = pytest.importorskip("torch")
 
-FEW = {"batches": (1, 2, 5), "seeds": (0,)}
 SERIES = {"inputs": {"x": torch.linspace(-2, 2, 108).reshape(3, 9, 4)}, "dynamic": {"x": {0: "batch", 1: "time"}}}
 
 
@@ -34,10 +33,10 @@ def test_request_beyond_what_was_proved_is_refused_and_names_it(make_module, mak
     """The server refuses lengths beyond a branch, lengths that are no multiple, and ids that PyTorch refuses."""
     torch.manual_seed(0)
     words = Words()
-    publish(make_spec(make_module(last_sixteen), name="tail", **SERIES, **FEW), store)
-    publish(make_spec(make_module(in_pairs), name="threes", **SERIES, **FEW), store)
+    publish(make_spec(make_module(last_sixteen), name="tail", **SERIES), store)
+    publish(make_spec(make_module(in_pairs), name="threes", **SERIES), store)
     ids = {"x": torch.tensor([[3, 7, 4], [5, 6, 11], [9, 3, 8]])}
-    publish(make_spec(words, name="words", inputs=ids, **FEW), store)
+    publish(make_spec(words, name="words", inputs=ids), store)
     with Serving(settings_for(store.root, provider="cpu")) as server, server.client() as client:
         for length in (1, 13, 16):
             x = np.random.default_rng(length).standard_normal((4, length, 4), np.float32) * 30

@@ -1,4 +1,4 @@
-"""``sluice loadtest`` from its arguments to its exit code, against the stand-in server; failures first."""
+"""``sluice loadtest`` from its arguments to its exit code, against the stand-in server; beginning with failures."""
 
 import json
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def test_objective_is_judged(
     broken: set[str],
     failures: set[str],
 ) -> None:
-    """A fault of the server breaks the figure that it concerns and no other; the failures are told by their text."""
+    """A fault of the server breaks the figure that it concerns and no other. The report has the failures as texts."""
     with serve(**faults) as server:
         assert brief(server.address, "--json", "--max-p99-ms", "20000", *words) == code
     document = json.loads(capsys.readouterr().out)
@@ -133,7 +133,7 @@ def test_sweep_runs_once_for_each_number_of_callers(
 
 
 @pytest.mark.slow
-def test_time_of_the_server_is_told_beside_that_of_the_client(
+def test_time_of_the_server_is_reported_beside_that_of_the_client(
     serve: Callable, brief: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The server's statistics say how the time of this run's requests is split."""
@@ -191,7 +191,7 @@ def test_request_of_ones_own_is_sent_as_it_is(
         (("--body", "Makefile"), "--body Makefile: expected a name that tells its type"),
     ],
 )
-def test_request_that_cannot_be_made_is_told_in_one_line(
+def test_request_that_cannot_be_made_is_reported_in_one_line(
     serve: Callable, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before Locust starts, with what was expected; the code is 1."""
@@ -201,7 +201,7 @@ def test_request_that_cannot_be_made_is_told_in_one_line(
     assert said in line
 
 
-def test_missing_grpc_is_told(
+def test_missing_grpc_is_reported(
     serve: Callable, closed_address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where nobody answers, code 1 and the setting of the server; without grpcio, code 2 and the extra."""

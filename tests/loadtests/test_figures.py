@@ -19,7 +19,7 @@ def write(folder: Path, stats: str, failures: str = FAILURES) -> Path:
 
 
 def test_unreadable_figures_are_refused(tmp_path: Path) -> None:
-    """Without a file, whose path is told, or without one readable total there is nothing to judge."""
+    """Without a file, whose path is reported, or without one readable total there is nothing to judge."""
     with pytest.raises(NoFigures, match=r"r_stats\.csv is missing"):
         read_figures(tmp_path / "r")
     for stats in ("", "POST,/classify,5,0,1.0,1,1,2,3\n", ",Aggregated,many,0,1.0,1,1,2,3\n"):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from model_store import Store
-from tests.support.models.manifests import describe
+from tests.support.models.manifests import publish_each
 
 
 @pytest.fixture
@@ -14,6 +14,4 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def filled(store: Store) -> Store:
     """Versions 1 and 2 of the model ``m``."""
-    for content in (b"one", b"two"):
-        store.publish(describe(), {"main.onnx": content})
-    return store
+    return publish_each(store.root, b"one", b"two")

@@ -26,11 +26,26 @@ def test_alias_of_a_version_that_is_not_there_is_refused(filled: Store) -> None:
     assert filled.aliases("m") == {"stable": 1}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"\xff", b'{"a": true}', b'{"a": "1"}', b'{"1": 1}'])
-def test_damaged_alias_file_is_refused_and_named(filled: Store, content: bytes) -> None:
-    """An alias file that is not an object of numbers is an error that names it."""
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"", "an empty file"),
+        (b"{", "what is not JSON"),
+        (b"\xff", "what is not JSON"),
+        (b"[1]", r"\[1\]"),
+        (b"3", "3"),
+        (b"null", "null"),
+        (b'{"a": true}', "True for 'a'"),
+        (b'{"b": 1, "a": "1"}', "'1' for 'a'"),
+        (b'{"a": 0}', "0 for 'a'"),
+        (b'{"1": 1}', "the alias '1'"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "what is not JSON"),
+    ],
+)
+def test_damaged_alias_file_is_refused_and_named(filled: Store, content: bytes, got: str) -> None:
+    """An alias file that is not an object of numbers is an error that names it, and what is wrong in it."""
     (filled.root / "m" / ALIASES_FILE).write_bytes(content)
-    with pytest.raises(IntegrityError, match=r"aliases\.json: expected a JSON object"):
+    with pytest.raises(IntegrityError, match=rf"aliases\.json: expected a JSON object .*, got {got}"):
         filled.aliases("m")
 
 

@@ -44,7 +44,7 @@ def test_help_has_every_setting_with_its_default_and_fits_80_columns(
     text = " ".join(" ".join(lines).split())
     for name in Settings.model_fields:
         assert f"--{name.replace('_', '-')} " in text or f"SLUICE_{name.upper()}" in text
-    assert "--max-rows N rows of one batch [64]" in text
+    assert "--max-rows N most rows of a batch [64]" in text
     assert "[the reference models]" in text
     assert [f"{title}:" in lines for title in GROUPS] == [True] * len(GROUPS)
 

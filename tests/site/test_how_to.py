@@ -12,12 +12,13 @@ from tests.support.processes import free_port
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-PAGES = ("scikit-learn.md", "promotion.md")
+PAGES = ("scikit-learn.md", "promotion.md", "requests.md")
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_of_the_page_do_what_it_says(name: str, tmp_path: Path) -> None:
     """Every block of the page runs, and prints what it shows."""
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
     programs = Path(sys.executable).parent
     environ = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
     with Session(tmp_path, free_port(), environ) as session:

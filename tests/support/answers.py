@@ -1,4 +1,4 @@
-"""What clients read of answers: errors, server-sent events, and metrics."""
+"""Reads answers as clients do: errors, server-sent events, and metrics."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import httpx
 
 
 def assert_error(response: httpx.Response, status: int, text: str) -> None:
-    """The one shape of an error."""
+    """Check the status and the text of an error, and that it has the shape that all errors have."""
     assert response.status_code == status, response.text[:500]
     body = response.json()
     assert set(body) == {"error", "request_id"}
@@ -19,12 +19,12 @@ def assert_error(response: httpx.Response, status: int, text: str) -> None:
 
 
 def sum_series(metrics: str, start: str) -> float:
-    """The sum of all series of a page of metrics whose lines begin so; 0 if there are none."""
+    """The sum of all series whose lines begin with ``start``; 0 if there are none."""
     return sum(float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith(start))
 
 
 def read_events(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
-    """(name, data) of each event, as soon as it is there."""
+    """(name, data) of each event, as soon as it arrives."""
     name = "message"
     for line in lines:
         field, _, value = line.partition(": ")

@@ -18,10 +18,10 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None:
-            return super().select(30)  # only a thread can wake the loop now, so wait for it in earnest
+            return super().select(30)  # only a thread can wake the loop now, so really wait for it
         ready = super().select(0)
         if not ready and any(thread.name.startswith("load ") for thread in threading.enumerate()):
-            return super().select(0.01)  # a version is being loaded, in earnest
+            return super().select(0.01)  # a version is being loaded, which takes real time
         if not ready:
             self.now += max(0.0, timeout)
         return ready
@@ -38,7 +38,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def pass_s(self, seconds: float) -> None:
-        """Let time pass, as it does while something runs on the loop."""
+        """Move the clock on, as if something had run on the loop for that long."""
         self._jumping.now += seconds
 
 

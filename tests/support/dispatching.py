@@ -51,12 +51,12 @@ class Gated(Counting):
         return super().run(inputs)
 
     async def wait_until_entered(self) -> None:
-        """Return when one more batch is inside; the loop may serve other things meanwhile."""
+        """Return when one more batch has entered. The loop goes on meanwhile."""
         await asyncio.to_thread(self.entered.acquire)
 
 
 def cost_of(*runs: tuple[int, float]) -> CostModel:
-    """What is learned of runs: of so many rows, in so many seconds."""
+    """A cost model that has seen these runs: (rows, seconds) each."""
     cost = CostModel()
     for rows, seconds in runs:
         cost.observe(rows, seconds)
@@ -117,7 +117,7 @@ class Bench:
 
 
 def on_runner(make: Callable[[bytes], Runner], content: bytes = b"", **options: Any) -> Decorator:
-    """A test of a bench and its runner, which ``make`` makes of a graph: one that doubles, where none is given."""
+    """Decorates a test of a bench and its runner. ``make`` makes the runner of a graph, by default one that doubles."""
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[tuple[Bench, Runner]]:

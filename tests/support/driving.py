@@ -1,4 +1,4 @@
-"""A plain driver of tasks in place of the handler and the engine: real sessions, one thing at a time."""
+"""Runs tasks on real sessions, one thing at a time, without the handler and the engine."""
 
 import json
 from collections.abc import Mapping
@@ -25,14 +25,14 @@ Arrays = dict[str, np.ndarray]
 
 
 class Driver:
-    """Runs tasks on the graphs of one model, and notes what they asked for."""
+    """Runs tasks on the graphs of one model, and records what they asked for."""
 
     def __init__(
         self, manifest: Manifest, graphs: Mapping[str, bytes], files: Mapping[str, bytes] = MappingProxyType({})
     ) -> None:
         self.manifest = manifest
         self.tokens: list[tuple[int, int]] = []
-        """Of every request of texts: its tokens, and those of padding."""
+        """(tokens, tokens of padding) of every request of texts."""
         self.context = ModelContext(
             manifest.name,
             "1",
@@ -81,7 +81,7 @@ class Driver:
         return {name: array[:rows] for name, array in zip(names, session.run(names, padded), strict=True)}
 
     def iterate(self, request: LoopRequest) -> LoopResult:
-        """All rows step by step together; sentences, which end at different steps, one after the other."""
+        """All rows together, step by step; sentences one after the other, because they end at different steps."""
         if request.decoding is None:
             return self._walk(request)
 
@@ -135,7 +135,7 @@ def begin(
 
 
 def ask(task: Any, model: Any, rows: Any = None, **more: Any) -> Result:
-    """The answer to what ``begin`` begins."""
+    """The answer to the request that ``begin`` makes of these arguments."""
     result: Result = model.drive(begin(task, model, rows, **more))
     return result
 

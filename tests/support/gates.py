@@ -16,7 +16,7 @@ from service.models.registry import Model
 
 
 class HeldThread(concurrent.futures.ThreadPoolExecutor):
-    """One thread that does nothing until it is opened; it notes what it is to do."""
+    """One thread that does nothing until it is opened. It records what it is given to do."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -31,7 +31,7 @@ class HeldThread(concurrent.futures.ThreadPoolExecutor):
 
 
 class Gate:
-    """Stands before a model's runner and lets batches through when the test says so."""
+    """Holds the batches of a model's runner until the test opens it."""
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
@@ -47,7 +47,7 @@ class Gate:
 
 
 class Slow(CostModel):
-    """Does not learn: every batch goes to a lane's thread, where a gate may hold it, and none is given to it ahead."""
+    """Does not learn. Every batch goes to a lane's thread, where a gate may hold it; none is queued for it ahead."""
 
     def __init__(self, run_s: float) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
 """A real server for tests that answers over gRPC too, on a port of its own."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,9 +11,11 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from model_store.datatypes import datatype_of
+from service.metrics.exposition import expose
 from service.models.registry import Model
 from service.settings import Settings
 from service.transport.grpc.server import GrpcServer
+from service.transport.request import BodyBudget
 from tests.support.servers import ASGI, ReadyWorker, ServerPath, Serving, turn_until
 
 T = TypeVar("T")
@@ -41,9 +44,40 @@ class GrpcServing(Serving):
     def grpc_url(self) -> str:
         return f"127.0.0.1:{self.worker.grpc_port}"
 
+    @property
+    def grpc_server(self) -> GrpcServer:
+        assert self.worker.grpc is not None
+        return self.worker.grpc
+
+    @property
+    def body_budget(self) -> BodyBudget:
+        return self.worker.handler.body_budget
+
     def run(self, do: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do something on the loop of the server."""
+        """Run a coroutine on the loop of the server."""
         return asyncio.run_coroutine_threadsafe(do(), self.worker.tasks.loop).result(30)
+
+    def call(self, do: Callable[..., T], *arguments: object) -> T:
+        """Call a function on the loop of the server."""
+
+        async def act() -> T:
+            return do(*arguments)
+
+        return self.run(act)
+
+    @contextmanager
+    def other_bodies(self, size: int) -> Iterator[None]:
+        """Other bodies hold ``size`` bytes until the block ends."""
+        self.call(self.body_budget.grow, size)
+        try:
+            yield
+        finally:
+            self.call(self.body_budget.release, size)
+
+    def count(self, start: str) -> float:
+        """The sum of the lines of the metrics that begin with ``start``."""
+        lines = expose(self.worker.metrics, "")[0].decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
 
     def grpc_client(self) -> triton.InferenceServerClient:
         return triton.InferenceServerClient(self.grpc_url)
@@ -52,7 +86,7 @@ class GrpcServing(Serving):
         return self.worker.registry.find(name)
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Let the loop of the server turn until something holds there; the test's own limit ends it otherwise."""
+        """Let the loop of the server turn until something holds there, or the time limit of the test ends it."""
         turn_until(self.worker.tasks.loop, holds)
 
 

@@ -1,6 +1,6 @@
 """The picture of ARCHITECTURE.md, drawn from the import graph: ``python -m tests.support.import_graph`` renews it.
 
-A box is a package, an arrow an import; what another arrow leads to as well is left out.
+A box is a package, and an arrow is an import. An import that follows from two other arrows is left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ PAGE = Path(__file__).resolve().parents[2] / "ARCHITECTURE.md"
 BEGIN, END = "<!-- picture: begin -->\n", "<!-- picture: end -->"
 ROOTS = ("service", "export", "model_store", "loadtests", "benchmarks")
 _OPENED = ("service",)
-"""Packages that are shown by what is in them."""
+"""Packages whose parts are shown instead."""
 _LEFT_OUT = (
     "service.errors",
     "service.settings",
@@ -21,7 +21,7 @@ _LEFT_OUT = (
     "service.versions",
     "service.crashes",
 )
-"""Which everything imports, or nothing worth an arrow."""
+"""Modules that everything imports, or that say nothing about the structure."""
 
 Edges = Mapping[str, set[str]]
 
@@ -43,7 +43,7 @@ def find_edges(graph: grimp.ImportGraph, boxes: Sequence[str]) -> dict[str, set[
 
 
 def reduce(edges: Edges) -> dict[str, set[str]]:
-    """Without the arrows that a longer way leads along as well. There must be no circle."""
+    """Leave out an arrow if a longer path has the same ends. There must be no cycle."""
 
     def reach(box: str) -> set[str]:
         return edges[box].union(*(reach(other) for other in edges[box]))

@@ -1,4 +1,4 @@
-"""Tensors over the Open Inference Protocol as bytes, what plain ONNX Runtime makes of them, and how the two compare."""
+"""Sends tensors by the Open Inference Protocol, runs the same in plain ONNX Runtime, and compares the two."""
 
 import ctypes
 import json
@@ -54,7 +54,7 @@ def load(client: httpx.Client, model: str) -> None:
 
 
 def read_bits(client: httpx.Client, model: str) -> str:
-    """What the card says of a row's bits: "exact", "exact padded to 2", "… on one core", or "rounding" and how much."""
+    """The card's word on a row's bits: "exact", "exact padded to 2", "… on one core", or "rounding" and how much."""
     cards = client.get("/models").raise_for_status().json()["models"]
     [bits] = [card["batching"]["bits"] for card in cards if card["name"] == model]
     text: str = bits
@@ -127,7 +127,7 @@ class Plain:
 
 
 def open_plain(content: bytes) -> Plain:
-    """As ``Plain``, also where a graph asks for a locale that the machine lacks: C.UTF-8 changes the case alike."""
+    """As ``Plain``. If the machine lacks a graph's locale it uses C.UTF-8, which changes the case alike."""
     try:
         return Plain(content)
     except Exception:
@@ -143,7 +143,7 @@ def open_plain(content: bytes) -> Plain:
 
 
 def _lend(array: np.ndarray) -> Any:
-    """ONNX Runtime takes no BF16 of NumPy, but its bits."""
+    """ONNX Runtime does not take NumPy's BF16, so it gets the bits."""
     if array.dtype != _BF16.dtype:
         return ort.OrtValue.ortvalue_from_numpy(np.require(array, None, "C"))
     bits = np.require(array, None, "C").view(np.uint16)  # np.ascontiguousarray would give a scalar an axis
@@ -160,9 +160,9 @@ def _copy(value: Any) -> np.ndarray:
 
 
 def find_difference(got: Tensors, expected: Tensors, *, rtol: float = 0.0) -> str | None:
-    """Where two answers are not the same: names, datatypes, shapes, bits. None: nowhere.
+    """The first difference between two answers, in names, datatypes, shapes or bits; None if there is none.
 
-    All NaNs are the same. ``rtol`` allows numbers with a fraction to be off by so much of the tensor's largest number.
+    All NaNs are equal. ``rtol`` is how far floats may be off, as a part of the tensor's largest number.
     """
     if got.keys() != expected.keys():
         return f"outputs {list(got)}, expected {list(expected)}"

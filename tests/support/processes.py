@@ -31,11 +31,11 @@ class Process:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def resident_bytes(self) -> int:
-        device_tensor: int = self._process.memory_info().rss
-        return device_tensor
+        resident: int = self._process.memory_info().rss
+        return resident
 
     def stop(self) -> dict[str, int]:
-        """What it still holds after all is answered, by what it is."""
+        """End it. Returns what it still holds after all requests were answered, by kind."""
         self._pipe.send("stop")
         left: dict[str, int] = self._pipe.recv()
         return left
@@ -137,12 +137,12 @@ class Served:
         return [process.pid for process in psutil.Process(self.process.pid).children()]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """A signal; returns the exit code."""
+        """Send a signal and wait for the end. Returns the exit code."""
         self.process.send_signal(number)
         return self.wait()
 
     def wait(self) -> int:
-        """Until it has ended; returns the exit code."""
+        """Wait for the end. Returns the exit code."""
         output, _ = self.process.communicate(timeout=30)
         self.log.append(output)
         return self.process.returncode

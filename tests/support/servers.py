@@ -32,7 +32,7 @@ class ClosingWorker(Worker):
         self.device.close()
 
     def replace(self, reason: str) -> None:
-        """Says it only: the process that a worker would end is that of the tests."""
+        """Only log it, because the worker runs in the process of the tests."""
         logger.error("the worker would be replaced: %s", reason)
 
 
@@ -135,9 +135,9 @@ def turn_until(loop: asyncio.AbstractEventLoop, holds: Callable[[], bool]) -> No
 
     until = time.monotonic() + 60
     while not asyncio.run_coroutine_threadsafe(look(), loop).result(30):
-        assert time.monotonic() < until, "it has not come to hold within a minute"
+        assert time.monotonic() < until, "it did not hold within a minute"
 
 
 def settings_for(store: Path, **changes: object) -> Settings:
-    """The store is followed only where a test asks for it, so that others know when it is read."""
+    """Settings for a store that the server reads once, unless a test sets ``follow``."""
     return Settings(store=store, follow=False).replace(**changes)

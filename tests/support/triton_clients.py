@@ -58,7 +58,7 @@ class TritonServing(GrpcServing):
         version: str = "",
         **more: Any,
     ) -> Answered:
-        """Raises InferenceServerException. ``classes`` maps outputs that are wanted so to how many."""
+        """Raises InferenceServerException. ``classes`` says of which outputs how many classes are wanted."""
         client: Any = triton_http if form in HTTP_FORMS else triton_grpc
         binary = {"binary_data": form == "http binary"} if form in HTTP_FORMS else {}
         given = []

@@ -3,10 +3,13 @@
 import json
 import socket
 import ssl
+from collections.abc import Callable
 
 from tests.support.servers import Serving
 
 INFER = "/v2/models/double/infer"
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers, body."""
 
 
 def body_of(value: float, request_id: str = "") -> bytes:
@@ -45,7 +48,7 @@ class Wire:
             headers[name.lower()] = value
         return status, headers
 
-    def read(self) -> tuple[int, dict[str, str], bytes]:
+    def read(self) -> Answer:
         """One response with a content length."""
         status, headers = self.read_head()
         return status, headers, self.file.read(int(headers["content-length"]))
@@ -58,3 +61,17 @@ class Wire:
 
     def is_closed_by_server(self) -> bool:
         return self.file.read(1) == b""
+
+
+def exchange(*requests: bytes, answers: list[Answer] | None = None) -> Callable[[Serving], None]:
+    """A function that sends each request on a connection of its own, and collects the answers."""
+
+    def ask(server: Serving) -> None:
+        for request in requests:
+            with Wire(server) as wire:
+                wire.send(request)
+                answer = wire.read()
+            if answers is not None:
+                answers.append(answer)
+
+    return ask

@@ -12,4 +12,4 @@ from sluice_client.files import Picture, Sound
 from sluice_client.retry import Retry
 
 __all__ = ["AsyncClient", "Client", "Picture", "Refused", "Retry", "SluiceError", "Sound", "Tensors"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"

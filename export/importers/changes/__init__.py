@@ -1,1 +1,1 @@
-"""Changes of a graph that bring it into the form that a manifest describes, each with what it must give."""
+"""Changes that bring a graph into the form that a manifest describes, each with its expected results in NumPy."""

@@ -150,7 +150,7 @@ class LabelScores:
 
 @dataclass(frozen=True)
 class BestLabels:
-    """Scores [batch, candidates, labels] become the best score of a candidate, and its label."""
+    """Scores [batch, candidates, labels] become the best score of each candidate, and its label."""
 
     scores: str
     new: str
@@ -198,9 +198,9 @@ class WholeClasses:
 
 @dataclass(frozen=True)
 class FixCandidates:
-    """As many candidates in every answer: the best ones first, then padding with score 0.
+    """The same number of candidates in every answer: the best ones first, then padding with score 0.
 
-    For a graph that gives as many boxes as it finds: answers of different lengths cannot share an array.
+    For a graph that returns as many boxes as it finds: answers of different lengths cannot share an array.
     """
 
     boxes: str
@@ -215,7 +215,7 @@ class FixCandidates:
     def apply(self, model: onnx.ModelProto) -> None:
         if opset_of(model) < 11:
             raise ExportError(
-                f"the graph gives as many boxes as it finds, and has opset {opset_of(model)}: expected opset 11 or "
+                f"the graph returns as many boxes as it finds, and has opset {opset_of(model)}: expected opset 11 or "
                 "newer to fix their number: export it again with a newer opset"
             )
         graph = model.graph

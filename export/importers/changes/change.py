@@ -1,4 +1,4 @@
-"""What a change is: operators that are added to a graph, and the same in NumPy."""
+"""A change: operators that are added to a graph, and the same computation in NumPy."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -14,10 +14,10 @@ Arrays = Mapping[str, np.ndarray]
 class Change(Protocol):
     """One change of a graph, by standard ONNX operators. A change must work for any number of rows.
 
-    ``str(change)`` says in words what it does. ``apply`` adds the operators to the model, in place, and raises
-    ExportError if it does not fit. ``expect`` computes by NumPy what the changed graph must give: from the inputs and
-    from the outputs before the change, the outputs after it. The import runs both and compares them, so ``expect`` must
-    not share code with ``apply``. One that orders or picks by scores has ``sorts = True``.
+    ``str(change)`` describes it in words. ``apply`` adds the operators to the model, in place, and raises ExportError
+    if it does not fit. ``expect`` computes the outputs after the change by NumPy, from the inputs and the outputs
+    before it. The import runs both and compares them, so ``expect`` must not share code with ``apply``. A change that
+    orders or picks by scores has ``sorts = True``.
     """
 
     def apply(self, model: onnx.ModelProto) -> None: ...
@@ -26,7 +26,7 @@ class Change(Protocol):
 
 @runtime_checkable
 class InputChange(Change, Protocol):
-    """A change after which the graph takes fewer inputs, or others."""
+    """A change after which the graph has fewer or other inputs."""
 
     def restore(self, inputs: Arrays) -> Arrays:
         """The inputs of the graph before the change, from those after it."""
@@ -58,7 +58,7 @@ def find_output(graph: onnx.GraphProto, name: str) -> onnx.ValueInfoProto:
 def replace_output(
     graph: onnx.GraphProto, old: str, new: str, shape: Iterable[int | str | None], kind: int | None = None
 ) -> None:
-    """Put the output ``new``, which a node gives, in the place of ``old``.
+    """Replace the output ``old`` by ``new``, which a node computes.
 
     Its datatype is that of ``old`` if ``kind`` is None.
     """
@@ -91,7 +91,7 @@ def free_name(graph: onnx.GraphProto, wanted: str) -> str:
 
 
 def rename_tensor(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Let the nodes call a tensor ``new``. What had that name gets another one; inputs and outputs stay as declared."""
+    """Rename a tensor in all nodes. A tensor that had the new name gets another. Declared inputs and outputs stay."""
     if old == new:
         return
     names = {old: new, new: free_name(graph, f"{new}_inner")}

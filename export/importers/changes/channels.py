@@ -33,5 +33,5 @@ class DropChannel:
         return dict(outputs)
 
     def restore(self, inputs: Arrays) -> Arrays:
-        """With the axis again."""
+        """The inputs with the axis put back."""
         return {**inputs, self.input: inputs[self.input][:, None]}

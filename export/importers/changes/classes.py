@@ -42,5 +42,5 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(scores: np.ndarray) -> np.ndarray:
-    """Of each score, float64."""
+    """The sigmoid of each score, in float64."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * scores.astype(np.float64))))

@@ -27,10 +27,10 @@ STRIDE = 4
 
 @dataclass(frozen=True)
 class ReadHeatMap:
-    """The ``count`` best places of a heat map [batch, labels, height, width], and what other maps have there.
+    """The ``count`` best places of a heat map [batch, labels, height, width], and the values of other maps there.
 
-    Gives ``scores`` and ``classes`` [batch, count], ``cells`` [batch, count, 2] (column and row), and each of the maps
-    as [batch, count, channels].
+    The new outputs are ``scores`` and ``classes`` [batch, count], ``cells`` [batch, count, 2] (column and row), and
+    each of the maps as [batch, count, channels].
     """
 
     heat: str
@@ -40,7 +40,7 @@ class ReadHeatMap:
     cells: str
     layout: Literal["NCHW", "NHWC"]
     peaks: bool
-    """Whether only places count that no neighbour exceeds: the maximum over 3 x 3 cells of a label."""
+    """Whether only peaks count: places that are the maximum of the 3 x 3 cells around them, in the map of a label."""
     count: int
     sorts: ClassVar = True
 
@@ -69,7 +69,7 @@ class ReadHeatMap:
         add_output(graph, self.cells, kind, [rows, "candidates", 2])
 
     def _add_peaks(self, graph: onnx.GraphProto, heat: str, kind: int) -> str:
-        """The heat map with 0 for what is no peak. A product takes a third of the time of Where."""
+        """The heat map with 0 wherever there is no peak. A product takes a third of the time of Where."""
         highest = add_node(
             graph, "MaxPool", [heat], f"{self.scores}_highest", kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1]
         )

@@ -100,7 +100,7 @@ _OTHER_AXES_AS_INPUT = 18
 
 @dataclass(frozen=True)
 class AddBatchAxis:
-    """The outputs of a graph that takes one row get the batch axis that they lack: [n, 4] becomes [1, n, 4]."""
+    """Outputs of a graph for one row get the batch axis that they lack: [n, 4] becomes [1, n, 4]."""
 
     outputs: Sequence[str]
 
@@ -144,9 +144,9 @@ class KeepOutputs:
 
 @dataclass(frozen=True)
 class FillMask:
-    """A mask [batch, height, width] that tells pictures from padding is no longer an input: all is picture.
+    """A mask [batch, height, width] that marks padding is no longer an input: it becomes 1 everywhere.
 
-    It has the size that the graph declares, or that of the picture ``image``, [batch, channels, height, width].
+    It has the size that the graph declares, or the size of the picture ``image``, [batch, channels, height, width].
     """
 
     mask: str
@@ -155,7 +155,7 @@ class FillMask:
     dtype: str = "int64"
 
     def __str__(self) -> str:
-        return f"the input {self.mask!r} is 1 everywhere, because pictures have no padding that the graph must know of"
+        return f"the input {self.mask!r} is 1 everywhere, because pictures have no padding"
 
     def apply(self, model: onnx.ModelProto) -> None:
         graph = model.graph
@@ -211,7 +211,7 @@ _FIRST_WITH_CONSTANTS = 4
 class FreeSizes:
     """Declared sizes of the inputs become free: the batch, and the sides of pictures. No operator changes.
 
-    Sizes of outputs are then what ONNX Runtime infers.
+    ONNX Runtime infers the sizes of the outputs.
     """
 
     axes: Sequence[tuple[str, int, str]]

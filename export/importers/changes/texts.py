@@ -1,4 +1,4 @@
-"""One vector for a text, of those of its tokens; and positions of tokens, which the graph counts itself."""
+"""One vector for a text, made of the vectors of its tokens; and positions of tokens, counted in the graph."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,9 +20,9 @@ from export.importers.changes.shapes import add_axis, add_reduction
 
 @dataclass(frozen=True)
 class FillPositions:
-    """Positions of tokens, [batch, length] or [1, length], are no longer an input: they are counted from ``first``.
+    """Positions of tokens, [batch, length] or [1, length], are no longer an input: the graph counts from ``first``.
 
-    ``ids`` is the input [batch, length] of the tokens. Padding is behind them and is counted too.
+    ``ids`` is the input [batch, length] with the tokens. Padding comes after them and is counted too.
     """
 
     positions: str
@@ -30,10 +30,10 @@ class FillPositions:
     first: int
     dtype: str
     has_rows: bool
-    """Whether there are positions for each row."""
+    """Whether each row has its own positions."""
 
     def __str__(self) -> str:
-        return f"the input {self.positions!r} is counted in the graph, from {self.first}, because tokens are in order"
+        return f"the input {self.positions!r} is counted in the graph, from {self.first}"
 
     def apply(self, model: onnx.ModelProto) -> None:
         graph = model.graph
@@ -75,7 +75,7 @@ class FillPositions:
 class PoolTokens:
     """[batch, length, size] becomes [batch, size]: the last token, or the mean of all.
 
-    ``mask`` is the input [batch, length] that is 1 for tokens and 0 for the padding behind them.
+    ``mask`` is the input [batch, length] that is 1 for tokens and 0 for the padding after them.
     """
 
     output: str

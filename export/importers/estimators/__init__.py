@@ -1,1 +1,1 @@
-"""Fitted estimators of scikit-learn: what they take, what they answer, and their graphs by skl2onnx."""
+"""Fitted estimators of scikit-learn: their columns, their answers, and their graphs by skl2onnx."""

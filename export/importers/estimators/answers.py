@@ -1,7 +1,7 @@
-"""What an estimator answers, in the one form that the manifest describes, computed by scikit-learn and NumPy.
+"""The answers of an estimator, computed by scikit-learn and NumPy, in the form that the manifest describes.
 
 - A classifier gives ``probabilities`` [rows, labels], from predict_proba. Without predict_proba they are 1 for the
-  label of predict and 0 for the others: nothing says how sure the estimator is.
+  label of predict and 0 for the others, because the estimator does not tell how sure it is.
 - A classifier of several labels gives ``probabilities`` [rows, labels], each label's own.
 - A detector of outliers gives the same for its two labels, and ``score`` [rows]: decision_function, below 0 for
   outliers.
@@ -25,8 +25,7 @@ OUTLIERS = ("outlier", "inlier")
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """``classes`` are the labels of a row that has one, as the estimator has them. ``width`` is the number of labels or
-    targets."""
+    """``classes`` are the estimator's labels, if a row has one label. ``width`` is the number of labels or targets."""
 
     kind: Kind
     width: int
@@ -37,7 +36,7 @@ class Answers:
         return OUTLIERS if self.kind == "outliers" else tuple(str(label) for label in self.classes)
 
     def ask(self, estimator: Any, rows: Any) -> dict[str, np.ndarray]:
-        """The answers for rows in the form in which the estimator was fitted, float32. Raises what it raises."""
+        """The answers, float32, for rows in the form on which the estimator was fitted. Raises its errors."""
         if self.kind == "numbers":
             return {VALUES: _as_table(estimator.predict(rows)).astype(np.float32)}
         if self.kind == "probabilities":
@@ -58,8 +57,8 @@ def _as_table(values: Any) -> np.ndarray:
 
 
 def _read_several(estimator: Any, rows: Any) -> np.ndarray:
-    """The probability of each label: scikit-learn gives a table, or for each label one of no and yes. Without
-    predict_proba it is what predict says, 0 or 1."""
+    """The probability of each label. scikit-learn returns a table, or for each label a table of no and yes. Without
+    predict_proba it is the 0 or 1 of predict."""
     if not hasattr(estimator, "predict_proba"):
         return _as_table(estimator.predict(rows))
     found = estimator.predict_proba(rows)
@@ -67,7 +66,7 @@ def _read_several(estimator: Any, rows: Any) -> np.ndarray:
 
 
 def find_answers(estimator: Any, rows: Any, path: Path) -> Answers:
-    """What the estimator answers, seen on a few rows. Raises ExportError for what the server has no route for."""
+    """The form of the estimator's answers, seen on a few rows. Raises ExportError if the server has no route for it."""
     from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
     what = type(estimator).__name__
@@ -97,7 +96,7 @@ def find_answers(estimator: Any, rows: Any, path: Path) -> Answers:
 
 
 def _check_labels(estimator: Any, path: Path) -> None:
-    """Raises ExportError for several targets that are no labels, each of which is there or not."""
+    """Raises ExportError unless each of several targets is 0 or 1."""
     classes = getattr(estimator, "classes_", None)
     for place, own in enumerate(classes if isinstance(classes, list) else []):
         if not _are_flags(np.asarray(own).tolist()):

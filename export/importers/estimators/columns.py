@@ -1,4 +1,4 @@
-"""The columns that an estimator takes: their names and kinds, and rows in the form in which it was fitted."""
+"""The columns of an estimator: their names and kinds, and rows in the form on which it was fitted."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from model_store.tasks import Column, Table
 
 _INPUT = "x"
 _TAKEN = (PROBABILITIES, SCORE, VALUES)
-"""Names of outputs, which no input may have."""
+"""The names of the outputs, which no input may have."""
 _TEXT = "text"
 
 
@@ -26,9 +26,9 @@ _TEXT = "text"
 class Features:
     """The columns of an estimator, in its order.
 
-    ``are_apart``: each column is an input [batch, 1], as a ColumnTransformer needs them; else there is one input,
+    ``are_apart``: each column is an input [batch, 1], as a ColumnTransformer needs; else there is one input
     [batch, columns]. ``form`` is what the estimator was fitted on: a table, an array, or a list of texts.
-    ``datatype`` is that of numbers, and ``whole`` are columns of whole numbers that come as INT64.
+    ``datatype`` is the datatype of numbers, and ``whole`` are columns of whole numbers, which are INT64.
     """
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Features:
     missing: frozenset[str] = frozenset()
     """Columns whose values may be missing."""
     values: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """The values of columns that take no others."""
+    """The only values that some columns accept."""
 
     def describe(self) -> Table:
         """The table of the manifest."""
@@ -85,7 +85,7 @@ class Features:
         return arrays if self.are_apart else {_INPUT: np.concatenate(list(arrays.values()), 1)}
 
     def read_inputs(self, inputs: Arrays) -> dict[str, list[Any]]:
-        """The rows of a table for inputs of the graph. An empty text is a missing one, where one may be missing."""
+        """The rows of a table for inputs of the graph. An empty text stands for a missing one if it may be missing."""
         found = {}
         for place, name in enumerate(self.names):
             array = inputs[self.input_of(name)]
@@ -95,7 +95,7 @@ class Features:
         return found
 
     def make_rows(self, columns: Columns) -> Any:
-        """Rows as the estimator was fitted on them."""
+        """Rows in the form on which the estimator was fitted."""
         if self.form == "texts":
             return list(columns[self.names[0]])
         if self.form == "table":
@@ -164,7 +164,7 @@ def _holds_texts(name: str, values: Any, path: Path) -> bool:
     if odd is not None:
         raise ExportError(
             f"{path}: samples: column {name!r} has {odd!r:.40} ({type(odd).__name__}): expected texts or numbers: "
-            "make numbers of dates and lists before the estimator"
+            "turn dates and lists into numbers before the estimator"
         )
     if len(kinds) != 1:
         what = "texts and numbers" if kinds else "no values"

@@ -1,8 +1,8 @@
 """Compares the graph with the estimator on the samples.
 
-A graph computes in float32, scikit-learn mostly in float64. That is rounding, except where a number lies beside the
-threshold of a tree: there the row takes another path. So graphs of several number formats are tried, and the first
-that agrees on all samples is taken.
+A graph computes in float32, scikit-learn mostly in float64. The difference is rounding, unless a number is so close to
+the threshold of a tree that the row takes another path. So graphs of several number formats are tried, and the first
+one that agrees on all samples is used.
 """
 
 import dataclasses
@@ -69,8 +69,8 @@ def convert_best(estimator: Any, features: Features, answers: Answers, samples: 
         f"{path}: the graph of skl2onnx differs from {type(estimator).__name__} on {len(best.apart)} of {count} rows "
         f"of the samples, such as row {best.apart[0]}, by up to {best.error:.2g} of the largest value, more than "
         f"rounding ({LIMIT:g}). Either its converter computes something else (such as n-grams with stop words): "
-        "change that step. Or a value lies beside a threshold, or neighbours are equally far: leave such rows out if "
-        "they are rare"
+        "change that step. Or a value is very close to a threshold, or two neighbours are equally far: leave such rows "
+        "out if they are rare"
     )
 
 
@@ -123,8 +123,8 @@ def measure_difference(expected: Arrays, got: Arrays, scales: Mapping[str, float
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Original:
-    """The estimator as a function of the graph's inputs. Rows of the samples go to it as they are there, before they
-    are rounded to the numbers of the graph."""
+    """The estimator as a function of the graph's inputs. For a row of the samples it gets the values of the samples,
+    not those that were rounded for the graph."""
 
     estimator: Any
     features: Features
@@ -150,12 +150,12 @@ class Original:
 
 
 def _name_row(inputs: Arrays, row: int) -> str:
-    """A row as a text that no other row has."""
+    """A text that identifies a row."""
     return repr([inputs[name][row].tolist() for name in sorted(inputs)])
 
 
 def describe_comparison(estimator: Any, graph: Converted, answers: Answers, samples: Columns) -> Iterator[str]:
-    """What the comparison found, for people."""
+    """The results of the comparison, for people."""
     rows = graph.features.make_rows(samples)
     count = len(next(iter(samples.values())))
     method = "predict_proba" if hasattr(estimator, "predict_proba") else "predict"
@@ -176,7 +176,7 @@ def describe_comparison(estimator: Any, graph: Converted, answers: Answers, samp
 
 
 def make_up(features: Features, rows: int = 32) -> Mapping[str, list[Any]]:
-    """Rows where there are no samples: numbers over several decades, and a few words."""
+    """Made-up rows: numbers over several decades, and a few words."""
     draw = np.random.default_rng(0)
     words = ("the", "a", "good", "new", "one", "day")
     made: dict[str, list[Any]] = {}

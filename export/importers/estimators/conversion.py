@@ -1,7 +1,7 @@
 """Converts an estimator by skl2onnx, and brings the outputs of its graph into the form of ``answers.py``.
 
-The changes are standard operators of ONNX and ai.onnx.ml. What comes out is proved against the estimator itself, so
-nothing here needs to be trusted.
+The changes are standard operators of ONNX and ai.onnx.ml. The result is compared with the estimator itself, so nothing
+here needs to be trusted.
 """
 
 import copy
@@ -22,7 +22,7 @@ from model_store.errors import first_line
 OPSETS = {"": 21, "ai.onnx.ml": 3}
 _ML = "ai.onnx.ml"
 _WORDS = r"[\p{L}\p{N}_]{2,}"
-"""Words as scikit-learn cuts them. skl2onnx has only the letters of ASCII, and words of one letter too."""
+"""Words as scikit-learn splits them. skl2onnx knows only ASCII letters, and also takes words of one letter."""
 
 
 def convert(estimator: Any, features: Features, answers: Answers, path: Path) -> bytes:
@@ -77,13 +77,13 @@ def _to_onnx(to_onnx: Any, estimator: Any, initial: Any, answers: Answers) -> on
 
 
 def _has_usual_words(part: Any) -> bool:
-    """Whether it cuts texts as vectorizers do if nothing is said: words of two letters or more."""
+    """Whether it splits texts as vectorizers do by default: into words of two letters or more."""
     return getattr(part, "token_pattern", None) == r"(?u)\b\w\w+\b" and part.analyzer == "word" and not part.tokenizer
 
 
 def _prepare(estimator: Any) -> Any:
-    """A copy that gives the same answers, and that can be converted. The missing text is the empty text, because a
-    graph has no other; forms of results that ONNX lacks, such as sparse ones, become others."""
+    """A copy with the same answers that can be converted. A missing text becomes the empty text, because graphs have
+    no other way to express it; results in forms that ONNX lacks, such as sparse ones, become dense."""
     prepared = copy.deepcopy(estimator)
     for part in walk(prepared):
         fills = getattr(part, "statistics_", None)
@@ -135,7 +135,7 @@ def _shape_outputs(model: onnx.ModelProto, answers: Answers, path: Path) -> None
 
 
 def _use_opset(model: onnx.ModelProto, domain: str, version: int) -> None:
-    """Declare at least this version; skl2onnx declares the least that its own nodes need."""
+    """Declare at least this version; skl2onnx declares only what its own nodes need."""
     found = next((entry for entry in model.opset_import if entry.domain == domain), None)
     if found is None:
         model.opset_import.append(onnx.helper.make_opsetid(domain, version))
@@ -144,12 +144,12 @@ def _use_opset(model: onnx.ModelProto, domain: str, version: int) -> None:
 
 
 def _join_labels(graph: onnx.GraphProto, given: list[str], answers: Answers, path: Path) -> str:
-    """The probabilities of several labels, [batch, labels], of the forms that skl2onnx gives."""
+    """The probabilities of several labels, [batch, labels], from the forms in which skl2onnx returns them."""
     kind = graph.output[1].type
     if kind.HasField("sequence_type"):  # for each label the probabilities of no and yes, [batch, 2]
         maker = next((node for node in graph.node if given[1] in node.output), None)
         if maker is None or maker.op_type != "SequenceConstruct" or len(maker.input) != answers.width:
-            raise ExportError(f"{path}: skl2onnx gives the labels in a form that is not known here")
+            raise ExportError(f"{path}: skl2onnx returns the labels in an unknown form: import one label at a time")
         one = add_constant(graph, "yes", np.array([1]))
         return add_node(
             graph,

@@ -1,8 +1,8 @@
 """Loads a fitted estimator: from a Python file that makes it, or from a file in which it was saved.
 
-A pickle is a program: reading it runs whatever code it names. So does joblib's format, which is a pickle too. They are
-read only if the person says that the file is trusted, and only here: the server never sees them. A skops file names
-the types that it needs; those that skops does not know are refused without the same word.
+A pickle is a program: reading it runs whatever code it names. The same is true of joblib's format. Both are read only
+if the person trusts the file (``--trust``), and only here: the server never sees them. A skops file names the types
+that it needs; types that skops does not know need ``--trust`` too.
 """
 
 import importlib
@@ -20,7 +20,7 @@ SKOPS = ".skops"
 
 
 class Loaded(NamedTuple):
-    """``name`` is what the model is called if nobody says it. ``notes`` are remarks for the person."""
+    """``name`` is the default name of the model. ``notes`` are remarks for the person."""
 
     estimator: Any
     name: str
@@ -28,7 +28,7 @@ class Loaded(NamedTuple):
 
 
 def names_object(path: Path) -> bool:
-    """Whether the text is a name in a Python file: ``pipeline.py:model``."""
+    """Whether the path is a name in a Python file: ``pipeline.py:model``."""
     file, separator, name = str(path).rpartition(":")
     return bool(separator) and file.endswith(".py") and name.isidentifier()
 
@@ -69,7 +69,7 @@ def _load_pickle(path: Path, is_trusted: bool) -> Any:
     if not is_trusted:
         raise ExportError(
             f"{path}: it is a pickle, and reading a pickle runs the code that is in it: give --trust if you know who "
-            "made it. It is read now only, never by the server"
+            "made it. Only this import reads it, never the server"
         )
     try:
         if path.suffix == ".joblib":
@@ -79,8 +79,8 @@ def _load_pickle(path: Path, is_trusted: bool) -> Any:
         raise
     except Exception as error:
         raise ExportError(
-            f"{path}: it cannot be read: {type(error).__name__}: {first_line(error)}: run the import with the packages "
-            "and versions with which it was saved, from the folder of its own modules"
+            f"{path}: it cannot be read: {type(error).__name__}: {first_line(error)}: use the packages and versions "
+            "with which it was saved, and run the import in the folder of its own modules"
         ) from error
 
 
@@ -91,7 +91,7 @@ def _load_skops(path: Path, is_trusted: bool) -> Any:
         if unknown and not is_trusted:
             raise ExportError(
                 f"{path}: it needs the types {', '.join(unknown)}, whose code would run: give --trust if you know who "
-                "made it. It is read now only, never by the server"
+                "made it. Only this import reads it, never the server"
             )
         return io.load(path, trusted=unknown)
     except NotPublished:

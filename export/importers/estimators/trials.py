@@ -1,7 +1,7 @@
-"""Finds out by trial what the columns of an estimator accept: missing values, and values that were not in the training.
+"""Tries what the columns of an estimator accept: missing values, and values that were not in the training.
 
-A graph does not refuse a value, scikit-learn does. So what it refuses is written into the table of the manifest, and
-the server refuses it.
+scikit-learn refuses some values, a graph refuses none. So the manifest's table says what scikit-learn refuses, and the
+server refuses it.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ def try_columns(estimator: Any, graph: Converted, answers: Answers, samples: Col
 
 
 def _list_known(estimator: Any) -> Iterator[list[Any]]:
-    """The values of each column that an encoder knows, where it refuses others."""
+    """The known values of each column of an encoder that refuses all others."""
     for part in walk(estimator):
         if getattr(part, "handle_unknown", "") == "error" and hasattr(part, "categories_"):
             for each in part.categories_:
@@ -54,10 +54,10 @@ def _accepts(estimator: Any, features: Features, samples: Columns, name: str, va
 
 
 def _allow_missing(estimator: Any, graph: Converted, answers: Answers, samples: Columns) -> tuple[Features, list[str]]:
-    """The columns whose values may be missing, and those where only the estimator accepts it.
+    """The columns whose values may be missing, and those where only the estimator accepts that, not the graph.
 
-    Found by trial: all samples without this value. If the graph gives something else for one column, only those count
-    that have missing values in the samples: agreement may be chance for the others.
+    Each column is tried with all its values missing. If the graph disagrees for one column, only columns with missing
+    values in the samples are allowed: for the others, agreement may be chance.
     """
     features, allowed, refused = graph.features, set(), []
     for name in features.names:

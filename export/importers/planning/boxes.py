@@ -24,11 +24,11 @@ _BOXES = ("boxes", "pred_boxes", "bboxes", "detection_boxes")
 _SCORES = ("scores", "logits", "confidences", "detection_scores", "probabilities")
 _CLASSES = ("classes", "labels", "class_ids", "detection_classes")
 _MOST_FOUND = 300
-"""Candidates of a graph that gives as many boxes as it finds."""
+"""Candidates of a graph that returns as many boxes as it finds."""
 
 
 def plan_boxes(draft: Draft) -> None:
-    """Which outputs have boxes, scores and labels, and how they become those of the manifest."""
+    """Find the outputs with boxes, scores and labels, and plan how they get the form of the manifest."""
     ledger = draft.ledger
     ask_labels(draft, "boxes")
     boxes = _find(draft, "boxes.boxes", _BOXES)
@@ -61,7 +61,7 @@ def pick_labels(draft: Draft, scores: Tensor, name: str) -> tuple[Tensor, Tensor
 
 
 def describe_boxes(draft: Draft, **outputs: str | None) -> None:
-    """Set ``detection``. ``outputs`` are its fields that name outputs, which the task then reads."""
+    """Set ``detection``. ``outputs`` are its fields that name outputs."""
     ledger = draft.ledger
     draft.answers |= {name for name in outputs.values() if name is not None}
     overlap = ledger.guess("boxes.overlap", 0.45, "the usual limit; none if the graph gives final boxes")
@@ -154,7 +154,7 @@ def _plan_scores(draft: Draft, scores: Tensor, classes: Tensor | None) -> tuple[
 
 
 def _find_background(draft: Draft, scores: Tensor, count: int) -> Background | None:
-    """Which score means nothing; None if it must be asked for. Raises SpecError if the numbers do not fit."""
+    """Which score means "nothing here"; None if it must be asked for. Raises SpecError if the numbers do not fit."""
     ledger = draft.ledger
     if len(scores.shape) == 2:
         ledger.add("boxes.background", "none", f"the graph: {scores.name!r} has one score for each box")
@@ -197,7 +197,7 @@ def make_corners(draft: Draft, boxes: Tensor, name: str, form: Form, fractions: 
 
 
 def _counts_by_content(draft: Draft, boxes: Tensor) -> bool:
-    """Whether the number of candidates depends on what a picture shows, and not on its size alone."""
+    """Whether the number of candidates depends on what a picture shows, not only on its size."""
     if not isinstance(boxes.shape[1], str) or boxes.shape[0] != 1:
         return False
     image = draft.fields.get("image")
@@ -205,7 +205,7 @@ def _counts_by_content(draft: Draft, boxes: Tensor) -> bool:
 
 
 def _fix_count(draft: Draft, boxes: Tensor, scores: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """A fixed number of candidates, for a graph that gives as many as it finds."""
+    """A fixed number of candidates, for a graph that returns as many as it finds."""
     if len(scores.shape) == 3:
         scores, labels = pick_labels(draft, scores, "best_scores")
         classes = labels if len(draft.ledger.get("labels")) > 1 else None

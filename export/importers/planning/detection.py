@@ -1,4 +1,4 @@
-"""Boxes: decoded from raw outputs of a known layout, or from outputs of their own."""
+"""Boxes: decoded from raw outputs of a known layout, or read from separate outputs."""
 
 from export.importers.planning.boxes import plan_boxes
 from export.importers.planning.draft import Draft

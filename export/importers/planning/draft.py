@@ -32,7 +32,7 @@ class Draft:
     said: frozenset[str]
     """The paths of the facts that a person gives."""
     fields: dict[str, Any] = field(default_factory=dict)
-    """Of the description."""
+    """The fields of the description so far."""
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     inputs: list[Tensor] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Draft:
     content: bytes = b""
     """The graph after the changes of the source; empty for a PyTorch model."""
     answers: set[str] = field(default_factory=set)
-    """The outputs that the task reads."""
+    """The names of the outputs that the task reads."""
 
     def __post_init__(self) -> None:
         model = self.found.model
@@ -55,7 +55,7 @@ class Draft:
 
     @cached_property
     def proto(self) -> onnx.ModelProto:
-        """``content``, read once. It is not changed; a PyTorch model has no node here."""
+        """``content``, parsed once. It is never changed. For a PyTorch model it is empty."""
         return onnx.load_model_from_string(self.content)
 
     @cached_property
@@ -68,7 +68,7 @@ class Draft:
         return str(self.ledger.get("name"))
 
     def make(self, kind: Callable[..., StrictModel], field_name: str, **values: Any) -> Any:
-        """A part of the manifest from facts; None is left out. Raises SpecError."""
+        """A part of the manifest, made of facts; values that are None are left out. Raises SpecError."""
         try:
             return kind(**{name: value for name, value in values.items() if value is not None})
         except ValidationError as error:
@@ -90,7 +90,7 @@ class Draft:
         self.outputs[place : place + 1] = made
 
     def choose_name(self, wanted: str) -> str:
-        """``wanted``, or another name if the graph has a tensor of that name, inner ones included."""
+        """``wanted``, or another name if the graph already has a tensor of that name, inner ones included."""
         values = (*self.found.model.graph.inputs, *self.outputs, *self.proto.graph.initializer)
         taken = {value.name for value in values} | self._makers.keys()
         while wanted in taken:
@@ -98,7 +98,7 @@ class Draft:
         return wanted
 
     def maker(self, output: str) -> str:
-        """The operator that makes an output, such as ``Softmax``, behind identities and casts; "" if unknown."""
+        """The operator that computes an output, such as ``Softmax``, before any identities and casts; "" if unknown."""
         node = self._makers.get(output)
         while node is not None and node.op_type in ("Identity", "Cast", "Dropout") and node.input:
             node = self._makers.get(node.input[0])
@@ -109,14 +109,14 @@ class Draft:
         return any(node.op_type in kinds for node in self.proto.graph.node)
 
     def drop_outputs(self) -> None:
-        """Leave out what the task does not read, so that it is neither computed nor copied."""
+        """Remove the outputs that the task does not read, so that they are neither computed nor copied."""
         extra = [tensor.name for tensor in self.outputs if tensor.name not in self.answers]
         if self.answers and extra and isinstance(self.found.model, OnnxModel):
             self.changes.append(KeepOutputs([t.name for t in self.outputs if t.name in self.answers], extra))
 
 
 def ask_labels(draft: Draft, what: str) -> Sequence[str] | None:
-    """The labels of the model's scores or boxes; None if they are asked for."""
+    """The labels of the model's scores or boxes; None if they must be asked for."""
     labels: Sequence[str] | None = draft.ledger.get("labels")
     if labels is None:
         draft.ledger.ask(f"the labels of its {what}, in their order: give --labels a,b,c or a file")

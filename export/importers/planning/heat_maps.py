@@ -1,4 +1,4 @@
-"""Heat maps of objects' centres, a cell for 4 x 4 pixels.
+"""Heat maps of the centres of objects. A cell is 4 x 4 pixels.
 
 - ``centerface``, four outputs [batch, channels, height, width]: the heat map (1 channel), logarithms of the sides (2),
   offsets of the centre (2), five points (10). The first output with two channels has the sides.
@@ -17,7 +17,7 @@ from export.importers.planning.layouts import add_defaults, require_opset
 from model_store.graph import Tensor
 
 _CANDIDATES = {"centerface": 1000, "centernet": 100}
-"""Faces have many neighbouring candidates; of CenterNet's only peaks count, as in the original."""
+"""Faces have many candidates beside each other. CenterNet counts only peaks, as the original does."""
 _POINTS = ("right eye", "left eye", "nose", "right mouth corner", "left mouth corner")
 """Right is the person's right, which is left in the picture."""
 

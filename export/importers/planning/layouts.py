@@ -1,15 +1,15 @@
 """Candidates as rows of numbers, as Ultralytics exports them.
 
 - ``yolov5`` [batch, candidates, 5 + labels]: centre, width and height in pixels, an objectness, and a score for each
-  label, which the objectness multiplies. Masks have their coefficients behind that.
+  label, which is multiplied by the objectness. Models of masks have coefficients after these numbers.
 - ``yolov8`` [batch, 4 + labels, candidates], YOLOv8 and newer: the same without objectness, a column for each
-  candidate. Behind that come the coefficients of masks, or points.
-- ``rtdetr`` [batch, candidates, 4 + labels]: centre, width and height as fractions of the sides, and scores. They are
-  final, because each of RT-DETR's candidates looks for an object of its own.
-- ``end2end`` [batch, candidates, 6]: left, top, right, bottom in pixels, score, label. They are final. Coefficients or
-  points come behind that.
+  candidate. Coefficients of masks, or points, come after these numbers.
+- ``rtdetr`` [batch, candidates, 4 + labels]: centre, width and height as fractions of the sides, and scores. No box is
+  suppressed, because RT-DETR is trained to give one box for each object.
+- ``end2end`` [batch, candidates, 6]: left, top, right, bottom in pixels, score, label. No box is suppressed.
+  Coefficients or points come after these numbers.
 
-Masks have a second output [batch, n, height, width], the prototypes.
+Models of masks have a second output [batch, n, height, width], the prototypes.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from export.importers.planning.draft import Draft, ask_labels, holds_floats, res
 from model_store.graph import Tensor
 
 CANDIDATES = 1000
-"""Of several thousand, those with the best scores go on: all others are copied and searched for nothing."""
+"""How many candidates are kept of several thousand: copying and searching the others would be wasted."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Layout:
     scores: int
     """The first column of the scores."""
     factor: int | None
-    """The column that multiplies them."""
+    """The column by which the scores are multiplied."""
     overlap: float | str
     max_detections: int
     origin: str
@@ -83,7 +83,7 @@ def plan_rows(draft: Draft) -> None:
 
 
 def add_defaults(draft: Draft, overlap: float | str, max_detections: int, origin: str, threshold: float = 0.25) -> None:
-    """What counts unless somebody says it."""
+    """Set the defaults of a layout, for facts that nobody gives."""
     draft.ledger.add("threshold", threshold, origin)
     draft.ledger.add("boxes.overlap", overlap, origin)
     draft.ledger.add("boxes.max_detections", max_detections, origin)
@@ -96,7 +96,7 @@ def require_opset(draft: Draft) -> None:
 
 
 def _find_rows(draft: Draft) -> tuple[Tensor | None, Tensor | None]:
-    """The output with the candidates, and that with the prototypes of masks; the first is None if it is asked for."""
+    """The output with the candidates, None if it must be asked for; and the output with the prototypes of masks."""
     said = draft.ledger.get("boxes.boxes")
     able = [t for t in draft.outputs if holds_floats(t, 3)]
     found = [draft.find(said, "boxes.boxes")] if said is not None else able
@@ -118,9 +118,8 @@ def _misfit(draft: Draft, output: Tensor, labels: int) -> str:
         "end2end": "[batch, candidates, 6]",
     }
     return (
-        f"{draft.name}: layout {kind} ({draft.ledger.origin('boxes.layout')}): expected {forms[kind]}, with points or "
-        f"coefficients of masks behind that, got {show([output])}: expected another --box-layout, or as many "
-        "--labels as the graph has"
+        f"{draft.name}: layout {kind} ({draft.ledger.origin('boxes.layout')}): expected {forms[kind]}, then points or "
+        f"coefficients of masks, got {show([output])}: give another --box-layout, or as many --labels as the graph has"
     )
 
 
@@ -140,13 +139,13 @@ def _plan_rest(
         names = ledger.get("boxes.point_names")
         if names is None or rest % len(names) or rest // len(names) not in (2, 3):
             raise SpecError(
-                f"{_misfit(draft, output, labels)}: {rest} more numbers are there: give --point-size if they are points"
+                f"{_misfit(draft, output, labels)}: it has {rest} more numbers: give --point-size if they are points"
             )
         each = ledger.add("boxes.point_size", rest // len(names), "the graph, and the number of names")
     if rest % each:
         raise SpecError(
-            f"{draft.name}: {rest} numbers of {show([output])} lie behind its scores: expected points of {each} "
-            f"numbers ({ledger.origin('boxes.point_size')})"
+            f"{draft.name}: {show([output])} has {rest} numbers after its scores: expected points of {each} numbers "
+            f"({ledger.origin('boxes.point_size')})"
         )
     name = draft.choose_name("points")
     return [Part(name, first, size, (rest // each, each))], name, None

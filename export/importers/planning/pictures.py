@@ -106,7 +106,7 @@ def _find_input(draft: Draft) -> Tensor | None:
         return able[0]
     if able and len(inputs) > 1:
         ledger.ask(
-            f"which input takes the picture: {show(inputs)}: the server fills one input only; say --rows "
+            f"which input takes the picture: {show(inputs)}: the server fills one input only; give --rows "
             "numbers, or export the model with its other inputs fixed"
         )
     elif task in _NEED or ledger.get("rows") == "pictures":
@@ -149,7 +149,7 @@ def _find_layout(draft: Draft, tensor: Tensor) -> tuple[str | None, int]:
 
 
 def _free_sizes(draft: Draft, tensor: Tensor, sides: Sequence[int]) -> Tensor:
-    """The input with free axes, if that is asked for. A batch of 1 is freed later, with its own proof."""
+    """The input with free axes, if --free-sizes asks for that. A batch of 1 is freed later, with its own proof."""
     model = draft.found.model
     if not draft.ledger.get("free_sizes") or not isinstance(model, OnnxModel):
         return tensor
@@ -165,7 +165,7 @@ def _free_sizes(draft: Draft, tensor: Tensor, sides: Sequence[int]) -> Tensor:
 
 
 def _find_size(draft: Draft, declared: Sequence[int | str], asked: list[str]) -> tuple[int, int] | None:
-    """Height and width of every picture; None for any size."""
+    """Height and width of every picture; None if pictures may have any size."""
     ledger = draft.ledger
     fixed = [side for side in declared if isinstance(side, int)]
     if len(fixed) == 2:
@@ -179,7 +179,7 @@ def _find_size(draft: Draft, declared: Sequence[int | str], asked: list[str]) ->
     if said is None:
         if ledger.get("picture.longest") is None and ledger.get("picture.shortest") is None:
             asked.append("--size, or --longest to keep the picture's own size")
-        ledger.guess("picture.resize", "stretch", "sides are only made multiples")
+        ledger.guess("picture.resize", "stretch", "the sides only become multiples")
         return None
     size = (said, said) if isinstance(said, int) else tuple(said)
     for side, given in zip(declared, size, strict=True):
@@ -210,7 +210,7 @@ def _check_height(draft: Draft, declared: Sequence[int | str]) -> None:
 
 
 def _drop_limits(draft: Draft) -> None:
-    """Forget limits of the source that are for pictures of any size. Those that a person gives are an error later."""
+    """Drop the source's limits for pictures of any size. Limits that a person gives become an error later."""
     limits = ["picture.longest", "picture.multiple"]
     if draft.ledger.get("picture.resize") != "crop":
         limits.append("picture.shortest")
@@ -240,7 +240,7 @@ def _find_numbers(draft: Draft, tensor: Tensor, asked: list[str]) -> tuple[Any, 
 
 
 def _join(values: tuple[float, ...]) -> float | tuple[float, ...]:
-    """One number where all are equal."""
+    """One number if all are equal."""
     return values[0] if len(set(values)) == 1 else values
 
 

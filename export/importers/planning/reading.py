@@ -1,4 +1,4 @@
-"""Which output has scores of symbols over time (CTC), and what the symbols are."""
+"""Models that read (CTC): the output with scores of symbols over time, and the symbols."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -38,7 +38,7 @@ RAW = (
 
 
 def plan_classes(draft: Draft) -> None:
-    """Which output has the probabilities of the labels, or the scores that become them."""
+    """Find the output with the probabilities of the labels, or with scores that become probabilities."""
     if "classes" in draft.found.more:
         return
     if is_tagger(draft):
@@ -90,7 +90,7 @@ def _differ(draft: Draft, output: Tensor, count: int) -> str:
         return f"{where}: expected [batch, {count}], a score for each of the {count} labels"
     advice = "name each of them"
     if width == count + 1:
-        advice = "one of them may mean 'none of these': give it a name too, at its place"
+        advice = "one of them may mean 'none of these': give it a name too, at its position"
     return f"{where} has {width} scores, but there are {count} labels ({draft.ledger.origin('labels')}): {advice}"
 
 
@@ -103,7 +103,7 @@ def _flatten(draft: Draft, output: Tensor) -> Tensor:
 
 
 def _find_activation(draft: Draft, name: str, maker: str) -> str | None:
-    """What makes probabilities of the output; None if it must be asked for."""
+    """The function that turns the output into probabilities; None if it must be asked for."""
     ledger = draft.ledger
     if ledger.get("activation") is None:
         if ledger.get("multi_label") and maker in RAW:
@@ -126,7 +126,7 @@ def _find_activation(draft: Draft, name: str, maker: str) -> str | None:
 
 
 def plan_vectors(draft: Draft) -> None:
-    """Which output is the vector."""
+    """Find the output with the vector."""
     ledger = draft.ledger
     output = choose_output(draft, "the vector", lambda t: _width(t) is not None or holds_floats(t, 3))
     if output is None:
@@ -169,7 +169,7 @@ def plan_vectors(draft: Draft) -> None:
 
 
 def plan_masks(draft: Draft) -> None:
-    """Which output has a label for each pixel."""
+    """Find the output with a label for each pixel."""
     ledger = draft.ledger
     output = choose_output(draft, "the mask", lambda tensor: len(tensor.shape) in (3, 4))
     labels = ask_labels(draft, "pixels")
@@ -189,7 +189,7 @@ def plan_masks(draft: Draft) -> None:
 
 
 def plan_numbers(draft: Draft) -> None:
-    """Which output has the numbers."""
+    """Find the output with the numbers."""
     if "regression" in draft.found.more:
         return
     output = choose_output(

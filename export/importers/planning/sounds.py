@@ -13,17 +13,17 @@ _SAME = ("rate", "length", "window", "overlap", "multiple", "least", "longest_s"
 
 
 def plan_sound(draft: Draft) -> None:
-    """Set ``sound``, if the task takes sounds and something says that the rows are. Raises SpecError."""
+    """Set ``sound``, if the task can take sounds and some fact says that the rows are sounds. Raises SpecError."""
     ledger = draft.ledger
     says = any(path.startswith("sound.") for path in ledger.facts)
     if ledger.get("task") not in TASKS or not (says or ledger.get("rows") == "sounds"):
         return
     if "rows" in draft.said and ledger.get("rows") != "sounds":
         raise SpecError(
-            f"{draft.name}: {ledger.origin('rows')}: the rows are {ledger.get('rows')}, but facts of sounds are given: "
-            "leave out either"
+            f"{draft.name}: {ledger.origin('rows')}: the rows are {ledger.get('rows')}, but facts about sounds are "
+            "given: leave out one of them"
         )
-    ledger.add("rows", "sounds", "facts of sounds are given")
+    ledger.add("rows", "sounds", "facts about sounds are given")
     tensor = _find_input(draft)
     if tensor is None:
         return

@@ -1,4 +1,4 @@
-"""How a text becomes the inputs, which vector stands for it, and which output has labels of its tokens."""
+"""Models of texts: how a text becomes the inputs, which vector represents it, and which output labels its tokens."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +88,7 @@ def plan_texts(draft: Draft) -> None:
 
 
 def _fill_positions(draft: Draft, positions: Tensor, ids: str) -> None:
-    """Let the graph count the tokens itself: padding is behind them, so each has its place for its position."""
+    """Let the graph count the positions: padding comes after the tokens, so a token's index is its position."""
     first = draft.ledger.add("texts.first_position", 0, "usual")
     dtype = str(DATATYPES[positions.datatype].dtype)
     draft.changes.append(FillPositions(positions.name, ids, first, dtype, has_rows=positions.shape[0] != 1))
@@ -136,7 +136,7 @@ def _find_inputs(draft: Draft) -> dict[str, Tensor]:
 
 
 def pool(draft: Draft, output: Tensor) -> Tensor | None:
-    """The vector of a text, made of those of its tokens; None if it must be asked for."""
+    """The vector of a text, made of the vectors of its tokens; None if the way must be asked for."""
     how = draft.ledger.get("vectors.pooling")
     if how not in ("first", "mean", "last"):
         draft.ledger.ask(
@@ -156,7 +156,7 @@ def pool(draft: Draft, output: Tensor) -> Tensor | None:
 
 
 def is_tagger(draft: Draft) -> bool:
-    """Whether a classifier of texts gives labels to tokens: its scores are [batch, length, labels]."""
+    """Whether a classifier labels tokens, not whole texts: its scores are [batch, length, labels]."""
     if "tokens" not in draft.fields:
         return False
     named = draft.ledger.get("output")
@@ -165,7 +165,7 @@ def is_tagger(draft: Draft) -> bool:
 
 
 def plan_tags(draft: Draft) -> None:
-    """Which output has the scores of the labels of tokens."""
+    """Find the output with the scores of each token's labels."""
     ledger = draft.ledger
     output = choose_output(draft, "scores of tokens", lambda tensor: holds_floats(tensor, 3))
     labels = ask_labels(draft, "tokens")

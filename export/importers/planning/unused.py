@@ -1,4 +1,4 @@
-"""Options that would do nothing: a person who gives one expects that it does something, so it is refused."""
+"""Refuses options that would have no effect: whoever gives an option expects one."""
 
 from export.errors import SpecError
 from export.importers.changes.texts import FillPositions
@@ -32,7 +32,7 @@ _SCORES = ("output", "activation", "multi_label", "threshold")
 
 
 def refuse_other_tasks(draft: Draft) -> None:
-    """Raise SpecError for what a person says and the task has no use for."""
+    """Raise SpecError for options that the task cannot use."""
     ledger = draft.ledger
     task = ledger.get("task")
     for path in sorted(draft.said):
@@ -52,7 +52,7 @@ def refuse_other_tasks(draft: Draft) -> None:
 
 
 def refuse_unused(draft: Draft) -> None:
-    """Raise SpecError for what a person says and nothing in the finished plan has used."""
+    """Raise SpecError for options that the finished plan does not use."""
     classes, detection = draft.fields.get("classes"), draft.fields.get("detection")
     for path in sorted(draft.said):
         if path == "threshold" and classes is not None and not classes.multi_label:

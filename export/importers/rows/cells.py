@@ -1,4 +1,4 @@
-"""Numbers and texts of samples become an input's datatype, or an error that names the first row that cannot."""
+"""Converts numbers and texts of samples to an input's datatype. An error names the first row that does not fit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from model_store.datatypes import DATATYPES
 
 
 def read_cells(values: Sequence[Any], datatype: str, where: str) -> np.ndarray:
-    """A column without missing values, a cell or an array for each row. Raises SpecError, which names the row."""
+    """A column without missing values, with a cell or an array for each row. Raises SpecError, which names the row."""
     rows = [np.asarray(value) for value in values]
     if not rows:
         raise SpecError(f"{where}: expected at least one row, got none")
@@ -36,7 +36,7 @@ def convert(array: np.ndarray, datatype: str, where: str, missing: bool = True) 
 
 
 def _find_fault(array: np.ndarray, datatype: str, missing: bool) -> str:
-    """What was expected of the elements; "" if all are right."""
+    """What was expected of the elements; "" if all fit."""
     kind, dtype = DATATYPES[datatype].kind, DATATYPES[datatype].dtype
     if datatype == "BYTES":
         is_text = array.dtype.kind in "US" or all(isinstance(cell, str | bytes) for cell in array.ravel())

@@ -21,16 +21,16 @@ from model_store.tasks import Image, Sound, Table
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
 _TABLES = (".csv", ".parquet")
 _FILE_COLUMNS = ("file", "path", "picture", "image")
-"""Names of a column with pictures, the first that is there."""
+"""Names for a column with pictures. The first one that exists is used."""
 LABEL_COLUMN = "label"
 _MOST_PIXELS = 1 << 28
 MOST_SAMPLES = 256
-"""Rows of samples that are read: enough for statistics."""
+"""At most this many rows of samples are read: enough for statistics."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads rows as the model takes them: pictures, sounds or texts if these facts are given, else numbers."""
+    """Reads rows for the model: pictures, sounds or texts if the model takes such, else numbers."""
 
     name: str
     graph: Graph
@@ -58,7 +58,7 @@ class Reader:
 
     @property
     def _kind(self) -> tuple[str, Sequence[str]]:
-        """What its files are, in words, and how their names end."""
+        """What the files of a folder are, in words, and the endings of their names."""
         if self.texts is not None:
             return "texts", (TEXTS,)
         return ("pictures", PICTURES) if self.sound is None else ("sounds", SOUNDS)
@@ -152,7 +152,7 @@ class Reader:
         return self._fill(columns, path, most), shown
 
     def _fill(self, columns: Mapping[str, Sequence[Any]], path: Path, most: int | None) -> dict[str, np.ndarray]:
-        """Inputs as the table says, or from columns of their names, or the only input from all columns in order."""
+        """The inputs: by ``table`` if there is one, else from columns with their names, else one from all columns."""
         cut = {name: values[:most] for name, values in columns.items()}
         if self.table is not None:
             return fill_inputs(cut, self.table, self.graph.inputs, path)
@@ -168,7 +168,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows for an evaluation. Pictures are read when they are needed, so that any number fits into the memory."""
+    """Rows for an evaluation. Pictures are read only when needed, so that any number of them fits into memory."""
 
     reader: Reader
     files: Sequence[Path] = ()

@@ -1,4 +1,4 @@
-"""Sounds as rows: those of a folder, and made-up ones."""
+"""Sounds as rows: from files, and made up."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from model_store.tasks import Sound
 SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 _MOST_SAMPLES = 1 << 28
 _SECONDS = 1
-"""Of a made-up sound, if any length is taken."""
+"""The length of a made-up sound, if the model takes any length."""
 
 
 def read_sound_rows(name: str, file: Path, facts: Sound, inputs: Sequence[Tensor]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Texts as rows of a model to import: real ones of files, made-up ones, and the proof that padding does not matter."""
+"""Texts as rows of a model to import: from files, and made up; and the proof that padding does not matter."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ _PADDING = 1e-4
 
 @dataclass(frozen=True)
 class TextReader:
-    """Reads texts as the model takes them."""
+    """Reads texts and turns them into rows of the model."""
 
     name: str
     facts: Tokens
@@ -35,7 +35,7 @@ class TextReader:
     """The tokenizer.json."""
 
     def encode(self, texts: Sequence[Text], where: str) -> list[Encoded]:
-        """Raises SpecError for a text that the model does not take, with its number, from 1."""
+        """The token ids of texts. Raises SpecError for a text that is too long or empty, with its number, from 1."""
         tokenizer = open_tokenizer(self.facts, self.content, where)
         encoded = []
         for number, text in enumerate(texts, 1):
@@ -50,14 +50,14 @@ class TextReader:
         return encoded
 
     def read_samples(self, texts: Sequence[Text], where: str) -> dict[str, np.ndarray]:
-        """The texts of the most frequent padded length: the rows of samples have one length."""
+        """The texts that share the most frequent padded length, because all rows of samples must have one length."""
         encoded = self.encode(texts, where)
         lengths = [find_length(self.facts, len(each.ids)) for each in encoded]
         [(length, _)] = Counter(lengths).most_common(1)
         return self._fill([each for each, own in zip(encoded, lengths, strict=True) if own == length], length)
 
     def read_all(self, texts: Sequence[Text], where: str) -> dict[str, np.ndarray]:
-        """All of the texts, padded to the longest. Raises SpecError for a graph that has no mask of padding."""
+        """All texts, padded to the longest. Raises SpecError if that needs a mask of padding and the graph has none."""
         encoded = self.encode(texts, where)
         counts = {len(each.ids) for each in encoded}
         if self.facts.mask is None and len(counts) > 1 and len(self.facts.lengths) > 1:
@@ -65,7 +65,7 @@ class TextReader:
         return self._fill(encoded, find_length(self.facts, max(counts)))
 
     def make_rows(self, rows: int, length: int | None = None) -> dict[str, np.ndarray]:
-        """Rows of random ids, of several numbers of tokens, padded to one length."""
+        """Rows of random ids, with different numbers of tokens, padded to one length."""
         draw = np.random.default_rng(0)
         length = length or find_length(self.facts, min(_MADE_UP_TOKENS, self.facts.lengths[-1]))
         size = open_tokenizer(self.facts, self.content, self.name).size
@@ -76,11 +76,11 @@ class TextReader:
 
     @property
     def is_padded(self) -> bool:
-        """Whether a text may be run alone, without padding, or with it."""
+        """Whether the server may pad a text or run it without padding."""
         return self.facts.mask is not None and len(self.facts.lengths) > 1
 
     def prove_padding(self, run: Callable[[Arrays], Arrays]) -> None:
-        """Compare rows that are padded with the same ones alone. Raises ParityError, which names the output."""
+        """Compare padded rows with the same rows without padding. Raises ParityError, which names the output."""
         assert self.facts.mask is not None  # noqa: S101  # ``is_padded`` was asked
         padded = self.make_rows(6)
         counts = padded[self.facts.mask].astype(int).sum(1)
@@ -99,7 +99,7 @@ class TextReader:
         if not share <= _PADDING:
             raise ParityError(
                 f"{self.name}: output {name!r} of a text of {count} tokens changes by {share:.2g} of its magnitude if "
-                "it is padded: the graph does not leave padding out as its mask says: export it so that it does",
+                "it is padded: the graph does not ignore padding as its mask says: export it so that it does",
                 f"{count} tokens",
             )
 

@@ -84,7 +84,7 @@ class HuggingFace:
 
 
 def _fill_mask(model: OnnxModel | TorchModel) -> tuple[FillMask, ...]:
-    """DETR takes a mask of the padding of a batch. Here pictures of one batch have one size."""
+    """The change for DETR's input that marks the padding in a batch: here all pictures of a batch have one size."""
     inputs = {tensor.name: tensor for tensor in model.graph.inputs}
     mask = inputs.get("pixel_mask")
     if not isinstance(model, OnnxModel) or mask is None or "pixel_values" not in inputs or len(mask.shape) != 3:

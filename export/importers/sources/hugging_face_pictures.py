@@ -24,17 +24,17 @@ _UNUSUAL = (
 )
 """Switches whose effect the manifest cannot describe."""
 _LONGEST = 1333
-"""Of old configurations of DETR, which have max_size or nothing."""
+"""The limit of old configurations of DETR that do not name one."""
 
 
 def read_processor(config: Mapping[str, Any], file: str) -> tuple[dict[str, Fact], list[str]]:
-    """The facts of a picture, and remarks on what is not understood. ``file`` is named in the origins."""
+    """Facts about pictures, and remarks on what is not understood. The origins name ``file``."""
     kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
     name = kind.removesuffix("Fast").removesuffix("Pil").removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
     unusual = [switch for switch in _UNUSUAL if config.get(switch)]
     if name not in (*_STRETCHING, *_SHORTEST) or unusual:
         why = ", ".join(unusual) if unusual else f"image_processor_type {kind or 'missing'}"
-        return {}, [f"{file}: {why}: how it makes an input of a picture is not known here, so options must say it"]
+        return {}, [f"{file}: {why}: the import does not know how this makes an input of a picture: give it by options"]
     facts = dict(_read_levels(config, file))
     facts["picture.rounding"] = Fact("down", "transformers: image processors round half a pixel of a crop down")
     sizes, note = _read_sizes(config, name, file)
@@ -61,11 +61,11 @@ def _read_levels(config: Mapping[str, Any], file: str) -> Iterator[tuple[str, Fa
 def _read_sizes(config: Mapping[str, Any], name: str, file: str) -> tuple[dict[str, Fact], str]:
     """Sizes and resizing, and a remark if the manifest cannot describe them."""
     if not config.get("do_resize", True):
-        return {}, f"{file}: do_resize is false: callers must send pictures of the right size, or options must say how"
+        return {}, f"{file}: do_resize is false: callers must send pictures of the right size, or give --resize"
     if config.get("do_pad") and config.get("pad_size"):
         return (
             {},
-            f"{file}: pad_size: the manifest cannot say this padding; the nearest is --resize fit with --size",
+            f"{file}: pad_size: the manifest cannot describe this padding; the nearest is --resize fit with --size",
         )
     facts: dict[str, Any] = {}
     if (filter_name := _FILTERS.get(config.get("resample", 2))) is not None:
@@ -80,7 +80,7 @@ def _read_sizes(config: Mapping[str, Any], name: str, file: str) -> tuple[dict[s
         if (crop["height"], crop["width"]) != (size.get("height"), size.get("width")):
             return _name(facts, file), (
                 f"{file}: pictures are stretched to {size.get('height')} x {size.get('width')} and then cropped to "
-                f"{crop['height']} x {crop['width']}, which the manifest cannot say: the nearest is --resize crop "
+                f"{crop['height']} x {crop['width']}, which the manifest cannot describe: the nearest is --resize crop "
                 f"--shortest {size.get('height')}, or --resize stretch"
             )
         facts |= {"resize": "stretch", "size": (size["height"], size["width"])}

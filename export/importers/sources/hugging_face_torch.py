@@ -16,7 +16,7 @@ from model_store.errors import first_line
 
 INPUT = "pixel_values"
 _VECTORS = ("image_embeds", "pooler_output", "last_hidden_state")
-"""Outputs that may be the vector, the likeliest first."""
+"""Outputs that may be the vector, the most likely one first."""
 _AXES = {0: "batch", 2: "height", 3: "width"}
 
 
@@ -33,7 +33,7 @@ def read_torch(folder: Path, config: Mapping[str, Any], facts: Facts) -> tuple[T
 
 
 def load_model(folder: Path, config: Mapping[str, Any], kind_name: str | None = None) -> torch.nn.Module:
-    """The model of a folder, by the class of this name. None: by that of its architecture. Raises ExportError."""
+    """The model of a folder, by the class ``kind_name``. None: by the class of its architecture. Raises ExportError."""
     transformers: Any = importlib.import_module("transformers")  # not installed everywhere, so without its types
     architecture = kind_name or next(iter(config.get("architectures") or ()), "")
     kind = getattr(transformers, architecture, None)
@@ -137,8 +137,8 @@ def _wrap(
     if task == "embed":
         return _wrap_vector(module, facts, example, folder)
     raise ExportError(
-        f"{folder}: task {task}: how this model answers it is not known here: write an ExportSpec, and publish it by "
-        "`sluice export`"
+        f"{folder}: task {task}: the import does not know how this model answers it: write an ExportSpec, and publish "
+        "it by `sluice export`"
     )
 
 

@@ -22,7 +22,7 @@ SOURCES: tuple[Source, ...] = (
     ScikitLearn(),
     OnnxFile(),
 )
-"""The first one that claims a path reads it."""
+"""In order: the first source that claims a path reads it."""
 
 
 def choose_source(path: Path) -> Source:
@@ -38,14 +38,14 @@ def choose_source(path: Path) -> Source:
 
 
 def _check_hugging_face(folder: Path) -> None:
-    """Raises ExportError for a folder of Hugging Face that lacks its configuration: it must not become tensors."""
+    """Raises ExportError for a Hugging Face folder without its configuration, which must not become plain tensors."""
     config = folder / CONFIG
     if config.is_file():
         read_json(config)
     if (folder / TOKENIZER).is_file():
         raise ExportError(
-            f"{folder}: {TOKENIZER} is there, but no {CONFIG} that says architectures or model_type: put the one that "
-            "transformers writes beside it, or import the ONNX file by its path, which takes tensors then"
+            f"{folder}: it has a {TOKENIZER}, but no {CONFIG} with architectures or model_type: add the one that "
+            "transformers writes, or import the ONNX file by its path, as a model of tensors"
         )
 
 

@@ -21,7 +21,7 @@ _CHARACTERS = "character"
 
 
 class OnnxFile:
-    """Any ONNX file. It says little beyond its tensors, but readers of PaddleOCR have their symbols in it."""
+    """Any ONNX file. It describes only its tensors, except for PaddleOCR's readers, which include their symbols."""
 
     kind = "an ONNX file"
 
@@ -36,16 +36,16 @@ class OnnxFile:
 
 
 def facts_of_reader(characters: str, graph: Graph) -> dict[str, Fact]:
-    """What is known of a reader by PaddleOCR: its symbols, and how all of them take pictures.
+    """Facts about a reader of PaddleOCR: its symbols, and the preparation of pictures that all readers share.
 
-    The file has neither the blank, which is the first symbol, nor the space, which many have as the last.
+    The file lacks the blank, which is the first symbol, and the space, which is the last symbol of many readers.
     """
     symbols = ("", *characters.split("\n"))
     sizes = {tensor.shape[2] for tensor in graph.outputs if len(tensor.shape) == 3}
-    where = f"metadata: {_CHARACTERS}, with the blank before"
+    where = f"metadata: {_CHARACTERS}, after the blank"
     if len(symbols) + 1 in sizes:
-        symbols, where = (*symbols, " "), f"{where} and the space behind"
-    usual = "PaddleOCR: as its readers take pictures"
+        symbols, where = (*symbols, " "), f"{where} and before the space"
+    usual = "PaddleOCR: how its readers prepare pictures"
     pictures = {"scale": 1 / 255, "mean": 0.5, "std": 0.5, "order": "BGR", "multiple": 32, "narrowest": 32}
     pictures |= {"resize": "fit", "padded": "end", "padding": 127, "interpolation": "bilinear", "antialias": False}
     return {
@@ -57,13 +57,13 @@ def facts_of_reader(characters: str, graph: Graph) -> dict[str, Fact]:
 
 
 def name_of(path: Path) -> dict[str, Fact]:
-    """The name of a file or folder as a model's name, if it can be one."""
+    """A model's name from the name of a file or folder, if that has usable characters."""
     path = path.absolute()
     return as_name(path.stem if path.is_file() else path.name, f"the name of {path.name}")
 
 
 def as_name(text: str, origin: str) -> dict[str, Fact]:
-    """A text as a model's name, without what no name may have; nothing if nothing is left."""
+    """A model's name from a text, without characters that no name may have; empty if nothing is left."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")
     return {"name": Fact(name, origin)} if name else {}
 

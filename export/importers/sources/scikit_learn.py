@@ -23,7 +23,7 @@ from export.importers.sources.source import Found, OnnxModel
 from model_store.tasks import Classes
 
 _SHOWN = 5
-_SURE = "predict_proba is missing, so the label of predict has 1 and the others 0: no probabilities"
+_SURE = "predict_proba is missing, so the label of predict gets 1 and the others 0, which are no probabilities"
 
 
 class ScikitLearn:

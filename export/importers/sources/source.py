@@ -1,17 +1,17 @@
-"""What a source is, and what it gives.
+"""What a source is, and what it returns.
 
 To add a kind of source, write a module with a class that has ``kind``, ``claims`` and ``read``, as ``Source`` says, and
 add it to ``SOURCES`` in ``kinds.py``. The rest of the import does not change:
 
-1. ``claims(path)`` looks at names only, and at no more of a file than its beginning.
+1. ``claims(path)`` looks only at names and at the beginning of a file.
 2. ``read(path, said)`` reads files and returns ``Found``. It runs code that it reads only if the person names a
    Python file or says ``trust``. ``said`` are the facts that the person gives; most sources need none of them.
-3. ``Found.facts`` says what the source knows, by the paths of ``options.Options``, with the origin of each fact in
-   words: ``{"labels": Fact(("cat", "dog"), "config.json: id2label")}``. A fact that is not said is measured on the
-   graph, guessed, or asked for; a source does not guess. What a person says counts more, so a source says all it knows.
+3. ``Found.facts`` has all facts that the source knows, by the paths of ``options.Options``, each with its origin in
+   words: ``{"labels": Fact(("cat", "dog"), "config.json: id2label")}``. A source does not guess: the plan measures,
+   guesses or asks for what is missing. Facts that a person gives win.
 4. ``Found.model`` is the graph: an ``OnnxModel``, or a ``TorchModel``, which the export proves against PyTorch.
-5. ``Found.changes`` are changes of the graph that only this kind of source needs, such as another layout of boxes; they
-   come before those of the plan, and the facts speak of the outputs after them. Each has its own proof: see
+5. ``Found.changes`` are changes of the graph that only this kind of source needs, such as another layout of boxes. They
+   come before the changes of the plan, and the facts describe the outputs after them. Each has its own proof: see
    ``changes/change.py``.
 6. ``Found.more`` has fields of the manifest that no option says, such as ``table``.
 """
@@ -31,7 +31,7 @@ from model_store.manifest import Quality
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OnnxModel:
-    """A graph as a file has it, or as a converter has made it."""
+    """A graph from a file or from a converter."""
 
     content: bytes
     external: Mapping[str, bytes] = field(default_factory=dict)
@@ -39,15 +39,15 @@ class OnnxModel:
     graph: Graph
     """Its inputs and outputs as ONNX Runtime sees them."""
     original: Callable[[Arrays], Arrays] | None = None
-    """Runs what the graph was converted from: inputs by name to outputs by name. The graph is then proved against it.
-    None: there is nothing but the file, which is the original itself."""
+    """Runs the model from which the graph was converted, from inputs by name to outputs by name; the graph is proved
+    against it. None: the file is the original."""
     scales: Mapping[str, float] = field(default_factory=dict)
-    """The largest magnitude of an output, by which its differences are measured. Absent: that of each row."""
+    """For each output, the magnitude to which its differences are relative. Absent: the largest of each row."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Publication:
-    """What becomes a spec, together with a ``TorchModel``."""
+    """What a ``TorchModel`` needs to make a spec."""
 
     description: ModelDescription
     samples: Arrays | None
@@ -66,7 +66,7 @@ class TorchModel:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """What a source gives."""
+    """What a source found."""
 
     kind: str
     """What it is, in words: ``an ONNX file``."""

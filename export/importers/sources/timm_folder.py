@@ -22,7 +22,7 @@ from model_store.plain import find_onnx, is_onnx
 CONFIG, CFG = "config.json", "pretrained_cfg"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _CROP_PCT = 0.875
-"""timm's, where nothing is said."""
+"""timm's default."""
 _FILTERS = ("nearest", "bilinear", "bicubic", "box", "lanczos")
 
 
@@ -123,7 +123,7 @@ def _read_sizes(cfg: Mapping[str, Any]) -> tuple[dict[str, Fact], list[str]]:
     kinds = {"center": "crop", "squash": "stretch", "border": "fit"}
     padding = {round(255 * value) for value in cfg.get("mean") or (0,)}
     if mode not in kinds or resized != (height, width) or (mode == "border" and len(padding) > 1):
-        return facts, [f"{origin}, at {height} x {width}: the manifest cannot describe it: --resize names the nearest"]
+        return facts, [f"{origin}, at {height} x {width}: the manifest cannot describe it: give the nearest --resize"]
     facts["picture.resize"] = Fact(kinds[mode], origin)
     if mode == "border":
         facts["picture.padding"] = Fact(padding.pop(), f"{CFG}: mean")

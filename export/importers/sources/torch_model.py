@@ -1,4 +1,4 @@
-"""A loaded PyTorch model as what a source gives."""
+"""Makes a ``TorchModel`` of a loaded PyTorch model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ def make_torch_model(
     outputs: Mapping[str, torch.Tensor],
     free: Mapping[int, str],
 ) -> TorchModel:
-    """The model with its input ``name``. ``outputs`` are what it gives for the example; axis 0 of each is the batch.
+    """The model with its input ``name``. ``outputs`` are its results for the example; axis 0 of each is the batch.
 
     ``free`` names the axes of the input that have no fixed size.
     """
@@ -44,7 +44,7 @@ def prepare_spec(
     dynamic: Mapping[str, Mapping[int, str]],
     **more: Any,
 ) -> Callable[[Publication], ExportSpec]:
-    """What makes the spec of a model when its description is known. ``more`` are further fields of the spec."""
+    """A function that makes the spec of a model from its description. ``more`` are further fields of the spec."""
 
     def make_spec(publication: Publication) -> ExportSpec:
         samples = publication.samples

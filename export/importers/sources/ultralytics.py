@@ -1,4 +1,4 @@
-"""ONNX files of Ultralytics and of YOLOv5, which say in their metadata how they were trained.
+"""ONNX files of Ultralytics and of YOLOv5, whose metadata describe the model.
 
 The preprocessing is that of Ultralytics' ``predict``: LetterBox for boxes, and for labels the shortest side and a crop
 of the centre. The defaults are those of its ``cfg/default.yaml``: conf 0.25, iou 0.7, max_det 300. YOLOv5's metadata
@@ -46,7 +46,7 @@ class Ultralytics:
             facts |= dict(_read_letterbox(metadata, model.graph))
             facts |= dict(_read_boxes(path, metadata, model.graph, said))
         else:
-            notes.append("the metadata name no task, and no output has boxes: options must say the rest")
+            notes.append("the metadata name no task, and no output has boxes: give the rest by options")
         return Found(
             kind=f"an ONNX file of Ultralytics{_show_task(metadata)}", facts=facts, model=model, notes=tuple(notes)
         )
@@ -68,7 +68,7 @@ def _show_task(metadata: Mapping[str, Any]) -> str:
 
 
 def _find_task(path: Path, metadata: Mapping[str, Any]) -> str | None:
-    """The task; YOLOv5's files say none. Raises ExportError for one that the manifest cannot describe."""
+    """The task; None for YOLOv5, whose files name none. Raises ExportError if the manifest cannot describe it."""
     task = metadata.get("task")
     if task is None or task in _TASKS:
         return task
@@ -191,7 +191,7 @@ def _count_coefficients(graph: Graph) -> int:
 
 
 def _find_layout(path: Path, metadata: Mapping[str, Any], graph: Graph, labels: int, extra: int) -> Fact:
-    """The layout that the metadata and the sizes of the output name. Raises ExportError."""
+    """The layout that follows from the metadata and the sizes of the output. Raises ExportError."""
     shape = next(tensor.shape for tensor in graph.outputs if len(tensor.shape) == 3)
     arguments = metadata.get("args")
     final = bool(metadata.get("end2end")) or (isinstance(arguments, dict) and bool(arguments.get("nms")))
@@ -204,7 +204,7 @@ def _find_layout(path: Path, metadata: Mapping[str, Any], graph: Graph, labels: 
         return Fact("yolov8", f"{labels} labels, and {shown}")
     if shape[2] == 5 + labels + extra:
         return Fact("yolov5", f"{labels} labels, and {shown}")
-    behind = f", and {extra} numbers behind that" if extra else ""
+    behind = f", then {extra} more numbers" if extra else ""
     raise ExportError(
         f"{path}: {shown}: expected [batch, 4 + {labels} labels, candidates] of YOLOv8 and newer, [batch, candidates, "
         f"5 + {labels} labels] of YOLOv5, or final boxes [batch, candidates, 6]{behind}"

@@ -1,7 +1,7 @@
-"""Integer inputs that PyTorch accepts alone but not together: ``table(day * 24 + hour)`` accepts hour -1 on day 2.
+"""Limits integer inputs together: ``table(day * 24 + hour)`` accepts hour -1 on day 2, but not on day 0.
 
-The published ranges are such that PyTorch accepts every combination of their ends. They grow from the samples' ranges,
-and the range that needs to grow least grows first. So the day gets its whole week, and hours stay from 0 to 23.
+PyTorch accepts every combination of the ends of the published ranges. The ranges grow from those of the samples, and
+the range that needs to grow least grows first. So the day gets its whole week, and hours stay from 0 to 23.
 """
 
 import itertools
@@ -24,9 +24,9 @@ Box = Mapping[str, tuple[int, int]]
 
 
 def narrow_together(original: Original, bounds: Mapping[str, Bounds]) -> dict[str, Bounds]:
-    """The bounds, narrowed if the original refuses ends of several inputs together.
+    """The bounds, narrowed if the original refuses the ends of several inputs together.
 
-    They stay as they are if it refuses those of the samples. Use it inside ``original.evaluating()``.
+    They are not narrowed if it refuses even the ends of the samples. Use it inside ``original.evaluating()``.
     """
     spec = original.spec
     limited = {name: limits for name, limits in bounds.items() if limits != (None, None)}

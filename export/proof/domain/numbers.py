@@ -1,9 +1,9 @@
 """Finds which numbers an integer input may have: the server refuses what PyTorch refuses.
 
-PyTorch raises IndexError for an index outside its table, while ONNX counts negative ones from the end and gives zeros
-for unknown classes. So PyTorch is asked: ever larger and smaller numbers replace the extremes of a random batch.
-Negative ids are allowed if the module accepts them, as ``table[ids]`` does; the graph is then compared for these too.
-An input that accepts any number is no index.
+PyTorch raises IndexError for an index outside its table. ONNX counts negative indices from the end and gives zeros for
+unknown classes. So PyTorch decides: larger and larger, and smaller and smaller numbers replace the extremes of a random
+batch until it refuses one. Negative ids are allowed if the module accepts them, as ``table[ids]`` does; the graph is
+then compared for these too. An input that accepts any number is no index.
 """
 
 import time
@@ -22,7 +22,7 @@ Bounds = tuple[int | None, int | None]
 
 _ROWS = 2
 _STEPS = tuple(2**power for power in (4, 8, 10, 12, 14, 16, 20, 24, 28, 31))
-_PATIENCE_S = 5.0
+_LONGEST_RUN_S = 5.0
 """If a run takes longer, its work grows with the number, so the input is no index."""
 
 
@@ -90,8 +90,8 @@ class _Search:
         return make_random(spec, {**sizes, **({BATCH: _ROWS} if BATCH in sizes else {})}, spec.seeds[0])
 
     def takes_least(self, number: int) -> bool:
-        """Whether the original accepts a number in place of the least ones. If it fails anyway, parity will report
-        that."""
+        """Whether the original accepts a number in place of the least ones. True if it fails for any number: parity
+        reports that later."""
         return self._size is None or self._takes(self._base, self._array == self._array.min(), number)
 
     def find(self, hint: tuple[int, int] | None) -> Bounds:
@@ -146,7 +146,7 @@ class _Search:
         array[places] = number
         began = time.perf_counter()
         count = self._count_elements({**base, self._name: array})
-        return count == self._size and time.perf_counter() - began < _PATIENCE_S
+        return count == self._size and time.perf_counter() - began < _LONGEST_RUN_S
 
     def _count_elements(self, inputs: Arrays) -> int | None:
         """The elements of all outputs; None if the original fails."""

@@ -1,8 +1,9 @@
-"""Finds for which sizes of its free axes a graph is right. Both ends are tried; the server refuses other sizes.
+"""Finds the sizes of its free axes at which a graph is right. The least and the largest are tried; the server refuses
+all sizes outside that range.
 
 The least size is 1 unless torch.export, the spec or PyTorch says otherwise. If a graph differs from its original at
-size 1 only, it is published from size 2 on, with a note: exporters trace what happens for two or more, and ``forward``
-may treat a single step differently.
+size 1 only, it is published for size 2 and more, with a note: exporters trace what happens for two or more, and
+``forward`` may treat a single step differently.
 """
 
 import math
@@ -17,10 +18,10 @@ from export.spec import BATCH, GraphSpec, Progress, Sizes
 from model_store.graph import AxisRange
 
 _ROWS = 2
-_PATIENCE_S = 20.0
-"""Ends are not tried if a run would take longer, assuming that time grows with the square of a size."""
+_LONGEST_RUN_S = 20.0
+"""A size is not tried if its run would take longer, assuming that time grows with the square of the size."""
 _MOST_ELEMENTS = 2**23
-"""Ends are not tried if the inputs, or an attention matrix over one of the axes, would have more elements."""
+"""A size is not tried if the inputs, or an attention matrix over one of the axes, would have more elements."""
 
 
 class _Wrong(Exception):
@@ -34,7 +35,7 @@ class _Wrong(Exception):
 def settle_sizes(trial: Trial, limits: Limits, progress: Progress) -> Mapping[str, AxisRange]:
     """The sizes that each free axis may have, except the batch. Raises ParityError if the graph is wrong.
 
-    ``progress`` reports what is tried, and a least size that the module itself does not have.
+    ``progress`` receives each size that is tried, and a note if the graph's least size is above that of the module.
     """
     spec = trial.spec
     tried = _Sizes(trial, progress)
@@ -96,7 +97,7 @@ def _check_asked(spec: GraphSpec, name: str, limit: AxisRange) -> None:
 
 
 class _Sizes:
-    """Tries the graph at sizes, each once."""
+    """Compares the graph with its original at given sizes, and remembers the results."""
 
     def __init__(self, trial: Trial, progress: Progress) -> None:
         self.trial = trial
@@ -139,7 +140,7 @@ class _Sizes:
         for name, tensor in self.trial.spec.inputs.items():
             axes = self.trial.spec.axes[name]
             elements.append(math.prod(full[axes[at]] if at in axes else size for at, size in enumerate(tensor.shape)))
-        return times * self._example_s > _PATIENCE_S or max(elements, default=0) > _MOST_ELEMENTS
+        return times * self._example_s > _LONGEST_RUN_S or max(elements, default=0) > _MOST_ELEMENTS
 
     def _try(self, sizes: Sizes) -> Exception | None:
         spec = self.trial.spec
@@ -232,9 +233,9 @@ def _without_idle_factor(tried: _Sizes, name: str, known: AxisRange) -> AxisRang
 
 
 def _check_guard(tried: _Sizes, guard: Guard, ranges: Mapping[str, AxisRange]) -> dict[str, AxisRange]:
-    """Try sizes for which the trace need not hold: if the original accepts them, the graph must be right there too.
+    """Try sizes that violate the guard: if the original accepts them, the graph must be right there too.
 
-    Returns the range of an axis that ends before them, if the original refuses them.
+    If the original refuses them, this returns a range of the axis that ends before them.
     """
     sizes = _find_breach(tried.example, guard, ranges)
     if sizes is None:

@@ -1,7 +1,7 @@
-"""Inputs beyond the usual: stretched, shrunk, negated, constant, huge, and integers of any size.
+"""Unusual inputs: stretched, shrunk, negated, constant, huge, and integers of any size.
 
 They reveal differences that ordinary inputs hide: a threshold, a guard that the exporter drops, a division that rounds
-the other way below zero, an integer sum in float32, which holds 24 bits.
+differently below zero, an integer sum in float32, which holds 24 bits.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -27,21 +27,21 @@ _REGIONS = (
 )
 """The ninths of a picture, row by row."""
 _ARTICLES = tuple("an" if digit == 8 else "a" for digit in range(10))
-_MARGIN = 4  # pixels between a centre and the border of its ninth: what is where is never in doubt
+_MARGIN = 4  # pixels between a centre and the border of its ninth, so that the place of a digit is never in doubt
 _THIRD = SIDE / 3
 _TRIES = 30
 _BLUR = 6.0  # sigma, in pixels of a photograph
 _DIGITS = tuple(f" {digit}" for digit in range(10))
 _WORDS = (" at", " the", " on", " in", " top", " bottom", " left", " right", " middle")
 SYMBOLS = ("", "", "no digit", "a", "an", " a", " an", " and", ",", *_DIGITS, *_WORDS)
-"""What a sentence is put together from: begin and end, which are no text, and words with the space before them."""
+"""The parts of sentences: begin and end, which are no text, and words with the space before them."""
 _NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 LONGEST = 1 + MOST_DIGITS * 6 + (MOST_DIGITS - 1) + 1
 """Symbols of the longest sentence, with begin and end."""
 
 
 def load_sources() -> scenes.Sources:
-    """As for the detector, with photographs out of focus."""
+    """The sources of the detector, but with photographs out of focus."""
     data = scenes.load_sources()
     return scenes.Sources(*(_blur(source) for source in (data.train, data.validation, data.test)))
 
@@ -66,7 +66,7 @@ def draw_captioned(source: scenes.Source, count: int, generator: np.random.Gener
 def _find_place(
     size: int, inside: scenes.Edges, taken: Sequence[scenes.Square], generator: np.random.Generator
 ) -> scenes.Square | None:
-    """A free square whose centre lies clearly in a ninth in which no other has its centre."""
+    """A free square whose centre lies clearly inside a ninth that has no other centre."""
     regions = find_regions(np.array([(x + side / 2, y + side / 2) for x, y, side in taken]).reshape(-1, 2))
     free = np.setdiff1d(np.arange(9), regions)
     tried = free[generator.integers(len(free), size=_TRIES)]

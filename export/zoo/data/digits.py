@@ -6,7 +6,7 @@ import numpy as np
 
 SOURCE = "scikit-learn load_digits (UCI optical recognition of handwritten digits, test part), 1,797 pictures of 8 x 8"
 LICENCE = "Apache-2.0 (weights); digits by E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0"
-"""Of the models that are made of them."""
+"""The licence of models that learned from these digits."""
 LARGEST_PIXEL = 16
 TEST_ROWS = 450
 VALIDATION_ROWS = 225

@@ -63,7 +63,7 @@ def measure_ceiling(model: BenchModel, cores: int, duration_s: float) -> Ceiling
     return Ceiling(model.name, tuple(points))
 
 
-class Yardstick:
+class BestPoints:
     """The best few points of a ceiling for a number of clients, measured again in each round."""
 
     def __init__(self, model: BenchModel, ceiling: Ceiling, clients: int) -> None:

@@ -81,7 +81,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Shot:
+class FixedRequest:
     """A request that wrk repeats, and the body lengths in bytes that its answers may have."""
 
     request: Request

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from loadtests.bench.comparison import FAILURES, Comparison, Contender
-from loadtests.bench.load.crowd import Client, ask_together
+from loadtests.bench.comparison import FAILURES, Comparison, RunningServer
+from loadtests.bench.load.closedloop import Client, ask_together
 from loadtests.bench.load.openloop import render_request
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import Peer
 from loadtests.bench.peers.sluice import TASKS_PEER, serve
 from loadtests.bench.reading.rapidocr import make_peer, read_texts, request_page
-from loadtests.bench.results.task_figures import Contest, Pace, TaskFigures, measure_pace
+from loadtests.bench.results.task_figures import Rate, Speedup, TaskFigures, measure_rate
 from loadtests.bench.results.task_verdict import READING, READING_CLIENTS
 from loadtests.bench.server import ServerFailed
 from loadtests.http_client import exchange
@@ -44,18 +44,17 @@ def measure_reading(comparison: Comparison, model: BenchModel, store: Path, is_q
             ours = comparison.enter(stack, model, _serve_pipeline(store), ())
             theirs = comparison.enter(stack, model, RAPIDOCR, ())
             own, other = (
-                _check(contender, path, page)
-                for contender, path in ((ours, f"/pipeline?model={PIPELINE}"), (theirs, "/"))
+                _check(server, path, page) for server, path in ((ours, f"/pipeline?model={PIPELINE}"), (theirs, "/"))
             )
-            crowd = [Client([own])] * READING_CLIENTS
+            clients = [Client([own])] * READING_CLIENTS
             one = [Client([other] * READING_CLIENTS)]
-            alone: list[Pace] = []
-            together: list[Pace] = []
+            alone: list[Rate] = []
+            together: list[Rate] = []
             for number in range(1 if is_quick else ROUNDS):
                 comparison.say(f"reading: round {number + 1}")
-                alone.append(measure_pace([ask_together(theirs.site.address, one)]))
-                together.append(measure_pace([ask_together(ours.site.address, crowd)]))
-            return TaskFigures(contests={READING: Contest("pages", tuple(alone), tuple(together))})
+                alone.append(measure_rate([ask_together(theirs.site.address, one)]))
+                together.append(measure_rate([ask_together(ours.site.address, clients)]))
+            return TaskFigures(speedups={READING: Speedup("pages", tuple(alone), tuple(together))})
     except FAILURES as failure:
         comparison.say(f"the figure of reading is missing: {failure}")
         return TaskFigures(missing=(f"reading: {str(failure).splitlines()[0]}",))
@@ -71,16 +70,16 @@ def draw_page() -> bytes:
     return buffer.getvalue()
 
 
-def _check(contender: Contender, path: str, page: bytes) -> bytes:
+def _check(server: RunningServer, path: str, page: bytes) -> bytes:
     """The request for the page, after its answer was right. Raises WrongAnswer."""
     request = request_page(path, page)
-    answer = exchange(contender.site.address, request)
+    answer = exchange(server.site.address, request)
     if answer.status != 200:
         text = answer.body[:300].decode("utf-8", "replace")
-        raise WrongAnswer(f"{contender.peer.name} answered {answer.status} instead of 200: {text}")
+        raise WrongAnswer(f"{server.peer.name} answered {answer.status} instead of 200: {text}")
     if sorted(found := read_texts(answer)) != sorted(LINES):
-        raise WrongAnswer(f"{contender.peer.name}: expected the lines {LINES}, got {found}")
-    return render_request(contender.site.address, request)
+        raise WrongAnswer(f"{server.peer.name}: expected the lines {LINES}, got {found}")
+    return render_request(server.site.address, request)
 
 
 def _serve_pipeline(store: Path) -> Peer:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from statistics import median
 
 from loadtests.bench.results.result import IN_PROCESS, Cell, Result, compare
-from loadtests.bench.results.task_figures import Pace, TaskFigures
+from loadtests.bench.results.task_figures import Rate, TaskFigures
 from loadtests.bench.results.verdict import judge
 
 
@@ -127,9 +127,9 @@ def _notes(result: Result) -> Iterator[str]:
 
 def _task_notes(tasks: TaskFigures) -> Iterator[str]:
     """What the ratios are made of."""
-    for name, contest in (tasks.contests or {}).items():
-        alone, together = (_write_rates(paces) for paces in (contest.alone, contest.together))
-        yield f"{name}: {together} {contest.unit}/s, alone {alone} {contest.unit}/s.\n"
+    for name, speedup in (tasks.speedups or {}).items():
+        alone, together = (_write_rates(rates) for rates in (speedup.alone, speedup.together))
+        yield f"{name}: {together} {speedup.unit}/s, alone {alone} {speedup.unit}/s.\n"
     if tasks.first_step:
         idle, busy = (_write_times(times_s) for times_s in (tasks.first_step.idle_s, tasks.first_step.busy_s))
         probes = tasks.first_step.probes
@@ -139,9 +139,9 @@ def _task_notes(tasks: TaskFigures) -> Iterator[str]:
         yield f"Pipeline of three steps: {whole} ms, its steps one by one {steps} ms; medians of the rounds.\n"
 
 
-def _write_rates(paces: Sequence[Pace]) -> str:
-    rates = [pace.per_s for pace in paces]
-    return f"{median(rates):,.0f} ({min(rates):,.0f}–{max(rates):,.0f})"
+def _write_rates(rates: Sequence[Rate]) -> str:
+    per_s = [rate.per_s for rate in rates]
+    return f"{median(per_s):,.0f} ({min(per_s):,.0f}–{max(per_s):,.0f})"
 
 
 def _write_times(times_s: Sequence[float]) -> str:

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from loadtests.bench.load.crowd import Reply
+from loadtests.bench.load.closedloop import Reply
 from loadtests.bench.results.promise import Ratio, compare_rounds
 
 
 @dataclass(frozen=True)
-class Pace:
+class Rate:
     """``per_s``: units of work per second, from the first request to the last answer. ``failed``: answers other than
     200."""
 
@@ -20,7 +20,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Contest:
+class Speedup:
     """The same work one request after the other and all together, in interleaved rounds.
 
     ``arrival_s`` is how long the requests take to arrive together. ``most_per_s`` is the rate of a server that answers
@@ -28,23 +28,23 @@ class Contest:
     """
 
     unit: str
-    alone: tuple[Pace, ...]
-    together: tuple[Pace, ...]
+    alone: tuple[Rate, ...]
+    together: tuple[Rate, ...]
     arrival_s: float = 0.0
     most_per_s: float | None = None
 
     @property
     def failed(self) -> int:
-        return sum(pace.failed for pace in (*self.alone, *self.together))
+        return sum(rate.failed for rate in (*self.alone, *self.together))
 
     @property
     def ratio(self) -> Ratio | None:
-        return compare_rounds([pace.per_s for pace in self.together], [pace.per_s for pace in self.alone])
+        return compare_rounds([rate.per_s for rate in self.together], [rate.per_s for rate in self.alone])
 
     @property
     def most_ratio(self) -> float | None:
         """The largest ratio that the arrivals allow."""
-        alone_per_s = median(pace.per_s for pace in self.alone)
+        alone_per_s = median(rate.per_s for rate in self.alone)
         return self.most_per_s / alone_per_s if self.most_per_s is not None and alone_per_s else None
 
 
@@ -87,9 +87,9 @@ class PipelineCost:
 
 @dataclass(frozen=True)
 class TaskFigures:
-    """What was measured, with contests by name. ``missing`` has a reason for each figure that was not."""
+    """What was measured, with speedups by name. ``missing`` has a reason for each figure that was not."""
 
-    contests: Mapping[str, Contest] | None = None
+    speedups: Mapping[str, Speedup] | None = None
     first_step: FirstStep | None = None
     sameness: Sameness | None = None
     pipeline: PipelineCost | None = None
@@ -97,14 +97,14 @@ class TaskFigures:
 
     @property
     def failed(self) -> int:
-        contests = sum(contest.failed for contest in (self.contests or {}).values())
-        return contests + sum(one.failed for one in (self.first_step, self.sameness, self.pipeline) if one)
+        speedups = sum(speedup.failed for speedup in (self.speedups or {}).values())
+        return speedups + sum(one.failed for one in (self.first_step, self.sameness, self.pipeline) if one)
 
     def as_document(self) -> dict[str, Any]:
-        """For JSON, with the ratios."""
+        """The figures and their ratios, for JSON."""
         document = asdict(self)
-        for name, contest in (self.contests or {}).items():
-            document["contests"][name]["ratio"] = contest.ratio and asdict(contest.ratio)
+        for name, speedup in (self.speedups or {}).items():
+            document["speedups"][name]["ratio"] = speedup.ratio and asdict(speedup.ratio)
         if self.first_step:
             document["first_step"]["ratio"] = self.first_step.ratio and asdict(self.first_step.ratio)
         if self.pipeline:
@@ -112,12 +112,12 @@ class TaskFigures:
         return document
 
 
-def measure_pace(runs: Sequence[Sequence[Reply]], units: int = 1) -> Pace:
+def measure_rate(runs: Sequence[Sequence[Reply]], units: int = 1) -> Rate:
     """The rate of right answers, each with ``units`` of work. Time between runs does not count."""
     failed = sum(count_failed(run) for run in runs)
     right = sum(map(len, runs)) - failed
     elapsed_s = sum(max(one.ended_s for one in run) - min(one.asked_s for one in run) for run in runs)
-    return Pace(units * right / elapsed_s, failed)
+    return Rate(units * right / elapsed_s, failed)
 
 
 def count_failed(replies: Sequence[Reply]) -> int:

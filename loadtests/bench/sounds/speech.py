@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from loadtests.bench.comparison import FAILURES, Comparison
-from loadtests.bench.load.crowd import Client, ask_together
+from loadtests.bench.load.closedloop import Client, ask_together
 from loadtests.bench.load.openloop import render_request
 from loadtests.bench.models.model import BenchModel
 from loadtests.bench.peer import Peer, Site
 from loadtests.bench.peers.sluice import TASKS_PEER, serve
-from loadtests.bench.results.task_figures import Contest, Pace, TaskFigures, measure_pace
+from loadtests.bench.results.task_figures import Rate, Speedup, TaskFigures, measure_rate
 from loadtests.bench.results.task_verdict import SPEECH, SPEECH_CLIENTS
 from loadtests.bench.server import ServerFailed
 from loadtests.http_client import Request
@@ -37,15 +37,15 @@ def measure_speech(
             headers = {"Content-Type": "audio/wav"}
             path = f"/predict_sequence?model={MODEL}"
             requests = [render_request(address, Request(path, "POST", headers, sound)) for sound in sounds]
-            alone: list[Pace] = []
-            together: list[Pace] = []
+            alone: list[Rate] = []
+            together: list[Rate] = []
             ask_together(address, [Client(requests[:1])])  # the server has not yet seen how long it takes
             for number in range(1 if is_quick else ROUNDS):
                 comparison.say(f"speech: round {number + 1}")
-                alone.append(measure_pace([ask_together(address, [Client(requests)])]))
-                together.append(measure_pace([ask_together(address, share_out(requests))]))
-            contest = Contest("recordings", tuple(alone), tuple(together))
-            return TaskFigures(contests={SPEECH: contest})
+                alone.append(measure_rate([ask_together(address, [Client(requests)])]))
+                together.append(measure_rate([ask_together(address, share_out(requests))]))
+            speedup = Speedup("recordings", tuple(alone), tuple(together))
+            return TaskFigures(speedups={SPEECH: speedup})
     except FAILURES as failure:
         comparison.say(f"the figure of speech is missing: {failure}")
         return TaskFigures(missing=(f"speech: {str(failure).splitlines()[0]}",))

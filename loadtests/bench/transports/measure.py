@@ -59,7 +59,7 @@ class Effort:
 
 
 @dataclasses.dataclass(frozen=True)
-class Contest:
+class TransportRun:
     """What is measured in the same rounds: each form, of each server."""
 
     model: BenchModel
@@ -68,40 +68,40 @@ class Contest:
     peers: tuple[Peer, ...] = (TRANSPORT_PEER,)
 
 
-def plan_contests(before: Peer | None) -> Iterator[Contest]:
+def plan_runs(before: Peer | None) -> Iterator[TransportRun]:
     """Against ``before`` only unary gRPC: it may know no more."""
     if before is not None:
         peers = (TRANSPORT_PEER, add_settings(before))
         for name in MODEL_NAMES:
-            yield from (Contest(MODELS[name], clients, (GRPC,), peers) for clients in CLIENTS)
+            yield from (TransportRun(MODELS[name], clients, (GRPC,), peers) for clients in CLIENTS)
         return
-    yield Contest(LARGE_PICTURE, 1, PICTURE_FORMS)
+    yield TransportRun(LARGE_PICTURE, 1, PICTURE_FORMS)
     for name in MODEL_NAMES:
         for clients in CLIENTS:
             forms = (BINARY, GRPC, STREAMS) if clients == STREAM_CLIENTS else (BINARY, GRPC)
-            yield Contest(MODELS[name], clients, forms)
+            yield TransportRun(MODELS[name], clients, forms)
 
 
 def measure_transports(comparison: Comparison, before: Peer | None, is_quick: bool) -> list[Cell]:
     """All cells. Where the analyzer or a server fails, the reason is among the absences."""
     effort = Effort(rounds=1, window_s=0.5) if is_quick else Effort()
     cells: list[Cell] = []
-    for contest in plan_contests(before):
+    for run in plan_runs(before):
         try:
-            cells += _measure_contest(comparison, contest, effort)
+            cells += _measure_run(comparison, run, effort)
         except FAILURES as failure:
-            comparison.say(f"{contest.model.name}: the transports are missing: {failure}")
-            comparison.absences.append(Absence(TRANSPORT_PEER.name, contest.model.name, str(failure)))
+            comparison.say(f"{run.model.name}: the transports are missing: {failure}")
+            comparison.absences.append(Absence(TRANSPORT_PEER.name, run.model.name, str(failure)))
     return cells
 
 
-def _measure_contest(comparison: Comparison, contest: Contest, effort: Effort) -> list[Cell]:
-    model, clients = contest.model, contest.clients
+def _measure_run(comparison: Comparison, run: TransportRun, effort: Effort) -> list[Cell]:
+    model, clients = run.model, run.clients
     analyzer = Analyzer(comparison.find_python(ANALYZER), comparison.folder)
     with ExitStack() as stack:
-        sites = {peer.name: comparison.enter(stack, model, peer, peer.encodings).site for peer in contest.peers}
-        comparison.say(f"{model.name}, {clients} clients: {', '.join(contest.forms)}; {', '.join(sites)}")
-        ways = [(form, name) for form in contest.forms for name in sites]
+        sites = {peer.name: comparison.enter(stack, model, peer, peer.encodings).site for peer in run.peers}
+        comparison.say(f"{model.name}, {clients} clients: {', '.join(run.forms)}; {', '.join(sites)}")
+        ways = [(form, name) for form in run.forms for name in sites]
         samples: dict[tuple[str, str], list[Sample]] = {way: [] for way in ways}
         rows_per_run: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
         for number in range(-1, effort.rounds):

@@ -1,1 +1,1 @@
-"""How contents come: in parts, tried again, checked, and told to whoever waits."""
+"""Fetches contents: in parts, with retries, checked, with progress."""

@@ -1,16 +1,15 @@
-"""The contents of files by their digests: what was fetched, and the parts of what is being fetched.
+"""The contents of files by digest: what was fetched, and the parts of what is being fetched.
 
-A file is fetched in parts, several at once, into ``<key>.part``; the numbers of those that are there are lines of
-``<key>.done``. After a crash only the others are fetched. Whether all of it is right is known at the end, by the
-digest. Only then it gets its digest for a name. Versions have hard links to these files, so a content that several
-versions share is on the disk once; one without links is not needed any more.
+A file is fetched in parts, several at once, into ``<key>.part``. The numbers of the parts that have arrived are lines
+of ``<key>.done``, so that after a crash only the others are fetched. When all have arrived, the digest is checked, and
+becomes the name of the file. Versions have hard links to these files. So a content that several versions share is on
+the disk once, and one without links is no longer needed.
 """
 
 import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from model_store.files.integrity import digest_file
@@ -39,7 +38,7 @@ class Blobs:
         return sha256
 
     def begin(self, key: str, size: int) -> list[int]:
-        """Make room for a content. Returns the numbers of the parts that are not there yet."""
+        """Make the file for a content. Returns the numbers of the parts that have not arrived yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self._part(key)
         with part.open("ab") as file:
@@ -58,9 +57,9 @@ class Blobs:
             file.write(f"{number}\n".encode())
 
     def finish(self, key: str, sha256: str) -> str:
-        """Keep a content of which all parts are there, if it has this digest; "": whatever it has. Returns its digest.
+        """Keep a content whose parts have all arrived, if it has this digest; "": any. Returns the digest that it has.
 
-        The parts are dropped if the digest is another one.
+        If the digest is another one, the parts are dropped.
         """
         part = self._part(key)
         found = digest_file(part)
@@ -72,11 +71,11 @@ class Blobs:
         return found
 
     def verify(self, sha256: str) -> bool:
-        """Whether a content that is here is not damaged."""
+        """Whether a content of this folder is undamaged."""
         return digest_file(self.folder / sha256) == sha256
 
     def link(self, sha256: str, path: Path) -> None:
-        """Put a content into the folder of a version. Where the file system has no hard links, it is copied."""
+        """Put a content into the folder of a version. If the file system has no hard links, it is copied."""
         try:
             os.link(self.folder / sha256, path)
         except OSError:
@@ -87,19 +86,17 @@ class Blobs:
     def drop(self, sha256: str) -> None:
         (self.folder / sha256).unlink(missing_ok=True)
 
-    def sweep(self, keep: Iterable[str] = ()) -> None:
-        """Remove contents that no version has. ``keep``: the keys of what is still to be fetched."""
-        kept = set(keep)
+    def sweep(self) -> None:
+        """Remove contents that no version has, and parts."""
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
-                key, _, kind = entry.name.partition(".")
-                if key not in kept and (kind or entry.stat().st_nlink == 1):
+                if "." in entry.name or entry.stat().st_nlink == 1:
                     os.unlink(entry.path)
 
     def _keep(self, part: Path, sha256: str) -> None:
         with part.open("r+b") as file:
             os.fsync(file.fileno())
-        part.chmod(0o444)  # the versions that link to it have the same file
+        part.chmod(0o444)  # a write to it would change all versions that link to it
         os.replace(part, self.folder / sha256)
         sync_folder(self.folder)
 

@@ -1,4 +1,4 @@
-"""Who is told how far a transfer is."""
+"""Reports the progress of a transfer."""
 
 import logging
 from typing import Protocol
@@ -13,13 +13,13 @@ class Progress(Protocol):
     """Called from one thread at a time."""
 
     def begin(self, files: int, total_bytes: int) -> None:
-        """So much is to be fetched or sent, more than nothing."""
+        """A transfer of one or more files begins."""
 
     def advance(self, count: int, now_s: float) -> None:
-        """So many bytes more are there."""
+        """``count`` more bytes were transferred."""
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """The transfer has ended."""
 
 
 class NoProgress:
@@ -34,16 +34,15 @@ class NoProgress:
 
 
 class LogProgress:
-    """A line at the begin, from time to time, and at the end."""
+    """Logs a line at the beginning, from time to time, and at the end."""
 
-    def __init__(self, verb: str = "fetching") -> None:
-        self._verb = verb
+    def __init__(self) -> None:
         self._total = self._done = 0
         self._told_s: float | None = None
 
     def begin(self, files: int, total_bytes: int) -> None:
         self._total, self._done, self._told_s = total_bytes, 0, None
-        logger.info("%s %d files, %s", self._verb, files, write_size(total_bytes))
+        logger.info("fetching %d files, %s", files, write_size(total_bytes))
 
     def advance(self, count: int, now_s: float) -> None:
         self._done += count
@@ -52,7 +51,7 @@ class LogProgress:
         elif now_s - self._told_s >= EVERY_S:
             self._told_s = now_s
             share = 100 * self._done // max(1, self._total)
-            logger.info("%s: %s of %s, %d %%", self._verb, write_size(self._done), write_size(self._total), share)
+            logger.info("fetching: %s of %s, %d %%", write_size(self._done), write_size(self._total), share)
 
     def end(self) -> None:
-        logger.info("%s: %s done", self._verb, write_size(self._done))
+        logger.info("fetching: %s done", write_size(self._done))

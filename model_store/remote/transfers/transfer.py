@@ -1,4 +1,4 @@
-"""Fetches the contents of files: parts in parallel, each tried again a few times."""
+"""Fetches the contents of files: parts in parallel, each with a few retries."""
 
 import threading
 import time
@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 from model_store.errors import IntegrityError, RemoteAway, RemoteError, StoreError
 from model_store.remote.contents import RemoteFile
-from model_store.remote.places.place import NotThere, Place
+from model_store.remote.stores.remote_store import NotThere, RemoteStore
 from model_store.remote.transfers.blobs import PART_BYTES, Blobs
 from model_store.remote.transfers.progress import Progress
 from model_store.remote.transfers.retries import MOST_TRIES, find_waits
 
 T = TypeVar("T")
 AT_ONCE = 8
-"""Requests at once. Each holds a part in memory."""
+"""Requests at the same time. Each holds a part in memory."""
 
 
 class Stopped(RemoteAway):
@@ -25,40 +25,40 @@ class Stopped(RemoteAway):
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A content to fetch. ``sha256`` "": whatever comes, if it has the size."""
+    """A content to fetch. ``sha256`` "": any content of this size."""
 
     key: str
     name: str
-    """What messages call it, such as ``digits/3/main.onnx``."""
+    """Its name in messages, such as ``digits/3/main.onnx``."""
     file: RemoteFile
     size: int
     sha256: str
 
 
 class Transfer:
-    """``stop`` ends everything soon, with Stopped."""
+    """Reads from a remote store. When ``stop`` is set, every method soon raises Stopped."""
 
-    def __init__(self, place: Place, blobs: Blobs, progress: Progress, stop: threading.Event) -> None:
-        self.place = place
-        self._blobs = blobs
-        self._progress = progress
+    def __init__(self, remote: RemoteStore, blobs: Blobs, progress: Progress, stop: threading.Event) -> None:
+        self.remote = remote
+        self.blobs = blobs
+        self.progress = progress
         self._stop = stop
 
     def read_small(self, file: RemoteFile, most_bytes: int, name: str) -> bytes:
-        """A whole small file. Raises IntegrityError if it is larger, RemoteError."""
+        """The content of a small file. Raises IntegrityError if it is larger than ``most_bytes``, RemoteError."""
         if file.content is not None:
             return file.content
         if file.size is not None and file.size > most_bytes:
             raise IntegrityError(f"{name} has {file.size} bytes: expected at most {most_bytes}")
-        content = self.insist(lambda: self.place.read(file.where, 0, most_bytes + 1))
+        content = self.retry(lambda: self.remote.read(file.where, 0, most_bytes + 1))
         if len(content) > most_bytes:
             raise IntegrityError(f"{name} has more than {most_bytes} bytes")
         if file.size is not None and len(content) != file.size:
             raise IntegrityError(f"{name}: expected {file.size} bytes, as the list says, got {len(content)}")
         return content
 
-    def insist(self, ask: Callable[[], T], tries: int = MOST_TRIES) -> T:
-        """Ask, and ask again while the remote store is away, a few times. Raises RemoteError."""
+    def retry(self, ask: Callable[[], T], tries: int = MOST_TRIES) -> T:
+        """Call ``ask``, and again, a few times, while the remote store is away. Raises RemoteError."""
         for wait_s in find_waits(tries):
             if self._stop.is_set():
                 break
@@ -73,7 +73,7 @@ class Transfer:
         return ask()
 
     def map(self, work: Callable[[T], None], items: list[T]) -> None:
-        """Do a work for each item, in threads. Raises the first error."""
+        """Call ``work`` for each item, in threads. Raises the first error."""
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="remote") as pool:
             try:
                 for _ in pool.map(work, items):
@@ -83,10 +83,10 @@ class Transfer:
                 raise
 
     def fetch(self, wants: Mapping[str, Want]) -> Iterator[tuple[Want, str, str]]:
-        """Fetch contents. Gives each with its digest and "", or with "" and why it cannot be had, as they are done.
+        """Fetch contents. Yields each when it is done: with its digest and "", or with "" and why it cannot be had.
 
-        Raises RemoteAway if the remote store does not answer any more: what was fetched is kept for the next time.
-        OSError, if it cannot be written.
+        Raises RemoteAway if the remote store no longer answers; what was fetched is kept for the next time. Raises
+        OSError if it cannot be written.
         """
         if not wants:
             return
@@ -99,27 +99,11 @@ class Transfer:
     def fetch_part(self, want: Want, number: int) -> int:
         """Fetch one part. Returns its bytes. Raises RemoteError, IntegrityError, OSError."""
         count = min(PART_BYTES, want.size - number * PART_BYTES)
-        content = self.insist(lambda: self.place.read(want.file.where, number * PART_BYTES, count))
+        content = self.retry(lambda: self.remote.read(want.file.where, number * PART_BYTES, count))
         if len(content) != count:
             raise IntegrityError(f"{want.name} is shorter than the {want.size} bytes that it should have")
-        self._blobs.write_part(want.key, number, content)
+        self.blobs.write_part(want.key, number, content)
         return count
-
-    def begin(self, want: Want) -> list[int]:
-        return self._blobs.begin(want.key, want.size)
-
-    def finish(self, want: Want) -> str:
-        """The digest of a content of which all parts are there."""
-        return self._blobs.finish(want.key, want.sha256)
-
-    def tell_begin(self, files: int, total_bytes: int) -> None:
-        self._progress.begin(files, total_bytes)
-
-    def tell(self, count: int) -> None:
-        self._progress.advance(count, time.monotonic())
-
-    def tell_end(self) -> None:
-        self._progress.end()
 
 
 class _Fetching:
@@ -127,19 +111,21 @@ class _Fetching:
 
     def __init__(self, transfer: Transfer, pool: ThreadPoolExecutor, wants: Mapping[str, Want]) -> None:
         self._transfer = transfer
+        self._blobs = transfer.blobs
+        self._progress = transfer.progress
         self._pool = pool
         self._wants = wants
         self._parts: dict[Future[Any], Want] = {}
         self._ends: dict[Future[Any], Want] = {}
         self._open: dict[str, int] = {}
-        """The parts of each content that are still to come."""
+        """How many parts of each content are still missing."""
         self._again: set[str] = set()
-        """What did not have its digest and is fetched a second time."""
+        """Contents that had another digest, and are fetched a second time."""
 
     def run(self) -> Iterator[tuple[Want, str, str]]:
-        missing = {key: self._transfer.begin(want) for key, want in self._wants.items()}
+        missing = {key: self._blobs.begin(key, want.size) for key, want in self._wants.items()}
         left = sum(min(PART_BYTES, self._wants[key].size - n * PART_BYTES) for key in missing for n in missing[key])
-        self._transfer.tell_begin(len(missing), left)
+        self._progress.begin(len(missing), left)
         for key, numbers in missing.items():
             self._submit(self._wants[key], numbers)
         while self._parts or self._ends:
@@ -149,21 +135,24 @@ class _Fetching:
                     yield from self._end(self._ends.pop(future), future.result())
                 elif future in self._parts:
                     yield from self._take(self._parts.pop(future), future)
-        self._transfer.tell_end()
+        self._progress.end()
 
     def _submit(self, want: Want, numbers: list[int]) -> None:
         self._open[want.key] = len(numbers)
         if not numbers:
-            self._ends[self._pool.submit(self._transfer.finish, want)] = want
+            self._finish(want)
         for number in numbers:
             self._parts[self._pool.submit(self._transfer.fetch_part, want, number)] = want
 
+    def _finish(self, want: Want) -> None:
+        self._ends[self._pool.submit(self._blobs.finish, want.key, want.sha256)] = want
+
     def _take(self, want: Want, future: "Future[Any]") -> Iterator[tuple[Want, str, str]]:
-        """A part has come, or cannot be had."""
+        """A part has arrived, or cannot be had."""
         if want.key not in self._open:  # another part of it could not be had
             return
         try:
-            self._transfer.tell(future.result())
+            self._progress.advance(future.result(), time.monotonic())
         except RemoteAway:
             raise
         except (IntegrityError, RemoteError) as error:
@@ -171,7 +160,7 @@ class _Fetching:
             return
         self._open[want.key] -= 1
         if not self._open[want.key]:
-            self._ends[self._pool.submit(self._transfer.finish, want)] = want
+            self._finish(want)
 
     def _give_up(self, want: Want, error: StoreError) -> Iterator[tuple[Want, str, str]]:
         del self._open[want.key]
@@ -181,18 +170,15 @@ class _Fetching:
         yield want, "", str(error)
 
     def _end(self, want: Want, found: str) -> Iterator[tuple[Want, str, str]]:
-        """All parts of a content have come. If they have another digest, it is fetched once more."""
+        """All parts of a content have arrived. If it has another digest, it is fetched once more."""
         if want.sha256 in ("", found):
             yield want, found, ""
         elif want.key not in self._again:
             self._again.add(want.key)
-            self._submit(want, self._transfer.begin(want))
+            self._submit(want, self._blobs.begin(want.key, want.size))
         else:
-            yield (
-                want,
-                "",
-                (
-                    f"{want.name} is not the file that was published: expected sha256 {want.sha256[:12]}…, got "
-                    f"{found[:12]}…; publish a new version, or put the right file there"
-                ),
+            fault = (
+                f"{want.name} is not the file that was published: expected sha256 {want.sha256[:12]}…, got "
+                f"{found[:12]}…; publish a new version, or put the right file there"
             )
+            yield want, "", fault

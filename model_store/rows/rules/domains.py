@@ -93,10 +93,6 @@ def _qlinear_softmax(step: Step) -> list[Fact | None]:
     return give_rows(step, avoid(step, range(axis, last), "normalises"))
 
 
-def _one_scale(step: Step) -> list[Fact | None]:
-    raise Mixing("it computes one scale for the whole batch")
-
-
 def _first(step: Step) -> list[Fact | None]:
     step.expect_fixed_after(0)
     return give_rows(step, step.rows(0))
@@ -170,7 +166,7 @@ CONTRIB: Mapping[str, Rule] = {
     "GatherND": INDEXING["GatherND"],
     **dict.fromkeys(("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearConv"), keep),
     **dict.fromkeys(("FusedConv", "NhwcConv", "NhwcFusedConv", "NhwcMaxPool"), keep),
-    **dict.fromkeys(("DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), _one_scale),
+    **dict.fromkeys(("DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), INDEXING["DynamicQuantizeLinear"]),
     **dict.fromkeys(("Inverse", "Trilu"), LAYOUT["Det"]),
     **products.CONTRIB,
     **attention.CONTRIB,

@@ -20,7 +20,7 @@ def _gather(step: Step) -> list[Fact | None]:
             return [step.give(points.at(points.axis + axis))]
         raise Unknown("the number of a row within its batch picks from a table")
     if points is None:
-        return [step.give(_pick_same(step, lies, axis, indices.rank))]
+        return [step.give(_pick_same(lies, axis, indices.rank))]
     if isinstance(points, Places) and isinstance(lies, Rows) and axis == lies.axis:
         return [step.give(_pick_own_block(step, lies, points, axis))]
     if axis == lies.axis:
@@ -28,7 +28,7 @@ def _gather(step: Step) -> list[Fact | None]:
     raise Mixing("every row picks from every other")
 
 
-def _pick_same(step: Step, lies: Rows | Places | Selectors, axis: int, rank: int) -> Rows | Places | Selectors:
+def _pick_same(lies: Rows | Places | Selectors, axis: int, rank: int) -> Rows | Places | Selectors:
     """Every row picks the same places, along another axis than that of the rows."""
     if lies.axis == axis:
         raise Mixing("it picks rows of the batch by position")

@@ -1,4 +1,4 @@
-"""The routes that show and change a running server: the model repository, traces, logs."""
+"""The routes that show and change a running server: the model repository, traces, logs, shared memory."""
 
 import asyncio
 import functools
@@ -39,13 +39,15 @@ _USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Administration:
-    """Everybody may read. Changes need the setting that allows them, and reach every worker of the server.
+    """Anybody may read. A change needs a setting that allows it, and a key with the scope ``admin``.
 
-    They also need a key with the scope ``admin``. Where no keys are set, callers on this machine need none.
-    A request reaches one worker. That worker makes the change, which shows whether it is possible, and then tells the
-    others (`workers.py`). A worker that starts later has the state of the store and the settings.
+    If the server has no keys, only callers on this machine may make changes.
 
-    ``regions`` is None where shared memory is off. It has a setting of its own, which allows its changes.
+    A request reaches one worker. It makes the change itself, which shows whether the change is possible, and then tells
+    the other workers (`workers.py`). A worker that starts later does not know of the change: it follows the store and
+    the settings.
+
+    ``regions`` is None if shared memory is off. Changes of regions need only the setting ``shared_memory``.
     """
 
     def __init__(self, registry: Registry, settings: Settings, regions: Regions | None = None) -> None:
@@ -55,10 +57,10 @@ class Administration:
         self._is_allowed = settings.control
         self._asks_for_keys = settings.asks_for_keys
         self._host = settings.host
-        self._is_alone = settings.metrics_dir is None and settings.workers > 1
+        self._cannot_tell_others = settings.metrics_dir is None and settings.workers > 1
         self.workers = Workers(settings.metrics_dir, self._apply)
         self.commands: dict[str, Callable[[Command], Awaitable[None]]] = {}
-        """Further commands that the workers give one another."""
+        """More commands from other workers, by name."""
 
     def routes(self) -> Routes:
         trace = {"GET": self.trace, "POST": self.change_trace}
@@ -82,7 +84,7 @@ class Administration:
         return JSONResponse([{name: text for name, text in each._asdict().items() if text} for each in entries])
 
     async def _change_model(self, do: str, request: Request) -> Response:
-        """Answered when the version serves, or takes no new requests, in all workers."""
+        """Load or unload. The answer comes when all workers have done it."""
         self._check(request)
         model = request.path_params["model"]
         version = LoadRequest.read(await _read_object(request)).version
@@ -99,13 +101,13 @@ class Administration:
     def _check_change(self, request: Request) -> None:
         """Raises Forbidden, MissingScope or NotOffered."""
         self._check_caller(request)
-        if self._is_alone:
+        if self._cannot_tell_others:
             raise NotOffered("the workers of this server share no folder: set SLUICE_METRICS_DIR")
 
     def _check_caller(self, request: Request) -> None:
-        """The guard has looked at the route already. This looks at the caller, however the route was written.
+        """Raises MissingScope or Forbidden.
 
-        Raises MissingScope or Forbidden.
+        The guard has checked the scope by the path. This check does not depend on how the path was written.
         """
         grant: Grant | None = request.scope.get("sluice.grant")
         if self._asks_for_keys:
@@ -143,8 +145,15 @@ class Administration:
             raise NotOffered("this server does not offer shared memory: send the tensors, or set SLUICE_SHARED_MEMORY")
         return self._regions
 
+    def _regions_to_change(self, request: Request) -> Regions:
+        """Raises NotOffered, UnsupportedMedia, Forbidden or MissingScope."""
+        regions = self._offered_regions()
+        check_sender(request)
+        self._check_change(request)
+        return regions
+
     async def list_regions(self, request: Request) -> Response:
-        """The regions of the caller, or the one of the path. Raises UnknownRegion."""
+        """The caller's regions, or the one in the path. Raises UnknownRegion."""
         regions = self._offered_regions()
         if not self._asks_for_keys:
             self._check_caller(request)
@@ -156,10 +165,8 @@ class Administration:
         return JSONResponse([dict(zip(("name", "key", "offset", "byte_size"), each, strict=True)) for each in shown])
 
     async def register(self, request: Request) -> Response:
-        """Answered when all workers know the region."""
-        regions = self._offered_regions()
-        check_sender(request)
-        self._check_change(request)
+        """The answer comes when all workers know the region."""
+        regions = self._regions_to_change(request)
         name, caller = request.path_params["region"], _caller_of(request)
         asked = RegisterRequest.read(await _read_object(request))
         await asyncio.to_thread(regions.register, name, asked.key, asked.offset, asked.byte_size, caller)
@@ -167,10 +174,8 @@ class Administration:
         return JSONResponse({})
 
     async def unregister(self, request: Request) -> Response:
-        """Answered when no worker uses the region any more. One that is not there counts as removed."""
-        regions = self._offered_regions()
-        check_sender(request)
-        self._check_change(request)
+        """The answer comes when no worker uses the region any more. An unknown region counts as removed."""
+        regions = self._regions_to_change(request)
         name = request.path_params.get("region")
         await _read_object(request)
         await asyncio.to_thread(regions.unregister, name, _caller_of(request))
@@ -178,9 +183,10 @@ class Administration:
         return JSONResponse({})
 
     async def _change(self, command: Command, request: Request) -> None:
-        """Make a change in every worker, and log it. ``command["do"]`` is load, unload, trace, log or regions.
+        """Make a change in every worker, and write it to the audit log.
 
-        Raises as ``Registry.load`` and ``unload`` do; NotReady where another worker could not make the change.
+        ``command["do"]`` is load, unload, trace, log or regions. Raises the errors of ``Registry.load`` and ``unload``,
+        and NotReady if another worker could not make the change.
         """
         write("admin", caller=_caller_of(request), peer=_peer_of(request), request_id=_id_of(request), **command)
         await self._make(command)
@@ -189,7 +195,7 @@ class Administration:
             raise NotReady(f"some workers could not make the change: {'; '.join(complaints)}")
 
     async def _apply(self, command: Command) -> str:
-        """Make a change that another worker was asked for; returns why that failed, or nothing."""
+        """Make a change that another worker asks for. Returns why it failed, or ""."""
         try:
             await self._make(command)
         except ServiceError as error:
@@ -209,18 +215,18 @@ class Administration:
             case "log":
                 self._logs.change(command["settings"])
             case "regions" if self._regions is not None:
-                for region in self._regions.take_gone():
+                for region in self._regions.take_unregistered():
                     await asyncio.to_thread(region.close)
             case other:
                 await self.commands[other](command)
 
 
 def check_sender(request: Request) -> None:
-    """Refuse requests that a page of another site may have made a browser send: that needs no key.
+    """Refuse requests that a page of another site may have made a browser send. Raises UnsupportedMedia, Forbidden.
 
-    Such a page can send forms and plain text without being asked, and other types only if CORS lets its origin in. It
-    cannot leave out ``Origin`` and ``Sec-Fetch-Site``. Programs can: Triton's clients name no type, or that of bytes;
-    ``curl -d`` and Python's urllib always name a form. Raises UnsupportedMedia, Forbidden.
+    Such a page can send forms and plain text to any server; other types need the permission of CORS. It cannot leave
+    out ``Origin`` and ``Sec-Fetch-Site``, but programs do. Triton's clients send no content type, or that of bytes.
+    ``curl -d`` and Python's urllib always send that of a form.
     """
     media_type = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
     is_program = "origin" not in request.headers and "sec-fetch-site" not in request.headers

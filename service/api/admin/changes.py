@@ -1,4 +1,4 @@
-"""What clients send to the administration routes. ``read`` raises NotOffered for what this server does not do."""
+"""The bodies of requests to the administration routes. ``read`` raises NotOffered for what this server does not do."""
 
 import re
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ class LoadRequest(RequestModel):
 
     @property
     def version(self) -> str | None:
-        """The number or alias, None where none is named."""
+        """The number or alias; None if the request names none."""
         version = None if self.parameters is None else self.parameters.version
         return None if version is None else str(version)
 
@@ -88,7 +88,7 @@ class TraceChanges(RequestModel):
     trace_mode: Annotated[str | None, Field(exclude=True), _only("triton", _TRACES)] = None
 
     def changes(self) -> dict[str, str | int | None]:
-        """What was sent, by the names of ``tracing.DEFAULTS``."""
+        """The settings that were sent, under the names of ``tracing.DEFAULTS``."""
         return {name.removeprefix("trace_"): value for name, value in self.model_dump(exclude_unset=True).items()}
 
 

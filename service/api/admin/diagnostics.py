@@ -9,9 +9,9 @@ from service.access.audit import AUDIT
 LOGS = "sluice"
 TRACES = "sluice.trace"
 _APART = (TRACES, AUDIT)
-"""Traces have settings of their own. Nobody can turn off the audit log."""
+"""Loggers that do not change: traces have their own settings, and nobody can turn off the audit log."""
 _closed: set[int] = set()
-"""Levels that are not shown, of the process, as its loggers are."""
+"""Levels that are switched off in this process."""
 _LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
 
 
@@ -39,7 +39,7 @@ class Logs:
         return {"log_file": "", **shown, "log_verbose_level": self._verbose, "log_format": "default"}
 
     def change(self, settings: Mapping[str, Any]) -> None:
-        """Change what ``settings`` names, by the names of the protocol."""
+        """Change some settings. Their names are those of the protocol."""
         now = {**self.render(), **settings}
         self._verbose = now["log_verbose_level"]
         _closed.clear()
@@ -54,5 +54,5 @@ class Logs:
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
-    """A filter for single levels. A logger's own level lets through every level above it."""
+    """A filter of single levels, which a logger's own level cannot be: it lets through all levels above it."""
     return record.levelno not in _closed

@@ -1,4 +1,4 @@
-"""Requests of a sequence: each is submitted after those before it, in the worker that keeps the sequence."""
+"""Requests that belong to a sequence: they run one after another, in the worker that holds the sequence's state."""
 
 import functools
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from service.transport.request import FORWARDED_INFER, Reply
 
 Render = Callable[[Model, InferHeader, Answer], Reply]
 Submit = Callable[[Responder, Model, InferHeader, Rows, Render, float, int], None]
-"""Gets the seconds that are left, and the priority."""
+"""The last two arguments are the seconds left and the priority."""
 
 
 class SequenceRequests:
-    """On the event loop's thread only. ``forwarder`` reaches the other workers."""
+    """Used on the event loop's thread only. ``forwarder`` reaches the other workers."""
 
     def __init__(self, sequences: Sequences, forwarder: Forwarder | None, submit: Submit, render: Render) -> None:
         self._sequences = sequences
@@ -30,12 +30,12 @@ class SequenceRequests:
     def start(
         self, responder: Responder, model: Model, header: InferHeader, step: SequenceStep, inputs: Arrays
     ) -> None:
-        """Submit a request after those before it, or forward it to the worker that keeps its sequence."""
+        """Submit a request when it is its turn, or forward it to the worker that holds its sequence."""
         responder.charge(_count_rows(model, inputs))
         if self._forward(responder, model, header, step):
             return
 
-        def go() -> None:
+        def start() -> None:
             try:
                 left_s = responder.left_s(header.timeout_s)
                 if left_s <= 0:
@@ -43,16 +43,18 @@ class SequenceRequests:
                 rows = turn.take(inputs)
                 render = functools.partial(self._render_and_keep, turn)
                 self._submit(responder, model, header, rows, render, left_s, header.priority)
-            except Exception as error:  # noqa: BLE001  # the event loop may call it
+            except Exception as error:  # noqa: BLE001  # the caller may be the event loop
                 responder.fail(error)
 
-        turn = self._sequences.join(model.name, model.version, model, model.signature, model.sequence_rules, step, go)
+        turn = self._sequences.join(
+            model.name, model.version, model, model.signature, model.sequence_rules, step, start
+        )
         responder.on_end = turn.leave
         if turn.is_first:
-            go()
+            start()
 
     def _forward(self, responder: Responder, model: Model, header: InferHeader, step: SequenceStep) -> bool:
-        """Forward the request if another worker keeps its sequence. Returns whether it does."""
+        """Forward the request if another worker holds its sequence. Returns whether it was forwarded."""
         request = responder.request
         if self._forwarder is None or request.endpoint.route == FORWARDED_INFER:
             return False
@@ -68,9 +70,9 @@ class SequenceRequests:
 
         version = request.endpoint.version
         if request.exposure is not None and step.starts:
-            version = model.version  # it was chosen here
+            version = model.version  # the rollout of this worker has chosen it
         else:
-            request.exposure = None  # that worker notes it
+            request.exposure = None  # the other worker reports to its rollout
         left_s = responder.left_s(header.timeout_s)
         responder.cancel_work = owner.forward(request, version, left_s, pass_on)
         return True
@@ -84,7 +86,7 @@ class SequenceRequests:
 
 
 def _count_rows(model: Model, inputs: Arrays) -> int:
-    """The rows of inputs that have not been checked yet."""
+    """How many rows inputs have that have not been checked yet."""
     for name, array in inputs.items():
         axis = model.signature.axes.get(name)
         if axis is not None and axis < array.ndim:

@@ -1,7 +1,7 @@
-"""Tensors of inference requests in shared memory: inputs are read before the checks, outputs written before the answer.
+"""Tensors in shared memory: inputs are read before the request is checked, outputs are written before the answer.
 
-The bytes of inputs count as those of a body do. An output is written when the whole answer is known and fits, and only
-if its region is still registered then.
+The bytes of inputs count as bytes of the body. Outputs are written only if all of them fit, and if their regions are
+still registered.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from service.shared_memory.regions import Regions
 from service.transport.request import FORWARDED_INFER, GRPC_INFER, GRPC_STREAM_INFER, Request
 
 _IN_THREAD_FROM_BYTES: Final = 1 << 20
-"""More is copied in a thread: it takes 0.2 ms, and does not hold the interpreter."""
+"""More is copied in a thread: it takes over 0.2 ms, and does not hold the GIL."""
 _TEXTS_IN_THREAD_FROM_BYTES: Final = 16 << 10
-"""Texts become objects, one by one."""
+"""Texts are slower, because each becomes an object."""
 
 
 class RegionTransfers:
-    """``regions`` is None where the server does not offer shared memory."""
+    """``regions`` is None if the server does not offer shared memory."""
 
     def __init__(self, regions: Regions | None, settings: Settings) -> None:
         self._regions = regions
@@ -41,8 +41,8 @@ class RegionTransfers:
     ) -> "asyncio.Future[InferRequest] | None":
         """Read the inputs that are in regions, then call ``then`` with all inputs.
 
-        ``in_order``: requests have to go on as they came. Returns the future of a thread, if there is much to read.
-        Raises ServiceError.
+        ``in_order``: requests must continue in the order in which they came. Much data is read in a thread; then the
+        thread's future is returned. Raises ServiceError.
         """
         header = request.header
         found = self._find(responder.request, header)
@@ -64,7 +64,7 @@ class RegionTransfers:
         return responder.run_in_thread(work, then, holds_interpreter=has_texts or in_order)
 
     def write_before(self, responder: Responder, header: InferHeader, done: Done) -> Done:
-        """A callback for the engine's outcome that writes outputs to their regions before ``done`` answers."""
+        """A callback for the engine: it writes the outputs to their regions, then calls ``done``."""
         found = self._find(responder.request, header)
 
         def write_then(outcome: Answer | ServiceError) -> None:
@@ -87,7 +87,7 @@ class RegionTransfers:
         return write_then
 
     def _find(self, request: Request, header: InferHeader) -> Mapping[str, OpenRegion]:
-        """The regions of a request by name, with room for its tensors. Raises InvalidInput, Forbidden."""
+        """The regions that a request names. Each has room for its tensors. Raises InvalidInput, Forbidden."""
         if self._regions is None:
             raise InvalidInput("shared_memory_region: this server does not offer shared memory: send the tensors")
         self._check_caller(request)
@@ -102,9 +102,9 @@ class RegionTransfers:
         return found
 
     def _check_caller(self, request: Request) -> None:
-        """Without keys, regions are for callers on this machine: these are one caller. Raises Forbidden."""
+        """A caller without a key must be on this machine. All of those count as one caller. Raises Forbidden."""
         route = request.endpoint.route
-        if request.grant is not None or route == FORWARDED_INFER:  # the other worker has looked at the caller
+        if request.grant is not None or route == FORWARDED_INFER:  # the other worker has checked the caller
             return
         client = request.find_client()
         is_grpc = route in (GRPC_INFER, GRPC_STREAM_INFER)
@@ -113,7 +113,7 @@ class RegionTransfers:
 
 
 def _read(item: InputHeader, regions: Mapping[str, OpenRegion]) -> np.ndarray:
-    assert item.region is not None  # noqa: S101  # the caller has looked
+    assert item.region is not None  # noqa: S101  # the caller has checked
     content = regions[item.region.region].read(item.region.offset, item.region.size_bytes)
     return read_tensor(item, content, 0)
 

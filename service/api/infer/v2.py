@@ -1,7 +1,7 @@
-"""Inference requests of the Open Inference Protocol: from a request's body to rows in the engine, and back.
+"""Inference requests of the Open Inference Protocol: from the body of a request to rows in the engine, and back.
 
-Programs often send the same JSON part with other bytes. The result of its checks (names, datatypes, shapes, wanted
-outputs, the position of each tensor) is kept, and only the values of the next request are checked.
+Programs often send the same JSON header again with other tensor bytes. What was learned from checking the header
+(names, datatypes, shapes, wanted outputs, positions of tensors) is cached. Then only the values are checked.
 """
 
 import asyncio
@@ -46,16 +46,16 @@ from service.transport.request import (
 _KEPT_HEADERS: Final = 256
 
 
-Place = tuple[str, tuple[int, ...], np.dtype, int]
+TensorPart = tuple[str, tuple[int, ...], np.dtype, int]
 """Name, shape, dtype and first byte of a tensor in a body."""
 
 
 @dataclass(eq=False)
 class _KnownHeader:
-    """What is known of requests to a model with the same JSON part. The first of them has passed every check."""
+    """What is known of a JSON header that has passed every check."""
 
     header: InferHeader
-    places: Sequence[Place]
+    parts: Sequence[TensorPart]
     size_bytes: int
     """Of the whole body."""
     number: int
@@ -64,17 +64,17 @@ class _KnownHeader:
     schedule: Schedule
 
     def read(self, body: bytes | memoryview) -> dict[str, np.ndarray]:
-        """The tensors, as views of a body of that size."""
-        if len(self.places) == 1:
-            [(name, shape, dtype, at)] = self.places
+        """The tensors of a body of that size, as views."""
+        if len(self.parts) == 1:
+            [(name, shape, dtype, at)] = self.parts
             return {name: np.ndarray(shape, dtype, body, at)}
-        return {name: np.ndarray(shape, dtype, body, at) for name, shape, dtype, at in self.places}
+        return {name: np.ndarray(shape, dtype, body, at) for name, shape, dtype, at in self.parts}
 
 
 class InferHandler:
-    """Inference requests of the protocol. On the event loop's thread only.
+    """Answers inference requests. Used on the event loop's thread only.
 
-    ``forwarder`` reaches the other workers. ``transfers`` moves tensors that are in shared memory.
+    ``forwarder`` reaches the other workers. ``transfers`` reads and writes tensors in shared memory.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class InferHandler:
         self._max_inputs = settings.max_inputs
         self._known: dict[Model, dict[bytes, _KnownHeader]] = {}
         self._reading: dict[Model, asyncio.Future[InferRequest]] = {}
-        """The last request that is read in a thread. Others of its model go there too: sequences keep their order."""
+        """For models with sequences: the last request that is being read in a thread. Later ones go there too."""
 
     def starts(self) -> Mapping[str, Start]:
         return dict.fromkeys((INFER, GRPC_INFER, GRPC_STREAM_INFER, FORWARDED_INFER), self.start)
@@ -121,7 +121,7 @@ class InferHandler:
             self._start_anew(responder, model, header_bytes)
             return
         timeout_s = self._timeout_s(responder, model, known.schedule)
-        # An overloaded server must refuse fast: no exception.
+        # An overloaded server must refuse fast, so this raises no exception.
         refusal = model.dispatcher.find_refusal(known.number, timeout_s, known.row_elements)
         if refusal is not None:
             responder.fail(refusal)
@@ -140,22 +140,22 @@ class InferHandler:
 
     def find_max_tensors(self) -> int:
         """The most inputs, or outputs, that a request to any model in service may have."""
-        signatures = [model.signature for model in self._registry.models()]
-        has = [max(len(each.public_inputs), len(each.public_outputs)) for each in signatures]
-        return max(self._max_inputs, *has) if has else self._max_inputs
+        return max([self._max_inputs, *(self._max_tensors(model) for model in self._registry.models())])
+
+    def _max_tensors(self, model: Model) -> int:
+        return max(self._max_inputs, len(model.signature.public_inputs), len(model.signature.public_outputs))
 
     async def forget(self, model: Served) -> None:
-        """The version goes out of service."""
+        """The version leaves service."""
         if isinstance(model, Model):
             self._known.pop(model, None)
             self._reading.pop(model, None)
 
     def _start_anew(self, responder: Responder, model: Model, header_bytes: int | None) -> None:
-        """A request with a new JSON part: everything is checked."""
-        body, signature = responder.request.body, model.signature
-        max_tensors = max(self._max_inputs, len(signature.public_inputs), len(signature.public_outputs))
+        """Start a request whose JSON header is new: everything is checked."""
+        body, signature, max_tensors = responder.request.body, model.signature, self._max_tensors(model)
 
-        def admit(header: InferHeader) -> None:  # before tensors are decoded
+        def admit(header: InferHeader) -> None:  # called before tensors are decoded
             rows = 1
             for tensor in header.inputs[:1]:
                 axis = signature.axes.get(tensor.name)
@@ -178,7 +178,7 @@ class InferHandler:
             self._take(responder, model, header_bytes, parse_infer(body, header_bytes, admit, max_tensors))
 
     def _take(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
-        """The body has been read. Go on when the inputs in shared memory have been read too."""
+        """The body has been read. Read the inputs in shared memory, then go on."""
         if not request.header.uses_regions:
             self._go_on(responder, model, header_bytes, request)
             return
@@ -188,7 +188,7 @@ class InferHandler:
             self._keep_order(model, future)
 
     def _keep_order(self, model: Model, future: "asyncio.Future[InferRequest]") -> None:
-        """Until this request is read in the thread, those after it go there too if they may be of its sequence."""
+        """A request is being read in a thread: later ones of a model with sequences must not overtake it."""
         if model.sequence_rules is not None:
             self._reading[model] = future
             future.add_done_callback(functools.partial(self._has_read, model))
@@ -198,7 +198,7 @@ class InferHandler:
             del self._reading[model]
 
     def _go_on(self, responder: Responder, model: Model, header_bytes: int | None, request: InferRequest) -> None:
-        """All inputs have been read: check them and submit them."""
+        """All inputs have been read. Check and submit them."""
         header, inputs = request.header, request.inputs
         if header.sequence is not None or model.is_closed or model in self._registry.leaving:
             model = self._continuations.choose(model, responder.request, header.sequence)
@@ -224,26 +224,26 @@ class InferHandler:
         self._submit(responder, model, header, rows, self._render, timeout_s, schedule.priority)
 
     def _learn_header(self, model: Model, text: bytes, header: InferHeader, rows: Rows) -> None:
-        """Keep what is known of a JSON part, for it may come again."""
+        """Cache what is known of a JSON header, because it may come again."""
         if not model.signature.has_fixed_key:
             return
-        places: list[Place] = []
+        parts: list[TensorPart] = []
         at = len(text)
         for item in header.inputs:
             if item.size_bytes is None or item.dtype is None or item.dtype.kind == "b" or not item.count:
-                return  # the bytes of the tensor need a check too
-            places.append((item.name, item.shape, item.dtype, at))
+                return  # the bytes of such a tensor need checks too
+            parts.append((item.name, item.shape, item.dtype, at))
             at += item.size_bytes
         known = self._known.setdefault(model, {})
         if len(known) >= _KEPT_HEADERS:
-            known.clear()  # such as when each request has an id of its own
+            known.clear()  # such as if each request has its own id
         schedule = _schedule(model, header)
-        known[text] = _KnownHeader(header, places, at, rows.number, rows.row_elements, rows.key, schedule)
+        known[text] = _KnownHeader(header, parts, at, rows.number, rows.row_elements, rows.key, schedule)
 
     def _check_time(
         self, responder: Responder, model: Model, rows: int, header: InferHeader, row_elements: int = 0
     ) -> None:
-        """Raises Draining, TooLate or DeadlinePassed for a request of so many rows of so many elements."""
+        """Raises Draining, TooLate or DeadlinePassed if a request of this size cannot be answered in time."""
         timeout_s = self._timeout_s(responder, model, _schedule(model, header))
         model.dispatcher.check_time(rows, timeout_s, row_elements)
 
@@ -275,9 +275,9 @@ class InferHandler:
         responder.cancel_work = model.dispatcher.submit(rows, done, timeout_s=timeout_s, priority=priority)
 
     def _receive(self, responder: Responder, model: Model, header: InferHeader, rows: Rows, render: Render) -> Done:
-        """The callback for the engine's outcome."""
+        """The callback for the engine: it answers the request."""
         exposure = responder.request.exposure
-        inputs = None if exposure is None or header.uses_regions else rows.inputs  # whose memory may change
+        inputs = None if exposure is None or header.uses_regions else rows.inputs  # the memory of regions may change
 
         def done(outcome: Answer | ServiceError) -> None:
             if isinstance(outcome, ServiceError):
@@ -287,7 +287,7 @@ class InferHandler:
                 exposure.note_run(MAIN, inputs, outcome.outputs)
             try:
                 in_json = not header.is_all_binary and header.sequence is None
-                if in_json and any(array.size > PIECE_NUMBERS for array in outcome.outputs.values()):  # it takes long
+                if in_json and any(array.size > PIECE_NUMBERS for array in outcome.outputs.values()):
                     responder.run_in_thread(
                         functools.partial(render, model, header, outcome),
                         lambda reply: responder.finish(reply, outcome),
@@ -304,7 +304,7 @@ class InferHandler:
 
     @staticmethod
     def _timeout_s(responder: Responder, model: Model, schedule: Schedule) -> float:
-        """The time that was left when the work began. This does not ask the clock. Raises DeadlinePassed."""
+        """The seconds that were left when the work began. It does not read the clock. Raises DeadlinePassed."""
         left_s = responder.allowed_s(schedule.timeout_s) - responder.late_s
         if left_s <= 0 < responder.late_s:
             raise DeadlinePassed("the deadline passed before the request could be looked at")
@@ -312,7 +312,7 @@ class InferHandler:
 
 
 def _schedule(model: Model, header: InferHeader) -> Schedule:
-    """What the request asks for, as far as the model's configuration allows it."""
+    """The timeout and priority that the request asks for, as far as the model's configuration allows them."""
     if model.loaded.schedule_policy is None:
         return Schedule(header.timeout_s, math.inf, header.priority)
     return model.schedule(header.timeout_s, header.level)
@@ -320,7 +320,7 @@ def _schedule(model: Model, header: InferHeader) -> Schedule:
 
 @functools.lru_cache(maxsize=1024)
 def _read_length(text: bytes) -> int:
-    """The length of the JSON part. Raises InvalidInput."""
+    """The length of the JSON header. Raises InvalidInput."""
     if not text.isdigit() or len(text) > 18:
         raise InvalidInput(f"Inference-Header-Content-Length: expected a number, got {text.decode('latin-1')!r:.40}")
     return int(text)

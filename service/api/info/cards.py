@@ -1,4 +1,4 @@
-"""The cards of models, at /models: what people want to know of a model, and what a page needs to ask it."""
+"""The model cards at /models: what people want to know about a model, and what a page needs to send it requests."""
 
 from typing import Any
 
@@ -14,17 +14,17 @@ _DETAILS = (
     *("classes", "image", "table", "tokens", "sound", "detection", "segmentation", "embedding", "regression"),
     *("loop", "forecast", "text", "tags", "writing", "reading", "reconstruction", "generation"),
 )
-"""Fields of a manifest that say what goes in and comes out."""
+"""Fields of a manifest that describe inputs and answers."""
 
 
 def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dict[str, Any]:
-    """The card of a model of the store, whether it serves or not."""
+    """The card of a model in the store, whether it serves or not."""
     serving, waits = model_entry.serving, registry.waits_for_demand(model_entry)
     rests = waits and model_entry.card
     card: dict[str, Any] = {
         "name": name,
         "ready": bool(serving or rests),
-        "serving": serving.version if serving else str(model_entry.resting) if rests else None,
+        "serving": serving.version if serving else str(model_entry.evicted_default) if rests else None,
         "aliases": model_entry.aliases,
         "versions": _versions(model_entry),
     }
@@ -46,10 +46,10 @@ def describe_card(registry: Registry, name: str, model_entry: ModelEntry) -> dic
 
 
 def describe_facts(serving: Model) -> dict[str, Any]:
-    """The part of a card that is about the version that serves."""
+    """The part of a card about the version in service."""
     manifest, loaded, signature = serving.manifest, serving.loaded, serving.signature
     return {
-        **_tell_purpose(manifest),
+        **_describe_purpose(manifest),
         "details": _details(manifest),
         "graphs": sorted(manifest.graphs),
         "labels": manifest.labels,
@@ -72,7 +72,7 @@ def describe_facts(serving: Model) -> dict[str, Any]:
     }
 
 
-def _tell_purpose(manifest: Manifest) -> dict[str, Any]:
+def _describe_purpose(manifest: Manifest) -> dict[str, Any]:
     """What a model or a pipeline is for, and how good it is."""
     return {
         "task": manifest.task,
@@ -84,14 +84,14 @@ def _tell_purpose(manifest: Manifest) -> dict[str, Any]:
 
 
 def _details(manifest: Manifest) -> dict[str, Any]:
-    """What surrounds the graphs, such as the size of pictures or the columns of a table."""
+    """What the manifest says about inputs and answers, such as the size of pictures or the columns of a table."""
     found = {name: getattr(manifest, name) for name in _DETAILS}
     return {name: facts.model_dump(mode="json") for name, facts in found.items() if facts is not None}
 
 
 def _card_of_pipeline(registry: Registry, pipeline: Pipeline) -> dict[str, Any]:
-    """Whether it is ready, and what it does."""
-    facts = {**_tell_purpose(pipeline.manifest), "pipeline": describe_pipeline(pipeline)}
+    """What the pipeline does, and why it is not ready if it is not."""
+    facts = {**_describe_purpose(pipeline.manifest), "pipeline": describe_pipeline(pipeline)}
     try:
         check_ready(registry, pipeline)
     except ServiceError as error:
@@ -100,7 +100,7 @@ def _card_of_pipeline(registry: Registry, pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _versions(model_entry: ModelEntry) -> list[dict[str, Any]]:
-    """The versions that were loaded or tried, then those that cannot be tried."""
+    """First the versions that were loaded, or failed to load; then those that cannot be loaded."""
     cards = []
     for number, entry in sorted(model_entry.entries.items()):
         cards.append({"version": str(number), "state": entry.state})

@@ -1,4 +1,4 @@
-"""A version as Triton's model configuration: the settings in force. Clients expect every field of an object."""
+"""Triton's model configuration of a version, with the settings in force. Clients expect all fields of an object."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,6 @@ _VALUES = {"INT32": "int32_false_true", "FP32": "fp32_false_true", "BOOL": "bool
 
 
 def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
-    """The version as a model configuration."""
     session, given = model.loaded.session, model.loaded.config
     most_rows = _most_rows(model)
     files = {output.name: output.label_filename for output in given.outputs} if given else {}
@@ -56,7 +55,7 @@ def configure(model: Model, settings: Settings, lanes: int) -> dict[str, Any]:
 
 
 def _most_rows(model: Model) -> int:
-    """The most rows of a request, where rows are on the first axis of every tensor; else 0, and shapes are whole."""
+    """The most rows of a request; 0 unless rows are on the first axis of every tensor. With 0, shapes are complete."""
     leading_rows = model.signature.graph.leading_rows
     if leading_rows is not None and model.loaded.config is not None and model.loaded.config.max_batch_size:
         return leading_rows
@@ -83,7 +82,7 @@ def _microseconds(seconds: float) -> int:
 
 
 def _tensor(tensor: Tensor, model: Model, batches: bool, files: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A tensor as callers see it, without the batch axis. Dims may not be empty: a scalar has [1]."""
+    """A tensor as callers see it, without the batch axis. Dims must not be empty, so a scalar has [1]."""
     dims = [-1] if tensor.any_shape else describe_sizes(tensor.shape[1:] if batches else tensor.shape)
     config: dict[str, Any] = {"name": tensor.name, "data_type": _datatype(tensor.datatype), "dims": dims or [1]}
     shapes = model.loaded.session.shapes
@@ -98,7 +97,7 @@ def _tensor(tensor: Tensor, model: Model, batches: bool, files: Mapping[str, str
 
 
 def _sequences(model: Model, settings: Settings) -> Mapping[str, Any]:
-    """Rows of any sequences share batches. A state that never changes has no place in this form."""
+    """Rows of all sequences share batches. A state that never changes cannot be expressed in this form."""
     sequence = model.loaded.config.sequence if model.loaded.config else None
     sequence = sequence or _own_sequences(known(model.sequence_rules).facts, model, settings)
     strategy = {"oldest": {"max_candidate_sequences": settings.max_sequences, **_batches(model)}}
@@ -131,17 +130,17 @@ def _batches(model: Model) -> Mapping[str, Any]:
 
 
 def _control(control: SequenceControl) -> Mapping[str, Any]:
-    told: dict[str, Any] = {"kind": f"CONTROL_SEQUENCE_{control.kind}"}
+    config: dict[str, Any] = {"kind": f"CONTROL_SEQUENCE_{control.kind}"}
     if control.kind == "CORRID":
-        told["data_type"] = _datatype(control.datatype)
+        config["data_type"] = _datatype(control.datatype)
     else:
-        told[_VALUES[control.datatype]] = [control.false_value, control.true_value]
-    return {"name": control.name, "control": [told]}
+        config[_VALUES[control.datatype]] = [control.false_value, control.true_value]
+    return {"name": control.name, "control": [config]}
 
 
 def _state(state: SequenceState) -> Mapping[str, Any]:
     datatype = _datatype(state.datatype)
-    told: dict[str, Any] = {
+    config: dict[str, Any] = {
         "input_name": state.input_name,
         "output_name": state.output_name,
         "data_type": datatype,
@@ -149,8 +148,8 @@ def _state(state: SequenceState) -> Mapping[str, Any]:
     }
     if (initial := state.initial) is not None:
         data = {"data_file": initial.data_file} if initial.data_file else {"zero_data": True}
-        told["initial_state"] = [{"name": initial.name, "data_type": datatype, "dims": [*initial.dims], **data}]
-    return told
+        config["initial_state"] = [{"name": initial.name, "data_type": datatype, "dims": [*initial.dims], **data}]
+    return config
 
 
 def _batching(model: Model, settings: Settings) -> Mapping[str, Any]:
@@ -159,15 +158,15 @@ def _batching(model: Model, settings: Settings) -> Mapping[str, Any]:
     else:
         queue = QueuePolicy(settings.deadline_s, allow_override=True, max_requests=settings.max_queue_rows)
         batching = DynamicBatching(priority_levels=2, default_priority=2, queue=queue)
-    told: dict[str, Any] = {
+    config: dict[str, Any] = {
         **_batches(model),
         "priority_levels": batching.priority_levels,
         "default_priority_level": batching.default_priority,
         "default_queue_policy": _queue_policy(batching.queue),
     }
     if batching.queue_of_priority:
-        told["priority_queue_policy"] = {str(k): _queue_policy(v) for k, v in batching.queue_of_priority.items()}
-    return told
+        config["priority_queue_policy"] = {str(k): _queue_policy(v) for k, v in batching.queue_of_priority.items()}
+    return config
 
 
 def _queue_policy(policy: QueuePolicy) -> Mapping[str, Any]:

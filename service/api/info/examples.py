@@ -1,9 +1,8 @@
-"""Requests that a model answers: those of the documentation, and golden samples in the form that people send.
+"""Example requests for a model: those of the documentation, and its golden samples in the form that people send.
 
-A page offers them, so that nobody has to look for data first.
+The pages offer them, so that people can try a model without data of their own.
 """
 
-import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,31 +11,31 @@ import numpy as np
 from model_store import GoldenSamples, ModelVersion
 from model_store.graph import MAIN, Tensor
 from model_store.manifest import Manifest
-from model_store.sounds.writing import encode_wav
 from model_store.tasks import Table
 from service.api.openapi.examples import EXAMPLES
 from service.codecs.model_context import ModelContext, known
-from service.codecs.pictures.writer import encode_png
+from service.codecs.pictures.writer import as_image, encode_png
 from service.codecs.rows import image_of
 from service.codecs.series import SeriesReader
-from service.codecs.sounds import find_sound
+from service.codecs.sounds import as_sound, find_sound
 from service.engine.tensors import Arrays
 from service.models.entry import Model, Served
 from service.models.pipeline import Pipeline
 from service.protocol.large_json import parse_object
 
 _MOST_SAMPLES = 4
-"""Golden samples of a model that become examples."""
+"""The most golden samples that become examples."""
 _MOST_NUMBERS = 4096
-"""Of a row in JSON. Larger rows that are no picture or sound are left out: nobody reads them."""
+"""The most numbers of a row in JSON. Larger rows are left out unless they are pictures or sounds."""
 
 Example = dict[str, Any]
 
 
 def make_examples(model: Served, version: ModelVersion | None) -> list[Example]:
-    """``{"task", "title", "body"}`` of each, the documented ones first. Raises StoreError if the store has changed.
+    """``{"task", "title", "body"}`` for each example, the documented ones first.
 
-    ``version`` is that of the store, None for one that has no golden samples.
+    ``version`` is the version in the store; None if it has no golden samples. Raises StoreError if the store has
+    changed.
     """
     if isinstance(model, Pipeline):
         stored = [("pipeline", parse_object(golden.request)) for golden in model.loaded.golden]
@@ -67,7 +66,7 @@ def _read_samples(model: Model, version: ModelVersion) -> dict[str, GoldenSample
 
 
 def _of_samples(context: ModelContext, samples: Mapping[str, GoldenSamples]) -> Iterator[tuple[str, Example]]:
-    """Bodies by task, without the name of the model."""
+    """(task, body) for each example. The bodies do not name the model."""
     manifest = context.manifest
     for task in sorted(manifest.tasks - {"tensors"}):
         if task == "generate":
@@ -98,7 +97,7 @@ def _first_graph(manifest: Manifest) -> str:
 def _rows_of(
     manifest: Manifest, graph: str, samples: Mapping[str, GoldenSamples], public: bool = False
 ) -> Iterator[Arrays]:
-    """Some rows of a graph's samples: by input, without their batch axis, or with one row if ``public``."""
+    """Some rows of a graph's samples, by input. They have no batch axis, or one of size 1 if ``public``."""
     if graph not in samples:
         return
     arrays = samples[graph].inputs
@@ -112,7 +111,7 @@ def _rows_of(
 
 
 def _make_row(context: ModelContext, graph: str, arrays: Arrays, task: str) -> Any:
-    """A row as people send it, of the tensors of a row; None where it has no such form."""
+    """A row in the form that people send, from its tensors; None if it has no such form."""
     manifest, tokens = context.manifest, context.manifest.tokens
     if task == "predict_sequence" and manifest.forecast is not None:
         return _make_series(context, arrays)
@@ -126,7 +125,7 @@ def _make_row(context: ModelContext, graph: str, arrays: Arrays, task: str) -> A
     if manifest.table is not None and graph == MAIN:
         return _make_table_row(manifest.table, arrays)
     if manifest.writing is not None and graph == MAIN:
-        return None  # a prompt, which the samples of one step do not show
+        return None  # the row is a prompt, and the samples of a step do not hold it
     sound = find_sound(manifest, graph)
     left_out = set() if sound is None else {sound.length}
     inputs = [tensor for tensor in manifest.graphs[graph].inputs if tensor.name not in left_out]
@@ -139,9 +138,9 @@ def _make_row(context: ModelContext, graph: str, arrays: Arrays, task: str) -> A
 def _make_value(manifest: Manifest, graph: str, tensor: Tensor, array: np.ndarray) -> Any:
     image, sound = image_of(manifest, graph), find_sound(manifest, graph)
     if image is not None and image.input == tensor.name and array.ndim == 3:
-        return {"image": base64.b64encode(encode_png(array, image)).decode()}
+        return as_image(encode_png(array, image))
     if sound is not None and sound.input == tensor.name:
-        return {"sound": base64.b64encode(encode_wav(array, sound.rate)).decode()}
+        return as_sound(array, sound.rate)
     return _as_json(array) if array.size <= _MOST_NUMBERS and _is_json(array) else None
 
 
@@ -157,7 +156,7 @@ def _make_series(context: ModelContext, arrays: Arrays) -> Any:
 def _make_table_row(table: Table, arrays: Arrays) -> dict[str, Any]:
     """A value for each column; null for a missing one."""
     values = {column.name: _as_json(arrays[column.input].reshape(-1)[column.position]) for column in table.columns}
-    return {name: None if value != value else value for name, value in values.items()}  # NaN
+    return {name: None if value != value else value for name, value in values.items()}  # only NaN differs from itself
 
 
 def _as_tensor(manifest: Manifest, name: str, array: np.ndarray) -> dict[str, Any]:
@@ -166,12 +165,12 @@ def _as_tensor(manifest: Manifest, name: str, array: np.ndarray) -> dict[str, An
 
 
 def _is_json(array: np.ndarray) -> bool:
-    """Whether JSON can hold it: it has no NaN and no infinity."""
+    """Whether JSON can express the array: it has no NaN and no infinity."""
     return array.dtype.kind in "OUSiub" or bool(np.isfinite(array.astype(np.float32)).all())
 
 
 def _as_json(array: np.ndarray | np.generic) -> Any:
-    """Numbers with as few digits as tell float32 ones apart."""
+    """The array as nested lists. Floats are rounded to six digits."""
     if array.dtype.kind in "OUS":
         return np.vectorize(_as_text, otypes=[object])(array).tolist()
     if array.dtype.kind in "iub":

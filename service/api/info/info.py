@@ -1,10 +1,10 @@
-"""What the server tells about itself: health, metadata of the protocol, model cards, metrics.
+"""What the server says about itself: health, metadata of the protocol, model cards, metrics.
 
-Everything is read from the registry and the metrics when it is asked for. `admin/admin.py` has what can be changed.
+Everything is read from the registry and the metrics at the time of the request. Routes that change something are in
+`admin/admin.py`.
 """
 
 import asyncio
-import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ from service.api.info.configuration import configure
 from service.api.info.examples import make_examples
 from service.api.info.metadata import describe_model, describe_server, release
 from service.api.info.rollout import describe_rollout
-from service.api.info.statistics import tell_statistics
+from service.api.info.statistics import describe_statistics
 from service.api.live.messages import describe_stream
 from service.api.openapi.document import make_document
 from service.api.routes import Methods, Routes, make_routes
@@ -42,11 +42,11 @@ from service.protocol.json import render_json
 from service.transport.status import error_reply
 from service.web.pages import PAGES, answer_file, answer_page, wants_page
 
-_READY_OF_VERSION = "/v2/models/{model}/versions/{version}/ready"
+_MODEL, _VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
 
 
 class Information:
-    """The routes that carry no tensors. ``lanes`` is how many batches run at once."""
+    """The routes that carry no tensors. ``lanes`` is the number of batches that run at once."""
 
     def __init__(
         self, registry: Registry, store: Store, metrics: Metrics, administration: Administration, lanes: int
@@ -69,15 +69,14 @@ class Information:
             "/v2/health/live": live,
             "/v2/health/ready": ready,
             "/v2/models": _answer(lambda: {"models": list(registry.entries)}),
-            "/v2/models/stats": _answer(lambda: tell_statistics(self._metrics, registry.models())),
+            "/v2/models/stats": _answer(lambda: describe_statistics(self._metrics, registry.models())),
             **self._of_model("", self._describe),
-            **{path: {"GET": self._tell_ready} for path in ("/v2/models/{model}/ready", _READY_OF_VERSION)},
+            **{f"{path}/ready": {"GET": self._tell_ready} for path in (_MODEL, _VERSION)},
             **self._of_model("/config", self._configure),
             **self._of_model("/stats", self._count),
             **self._of_model("/stream", self._describe_stream),
-            "/v2/models/{model}/rollout": {"GET": self._show_rollout},
-            "/v2/models/{model}/example": {"GET": self._show_examples},
-            "/v2/models/{model}/versions/{version}/example": {"GET": self._show_examples},
+            f"{_MODEL}/rollout": {"GET": self._show_rollout},
+            **{f"{path}/example": {"GET": self._show_examples} for path in (_MODEL, _VERSION)},
             **self._administration.routes(),
             "/": {"GET": _answer_root},
             **{path: {"GET": answer_page} for path in PAGES if path != "/"},
@@ -95,28 +94,26 @@ class Information:
             routes=make_routes(routes),
             exception_handlers={ServiceError: self._refuse, HTTPException: self._refuse_route},
         )
-        application.router.redirect_slashes = False  # the ASGI path has removed slashes at the end
+        application.router.redirect_slashes = False  # the ASGI path has already removed trailing slashes
         return application
 
     def _of_model(self, what: str, describe: Callable[[Served, bool], Any]) -> Routes:
-        """The routes of a model, and of one of its versions."""
-        methods = self._answer_of_model(describe)
-        return {f"/v2/models/{model}{what}": methods for model in ("{model}", "{model}/versions/{version}")}
+        """The same route for a model and for a version of it.
 
-    def _answer_of_model(self, describe: Callable[[Served, bool], Any]) -> Methods:
-        """``describe`` gets a model, loaded if need be, and whether the path names a version."""
+        ``describe`` gets the model, which is loaded if necessary, and whether the path names a version.
+        """
 
         async def answer(request: Request) -> Response:
             return JSONResponse(describe(await self._find(request), "version" in request.path_params))
 
-        return {"GET": answer}
+        return {path + what: {"GET": answer} for path in (_MODEL, _VERSION)}
 
     async def _find(self, request: Request) -> Served:
-        """The model of a path, loaded if need be. Raises UnknownModel, NotReady."""
+        """The model of a path, which is loaded if necessary. Raises UnknownModel, NotReady."""
         return await self._registry.find_when_loaded(request.path_params["model"], request.path_params.get("version"))
 
     def _ready(self) -> dict[str, Any]:
-        """It does not wait for a model that loads slowly, but names it. Raises NotReady."""
+        """Models that load slowly do not hold up readiness; they are named. Raises NotReady."""
         if self.is_draining:
             raise NotReady("the server is stopping")
         if not self._registry.is_ready:
@@ -127,19 +124,18 @@ class Information:
         return {"live": True, "ready": True, "loading": loading}
 
     async def _tell_ready(self, request: Request) -> Response:
-        """A pipeline is ready when the models of its steps are. Raises UnknownModel, NotReady.
+        """A pipeline is ready if the models of its steps are. Raises UnknownModel, NotReady.
 
-        A model that has made room is ready, and is not loaded for this: who asks all models would evict them in turn.
+        A model that was unloaded to make room is ready, and this does not load it. Otherwise a client that asks about
+        all models would make them evict one another.
         """
-        name, version = request.path_params["model"], request.path_params.get("version")
-        with contextlib.suppress(StillLoading):
-            model = self._registry.look_up(name, version)
-            if isinstance(model, Pipeline):
-                check_ready(self._registry, model)
-            return JSONResponse({"name": name, "ready": True})
-        found = await self._find(request)
-        if isinstance(found, Pipeline):
-            check_ready(self._registry, found)
+        name = request.path_params["model"]
+        try:
+            model = self._registry.look_up(name, request.path_params.get("version"))
+        except StillLoading:
+            model = await self._find(request)
+        if isinstance(model, Pipeline):
+            check_ready(self._registry, model)
         return JSONResponse({"name": name, "ready": True})
 
     def _configure(self, model: Served, one: bool) -> dict[str, Any]:
@@ -156,12 +152,12 @@ class Information:
         return describe_model(model, self._registry.model_entry(model.name), one)
 
     def _count(self, found: Served, one: bool) -> dict[str, Any]:
-        """Statistics of one version, or of all versions of a model that serve; of the models of a pipeline's steps."""
+        """Statistics of one version, of all versions of a model in service, or of the models of a pipeline's steps."""
         if isinstance(found, Pipeline):
             models = [*find_steps(self._registry, found).values()]
         else:
             models = [found] if one else [m for m in self._registry.models() if m.name == found.name]
-        return tell_statistics(self._metrics, models)
+        return describe_statistics(self._metrics, models)
 
     async def _show_examples(self, request: Request) -> Response:
         model = await self._find(request)
@@ -217,14 +213,14 @@ def _answer(describe: Callable[[], Any]) -> Methods:
 
 
 async def _answer_root(request: Request) -> Response:
-    """The playground for browsers; for all others what KServe's first protocol has here."""
+    """The playground for browsers. Other clients get the answer of KServe's protocol v1."""
     if wants_page(request):
         return await answer_page(request)
     return JSONResponse({"status": "alive"}, headers={"vary": "Accept"})
 
 
 async def _show_document(request: Request) -> Response:
-    document = await asyncio.to_thread(_document)  # the first time takes too long for the event loop
+    document = await asyncio.to_thread(_document)  # the first call is too slow for the event loop
     return await _encode(request, document, "application/json")
 
 
@@ -234,7 +230,7 @@ def _document() -> bytes:
 
 
 async def _encode(request: Request, body: bytes, content_type: str) -> Response:
-    """An answer in the content coding that its caller asks for. What is large is compressed in a thread."""
+    """An answer, compressed as its caller accepts it. A large one is compressed in a thread."""
     headers = {"content-type": content_type, "vary": "Accept-Encoding"}
     coding = choose_coding(request.headers.get("accept-encoding", "").encode("latin-1"))
     if coding is None or len(body) < COMPRESS_FROM_BYTES:

@@ -25,12 +25,12 @@ def release() -> str:
     """The version of the product."""
     try:
         return version("sluice-serving")
-    except PackageNotFoundError:  # a checkout or a bento, which is not installed
+    except PackageNotFoundError:  # it runs from a checkout or a bento
         return _read_release(Path(__file__).parents[3] / "pyproject.toml")
 
 
 def _read_release(project: Path) -> str:
-    """The version that a pyproject.toml declares; 0 if it is not there."""
+    """The version that pyproject.toml declares; "0" without such a file."""
     try:
         return str(tomllib.loads(project.read_text())["project"]["version"])
     except (OSError, KeyError):
@@ -38,7 +38,7 @@ def _read_release(project: Path) -> str:
 
 
 def describe_server(settings: Settings) -> dict[str, Any]:
-    """Name, version and the extensions of the protocol that these settings offer."""
+    """Name, version, and the extensions of the protocol that are on with these settings."""
     extensions = [*_EXTENSIONS, *(["model_repository"] if settings.control else [])]
     if settings.shared_memory:
         extensions.append("system_shared_memory")
@@ -48,7 +48,7 @@ def describe_server(settings: Settings) -> dict[str, Any]:
 
 
 def describe_model(model: Served, model_entry: ModelEntry, one: bool) -> dict[str, Any]:
-    """Metadata of a model, with all its versions in service, or with the ``one`` that was asked for."""
+    """Metadata of a model. It lists all versions in service, or only that of ``model`` if ``one``."""
     in_service = [str(number) for number, entry in sorted(model_entry.entries.items()) if entry.model]
     versions = [model.version] if one else in_service
     if isinstance(model, Pipeline):
@@ -69,7 +69,7 @@ def describe_model(model: Served, model_entry: ModelEntry, one: bool) -> dict[st
 
 
 def describe_pipeline(pipeline: Pipeline) -> dict[str, Any]:
-    """Its steps and outputs, what its golden requests have shown, and a drawing for Mermaid."""
+    """Steps and outputs, the result of the golden requests, and a Mermaid diagram."""
     facts = pipeline.steps.facts
     steps = {name: step.model_dump(exclude_defaults=True) for name, step in facts.steps.items()}
     drawing = draw_mermaid(facts)
@@ -77,7 +77,7 @@ def describe_pipeline(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def describe_tensor(tensor: Tensor) -> dict[str, Any]:
-    """A tensor that takes any shape has the shape [-1]. Requests have any number of rows, even if a run has one."""
+    """Sizes that may vary are -1, also that of the batch axis. A tensor of any shape has the shape [-1]."""
     shape = [-1] if tensor.any_shape else describe_sizes(tensor.shape)
     if tensor.batch_axis is not None:
         shape[tensor.batch_axis] = -1
@@ -85,5 +85,5 @@ def describe_tensor(tensor: Tensor) -> dict[str, Any]:
 
 
 def describe_sizes(shape: tuple[int | str, ...]) -> list[int]:
-    """Sizes that are not fixed are -1."""
+    """Sizes that may vary are -1."""
     return [size if isinstance(size, int) else -1 for size in shape]

@@ -1,4 +1,4 @@
-"""What the server says of a model's canary and shadow: what is on trial, and what was noted of it by all workers."""
+"""The state of a model's canary and shadow, with the counts of all workers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,36 +11,36 @@ from service.models.rollout.rollouts import count_requests
 
 
 def describe_rollout(metrics: Metrics, name: str, model_entry: ModelEntry) -> dict[str, Any]:
-    """May be called in a thread: it reads the numbers of all workers."""
+    """Slow, because it reads the counts of all workers; it may be called in a thread."""
     rollout = model_entry.rollout
     serving = model_entry.serving
-    told: dict[str, Any] = {"name": name, "stable": None if serving is None else serving.version}
-    told |= {"canary": None, "shadow": None}
+    state: dict[str, Any] = {"name": name, "stable": None if serving is None else serving.version}
+    state |= {"canary": None, "shadow": None}
     if not isinstance(rollout, ActiveRollout):
-        return told
+        return state
     found = rollout.describe()
     compared = metrics.sums()["sluice_compared"]
     canary, shadow = rollout.facts.canary, rollout.facts.shadow
     if canary is not None:
-        noted = count_requests(metrics, name, canary.trial)
-        del noted["returned"], noted["compared"], noted["differ"]
-        told["canary"] = {
+        counts = count_requests(metrics, name, canary.trial)
+        del counts["returned"], counts["compared"], counts["differ"]
+        state["canary"] = {
             **found["canary"],
             "header": canary.header,
             "begun": canary.begun,
             "limits": canary.limits.model_dump(),
-            **noted,
+            **counts,
             "compared": _count(compared, name, canary.version),
         }
     if shadow is not None:
-        told["shadow"] = {
+        state["shadow"] = {
             **found["shadow"],
             "begun": shadow.begun,
             "compared": _count(compared, name, shadow.version),
         }
-    return told
+    return state
 
 
 def _count(compared: Mapping[Any, Any], name: str, version: int) -> dict[str, int]:
-    """Answers by what came of their comparison, since the server started."""
+    """The number of compared answers for each outcome, since the server started."""
     return {outcome.value: int(sum(compared.get((name, str(version), outcome.value), (0.0,)))) for outcome in Outcome}

@@ -1,8 +1,9 @@
 """Statistics of the models in service, over all workers of this server.
 
-Durations are nanoseconds. Those of requests are summed over requests: a batch of eight requests adds its run eight
-times. Those of batches are summed over batches. ``inference_count`` is rows, ``execution_count`` runs; each step of a
-loop is a run. ``compute_input`` is the time to assemble a batch and reach a lane, ``compute_output`` the time after it.
+Durations are nanoseconds. ``inference_stats`` sums over requests: the run of a batch of eight requests counts eight
+times. ``batch_stats`` sums over batches. ``inference_count`` counts rows, ``execution_count`` counts runs; each step of
+a loop is a run. ``compute_input`` is the time to assemble a batch and get a lane, ``compute_output`` the time after the
+run.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,8 +17,8 @@ from service.models.entry import Model
 _Sums = dict[str, float]
 
 
-def tell_statistics(metrics: Metrics, models: Iterable[Model]) -> dict[str, Any]:
-    """``{"model_stats": [...]}``, by name and version. Counts survive while a version is out of service."""
+def describe_statistics(metrics: Metrics, models: Iterable[Model]) -> dict[str, Any]:
+    """``{"model_stats": [...]}``, sorted by name and version. A version that returns to service keeps its counts."""
     wanted = sorted({(model.name, model.version) for model in models}, key=lambda k: (k[0], int(k[1])))
     requests = _sum(metrics, REQUESTS)
     batches: dict[Labels, dict[int, _Sums]] = {}

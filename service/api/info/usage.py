@@ -1,4 +1,4 @@
-"""How much of its limits a worker uses, and what is built into it."""
+"""Metrics of how much of its limits a worker uses, and of its build."""
 
 import platform
 from collections.abc import Iterator, Sized
@@ -12,11 +12,11 @@ from service.models.registry import Registry
 from service.settings import Settings
 
 LOOP = "loop"
-"""The name of the queue for the slots of a loop, beside those of the graphs."""
+"""The label of the queue for the slots of a loop. Other queues have the names of graphs."""
 
 
 class Usage:
-    """Reads what is there now. ``sequences`` and ``streams`` tell how many there are."""
+    """Reads current values. The lengths of ``sequences`` and ``streams`` are the numbers that are open."""
 
     def __init__(self, handler: RequestHandler, registry: Registry, sequences: Sized, streams: Sized) -> None:
         self._handler = handler
@@ -25,7 +25,7 @@ class Usage:
         self._streams = streams
 
     def read(self) -> Iterator[Reading]:
-        """Each use beside its limit; the limits of all workers add up."""
+        """Each value and its limit. The limits of all workers add up."""
         handler = self._handler
         settings = handler.settings
         yield "sluice_requests_in_flight", (), float(handler.in_flight)
@@ -52,7 +52,7 @@ class Usage:
                 yield "sluice_max_queue_rows", (*labels, graph), float(settings.max_queue_rows)
 
 
-def tell_build(is_compiled: bool) -> Iterator[Reading]:
-    """The versions, and whether the path of a request is compiled."""
+def read_build(is_compiled: bool) -> Iterator[Reading]:
+    """The versions of this build, and whether the request path is compiled."""
     labels = (release(), platform.python_version(), onnxruntime.__version__, "yes" if is_compiled else "no")
     yield "sluice_build_info", labels, 1.0

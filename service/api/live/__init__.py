@@ -1,1 +1,1 @@
-"""Live streams: samples or tensors in, an answer to each row as soon as it is there."""
+"""Live streams: samples or tensors come in, and each row is answered at once."""

@@ -1,4 +1,4 @@
-"""What a stream takes: options in its query, and messages."""
+"""The options and the messages that a stream takes."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ from pydantic import Field
 from model_store.datatypes import DATATYPES
 from model_store.graph import MAIN
 from model_store.tasks import Sound
-from service.codecs.sound_stream import Form, Heard, SoundStream
+from service.codecs.sound_stream import Form, SoundRow, SoundStream
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, UnreadableMessage
 from service.models.entry import Model
@@ -19,11 +19,11 @@ from service.tasks.request import read_query
 
 _MAX_FIELDS = 16
 _MOST_END = 64
-"""Characters of the message that ends a stream."""
+"""The most characters of the message that ends a stream."""
 
 
 class StreamOptions(RequestModel):
-    """The query of a stream of sound."""
+    """The options in the query string of a sound stream."""
 
     rate: int | None = None
     """samples a second, in Hz; default: the model's own"""
@@ -36,14 +36,14 @@ class StreamOptions(RequestModel):
 def read_options(query: bytes) -> StreamOptions:
     """Raises InvalidInput."""
     fields = read_query(query, _MAX_FIELDS)
-    twice = next((name for name, _ in fields if sum(other == name for other, _ in fields) > 1), None)
-    if twice is not None:
-        raise InvalidInput(f"{twice:.60}: expected once, got it more than once")
+    names = [name for name, _ in fields]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise InvalidInput(f"{repeated[0]:.60}: expected once, got it more than once")
     return StreamOptions.read(dict(fields), strict=False)
 
 
 def check_model(model: Model, options: StreamOptions, query: bytes) -> None:
-    """Raises InvalidInput or NotOffered for a model, or options, that no stream can have."""
+    """Raises InvalidInput or NotOffered if there can be no stream of this model with these options."""
     sound = model.manifest.sound
     if sound is None:
         if query:
@@ -62,7 +62,7 @@ def check_model(model: Model, options: StreamOptions, query: bytes) -> None:
 
 
 def describe_stream(model: Model) -> dict[str, Any]:
-    """What a client must know before it opens a stream of the model. Raises InvalidInput if there can be none."""
+    """What a client must know before it opens a stream. Raises InvalidInput if the model can have none."""
     check_model(model, StreamOptions(), b"")
     sound = model.manifest.sound
     facts: dict[str, Any] = {"name": model.name, "version": model.version, "protocol": "websocket"}
@@ -71,18 +71,18 @@ def describe_stream(model: Model) -> dict[str, Any]:
     return {**facts, "takes": "samples", "rate": sound.rate, "window": sound.window, "overlap": sound.overlap}
 
 
-def inputs_of(heard: Heard, sound: Sound, model: Model) -> Arrays:
+def inputs_of(row: SoundRow, sound: Sound, model: Model) -> Arrays:
     tensor = model.signature.inputs[sound.input]
     if (check := model.row_checks.get(MAIN)) is not None:
-        check(heard.samples.size)
-    inputs = {sound.input: heard.samples[None].astype(DATATYPES[tensor.datatype].dtype, copy=False)}
+        check(row.samples.size)
+    inputs = {sound.input: row.samples[None].astype(DATATYPES[tensor.datatype].dtype, copy=False)}
     if sound.length is not None:
-        inputs[sound.length] = np.array([heard.end - heard.begin], np.int64)
+        inputs[sound.length] = np.array([row.end - row.begin], np.int64)
     return inputs
 
 
 def check_end(message: str) -> None:
-    """Raises UnreadableMessage for a text that is no JSON, InvalidInput for one that does not end the stream."""
+    """Raises UnreadableMessage for a text that is not JSON, InvalidInput for one that does not end the stream."""
     if not is_end(message):
         _check_json(message)
         raise InvalidInput(f'message: expected samples, or the text {{"end": true}}, got {message!r:.60}')
@@ -105,7 +105,7 @@ def _check_json(message: str) -> None:
 
 
 def read_request(body: bytes, max_tensors: int) -> InferRequest:
-    """Raises UnreadableMessage for what is no JSON, InvalidInput for another request than a stream can have."""
+    """Raises UnreadableMessage for a body that is not JSON, InvalidInput for a request that a stream cannot take."""
     try:
         request = parse_infer(body, None, max_tensors=max_tensors)
     except InvalidInput:

@@ -1,4 +1,4 @@
-"""The rows of one stream in the engine: one after the other, with the state that the model keeps between them."""
+"""Runs the rows of one stream, one after another, and keeps the model's state between them."""
 
 import asyncio
 import itertools
@@ -17,9 +17,9 @@ _numbers = itertools.count(1)
 
 
 class StreamRows:
-    """``run`` is awaited for one row after the other; ``close`` forgets the state. On the event loop's thread only.
+    """Await each ``run`` before the next; ``close`` drops the state. Used on the event loop's thread only.
 
-    ``charge`` is called with the number of rows before they run. What it raises ends the stream.
+    ``charge`` is called with the number of rows before they run. An error that it raises ends the stream.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class StreamRows:
         controls = self._rules.facts.controls if self._rules is not None else ()
         takes_text = any(isinstance(control, Id) and control.datatype == "BYTES" for control in controls)
         number = next(_numbers)
-        # Models that keep state themselves get it as the id of the sequence.
+        # A model that keeps its state by itself gets this as the id of the sequence.
         self._id: int | str = f"stream-{number}" if takes_text else number
 
     @property
@@ -47,7 +47,7 @@ class StreamRows:
         return self._rules is not None
 
     async def run(self, inputs: Arrays) -> Arrays:
-        """The outputs that callers see. Raises ServiceError, and the state is as before."""
+        """The public outputs. Raises ServiceError; then the state has not changed."""
         rules, signature = self._rules, self.model.signature
         if rules is None:
             outputs = await self._infer(signature.check(inputs))

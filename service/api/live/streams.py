@@ -1,12 +1,12 @@
-"""The streams of a worker: `/v2/models/NAME/stream`, a WebSocket on which each message is answered as it comes.
+"""The live streams of a worker: `/v2/models/NAME/stream`, a WebSocket on which each message is answered at once.
 
 Rules
-- A stream is one sequence: its rows run in order, and the model's state is kept until it ends, in this worker.
-- A model with ``sound`` in its manifest takes binary messages with samples, and answers each row that is complete. At
-  the text message ``{"end": true}`` it pads the rest with silence and answers that too.
-- Other models take requests of the Open Inference Protocol as text messages, and answer each.
-- A message that cannot be answered ends the stream, because what follows would go on from another state.
-- A version that goes out of service lets its streams go on for ``SLUICE_DRAIN_S``, and then ends them.
+- A stream is one sequence: its rows run in order, and this worker keeps the model's state until the stream ends.
+- A model with ``sound`` in its manifest takes binary messages with samples. Each complete row is answered. After the
+  text message ``{"end": true}`` the rest is padded with silence and answered too.
+- Other models take requests of the Open Inference Protocol as text messages.
+- A message that cannot be answered ends the stream, because later rows would continue from a wrong state.
+- When a version leaves service, its streams may go on for ``SLUICE_DRAIN_S``; then they are ended.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from service.api.live.messages import (
     read_request,
 )
 from service.api.live.rows import StreamRows
-from service.codecs.sound_stream import Heard, SoundStream
+from service.codecs.sound_stream import SoundRow, SoundStream
 from service.engine.tensors import Arrays
 from service.errors import (
     Draining,
@@ -54,13 +54,13 @@ STREAM = "/v2/models/{model}/stream"
 _PATH = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/stream")
 _OPENED = 101
 _SLOW_BYTES = 64 << 10
-"""More samples are resampled in a thread."""
+"""Larger messages are resampled, and larger outputs are rendered, in a thread."""
 
 T = TypeVar("T")
 
 
 class LiveStreams(Streams):
-    """On the event loop's thread only. ``parsing`` and ``threads`` take what is slow."""
+    """Used on the event loop's thread only. Slow work runs in ``parsing`` and ``threads``."""
 
     def __init__(
         self,
@@ -96,26 +96,26 @@ class LiveStreams(Streams):
         if len(self._open) >= self._settings.max_sequences:
             raise QueueFull(f"expected at most {self._settings.max_sequences} streams at once")
         options = read_options(query)
-        with contextlib.suppress(StillLoading):  # the stream waits for it
+        with contextlib.suppress(StillLoading):  # the stream will wait for the model
             check_model(self._registry.find(endpoint.model, endpoint.version), options, query)
         return functools.partial(self._converse, endpoint, options, query)
 
     def use(self, model: Served) -> bool:
-        """Whether a stream of the version is open."""
+        """Whether the version has an open stream."""
         return any(used is model for used in self._open.values())
 
     def begin_stop(self) -> None:
-        """Refuse new streams; versions that go out of service wait for none any more."""
+        """Refuse new streams. A version that leaves service no longer waits for its streams."""
         self._stopping.set()
         self._wake()
 
     def _wake(self) -> None:
-        """Wake all that wait now."""
+        """Wake everyone who waits for the end of a stream."""
         self._ended.set()
         self._ended.clear()
 
     async def release(self, model: Served) -> None:
-        """Return when the streams of a version have ended: by themselves for a while, then they are ended."""
+        """Return when the streams of a version have ended: by themselves, or ended by the server after a while."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
                 while model in self._open.values() and not self._stopping.is_set():
@@ -161,11 +161,11 @@ class LiveStreams(Streams):
         answer = choose_answers(context, options.top_k, text)
         index = 0
 
-        async def give(heard: Heard) -> None:
+        async def give(row: SoundRow) -> None:
             nonlocal index
-            outputs = await rows.run(inputs_of(heard, sound, model))
-            found = await self._in_thread(functools.partial(answer, heard, outputs), _count_bytes(outputs))
-            times = {"start": heard.begin / sound.rate, "end": heard.end / sound.rate}
+            outputs = await rows.run(inputs_of(row, sound, model))
+            found = await self._in_thread(functools.partial(answer, row, outputs), _count_bytes(outputs))
+            times = {"start": row.begin / sound.rate, "end": row.end / sound.rate}
             await channel.send(render_json({"index": index, **times, **found}))
             index += 1
 
@@ -176,12 +176,12 @@ class LiveStreams(Streams):
                 break
             size = len(message) if stream.resamples else 0
             await self._in_thread(functools.partial(stream.add, message), size)
-            while (heard := stream.take()) is not None:
-                await give(heard)
+            while (row := stream.take()) is not None:
+                await give(row)
             meter.answered(200, self._clock() - began)
         check_end(message)
-        while (heard := stream.finish()) is not None:
-            await give(heard)
+        while (row := stream.finish()) is not None:
+            await give(row)
         last: dict[str, Any] = {"done": True, "rows": index}
         if text is not None:
             text.finish()
@@ -199,8 +199,7 @@ class LiveStreams(Streams):
             began = self._clock()
             if isinstance(message, bytes):
                 raise UnsupportedMedia(
-                    f"message: expected a text, for model {model.name!r} does not say how sound becomes its input, got "
-                    "a binary one"
+                    f"message: expected a text, got a binary one: the manifest of model {model.name!r} has no sound"
                 )
             if is_end(message):
                 await channel.send(render_json({"done": True}))
@@ -216,7 +215,7 @@ class LiveStreams(Streams):
             meter.answered(200, self._clock() - began)
 
     async def _in_thread(self, do: Callable[[], T], size_bytes: int, threads: Executor | None = None) -> T:
-        """Call ``do``, in a thread if it works on many bytes."""
+        """Call ``do``: in a thread if it works on many bytes, else here."""
         if size_bytes <= _SLOW_BYTES:
             return do()
         return await asyncio.get_running_loop().run_in_executor(threads or self._threads, do)

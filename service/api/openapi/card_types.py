@@ -1,4 +1,4 @@
-"""What ``GET /models`` answers, as types for the OpenAPI document. Tests check the cards of a server against them."""
+"""The types of the answer to ``GET /models``, for the OpenAPI document. Tests check a server's cards against them."""
 
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -8,7 +8,7 @@ from service.api.openapi.protocol_types import Exact, PipelineFacts, TensorMetad
 
 
 class VersionState(Exact):
-    """A version that was loaded, or that was tried, or that cannot be tried."""
+    """A version that was loaded, that failed to load, or that cannot be loaded."""
 
     version: str
     state: Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]

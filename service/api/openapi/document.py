@@ -42,9 +42,10 @@ _FILES = (*MEDIA_TYPES, *SOUND_TYPES)
 
 
 class Route(NamedTuple):
-    """A task route. ``events`` come in a stream before the last one.
+    """A task route.
 
-    ``picture`` is the answer as image/png, ``sound`` that as audio/wav.
+    ``events``: the type of the events of a stream before the last one. ``picture`` and ``sound`` describe the answer as
+    image/png and audio/wav.
     """
 
     task: Any
@@ -159,7 +160,7 @@ def _describe(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parameter(name: str, field: Mapping[str, Any]) -> dict[str, Any]:
-    """An option in the query string, where lists are separated by commas, objects are JSON, and nothing is null."""
+    """An option in the query string. There lists are separated by commas, objects are JSON, and no option is null."""
     choices = [choice for choice in field.get("anyOf", [field]) if choice.get("type") != "null"]
     schema = choices[0] if len(choices) == 1 else {"anyOf": choices}
     schema = {key: value for key, value in schema.items() if key not in ("description", "title")}
@@ -170,7 +171,7 @@ def _parameter(name: str, field: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bodies(route: Route, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What a request may be, by media type."""
+    """The forms of a request, by media type."""
     request = {"schema": ref(f"schemas/{route.name}Request"), "examples": describe_examples(EXAMPLES[route.task.NAME])}
     bodies: dict[str, Any] = {JSON: request}
     if route.rows is not None:
@@ -188,12 +189,12 @@ def _bodies(route: Route, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _answers(route: Route) -> dict[str, Any]:
-    """What comes back, by media type."""
+    """The forms of the answer, by media type."""
     events = f"{route.name}Event in each event, then " if route.events is not None else ""
     stream = f"with `stream`: {events}`event: done` with {route.name}Answer; after a failure `event: error` with Error"
     content: dict[str, Any] = {
         JSON: {"schema": ref(f"schemas/{route.name}Answer")},
-        EVENTS: {"schema": {"description": stream}},  # no type: readers do not agree whether it is that of an event
+        EVENTS: {"schema": {"description": stream}},  # no type: readers disagree whether it would be that of an event
     }
     if route.picture is not None:
         content[PNG] = {"schema": binary(route.picture)}

@@ -21,13 +21,13 @@ _ZERO_PNG = {
     "image": "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAARklEQVR42gXBYRVAMBgAwHt7/vsiaGCaLIJGIqyCBp4EI4E1III7lLYFa"
     "G99i0Gelh55T+LqbpI4GUm+WeQP01PqAdZW8QOg+BHx1aT2vAAAAABJRU5ErkJggg=="
 }
-"""The same zero."""
+"""The same zero as a PNG."""
 
 _ZERO_ON_PAPER_PNG = {
     "image": "iVBORw0KGgoAAAANSUhEUgAAABgAAAAYCAAAAADFHGIkAAAAUElEQVR42mNgGHbA/3w/P1aJ8+/nv/eH81jgLH0Fg4cCBhthXCa4"
     "hMCFhwwXEPqRJA4wMAhgk/hgwMBv8AGL3fL3/efvx+qq+PPzh18cMAAATIwR62xQD2oAAAAASUVORK5CYII="
 }
-"""The same zero, 8 x 8, in the middle of 24 x 24 pixels."""
+"""The same zero in the middle of 24 x 24 pixels."""
 
 _SUNSPOTS = [8.6, 21.5, 64.3, 93.3, 119.6, 111.0, 104.0, 63.7, 40.4, 29.8, 15.2, 7.5, 2.9]
 """Yearly means, 1996 to 2008. NOAA, public domain."""

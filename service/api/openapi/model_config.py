@@ -1,4 +1,4 @@
-"""Triton's model configuration: what `/v2/models/{model}/config` answers with, as a type for the OpenAPI document."""
+"""The type of Triton's model configuration, the answer of `/v2/models/{model}/config`, for the OpenAPI document."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -24,7 +24,7 @@ _TYPES: Mapping[int, dict[str, Any]] = {
 
 
 def _describe_message(message: Descriptor, names: tuple[str, ...] = ()) -> dict[str, Any]:
-    """An object of these fields, or of all of them."""
+    """The schema of an object with these fields, or with all fields of the message."""
     fields = [message.fields_by_name[name] for name in names] or message.fields
     properties = {field.name: _describe_field(field) for field in fields}
     return {"type": "object", "title": message.name, "properties": properties, "additionalProperties": False}
@@ -40,7 +40,7 @@ def _describe_field(field: FieldDescriptor) -> dict[str, Any]:
         one = {"type": "string", "enum": [value.name for value in field.enum_type.values]}
     else:
         one = _TYPES.get(field.cpp_type, {"type": "integer"})
-    return {"type": "array", "items": one} if field.default_value == [] else one  # so it is of repeated fields only
+    return {"type": "array", "items": one} if field.default_value == [] else one  # only repeated fields default to []
 
 
 _ABOUT = (

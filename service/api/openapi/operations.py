@@ -1,4 +1,4 @@
-"""All routes but those of tasks, as operations of the OpenAPI document."""
+"""All routes except the task routes, as operations of the OpenAPI document."""
 
 import functools
 import re
@@ -50,12 +50,12 @@ _TENSORS = (400, 404, 408, 413, 415, 429, 500, 503, 504)
 _OF_MODEL = (404, 503)
 _OF_STREAM = (400, *_OF_MODEL, 426, 429, 501)
 _CHANGE = (400, 403, 408, 413, 415, 501, 503)
-"""Statuses of errors, by what a route does."""
+"""Error statuses, by what a route does."""
 _CHANGE_OF_MODEL = (*_CHANGE, 404)
 
 
 class Operation(NamedTuple):
-    """``answer``, ``request`` and ``error`` are types of JSON. ``error`` is None where it is that of most routes."""
+    """``answer``, ``request`` and ``error`` are types of JSON. ``error`` None: the error is in the usual form."""
 
     method: str
     path: str
@@ -90,7 +90,7 @@ _OF_VERSIONS = (
     _get(f"{_MODEL}/example", "Requests that a model answers", types.Examples, _OF_MODEL),
     _get(_STREAM, "Live streams: a WebSocket; without Upgrade, what it takes", types.StreamFacts, _OF_STREAM),
 )
-"""Each of these exists for a version of a model too."""
+"""Each of these also exists for one version of a model."""
 
 _OTHERS = (
     _get("/v2", "Name, version and extensions of the server", types.ServerMetadata),
@@ -159,7 +159,7 @@ def list_operations() -> Iterator[Operation]:
 
 
 def describe_operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
-    """An operation of the document. ``schemas`` has those of its types."""
+    """An operation of the document. ``schemas`` has the schema of each type."""
     about = operation.path.replace("/versions/{version}", "")
     described: dict[str, Any] = {
         "operationId": operation.name,

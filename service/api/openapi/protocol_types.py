@@ -1,6 +1,6 @@
-"""What the routes of the Open Inference Protocol and of KServe take and give, as types for the OpenAPI document.
+"""Types of the requests and answers of the Open Inference Protocol and of KServe, for the OpenAPI document.
 
-Requests with tensors are read by ``service/protocol``, not by these types. Tests check both against each other.
+``service/protocol`` reads requests with tensors without these types. Tests check that both agree.
 """
 
 from typing import Annotated, Any, Literal, NotRequired
@@ -21,7 +21,7 @@ Shape = Annotated[list[Count], Field(max_length=32)]
 
 
 def open_to(schema: dict[str, Any]) -> Any:
-    """A decorator: other fields may follow those of the type, each of this JSON schema."""
+    """A decorator: the type may have more fields, and each fits this JSON schema."""
     return with_config(ConfigDict(extra="allow", json_schema_extra={"additionalProperties": schema}))
 
 
@@ -30,11 +30,11 @@ _open_to_values = open_to({"type": ["string", "number", "boolean", "null"]})
 
 @with_config(ConfigDict(extra="forbid"))
 class Exact(TypedDict):
-    """Base of types without other fields."""
+    """Base of types that have no other fields."""
 
 
 def exact(name: str, about: str | None = None, /, **fields: Any) -> Any:
-    """The type of an object of these fields, all of them required, and no others."""
+    """The type of an object with exactly these fields, all of them required."""
     required: dict[str, Any] = {field: (kind, ...) for field, kind in fields.items()}
     return create_model(name, __config__=ConfigDict(extra="forbid"), __doc__=about, **required)
 

@@ -1,6 +1,6 @@
-"""What the task routes take and give, as types for the OpenAPI document and BentoML's client.
+"""Types of the requests and answers of the task routes, for the OpenAPI document and BentoML's client.
 
-Types, limits and defaults of options come from the tasks. Tests check answers against these types.
+The types, limits and defaults of options come from the tasks. Tests check answers against these types.
 """
 
 from typing import Annotated, Any, NotRequired, Optional
@@ -185,7 +185,7 @@ class SegmentPrediction(Exact):
 
 
 class Comparison(Exact):
-    """How much two rows have in common, in the metric of the model. ``same``: the verdict, if it has a threshold."""
+    """How similar two rows are, in the metric of the model. ``same``: the verdict, if the model has a threshold."""
 
     similarity: NotRequired[Annotated[float, Field(description="cosine of the angle", ge=-1, le=1)]]
     distance: NotRequired[Annotated[float, Field(description="Euclidean", ge=0)]]
@@ -205,7 +205,7 @@ class ForecastPrediction(Exact):
 
 
 class Piece(Exact):
-    """A symbol that was read, and where: sides in pixels of the picture as it was sent, or seconds of the sound."""
+    """A symbol that was read, and its place: sides in pixels of the picture as it was sent, or seconds of the sound."""
 
     text: str
     probability: Annotated[float, Field(ge=0, le=1)]
@@ -253,7 +253,7 @@ class GenerateAnswer(Answer):
 
 
 class StepTimes(Exact):
-    """What a step of a pipeline took for a request. Steps may run side by side."""
+    """The time that a step of a pipeline took. Steps may run side by side."""
 
     rows: int
     queue_s: float
@@ -301,10 +301,8 @@ class Error(Exact):
 
 def describe_options(options: type[TaskOptions]) -> dict[str, tuple[Any, FieldInfo]]:
     """Name -> (type, field) of the options of a task, for `pydantic.create_model`. Each may be null."""
-    described = {}
-    for name, field in options.model_fields.items():
-        described[name] = (Optional[field.annotation], field)  # noqa: UP045  # mypy: it may be no type
-    return described
+    fields = options.model_fields.items()
+    return {name: (Optional[field.annotation], field) for name, field in fields}  # noqa: UP045  # mypy: it may be no type
 
 
 def request_of(name: str, options: type[TaskOptions], rows: Any) -> Any:

@@ -1,1 +1,1 @@
-"""Pictures to rows, and rows, boxes and masks to pictures."""
+"""Read pictures into rows, and draw rows, boxes and masks as pictures."""

@@ -1,4 +1,4 @@
-"""Boxes, points and masks of a picture for an answer, in pixels of the caller's picture."""
+"""Boxes, points and masks for an answer, in pixels of the caller's picture."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +14,13 @@ from service.codecs.pictures.writer import as_image, encode_mask
 from service.errors import InvalidInput
 
 _DIGITS = 2
-"""After the point, of coordinates."""
+"""Decimal places of coordinates."""
 _MOST_MASK_PIXELS = 1 << 26
 """They take about two seconds."""
 
 
 class Mask(NamedTuple):
-    """What belongs to a box: bool [height, width] at ``left`` and ``top`` of the caller's picture."""
+    """The pixels of a box that belong to the object: bool [height, width], at ``left`` and ``top`` of the picture."""
 
     left: int
     top: int
@@ -33,14 +33,14 @@ class PlacedBox(NamedTuple):
     box: Sequence[float]
     """left, top, right, bottom"""
     label: int
-    """Its position in the labels of the model."""
+    """The position in the labels of the model."""
     score: float
     points: Sequence[Sequence[float]] = ()
     mask: Mask | None = None
 
 
 def describe_box(found: PlacedBox, facts: Detection, labels: Sequence[str]) -> dict[str, Any]:
-    """A box as a value of JSON."""
+    """A box as a JSON value."""
     answer: dict[str, Any] = {
         "box": list(found.box),
         "label": labels[found.label],
@@ -62,13 +62,13 @@ def describe_box(found: PlacedBox, facts: Detection, labels: Sequence[str]) -> d
 
 
 class MaskBudget:
-    """Limits the pixels of all masks of a request: a small file may be a large picture with many boxes."""
+    """Limits the pixels of all masks of a request, because a small file may be a large picture with many boxes."""
 
     def __init__(self) -> None:
         self._left_pixels = _MOST_MASK_PIXELS
 
     def take(self, pixels: int) -> None:
-        """Raises InvalidInput where too little is left."""
+        """Raises InvalidInput if too few pixels are left."""
         self._left_pixels -= pixels
         if self._left_pixels < 0:
             raise InvalidInput(
@@ -86,14 +86,14 @@ def place_boxes(
     size: tuple[int, int],
     masks: MaskBudget | None,
 ) -> Iterator[PlacedBox]:
-    """The selected boxes in the caller's picture, which bounds them. ``masks`` None: without masks.
+    """The selected boxes, clipped to the caller's picture. ``masks`` None: without masks.
 
-    ``outputs`` are those of the graph for one picture. ``size`` is the height and width of the picture that it took.
+    ``outputs`` are those of the graph for one picture. ``size`` is the height and width of the graph's picture.
     """
     boxes = _to_caller(selected.boxes.reshape(-1, 2, 2), placement).reshape(-1, 4)
     points = [] if facts.points is None else _place_points(outputs[facts.points][selected.candidates], placement)
     for i, (left, top, right, bottom) in enumerate(boxes.tolist()):
-        if right <= left or bottom <= top:  # by rounding
+        if right <= left or bottom <= top:  # nothing is left after clipping and rounding
             continue
         mask = None
         if masks is not None and facts.coefficients is not None and facts.prototypes is not None:
@@ -105,7 +105,7 @@ def place_boxes(
 
 
 def _to_caller(places: np.ndarray, placement: Placement) -> np.ndarray:
-    """Places [..., 2] of the graph's picture in the caller's, rounded, and moved to its edge if they lie outside."""
+    """Coordinates [..., 2] in the graph's picture -> in the caller's picture, rounded and clipped."""
     offset, scale = (placement.offset_x, placement.offset_y), (placement.scale_x, placement.scale_y)
     moved = (places.astype(np.float64) - offset) / scale
     rounded: np.ndarray = moved.clip(0, (placement.width, placement.height)).round(_DIGITS)
@@ -113,7 +113,7 @@ def _to_caller(places: np.ndarray, placement: Placement) -> np.ndarray:
 
 
 def _place_points(points: np.ndarray, placement: Placement) -> list[list[list[float]]]:
-    """Points [boxes, points, 2 or 3] in the caller's picture; a score stays."""
+    """Points [boxes, points, 2 or 3] in the caller's picture. The third number is a score."""
     placed = np.concatenate([_to_caller(points[..., :2], placement), points[..., 2:]], axis=-1)
     nested: list[list[list[float]]] = placed.tolist()
     return nested
@@ -122,13 +122,13 @@ def _place_points(points: np.ndarray, placement: Placement) -> list[list[list[fl
 def _make_mask(
     coefficients: np.ndarray, prototypes: np.ndarray, box: np.ndarray, placement: Placement, size: tuple[int, int]
 ) -> Mask:
-    """The mask of a box: where the sigmoid of coefficients [n] times prototypes [n, height, width] is over one half."""
+    """The mask of a box: where the sigmoid of coefficients [n] times prototypes [n, height, width] is above 0.5."""
     left, top = (int(edge) for edge in np.floor(box[:2]))
     right, bottom = (int(edge) for edge in np.ceil(box[2:]))
     height, width = prototypes.shape[1:]
     scale, offset = (placement.scale_x, placement.scale_y), (placement.offset_x, placement.offset_y)
     corners = (np.array([(left, top), (right, bottom)]) * scale + offset) * (width / size[1], height / size[0])
-    # Of the prototypes, at least a pixel: a box may lie at the edge, or be rounded beyond it.
+    # At least one pixel of the prototypes: the box may lie at the edge, or be rounded beyond it.
     part = (*corners[0].clip(0, (width - 1, height - 1)).tolist(), *corners[1].clip(1, (width, height)).tolist())
     logits = np.tensordot(coefficients, prototypes, 1).astype(np.float32)
     shown = Pillow.fromarray(logits).resize((right - left, bottom - top), Pillow.Resampling.BILINEAR, part)

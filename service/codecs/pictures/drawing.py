@@ -12,7 +12,7 @@ from service.codecs.pictures.writer import write_png
 
 _OPACITY = 0.5
 _LEAST_TEXT = 11  # pixels; smaller letters cannot be read
-_GOLDEN = 0.618034  # of the circle of hues: neighbouring labels get colours far apart
+_GOLDEN = 0.618034  # of the colour circle: neighbouring labels get very different colours
 
 
 def colour_of(label: int) -> tuple[int, int, int]:
@@ -22,13 +22,13 @@ def colour_of(label: int) -> tuple[int, int, int]:
 
 
 def draw_boxes(pixels: np.ndarray, found: Iterable[PlacedBox], labels: Sequence[str]) -> bytes:
-    """A PNG of the picture, uint8 [1 or 3, height, width], with the boxes, best last, so that it lies on top."""
+    """A PNG of the picture, uint8 [1 or 3, height, width], with the boxes. The best box is drawn last, on top."""
     picture = _as_colours(pixels)
     boxes = []
     for one in found:
         if one.mask is not None:
             _lay_over(picture, one.mask.inside, (one.mask.left, one.mask.top), colour_of(one.label))
-        boxes.append(one._replace(mask=None))  # one mask at a time: each may be as large as the picture
+        boxes.append(one._replace(mask=None))  # keep no masks: each may be as large as the picture
     pen = ImageDraw.Draw(picture)
     line = max(1, round(max(picture.size) / 400))
     font = ImageFont.load_default(max(_LEAST_TEXT, round(max(picture.size) / 45)))
@@ -42,7 +42,7 @@ def draw_boxes(pixels: np.ndarray, found: Iterable[PlacedBox], labels: Sequence[
 
 
 def draw_labels(pixels: np.ndarray, labels: np.ndarray, ignored: int | None) -> bytes:
-    """A PNG of the picture, uint8 [1 or 3, height, width], under the colours of labels [height, width]."""
+    """A PNG of the picture, uint8 [1 or 3, height, width], tinted with the colours of labels [height, width]."""
     picture = _as_colours(pixels)
     for label in np.unique(labels).tolist():
         if label != ignored:
@@ -67,7 +67,7 @@ def _write(
     colour: tuple[int, int, int],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
-    """Write above the box, or inside where there is no room above, and wholly in the picture if it is wide enough."""
+    """Write above the box, or inside if there is no room above. The text is shifted to stay in the picture."""
     _, _, width, height = pen.textbbox((0, 0), text, font=font)
     top = box[1] - height - 2 if box[1] >= height + 2 else box[1]
     left = max(0.0, min(box[0], pen.im.size[0] - width - 3))

@@ -1,4 +1,4 @@
-"""Labels of pixels, from the output of a graph to the caller's picture."""
+"""Labels of the pixels of the caller's picture, from the output of a graph."""
 
 import numpy as np
 from PIL import Image as Pillow
@@ -8,10 +8,10 @@ from model_store.tasks import Segmentation
 
 
 def label_pixels(output: np.ndarray, facts: Segmentation, placement: Placement, size: tuple[int, int]) -> np.ndarray:
-    """The position of the label of each pixel of the caller's picture, uint8 or uint16 [height, width].
+    """The label index of each pixel of the caller's picture, uint8 or uint16 [height, width].
 
-    ``output`` is that of one picture: scores [labels, height, width], or positions [height, width]. Scores are
-    interpolated before the best one is chosen. ``size`` is the height and width of the picture that the graph took.
+    ``output`` is for one picture: scores [labels, height, width], or label indices [height, width]. Scores are
+    interpolated before the best one is chosen. ``size`` is the height and width of the graph's picture.
     """
     height, width = output.shape[-2:]
     scales = (width / size[1], height / size[0]) * 2

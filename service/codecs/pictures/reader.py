@@ -1,4 +1,4 @@
-"""Pictures of requests: files and base64 texts to pixels, by ``model_store/pictures``."""
+"""Reads the pictures of requests, from files and base64 texts. ``model_store/pictures`` does the decoding."""
 
 import base64
 import math
@@ -19,7 +19,7 @@ from service.protocol.json import type_name
 
 __all__ = [
     "CheckRow",
-    "PictureFile",
+    "RowFile",
     "decode_base64",
     "decode_cut",
     "decode_pixels",
@@ -33,21 +33,21 @@ CheckRow = Callable[[int], None]
 """Raises if a row of this many elements is too large."""
 
 
-class PictureFile(NamedTuple):
-    """A row that came as a file, of a picture or of a sound. ``where`` names it in messages."""
+class RowFile(NamedTuple):
+    """A row that came as a file: a picture, a sound, or a text. ``where`` names it in messages."""
 
     content: bytes | memoryview
     where: str
 
     @property
     def kind(self) -> str:
-        """What it is, for messages."""
+        """What the file is, for messages."""
         return "a sound" if is_sound(self.content) else "a picture"
 
 
 def describe_row(row: Any, where: str) -> tuple[str, str]:
-    """Where a row is and what it is, for a message that refuses it."""
-    if isinstance(row, PictureFile):
+    """Where a row is, and what it is, for an error message."""
+    if isinstance(row, RowFile):
         return row.where, row.kind
     if isinstance(row, Cut):
         return row.where, "a picture"
@@ -55,7 +55,7 @@ def describe_row(row: Any, where: str) -> tuple[str, str]:
 
 
 def decode_base64(text: str, what: str) -> bytes:
-    """Raises InvalidInput, naming ``what``."""
+    """Raises InvalidInput, which names ``what``."""
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
@@ -65,9 +65,9 @@ def decode_base64(text: str, what: str) -> bytes:
 def decode_pixels(
     content: bytes, facts: Image, max_pixels: int, what: str, check: CheckPlan = lambda plan: None
 ) -> tuple[np.ndarray, Placement]:
-    """The pixels of a file as the model takes them, uint8, and where the picture lies in them.
+    """The pixels for the model, uint8, and where the picture lies in them.
 
-    Raises UnsupportedMedia, BodyTooLarge, and what ``check`` raises before anything is decoded.
+    ``check`` is called before anything is decoded. Raises UnsupportedMedia, BodyTooLarge, and what ``check`` raises.
     """
     try:
         return read_pixels(content, facts, max_pixels, what, check)
@@ -80,7 +80,7 @@ def decode_pixels(
 def decode_cut(
     cut: Cut, facts: Image, max_pixels: int, where: str, check: CheckPlan = lambda plan: None
 ) -> tuple[np.ndarray, Placement]:
-    """As ``decode_pixels``, of a part of a picture that is decoded already. Raises BodyTooLarge."""
+    """As ``decode_pixels``, for a part of a decoded picture. Raises BodyTooLarge."""
     try:
         return fit_pixels(cut.take(), facts, max_pixels, where, check)
     except PictureTooLarge as error:
@@ -88,8 +88,8 @@ def decode_cut(
 
 
 def find_file(row: Any, where: str) -> tuple[bytes, str] | None:
-    """The picture file of a row, and where it is, for messages; None for a row of another form. Raises InvalidInput."""
-    if isinstance(row, PictureFile):
+    """The picture file of a row, and its place for messages; None for a row of another form. Raises InvalidInput."""
+    if isinstance(row, RowFile):
         return bytes(row.content), row.where
     if isinstance(row, dict) and isinstance(row.get("image"), str):
         return decode_base64(row["image"], f"{where}.image"), where
@@ -97,9 +97,9 @@ def find_file(row: Any, where: str) -> tuple[bytes, str] | None:
 
 
 def open_whole(value: Any, where: str, max_pixels: int, take: Callable[[int], None]) -> Pillow.Image:
-    """The picture of a row as it is, upright, in RGB. ``take`` is told its bytes before, and may raise.
+    """The picture of a row, upright, in RGB, not resized. ``take`` is called with its bytes first, and may raise.
 
-    Raises InvalidInput where the row is no picture, UnsupportedMedia, BodyTooLarge.
+    Raises InvalidInput if the row is not a picture; UnsupportedMedia, BodyTooLarge.
     """
     if isinstance(value, Cut):
         take(3 * math.prod(value.size))

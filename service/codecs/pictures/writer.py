@@ -1,4 +1,4 @@
-"""Arrays to PNG pictures: one row, a grid of rows, a map of numbers over a picture."""
+"""Writes arrays as PNG pictures: one row, a grid of rows, a map of numbers over a picture."""
 
 import base64
 import io
@@ -12,21 +12,21 @@ from model_store.tasks import Picture
 
 MEDIA_TYPE = "image/png"
 _CELL = 64  # small rows are enlarged until the longer side has this many pixels
-_SIDE = 4096  # but not where that makes a grid wider than this
+_SIDE = 4096  # but a grid does not become larger than this
 _GAP = 2  # pixels between the cells of a grid
 _GAP_GREY = 128  # visible beside black and beside white
-_LINES = 256  # lines of a map that are coloured at a time: a pixel takes a hundred bytes meanwhile
-_LEVEL = 1  # of compression: for photographs twice as fast as Pillow's default, for 5 % more bytes
-# Colours of maps that people who cannot tell red from green can tell apart.
+_LINES = 256  # a map is coloured so many lines at a time, because a pixel takes a hundred bytes meanwhile
+_LEVEL = 1  # of compression: photographs take half the time of Pillow's default, and 5 % more bytes
+# The colours of maps can be told apart by people who do not see the difference between red and green.
 _POSITIVE = np.array([255, 96, 0], np.float32)
 _NEGATIVE = np.array([0, 144, 255], np.float32)
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601-2
 
 
 def to_pixels(array: np.ndarray, picture: Picture) -> np.ndarray:
-    """Pixel values, uint8, of the same shape: the inverse of value * scale + offset, rounded and clipped to 0..255.
+    """Pixel values, uint8, of the same shape: (array - offset) / scale, rounded and clipped to 0..255.
 
-    NaN becomes 0. Arrays of uint8 have pixel values already and stay as they are.
+    NaN becomes 0. Arrays of uint8 already have pixel values and stay as they are.
     """
     if array.dtype == np.uint8:
         return array
@@ -36,9 +36,9 @@ def to_pixels(array: np.ndarray, picture: Picture) -> np.ndarray:
 
 
 def to_picture(array: np.ndarray, picture: Picture) -> np.ndarray:
-    """Pixel values as people see them, uint8 [..., channels, height, width], grey or RGB, of rows as a tensor has them.
+    """Rows of a tensor as pixel values, uint8 [..., channels, height, width], in grey or RGB.
 
-    Rows that are pixels already, uint8, are in the order and layout of the tensor too.
+    Rows of uint8 already have pixel values. They too have the channel order and the layout of the tensor.
     """
     pixels = to_pixels(array, picture)
     if picture.layout == "NHWC":
@@ -52,7 +52,7 @@ def encode_png(array: np.ndarray, picture: Picture) -> bytes:
 
 
 def encode_grid(rows: np.ndarray, picture: Picture) -> bytes:
-    """Rows [n, ...], n >= 1, as one PNG, from the left, then from the top.
+    """Rows [n, ...], n >= 1, as one PNG, line by line.
 
     There are ceil(sqrt(n)) columns, with a thin grey gap between the cells. Small rows are enlarged by a whole factor.
     """
@@ -70,10 +70,10 @@ def encode_grid(rows: np.ndarray, picture: Picture) -> bytes:
 
 
 def encode_heat(values: np.ndarray, over: np.ndarray | None = None) -> bytes:
-    """A map [height, width] as a PNG: orange where it is positive, blue where it is negative, clear at 0.
+    """A map [height, width] as a PNG: orange for positive numbers, blue for negative ones, transparent at 0.
 
-    It lies over the luminance of ``over``, uint8 [channels, height, width] (see `to_picture`), or over black. A colour
-    is strongest at the largest magnitude. What is not finite counts as 0. Small maps are enlarged as in a grid.
+    It is drawn over the luminance of ``over``, uint8 [channels, height, width] (see `to_picture`), or over black. The
+    largest magnitude has the strongest colour. NaN and infinities count as 0. Small maps are enlarged as in a grid.
     """
     values = np.asarray(values)
     parts = [slice(top, top + _LINES) for top in range(0, len(values), _LINES)]
@@ -90,9 +90,9 @@ def encode_mask(inside: np.ndarray) -> bytes:
 
 
 def encode_labels(labels: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> bytes:
-    """Positions [height, width] as a PNG whose pixel values they are, shown in colours; more than 256 as 16-bit grey.
+    """Label indices [height, width] as a PNG whose pixel values they are.
 
-    ``colours`` are those of the labels.
+    ``colours``, one for each label, become the palette. Arrays of uint16 become 16-bit grey.
     """
     if labels.dtype != np.uint8:
         return write_png(Pillow.fromarray(labels.astype(np.uint16)))
@@ -102,7 +102,7 @@ def encode_labels(labels: np.ndarray, colours: Sequence[tuple[int, int, int]]) -
 
 
 def as_image(content: bytes) -> dict[str, str]:
-    """A PNG as a value of JSON, in the form that rows of requests have too."""
+    """A PNG as a JSON value, in the form that rows of requests also have."""
     return {"image": base64.b64encode(content).decode()}
 
 
@@ -143,7 +143,6 @@ def _save(pixels: np.ndarray) -> bytes:
 
 
 def write_png(picture: Pillow.Image) -> bytes:
-    """The picture as a PNG file."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=_LEVEL)
     return buffer.getvalue()

@@ -1,1 +1,1 @@
-"""Texts to token ids, and labels of tokens to parts of texts."""
+"""Turn texts into token ids, and labels of tokens into parts of texts."""

@@ -1,4 +1,4 @@
-"""Labels of tokens to spans of a text."""
+"""Turns labels of tokens into spans of a text."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ _BEGIN, _INSIDE = "B-", "I-"
 
 
 class Tagged(NamedTuple):
-    """A token with its most probable label: whether it begins a span, and the name of the span's label."""
+    """A token with its most probable label: whether that begins a span, and the name of the label without B- or I-."""
 
     begins: bool
     name: str
@@ -28,9 +28,9 @@ def find_spans(
 ) -> list[dict[str, Any]]:
     """``{"spans": [{"label", "text", "start", "end", "probability"}]}`` for each row, in the order of the text.
 
-    ``scores`` are finite floats [rows, length, labels]. Neighbours with one label are a span, as in the aggregation
-    "simple" of Hugging Face's pipelines; its probability is the mean of its tokens. Spans below ``threshold`` are left
-    out.
+    ``scores`` are finite floats [rows, length, labels]. Neighbouring tokens with the same label are a span, as with the
+    aggregation strategy "simple" of Hugging Face's pipelines. The probability of a span is the mean of its tokens.
+    Spans below ``threshold`` are left out.
     """
     facts = known(manifest.tags)
     values = _activate(scores, facts)
@@ -47,7 +47,7 @@ def find_spans(
 
 
 def check_pairs(groups: Sequence[Group]) -> None:
-    """Raises InvalidInput for a pair: a place would not say in which of the two texts it is."""
+    """Raises InvalidInput for a pair of texts, because a span does not say in which of the two it is."""
     for group in groups:
         for place, text in zip(group.places, group.texts, strict=True):
             if text.pair is not None:
@@ -65,7 +65,7 @@ def _activate(values: np.ndarray, facts: Tags) -> np.ndarray:
 
 
 def _tag(text: TextRow, row: np.ndarray, labels: Sequence[str], facts: Tags) -> list[Tagged]:
-    """The tokens of a row that stand for a part of its text: not the special ones, and not what is put before it."""
+    """The tokens of a row that stand for a part of its text, without special tokens and the manifest's prefix."""
     tagged = []
     best = row.argmax(axis=-1).tolist()
     for place, span in enumerate(text.encoded.spans):

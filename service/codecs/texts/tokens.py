@@ -1,6 +1,7 @@
-"""Rows that are texts, or pairs of texts, to the ids of their tokens.
+"""Turns rows that are texts, or pairs of texts, into token ids.
 
-A row is padded to its own next length of ``tokens.lengths``, never to its neighbours, so its bits are its own.
+A row is padded to the next of ``tokens.lengths``, never to the length of other rows, so that other rows do not change
+its result.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,26 +11,26 @@ from model_store.datatypes import DATATYPES
 from model_store.texts.rows import fill_rows, find_length
 from model_store.texts.tokenizer import Encoded
 from service.codecs.model_context import ModelContext, known
-from service.codecs.pictures.reader import PictureFile, describe_row
+from service.codecs.pictures.reader import RowFile, describe_row
 from service.codecs.rows import Group, TextRow
 from service.errors import Cancelled, InvalidInput
 from service.protocol.json import type_name
 
 _MOST_CHARACTERS = 1 << 20
-"""Longer texts are refused: tokenising takes about a second for a million characters."""
+"""Longer texts are refused: to tokenise a million characters takes about a second."""
 _CHARACTERS_A_TOKEN = 64
-"""A text that may not be cut is refused before it is tokenised, if it has more characters than this for each token."""
+"""A text with more characters for each token that the model takes is too long, and is refused without tokenising it."""
 _BYTES_A_CHARACTER = 32
-"""A character takes as long to tokenise as so many bytes of a picture take to decode."""
+"""The cost of a character, as ``run_in_thread`` counts."""
 _FORMS = 'a text, ["text", "pair"], or {"text": ..., "text_pair": ...}'
 
 
 def read_texts(
     rows: Sequence[Any], model: ModelContext, field: str, is_over: Callable[[], bool] = lambda: False
 ) -> list[Group]:
-    """Rows as the inputs of ``manifest.tokens``, a group for each padded length, the shortest first.
+    """The token ids of rows, in a group for each padded length, the shortest first.
 
-    Raises InvalidInput, which names the row, and Cancelled when ``is_over`` says that nobody waits any more.
+    Raises InvalidInput, which names the row; Cancelled when ``is_over`` says that nobody waits any more.
     """
     reader = _Reader(model)
     found: dict[int, list[tuple[int, TextRow]]] = {}
@@ -49,26 +50,26 @@ def read_texts(
 
 
 def count_bytes_of_texts(rows: Sequence[Any], enough: int) -> int:
-    """About how many bytes of pictures take as long to decode as these texts to tokenise. Stops at ``enough``."""
+    """The cost of tokenising, as ``run_in_thread`` counts. Stops at ``enough``."""
     count = 0
     for row in rows:
         if count > enough:
             break
-        content = row.content if isinstance(row, PictureFile) else row
+        content = row.content if isinstance(row, RowFile) else row
         parts = content.values() if isinstance(content, dict) else content if isinstance(content, list) else (content,)
         count += sum(len(part) for part in parts if isinstance(part, str | bytes | memoryview)) * _BYTES_A_CHARACTER + 1
     return count
 
 
 def count_tokens(groups: Sequence[Group]) -> tuple[int, int]:
-    """The tokens of rows that are texts, and those of their padding."""
+    """The number of tokens of rows that are texts, and of padding tokens."""
     tokens = sum(len(text.encoded.ids) for group in groups for text in group.texts)
     ids = [next(iter(group.inputs.values())) for group in groups if group.texts]
     return tokens, sum(array.size for array in ids) - tokens
 
 
 def check_characters(text: str, most_tokens: int | None, where: str) -> None:
-    """Raises InvalidInput for a text that would take long to tokenise, or cannot have ``most_tokens`` at most."""
+    """Raises InvalidInput for a text that is slow to tokenise, or surely has more than ``most_tokens`` tokens."""
     most = _MOST_CHARACTERS if most_tokens is None else min(_MOST_CHARACTERS, _CHARACTERS_A_TOKEN * most_tokens)
     if len(text) > most:
         raise InvalidInput(f"{where}: expected at most {most} characters, got {len(text)}: send a shorter text")
@@ -113,7 +114,7 @@ class _Reader:
 
     def _split(self, row: Any, where: str) -> tuple[str, str | None]:
         """The text and its pair. Raises InvalidInput."""
-        if isinstance(row, PictureFile):
+        if isinstance(row, RowFile):
             try:
                 return bytes(row.content).decode(), None
             except UnicodeDecodeError:
@@ -130,9 +131,8 @@ class _Reader:
             raise InvalidInput(f"{where}.{at}: expected a text, got {type_name(got)}")
         where, got = describe_row(row, where)
         if isinstance(row, list):
-            got = (
-                f"an array of {len(row)}" if all(isinstance(part, str) for part in row) else "an array of other values"
-            )
+            has_texts = all(isinstance(part, str) for part in row)
+            got = f"an array of {len(row)}" if has_texts else "an array of other values"
         expected = _FORMS if isinstance(row, list | dict) else "a text"
         raise InvalidInput(f"{where}: expected {expected}, got {got}")
 

@@ -1,1 +1,1 @@
-"""Who runs next, with whom and how long it takes: plain objects without a clock, a thread or an event loop."""
+"""Decides what runs next and together, and how long it will take: objects without a clock, thread or event loop."""

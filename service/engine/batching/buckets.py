@@ -1,8 +1,8 @@
-"""Batch sizes on a GPU: a few buckets, so that shapes are few. Plain numbers.
+"""Batch sizes on a GPU: a few buckets, so that there are few shapes.
 
-Each new shape costs a GPU tens to hundreds of milliseconds (algorithms are chosen, memory is found, a CUDA graph is
-captured). So a batch is padded up to the next bucket, at most twice its rows, and every bucket runs before the model is
-ready. A CPU has no such cost and runs the rows that there are.
+Each new shape costs a GPU tens to hundreds of milliseconds: algorithms are chosen, memory is found, a CUDA graph is
+captured. So a batch is padded to the next bucket, at most twice its rows, and every bucket runs before the model is
+ready. A CPU has no such cost and runs batches as they are.
 """
 
 import bisect
@@ -18,6 +18,6 @@ def make_buckets(max_rows: int, least_rows: int = 1) -> Buckets:
 
 
 def bucket_of(rows: int, buckets: Sequence[int]) -> int:
-    """The smallest bucket that holds ``rows``; above the largest, ``rows`` itself. ``buckets`` ascend."""
+    """The smallest bucket that holds ``rows``; ``rows`` itself if none does. ``buckets`` must ascend."""
     at = bisect.bisect_left(buckets, rows)
     return buckets[at] if at < len(buckets) else rows

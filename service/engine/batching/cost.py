@@ -1,7 +1,7 @@
 """What batches cost: how long one takes, learned from every run, and how much of the device each model has used.
 
 Rules of fair shares
-- Each model is charged the seconds that its batches take. A batch under way is charged what it is expected to take. Of
+- Each model is charged the seconds that its batches take, and those that its running batches are expected to take. Of
   the models with work, the one charged least runs next.
 - A model that comes back after a rest starts at the level of the others. If a rest earned credit, it could block them.
 """
@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class CostModel:
-    """Seconds of a run by number of rows.
+    """Predicts the seconds of a run from its number of rows.
 
-    Runs are kept by powers of two of their rows, each with a running mean of rows and seconds. The cost between these
-    points is interpolated. So a step in the cost, such as a kernel that changes at 8 rows, stays visible.
+    Runs are grouped by powers of two of their rows. Each group has a running mean of rows and of seconds. Between these
+    points the cost is interpolated. So a step in the cost, such as a kernel that changes at 8 rows, stays visible.
     """
 
     def __init__(self) -> None:
@@ -53,9 +53,9 @@ class CostModel:
             self._seconds.insert(at, seconds)
 
     def predict(self, rows: int) -> float:
-        """Seconds that ``rows`` rows will take; 0.0 before anything was observed.
+        """The seconds that ``rows`` rows will take; 0.0 before anything was observed.
 
-        Fewer rows than were ever seen cost as much as the smallest batch. More cost in proportion to the largest.
+        Fewer rows than ever observed cost as much as the smallest batch; more cost in proportion to the largest.
         """
         known, seconds = self._rows, self._seconds
         if not known:
@@ -82,9 +82,9 @@ class CostModel:
         return max(1, bisect.bisect_right(range(1, max_rows), seconds, key=self.predict))
 
     def efficient(self, max_rows: int) -> int:
-        """The smallest batch, of ``max_rows`` and its halves, whose cost of a row is close to the best.
+        """The smallest of ``max_rows``, its half, its quarter and so on, whose cost of a row is close to the best.
 
-        Larger ones would only make everybody wait longer.
+        Larger batches would only make everybody wait longer.
         """
         sizes = [max_rows]
         while sizes[-1] > 1:
@@ -94,9 +94,9 @@ class CostModel:
         return min(rows for rows, seconds in zip(sizes, row_s, strict=True) if seconds <= limit_s)
 
     def share(self, limit: int, waiting: int, lanes: int, inline_s: float) -> int:
-        """The rows of the next batch where ``lanes`` are idle: their share, if that is well faster than ``limit``.
+        """The rows of the next batch if several ``lanes`` are idle: a share for each, if that is clearly faster.
 
-        A share that the event loop would run itself gains nothing: the lanes would stay idle.
+        A share so short that the event loop would run it itself gains nothing: the lanes would stay idle.
         """
         share = max(1, min(limit, -(-waiting // lanes)))
         whole_s = self.predict(min(limit, waiting))
@@ -104,11 +104,11 @@ class CostModel:
 
 
 class SizedCosts:
-    """Seconds of a run by number of rows and by size of a row, where rows may have any size.
+    """Predicts the seconds of a run from its number of rows and their size, if rows may have any size.
 
-    Sizes are kept by powers of two of their elements, so they are few. ``usual_elements`` is the size that was measured
-    before the model served; None: the first that runs. The caller keeps the cost of that size. ``elements`` is 0 where
-    all rows have one size.
+    Sizes are grouped by powers of two of their elements, so there are few. ``usual_elements`` is the size that was
+    measured before the model served; None: the first size that runs. The caller keeps the cost model of that size. In
+    the methods ``elements`` is 0 if all rows have one size.
     """
 
     def __init__(self, usual_elements: int | None) -> None:
@@ -116,9 +116,9 @@ class SizedCosts:
         self._costs: dict[int, CostModel] = {}
 
     def find(self, elements: int, usual: CostModel) -> tuple[CostModel, bool]:
-        """The cost of rows of this size, and whether it was measured, on rows at least this large.
+        """The cost of rows of this size, and whether it was measured on rows at least this large.
 
-        If none have, the cost is in proportion to that of smaller rows.
+        If it was not, the cost is in proportion to that of smaller rows.
         """
         size = elements.bit_length()
         if not self._usual or size in (0, self._usual):
@@ -131,7 +131,7 @@ class SizedCosts:
         return costs[largest].scale(2.0 ** (size - largest)), False
 
     def observe(self, rows: int, elements: int, seconds: float, usual: CostModel) -> None:
-        """Learn that a batch of ``rows`` rows of so many elements each took ``seconds``."""
+        """Learn that a batch of ``rows`` rows, each of ``elements``, took ``seconds``."""
         size = elements.bit_length()
         self._usual = self._usual or size
         if size in (0, self._usual):
@@ -141,10 +141,10 @@ class SizedCosts:
 
 
 class RunMemory:
-    """The bytes that a run takes, and the most that it may take.
+    """How many bytes a run takes, and the most that it may take.
 
     A row of n elements takes ``terms[0]`` + ``terms[1]`` n + ``terms[2]`` n². The square is for attention, which
-    compares each element of a row with every other.
+    compares each element of a row with every other one.
     """
 
     def __init__(self, limit_bytes: int, terms: tuple[float, float, float]) -> None:
@@ -152,7 +152,7 @@ class RunMemory:
         self._terms = terms
 
     def predict(self, elements: int) -> float:
-        """Bytes that a row of so many elements takes while it runs."""
+        """The bytes that a row of ``elements`` takes while it runs."""
         fixed, linear, square = self._terms
         return fixed + elements * (linear + elements * square)
 
@@ -166,14 +166,14 @@ class RunMemory:
             )
 
     def most_rows(self, elements: int) -> int:
-        """How many such rows may run together; one always."""
+        """How many rows of ``elements`` may run together; at least one."""
         return max(1, int(self.limit_bytes / max(1.0, self.predict(elements))))
 
 
 def may_try(rested_s: float, expected_s: float) -> bool:
-    """Whether a model that has rested for so long may run a request for which it seems too slow.
+    """Whether a model that has rested for ``rested_s`` may run a request for which it seems too slow.
 
-    If all were refused, the cost would never be learned again.
+    If all such requests were refused, the cost would never be learned anew.
     """
     return rested_s >= policy.RETRY_RUNS * expected_s
 
@@ -191,11 +191,11 @@ class FairShare:
         self._used_s[who] = max(self._used_s[who], self._level_s)
 
     def begin(self, who: object, expected_s: float) -> None:
-        """A batch of ``who`` is under way that is expected to take so long."""
+        """A batch of ``who`` begins that is expected to take ``expected_s``."""
         self._under_way_s[who] += expected_s
 
     def end(self, who: object, expected_s: float, seconds: float) -> None:
-        """It has ended, and took ``seconds``."""
+        """A batch of ``who`` has ended and took ``seconds``."""
         self._under_way_s[who] -= expected_s
         self.charge(who, seconds)
 
@@ -204,10 +204,10 @@ class FairShare:
         self._used_s[who] += seconds
 
     def pick(self, candidates: Collection[T]) -> T:
-        """The candidate that goes next; there must be one. Call it for a single candidate too: that sets the level.
+        """The candidate that goes next. There must be one. Call it for a single one too, because it sets the level.
 
-        Batches under way count for the choice, but not for the level: an estimate that is too high would put a new
-        model behind the others.
+        Running batches affect the choice but not the level: an estimate that is too high would put a new model behind
+        the others.
         """
         chosen = next(iter(candidates)) if len(candidates) == 1 else min(candidates, key=self._account_s)
         self._level_s = max(self._level_s, self._used_s[chosen])

@@ -1,12 +1,12 @@
-"""The queue of one model version: which requests run next, and together. A plain object that is told the time.
+"""The queue of one model version: which requests run next, and together. It has no clock: the caller tells the time.
 
 Rules
-- A queue belongs to one model version. It counts rows, not requests, and holds at most ``max_queue_rows``, or one
-  larger request. A model may also limit its waiting requests, of each priority.
+- It counts rows, not requests, and holds at most ``max_queue_rows``, or one larger request. A model may also limit the
+  waiting requests of each priority.
 - Requests run together only if their keys are equal. Within a priority they start in order of arrival.
 - The higher priority (smaller number) goes first. Lower ones fill the rest of a batch.
-- A batch has at most ``max_rows`` rows. A larger request is cut. After each cut it goes to the end of the line, so no
-  request waits for more than one piece of it.
+- A batch has at most ``max_rows`` rows. A larger request is cut. After each cut it goes to the end of the line, so that
+  no request waits for more than one piece of it.
 - A request that was cancelled, or whose deadline has passed, never starts. Each request leaves in exactly one way: its
   last row is taken, it expires, or it is cancelled.
 """
@@ -31,9 +31,9 @@ PRIORITIES: Final = 2
 
 
 class Answer:
-    """Outputs by name, with as many rows as the request had, and where its time went, in seconds.
+    """Outputs by name, with as many rows as the request had, and the seconds of each stage.
 
-    ``batch_rows``: of the batch that it shared, the last one if it took several; 0 if there was no run.
+    ``batch_rows`` is the size of its batch, the last one if it took several; 0 if there was no run.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ Done = Callable[[Answer | ServiceError], None]
 
 
 class QueuedRequest:
-    """One caller's rows in the queue. Times are in seconds, on the caller's clock.
+    """One caller's rows in the queue. Times are in seconds, on the clock of whoever uses the queue.
 
     ``done`` is called exactly once, unless the caller cancels first. ``taken_rows`` counts the rows that batches have
-    taken, ``rows_done`` those that have run, of a request that several batches answer.
+    taken; ``rows_done`` those that have run, if several batches answer the request.
     """
 
-    # `__init__` is written by hand, because mypyc does not compile that of a dataclass.
+    # Not a dataclass, because mypyc does not compile the `__init__` of one.
     def __init__(
         self,
         rows: Rows,
@@ -80,7 +80,7 @@ class QueuedRequest:
         self.finished = False
         self.rows_done = 0
         self.parts: dict[int, Sequence[np.ndarray]] = {}
-        """The outputs of the slices that have run, by their first row, until all have."""
+        """The outputs of the slices that have run so far, by their first row."""
         self.queue_s = self.batch_s = self.compute_s = 0.0
 
     @property
@@ -122,9 +122,9 @@ class Slice:
     def cut_outputs(
         self, outputs: Sequence[np.ndarray], axes: Sequence[int | None], begin: int
     ) -> Sequence[np.ndarray] | None:
-        """The outputs of the whole request, from those of a batch where this slice begins at row ``begin``.
+        """Take this slice's part of a batch's outputs, which begins at row ``begin``. Returns those of the request.
 
-        None while other slices of the request have not run. ``axes`` are the batch axes of the outputs, None for an
+        None if other slices of the request have not run yet. ``axes`` are the batch axes of the outputs, None for an
         output that all rows share.
         """
         request, end = self.request, begin + self.count
@@ -151,7 +151,7 @@ class Batch:
         self.count = sum(s.count for s in slices)
 
     def join(self, signature: Signature, buffer: BatchBuffer, rows: int) -> dict[str, np.ndarray]:
-        """The inputs of a run of ``rows`` rows. The last ones may be padding."""
+        """The inputs for a run of ``rows`` rows, of which the last may be padding."""
         joined = {}
         first = self.slices[0].request.rows.inputs
         for name, shared in first.items():
@@ -164,13 +164,13 @@ class Batch:
         return joined
 
     def halves(self) -> "tuple[Batch, Batch]":
-        """The batch cut in two between requests, to find the one that fails. It must have two slices or more."""
+        """The batch cut in two between requests, to find the one that fails. It must have at least two slices."""
         middle = len(self.slices) // 2
         return Batch(self.slices[:middle]), Batch(self.slices[middle:])
 
 
 Line = deque[tuple[int, QueuedRequest]]
-"""Requests of one priority and key in order of arrival, and their places in it. Those that have left are skipped."""
+"""Requests of one priority and key in order of arrival, each with its number. Those that have left are skipped."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -196,9 +196,9 @@ class BatchQueue:
         self._order = itertools.count()
 
     def offer(self, request: QueuedRequest, retry_after_s: Callable[[], float] = lambda: 1.0) -> None:
-        """Add a request. Raises QueueFull, with ``retry_after_s()``, where it does not fit.
+        """Add a request. Raises QueueFull, with ``retry_after_s()``, if it does not fit.
 
-        A request larger than the whole queue is accepted when nothing waits; else it could never run.
+        A request larger than the whole queue is accepted when nothing waits. Otherwise it could never run.
         """
         rows = request.rows.number
         if self.waiting_rows and self.waiting_rows + rows > self.max_queue_rows:
@@ -218,19 +218,19 @@ class BatchQueue:
         if request.deadline < math.inf:
             heapq.heappush(self._deadlines, (request.deadline, order, request))
             if len(self._deadlines) > 2 * sum(self.requests_of) + 64:
-                # Most requests are answered long before their deadline. Forget those, or they stay until then.
+                # Most requests are answered long before their deadline, and would be kept until then.
                 self._deadlines = [entry for entry in self._deadlines if entry[2].waiting]
                 heapq.heapify(self._deadlines)
 
     def cancel(self, request: QueuedRequest) -> bool:
-        """Take a request out. False if it no longer waits. Rows that a batch has taken still run."""
+        """Remove a request. False if it no longer waits. Rows that a batch has taken still run."""
         if not request.waiting:
             return False
         self._leave(request)
         return True
 
     def expire(self, now: float) -> list[QueuedRequest]:
-        """Take out every waiting request whose deadline has passed."""
+        """Remove every waiting request whose deadline has passed, and return them."""
         expired = []
         while self.next_deadline() <= now:
             request = heapq.heappop(self._deadlines)[2]
@@ -239,7 +239,7 @@ class BatchQueue:
         return expired
 
     def next_deadline(self) -> float:
-        """When the first waiting request expires. Infinity: never."""
+        """When the first waiting request expires; infinity if none does."""
         if not self.waiting_rows:
             self._deadlines.clear()  # the most frequent case: a batch took them all
             return math.inf
@@ -248,9 +248,9 @@ class BatchQueue:
         return self._deadlines[0][0] if self._deadlines else math.inf
 
     def ready_at(self, now: float, run_s: float = 0.0) -> float:
-        """When ``take`` will give a batch: now, later if a partial one is held for more rows, or infinity.
+        """When ``take`` will return a batch: now, later if a partial one is held for more rows, or infinity.
 
-        No batch is held when the first deadline in the queue is less than ``run_s`` away.
+        No batch is held if the first deadline in the queue is less than ``run_s`` away.
         """
         head = self.head()
         if head is None:
@@ -276,7 +276,7 @@ class BatchQueue:
         return Batch(slices)
 
     def _fill(self, slices: list[Slice], line: Line, room: int) -> int:
-        """Move rows from a line into ``slices``. Returns the room left; 0 if the next request is to start a batch."""
+        """Move rows from a line into ``slices``. Returns the room left; 0 if the next request must begin a batch."""
         while room and line:
             request = line[0][1]
             if request.waiting:

@@ -1,1 +1,1 @@
-"""Batches on a device: lanes, and the dispatchers that fill them."""
+"""Runs batches on a device: its lanes, and the dispatchers that fill them."""

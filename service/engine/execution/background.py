@@ -1,9 +1,9 @@
-"""Runs for which nobody waits, such as copies for a version in the shadow: they use lanes that others leave idle.
+"""Background runs, for which nobody waits, such as copies of requests for a shadow version. They use idle lanes.
 
 Rules
-- One such run at a time, and none while others have something to run.
-- It leaves others an idle lane, if the device has more than one.
-- If others need its lane all the same, its requests fail and it is told to end.
+- There is one such run at a time, and none begins while others have something to run.
+- It leaves an idle lane for others, if the device has more than one.
+- If others need its lane nevertheless, its requests fail and it is told to end.
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from service.engine.execution.lane import Stop
 
 
 class BackgroundUser(Protocol):
-    """A user of lanes that is in the background."""
+    """A user of lanes that runs in the background."""
 
     running: int
 
@@ -37,8 +37,8 @@ R = TypeVar("R", bound=BackgroundRun)
 
 
 class Background(Generic[U, R]):
-    """``users`` have work, ``again`` has the halves of failed batches, ``run`` is under way, until the
-    device sets it to None."""
+    """``users`` have work. ``again`` has the halves of failed batches. ``run`` is the current run, which the device
+    resets to None."""
 
     def __init__(self, lanes: int) -> None:
         self.users: dict[U, None] = {}
@@ -47,7 +47,7 @@ class Background(Generic[U, R]):
         self._least_idle = min(2, lanes)
 
     def take(self, now: float, idle_lanes: int) -> R | None:
-        """The next run; None if none is due. Others have nothing to run."""
+        """The next run; None if none is due. Call it only if others have nothing to run."""
         if self.run is not None or idle_lanes < self._least_idle:
             return None
         found: R | None = None
@@ -67,7 +67,7 @@ class Background(Generic[U, R]):
         return found
 
     def make_way(self) -> bool:
-        """Others need the lane of the run. Returns whether it was told to end just now."""
+        """Others need the lane of the run: tell it to end. False if there is none, or if it was told already."""
         run = self.run
         if run is None or run.stop.asked:
             return False

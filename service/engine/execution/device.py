@@ -1,6 +1,6 @@
-"""The lanes of a device: threads that run batches, and the event loop's side of them.
+"""The lanes of a device: threads that run batches, and how the event loop uses them.
 
-Nothing polls: a device is woken by arrival, by completion, and by one timer for deadlines and held batches.
+Nothing polls: a device is woken by a new request, by the end of a run, and by one timer for deadlines and held batches.
 """
 
 import abc
@@ -29,9 +29,9 @@ logger = logging.getLogger("sluice.engine")
 
 
 class Run:
-    """One run of a graph, with its times on the device's clock.
+    """One run of a graph. Its times are on the device's clock.
 
-    ``needs_lane``: it must not run on the event loop. ``in_lane``: it runs in a lane's thread. ``look_at``: when the
+    ``needs_lane``: it must not run on the event loop. ``in_lane``: it runs in a lane's thread. ``check_at``: when the
     first deadline of its requests passes. ``is_lost``: it did not end when it was told to.
     """
 
@@ -42,7 +42,7 @@ class Run:
         self.started_at = self.ended_at = 0.0
         self.error: BaseException | None = None
         self.needs_lane = self.in_lane = False
-        self.look_at = math.inf
+        self.check_at = math.inf
         self.stop = NEVER
         self.is_lost = False
 
@@ -56,17 +56,17 @@ class BatchRun(Run):
         self.all_cores: AllCores | None = None
         self.rows = batch.count
         self.whole = False
-        """Whether it is one whole request and nothing else."""
+        """Whether it is exactly one request, not cut."""
         self.outputs: Sequence[np.ndarray] = ()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class LaneUser(abc.ABC):
-    """What runs batches on a device: the dispatcher of a model version, or its loop.
+    """A user of the device's lanes: the dispatcher of a model version, or its loop.
 
-    All methods are called on the event loop, but ``execute`` may also be called in a lane. ``running`` counts the runs
-    that were taken and are not delivered. ``may_inline`` is False where the time of a run depends on values: then none
-    is on the event loop.
+    All methods are called on the event loop; only ``execute`` may be called in a lane. ``running`` counts the runs that
+    were taken and not yet delivered. ``may_inline`` is False if the time of a run depends on values: then no run is on
+    the event loop.
     """
 
     def __init__(self, device: "Device", cost: CostModel | None, observer: Observer | None, may_inline: bool) -> None:
@@ -77,10 +77,10 @@ class LaneUser(abc.ABC):
         self._needs_lane = not may_inline
         self._draining: asyncio.Future[None] | None = None
         self._ran_at = device.clock()
-        self._tries = False
-        """Whether a request was accepted although its model seems too slow."""
+        self._is_probing = False
+        """Whether a request was accepted, although the model seems too slow for it, to measure its speed anew."""
         self.is_background = False
-        """Whether nobody waits for it: it runs while others leave a lane idle, one run at a time, and gives way."""
+        """Whether nobody waits for its answers (``background.py``)."""
 
     @property
     @abc.abstractmethod
@@ -89,7 +89,7 @@ class LaneUser(abc.ABC):
     @property
     @abc.abstractmethod
     def has_work(self) -> bool:
-        """Whether there is something to take, now or later."""
+        """Whether there is something to run, now or later."""
 
     @property
     def is_idle(self) -> bool:
@@ -102,45 +102,45 @@ class LaneUser(abc.ABC):
 
     @abc.abstractmethod
     def execute(self, run: Any, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
-        """Run it and note the results in ``run``. Must not raise."""
+        """Execute a run, and store the results in it. Must not raise."""
 
     def on_batch_done(self, run: Any) -> None:  # noqa: B027  # most have nothing to note
-        """Note what the next ``take`` must know of it. Must be quick: the lane waits."""
+        """Note what the next ``take`` must know of a run. Must be quick: the lane waits."""
 
     @abc.abstractmethod
     def deliver(self, run: Any) -> Sequence[Run]:
-        """Answer its requests, after ``on_batch_done``. Returns what is to run again."""
+        """Answer the requests of a run, after ``on_batch_done``. Returns what must run again."""
 
     @abc.abstractmethod
     def abandon(self, run: Any) -> None:
-        """``on_batch_done`` or ``deliver`` raised because of a bug in the server: fail its remaining requests."""
+        """Fail the remaining requests of a run, after a fault of the server in ``on_batch_done`` or ``deliver``."""
 
-    def give_way(self, run: Any) -> None:  # noqa: B027  # only those in the background do
-        """Others need the lane of this run: fail its remaining requests. It is told to end."""
+    def give_way(self, run: Any) -> None:  # noqa: B027  # only background users do
+        """Fail the remaining requests of a run, because others need its lane."""
 
     @abc.abstractmethod
     def expire(self, now: float) -> None:
-        """End the requests whose deadline has passed."""
+        """Fail the waiting requests whose deadline has passed."""
 
     @abc.abstractmethod
     def expire_run(self, run: Any, now: float) -> float | None:
-        """End the requests of this run whose deadline has passed. Returns the next deadline, None if nobody waits."""
+        """Fail the requests of a run whose deadline has passed. Returns the next deadline; None if nobody waits."""
 
     @abc.abstractmethod
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
-        """When to look again even if nothing happens; infinity for never."""
+        """When to check again even if nothing happens; infinity for never."""
 
-    def judge(self, what: str, expected_s: float, timeout_s: float) -> ServiceError | None:
-        """Draining, or TooLate if ``what`` takes longer than the timeout. None: the request may go on.
+    def find_time_refusal(self, what: str, expected_s: float, timeout_s: float) -> ServiceError | None:
+        """Draining; TooLate if ``what`` is expected to take longer than the timeout; None if it may run.
 
-        Once a model has rested long enough, a request for which it seems too slow is accepted to see.
+        A model that has rested long enough accepts one request for which it seems too slow, to measure its speed.
         """
         if self._draining is not None:
             return Draining("this version of the model is being taken out of service")
         if expected_s <= timeout_s:
             return None
         if self.is_idle and not self._device.lanes_run and may_try(self._device.clock() - self._ran_at, expected_s):
-            self._tries = True
+            self._is_probing = True
             return None
         self.observer.failed()
         return TooLate(
@@ -164,8 +164,8 @@ class LaneUser(abc.ABC):
 class Device:
     """The lanes of one device, shared fairly by the models on it.
 
-    ``splits``: two half batches side by side can be faster than one whole batch. That holds on cores, not on a GPU.
-    ``on_stuck`` is called when a run does not end after it was told to: its lane is lost.
+    ``splits``: two half batches side by side can be faster than a whole one, as on cores but not on a GPU. ``on_stuck``
+    is called when a run does not end after it was told to, so that its lane is lost.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Device:
         self._splits = splits
         self._loop = loop
         self._lanes = [Lane[Run](number, BatchBuffer(empty)) for number in range(lanes)]
-        self._idle = list(self._lanes)  # the last one that became free goes first: its caches are warm
+        self._idle = list(self._lanes)  # the one that became idle last runs first: its caches are warm
         self._active: dict[LaneUser, None] = {}
         self._background = Background[LaneUser, Run](lanes)
         self._share = FairShare()
@@ -194,10 +194,10 @@ class Device:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._watch_at = math.inf
-        """When the first deadline of a running batch passes. It may be too early, never too late."""
+        """When the first deadline of a running batch passes. May be too early, never too late."""
 
     def wake(self, dispatcher: LaneUser) -> None:
-        """``dispatcher`` has rows. They leave after this turn of the event loop, if a lane is free then."""
+        """``dispatcher`` has rows. They start after this turn of the event loop, if a lane is idle then."""
         if dispatcher.is_background:
             self._background.users[dispatcher] = None
         elif dispatcher not in self._active:
@@ -206,23 +206,23 @@ class Device:
         self._wake()
 
     def forget(self, dispatcher: LaneUser) -> None:
-        """``dispatcher`` has been drained and will not come back."""
+        """``dispatcher`` has been drained and will not be used again."""
         self._active.pop(dispatcher, None)
         self._background.users.pop(dispatcher, None)
         self._share.forget(dispatcher)
 
-    def look_again(self, dispatcher: LaneUser) -> None:
-        """A request of ``dispatcher`` was cancelled. A run that nobody waits for any more is told to end."""
+    def check_runs(self, dispatcher: LaneUser) -> None:
+        """A request of ``dispatcher`` was cancelled: tell its runs to end if nobody waits for them any more."""
         now = self.clock()
         for lane in self._lanes:
             run = lane.run
             if run is not None and run.dispatcher is dispatcher and not run.stop.asked:
-                run.look_at = now
+                run.check_at = now
                 self._watch_at = min(self._watch_at, self._watch(lane, now))
         self._set_timer(now)
 
     def is_wanted(self, by: LaneUser) -> bool:
-        """Whether another user than ``by`` has work. May be called in a lane."""
+        """Whether a user other than ``by`` has work. May be called in a lane."""
         return bool(self._again) or any(user is not by for user in list(self._active))
 
     @property
@@ -231,13 +231,13 @@ class Device:
         return len(self._idle) < self.lanes
 
     def next_lane_s(self) -> float:
-        """Seconds until a lane is expected to be free."""
-        if self._idle or self._background.run is not None:  # which gives way
+        """Seconds until a lane is expected to be idle."""
+        if self._idle or self._background.run is not None:  # a background run gives way
             return 0.0
         return max(0.0, min(lane.free_at for lane in self._lanes) - self.clock())
 
     def close(self) -> None:
-        """Give back the threads. Drain the dispatchers first."""
+        """End the threads. Drain the dispatchers first."""
         if self._timer is not None:
             self._timer.cancel()
         for lane in self._lanes:
@@ -247,7 +247,7 @@ class Device:
                 logger.error("a run did not end when it was told to: its thread is left behind")
 
     def _pump(self) -> None:
-        """Start batches while there are rows and free lanes. At most one runs here, before sockets are read again."""
+        """Start batches while there are rows and idle lanes. At most one runs here, before sockets are read again."""
         self._woken = False
         now = self.clock()
         while self._idle and (run := self._next(now, len(self._idle))) is not None:
@@ -262,7 +262,7 @@ class Device:
                 self._wake()
             break
         if self._background.run is not None and self._active and not self._idle and self._background.make_way():
-            self._background.run.look_at = now + STUCK_S
+            self._background.run.check_at = now + STUCK_S
             self._watch_at = min(self._watch_at, now + STUCK_S)
         self._set_timer(now)
 
@@ -272,7 +272,7 @@ class Device:
             self._loop.call_soon(self._pump)
 
     def _next(self, now: float, idle_lanes: int) -> Run | None:
-        """The next batch, where ``idle_lanes`` are free."""
+        """The next batch, if ``idle_lanes`` are idle."""
         if self._again:
             again = self._again.popleft()
             again.taken_at = now
@@ -298,10 +298,10 @@ class Device:
         return found
 
     def _start(self, run: Run, lane: Lane[Run]) -> None:
-        """Run it in an idle lane."""
+        """Start a run in an idle lane."""
         lane.run = run
         lane.free_at = run.taken_at + run.estimate_s
-        run.in_lane, run.stop, run.look_at = True, Stop(), run.taken_at
+        run.in_lane, run.stop, run.check_at = True, Stop(), run.taken_at
         self._watch_at = min(self._watch_at, self._watch(lane, run.taken_at))
 
         def work() -> None:
@@ -315,7 +315,7 @@ class Device:
         lane.do(work)
 
     def _finish(self, run: Run, lane: Lane[Run]) -> None:
-        """Give a lane that is free again its next batch, and then write the answers of the last one."""
+        """A run has ended: first give its lane the next batch, then write the answers."""
         lane.run = None
         self._idle.append(lane)
         if run is self._background.run:
@@ -334,7 +334,7 @@ class Device:
         try:
             run.dispatcher.on_batch_done(run)
         except Exception:
-            logger.exception("the results of a batch could not be taken in")
+            logger.exception("the results of a batch could not be processed")
             run.dispatcher.abandon(run)
 
     def _deliver(self, run: Run) -> None:
@@ -343,15 +343,15 @@ class Device:
         try:
             again = dispatcher.deliver(run)
             (self._background.again if dispatcher.is_background else self._again).extend(again)
-            dispatcher.running += len(again)  # they count as running at once, or a drain could end before them
-        except Exception:  # a fault of ours costs these requests, but not the lane
-            logger.exception("the answers of a batch could not be handed out")
+            dispatcher.running += len(again)  # already, or a drain could end before them
+        except Exception:  # a fault of the server costs these requests, but not the lane
+            logger.exception("the answers of a batch could not be delivered")
             dispatcher.abandon(run)
         dispatcher.running -= 1
         dispatcher.settle()
 
     def _set_timer(self, now: float) -> None:
-        """One timer for all deadlines and held batches. It may come early, never late."""
+        """Set the timer for all deadlines and held batches. It may fire early, never late."""
         due = self._watch_at
         for dispatcher in self._active:
             due = min(due, dispatcher.next_timer(now, bool(self._idle)))
@@ -372,23 +372,23 @@ class Device:
         self._pump()
 
     def _watch(self, lane: Lane[Run], now: float) -> float:
-        """End requests whose deadline has passed, and a run that nobody waits for. Returns when to look again."""
+        """Fail requests whose deadline has passed, and end a run that nobody waits for. Returns when to check again."""
         run = lane.run
         if run is None:
             return math.inf
-        if run.look_at <= now and run.stop.asked:
+        if run.check_at <= now and run.stop.asked:
             self._lose(run)
-        elif run.look_at <= now:
+        elif run.check_at <= now:
             due = run.dispatcher.expire_run(run, now)
             if due is None:
                 run.stop.ask()
-            run.look_at = now + STUCK_S if due is None else due
-        return run.look_at
+            run.check_at = now + STUCK_S if due is None else due
+        return run.check_at
 
     def _lose(self, run: Run) -> None:
-        """Go on without a run and its lane. Only the end of the process can end them."""
+        """Continue without a run and its lane. Only the end of the process can end them."""
         logger.error("a run did not end within %.0f s after it was told to: its lane is lost", STUCK_S)
-        run.is_lost, run.look_at = True, math.inf
+        run.is_lost, run.check_at = True, math.inf
         if run is self._background.run:
             self._background.run = None
         self._share.end(run.dispatcher, run.estimate_s, 0.0)

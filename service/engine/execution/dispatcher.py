@@ -1,14 +1,14 @@
-"""A dispatcher for each graph of a version: requests in, batches to the lanes of the device, answers out.
+"""The dispatcher of a graph: it queues requests, gives batches to the lanes of the device, and answers the requests.
 
 Life of a request
-1. ``submit`` checks that it can be answered in time and puts it in the queue. The device is woken once for each turn of
-   the event loop, so all requests that arrive in one turn can share a batch.
-2. While a lane is free, the device takes the next batch of the model whose turn it is. A short batch runs on the event
+1. ``submit`` checks that it can be answered in time and queues it. The device is woken once in each turn of the event
+   loop, so all requests that arrive in one turn can share a batch.
+2. While a lane is idle, the device takes the next batch of the model whose turn it is. A short batch runs on the event
    loop, a long one in the lane's thread.
 3. A batch that fails is cut in halves until the request that fails is alone.
 4. When all rows of a request have run, its ``done`` is called once, with an Answer or an error.
 
-Everything but the run in a lane happens on the event loop's thread.
+Everything but a run in a lane happens on the event loop's thread.
 """
 
 import logging
@@ -31,14 +31,17 @@ logger = logging.getLogger("sluice.engine")
 
 
 class Dispatcher(LaneUser):
-    """Requests of one model version in, answers out.
+    """Runs the requests of one graph in batches.
 
-    pad           gives the rows that a batch runs with, padding included
-    all_cores     runs batches that have all lanes to themselves
-    row_elements  the size of rows that ``cost`` is for, where rows may have any size
-    memory        bounds what a run takes, where rows may have any size
-    most_elements bounds the elements of a batch, where rows may have any size. None: only the rows are bounded
-    least_s       once its run has begun, a request does not expire sooner than this after it arrived
+    pad            returns the rows that a batch runs with, padding included
+    all_cores      runs batches that have all lanes to themselves
+    least_s        the least age, in seconds, at which a request that runs may expire
+
+    If rows may have any size:
+
+    row_elements   the size of the rows that ``cost`` was measured with
+    memory         limits the bytes of a run
+    most_elements  limits the elements of a batch; None: only its rows are limited
     """
 
     def __init__(
@@ -68,7 +71,8 @@ class Dispatcher(LaneUser):
         self._pad = pad
         self._least_s = least_s
         self.batch_rows = pad(self.cost.efficient(queue.max_rows))
-        """The most rows of a batch, of the usual size. Chosen once: the cost of larger batches is not learned again."""
+        """The most rows of a batch, if they have the usual size. Chosen once: larger batches then never run, so their
+        cost would not be learned again."""
         self.most_elements = most_elements if signature.is_dynamic else None
         if self.most_elements is None:
             queue.max_rows = self.batch_rows
@@ -85,7 +89,7 @@ class Dispatcher(LaneUser):
         return self.enqueue(rows, done, timeout_s, priority)
 
     def enqueue(self, rows: Rows, done: Done, timeout_s: float, priority: int) -> Callable[[], None]:
-        """As ``submit``, for rows that ``find_refusal`` has just accepted. Raises QueueFull."""
+        """As ``submit``, for rows that ``find_refusal`` has already accepted. Raises QueueFull."""
         now = self._device.clock()
         request = QueuedRequest(rows, now, now + timeout_s, priority, done)
         try:
@@ -97,7 +101,7 @@ class Dispatcher(LaneUser):
         return _Cancel(self, request)
 
     def answer_no_rows(self, rows: Rows) -> Answer:
-        """Answer checked inputs of no rows at once, without a run. Raises Draining."""
+        """Answer checked inputs that have no rows, without a run. Raises Draining."""
         self.check_time(rows.number, math.inf)
         self.observer.answered(Tally(1))
         if self.observer.traces:
@@ -106,30 +110,30 @@ class Dispatcher(LaneUser):
         return Answer(self.signature.answer_no_rows(rows.inputs), 0.0, 0.0, 0.0)
 
     def check_time(self, rows: int, timeout_s: float, row_elements: int = 0) -> None:
-        """Raises what ``find_refusal`` finds: Draining, TooLate."""
+        """Raises what ``find_refusal`` returns: Draining, TooLate."""
         refusal = self.find_refusal(rows, timeout_s, row_elements)
         if refusal is not None:
             raise refusal
 
     def find_refusal(self, rows: int, timeout_s: float, row_elements: int = 0) -> ServiceError | None:
-        """Draining, or TooLate if so many rows would not be answered in time. None: the request may go on.
+        """Draining; TooLate if ``rows`` more rows would not be answered in time; None if they may be queued.
 
-        ``row_elements`` is the size of its rows, 0 where it is not known yet.
+        ``row_elements`` is the size of the rows, 0 if it is not known yet.
         """
-        # A cheap upper bound for a request that fits a batch.
+        # A cheap upper bound for a request that fits into a batch.
         if rows <= self.batch_rows and not self.signature.is_dynamic and self._draining is None:
             batches = 3 + self.queue.waiting_rows / (self.batch_rows * self._device.lanes)
             if policy.WAIT_MARGIN * batches * self._full_batch_s <= timeout_s:
                 return None
-        return self.judge("the answer", self.expected_wait_s(rows, row_elements), timeout_s)
+        return self.find_time_refusal("the answer", self.expected_wait_s(rows, row_elements), timeout_s)
 
     def cancel(self, request: QueuedRequest) -> None:
-        """A waiting request leaves the queue. The answer of a running one is thrown away."""
+        """Remove a waiting request from the queue. The answer of a running one is thrown away."""
         if not request.finished:
             self.observer.failed(self._device.clock() - request.arrived)
         request.finished = True
         self.queue.cancel(request)
-        self._device.look_again(self)
+        self._device.check_runs(self)
         self.settle()
 
     @property
@@ -150,7 +154,7 @@ class Dispatcher(LaneUser):
         return policy.RUN_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S
 
     def expected_wait_s(self, rows: int, row_elements: int = 0) -> float:
-        """Seconds until ``rows`` more rows would be answered: until a lane is free, for what waits, for their batch."""
+        """Seconds until ``rows`` more rows would be answered: for a lane, for what waits, and for their own batch."""
         a_lane = math.ceil((self.queue.waiting_rows + max(1, rows)) / self._device.lanes)
         before = -(-a_lane // self.batch_rows) - 1
         wait_s = self._device.next_lane_s() + before * self._full_batch_s
@@ -159,19 +163,22 @@ class Dispatcher(LaneUser):
         return policy.WAIT_MARGIN * wait_s + policy.RUN_MARGIN * own_s
 
     def limit_wait(self, timeout_s: float, wait_s: float) -> float:
-        """How long a request may take that may wait in the queue for ``wait_s``. Nothing before it: no wait."""
+        """The timeout of a request that may wait in the queue for ``wait_s``, at most ``timeout_s``.
+
+        If nothing is before it, it need not wait, so all of ``timeout_s`` is left.
+        """
         if self.is_idle and not self._device.next_lane_s():
             return timeout_s
         return min(timeout_s, wait_s + policy.WAIT_MARGIN * self._full_batch_s + policy.BATCH_OVERHEAD_S)
 
     def expire(self, now: float) -> None:
-        """End every waiting request whose deadline has passed."""
+        """Fail every waiting request whose deadline has passed."""
         for request in self.queue.expire(now):
             self._fail(request, now, DeadlinePassed("the deadline passed while the request waited"))
         self.settle()
 
     def expire_run(self, run: BatchRun, now: float) -> float | None:
-        """End the requests whose deadline has passed, however long the run takes. The others wait on."""
+        """Fail the requests of a run whose deadline has passed. The others keep waiting."""
         next_at = None
         for request in [part.request for part in run.batch.slices if not part.request.finished]:
             due = max(request.deadline, request.arrived + self._least_s)
@@ -187,28 +194,28 @@ class Dispatcher(LaneUser):
         request.finish(error)
 
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
-        """When to look again if nothing happens: at the first deadline, or when a held batch is due."""
+        """When to check again if nothing happens: at the first deadline, or when a held batch is due."""
         due = self.queue.next_deadline()
         if self.queue.max_wait_s and lane_is_idle:
             due = min(due, self.queue.ready_at(now, self._reserve_s))
         return due
 
     def take(self, now: float, idle_lanes: int = 1) -> BatchRun | None:
-        """The next batch. It is small enough for the first deadline in the queue, if that can still be kept, and no
-        larger than its share if several lanes are idle and sharing is faster.
+        """The next batch. It is small enough for the first deadline in the queue. It is no larger than a fair share if
+        several lanes are idle and sharing is faster.
         """
         head = self.queue.head() if self.signature.is_dynamic else None
         elements = 0 if head is None else head.rows.row_elements
         cost, _ = self._sized.find(elements, self.cost)
         due = self.queue.next_deadline()
-        # A request that would be late even if it ran now and alone would only delay others.
-        ends_at = now if self._tries else now + cost.predict(1)
+        # A request that would be late even if it ran now and alone is failed: it would only delay others.
+        ends_at = now if self._is_probing else now + cost.predict(1)
         if due <= ends_at:
             self.expire(ends_at)
             return self.take(now, idle_lanes)
         limit = self.batch_rows
         if self.most_elements is not None:
-            # Fewer rows than the least batch would cost as much as that.
+            # Fewer rows than the smallest batch would cost as much.
             limit = min(self.queue.max_rows, max(self._pad(1), self.most_elements // max(1, elements)))
         if self.memory is not None:
             limit = min(limit, self.memory.most_rows(elements))
@@ -218,7 +225,7 @@ class Dispatcher(LaneUser):
         batch = self.queue.take(now, limit, self._reserve_s if self.queue.max_wait_s else 0.0)
         if batch is None:
             return None
-        self._tries = False
+        self._is_probing = False
         run = self._plan(batch, now)
         has_room = not self.queue.waiting_rows and idle_lanes >= self._device.lanes
         if self.all_cores is not None and has_room:
@@ -235,11 +242,11 @@ class Dispatcher(LaneUser):
         return run
 
     def _size_of(self, rows: Rows) -> int:
-        """The elements of each of its rows; 0 where all requests have rows of one size."""
+        """The elements of each row; 0 if all requests have rows of one size."""
         return rows.row_elements if self.signature.is_dynamic else 0
 
     def execute(self, run: BatchRun, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
-        """Assemble and run the batch, and note the outputs or the error in ``run``. It may be in a lane."""
+        """Assemble and run the batch, and store the outputs or the error in ``run``. May be called in a lane."""
         try:
             inputs = self._assemble(run, buffer)
             run.started_at = clock()
@@ -261,7 +268,7 @@ class Dispatcher(LaneUser):
         return batch.join(self.signature, buffer, run.rows)
 
     def deliver(self, run: BatchRun) -> Sequence[BatchRun]:
-        """Answer the requests of a run. Returns the two halves of a failed batch, to run again."""
+        """Answer the requests of a run. Returns the halves of a failed batch, which must run again."""
         self._ran_at = run.ended_at
         if run.error is None:
             now = self._device.clock()
@@ -270,7 +277,7 @@ class Dispatcher(LaneUser):
             self._learn(run, now)
             return ()
         request = run.batch.slices[0].request
-        if run.stop.asked:  # nobody waits for it, and a run that was stopped early says nothing of the cost
+        if run.stop.asked:  # nobody waits for it, and a run that was stopped early tells nothing about the cost
             if run.ended_at - run.started_at > run.estimate_s:
                 self._learn_cost(run)
         elif len(run.batch.slices) > 1:
@@ -282,7 +289,7 @@ class Dispatcher(LaneUser):
         return ()
 
     def _trace(self, run: BatchRun) -> None:
-        """Tell of the run if a request in it was sampled. Before the answers, with which the traces end."""
+        """Report the run to the traces of its sampled requests. Call it before the answers, which end the traces."""
         together: list[RowsTrace] = []
         for part in run.batch.slices:
             trace = part.request.rows.trace
@@ -296,7 +303,7 @@ class Dispatcher(LaneUser):
                 logger.exception("a batch could not be traced")
 
     def _learn(self, run: BatchRun, answered_at: float) -> None:
-        """Count a run and learn its cost, after its answers are written. A fault here must not cost an answer."""
+        """Count a run and learn its cost, after its answers are sent. A fault here must not cost an answer."""
         rows, compute_s = run.batch.count, run.ended_at - run.started_at
         try:
             self._learn_cost(run)
@@ -309,24 +316,23 @@ class Dispatcher(LaneUser):
         self._sized.observe(run.batch.count, elements, run.ended_at - run.started_at, (run.all_cores or self).cost)
 
     def abandon(self, run: BatchRun) -> None:
-        """Fail the requests of a batch whose answers could not be handed out."""
-        for part in run.batch.slices:
-            self.queue.cancel(part.request)
-            part.request.finish(ModelFailure("a fault of the server"))
+        self._fail_batch(run, ModelFailure("a fault of the server"))
 
     def give_way(self, run: BatchRun) -> None:
-        """Fail the requests of a batch that nobody waits for."""
+        self._fail_batch(run, TryLater("others need the lane"))
+
+    def _fail_batch(self, run: BatchRun, error: ServiceError) -> None:
         for part in run.batch.slices:
             self.queue.cancel(part.request)
-            part.request.finish(TryLater("others need the lane"))
+            part.request.finish(error)
 
     def _answer(self, run: BatchRun, now: float) -> None:
-        """Give each request of a batch its rows, and count the requests that have all of theirs."""
+        """Give each request of a batch its rows, and count the requests that are complete."""
         taken_at, batch_s, compute_s = run.taken_at, run.started_at - run.taken_at, run.ended_at - run.started_at
         batch_rows = run.batch.count
         names = self.signature.output_names
         axes = [None] * len(names) if run.whole else self.signature.output_axes
-        only = names[0] if axes == [0] else None  # the most frequent case, and several times as fast
+        only = names[0] if axes == [0] else None  # a fast path for the most frequent case
         observer = self.observer
         answered, total_s, all_queue_s, all_batch_s, all_compute_s = 0, 0.0, 0.0, 0.0, 0.0
         waits_s: list[float] = []
@@ -366,7 +372,7 @@ class Dispatcher(LaneUser):
 
 @dataclass(eq=False)
 class _Cancel:
-    """Cancels a request. Compiled, this is one object; a partial function is three."""
+    """Cancels a request. Compiled, this is one object; ``functools.partial`` would be three."""
 
     dispatcher: Dispatcher
     request: QueuedRequest

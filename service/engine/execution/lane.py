@@ -1,4 +1,4 @@
-"""A lane: a thread that runs batches, and how its run is ended. Not compiled: a thread's own values cannot be."""
+"""A lane: a thread that runs batches, and how its run is ended. Not compiled: mypyc lacks thread-local values."""
 
 import logging
 import threading
@@ -13,9 +13,9 @@ R = TypeVar("R")
 
 
 class Stop:
-    """Ends a run; it takes effect at the next node of the graph.
+    """Ends a run, at the next node of the graph.
 
-    Whoever runs the graph says how, by ``attach``. What is attached after ``ask`` ends at once.
+    Whoever runs the graph attaches the function that ends it. If ``ask`` was called before, it is called at once.
     """
 
     def __init__(self) -> None:
@@ -34,11 +34,11 @@ class Stop:
 
 
 NEVER = Stop()
-"""Of runs on the event loop, which nobody can end."""
+"""For runs on the event loop, which cannot be ended."""
 
 
 class LaneThread(threading.local):
-    """``stop`` ends the run that this thread makes; None where nothing does, on the event loop and at load."""
+    """``stop`` ends the current run of this thread; None if it cannot be ended, as on the event loop and at load."""
 
     stop: Stop | None = None
 
@@ -47,9 +47,9 @@ lane_thread = LaneThread()
 
 
 class Lane(Generic[R]):
-    """A thread that runs one batch after the other, and the buffer that it assembles them in.
+    """A thread that runs one batch after another, and the buffer in which it assembles them.
 
-    An executor is not used because the event loop chooses the lane. The thread starts with the first run, and survives
+    It is not an executor, because the event loop chooses the lane. The thread starts with the first run, and survives
     whatever a run raises.
     """
 
@@ -67,7 +67,7 @@ class Lane(Generic[R]):
         self._todo.put(work)
 
     def close(self, within_s: float) -> bool:
-        """Run no more. Returns whether the current run has ended within so many seconds."""
+        """Run no more. Returns whether the current run has ended within ``within_s``."""
         self._todo.put(None)
         if self._worker.ident:
             self._worker.join(within_s)
@@ -77,5 +77,5 @@ class Lane(Generic[R]):
         while (work := self._todo.get()) is not None:
             try:
                 work()
-            except Exception:  # the event loop has been closed meanwhile
+            except Exception:  # the event loop was closed meanwhile
                 logger.exception("a run ended after the event loop was closed")

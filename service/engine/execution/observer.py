@@ -1,4 +1,4 @@
-"""Who is told what the engine does, for metrics."""
+"""The interface of what observes the engine, for metrics."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,13 +7,14 @@ from service.metrics.times import Tally, Times
 
 
 class Observer(Protocol):
-    """Told what happens, for metrics. Must be cheap and must not raise.
+    """Must be cheap and must not raise.
 
-    queued    how long each request of a run waited for its first batch
-    answered  the requests that a run completed
-    traced    each of them, while ``traces`` is true
-    failed    a request that got no answer: it was refused for want of time or room, failed, expired or was cancelled
-    tokens    the texts of a request became so many tokens, and so many of padding
+    queued    how long each request of a run has waited for its first batch
+    ran       a batch has run
+    answered  the requests that a run has completed
+    traced    each of these requests, while ``traces`` is true
+    failed    a request without an answer: refused for lack of time or room, failed, expired or cancelled
+    tokens    the number of tokens of a request's texts, and of padding
     """
 
     @property
@@ -28,7 +29,7 @@ class Observer(Protocol):
 
 
 class NullObserver:
-    """An observer that notes nothing."""
+    """An observer that does nothing."""
 
     traces = False
 

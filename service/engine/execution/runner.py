@@ -1,4 +1,4 @@
-"""What runs batches: a graph, once more on all cores, or step by step."""
+"""The interfaces of what runs batches: a graph, the same graph on all cores, or a graph step by step."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from service.engine.tensors import Arrays
 
 
 class Runner(Protocol):
-    """Runs a graph on whole batches. Called from several lanes at once."""
+    """Runs a graph on whole batches. It is called from several lanes at once."""
 
     def run(self, inputs: Arrays) -> Sequence[np.ndarray]: ...
 
 
 @dataclass(frozen=True)
 class AllCores:
-    """The same graph once more, each of its runs on all cores: for a batch that has them to itself.
+    """A second session of a graph, whose runs use all cores: for a batch that has them to itself.
 
-    Where several batches run, one core each is more: nothing has to be handed from core to core within a run. ``cost``
-    is that of these runs, each on ``threads`` threads.
+    Several batches run faster on one core each, because nothing passes between cores within a run. ``cost`` is that of
+    runs on ``threads`` threads.
     """
 
     runner: Runner
@@ -30,7 +30,10 @@ class AllCores:
 
 
 class StepRunner(Protocol):
-    """Runs a graph step by step. What ``step`` leaves on a device, and what ``settle`` gives, reads like an array."""
+    """Runs a graph step by step. ``step`` leaves the outputs in ``stay`` on the device; ``settle`` puts an array there.
+
+    Such values can be read like arrays.
+    """
 
     def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]: ...
     def settle(self, array: np.ndarray) -> Any: ...

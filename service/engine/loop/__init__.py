@@ -1,1 +1,1 @@
-"""Graphs that run step by step on state that stays with its row."""
+"""Runs graphs step by step. Each row keeps its state from one step to the next."""

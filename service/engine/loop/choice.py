@@ -1,4 +1,4 @@
-"""Which token comes next in rows that do not just take the likeliest one: draws, beams, given and suppressed tokens."""
+"""Chooses the next token of rows that do not just take the likeliest: draws, beams, given and suppressed tokens."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from service.engine.loop.slots import Span
 
 
 class Slot(NamedTuple):
-    """The first slot of a row, and how many tokens were chosen for the row before this step: below 0, one is given."""
+    """``at`` is the first slot of a row. ``chosen`` counts the tokens chosen for it so far; below 0: one is given."""
 
     row: int
     at: int
@@ -21,7 +21,7 @@ class Slot(NamedTuple):
 
 
 def list_slots(span: Span[LoopSequence], step: int) -> list[Slot]:
-    """The rows of a span at its step ``step``, from 0."""
+    """The rows of a span at its step ``step``, which counts from 0."""
     decoding, width = span.sequence.request.decoding, span.sequence.width
     forced = decoding.forced if decoding is not None else ()
     rows = range(span.start, span.stop)
@@ -32,7 +32,7 @@ def list_slots(span: Span[LoopSequence], step: int) -> list[Slot]:
 
 
 def suppress(span: Span[LoopSequence], step: int, scores: np.ndarray) -> None:
-    """Take the scores of tokens that may not be chosen from the rows of a span."""
+    """Set the scores of tokens that the rows of a span must not choose to minus infinity."""
     decoding, width = span.sequence.request.decoding, span.sequence.width
     if decoding is None:
         return
@@ -47,25 +47,25 @@ def suppress(span: Span[LoopSequence], step: int, scores: np.ndarray) -> None:
 def choose_row_by_row(
     span: Span[LoopSequence], step: int, scores: np.ndarray, tokens: np.ndarray, order: np.ndarray
 ) -> None:
-    """Put the tokens of a span into ``tokens``, and the slots that its hypotheses continue into ``order``."""
+    """Write the tokens of a span into ``tokens``, and the slots that its hypotheses continue into ``order``."""
     sequence, decoding = span.sequence, span.sequence.request.decoding
     if decoding is None or sequence.gone or not (decoding.forced or decoding.sampling or sequence.width > 1):
         return
     for row, at, chosen in list_slots(span, step):
         if chosen < 0:
-            tokens[at : at + sequence.width] = decoding.forced[row][chosen]  # counted from its end
+            tokens[at : at + sequence.width] = decoding.forced[row][chosen]  # a negative index
         elif decoding.sampling is not None:
             tokens[at] = draw(scores[at], decoding.sampling, chosen)
         elif sequence.width > 1:
             slots = slice(at, at + sequence.width)
             beams = sequence.sentences[row]
-            assert isinstance(beams, Beams)  # noqa: S101  # made so for rows of several slots
+            assert isinstance(beams, Beams)  # noqa: S101  # rows of several slots have beams
             parents, tokens[slots] = beams.take(normalise(scores[slots]) if decoding.are_logits else scores[slots])
             order[slots] = at + parents
 
 
 def draw(scores: np.ndarray, sampling: TokenSampling, step: int) -> int:
-    """A token by its ``scores`` [symbols], logits or logarithms of probabilities. NaN: a token whose score is NaN."""
+    """Draw a token by ``scores`` [symbols], logits or logarithms of probabilities. If one is NaN, it is that token."""
     likeliest = int(scores.argmax())
     if not np.isfinite(scores[likeliest]):
         return likeliest
@@ -90,7 +90,7 @@ def normalise(scores: np.ndarray) -> np.ndarray:
 
 
 def find_log_probabilities(scores: np.ndarray, tokens: np.ndarray, are_logits: bool) -> np.ndarray:
-    """Of each row's token, by ``scores`` [rows, symbols]."""
+    """The log-probability of each row's token, by ``scores`` [rows, symbols]."""
     found: np.ndarray = scores[np.arange(len(tokens)), tokens].astype(np.float64)
     if are_logits:
         shifted = scores.astype(np.float32, copy=False)

@@ -1,15 +1,15 @@
-"""The loop of a model version: rows of many requests, each at its own step, in one batch.
+"""The loop of a model version: rows of many requests, each at its own step, run in one batch.
 
 Life of a loop request
-1. ``submit`` checks that it can end in time, and offers its rows to the slot table.
-2. Whenever a lane is free, the table gives a batch. Rows that wait for their first step join rows that are further on.
-   The state of a batch is in arrays with one entry for each slot. While no row joins or leaves, the outputs of a step
-   are the inputs of the next. Else the arrays are put together anew, which is one copy.
-3. A step that fails is run again in halves until the rows that fail are alone. The others go on.
-4. After each step, rows go on or end. A request is answered when its last row has ended. It may leave at any time; its
-   slots are free before the next step.
+1. ``submit`` checks that it can end in time, and adds its rows to the slot table.
+2. Whenever a lane is idle, the table forms a batch. Rows that wait for their first step join rows at later steps. The
+   state of a batch is in arrays with one entry for each slot. While no row joins or leaves, the outputs of a step are
+   the inputs of the next. Otherwise the arrays are assembled anew, which costs one copy.
+3. A step that fails is run again in halves until the rows that fail are alone. The others continue.
+4. After each step, rows continue or end. A request is answered when its last row has ended. It may leave at any time;
+   its slots are free before the next step.
 
-State stays with its row: if the graph keeps rows apart, other rows in a batch cannot change a row's results.
+State stays with its row: if the rows of the graph are independent, other rows of a batch cannot change a row's results.
 Everything but ``execute`` happens on the event loop's thread.
 """
 
@@ -38,11 +38,11 @@ logger = logging.getLogger("sluice.engine")
 
 
 class ContinuousBatcher(LaneUser):
-    """Requests to the loop of one model version in, results out.
+    """Runs the requests to the loop of one model version.
 
-    ``carries`` says which inputs take which outputs. ``pad`` and ``may_inline`` are as for a dispatcher. ``memory``
-    bounds a step, by the size that rows grow to. ``prefix`` is the input that takes all tokens so far, if there is
-    one: rows of one length share a step.
+    ``carries`` tells which inputs take which outputs. ``pad`` and ``may_inline`` are as for a dispatcher. ``memory``
+    limits a step, by the size to which rows grow. ``prefix`` is the input that takes all tokens so far, if there is
+    one: then only rows of the same length share a step.
     """
 
     def __init__(
@@ -72,18 +72,17 @@ class ContinuousBatcher(LaneUser):
         self._max_rows = min(max_rows, table.max_slots)
         self._memory = memory
         self._most_elements = 0
-        """The size of the largest row that is there."""
+        """The size of the largest row in the loop."""
         self._step_rows = self.cost.efficient(self._max_rows)
         self._graph = StepGraph(runner, signature, carries, pad, pad(self._step_rows))
         self._usual_steps = 0.0
-        """How many steps rows that write have made: a mean in which later rows count more. 0 until one has ended.
-
-        Few texts are as long as they may be, so a request for many is not refused for what all of them could take."""
+        """How many steps rows that write tokens usually make: a running mean, 0 until one has ended. Few texts are as
+        long as they may be, so whether a request ends in time is judged by the usual length."""
 
     def submit(
         self, request: LoopRequest, done: Done, *, timeout_s: float = math.inf, priority: int = 1
     ) -> Callable[[], None]:
-        """Begin a request. Returns a function that takes its rows out before their next step.
+        """Begin a request. Returns a function that removes its rows before their next step.
 
         Raises InvalidInput, BodyTooLarge, Draining, QueueFull, TooLate; ModelFailure if its inputs do not fit.
         """
@@ -114,13 +113,15 @@ class ContinuousBatcher(LaneUser):
         return functools.partial(self._cancel, sequence)
 
     def check_time(self, slots: int, steps: int, timeout_s: float) -> None:
-        """Raises Draining; TooLate if so many slots would not be through so many steps in time."""
-        refusal = self.judge("1 step" if steps == 1 else f"{steps} steps", self.expected_s(slots, steps), timeout_s)
+        """Raises Draining; TooLate if ``slots`` more slots would not make ``steps`` steps in time."""
+        refusal = self.find_time_refusal(
+            "1 step" if steps == 1 else f"{steps} steps", self.expected_s(slots, steps), timeout_s
+        )
         if refusal is not None:
             raise refusal
 
     def expected_s(self, slots: int, steps: int) -> float:
-        """Seconds until ``slots`` more slots would have made ``steps`` steps, beside those that are there."""
+        """Seconds until ``slots`` more slots would have made ``steps`` steps."""
         together = self.table.used_slots + self.table.waiting_rows + slots
         a_step = min(max(1, together), self._step_rows)
         turns = max(1.0, together / (self._step_rows * self._device.lanes))
@@ -142,7 +143,7 @@ class ContinuousBatcher(LaneUser):
     def has_work(self) -> bool:
         return self.table.can_step
 
-    # What the device asks
+    # Called by the device
 
     def next_timer(self, now: float, lane_is_idle: bool) -> float:
         return self.table.next_deadline()
@@ -159,7 +160,7 @@ class ContinuousBatcher(LaneUser):
         return min((s.sequence.deadline for s in run.batch.spans if not s.sequence.gone), default=None)
 
     def take(self, now: float, idle_lanes: int = 1) -> LoopStep | None:
-        """The next batch. Waiting rows go first. It is no larger than its share, if steps side by side are faster."""
+        """The next batch. Waiting rows go first. It is no larger than a lane's share, if sharing is faster."""
         self.expire(now)
         together = self.table.used_slots + self.table.waiting_rows
         limit = self.cost.share(self._step_rows, together, self._device.lanes, self._device.inline_s)
@@ -169,13 +170,13 @@ class ContinuousBatcher(LaneUser):
         if batch is None:
             return None
         if batch.steady is None:
-            self._meet(batch, now)
+            self._note_new_rows(batch, now)
         step = LoopStep(self, now, self.cost.predict(batch.slots), batch, self.table.departures)
         step.needs_lane = self._needs_lane
         return step
 
-    def _meet(self, batch: RunningBatch[LoopSequence], now: float) -> None:
-        """Note that a batch has new rows."""
+    def _note_new_rows(self, batch: RunningBatch[LoopSequence], now: float) -> None:
+        """Store the results of rows that change their batch, and note when new rows begin."""
         waits_s = []
         for span in batch.spans:
             if isinstance(span.place, SteadyRun):
@@ -188,7 +189,7 @@ class ContinuousBatcher(LaneUser):
 
     def execute(self, run: LoopStep, buffer: BatchBuffer, clock: Callable[[], float]) -> None:
         def may_go_on() -> bool:
-            """While nobody waits for this batch or this lane, the next step need not go through the event loop."""
+            """Whether the next step may follow at once: nobody waits for this batch or this lane."""
             return (
                 run.in_lane
                 and not self.table.waiting_rows
@@ -199,7 +200,7 @@ class ContinuousBatcher(LaneUser):
         self._graph.execute(run, clock, may_go_on)
 
     def on_batch_done(self, run: LoopStep) -> None:
-        """Take every row one step on. Rows that have not ended rest until a batch takes them."""
+        """Take the results of a step. Rows that have not ended rest until a batch takes them."""
         batch, compute_s = run.batch, (run.ended_at - run.started_at) / run.steps
         self._ran_at = run.ended_at
         if run.error is not None:
@@ -220,13 +221,13 @@ class ContinuousBatcher(LaneUser):
             if steady.count < steady.quiet_steps and run.departures == self.table.departures:
                 self.table.rest_whole(batch)
             else:
-                self._look_at_rows(run, steady)
+                self._handle_rows(run, steady)
         run.is_taken_in = True
         if self.table.can_step:
             self._device.wake(self)
 
-    def _look_at_rows(self, run: LoopStep, steady: SteadyRun) -> None:
-        """Some rows end, fail, have left, or are watched."""
+    def _handle_rows(self, run: LoopStep, steady: SteadyRun) -> None:
+        """Handle rows one by one, because some end, have failed or left, or are watched."""
         going: list[Span[LoopSequence]] = []
         for span in run.batch.spans:
             sequence = span.sequence
@@ -244,7 +245,7 @@ class ContinuousBatcher(LaneUser):
         self.table.rest(run.batch, going)
 
     def deliver(self, run: LoopStep) -> Sequence[LoopStep]:
-        """Answer those requests whose last row has ended, or that have failed."""
+        """Answer the requests that have ended or failed."""
         for sequence, error in run.lost:
             if not sequence.answered:
                 logger.error("the model failed at a step of a request of %d rows", sequence.rows, exc_info=error)
@@ -255,7 +256,7 @@ class ContinuousBatcher(LaneUser):
         return ()
 
     def abandon(self, run: LoopStep) -> None:
-        """Fail the requests that could not be answered, or all of a batch whose results could not be taken in."""
+        """Fail the requests that could not be answered, or all of the batch if its results could not be taken."""
         ended = [*run.finished, *(sequence for sequence, _ in run.lost)]
         if not run.is_taken_in:
             ended += [span.sequence for span in run.batch.spans]
@@ -266,7 +267,7 @@ class ContinuousBatcher(LaneUser):
             sequence.finish(ModelFailure("a fault of the server"))
 
     def _answer(self, finished: Sequence[LoopSequence], now: float) -> None:
-        """Answer those whose last row has ended, and count them."""
+        """Answer and count requests whose last row has ended."""
         tally = Tally()
         for sequence in finished:
             if sequence.answered:
@@ -274,7 +275,7 @@ class ContinuousBatcher(LaneUser):
             result = sequence.describe()
             sequence.finish(result)
             total_s = now - sequence.arrived
-            # Between its steps a row waits for lanes and while batches are put together.
+            # Between its steps a row waits for a lane, and while its batch is assembled.
             between_s = max(0.0, total_s - result.queue_s - result.compute_s)
             tally.requests += 1
             tally.total_s += total_s
@@ -288,7 +289,7 @@ class ContinuousBatcher(LaneUser):
             self.observer.answered(tally)
 
     def _check(self, request: LoopRequest) -> tuple[tuple[int, ...], ...]:
-        """The key of requests that may share their first step. Raises ModelFailure if it does not fit the graph."""
+        """The key of requests that may share their first step. Raises ModelFailure if the inputs do not fit."""
         given = {*request.begin, *request.changing}
         if given != self._graph.signature.inputs.keys():
             raise ModelFailure(
@@ -302,7 +303,7 @@ class ContinuousBatcher(LaneUser):
         return self._key_of(request.begin)
 
     def _count_elements(self, request: LoopRequest) -> int:
-        """The size of a row at its last step, as far as it is known: what begins empty grows at each step."""
+        """The size of a row at its last step, as far as known: what begins empty grows at each step."""
         elements = sum(array.size for array in request.begin.values()) // request.rows
         if self._may_grow:
             empty = [array.shape[1:] for array in request.begin.values() if not array.size]
@@ -312,5 +313,5 @@ class ContinuousBatcher(LaneUser):
         return elements
 
     def _key_of(self, arrays: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
-        """The key of rows that may share a step: the shapes of what they carry."""
+        """The key of rows that may share a step: the shapes of the carried inputs."""
         return tuple(arrays[name].shape[1:] for name in self._carried)

@@ -1,8 +1,8 @@
-"""Random numbers that depend on nothing but (seed, row, step): the same sample in any company, on any replica.
+"""Random numbers that depend only on (seed, row, step): the same in any batch and on any replica.
 
 Philox 4x64-10 (Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011) is counter-based: the key is the
-seed and the row, the counter begins with the step. NumPy guarantees the raw stream of its bit generators, not what its
-``Generator`` makes of them, so the normal numbers are made here, by Box and Muller's method.
+seed and the row, the counter begins with the step. NumPy guarantees the raw output of its bit generators, but not what
+its ``Generator`` computes from that. So normal numbers are computed here, by the method of Box and Muller.
 """
 
 import math
@@ -15,15 +15,15 @@ _TO_UNIT = 2.0**-53
 
 
 def draw_uniform(seed: int, step: int) -> float:
-    """A number from 0 to 1, without 1. ``seed`` from 0 to LARGEST_SEED, ``step`` from 0."""
+    """A number from 0 to 1, 1 excluded. ``seed`` is from 0 to LARGEST_SEED, ``step`` counts from 0."""
     raw = np.random.Philox(counter=[0, step, 0, 0], key=[seed, 0]).random_raw()
     return float((int(raw) >> 11) * _TO_UNIT)
 
 
 def draw_normal(seed: int, row: int, step: int, shape: Sequence[int]) -> np.ndarray:
-    """Standard normal float32 numbers of ``shape``; ``seed`` from 0 to LARGEST_SEED, ``row`` and ``step`` from 0.
+    """Standard normal numbers, float32 of ``shape``. ``seed`` is from 0 to LARGEST_SEED; ``row``, ``step`` are from 0.
 
-    A smaller shape has the first numbers of a larger one.
+    A smaller shape gets the first numbers of a larger one.
     """
     count = math.prod(shape)
     half = (count + 1) // 2

@@ -1,7 +1,4 @@
-"""What the rows of a request do in a loop: what they begin with, what each step takes, what is kept, when they end.
-
-Plain values and pure functions; ``continuous_batcher.py`` runs them.
-"""
+"""A request to a loop: what its rows begin with, what each step takes, what is kept, when they end; and its result."""
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,20 +11,18 @@ from service.engine.tensors import Arrays
 
 Value = np.ndarray | np.generic | float | int
 ByStep = Callable[[slice, int], Value]
-"""(rows of the request, step from 0) -> what an input takes for these rows at this step: [rows, ...], or one value for
-all of them. Such as ``lambda rows, step: draws[rows, step]``."""
+"""(rows of the request, step from 0) -> the values of an input: [rows, ...], or one value for all rows. For example
+``lambda rows, step: draws[rows, step]``."""
 Watch = Callable[[int, int, Mapping[str, np.ndarray]], None]
-"""(row, step, the shown outputs of this row) after each step, on the event loop; must not keep the arrays."""
-
-
+"""Called with (row, step, the row's shown outputs) after each step, on the event loop. Must not keep the arrays."""
 Follow = Callable[[int, Sequence[int]], bool]
-"""(row, its tokens so far) after each token that was chosen, on the event loop. True ends the row."""
+"""Called with (row, its tokens so far) after each chosen token, on the event loop. True ends the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSampling:
-    """Tokens are drawn: of the ``top_k`` likeliest, and of those of the likeliest that together have the share
-    ``top_p``. Scores are divided by ``temperature``, above 0. The draws depend on ``seed`` and step alone.
+    """How tokens are drawn: from the ``top_k`` likeliest, and from the fewest likeliest whose probabilities add up to
+    ``top_p``. Scores are divided by ``temperature``, above 0. The draws depend only on ``seed`` and the step.
     """
 
     temperature: float = 1.0
@@ -38,10 +33,10 @@ class TokenSampling:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """A step chooses the next token of each row by the output ``scores`` [batch, symbols], or [batch, length, symbols],
-    whose last place counts. A row ends with one of ``ends``.
+    """How a step chooses the next token of each row, by the output ``scores``: [batch, symbols], or
+    [batch, length, symbols], of which the last position counts. A row ends with one of ``ends``.
 
-    The input ``token`` int64 [batch] or [batch, 1] takes ``begin`` at the first step, and then the last token. If it
+    The input ``token``, int64 [batch] or [batch, 1], takes ``begin`` at the first step and then the last token. If it
     ``takes_all``, it is [batch, length] with all tokens so far; those of the first step are in ``LoopRequest.begin``.
     """
 
@@ -50,22 +45,22 @@ class Decoding:
     begin: int
     ends: Collection[int]
     width: int = 1
-    """1 takes the likeliest token. More is beam search: so many hypotheses of each row, each in a slot of its own."""
+    """1 takes the likeliest token. More means beam search: the number of hypotheses of a row, each in its own slot."""
     length_penalty: float = 0.0
-    """Of beam search, 0 or more: sentences are compared by the logarithm of their probability, divided by the number of
-    their tokens, the end among them, to this power. The higher it is, the better for long ones."""
+    """For beam search, 0 or more. Sentences are compared by their log-probability, divided by the number of their
+    tokens (the end included) to this power. Higher values favour long sentences."""
     takes_all: bool = False
     are_logits: bool = False
-    """Whether scores are logits. Else they are logarithms of probabilities."""
+    """Whether scores are logits. Otherwise they are logarithms of probabilities."""
     forced: Sequence[Sequence[int]] = ()
-    """For each row the tokens between ``begin`` and the first that is chosen. Empty: none."""
+    """For each row the given tokens between ``begin`` and the first chosen one. Empty: none."""
     suppressed: list[int] = field(default_factory=list)
     """Tokens that are never chosen."""
     suppressed_first: list[int] = field(default_factory=list)
-    """Tokens that are not the first to be chosen."""
+    """Tokens that are not chosen first."""
     max_tokens: int = sys.maxsize
-    """A row ends at the latest after so many chosen tokens, its end among them. Needed where rows have given tokens of
-    several lengths; else ``LoopRequest.steps`` is the limit."""
+    """The most chosen tokens of a row, the end included. Needed if the given tokens of rows differ in number; otherwise
+    ``LoopRequest.steps`` is the limit."""
     sampling: TokenSampling | None = None
     """With width 1 only."""
     follow: Follow | None = None
@@ -73,7 +68,7 @@ class Decoding:
 
     @property
     def is_plain(self) -> bool:
-        """Whether every step takes the likeliest token of each row, whichever it is."""
+        """Whether every step takes the likeliest of all tokens."""
         chooses = self.width == 1 and self.sampling is None and not self.forced
         return chooses and not self.suppressed and not self.suppressed_first
 
@@ -82,9 +77,11 @@ class Decoding:
 class LoopRequest:
     """A request to a loop.
 
-    ``begin`` has [rows, ...] for every carried input and every input that stays the same; ``by_step`` is asked for the
-    rest. ``keep`` names outputs that are collected at every step, ``last`` those of the last step that are wanted;
-    ``watch`` is shown the kept ones, those in ``show``, and the chosen token under the name of its input.
+    begin    [rows, ...] for every input that is carried or never changes
+    by_step  the other inputs
+    keep     outputs that are collected at every step
+    last     outputs that are wanted of the last step
+    watch    is shown the outputs in ``keep`` and ``show``, and the chosen token under the name of its input
     """
 
     begin: Arrays
@@ -98,7 +95,7 @@ class LoopRequest:
 
     @property
     def changing(self) -> Collection[str]:
-        """The inputs that take something else at every step, from outside of the loop."""
+        """The inputs that change at every step and are not carried."""
         return (*self.by_step, self.decoding.token) if self.decoding else self.by_step.keys()
 
     @property
@@ -107,9 +104,9 @@ class LoopRequest:
 
 
 class Sentence(NamedTuple):
-    """Chosen tokens without the end, and the logarithm of their joint probability with it.
+    """Chosen tokens without the end, and their joint log-probability, the end included.
 
-    ``has_ended`` is False where the last step came before the end.
+    ``has_ended`` is False if the steps were used up before the end.
     """
 
     tokens: Sequence[int]
@@ -118,10 +115,10 @@ class Sentence(NamedTuple):
 
 
 class LoopResult(NamedTuple):
-    """What a loop request came to.
+    """The result of a loop request.
 
-    ``kept`` [rows, steps, ...] and ``last`` [rows, ...] by output; ``sentences`` one a row where there is a decoding.
-    Times in seconds: until the first step began, and in the runs that a row was part of, the mean over the rows.
+    ``kept`` [rows, steps, ...] and ``last`` [rows, ...] are by output. ``sentences`` has one for each row, if there is
+    a decoding. ``queue_s``: until the first step began. ``compute_s``: in the runs of a row, the mean over the rows.
     """
 
     kept: Arrays
@@ -130,4 +127,4 @@ class LoopResult(NamedTuple):
     queue_s: float
     compute_s: float
     batch_rows: int = 0
-    """The most rows that ran together with its own, these included."""
+    """The most rows of a batch that its own were in."""

@@ -1,4 +1,4 @@
-"""A request in a loop: its results so far, and how a step changes it."""
+"""A request in a loop: its results so far, and how a step changes them."""
 
 import logging
 import math
@@ -29,7 +29,7 @@ class LoopSequence(SlotSequence):
     last: dict[str, np.ndarray] = field(default_factory=dict)
     sentences: list[Written] = field(default_factory=list)
     is_special: bool = False
-    """Whether its rows do more at a step than take the likeliest token."""
+    """Whether its rows do more than take the likeliest token."""
     rows_done: int = 0
     began_at: float = math.nan
     compute_s: float = 0.0
@@ -42,27 +42,27 @@ class LoopSequence(SlotSequence):
         self.answered = True
         try:
             self.done(outcome)
-        except Exception:  # the other requests of the batch must go on
+        except Exception:  # the other requests of the batch must continue
             logger.exception("the receiver of an answer failed")
 
     def describe(self) -> LoopResult:
-        """Its results, when the last row has ended."""
+        """The result, once the last row has ended."""
         sentences = [sentence.best() for sentence in self.sentences]
         queue_s = max(0.0, self.began_at - self.arrived)
         return LoopResult(self.kept, self.last, sentences, queue_s, self.compute_s, self.batch_rows)
 
 
 class Choice(NamedTuple):
-    """The token of every slot, and the logarithm of its probability."""
+    """The token of every slot, and its log-probability."""
 
     tokens: Sequence[int]
     log_probabilities: Sequence[float]
 
 
 class Tensors(NamedTuple):
-    """Inputs of a step by name, for the slots of a batch and their padding. Each belongs to one batch.
+    """The inputs of a step by name, for the slots of a batch and their padding.
 
-    ``kept`` are those that no step changes, with room for more slots: ``arrays`` has the first slots of each.
+    ``kept`` has the inputs that no step changes, with room for more slots; ``arrays`` has their used part.
     """
 
     arrays: dict[str, Any]
@@ -71,16 +71,16 @@ class Tensors(NamedTuple):
 
 
 class SteadyRun:
-    """Steps of a batch while no row joins, leaves or ends. They are noted once for all rows, not row by row.
+    """Steps of a batch while no row joins, leaves or ends. Their results are stored for all rows together.
 
-    ``flush`` gives a span its results, before the span changes.
+    ``flush`` copies the results of a span to its sequence, before the span changes.
     """
 
     def __init__(self, batch: RunningBatch[LoopSequence], tensors: Tensors) -> None:
         self.tensors = tensors
         self.count = 0
         self.quiet_steps = sys.maxsize
-        """How many steps may be made before rows must be looked at one by one."""
+        """How many steps may be made before rows must be handled one by one."""
         self.changing = [span for span in batch.spans if span.sequence.request.by_step]
         """The spans whose inputs change with the step."""
         self._compute_s = 0.0
@@ -101,14 +101,14 @@ class SteadyRun:
         return self.tensors.arrays
 
     def note(self, outputs: Mapping[str, Any], compute_s: float) -> None:
-        """Note one more step."""
+        """Store the results of one more step."""
         self.count += 1
         self._compute_s += compute_s
         for name, steps in self._kept.items():
-            steps.append(outputs[name][:])  # copies what is on a device to the host
+            steps.append(outputs[name][:])  # copies a tensor on a device to the host
 
     def flush(self, span: Span[LoopSequence]) -> None:
-        """Give a span, or a part of one, its results so far."""
+        """Copy the results of a span to its sequence."""
         sequence, request = span.sequence, span.sequence.request
         steps = slice(span.step, span.step + self.count)
         for name in request.keep:
@@ -130,10 +130,10 @@ class SteadyRun:
 def advance(
     span: Span[LoopSequence], outputs: Mapping[str, np.ndarray], choice: Choice | None = None
 ) -> list[Span[LoopSequence]]:
-    """Note the results of a step for a span, after ``flush``. Returns the parts of it that go on."""
+    """End the rows of a span that end with this step, after ``flush``. Returns the parts that continue."""
     sequence, request = span.sequence, span.sequence.request
     if request.watch is not None:
-        _tell(span, request.watch, outputs)
+        _show(span, request.watch, outputs)
     ends = _find_ends(span, choice)
     for name in request.last if ends else ():
         given = outputs[name]
@@ -147,7 +147,7 @@ def advance(
 
 
 def _find_ends(span: Span[LoopSequence], choice: Choice | None) -> Sequence[int]:
-    """The rows of a span that have ended, counted from its start."""
+    """The rows of a span that end, counted from its start."""
     request = span.sequence.request
     ended = []
     if request.decoding is not None and choice is not None:
@@ -160,8 +160,8 @@ def _find_ends(span: Span[LoopSequence], choice: Choice | None) -> Sequence[int]
     return range(span.rows) if span.step == request.steps else ended
 
 
-def _tell(span: Span[LoopSequence], watch: Watch, outputs: Mapping[str, np.ndarray]) -> None:
-    """Show the kept outputs, and the symbol that was chosen, to the watcher."""
+def _show(span: Span[LoopSequence], watch: Watch, outputs: Mapping[str, np.ndarray]) -> None:
+    """Show the outputs and the chosen token to the watcher."""
     request = span.sequence.request
     shown = {name: outputs[name] for name in (*request.keep, *request.show)}
     if request.decoding is not None:
@@ -170,12 +170,12 @@ def _tell(span: Span[LoopSequence], watch: Watch, outputs: Mapping[str, np.ndarr
         for number in range(span.rows):
             of_row = {name: array[span.offset + number * span.sequence.width] for name, array in shown.items()}
             watch(span.start + number, span.step - 1, of_row)
-    except Exception:  # the other requests of the batch must go on
+    except Exception:  # the other requests of the batch must continue
         logger.exception("the watcher of a loop request failed")
 
 
 def _gaps(ends: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:
-    """The ranges of 0..``rows`` between the numbers in ``ends``, which ascend."""
+    """The ranges of 0..``rows`` between the numbers in ``ends``, which must ascend."""
     first = 0
     for end in (*ends, rows):
         if end > first:

@@ -1,4 +1,4 @@
-"""One step of a batch: its inputs put together, run, and what of the outputs the next step takes."""
+"""One step of a batch: assemble its inputs, run the graph, and feed its outputs back as inputs of the next step."""
 
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,11 +17,10 @@ from service.errors import ModelFailure
 
 
 class LoopStep(Run):
-    """A batch on its way through a lane.
+    """The run of a batch: one step, or several in a row.
 
-    ``departures`` is that of the slot table when it was taken: if there are more, somebody may have left.
-    ``outputs`` are those of the last step. ``lost`` are the sequences that failed, and why; ``finished`` those that it
-    ends.
+    ``departures`` is that of the slot table when the batch was taken: if it has grown, a row may have left. ``outputs``
+    are those of the last step. ``lost`` has the sequences that failed, with their errors, ``finished`` those that end.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class LoopStep(Run):
         self.departures = departures
         self.outputs: Mapping[str, np.ndarray] = {}
         self.choice: Choice | None = None
-        """The tokens that the last step has chosen, if its rows write."""
+        """The tokens that the last step has chosen, if its rows write tokens."""
         self.steps = 1
         self.lost: list[tuple[LoopSequence, BaseException]] = []
         self.finished: list[LoopSequence] = []
@@ -45,10 +44,11 @@ class LoopStep(Run):
 
 
 class StepGraph:
-    """``main`` as a step. ``carries`` says which inputs take which outputs, ``pad`` with how many rows a batch runs.
+    """Runs a graph in steps. ``carries`` tells which inputs take which outputs; ``pad`` how many rows a batch gets.
 
-    Inputs that no step changes, such as what an encoder gave, may be large. A row is written there when it joins, and
-    moved when another has left a gap. Batches of more than ``room`` rows are put together anew each time.
+    Inputs that no step changes, such as the outputs of an encoder, may be large. So a row is written there only when it
+    joins, or when it fills the gap of one that has left. Batches of more than ``room`` rows are assembled anew each
+    time.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class StepGraph:
         self._room = room
 
     def execute(self, run: LoopStep, clock: Callable[[], float], may_go_on: Callable[[], bool]) -> None:
-        """Put the inputs together, run, and note outputs or errors in ``run``. Runs in a lane.
+        """Assemble the inputs, run, and store outputs or errors in ``run``. May be called in a lane.
 
-        After a step that changes nothing about the batch the next one follows at once, while ``may_go_on`` allows it.
+        After a step that does not change the batch the next one follows at once, while ``may_go_on`` allows it.
         """
         try:
             steady = run.batch.steady
@@ -83,13 +83,13 @@ class StepGraph:
                     _fill_in(steady)
                     run.outputs = self._run(steady.arrays)
                     run.steps += 1
-            except Exception as error:  # whatever a model raises is the answer of whoever caused it
+            except Exception as error:  # whatever a model raises is the answer to the request that caused it
                 if run.stop.asked:  # nobody waits for it
                     raise
                 run.outputs = self._isolate(run, error)
             if run.outputs:
                 self.feed_back(run)
-        except Exception as error:  # noqa: BLE001  # a fault of ours ends the batch, not the lane
+        except Exception as error:  # noqa: BLE001  # a fault of the server ends the batch, not the lane
             run.error = error
             run.started_at = run.started_at or clock()
         run.ended_at = clock()
@@ -103,7 +103,7 @@ class StepGraph:
         return outputs
 
     def _gather(self, batch: RunningBatch[LoopSequence]) -> Tensors:
-        """The batch's tensors: those of the last step if the same rows make it, else put together anew."""
+        """The batch's tensors: those of the last step if its rows are the same, else assembled anew."""
         spans, slots = batch.spans, batch.slots
         place = spans[0].place
         begins = itertools.accumulate((span.slots for span in spans[:-1]), initial=0)
@@ -129,10 +129,10 @@ class StepGraph:
     def _arrange(
         self, batch: RunningBatch[LoopSequence], padded: int, changing: Collection[str]
     ) -> tuple[dict[str, np.ndarray], list[tuple[Span[LoopSequence], int]]]:
-        """The arrays in which rows of a batch stay, and the spans that do not stay, with the place of each.
+        """The arrays that can be kept, and the spans to write into them, each with its first slot.
 
-        Puts the spans into the order of their places. No arrays where they are not the batch's own, where one is
-        ``changing`` now, or where spans have different numbers of slots: then not every span fits into every gap.
+        Sorts the spans of the batch by their slots. Returns no arrays if they are not the batch's own, if one of them
+        is ``changing`` now, or if spans have different numbers of slots: then not every span fits into every gap.
         """
         spans, width = batch.spans, batch.spans[0].slots
         kept: dict[str, np.ndarray] = batch.kept or {}
@@ -149,7 +149,7 @@ class StepGraph:
     def _join(
         self, batch: RunningBatch[LoopSequence], name: str, padded: int, changes: bool, kept: dict[str, np.ndarray]
     ) -> np.ndarray:
-        """An input for all slots, put together anew. One that no step changes is noted in ``kept``, with its room."""
+        """An input for all slots, assembled anew. If no step changes it, it is added to ``kept``, with its room."""
         parts = [self._part(span, name) for span in batch.spans]
         if padded > batch.slots:
             parts.append(np.repeat(parts[-1][-1:], padded - batch.slots, axis=0))
@@ -159,12 +159,12 @@ class StepGraph:
         whole = np.empty((self._room, *parts[0].shape[1:]), parts[0].dtype)
         joined = np.concatenate(parts, out=whole[:padded])
         settled: np.ndarray = self._runner.settle(joined)
-        if settled is joined:  # on a device it is a copy
+        if settled is joined:  # else it is a copy on a device
             kept[name] = whole
         return settled
 
     def _part(self, span: Span[LoopSequence], name: str) -> np.ndarray:
-        """What the slots of a span take for an input, as far as it is known before the step."""
+        """The values of an input for the slots of a span. An input from ``by_step`` is filled in later."""
         if span.place is not None:
             array: np.ndarray = span.place.arrays[name][span.offset : span.offset + span.slots]
             return array
@@ -179,7 +179,7 @@ class StepGraph:
         return np.zeros((span.slots, *sample.shape[1:]), self.signature.dtypes[name])
 
     def _isolate(self, run: LoopStep, error: BaseException) -> dict[str, np.ndarray]:
-        """Run the batch in halves until the spans that fail are alone. Their rows of the outputs are zeros."""
+        """Run the batch in halves until the spans that fail are alone. The outputs of their rows are zeros."""
         arrays, spans = run.batch.steady.arrays, run.batch.spans
         padded = len(next(iter(arrays.values())))
         joined: dict[str, np.ndarray] = {}
@@ -205,7 +205,7 @@ class StepGraph:
         return joined
 
     def feed_back(self, run: LoopStep) -> None:
-        """The inputs of the next step as far as this one gives them: where nobody leaves, they are used as they are."""
+        """Write the outputs of this step into the inputs of the next, which uses them as they are if no row leaves."""
         arrays = run.batch.steady.arrays
         for taken, given in self._fed_back.items():
             arrays[taken] = run.outputs[given]
@@ -214,7 +214,7 @@ class StepGraph:
             self._choose(run, decoding, arrays)
 
     def _choose(self, run: LoopStep, decoding: Decoding, arrays: dict[str, np.ndarray]) -> None:
-        """The next token of every slot; hypotheses that are given up take the state of those that go on twice."""
+        """Choose the next token of every slot. A hypothesis that is given up takes the state of one that branches."""
         scores, steps = run.outputs[decoding.scores], run.batch.steady.count
         if scores.ndim == 3:
             scores = scores[:, -1]
@@ -242,13 +242,13 @@ class StepGraph:
             return
         given = tokens.reshape(before.shape)
         for span in special:
-            if span.sequence.request.decoding is None:  # what it begins with stays
+            if span.sequence.request.decoding is None:  # it keeps the token that it began with
                 given[span.offset : span.offset + span.slots] = before[span.offset : span.offset + span.slots]
         arrays[decoding.token] = given
 
 
 def _fill_in(steady: SteadyRun) -> None:
-    """What changes with the step."""
+    """Fill in the inputs that change with the step."""
     for span in steady.changing:
         step = span.step + steady.count
         for name, value_of in span.sequence.request.by_step.items():

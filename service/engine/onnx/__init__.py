@@ -1,1 +1,1 @@
-"""Graphs in ONNX Runtime: sessions, execution providers and bound buffers."""
+"""Graphs in ONNX Runtime: sessions, execution providers, bound buffers."""

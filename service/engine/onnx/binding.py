@@ -1,14 +1,14 @@
-"""Inputs and outputs of a graph at fixed addresses on its device, used again and again.
+"""Buffers for the inputs and outputs of a graph, at fixed addresses on its device, which are used again and again.
 
 Rules
-1. A *buffers* holds the buffers of one batch shape and serves one run at a time. There are as many of a shape as runs
-   of it were ever in flight at once; those of a bucket are all made when the bucket first runs, which is at warm-up.
-2. An answer never shares memory with a buffers: it is copied to the host once, into an array of its own.
-3. A CUDA graph belongs to one buffers (it reads and writes these addresses) and to one thread (ONNX Runtime keeps the
-   graphs of each thread apart, and replays one without looking at what is bound). So a session with graphs has a thread
-   of its own that makes every run; the lanes copy their inputs and outputs beside it.
+1. A *set* (``BoundBuffers``) has the buffers of one batch shape and serves one run at a time. There are as many sets of
+   a shape as runs of it were ever in flight at once. All sets of a bucket are made when it first runs, at warm-up.
+2. An answer never shares memory with a set: it is copied to the host once, into an array of its own.
+3. A CUDA graph belongs to one set, because it reads and writes these addresses. It also belongs to one thread: ONNX
+   Runtime keeps the graphs of each thread apart, and replays one without a look at what is bound. So a session with
+   CUDA graphs has a thread of its own that makes every run, while the lanes copy inputs and outputs.
 
-The same code runs on the CPU, where the tests prove it; nothing else uses it there.
+The same code runs on the CPU, where it is tested; nothing else uses it there.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ from service.engine.execution.lane import Stop, lane_thread
 from service.engine.tensors import Arrays
 
 _KEPT_SHAPES = 32
-"""Shapes whose buffers are kept, so that inputs of ever new lengths do not fill the device."""
+"""How many shapes keep their buffers, so that inputs of ever new lengths do not fill the device."""
 _GRAPH_ID = "gpu_graph_id"
 _NO_GRAPH = "-1"
 
@@ -37,8 +37,8 @@ Shape = tuple[int, ...]
 
 
 def attach_options(stop: Stop | None, graph_id: str | None = None, *, gives_back: bool = False) -> Any:
-    """Options of one run, by which ``stop`` ends it. ``graph_id`` is that of its CUDA graph. ``gives_back``: its memory
-    is not kept for the next run."""
+    """The options of one run, through which ``stop`` ends it. ``graph_id`` is that of its CUDA graph. ``gives_back``:
+    its memory is freed afterwards instead of kept for the next run."""
     options = make_quiet_options()
     if graph_id is not None:
         options.add_run_config_entry(_GRAPH_ID, graph_id)
@@ -63,33 +63,33 @@ class MemoryLocation(NamedTuple):
 HOST = MemoryLocation("cpu", 0)
 
 
-class Slot(NamedTuple):
-    """An input or output of the graph: its element type, and its shape with None or a name for an open size."""
+class TensorSpec(NamedTuple):
+    """An input or output of a graph. In ``shape`` an open size is None or a name."""
 
     name: str
     dtype: np.dtype
     shape: Sequence[Any]
 
 
-def read_slots(values: Sequence[Any]) -> list[Slot] | None:
-    """What ONNX Runtime says of inputs or outputs; None if one cannot live in a buffer that NumPy fills and reads.
+def read_specs(values: Sequence[Any]) -> list[TensorSpec] | None:
+    """The specs of ONNX Runtime's inputs or outputs; None if NumPy cannot fill and read the buffer of one.
 
-    That is strings, and BF16, which ONNX Runtime does not copy from a device to NumPy.
+    That holds for strings, and for BF16, which ONNX Runtime does not copy from a device to NumPy.
     """
     datatypes = [BY_ONNX.get(value.type) for value in values]
     if any(datatype is None or datatype.name in ("BYTES", "BF16") for datatype in datatypes):
         return None
-    return [Slot(v.name, d.dtype, v.shape) for v, d in zip(values, datatypes, strict=True) if d is not None]
+    return [TensorSpec(v.name, d.dtype, v.shape) for v, d in zip(values, datatypes, strict=True) if d is not None]
 
 
 def resolve_shape(shape: Sequence[Any], sizes: Mapping[str, int]) -> Shape | None:
-    """The shape with its named axes filled in; None if one is unnamed or not an axis of the inputs."""
+    """The shape with the sizes of its named axes; None if an axis has no name, or a name that no input has."""
     resolved = [size if isinstance(size, int) else sizes.get(size) if size else None for size in shape]
     return None if None in resolved else tuple(resolved)  # type: ignore[arg-type]  # mypy does not see the test
 
 
 class DeviceTensor:
-    """A tensor on a device. Whoever reads it gets a copy on the host, which is made once."""
+    """A tensor on a device. Reading it makes a copy on the host, once."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -122,8 +122,8 @@ class BoundBuffers:
     def __init__(
         self,
         session: Any,
-        inputs: Sequence[Slot],
-        outputs: Sequence[Slot],
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
         shapes: Sequence[Shape],
         place: MemoryLocation,
     ) -> None:
@@ -133,51 +133,51 @@ class BoundBuffers:
         self._binding = session.io_binding()
         self._inputs: list[Any] = []
         sizes: dict[str, int] = {}
-        for slot, shape in zip(inputs, shapes, strict=True):
-            sizes.update((n, size) for n, size in zip(slot.shape, shape, strict=True) if n and isinstance(n, str))
-            self._inputs.append(self._allocate(slot.dtype, shape))
-            self._binding.bind_ortvalue_input(slot.name, self._inputs[-1])
-        resolved = [resolve_shape(slot.shape, sizes) for slot in outputs]
+        for spec, shape in zip(inputs, shapes, strict=True):
+            sizes.update((n, size) for n, size in zip(spec.shape, shape, strict=True) if n and isinstance(n, str))
+            self._inputs.append(self._allocate(spec.dtype, shape))
+            self._binding.bind_ortvalue_input(spec.name, self._inputs[-1])
+        resolved = [resolve_shape(spec.shape, sizes) for spec in outputs]
         self.is_fixed = None not in resolved
-        """Whether all outputs have a place of their own; else ONNX Runtime finds one anew at each run."""
+        """Whether all outputs have buffers; otherwise ONNX Runtime allocates them anew at each run."""
         self._outputs: list[Any] = []
-        self._open_outputs = [] if self.is_fixed else [slot.name for slot in outputs]
-        for slot, known in zip(outputs, resolved, strict=True):
+        self._open_outputs = [] if self.is_fixed else [spec.name for spec in outputs]
+        for spec, known in zip(outputs, resolved, strict=True):
             if self.is_fixed and known is not None:
-                self._outputs.append(self._allocate(slot.dtype, known))
-                self._binding.bind_ortvalue_output(slot.name, self._outputs[-1])
+                self._outputs.append(self._allocate(spec.dtype, known))
+                self._binding.bind_ortvalue_output(spec.name, self._outputs[-1])
 
     def _allocate(self, dtype: np.dtype, shape: Shape) -> Any:
         return ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype.type, self._place.device, self._place.id)
 
     def load(self, inputs: Sequence[np.ndarray]) -> None:
-        """Copy a batch to the device; from page-locked memory without a detour."""
+        """Copy a batch to the device, directly if it is in page-locked memory."""
         for value, array in zip(self._inputs, inputs, strict=True):
             value.update_inplace(np.ascontiguousarray(array))
 
     def execute(self, stop: Stop | None = None) -> None:
-        for name in self._open_outputs:  # what the last run found is bound now, and only fits outputs of that size
+        for name in self._open_outputs:  # the buffers of the last run are bound, and only fit outputs of their size
             self._binding.bind_output(name, self._place.device, self._place.id)
         self._session.run_with_iobinding(self._binding, attach_options(stop, self.graph_id))
 
     def unload(self) -> list[np.ndarray]:
-        """The outputs in arrays of their own."""
+        """Copies of the outputs on the host."""
         arrays = [value.numpy() for value in self._outputs or self._binding.get_outputs()]
-        # On a device ``numpy`` copies; in host memory it is a view of what the next run overwrites.
+        # ``numpy`` copies from a device, but gives a view of host memory, which the next run overwrites.
         return [a.copy() for a in arrays] if self._place.is_host else arrays
 
 
 class Bindings:
     """Runs a session through buffers. ``run`` may be called from several threads at once.
 
-    ``buckets`` are the batch sizes for which ``lanes`` buffers are kept ready, with a CUDA graph each if ``capture``.
+    For each batch size in ``buckets`` it keeps ``lanes`` sets of buffers ready, each with a CUDA graph if ``capture``.
     """
 
     def __init__(
         self,
         session: Any,
-        inputs: Sequence[Slot],
-        outputs: Sequence[Slot],
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
         place: MemoryLocation,
         *,
         buckets: Sequence[int] = (),
@@ -185,16 +185,16 @@ class Bindings:
         capture: bool = False,
     ) -> None:
         self._session, self._inputs, self._outputs, self._place = session, inputs, outputs, place
-        self._names = [slot.name for slot in inputs]
+        self._names = [spec.name for spec in inputs]
         self._buckets, self._lanes, self._capture = frozenset(buckets), lanes, capture
         self._graph_ids = itertools.count(1)
         self._idle: dict[tuple[Shape, ...], list[BoundBuffers]] = {}
         self._building = threading.Lock()
-        # The thread ends when the session is dropped: the pool's threads stop with the pool.
+        # The thread ends when the session is dropped, because it belongs to the pool.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="graphs") if capture else None
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
-        """Outputs in the graph's order. Raises whatever ONNX Runtime raises."""
+        """The outputs in the graph's order. Raises whatever ONNX Runtime raises."""
         arrays = [inputs[name] for name in self._names]
         shapes = tuple(array.shape for array in arrays)
         idle = self._idle.get(shapes)
@@ -202,7 +202,7 @@ class Bindings:
             idle = self._open(shapes, arrays)
         try:
             buffers = idle.pop()
-        except IndexError:  # more runs of this shape at once than ever before
+        except IndexError:  # there were never as many runs of this shape at once
             buffers = self._build(shapes, arrays)
         try:
             buffers.load(arrays)
@@ -217,9 +217,9 @@ class Bindings:
         return DeviceTensor(ort.OrtValue.ortvalue_from_numpy(contiguous, self._place.device, self._place.id))
 
     def step(self, inputs: Mapping[str, np.ndarray | DeviceTensor], stay: Collection[str]) -> list[Any]:
-        """As ``run``, but inputs may be on the device already, and the outputs named in ``stay`` are left there.
+        """As ``run``, but inputs may already be on the device, and the outputs named in ``stay`` are left there.
 
-        Without buffers: the outputs of one step are the inputs of the next, so each run needs memory of its own.
+        It uses no buffers: the outputs of one step are the inputs of the next, so each run needs memory of its own.
         """
         binding = self._session.io_binding()
         uploaded = []  # alive until the run has ended
@@ -228,12 +228,12 @@ class Bindings:
             device_tensor = given if isinstance(given, DeviceTensor) else self.upload(given)
             uploaded.append(device_tensor)
             binding.bind_ortvalue_input(name, device_tensor.value)
-        for slot in self._outputs:
-            binding.bind_output(slot.name, self._place.device, self._place.id)
+        for spec in self._outputs:
+            binding.bind_output(spec.name, self._place.device, self._place.id)
         options = attach_options(lane_thread.stop, _NO_GRAPH if self._capture else None)
         self._call(self._session.run_with_iobinding, binding, options)
         values = [DeviceTensor(value) for value in binding.get_outputs()]
-        return [v if slot.name in stay else v.host for slot, v in zip(self._outputs, values, strict=True)]
+        return [v if spec.name in stay else v.host for spec, v in zip(self._outputs, values, strict=True)]
 
     def _open(self, shapes: tuple[Shape, ...], arrays: Sequence[np.ndarray]) -> list[BoundBuffers]:
         with self._building:
@@ -255,12 +255,12 @@ class Bindings:
             buffers.graph_id = str(next(self._graph_ids)) if captured else _NO_GRAPH
             if captured:
                 buffers.load(arrays)
-                # ONNX Runtime makes as many runs of the first one as it needs to capture it.
+                # ONNX Runtime turns the first run into as many as it needs to capture the graph.
                 self._call(buffers.execute, lane_thread.stop)
         return buffers
 
     def _call(self, run: Callable[..., object], *arguments: object) -> None:
-        """Make a run, in the thread of the graphs if there is one."""
+        """Make a run, in the thread of the CUDA graphs if there is one."""
         if self._thread is None:
             run(*arguments)
         else:
@@ -271,10 +271,10 @@ Empty = Callable[[Shape, np.dtype], np.ndarray]
 
 
 def find_pinned_memory(devices: Sequence[Any], provider: str) -> Empty:
-    """How to allocate host memory for batches: page-locked where ONNX Runtime offers it for a provider's device.
+    """How to allocate host memory for batches: page-locked if ONNX Runtime offers it for the provider's device.
 
-    ``devices`` are ``ort.get_ep_devices()``. The Python API gives out such memory since onnxruntime#28038 (2026), for
-    providers that are plug-ins; with everything else this is ``np.empty``, and the driver copies through its own.
+    ``devices`` are ``ort.get_ep_devices()``. The Python API offers such memory since onnxruntime#28038 (2026), for
+    providers that are plug-ins. Otherwise this is ``np.empty``, and the driver copies through memory of its own.
     """
     kinds = getattr(ort, "OrtDeviceMemoryType", None)
     for device in devices:
@@ -290,11 +290,11 @@ def find_pinned_memory(devices: Sequence[Any], provider: str) -> Empty:
 
 
 def _allocate_pinned(memory_info: Any, shape: Shape, dtype: np.dtype) -> np.ndarray:
-    """As ``np.empty``; strings, which never travel to a device, come from ordinary memory."""
+    """As ``np.empty``. Strings, which are never copied to a device, get ordinary memory."""
     size = math.prod(shape) * dtype.itemsize
     if dtype.hasobject or not size:
         return np.empty(shape, dtype)
     value = ort.OrtValue.ortvalue_from_shape_and_type([size], np.uint8, memory_info=memory_info)
     memory = (ctypes.c_byte * size).from_address(value.data_ptr())
-    memory.owner = value  # type: ignore[attr-defined]  # the array keeps this object, and it the memory
+    memory.owner = value  # type: ignore[attr-defined]  # the array keeps this object alive, and this the memory
     return np.ndarray(shape, dtype, memoryview(memory))

@@ -1,6 +1,6 @@
-"""Execution providers: which ones to ask ONNX Runtime for, with which options, and whether it really took them.
+"""Execution providers: which ones to ask ONNX Runtime for, with which options, and whether it really uses them.
 
-Pure: everything here is decided, and tested, without a GPU.
+All of this is decided, and tested, without a GPU.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from service.errors import NotReady
 CPU = "CPUExecutionProvider"
 NAMES: Mapping[str, str] = {"tensorrt": "TensorrtExecutionProvider", "cuda": "CUDAExecutionProvider", "cpu": CPU}
 GPU_LANES = 2
-"""Batches in flight on a GPU: one is copied while the other is computed."""
+"""How many batches are in flight on a GPU: one is copied while the other is computed."""
 
 NEVER_ON_GPU = (
     "the GPU acceptance (make test-gpu) has not run yet: no part of Sluice has been proved on a GPU, see docs/gpu.md"
 )
-"""What a server that uses a GPU logs, until `make test-gpu` has passed somewhere."""
+"""A server that uses a GPU logs this, until `make test-gpu` has passed somewhere."""
 
 ProviderPlan = list[tuple[str, dict[str, str]]]
 
@@ -27,24 +27,24 @@ ProviderPlan = list[tuple[str, dict[str, str]]]
 class GpuOptions:
     """How a GPU is used.
 
-    ``tf32`` multiplies with 10 bits of mantissa instead of 23, faster on Ampere and later. It is off, because golden
-    samples come from full float32 and the error is about 1e-3: a model that passes its samples with it may use it.
-    ``engine_cache`` keeps what TensorRT builds; None builds anew at each start.
+    ``tf32`` multiplies with 10 bits of mantissa instead of 23, which is faster on Ampere and later. It is off, because
+    golden samples come from full float32 and its error is about 1e-3. A model that passes its samples with it may use
+    it. ``engine_cache`` is a folder for what TensorRT builds; None: it builds anew at each start.
     """
 
     device_id: int = 0
     mem_bytes: int = 0
-    """The most device memory of one session's arena; 0: no limit."""
+    """The most device memory that a session may take; 0: no limit."""
     cuda_graphs: bool = False
     tf32: bool = False
     engine_cache: Path | None = None
 
 
 def choose_provider(policy: str, available: Sequence[str]) -> str:
-    """The provider that ``policy`` (``auto``, or a required one) stands for in this build of ONNX Runtime.
+    """The provider that ``policy`` (``auto``, or a required one) means in this build of ONNX Runtime.
 
-    ``auto`` takes CUDA where ONNX Runtime has it. TensorRT builds an engine for each graph, which takes minutes, so it
-    is used only where it is asked for. Raises NotReady if the required provider is not in this build.
+    ``auto`` is CUDA if ONNX Runtime has it. TensorRT takes minutes to build an engine for a graph, so it is used only
+    if it is required. Raises NotReady if the required provider is not in this build.
     """
     wanted = ("cuda" if NAMES["cuda"] in available else "cpu") if policy == "auto" else policy
     if NAMES[wanted] not in available:
@@ -59,9 +59,9 @@ def choose_provider(policy: str, available: Sequence[str]) -> str:
 def plan_providers(
     policy: str, available: Sequence[str], gpu: GpuOptions = GpuOptions(), profile: Mapping[str, str] | None = None
 ) -> ProviderPlan:
-    """What to ask for, first choice first; the CPU runs what the others cannot. Raises NotReady like choose_provider.
+    """The providers to ask for, the first choice first. The CPU runs what the others cannot. Raises NotReady.
 
-    ``profile`` is what ``profile_options`` gave for the graph.
+    ``profile`` is what ``profile_options`` returned for the graph.
     """
     wanted = choose_provider(policy, available)
     names = {"tensorrt": ("tensorrt", "cuda"), "cuda": ("cuda",), "cpu": ()}[wanted]
@@ -76,9 +76,9 @@ def plan_providers(
 def _cuda_options(gpu: GpuOptions, cuda_graph: bool) -> dict[str, str]:
     options = {
         "device_id": str(gpu.device_id),
-        # DEFAULT and EXHAUSTIVE search for algorithms at every new shape, which costs hundreds of milliseconds each.
+        # DEFAULT and EXHAUSTIVE search for algorithms at every new shape, each time for hundreds of milliseconds.
         "cudnn_conv_algo_search": "HEURISTIC",
-        # Doubling, the default, keeps up to twice the memory that is needed for as long as the session lives.
+        # The default doubles the memory each time, so a session may keep up to twice of what it needs.
         "arena_extend_strategy": "kSameAsRequested",
         "use_tf32": str(int(gpu.tf32)),
         "enable_cuda_graph": str(int(cuda_graph)),
@@ -94,7 +94,7 @@ def _tensorrt_options(gpu: GpuOptions) -> dict[str, str]:
         options |= {
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": str(gpu.engine_cache),
-            # How long each kernel took, shared by all models: the next engine is built in a fraction of the time.
+            # The times of kernels, shared by all models: the next engine is built in a fraction of the time.
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(gpu.engine_cache.parent),
         }
@@ -102,11 +102,11 @@ def _tensorrt_options(gpu: GpuOptions) -> dict[str, str]:
 
 
 def profile_options(inputs: Sequence[Tensor], buckets: Sequence[int]) -> dict[str, str]:
-    """The range of batch sizes for which TensorRT builds its engine, fastest at the largest bucket.
+    """The range of batch sizes for which TensorRT builds its engine, which is fastest at the largest bucket.
 
-    Without it TensorRT builds for the first shape that it sees and again, for minutes, whenever one lies outside. Empty
-    where an axis besides the batch is open: its range is not known, so TensorRT finds it by itself. TensorRT wants all
-    dynamic inputs or none.
+    Without it TensorRT builds for the first shape, and again for minutes at each shape outside what it has seen. Empty
+    if an axis besides the batch is open: its range is not known, and TensorRT wants the ranges of all dynamic inputs or
+    of none.
     """
     batched = [t for t in inputs if t.batch_axis == 0]
     fixed = all(isinstance(size, int) for t in inputs for size in t.row_shape)
@@ -119,14 +119,14 @@ def profile_options(inputs: Sequence[Tensor], buckets: Sequence[int]) -> dict[st
 
 
 def count_lanes(policy: str, available: Sequence[str], cores: int) -> int:
-    """Batches in flight where the settings say nothing: two on a GPU, one a core on the CPU."""
+    """The default number of lanes: two on a GPU, one for each core on the CPU."""
     return cores if runs_on_cpu(policy, available) else GPU_LANES
 
 
 def count_devices(visible: str | None, installed: int) -> int:
-    """The GPUs that CUDA shows to this process: all that are installed, or those that `CUDA_VISIBLE_DEVICES` names.
+    """How many GPUs CUDA shows to this process: all that are installed, or those in ``visible``.
 
-    Names after one that does not exist do not count, as for CUDA.
+    ``visible`` is `CUDA_VISIBLE_DEVICES`. As in CUDA, names after one that does not exist do not count.
     """
     if visible is None:
         return installed
@@ -136,7 +136,7 @@ def count_devices(visible: str | None, installed: int) -> int:
 
 
 def choose_device(wanted: int | None, index: int | None, devices: int) -> int:
-    """The GPU of a worker, as CUDA counts: the one that is ``wanted`` by the settings, or by the worker's place.
+    """The GPU of a worker, as CUDA counts: the one that the settings want, or else the workers take turns.
 
     ``index`` counts the workers from 0; None: it is not known, and all use the first GPU.
     """
@@ -144,7 +144,7 @@ def choose_device(wanted: int | None, index: int | None, devices: int) -> int:
 
 
 def runs_on_cpu(policy: str, available: Sequence[str]) -> bool:
-    """Whether sessions will run on the CPU; also where the policy cannot be met and none will run."""
+    """Whether sessions will run on the CPU. True also if the policy cannot be met, so that none will run."""
     try:
         return choose_provider(policy, available) == "cpu"
     except NotReady:
@@ -152,7 +152,7 @@ def runs_on_cpu(policy: str, available: Sequence[str]) -> bool:
 
 
 def check_provider(policy: str, active: Sequence[str]) -> str:
-    """The provider that a new session really uses. Raises NotReady where a required one fell back to another."""
+    """The provider that a new session really uses. Raises NotReady if it is not the required one."""
     if policy != "auto" and active[0] != NAMES[policy]:
         raise NotReady(
             f"provider {policy!r} is required, but the session came up on {active[0]}: the libraries of CUDA, cuDNN or "

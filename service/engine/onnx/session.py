@@ -1,4 +1,4 @@
-"""One ONNX graph in ONNX Runtime. With ``binding.py`` all of the engine that knows the runtime."""
+"""One ONNX graph in ONNX Runtime. Only this file and ``binding.py`` use the runtime in the engine."""
 
 import functools
 import hashlib
@@ -18,7 +18,14 @@ import onnxruntime as ort
 from model_store.errors import BadGraph
 from model_store.graph import Graph, Tensor
 from model_store.graphs.reshape import Reshape
-from model_store.graphs.sessions import describe_session, make_options, make_run_options, open_session, read_tensor
+from model_store.graphs.sessions import (
+    describe_session,
+    make_options,
+    make_run_options,
+    open_session,
+    outputs_of,
+    read_tensor,
+)
 from model_store.graphs.values import Values, needs_values
 from model_store.rows.graph.open_ended import find_open_ended
 from model_store.rows.graph.operators import find_fragile
@@ -31,7 +38,7 @@ from service.engine.onnx.binding import (
     MemoryLocation,
     attach_options,
     find_pinned_memory,
-    read_slots,
+    read_specs,
 )
 from service.engine.onnx.providers import (
     CPU,
@@ -50,22 +57,22 @@ logger = logging.getLogger("sluice.session")
 
 _QUIET = make_run_options()
 _LARGE_BYTES = 4 << 20
-"""Of inputs whose runs give back their memory, which may be a hundred times as much. To find it anew takes a few
-hundredths of such a run."""
+"""Runs on larger inputs free their memory, which may be a hundred times as much. To allocate it anew takes a few
+hundredths of the time of such a run."""
 
 
 class Session:
     """A loaded graph. ``run`` may be called from several threads at once; they share the weights.
 
     ``content`` is the ONNX file, already checked; ``external`` maps the names of its external data files to their
-    content. ``max_rows`` is the largest batch that will come and ``lanes`` how many at once, for the buffers on a GPU.
-    ``run_options`` are those of every run: a load ends its runs by them.
+    content. For the buffers on a GPU, ``max_rows`` is the largest batch, and ``lanes`` how many run at once.
+    ``run_options`` are used in every run that no lane can end: a load ends its runs through them.
 
-    ``bound`` runs through buffers at fixed addresses on the device; None does so everywhere but on the CPU. There it
+    ``bound``: run through buffers at fixed addresses on the device. None: do so everywhere but on the CPU. There it
     gains nothing: bound took 1.2 times as long as plain ``run`` on a graph of 5 µs, and no difference stood out of the
     noise between 35 µs and 20 ms (medians of 11 alternating rounds, two cores shared with other work).
 
-    Raises BadGraph if ONNX Runtime cannot load it, NotReady if the provider policy is not met.
+    Raises BadGraph if ONNX Runtime cannot load the graph, NotReady if the provider policy is not met.
     """
 
     def __init__(
@@ -100,7 +107,7 @@ class Session:
         except (BadGraph, NotReady) as refusal:
             if not capture:
                 raise
-            logger.warning("no CUDA graphs: %s", refusal)  # a part of the model runs on the CPU, or it has a loop
+            logger.warning("no CUDA graphs: %s", refusal)  # such as if a part of the model runs on the CPU
             capture = False
             self._session = open_with(replace(gpu, cuda_graphs=False))
         self.provider = check_provider(policy, self._session.get_providers())
@@ -112,10 +119,10 @@ class Session:
         if self.on_cpu and wanted != "cpu":
             logger.warning("this ONNX Runtime has %s, but the session came up on the CPU: see its log", wanted)
         self.fragile = find_fragile(content) if self.on_cpu else self.provider
-        """The operator that may crash on an empty tensor, or None. For untested providers, their name."""
+        """The operator that may crash on an empty tensor, or None. For a provider that was not tested, its name."""
         self.open_ended = find_open_ended(content)
-        """The node that makes the time of a run depend on values, so that it has no bound; None if there is none."""
-        self.output_names = [o.name for o in self._session.get_outputs()]
+        """The node by which the time of a run depends on values and has no bound; None if there is none."""
+        self.output_names = [o.name for o in outputs_of(self._session)]
         self.shapes: Reshape | None = None
         self.has_cuda_graphs = capture and not self.on_cpu
         place = HOST if self.on_cpu else MemoryLocation("cuda", gpu.device_id)
@@ -124,7 +131,7 @@ class Session:
         if needs_values(self._session):
             self._bindings = Values(self._session, run_options)
         elif bound or (bound is None and not self.on_cpu):
-            inputs, outputs = read_slots(self._session.get_inputs()), read_slots(self._session.get_outputs())
+            inputs, outputs = read_specs(self._session.get_inputs()), read_specs(self._session.get_outputs())
             if inputs is not None and outputs is not None:
                 capture = self.has_cuda_graphs
                 self._bindings = Bindings(
@@ -132,9 +139,9 @@ class Session:
                 )
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
-        """Outputs in the order of ``output_names``.
+        """The outputs in the order of ``output_names``.
 
-        Raises InvalidInput for inputs that the graph cannot be run on, else whatever ONNX Runtime raises.
+        Raises InvalidInput if the graph cannot run on these inputs, else whatever ONNX Runtime raises.
         """
         if self.shapes is not None:
             inputs = self.shapes.enter(inputs)
@@ -144,7 +151,7 @@ class Session:
                 outputs = self._bindings.run(inputs)
             else:
                 options = self._run_options
-                if stop is not None:  # options of its own, by which it can be ended; they cost 0.4 µs
+                if stop is not None:  # its own options, through which it can be ended, cost 0.4 µs
                     size = sum(array.nbytes for array in inputs.values())
                     options = attach_options(stop, gives_back=size > _LARGE_BYTES)
                 outputs = self._session.run(self.output_names, inputs, options)
@@ -158,7 +165,7 @@ class Session:
         return outputs if self.shapes is None else self.shapes.leave(self.output_names, outputs)
 
     def adopt(self, graph: Graph, shapes: Reshape | None) -> Self:
-        """Give these outputs only, and take and give tensors in the shapes of callers. Returns itself."""
+        """Give only the outputs of ``graph``, and convert tensors from and to the shapes of callers. Returns itself."""
         self.output_names = [tensor.name for tensor in graph.outputs]
         self.shapes = shapes
         if isinstance(self._bindings, Values):
@@ -168,11 +175,11 @@ class Session:
         return self
 
     def step(self, inputs: Mapping[str, Any], stay: Collection[str]) -> Sequence[Any]:
-        """As ``run``, for a loop: on a device the outputs named in ``stay`` are left there, for the next step."""
+        """As ``run``, for a loop: on a device the outputs named in ``stay`` are left there for the next step."""
         return self.run(inputs) if self._bindings is None else self._bindings.step(inputs, stay)
 
     def settle(self, array: np.ndarray) -> Any:
-        """An array that many steps will take, where they reach it fastest."""
+        """Put an array that many steps will take where they reach it fastest."""
         return array if self._bindings is None else self._bindings.upload(array)
 
     def describe(self, file: str) -> Graph:
@@ -181,7 +188,7 @@ class Session:
 
 
 def available_providers(policy: str) -> list[str]:
-    """The providers of this build of ONNX Runtime; the CUDA libraries are made ready unless only the CPU is wanted."""
+    """The providers of this build of ONNX Runtime. Loads the CUDA libraries unless only the CPU is wanted."""
     if policy != "cpu":
         _load_cuda_libraries()
     available: list[str] = ort.get_available_providers()
@@ -189,7 +196,7 @@ def available_providers(policy: str) -> list[str]:
 
 
 def host_allocator(policy: str) -> Empty:
-    """How to allocate the arrays in which batches are assembled: page-locked where that helps and can be had."""
+    """How to allocate the arrays in which batches are assembled: page-locked if that helps and is available."""
     wants_gpu = policy != "cpu" and NAMES["cuda"] in available_providers(policy)
     find_devices = getattr(ort, "get_ep_devices", None)
     return find_pinned_memory(find_devices() if wants_gpu and find_devices else (), NAMES["cuda"])
@@ -197,14 +204,14 @@ def host_allocator(policy: str) -> Empty:
 
 @functools.cache
 def _load_cuda_libraries() -> None:
-    """Make the CUDA and cuDNN libraries of the nvidia wheels findable; a build for the CPU does nothing."""
+    """Load the CUDA and cuDNN libraries of the nvidia wheels. A build for the CPU does nothing."""
     preload = getattr(ort, "preload_dlls", None)  # since 1.21
     if preload is not None:
         preload()
 
 
 def _read_inputs(content: bytes, options: Any) -> list[Tensor]:
-    """The inputs of a graph, before the provider that wants to know them builds it."""
+    """The inputs of a graph, which TensorRT needs to know before it builds its engine."""
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = open_session(content, options, [CPU])
     tensors = [read_tensor(value) for value in session.get_inputs()]
@@ -213,7 +220,7 @@ def _read_inputs(content: bytes, options: Any) -> list[Tensor]:
 
 
 def _with_own_cache(gpu: GpuOptions, content: bytes) -> GpuOptions:
-    """TensorRT names its engines after the graph's names, not its weights: each file gets a folder of its own."""
+    """The options with a cache folder for this file alone: TensorRT's names of engines do not depend on the weights."""
     if gpu.engine_cache is None:
         return gpu
     folder = gpu.engine_cache / f"{hashlib.sha256(content).hexdigest()[:32]}-{ort.__version__}"
@@ -223,17 +230,17 @@ def _with_own_cache(gpu: GpuOptions, content: bytes) -> GpuOptions:
 
 _NODE_ERROR = re.compile(r"while running (\S+) node\. Name:'([^']*)' Status Message:(.*)", re.DOTALL)
 _SOURCE = re.compile(r"^\S+\.(?:cc|h|cu|cuh|hpp):\d+ [^\n]*?\)(?: const)? ")
-"""Where in its source ONNX Runtime raised an error, which says nothing to a caller."""
+"""Where in its source ONNX Runtime raised an error, which is of no use to a caller."""
 _CODES = {"InvalidArgument": "INVALID_ARGUMENT", "Fail": "FAIL", "RuntimeException": "RUNTIME_EXCEPTION"}
-"""Kinds of errors that the kernels of ONNX Runtime raise for shapes and values that do not fit, and their names."""
+"""The errors that kernels of ONNX Runtime raise for shapes and values that do not fit, and their names in the text."""
 _ASKED_BYTES = re.compile(r"Failed to allocate memory for requested buffer of size (\d+)")
 _ABSURD_BYTES = 1 << 40
-"""Who asks for more than this has sent a wrong size: no machine lacks so much for another reason."""
+"""A request that needs more memory than this has sent a wrong size."""
 _OWN_FAULTS = ("Failed to allocate memory", "bad allocation", "out of memory", "CUDA", "CUDNN", "cuDNN", "CUBLAS")
 
 
 def find_refusal(error: BaseException) -> str | None:
-    """What is wrong with a request on whose values ONNX Runtime could not run a graph; None for another failure."""
+    """What is wrong with the request, if its values are why ONNX Runtime could not run a graph; else None."""
     kind, text = type(error).__name__, str(error)
     asked = _ASKED_BYTES.search(text)
     if asked is not None and int(asked[1]) >= _ABSURD_BYTES:
@@ -241,7 +248,7 @@ def find_refusal(error: BaseException) -> str | None:
     if kind not in _CODES or any(sign in text for sign in _OWN_FAULTS):
         return None
     reason, place = text, ""
-    while found := _NODE_ERROR.search(reason):  # the node of a branch or loop has another one inside
+    while found := _NODE_ERROR.search(reason):  # the error of a branch or loop contains that of a node inside
         reason, place = found[3].strip(), f" at {found[1]}{f' {found[2]!r}' if found[2] else ''}"
     if not place and kind != "InvalidArgument":
         return None

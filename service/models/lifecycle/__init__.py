@@ -1,1 +1,1 @@
-"""The life of models in a worker: they are read from the store, loaded, put into service and taken out of it."""
+"""How models come and go in a worker: read from the store, loaded, put into service and taken out of it."""

@@ -1,6 +1,6 @@
-"""Loads that requests have asked for: of models that are loaded lazily, and of versions that have made room.
+"""Loads that requests have started: of models that are loaded lazily, and of evicted versions.
 
-Requests for one version share its load. When it has ended they are looked at again.
+Requests for one version share its load. When it has ended they are handled again from the start.
 """
 
 import asyncio
@@ -18,24 +18,24 @@ RETRY_S = 1.0
 
 @dataclass(eq=False)
 class Demand:
-    """The load of a model, or of one of its versions, and the requests that wait for it."""
+    """The load of a version, or of a model if ``number`` is None, and the requests that wait for it."""
 
     number: int | None
     waiting: dict[object, Callable[[], None]] = field(default_factory=dict)
-    """What each request does when the load has ended."""
+    """For each request, what to call when the load has ended."""
     was_awaited: bool = False
     task: asyncio.Task[None] | None = None
 
     def is_wanted(self) -> bool:
-        """Whether a request waits for it, or none has come to it yet."""
+        """Whether a request waits for it. Before the first request waits, it counts as wanted."""
         return bool(self.waiting) or not self.was_awaited
 
 
 class Demands:
-    """Used on the event loop only, but for ``check``.
+    """Used on the event loop only, except ``check``.
 
-    ``is_lazy`` tells whether models that were never tried are loaded when asked for. ``load_model`` loads what should
-    serve of a model, ``load_version`` one version again. ``on_change`` is called when a request waits no longer.
+    ``is_lazy``: models are loaded by their first request. ``load_model`` loads the versions of a model that should
+    serve, ``load_version`` one version again. ``on_change`` is called when a request no longer waits.
     """
 
     def __init__(
@@ -56,26 +56,26 @@ class Demands:
         self._open: dict[tuple[str, int | None], Demand] = {}
 
     def find(self, name: str, number: int) -> Demand | None:
-        """The requests that wait for a version of a model, or for the model."""
+        """The demand for a version of a model, or for the model."""
         return self._open.get((name, number)) or self._open.get((name, None))
 
     def is_open(self, name: str) -> bool:
-        """Whether a model loads because a request has asked for it."""
+        """Whether a model is loading because a request needs it."""
         return (name, None) in self._open
 
     def is_on_demand(self, model_entry: ModelEntry) -> bool:
-        """Whether it does not serve, and is loaded when a request asks for it."""
+        """Whether it does not serve until the next request loads it."""
         return self._is_untried(model_entry) or model_entry.on_demand
 
     def check(self, name: str, model_entry: ModelEntry, number: int | None) -> None:
-        """Raises StillLoading for a version that is loaded on demand; without a number for the model.
+        """Raises StillLoading if a version is loaded on demand; with the number None, if the model is.
 
-        The load starts at once, or if this is called from a thread, when somebody waits for it.
+        The load starts at once. If this is called from a thread, it starts when a request waits for it.
         """
         if (name, None) in self._open or self._is_untried(model_entry):
             number = None
         elif number is None:
-            number = model_entry.resting
+            number = model_entry.evicted_default
         if (name, number) not in self._open and not self._may_load(model_entry, number):
             return
 
@@ -95,7 +95,7 @@ class Demands:
             demand.waiting[request] = then
 
             def withdraw() -> None:
-                """Nothing is kept of the request: callers may come and go as often as they like."""
+                """Forget the request: callers who come and go must not fill the memory."""
                 demand.waiting.pop(request, None)
                 self._on_change()
 
@@ -115,8 +115,8 @@ class Demands:
         if number is not None:
             entry = model_entry.entries.get(number)
             return entry is not None and entry.on_demand and entry.retry_at <= now and not model_entry.reason
-        soonest = max((each.retry_at for each in model_entry.entries.values()), default=0.0)
-        return self._is_untried(model_entry) or (model_entry.on_demand and soonest <= now)
+        latest = max((each.retry_at for each in model_entry.entries.values()), default=0.0)
+        return self._is_untried(model_entry) or (model_entry.on_demand and latest <= now)
 
     async def _load(self, name: str, model_entry: ModelEntry, number: int | None) -> None:
         if number is None:
@@ -125,17 +125,16 @@ class Demands:
         await self._load_version(name, model_entry, number)
         entry = model_entry.entries.get(number)
         failed = entry is not None and entry.model is None and not entry.lacks_room
-        if failed and number == model_entry.resting:  # an older version may serve
-            model_entry.resting = None
+        if failed and number == model_entry.evicted_default:  # an older version may serve instead
+            model_entry.evicted_default = None
             await self._load_model(name)
 
     def _close(self, name: str, number: int | None, demand: Demand) -> None:
-        """The load has ended: the requests go on. One that fails does not keep the others from it."""
+        """The load has ended: let the requests continue, each in its own call so that none can stop the others."""
         del self._open[name, number]
         loop = asyncio.get_running_loop()
-        for then in demand.waiting.values():
+        for then in (*demand.waiting.values(), self._on_change):
             loop.call_soon(then)
-        loop.call_soon(self._on_change)  # after the requests have gone on
 
     async def end(self) -> None:
         """Return when all loads have ended."""

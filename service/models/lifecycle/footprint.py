@@ -1,4 +1,4 @@
-"""What a version takes: read from the system before and after its load, and counted in its files and weights."""
+"""The memory of a version: read from the system before and after its load, and counted from its files and weights."""
 
 import contextlib
 import os
@@ -10,15 +10,17 @@ from service.models.loading import LoadedVersion
 
 
 def read_memory(on_cpu: bool) -> int:
-    """The bytes that models take here: the memory of this process, or on a GPU that of all GPUs, other processes
-    included. 0 where the system does not tell."""
+    """The memory in bytes of this process; for models on a GPU, that of all GPUs, other processes included.
+
+    0 where the system does not tell it.
+    """
     if not on_cpu:
         return sum(gpu.used_bytes for gpu in read_gpus())
     if sys.platform != "linux":
         return 0
     with open("/proc/self/statm", encoding="ascii") as file:
         _, resident, shared = map(int, file.read().split()[:3])
-    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")  # without the files that are mapped, such as libraries
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")  # without mapped files, such as libraries
 
 
 def count_files(version: ModelVersion) -> int:
@@ -32,6 +34,6 @@ def count_files(version: ModelVersion) -> int:
 
 
 def count_weights(loaded: LoadedVersion) -> int:
-    """The bytes of its weights: it takes no less. A graph that also runs on all cores holds them twice."""
+    """The bytes of its weights, the least that it takes. A graph that also runs on all cores holds them twice."""
     graphs = (loaded, *loaded.graphs.values())
     return sum(graph.weight_bytes * (1 if graph.all_cores is None else 2) for graph in graphs)

@@ -1,4 +1,4 @@
-"""Reads the store for the registry: the versions that should serve, those that cannot, and the repository index."""
+"""Reads the store: its models and versions, entries that cannot serve, and the repository index."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from model_store.rollout import Rollout, read_rollout
 from model_store.store import read_number
 from service.errors import NotReady, UnknownModel
 from service.models.entry import ModelEntry, State, find_number
-from service.models.files import StoreLook, VersionFiles, describe_files, look
+from service.models.files import StoreScan, VersionFiles, describe_files, scan
 from service.models.lifecycle.loads import describe_failure
 
 logger = logging.getLogger("sluice.registry")
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class StoredModel(NamedTuple):
-    """A model in the store. ``chosen`` are the versions that its configuration lets serve; None: it does not say."""
+    """A model in the store. ``chosen`` are the versions that its configuration lets serve; None: it names none."""
 
     contents: Contents
     versions: list[ModelVersion]
@@ -35,11 +35,11 @@ class StoredModel(NamedTuple):
     chosen: list[int] | None
     files: dict[int, VersionFiles]
     alias_fault: str = ""
-    """Why the file of aliases cannot be used. Then ``aliases`` are those before."""
+    """Why the file of aliases cannot be used; then ``aliases`` are the previous ones."""
     rollout: Rollout | None = None
-    """None where its file cannot be used: then what it said before holds."""
+    """None if the file cannot be used; then the previous rollout holds."""
     rollout_fault: str = ""
-    """Why it cannot be used."""
+    """Why the file of the rollout cannot be used."""
 
     @property
     def is_gone(self) -> bool:
@@ -48,14 +48,14 @@ class StoredModel(NamedTuple):
 
 
 class StoreReader:
-    """Reads the store in threads of its own, so that it never waits for a load."""
+    """Reads the store in its own threads, so that it never waits for a load."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="store")
 
     def read_store(self, only: Sequence[str]) -> dict[str, Contents]:
-        """The models that should serve: those of ``only``, or all. What cannot serve is logged."""
+        """The models that should serve: those in ``only``, or all. Entries that cannot serve are logged."""
         self._pool.submit(self._sweep)
         found: dict[str, Contents] = {}
         try:
@@ -90,7 +90,7 @@ class StoreReader:
         return await self._run(lambda: self._store.list_model(name))
 
     async def read_tasks(self, found: Mapping[str, Contents]) -> dict[str, Task]:
-        """The task of each model, without loading it. A model that cannot be read fails when it is asked for."""
+        """The task of each model, without loading it. Models that cannot be read are left out: their load fails."""
 
         def read() -> dict[str, Task]:
             tasks: dict[str, Task] = {}
@@ -110,10 +110,10 @@ class StoreReader:
         *,
         is_known: bool = False,
     ) -> StoredModel:
-        """``contents`` if they were read before. Raises whatever reading raises.
+        """Read a model. ``contents``: what was already read. Raises whatever reading raises.
 
-        ``aliases`` are those of a model that serves: they stay if the file cannot be used now. Without them that is
-        raised too. A model that ``is_known`` is not gone while the whole store is: NotReady.
+        ``aliases`` are those of a model that serves. They stay if the file of aliases cannot be used; without them this
+        raises. If a model that ``is_known`` is not there, and the whole store is away, this raises NotReady.
         """
 
         def read() -> StoredModel:
@@ -141,7 +141,7 @@ class StoreReader:
             return None, str(error)
 
     def _check_root(self) -> None:
-        """Raises NotReady if the store is away or empty, as the folder of a file system that is not mounted."""
+        """Raises NotReady if the store is away or empty, like a folder whose file system is not mounted."""
         try:
             if any(self._store.root.iterdir()):
                 return
@@ -150,22 +150,22 @@ class StoreReader:
         raise NotReady("the store is empty")
 
     async def describe(self, version: ModelVersion) -> VersionFiles:
-        """What the files of a version are now."""
+        """The files of a version as they are now."""
         return await self._run(lambda: describe_files(version))
 
     async def holds(self, name: str) -> bool:
-        """Whether anything in the store is called so."""
+        """Whether the store has an entry of this name."""
         return await self._run(lambda: os.path.lexists(self._store.root / name))
 
-    async def look(self, before: StoreLook | None) -> StoreLook:
-        """Raises OSError; NotReady if the store is empty and was not so ``before``."""
-        found = await self._run(lambda: look(self._store.root, before))
+    async def scan(self, before: StoreScan | None) -> StoreScan:
+        """Scan the store. Raises OSError, or NotReady if the store is empty and was not ``before``."""
+        found = await self._run(lambda: scan(self._store.root, before))
         if before is not None and before.models and not found.models:
             raise NotReady("the store is empty")
         return found
 
     async def read_again(self, name: str, why: str, aliases: Mapping[str, int] | None = None) -> StoredModel:
-        """The model as it is in the store now. ``why`` says why the known one cannot serve, or is "".
+        """The model as it is in the store now. ``why``: why the known one cannot serve, or "".
 
         ``aliases`` as in ``read``. Raises UnknownModel, NotReady.
         """
@@ -187,7 +187,7 @@ class StoreReader:
 
 
 class IndexEntry(NamedTuple):
-    """A version in the repository index, or something else in the store: then ``version`` is ""."""
+    """A version in the repository index, or another entry of the store, for which ``version`` is ""."""
 
     name: str
     version: str
@@ -198,7 +198,7 @@ class IndexEntry(NamedTuple):
 def make_index(
     found: Mapping[str, Contents], model_entries: Mapping[str, ModelEntry], *, lazy: bool, loaded: bool
 ) -> list[IndexEntry]:
-    """All that is in the store, and all versions in service. ``loaded``: every model was tried."""
+    """Everything in the store, and all versions in service. ``loaded``: the first load of every model has ended."""
     numbers = {(name, number) for name, contents in found.items() for number in contents.folders}
     numbers |= {(name, number) for name, model_entry in model_entries.items() for number in model_entry.entries}
     index = {
@@ -227,12 +227,12 @@ def _find_state(number: int, model_entry: ModelEntry | None, lazy: bool, loaded:
         elif model_entry.reason:
             reason = model_entry.reason
         elif lazy and not model_entry.entries:
-            reason = "it is loaded when asked for"
+            reason = "the next request loads it"
     return State.UNAVAILABLE, reason
 
 
 def check_usable(name: str, version: str, unusable: Sequence[Unusable]) -> None:
-    """Raises NotReady with the reason if the version is among the unusable ones."""
+    """Raises NotReady with the reason if the version is one of the unusable entries."""
     for each in unusable:
         if each.version == version:
             raise NotReady(f"model {name!r} version {version} is not ready: {each.reason}")

@@ -1,7 +1,7 @@
-"""Changes which versions serve: at the start, when the store has changed, and when somebody asks for it.
+"""Changes which versions serve: at the start, when the store has changed, and when a caller loads or unloads a model.
 
-``choice.py`` says which versions should serve, and ``reconciler.py`` makes it so: a new version loads while the old one
-serves. After that the old one is UNLOADING until its accepted requests are answered.
+``choice.py`` decides which versions should serve, and ``reconciler.py`` loads and unloads them: a new version loads
+while the old one serves. Then the old one is UNLOADING until its accepted requests are answered.
 """
 
 import asyncio
@@ -56,19 +56,19 @@ class Lifecycle:
         self.settings = settings
         self.entries = entries
         self.loaded = False
-        """Whether every model was tried."""
+        """Whether the first load of every model has ended."""
         self.defaults = TaskDefaults(settings.default_models)
         self.retirement = Retirement(device, metrics, holders)
         self.room = Room(settings, metrics, self.retirement, time.perf_counter)
         self.versions = VersionLoader(settings, device, metrics, tracer, self.retirement, self.room)
         is_lazy = settings.lazy or self.room.is_limited
         self.demands = Demands(
-            is_lazy, metrics, time.perf_counter, self._load_on_demand, self._load_version, self.room.look
+            is_lazy, metrics, time.perf_counter, self._load_on_demand, self._load_version, self.room.update
         )
         self.versions.find_demand = self.demands.find
         self.loads = self.versions.loads
         self.started: set[asyncio.Task[Any]] = set()
-        """Loads that no request has started."""
+        """Loads that were not started by a request."""
         self._first_loads: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reader = StoreReader(store)
@@ -87,7 +87,7 @@ class Lifecycle:
 
     async def load_all(self) -> None:
         """Load every model of the store, several at a time."""
-        # This blocks the event loop, before anything is served: no request finds a store that is half read.
+        # This blocks the event loop, but nothing is served yet, and no request sees a store that is half read.
         found = self._reader.read_store(self.settings.models)
         for name, contents in found.items():
             model_entry = self.entries.setdefault(name, ModelEntry())
@@ -97,7 +97,7 @@ class Lifecycle:
             self.defaults.note(await self._reader.read_tasks(wanted))
         if self.settings.lazy and not self.settings.keep_models:
             self.loaded = True
-            logger.info("%d models serve when they are asked for", len(wanted))
+            logger.info("%d models are loaded by their first request", len(wanted))
             return
         self.versions.is_starting = True
         try:
@@ -116,14 +116,14 @@ class Lifecycle:
         logger.info("%d of %d models serve: %s", len(ready), len(self.entries), shown or "none")
 
     async def _begin_load(self, name: str, contents: Contents) -> None:
-        """Load a model. Returns when it was tried, or takes too long to wait for."""
+        """Load a model. Returns when the load has ended, or takes too long to wait for."""
         self._keep(asyncio.create_task(self._load_model(name, contents), name=f"load {name}"))
         await self.entries[name].tried.wait()
 
     async def _load_while_room(self, wanted: Mapping[str, Contents]) -> None:
-        """Load those that must stay, then unless all are lazy the others, in their order, until the memory is full.
+        """Load the models that are kept, then the others in order until the memory is full, unless loading is lazy.
 
-        One after the other: what a version takes is known when it has loaded.
+        They load one after the other, because the memory of a version is known only when it has loaded.
         """
         keep = [name for name in self.settings.keep_models if name in wanted]
         for name in sorted(set(self.settings.keep_models) - set(wanted)):
@@ -138,13 +138,13 @@ class Lifecycle:
                 break
         waiting = sum(self.demands.is_on_demand(each) for each in self.entries.values())
         if waiting:
-            logger.info("%d models are loaded when they are asked for", waiting)
+            logger.info("%d models are loaded by their next request", waiting)
 
     async def refresh(self, name: str, *, settle: bool = False) -> None:
-        """Read a model again from the store, and make what serves equal to what should serve.
+        """Read a model again from the store, and load and unload versions so that those serve that should.
 
-        ``settle``: versions may still be written. It never raises for a fault of the model: what served goes on
-        serving, and the card says why. A model that is loaded on demand is not loaded by this.
+        ``settle``: versions may still be written. A fault of the model raises nothing: its old versions keep serving,
+        and the card has the reason. A model that is loaded on demand is not loaded by this.
         """
         if self.settings.models and name not in self.settings.models:
             return
@@ -158,7 +158,7 @@ class Lifecycle:
         await self._load_model(name, is_known=True, settle=settle)
 
     async def _note_model(self, name: str) -> None:
-        """Note what the store has of a model that is not loaded."""
+        """Record what the store has of a model that is not loaded."""
         try:
             contents = await self._reader.read_contents(name)
         except BadName:  # it is no model
@@ -169,7 +169,7 @@ class Lifecycle:
             contents, reason = Contents({}), describe_failure(error, f"reading {name}")
         else:
             reason = "" if contents.folders else contents.why
-        if not contents.folders and not reason:  # there is nothing
+        if not contents.folders and not reason:  # nothing is there
             self._forget(name)
             return
         model_entry = self.entries.setdefault(name, ModelEntry())
@@ -178,7 +178,7 @@ class Lifecycle:
             self.defaults.note(await self._reader.read_tasks({name: contents}))
 
     def _forget(self, name: str) -> None:
-        """The store has no such model any more: take it out of service."""
+        """Take a model out of service that the store no longer has."""
         model_entry = self.entries.pop(name, None)
         if model_entry is None:
             return
@@ -191,7 +191,7 @@ class Lifecycle:
         self.reconciler.serve(name, model_entry, None)
 
     def _keep(self, task: "asyncio.Task[Any]") -> None:
-        """Hold a task until it is done, and end it when the server stops."""
+        """Keep a reference to a task until it is done, and end it when the server stops."""
         self.started.add(task)
         task.add_done_callback(self.started.discard)
 
@@ -204,9 +204,9 @@ class Lifecycle:
         settle: bool = False,
         on_tried: Callable[[], None] = lambda: None,
     ) -> None:
-        """Load the versions of a model that should serve, from ``contents`` or from what the store has now.
+        """Load the versions of a model that should serve, as in ``contents``, or as the store has them now.
 
-        A model that ``is_known`` and is not there any more is forgotten. ``on_tried`` as in ``Reconciler.reconcile``.
+        A model that ``is_known`` but is no longer there is forgotten. ``on_tried`` as in ``Reconciler.reconcile``.
         """
         model_entry = self.entries[name]
         try:
@@ -233,7 +233,7 @@ class Lifecycle:
             model_entry.tried.set()
 
     async def _load_on_demand(self, name: str) -> None:
-        """Load what should serve of a model. Returns when a version answers by default: one that takes long goes on."""
+        """Load the versions of a model that should serve. Returns when one answers by default; slow ones go on."""
         model_entry = self.entries[name]
         self._interrupt(model_entry)
         answers = asyncio.Event()
@@ -253,40 +253,39 @@ class Lifecycle:
 
     @staticmethod
     def _interrupt(model_entry: ModelEntry) -> bool:
-        """Have whoever holds the lock of a model not wait for loads that take long. Then it must be read again."""
+        """If slow loads run, let the holder of the model's lock stop waiting for them. Then it must be read again."""
         if model_entry.loading:
             model_entry.changed.set()
         return bool(model_entry.loading)
 
     async def _load_version(self, name: str, model_entry: ModelEntry, number: int) -> None:
-        """Load a version again that has made room."""
-        if self._interrupt(model_entry):
-            try:
-                await self._load_resting(name, model_entry, number)
-            finally:
+        """Load an evicted version again."""
+        was_interrupted = self._interrupt(model_entry)
+        try:
+            await self._load_evicted(name, model_entry, number)
+        finally:
+            if was_interrupted:
                 self._keep(asyncio.create_task(self._load_model(name), name=f"load {name}"))
-        else:
-            await self._load_resting(name, model_entry, number)
 
-    async def _load_resting(self, name: str, model_entry: ModelEntry, number: int) -> None:
+    async def _load_evicted(self, name: str, model_entry: ModelEntry, number: int) -> None:
         async with self.lock(name):
             entry = model_entry.entries.get(number)
             if entry is None or not entry.on_demand:
                 return
             files = await self._reader.describe(entry.source)
             loaded = (await self.versions.load(model_entry, entry.source, files=files)).model
-            if loaded is not None and model_entry.serving is None and model_entry.resting == number:
+            if loaded is not None and model_entry.serving is None and model_entry.evicted_default == number:
                 self.reconciler.serve(name, model_entry, loaded)
         if self.reconciler.is_behind(model_entry):
             self.follower.note([name])
 
     async def load(self, name: str, version: str | None = None) -> None:
-        """Read a model again from the store, and load what should serve, or one version, given as a number or an alias.
+        """Read a model again from the store, and load what should serve, or the given version (number or alias).
 
-        Such a version answers by default until a newer one appears, unless a policy or the alias ``stable`` names
-        another. The old version serves until the new one has proved itself. Then versions that nobody wants go out of
-        service. Raises UnknownModel, or NotReady with the reason: then nothing has changed. Several callers that want
-        the first load of a model share it.
+        The given version answers by default until a newer one appears, unless a policy or the alias ``stable`` names
+        another. The old version serves until the new one has passed its checks. Then versions that are no longer
+        wanted go out of service. Raises UnknownModel, or NotReady with the reason: then nothing has changed. Callers
+        that ask for the first load of a model at the same time share it.
         """
         if self.settings.models and name not in self.settings.models:
             raise UnknownModel(f"no model {name!r:.120}: SLUICE_MODELS lets {', '.join(self.settings.models)} serve")
@@ -308,11 +307,11 @@ class Lifecycle:
             aliases = known.facts.aliases if known.serving is not None else None
             found = await self._reader.read_again(name, known.why if name in self.entries else "", aliases)
             model_entry = self.entries.setdefault(name, ModelEntry())
-            wanted = self._choose(name, version, model_entry, found)
+            wanted = self._choose(name, version, found)
             files = found.files[wanted.version]
             entry = model_entry.entries.get(wanted.version)
-            is_new = not served and model_entry.serving is not None  # somebody loaded it while this waited
-            # Without a manifest it is loaded again, even if its files look the same.
+            is_new = not served and model_entry.serving is not None  # another call loaded it while this one waited
+            # A version without a manifest is loaded again even if its files look the same.
             is_same = entry is not None and bool(files.manifest) and files.has_content_of(entry.files)
             if entry is None or entry.model is None or not (is_new or is_same):
                 entry = await self.versions.load(model_entry, wanted, again=True, files=files)
@@ -324,8 +323,8 @@ class Lifecycle:
             model_entry.facts = replace(facts, by_hand=by_hand)
             await self.reconciler.reconcile(name, model_entry, found)
 
-    def _choose(self, name: str, version: str | None, model_entry: ModelEntry, found: StoredModel) -> ModelVersion:
-        """The version that a caller wants to be loaded. Raises UnknownModel, NotReady."""
+    def _choose(self, name: str, version: str | None, found: StoredModel) -> ModelVersion:
+        """The version that a caller asks to load. Raises UnknownModel, NotReady."""
         if version is not None:
             return choose_version(name, version, found)
         default = choose(self.reconciler.facts_of(name, found)).default
@@ -335,13 +334,13 @@ class Lifecycle:
         raise NotReady(f"model {name!r}: {self.reconciler.why_none(found)}")
 
     async def unload(self, name: str, version: str | None = None) -> None:
-        """Take a model out of service, or one of its versions, given as a number or an alias.
+        """Take a model out of service, or one of its versions (number or alias).
 
-        Accepted requests are finished. Of the remaining versions the newest serves. What was unloaded stays so until
-        somebody loads it, or a newer version appears. Raises UnknownModel.
+        Accepted requests are finished. The newest remaining version serves. What was unloaded stays unloaded until a
+        caller loads it or a newer version appears. Raises UnknownModel.
         """
         model_entry = self.entries[name]
-        # A load holds the lock until it ends.
+        # Before the lock is taken, because a load holds it until it ends.
         number = None if version is None else find_number(name, model_entry.aliases, version)
         self.loads.cancel(name, number, UNLOADED)
         async with self.lock(name):
@@ -359,14 +358,14 @@ class Lifecycle:
                 newest = next(reversed(staying.values()), None)
                 model_entry.serving = staying.get(choose(model_entry.facts).default or 0, newest)
             for entry in leaving:
-                entry.has_failed = False  # its load may have been ended by this
+                entry.has_failed = False  # it may have failed only because this ended its load
             self.retirement.retire(leaving)
-            if model_entry.resting is not None and (number is None or number == model_entry.resting):
-                model_entry.resting = None
+            if model_entry.evicted_default is not None and (number is None or number == model_entry.evicted_default):
+                model_entry.evicted_default = None
             self.reconciler.serve(name, model_entry, model_entry.serving)
 
     async def index(self) -> list[IndexEntry]:
-        """All that is in the store, and all versions in service. Raises NotReady."""
+        """Everything in the store, and all versions in service. Raises NotReady."""
         try:
             found = await self._reader.list_all()
         except OSError as error:
@@ -374,7 +373,7 @@ class Lifecycle:
         return make_index(found, self.entries, lazy=self.demands.is_lazy, loaded=self.loaded)
 
     async def end_loads(self) -> None:
-        """Follow the store no longer, end the loads that no request has started, and wait for the others."""
+        """Stop following the store, end the loads that no request started, and wait for the others."""
         await self.follower.stop()
         await self._end_started()
         await self.demands.end()

@@ -1,12 +1,11 @@
-"""Versions that are being loaded, each in a thread of its own.
+"""Loads versions, each in its own thread.
 
 Rules
-- A few versions load at once. One that takes long no longer counts among them, and goes on beside them.
-- A load that takes longer than the settings allow is cancelled. If it cannot be stopped, such as in a file system that
-  does not answer, its thread is left behind.
-- A version whose load may have crashed a worker is loaded alone. If it did crash one, it is loaded only when somebody
-  asks for it.
-- The threads are daemons: none keeps the process from ending.
+- A few versions load at once. A load that takes long gives its place to another one, and continues beside it.
+- A load that takes longer than the settings allow is cancelled. If it cannot be stopped, for example because a file
+  system does not answer, its thread is left running.
+- A version whose load may have crashed a worker loads alone. If it certainly crashed one, it loads only on request.
+- The threads are daemons: they do not keep the process from ending.
 """
 
 import asyncio
@@ -32,9 +31,9 @@ from service.settings import Settings
 logger = logging.getLogger("sluice.registry")
 
 _BYTES_PER_S = 50 << 20
-"""A version is read, checked and opened at least so fast, so others wait longer for a large one."""
+"""The least speed at which a version is read, checked and opened; so others wait longer for a large one."""
 _GRACE_S = 2.0
-"""How long a cancelled load has to end. It ends at the next node of its graph, if at all."""
+"""How long a cancelled load may take to end. It ends at the next node of its graph, if at all."""
 _STOPPING = "the server is stopping"
 
 
@@ -44,19 +43,19 @@ class _Load:
     done: asyncio.Future[LoadedVersion | LoadedPipeline]
     on_overdue: Callable[[], None]
     places: int
-    """How many of the places it takes: all of them if it loads alone, none when it is overdue."""
+    """How many places it takes: all if it loads alone, none when it is overdue."""
     cancellation: Cancellation = field(default_factory=Cancellation)
     more_s: float = 0.0
-    """How much longer others wait for it because of its size."""
+    """The extra time that others wait for it because of its size."""
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     growth: "Growth | None" = None
 
 
 @dataclass(slots=True, eq=False)
 class Growth:
-    """By how much the memory that ``read`` tells grows while a version loads alone. It is read in a thread.
+    """The growth of memory while a version loads alone. ``read`` gives the memory in bytes, and runs in a thread.
 
-    ``grown_bytes`` is None if it did not load alone, such as after it became overdue.
+    ``grown_bytes`` is None if the version did not load alone to the end, for example because it became overdue.
     """
 
     read: Callable[[], int]
@@ -83,11 +82,11 @@ class Loads:
         is_asked_for: bool = False,
         growth: Growth | None = None,
     ) -> LoadedVersion | LoadedPipeline:
-        """As ``load_version``. Raises NotReady also for a load that takes longer than ``load_timeout_s``, and for a
+        """As ``load_version``. Also raises NotReady for a load that takes longer than ``load_timeout_s``, and for a
         version that has crashed a worker, unless ``is_asked_for``.
 
-        Calls ``on_overdue`` when others should not wait any longer. To cancel the waiting task ends the load. With
-        ``growth`` it loads alone, and its memory is measured.
+        Calls ``on_overdue`` when others should no longer wait for it. Cancelling the task that awaits this ends the
+        load. With ``growth`` the version loads alone, and its memory is measured.
         """
         limit_s = self._settings.load_timeout_s
         crash = self._notes.find(version.name, version.version)
@@ -96,7 +95,7 @@ class Loads:
         places = 1 if crash is None and growth is None else self._number_of_places
         await self._take_places(places)
         load = self._begin(version, on_overdue, places, growth)
-        reason = f"it had not loaded after {limit_s:g} s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
+        reason = f"it had not loaded after {limit_s:g} s: repair it, or raise SLUICE_LOAD_TIMEOUT_S"
         load.timers.append(asyncio.get_running_loop().call_later(limit_s, self._stop, load, reason))
         try:
             loaded = await load.done
@@ -107,7 +106,7 @@ class Loads:
             if growth is not None and not load.places:
                 growth.grown_bytes = None
             self._end(load)
-        if load.cancellation.reason is not None:  # its sessions do not run any more
+        if load.cancellation.reason is not None:  # its sessions no longer run
             raise NotReady(load.cancellation.reason)
         return loaded
 
@@ -119,7 +118,7 @@ class Loads:
                 self._stop(load, reason)
 
     def _stop(self, load: _Load, reason: str) -> None:
-        """End a load. After a grace nobody waits for it any more."""
+        """End a load. If it has not ended after a grace period, it is no longer waited for."""
         load.cancellation.cancel(reason)
         load.timers.append(asyncio.get_running_loop().call_later(_GRACE_S, self._give_up, load))
 
@@ -129,7 +128,7 @@ class Loads:
             load.done.set_exception(NotReady(f"{load.cancellation.reason} (what it does cannot be stopped)"))
 
     def close(self, within_s: float = _GRACE_S) -> bool:
-        """End all loads. Returns whether they have ended within so many seconds."""
+        """End all loads. Returns whether they have ended within this time."""
         ends_at = time.monotonic() + within_s
         for load in self._loads:
             load.cancellation.cancel(_STOPPING)
@@ -140,10 +139,10 @@ class Loads:
         return not any(thread.is_alive() for thread in self._threads)
 
     async def _take_places(self, count: int) -> None:
-        """Wait for so many places."""
+        """Wait for a number of places."""
         taken = 0
         try:
-            async with self._taking:  # two that hold some places each would wait for ever
+            async with self._taking:  # one at a time: two that hold some places each would wait for ever
                 while taken < count:
                     await self._places.acquire()
                     taken += 1
@@ -160,7 +159,7 @@ class Loads:
     ) -> _Load:
         loop = asyncio.get_running_loop()
         load = _Load(version, loop.create_future(), on_overdue, places, growth=growth)
-        load.done.add_done_callback(lambda done: done.cancelled() or done.exception())  # maybe nobody waits for it
+        load.done.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may not be awaited
         load.timers.append(loop.call_later(self._settings.ready_wait_s, self._check_overdue, load))
         name = f"load {version.name} version {version.version}"
         thread = threading.Thread(target=self._work, args=(load, loop, places > 1), name=name, daemon=True)
@@ -171,7 +170,7 @@ class Loads:
 
     def _work(self, load: _Load, loop: asyncio.AbstractEventLoop, alone: bool) -> None:
         def tell(settle: Callable[[], None]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(lambda: None if load.done.done() else settle())
 
         try:
@@ -193,26 +192,24 @@ class Loads:
             load.timers.append(asyncio.get_running_loop().call_later(load.more_s, self._check_overdue, load))
             load.more_s = 0.0
             return
-        logger.warning(
-            "%s version %d takes long to load: others do not wait for it", load.version.name, load.version.version
-        )
-        self._give_place(load)
+        logger.warning("%s version %d takes long to load: others do not wait", load.version.name, load.version.version)
+        self._free_places(load)
         load.on_overdue()
 
-    def _give_place(self, load: _Load) -> None:
+    def _free_places(self, load: _Load) -> None:
         self._release(load.places)
         load.places = 0
 
     def _end(self, load: _Load) -> None:
         for timer in load.timers:
             timer.cancel()
-        load.timers.clear()  # they refer to the load, and a circle would keep what was loaded in memory
-        self._give_place(load)
+        load.timers.clear()  # they refer to the load: a cycle would keep what was loaded in memory
+        self._free_places(load)
         self._loads.discard(load)
 
 
 def describe_failure(error: Exception, doing: str) -> str:
-    """Why a model does not serve, for its owner. An unexpected error is logged with its traceback."""
+    """Why a model does not serve, for the owner of the store. An unexpected error is logged with its traceback."""
     if isinstance(error, StoreError | NotReady):
         return str(error)
     if isinstance(error, OSError):

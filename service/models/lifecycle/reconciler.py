@@ -1,14 +1,15 @@
-"""Makes what serves equal to what should serve.
+"""Loads and unloads the versions of a model until those serve that should.
 
 Rules
-- A new version loads while the old one serves, takes its place when it has proved itself, and then the old one goes.
-- What cannot be loaded changes nothing: what served goes on serving, and the entry of the model says why.
-- A version that failed is tried again when its files have changed; so is one without a manifest that serves. Without
-  a manifest nothing says when a version is whole: it is loaded when its files have not changed for a while.
-- An alias goes on meaning its old version until its new one is in service.
+- A new version loads while the old one serves. It takes over when it has passed its checks, and then the old one goes.
+- A version that cannot be loaded changes nothing: the old one keeps serving, and the entry of the model has the reason.
+- A version that failed is loaded again when its files change.
+- A version without a manifest that serves is loaded again too, once its files have not changed for a while. Nothing
+  else tells that it is complete.
+- An alias names its old version until the new one is in service.
 - A version that takes long to load is not waited for. It takes over when it is loaded.
-- A version that has made room, or found none, is loaded when others can make room if the model serves and the version
-  should answer by default, on trial, or by an alias that still means another one. Else when a request asks for it.
+- A version that was evicted, or for which there was no room, is loaded by the next request for it. If its model serves
+  and it should be the default, on trial, or what an alias names, it is loaded as soon as others can be evicted for it.
 - A version whose folder is removed serves until another one takes its place.
 """
 
@@ -32,12 +33,12 @@ from service.settings import Settings
 logger = logging.getLogger("sluice.registry")
 
 SETTLE_S = 1.0
-"""A version that may still be written is loaded when its files have not changed for so long."""
+"""A version that may still be written is loaded when its files have not changed for this time."""
 GONE = "it is not in the store any more"
 
 
 class Reconciler:
-    """Used on the event loop only, by whoever holds the lock of the model. ``keep`` holds a task until it is done."""
+    """Used on the event loop only, with the lock of the model held. ``keep`` keeps a task alive until it is done."""
 
     def __init__(
         self,
@@ -52,12 +53,12 @@ class Reconciler:
         self._defaults = defaults
         self._keep = keep
         self.on_rollout: Callable[[str, ModelEntry, Rollout], None] = lambda name, model_entry, rollout: None
-        """Told what the rollout.json of a model says."""
+        """Called with the rollout.json of a model."""
         self._policy = Policy.parse(settings.versions)
         self._policies = {name: Policy.parse(text) for name, text in settings.model_versions.items()}
 
     def note(self, name: str, model_entry: ModelEntry, found: StoredModel) -> None:
-        """Note what the store has now."""
+        """Record what the store has now."""
         model_entry.reason = ""
         model_entry.unusable, model_entry.chosen = found.contents.unusable, found.chosen
         facts = self.facts_of(name, found)
@@ -65,14 +66,14 @@ class Reconciler:
         newest = max(facts.numbers, default=0)
         entry = model_entry.entries.get(newest)
         if entry is not None and entry.files != UNKNOWN and not found.files[newest].has_content_of(entry.files):
-            by_hand = ByHand()  # it is another version, which has the number of the old one
+            by_hand = ByHand()  # another version has taken the number
         tried = model_entry.facts.tried if found.rollout is None else found.rollout.versions
         model_entry.facts = replace(facts, by_hand=by_hand, held=model_entry.aliases, tried=tried)
         if found.rollout is not None:
             self.on_rollout(name, model_entry, found.rollout)
 
     def facts_of(self, name: str, found: StoredModel) -> Facts:
-        """What the store and the settings say of a model."""
+        """What the store and the settings say about a model."""
         policy = self._policies.get(name)
         if policy is None:
             policy = self._policy if found.chosen is None else Policy(listed=tuple(found.chosen))
@@ -90,8 +91,8 @@ class Reconciler:
     ) -> None:
         """Load what should serve, and take the rest out of service. ``settle``: versions may still be written.
 
-        It returns when all loads have ended, or sooner if the model should be read again. ``on_tried`` is called when
-        only loads that take long have not ended.
+        Returns when all loads have ended, or sooner if the model must be read again. ``on_tried`` is called when only
+        slow loads have not ended.
         """
         sources = {version.version: version for version in found.versions}
         for number in model_entry.loading.keys() - sources.keys():
@@ -99,7 +100,7 @@ class Reconciler:
         unsettled = self._find_unsettled(model_entry, found.files) if settle else {}
         model_entry.unsettled = unsettled
         while True:
-            self._tell_unsettled(model_entry, sources)
+            self._show_unsettled(model_entry, sources)
             await self._load_wanted(name, model_entry, sources, found.files)
             self._retire(model_entry, sources, found.files)
             self._warn(model_entry, found)
@@ -111,7 +112,7 @@ class Reconciler:
     def _find_unsettled(
         self, model_entry: ModelEntry, files: Mapping[int, VersionFiles]
     ) -> dict[int, tuple[VersionFiles, float]]:
-        """The versions that may still be written, with their files and since when these are so."""
+        """The versions that may still be written, with their files and since when these have not changed."""
         now = asyncio.get_running_loop().time()
         unsettled = {}
         for number, about in files.items():
@@ -128,7 +129,7 @@ class Reconciler:
         return unsettled
 
     @staticmethod
-    def _tell_unsettled(model_entry: ModelEntry, sources: Mapping[int, ModelVersion]) -> None:
+    def _show_unsettled(model_entry: ModelEntry, sources: Mapping[int, ModelVersion]) -> None:
         for number in model_entry.unsettled:
             if number not in model_entry.entries:
                 model_entry.entries[number] = VersionEntry(
@@ -142,7 +143,7 @@ class Reconciler:
         sources: Mapping[int, ModelVersion],
         files: Mapping[int, VersionFiles],
     ) -> None:
-        """Load one version after the other, until all that should serve do, or cannot."""
+        """Load one version after the other, until each that should serve does, or has failed."""
         tried: set[int] = set()
         while True:
             choice = self._choose(model_entry, files)
@@ -159,7 +160,7 @@ class Reconciler:
         return choose(model_entry.facts, set(self._find_unavailable(model_entry, files)))
 
     def _find_unavailable(self, model_entry: ModelEntry, files: Mapping[int, VersionFiles]) -> Iterator[int]:
-        """Versions that cannot serve as they are now, or not yet."""
+        """Versions that cannot serve with their present files, or do not serve yet."""
         for number, entry in model_entry.entries.items():
             about = files.get(number)
             if entry.model is None and (
@@ -170,7 +171,7 @@ class Reconciler:
                 yield number
 
     def _may_retry(self, entry: VersionEntry) -> bool:
-        """Whether a version that has served before is asked for a while after it could not be loaded again."""
+        """Whether a version that failed when it was loaded again may be tried once more, because a request needs it."""
         return entry.on_demand and self._versions.is_due(entry.source.name, entry)
 
     def _must_load(
@@ -193,7 +194,7 @@ class Reconciler:
         return any(_find_missed(model_entry, choose(model_entry.facts, failed)))
 
     async def _load(self, model_entry: ModelEntry, version: ModelVersion, about: VersionFiles) -> None:
-        """Load a version. Returns when that is done, or overdue: then an older version may serve."""
+        """Load a version. Returns when the load has ended, or is overdue: then an older version may serve."""
         overdue = asyncio.get_running_loop().create_future()
         load = self._versions.load(model_entry, version, on_overdue=lambda: overdue.set_result(None), files=about)
         task = asyncio.create_task(load, name=f"load {version.name} version {version.version}")
@@ -218,14 +219,14 @@ class Reconciler:
 
     @staticmethod
     def _end_load(old: VersionEntry | None, about: VersionFiles, task: "asyncio.Task[VersionEntry]") -> None:
-        """``old`` is the version with the content that it had before."""
+        """If its new content failed, ``old``, the entry with the content before, keeps serving."""
         if old is not None and old.model is not None and task.result().model is None:
-            old.files = about  # the new content is not tried again and again
+            old.files = about  # so that the new content is not tried again and again
             old.reason = f"its new content cannot serve, so the old one does: {task.result().reason}"
             logger.warning("%s version %d goes on serving its old content", old.source.name, old.source.version)
 
     def _apply(self, name: str, model_entry: ModelEntry, choice: Choice) -> None:
-        """Let the versions that are in service answer what they should."""
+        """Set the default and the aliases from the versions that are in service."""
         in_service = {
             n for n, e in model_entry.entries.items() if e.model is not None or (e.on_demand and e.has_served)
         }
@@ -235,22 +236,23 @@ class Reconciler:
         if entry is not None and entry.model is not None and entry.model is not model_entry.serving:
             self.serve(name, model_entry, entry.model)
         elif model_entry.serving is None:
-            model_entry.resting = choice.default if entry is not None and entry.on_demand else None
+            model_entry.evicted_default = choice.default if entry is not None and entry.on_demand else None
             self.serve(name, model_entry, None)
 
     def serve(self, name: str, model_entry: ModelEntry, model: Served | None) -> None:
-        """Let a version, or none, answer requests that name none. One that has made room still does its task."""
+        """Let a version answer requests that name none; None: no version. An evicted model stays the default of its
+        task."""
         model_entry.serving = model
         if model is not None:
-            model_entry.reason, model_entry.resting = "", None
-        elif model_entry.on_demand or not (model_entry.entries or model_entry.reason):  # or it was not tried yet
+            model_entry.reason, model_entry.evicted_default = "", None
+        elif model_entry.on_demand or not (model_entry.entries or model_entry.reason):  # evicted, or not loaded yet
             return
         self._defaults.note({name: None if model is None else model.manifest.task})
 
     def _retire(
         self, model_entry: ModelEntry, sources: Mapping[int, ModelVersion], files: Mapping[int, VersionFiles]
     ) -> None:
-        """Take out of service what is not wanted, and forget what is not in the store."""
+        """Take versions out of service that are not wanted, and forget those that are not in the store."""
         stay = {*self._choose(model_entry, files).wanted, *model_entry.aliases.values()}
         serving = model_entry.serving
         for number, entry in list(model_entry.entries.items()):
@@ -264,7 +266,7 @@ class Reconciler:
 
     @staticmethod
     async def _wait_for_late(model_entry: ModelEntry) -> bool:
-        """Wait for a load that takes long. Returns whether one has ended, and there is no other reason to end here."""
+        """Wait for slow loads. Returns whether one has ended; False if there are none, or the model has changed."""
         late = set(model_entry.loading.values())
         if not late or model_entry.changed.is_set():
             return False
@@ -276,7 +278,7 @@ class Reconciler:
         return not model_entry.changed.is_set()
 
     def _warn(self, model_entry: ModelEntry, found: StoredModel) -> None:
-        """Note what serves otherwise than the store says."""
+        """Record where what serves differs from the store."""
         warnings = [fault for fault in (found.alias_fault, found.rollout_fault) if fault]
         facts, serving = model_entry.facts, model_entry.serving
         for alias, number in facts.aliases.items():
@@ -298,7 +300,7 @@ class Reconciler:
             model_entry.reason = reason
 
     def _explain(self, model_entry: ModelEntry, found: StoredModel) -> str:
-        """Why no version answers by default; "" where the versions themselves tell it."""
+        """Why no version answers by default; "" if the versions have the reasons themselves."""
         if not found.contents.folders:
             return found.contents.why or GONE
         if choose(model_entry.facts).default is not None:
@@ -307,7 +309,7 @@ class Reconciler:
 
     @staticmethod
     def why_none(found: StoredModel) -> str:
-        """Why none of the versions that are there may serve."""
+        """Why none of the versions in the store may serve."""
         if found.chosen is not None and not found.chosen:
             return "the version_policy of config.pbtxt names none of the versions that are there"
         have = ", ".join(str(version.version) for version in found.versions)
@@ -315,7 +317,7 @@ class Reconciler:
 
 
 def _find_missed(model_entry: ModelEntry, choice: Choice) -> Iterator[int]:
-    """Versions in whose place others answer because there was no room for them."""
+    """Versions for which others answer because there was no room for them."""
     facts, serving = model_entry.facts, model_entry.serving
     answering = set(facts.tried) if serving is not None and model_entry.chooser is not None else set()
     if serving is not None and choice.default is not None:
@@ -329,6 +331,6 @@ def _find_missed(model_entry: ModelEntry, choice: Choice) -> Iterator[int]:
 
 
 def _find_due(model_entry: ModelEntry, choice: Choice) -> Iterator[int]:
-    """The missed versions that were not refused just now."""
+    """The missed versions that may be tried again now."""
     now = time.perf_counter()
     return (n for n in _find_missed(model_entry, choice) if model_entry.entries[n].retry_at <= now)

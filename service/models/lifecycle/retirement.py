@@ -1,4 +1,4 @@
-"""Takes versions out of service: their accepted requests are finished, and their memory is freed."""
+"""Takes versions out of service: finishes their accepted requests and frees their memory."""
 
 import asyncio
 import ctypes
@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from service.engine.execution.device import Device
 from service.metrics.meters import Metrics
-from service.models.entry import MADE_ROOM, UNLOADED, Model, Served, State, VersionEntry
+from service.models.entry import EVICTED, UNLOADED, Model, Served, State, VersionEntry
 
 logger = logging.getLogger("sluice.registry")
 
 
-def tell_serving(metrics: Metrics, model: Served, *, serves: bool, on_demand: bool = False) -> None:
-    """Tell whether a version serves, where it runs, and the bytes of its weights.
+def report_serving(metrics: Metrics, model: Served, *, serves: bool, on_demand: bool = False) -> None:
+    """Set the metrics of a version: whether it serves, where it runs, and the bytes of its weights.
 
-    One that is loaded ``on_demand`` counts as ready, for requests are answered.
+    One that is loaded ``on_demand`` counts as ready, because its requests are answered.
     """
     labels = (model.name, model.version)
     metrics.numbers("sluice_model_ready", labels).set(int(serves or on_demand))
@@ -28,13 +28,13 @@ def tell_serving(metrics: Metrics, model: Served, *, serves: bool, on_demand: bo
 
 
 class Retirement:
-    """``holders`` are called with a version that goes out of service, and return when they no longer need it."""
+    """``holders`` are called with each version that goes out of service, and return when they no longer need it."""
 
     def __init__(
         self, device: Device, metrics: Metrics, holders: Sequence[Callable[[Served], Awaitable[None]]]
     ) -> None:
         self.leaving: dict[Served, None] = {}
-        """Versions out of service that are still needed, oldest first: what was begun on them may go on there."""
+        """Versions out of service that are still needed, oldest first: sequences may continue on them."""
         self._device = device
         self._metrics = metrics
         self._holders = holders
@@ -42,24 +42,24 @@ class Retirement:
         self.on_leave: Callable[[VersionEntry], None] = lambda entry: None
         """Called when a version takes no new requests."""
         self.on_gone: Callable[[VersionEntry], None] = lambda entry: None
-        """Called when its memory has been given back."""
+        """Called when the memory of a version is free again."""
 
     def retire(self, entries: Iterable[VersionEntry]) -> None:
-        """Take those that serve out of service. Those that are loaded on demand are not loaded any more."""
+        """Take versions out of service. Those that are loaded on demand are no longer loaded."""
         for entry in entries:
             if entry.model is None and entry.on_demand:
                 entry.on_demand, entry.reason = False, entry.reason if entry.retry_at else UNLOADED
             if entry.model is not None:
-                tell_serving(self._metrics, entry.model, serves=False, on_demand=entry.on_demand)
+                report_serving(self._metrics, entry.model, serves=False, on_demand=entry.on_demand)
                 self.begin(entry, entry.model)
 
     def forget(self, entries: Iterable[VersionEntry]) -> None:
-        """Tell that versions are not in the store any more: whether they are ready is not asked."""
+        """Set the metric of versions that are no longer in the store to NaN: no alert waits for them."""
         for entry in entries:
             self._metrics.numbers("sluice_model_ready", (entry.source.name, str(entry.source.version))).set(math.nan)
 
     def begin(self, entry: VersionEntry, model: Served) -> None:
-        """Give the version no more requests, and drop it when its accepted requests are finished."""
+        """Give a version no more requests, and drop it when its accepted requests are finished."""
         entry.model, entry.state, entry.reason = None, State.UNLOADING, "requests that it has accepted are finished"
         model.is_closed = entry.on_demand
         self.on_leave(entry)
@@ -70,11 +70,14 @@ class Retirement:
         task.add_done_callback(lambda _: self.on_gone(entry))
 
     async def end(self) -> None:
-        """Return when all are out of service."""
+        """Return when all these versions are out of service."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _let_go(self, entry: VersionEntry, held: list[Served]) -> None:
-        """``held`` has the last reference to the model in the end, so that a thread closes its sessions."""
+        """Wait until a model is no longer needed, and drop it.
+
+        In the end ``held`` has the only reference to it, so that a thread, not the event loop, closes its sessions.
+        """
         for holder in self._holders:
             await holder(held[0])
         del self.leaving[held[0]]
@@ -85,14 +88,14 @@ class Retirement:
             dispatcher.queue.next_deadline()  # drops answered requests, which would keep the model in memory
         if held[0].loop is not None:
             self._device.forget(held[0].loop)
-        entry.state, entry.reason = State.UNAVAILABLE, MADE_ROOM if entry.on_demand else UNLOADED
+        entry.state, entry.reason = State.UNAVAILABLE, EVICTED if entry.on_demand else UNLOADED
         logger.info("%s version %d is out of service", entry.source.name, entry.source.version)
         await asyncio.to_thread(_release, held)
 
 
 def give_memory_back() -> None:
-    """Give freed memory back to the system. The C library would keep it in the heap of each thread that loaded."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+    """Give freed memory back to the system. Else the C library keeps it in the heap of each thread that loaded."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
     if trim is not None:
         trim(0)
 

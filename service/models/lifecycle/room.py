@@ -1,6 +1,6 @@
-"""Gives versions the memory that they load into, and takes it from those that make room.
+"""Lets versions load when there is memory for them, and evicts others for them.
 
-``budget.py`` decides; this carries it out. Without a limit nobody waits and nothing is measured.
+``budget.py`` decides; this module carries it out. Without a limit nothing waits and nothing is measured.
 """
 
 import asyncio
@@ -22,23 +22,23 @@ from service.settings import Settings
 logger = logging.getLogger("sluice.registry")
 
 
-class Unwanted(Exception):
-    """Nobody waits any more for a version that was to load."""
+class NoLongerWanted(Exception):
+    """No request waits any more for a version that was to load."""
 
 
 _NEW_S = 5.0
-"""How long a version that was loaded for a request stays if nobody uses it, such as while a thread reads the body."""
+"""How long a version that was loaded for a request stays without use, for example while a thread reads the body."""
 
 
 class Need(enum.Enum):
-    """Why a version is to load, which says what others do for it."""
+    """Why a version is to load. This decides whether others are evicted for it."""
 
     SPARE = enum.auto()
-    """Nobody has asked for it: it takes what is free."""
+    """Nothing has asked for it: it only takes free memory."""
     CHANGE = enum.auto()
-    """It takes the place of a version, or somebody has told the server to load it: others make room."""
+    """It replaces a version, or a caller has told the server to load it: others are evicted."""
     DEMAND = enum.auto()
-    """A request waits for it: others make room, and if none can yet, it waits."""
+    """A request waits for it: others are evicted, and if none can be evicted yet, it waits."""
 
 
 class _Holder(NamedTuple):
@@ -48,18 +48,18 @@ class _Holder(NamedTuple):
 
 
 class Room:
-    """Used on the event loop only. ``clock`` is that of ``Model.used_at``."""
+    """Used on the event loop only. ``clock`` is the clock of ``Model.used_at``."""
 
     def __init__(
         self, settings: Settings, metrics: Metrics, retirement: Retirement, clock: Callable[[], float]
     ) -> None:
         self.budget = MemoryBudget(settings.model_memory_bytes) if settings.model_memory_bytes else None
         self.stays: list[Callable[[Served], bool]] = []
-        """Each tells whether a version must not make room now: something is open that would be cut."""
+        """Each tells whether a version must not be evicted now, because that would cut something open."""
         self.works: list[Callable[[Served], bool]] = []
-        """Each tells whether a version works on requests that are finished before it goes."""
+        """Each tells whether a version works on requests, which are finished before it goes."""
         self.describe: Callable[[Served], Mapping[str, Any]] = lambda model: {}
-        """What people are told of a version while it rests."""
+        """Makes the card that a version has while it is evicted."""
         self._keep = frozenset(settings.keep_models)
         self._metrics = metrics
         self._retirement = retirement
@@ -69,9 +69,9 @@ class Room:
         self._is_wanted: dict[Claim, Callable[[], bool]] = {}
         self._holders: dict[Claim, _Holder] = {}
         self._measured: dict[tuple[str, int], tuple[int, int]] = {}
-        """By name and version: the bytes of its files, and what it took when it loaded alone."""
+        """By name and version: the bytes of its files, and the memory that it took when it loaded alone."""
         self.freed_bytes = 0
-        """Of all versions that have gone, so that a measurement can leave out those that went meanwhile."""
+        """The memory of all versions that have gone. A measurement subtracts what went meanwhile."""
         retirement.on_leave, retirement.on_gone = self._leave, self._free_of
 
     @property
@@ -80,29 +80,27 @@ class Room:
 
     @property
     def is_freeing(self) -> bool:
-        """Whether a version goes whose memory may have been given back already."""
+        """Whether a version is going, whose memory may be free already."""
         return self.budget is not None and any(claim.stage is Stage.LEAVING for claim in self.budget.claims)
 
     def is_measured(self, version: ModelVersion) -> bool:
         return (version.name, version.version) in self._measured
 
     def note(self, version: ModelVersion, files_bytes: int, taken_bytes: int) -> None:
-        """Note what a version has taken when it loaded alone."""
+        """Record the memory that a version took when it loaded alone."""
         self._measured[version.name, version.version] = (files_bytes, taken_bytes)
 
-    async def claim(
-        self, version: ModelVersion, need: Need, is_wanted: Callable[[], bool] = lambda: True
-    ) -> Claim | None:
-        """Wait for room to load a version. None: there is no limit. Raises NoRoom with the figures.
+    async def claim(self, version: ModelVersion, need: Need, is_wanted: Callable[[], bool]) -> Claim | None:
+        """Wait for room to load a version. Returns None if there is no limit. Raises NoRoom with the figures.
 
-        Raises Unwanted if it has to wait, and ``is_wanted`` tells that nobody waits for it any more.
+        Raises NoLongerWanted if ``is_wanted`` returns False while it waits.
         """
         if self.budget is None:
             return None
         files_bytes, taken_bytes = self._measured.get((version.name, version.version), (0, 0))
         if not taken_bytes or version.is_plain:
             found = await asyncio.to_thread(count_files, version)
-            if found != files_bytes:  # they are new, or somebody has changed them
+            if found != files_bytes:  # the files are new or have changed
                 self._measured.pop((version.name, version.version), None)
                 taken_bytes = found
         claim = Claim(
@@ -118,7 +116,7 @@ class Room:
         self._is_wanted[claim] = is_wanted
         self._loop = asyncio.get_running_loop()
         begun = self._begun[claim] = self._loop.create_future()
-        self.look()
+        self.update()
         try:
             await begun
         except asyncio.CancelledError:
@@ -127,7 +125,7 @@ class Room:
         return claim
 
     def check_together(self, versions: Collection[tuple[str, int]]) -> None:
-        """Raises NoRoom if versions that one request needs at once do not fit, as far as they were measured.
+        """Raises NoRoom if versions that one request needs together do not fit. Only measured ones count.
 
         ``versions`` are names and numbers. May be called in a thread.
         """
@@ -147,7 +145,7 @@ class Room:
             )
 
     def serve(self, claim: Claim, model_entry: ModelEntry, entry: VersionEntry, taken_bytes: int) -> None:
-        """The version has come into service, and takes so much. Others make room for what nobody expected."""
+        """A version has come into service with this memory. If it is more than expected, others are evicted."""
         if self.budget is None or claim not in self.budget.claims:  # a pipeline takes no memory
             return
         entry.claim = claim
@@ -155,33 +153,33 @@ class Room:
         self._holders[claim] = _Holder(model_entry, entry, self._clock())
         if claim.waits and entry.model is not None:
             entry.model.is_new = True
-            asyncio.get_running_loop().call_later(_NEW_S, self.look)
-        self.look()
+            asyncio.get_running_loop().call_later(_NEW_S, self.update)
+        self.update()
 
     def note_use(self, model: Served) -> None:
-        """A version that was loaded for a request has been looked up, maybe in a thread. Others may wait for that."""
+        """The request for which a version was loaded has reached it, so it may be evicted. In any thread."""
         model.is_new = False
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.look)
+            self._loop.call_soon_threadsafe(self.update)
 
     def free(self, claim: Claim) -> None:
-        """The memory of a version has been given back, or it was not loaded."""
+        """The memory of a version is free again, or it was not loaded."""
         if self.budget is None or claim not in self.budget.claims:
             return
         if claim.stage is Stage.LEAVING:
             self.freed_bytes += claim.size_bytes
         self._forget(claim)
         self.budget.free(claim)
-        self.look()
+        self.update()
 
-    def look(self) -> None:
-        """Do what the budget decides now. Called after every change."""
+    def update(self) -> None:
+        """Carry out what the budget decides now. Called after every change."""
         if self.budget is None:
             return
         for claim, is_wanted in list(self._is_wanted.items()):
             if claim.stage is Stage.WAITING and not is_wanted():
                 self.budget.free(claim)
-                self._settle(claim, Unwanted())
+                self._settle(claim, NoLongerWanted())
         plan = self.budget.plan(self._candidates())
         for claim, reason in plan.refuse:
             self._settle(claim, NoRoom(reason, model=claim.name))
@@ -191,7 +189,7 @@ class Room:
             self._evict(claim)
 
     def read(self) -> Iterator[Reading]:
-        """What each version takes, and how much all may take."""
+        """The metrics: the memory of each version, and the limit."""
         if self.budget is None:
             return
         taken: dict[tuple[str, str], int] = {}
@@ -216,7 +214,7 @@ class Room:
     def _settle(self, claim: Claim, refusal: Exception | None) -> None:
         del self._is_wanted[claim]
         begun = self._begun.pop(claim)
-        if begun.done():  # whoever waited was cancelled
+        if begun.done():  # the waiting task was cancelled
             return
         if refusal is None:
             begun.set_result(None)
@@ -226,15 +224,15 @@ class Room:
     def _evict(self, claim: Claim) -> None:
         model_entry, entry, _ = self._holders[claim]
         assert entry.model is not None  # noqa: S101  # it was a candidate
-        logger.info("%s version %d (%s) makes room", claim.name, claim.version, show(claim.size_bytes))
+        logger.info("%s version %d (%s) is evicted", claim.name, claim.version, show(claim.size_bytes))
         self._metrics.numbers("sluice_model_evictions", (claim.name,)).add(1.0)
         if model_entry.answers_by_default(entry.model, entry.source.version):
             model_entry.card = self.describe(entry.model)
-        model_entry.rest(entry, entry.model)
+        model_entry.note_eviction(entry, entry.model)
         self._retirement.retire([entry])
 
     def _leave(self, entry: VersionEntry) -> None:
-        """It goes out of service, for whatever reason."""
+        """A version goes out of service, for whatever reason."""
         if entry.claim is not None:
             entry.claim.stage = Stage.LEAVING
             self._holders.pop(entry.claim, None)

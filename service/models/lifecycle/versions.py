@@ -1,4 +1,4 @@
-"""Puts one version into service: loads it, proves it, and keeps its entry."""
+"""Puts one version into service: loads it, checks it, and keeps its entry."""
 
 import logging
 import time
@@ -12,13 +12,13 @@ from service.errors import NoRoom
 from service.metrics.meters import Metrics, ModelMeter
 from service.metrics.tracing import Tracer
 from service.models.budget import Claim, show
-from service.models.entry import MADE_ROOM, NO_ROOM, Model, ModelEntry, Served, State, VersionEntry
+from service.models.entry import EVICTED, NO_ROOM, Model, ModelEntry, Served, State, VersionEntry
 from service.models.files import UNKNOWN, VersionFiles
 from service.models.lifecycle.demand import RETRY_S, Demand
 from service.models.lifecycle.footprint import count_weights, read_memory
 from service.models.lifecycle.loads import Growth, Loads, describe_failure
-from service.models.lifecycle.retirement import Retirement, tell_serving
-from service.models.lifecycle.room import Need, Room, Unwanted
+from service.models.lifecycle.retirement import Retirement, report_serving
+from service.models.lifecycle.room import Need, NoLongerWanted, Room
 from service.models.loading import LoadedVersion
 from service.models.pipeline import LoadedPipeline, Pipeline
 from service.settings import Settings
@@ -26,11 +26,11 @@ from service.settings import Settings
 logger = logging.getLogger("sluice.registry")
 
 _RETRY_FAILED_S = 10.0
-"""How long a version that has made room is not loaded again after a load that failed."""
+"""How long an evicted version is not loaded again after a load that failed."""
 
 
 class VersionLoader:
-    """Used on the event loop only, by whoever holds the lock of the model."""
+    """Used on the event loop only, with the lock of the model held."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class VersionLoader:
         room: Room,
     ) -> None:
         self.prove: Callable[[Pipeline], Awaitable[None]] | None = None
-        """Sends a pipeline its golden requests. Raises NotReady if it answers otherwise."""
+        """Sends a pipeline its golden requests. Raises NotReady if the answers are wrong."""
         self.find_demand: Callable[[str, int], Demand | None] = lambda name, number: None
-        """The requests that wait for a version."""
+        """Finds the requests that wait for a version."""
         self.is_starting = False
-        """Whether models load because the server starts: they take the room that is free."""
+        """Whether models load because the server starts: then they only take free memory."""
         self.loads = Loads(settings)
         self._settings = settings
         self._device = device
@@ -65,10 +65,10 @@ class VersionLoader:
         *,
         files: VersionFiles = UNKNOWN,
     ) -> VersionEntry:
-        """Load a version. ``again``: somebody asks for it, so it is tried even if it has crashed a worker.
+        """Load a version. ``again``: a caller asks for it, so it is tried even if it has crashed a worker.
 
-        If the version serves already, it goes on until the new one takes its place. ``files`` are those of the version.
-        One for which there is no room is loaded when a request asks for it.
+        If the version serves already, its old content serves until the new one takes over. ``files`` are those of the
+        version. If there is no room, the next request loads it.
         """
         number, labels = version.version, (version.name, str(version.version))
         old = model_entry.entries.get(number)
@@ -90,7 +90,7 @@ class VersionLoader:
             model, taken_bytes = await self._load(version, claim, note_overdue, again)
             if isinstance(model, Pipeline) and self.prove is not None:
                 await self.prove(model)
-        except BaseException as error:  # a version that breaks the loader must not affect the others
+        except BaseException as error:  # a version that breaks the loader must not affect others
             if claim is not None:
                 self._room.free(claim)
             if not isinstance(error, Exception):
@@ -99,7 +99,7 @@ class VersionLoader:
             if not serves:
                 self._metrics.numbers("sluice_model_ready", labels).set(int(entry.retry_at == 0.0))
         else:
-            self._tell_ready(model)
+            self._report_ready(model)
             entry.model = model
             entry.state, entry.reason, entry.on_demand = State.READY, "", False
             model_entry.entries[number] = entry
@@ -112,7 +112,7 @@ class VersionLoader:
         return entry
 
     def is_due(self, name: str, entry: VersionEntry) -> bool:
-        """Whether requests wait for a model, and a version of it that was not loaded may be loaded now."""
+        """Whether requests wait for a model and ``entry``, a version of it that is not loaded, may be tried now."""
         demand = self.find_demand(name, entry.source.version)
         if demand is None or demand.number is not None or not demand.is_wanted():
             return False
@@ -121,7 +121,7 @@ class VersionLoader:
     def _find_need(
         self, model_entry: ModelEntry, version: ModelVersion, again: bool
     ) -> tuple[Need, Callable[[], bool]]:
-        """Why the version is to load, and a function that tells whether it still is."""
+        """Why the version is to load, and a function that tells whether it is still wanted."""
         demand = self.find_demand(version.name, version.version)
         if demand is not None and (demand.number is not None or model_entry.serving is None) and not again:
             return Need.DEMAND, demand.is_wanted
@@ -132,7 +132,7 @@ class VersionLoader:
     async def _load(
         self, version: ModelVersion, claim: Claim | None, on_overdue: Callable[[], None], again: bool
     ) -> tuple[Served, int]:
-        """The version, and the bytes that it takes where these are limited."""
+        """The loaded version, and its memory in bytes; 0 if memory is not limited."""
         room, growth = self._room, None
         freed: list[int] = []
 
@@ -147,29 +147,29 @@ class VersionLoader:
         if claim is None:
             return model, 0
         if isinstance(loaded, LoadedPipeline):
-            room.free(claim)  # before the models of its steps need room
+            room.free(claim)  # it takes no memory itself, and the models of its steps may need it
             return model, 0
         taken_bytes = max(claim.size_bytes if growth is None else 0, count_weights(loaded))
         if growth is not None and growth.grown_bytes is not None:
             taken_bytes = max(taken_bytes, growth.grown_bytes)
             if freed[0] == freed[-1] and not room.is_freeing:
                 room.note(version, claim.size_bytes, taken_bytes)
-            # Else the memory of another version may have gone before its claim did, and would count here for ever.
+            # Else a version was going meanwhile: its memory may have distorted the measurement, so it is not kept.
             logger.info("%s version %d takes %s", version.name, version.version, show(taken_bytes))
         return model, taken_bytes
 
     def _note_failure(self, entry: VersionEntry, error: Exception, need: Need, known: str) -> None:
-        """Note why a version does not serve. A version that has made room is tried again after a while."""
+        """Record why a version does not serve. An evicted version is tried again after a while."""
         name, number = entry.source.name, entry.source.version
         entry.state = State.UNAVAILABLE
-        if isinstance(error, Unwanted):
-            entry.on_demand, entry.reason = True, MADE_ROOM if entry.has_served else NO_ROOM
+        if isinstance(error, NoLongerWanted):
+            entry.on_demand, entry.reason = True, EVICTED if entry.has_served else NO_ROOM
             return
         entry.reason = describe_failure(error, f"loading {name} version {number}")
         entry.lacks_room = isinstance(error, NoRoom)
         if entry.lacks_room and need is Need.SPARE:
             entry.on_demand, entry.reason, entry.retry_at = True, NO_ROOM, 0.0
-            logger.info("%s version %d is loaded when asked for: %s", name, number, error)
+            logger.info("%s version %d is loaded by the next request: %s", name, number, error)
             return
         entry.has_failed = not entry.lacks_room
         entry.on_demand = entry.on_demand or entry.lacks_room
@@ -185,9 +185,9 @@ class VersionLoader:
         meter = ModelMeter(self._metrics, *labels, self._tracer.sampler(source.name))
         return Model(*labels, loaded, self._settings, self._device, meter)
 
-    def _tell_ready(self, model: Served) -> None:
+    def _report_ready(self, model: Served) -> None:
         labels, load_s = (model.name, model.version), model.loaded.load_s
-        tell_serving(self._metrics, model, serves=True)
+        report_serving(self._metrics, model, serves=True)
         self._metrics.numbers("sluice_model_load_seconds", labels).set(load_s)
         where = "through its steps" if isinstance(model, Pipeline) else f"on {model.loaded.session.place}"
         logger.info("%s version %s serves %s, loaded in %.2f s", *labels, where, load_s)

@@ -1,4 +1,4 @@
-"""Tells which models of a store change, as the system notices it (inotify), from a thread of its own."""
+"""Watches a store for changes of models (inotify), in a thread of its own."""
 
 import asyncio
 import contextlib
@@ -12,18 +12,18 @@ from pathlib import Path
 logger = logging.getLogger("sluice.registry")
 
 _STEP_MS = 100
-"""Changes are told when none has come for so long."""
+"""Changes are reported when no more have come for this time."""
 _MOST_MS = 1000
-"""Changes are told at the latest after so long, so that many at once are one."""
+"""Changes are reported after this time at the latest. Many at once are reported together."""
 _TIMEOUT_MS = 1000
-"""How long the thread waits before it says that it still watches."""
+"""How often the thread returns from waiting when nothing changes."""
 
 
 class Watcher:
-    """Begins to watch when it is made.
+    """Begins to watch when it is created.
 
-    ``on_watch`` is called when it watches, ``on_change`` with the names of models, and ``on_end`` with the reason if
-    it cannot watch; all on the event loop. The thread is a daemon: it keeps no process from ending.
+    ``on_watch`` is called when watching has begun, ``on_change`` with the names of changed models, and ``on_end`` with
+    the reason if it cannot watch; all on the event loop. The thread is a daemon: it keeps no process from ending.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Watcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Nothing is told any more. The thread ends soon."""
+        """Report nothing more. The thread ends soon."""
         self._stop.set()
 
     def join(self, within_s: float) -> None:
@@ -73,11 +73,11 @@ class Watcher:
                     self._tell(self._on_watch)
                     is_first = False
                 if (Change.deleted, str(self._root)) in changes:
-                    raise OSError("it was removed")  # another folder in its place is watched anew
+                    raise OSError("it was removed")  # a new watcher watches the folder that takes its place
                 names = find_models(str(self._root), (path for _, path in changes))
                 if names:
                     self._tell(functools.partial(self._on_change, names))
-        except Exception as error:  # noqa: BLE001  # whatever it is, the store is looked at from time to time instead
+        except Exception as error:  # noqa: BLE001  # whatever it is, the store is scanned from time to time instead
             reason = str(error) or type(error).__name__
             self._tell(lambda: self._on_end(reason))
 
@@ -87,7 +87,7 @@ class Watcher:
 
 
 def find_models(root: str, paths: Iterable[str]) -> set[str]:
-    """The models that have changed, by the paths below ``root``. What has a leading dot is still being written."""
+    """The models to which changed paths below ``root`` belong. Names that begin with a dot are still being written."""
     names = set()
     prefix = root.rstrip(os.sep) + os.sep
     for path in paths:

@@ -1,11 +1,11 @@
-"""A model with a version on trial or in the shadow: who answers a request, and what is noted of it.
+"""A model with a canary or a shadow: which version answers a request, and what is recorded about the answer.
 
 Rules
-- The version is chosen once for each request that names none. A request that names one is neither chosen nor noted.
-- After an answer, what one version has sent is compared with what the other gives for the same rows: all answers of a
-  canary with the stable version, and a part of the stable version's with the shadow.
-- Compared are single runs of graphs. Of loops, sequences and pipelines only errors and times are noted.
-- A request that goes on with a sequence, or with a signed state, goes to the version in which that was begun.
+- The version is chosen once for each request that names none. A request that names one takes no part in the trial.
+- After an answer, the outputs of one version are compared with those of the other for the same rows: every answer of a
+  canary with the stable version, and a part of the stable version's answers with the shadow.
+- Only single runs of graphs are compared. For loops, sequences and pipelines only errors and times are recorded.
+- A request that continues a sequence or a signed state goes to the version on which that began.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,27 +16,27 @@ import numpy as np
 from model_store.rollout import Rollout
 from service.errors import DeadlinePassed, RateLimited, TooLate
 from service.models.entry import Model, ModelEntry, Served
-from service.models.rollout.choice import Choice
-from service.models.rollout.comparison import Run
+from service.models.rollout.comparison import GraphRun
 from service.models.rollout.judge import Window
+from service.models.rollout.traffic_split import TrafficSplit
 from service.transport.request import Exposure, Request
 
 _MOST_RUNS: Final = 16
-"""Runs of one request that are kept for a comparison. A request with more is not compared."""
+"""The most runs of a request that are kept for the comparison. A request with more is not compared."""
 _OF_CALLERS: Final = frozenset((400, 413, 415, 422, 501))
-"""Statuses of requests that are at fault themselves."""
+"""Statuses of requests that are themselves at fault."""
 _NOT_FOUND: Final = 404
 _OF_TIME: Final = frozenset((DeadlinePassed.reason, TooLate.reason))
 """Reasons of requests that had too little time."""
 _OF_VERSIONS: Final = frozenset((_NOT_FOUND, 429))
-"""Besides all from 500 on: the version does not do the task, or is too slow for the requests that it gets."""
+"""Statuses below 500 that count as errors of the version: it does not do the task, or is too slow for its requests."""
 
 
 class ActiveRollout:
-    """Chooses between the versions of one model, and notes in ``window`` what it sees of them.
+    """Chooses between the versions of one model, and records in ``window`` how they do.
 
-    ``returned`` says why the canary answers no more; "" while it does. ``on_note`` is called when the first request of
-    a window has ended. ``compare`` is called after an answer with this, the exposure, and its runs.
+    ``returned`` says why the canary no longer answers; "" while it does. ``on_note`` is called when the first request
+    of a window has ended. ``compare`` is called after an answer, with this object, the exposure and its runs.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ActiveRollout:
         model_entry: ModelEntry,
         facts: Rollout,
         on_note: Callable[["ActiveRollout"], None],
-        compare: Callable[["ActiveRollout", "ModelExposure", list[Run]], None],
+        compare: Callable[["ActiveRollout", "ModelExposure", list[GraphRun]], None],
     ) -> None:
         self.name = name
         self.facts = facts
@@ -58,31 +58,30 @@ class ActiveRollout:
         self._canary = self._shadow = 0
         if canary is not None:
             self._canary, self._is_sticky = canary.version, canary.header is not None
-            self._canary_choice = Choice(canary.percent, canary.header, f"{name}/{canary.version}")
+            self._canary_split = TrafficSplit(canary.percent, canary.header, f"{name}/{canary.version}")
         if shadow is not None:
             self._shadow = shadow.version
-            self._shadow_choice = Choice(shadow.percent, None, f"{name}/{shadow.version}")
+            self._shadow_split = TrafficSplit(shadow.percent, None, f"{name}/{shadow.version}")
 
     @property
     def has_choice(self) -> bool:
-        """Whether there is anything to choose."""
+        """Whether requests have to be distributed."""
         return bool(self._shadow or (self._canary and not self.returned))
 
     def choose(self, request: Request) -> Served | None:
-        """The version that answers a request that names none. May be called in a thread."""
+        """As ``Chooser.choose``."""
         stable = self._model_entry.serving
         if stable is None or request.is_own:
             return stable
         canary = self.find(self._canary) if self._canary and not self.returned else None
         shadow: Served | None = None
-        if self._shadow and self._shadow_choice.picks(request.headers):
+        if self._shadow and self._shadow_split.picks(request.headers):
             shadow = self.find(self._shadow)
-        if canary is not None and canary is not stable:
-            if self._canary_choice.picks(request.headers):
-                request.exposure = ModelExposure(self, canary, stable, True)
-                return canary
-            request.exposure = ModelExposure(self, stable, shadow, False)
-        elif shadow is not None and shadow is not stable:
+        has_canary = canary is not None and canary is not stable
+        if canary is not None and has_canary and self._canary_split.picks(request.headers):
+            request.exposure = ModelExposure(self, canary, stable, True)
+            return canary
+        if has_canary or (shadow is not None and shadow is not stable):
             request.exposure = ModelExposure(self, stable, shadow, False)
         return stable
 
@@ -101,7 +100,7 @@ class ActiveRollout:
         return self._model_entry.serving
 
     def has_part(self, version: object) -> bool:
-        """Whether a version is one of the two that share the requests."""
+        """Whether a version is the stable one or the canary."""
         return version is not None and version in (self.stable, self.find(self._canary))
 
     def describe(self) -> Mapping[str, Any]:
@@ -122,17 +121,17 @@ class ActiveRollout:
         return {**told, "state": "on trial"}
 
     def take_window(self) -> Window:
-        """What was noted since the last call."""
+        """What was recorded since the last call."""
         window, self.window = self.window, Window()
         return window
 
     def end(self, exposure: "ModelExposure", status: int, seconds: float, reason: str) -> None:
-        """Note a request that has its answer, or whose caller has gone, and have the answer compared."""
+        """Record a request that was answered, or whose caller has gone, and have the answer compared."""
         if self._canary and not self.returned and exposure.is_noted:
             self._wake()
             arm = self.window.canary if exposure.is_canary else self.window.stable
             is_error = status >= 500 or status in _OF_VERSIONS or status in _OF_CALLERS
-            # If a header chooses, one caller may make all errors of its own.
+            # If a header decides, all requests of one caller go to one version: its own faults must not count.
             is_own = is_error and self._is_sticky and self._is_own_fault(exposure, status, reason)
             arm.note(seconds, is_error and not is_own)
         runs, exposure.runs = exposure.runs, []
@@ -140,7 +139,7 @@ class ActiveRollout:
             self._compare(self, exposure, runs)
 
     def _is_own_fault(self, exposure: "ModelExposure", status: int, reason: str) -> bool:
-        """Whether an error may be the fault of the request itself."""
+        """Whether an error may be the caller's fault."""
         if status in _OF_CALLERS or reason == RateLimited.reason:
             return True
         if reason in _OF_TIME:
@@ -149,7 +148,7 @@ class ActiveRollout:
         return status == _NOT_FOUND and stable is not None and canary is not None and stable.tasks <= canary.tasks
 
     def note_compared(self, *, differs: bool) -> None:
-        """An answer of the canary was compared with the stable version's."""
+        """Record that an answer of the canary was compared with that of the stable version."""
         self._wake()
         self.window.compared += 1
         self.window.differ += differs
@@ -160,7 +159,7 @@ class ActiveRollout:
 
 
 class ModelExposure(Exposure):
-    """A request that was given to ``version``. ``other`` is the version that its answer is compared with."""
+    """A request that ``version`` answers. ``other`` is the version with which its answer is compared."""
 
     __slots__ = ("_rollout", "is_canary", "is_noted", "other", "runs", "version")
 
@@ -171,12 +170,12 @@ class ModelExposure(Exposure):
         self.is_canary = is_canary
         self.is_noted = True
         self.is_hurried = False
-        self.runs: list[Run] = []
+        self.runs: list[GraphRun] = []
 
     def note_run(self, graph: str, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
         if self.other is None:
             return
-        self.runs.append(Run(graph, inputs, outputs))
+        self.runs.append(GraphRun(graph, inputs, outputs))
         if len(self.runs) > _MOST_RUNS:
             self.other, self.runs = None, []
 

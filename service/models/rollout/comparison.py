@@ -1,4 +1,4 @@
-"""Compares the outputs that one version has sent with those that another gives for the same rows."""
+"""Compares the outputs that one version has sent with those of another version for the same rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Self
@@ -18,9 +18,9 @@ _THRESHOLD: Final = 0.5
 class Tolerance(NamedTuple):
     """Two answers agree if all numbers are within ``atol + rtol * |sent|`` and all else is equal.
 
-    Where the manifest has classes, they agree too if every row gets the same label: a version that was trained again
-    gives other numbers. ``scores`` is the output with the scores. ``threshold``: a row may have several labels, all
-    whose score is at least this.
+    If the manifest has classes, they also agree if every row gets the same label: a version that was trained again
+    gives other numbers. ``scores`` is the output with the scores. ``threshold``: a row may have several labels, those
+    with at least this score.
     """
 
     atol: float
@@ -35,8 +35,8 @@ class Tolerance(NamedTuple):
 
 
 def find_tolerance(manifest: Manifest, graph: str) -> Tolerance:
-    """The tolerance of a graph: that of its golden samples, if it has some."""
-    golden = manifest.golden if graph == MAIN else manifest.graph_golden.get(graph)
+    """The tolerance of a graph: that of its golden samples, if it has any."""
+    golden = manifest.golden_of(graph)
     atol, rtol = (_USUAL_ATOL, _USUAL_RTOL) if golden is None else (golden.atol, golden.rtol)
     classes = manifest.classes if graph == MAIN else None
     if classes is None:
@@ -45,8 +45,8 @@ def find_tolerance(manifest: Manifest, graph: str) -> Tolerance:
     return Tolerance(atol, rtol, classes.probabilities, threshold)
 
 
-class Run(NamedTuple):
-    """A run of a graph for a request: its rows, and the outputs from which the answer was made."""
+class GraphRun(NamedTuple):
+    """A run of a graph for a request: its rows, and the outputs that the answer was made from."""
 
     graph: str
     inputs: Arrays
@@ -54,7 +54,7 @@ class Run(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """The memory that it holds. An array may be a part of a larger one, which stays with it."""
+        """The memory that it holds. An array may be a view of a larger one, which it keeps in memory."""
         return sum(_held_bytes(array) for arrays in (self.inputs, self.outputs) for array in arrays.values())
 
 
@@ -66,10 +66,7 @@ def _held_bytes(array: np.ndarray) -> int:
 
 
 def agree(sent: Arrays, got: Arrays, tolerance: Tolerance) -> bool:
-    """Whether two answers agree. An output that only one of them has does not count; without a common one they do not.
-
-    Other shapes or datatypes disagree.
-    """
+    """Whether two answers agree in all outputs that both have. They disagree if there is none, or if shapes differ."""
     names = [name for name in sent if name in got]
     if not names:
         return False
@@ -97,7 +94,7 @@ def _same_labels(sent: np.ndarray, got: np.ndarray, threshold: float | None) -> 
     return bool(np.array_equal(sent.argmax(axis=-1), got.argmax(axis=-1)))
 
 
-def count_bytes(runs: Sequence[Run]) -> int:
+def count_bytes(runs: Sequence[GraphRun]) -> int:
     return sum(run.size_bytes for run in runs)
 
 

@@ -1,8 +1,8 @@
-"""Copies of requests that have their answer: another version runs the same rows, and its outputs are compared.
+"""Copies of answered requests: another version runs the same rows, and its outputs are compared.
 
-Nobody waits for a copy. It runs in the background (``engine/execution/background.py``), and is given up rather than
-that it costs anything: where too many wait or hold too much memory, where the server is short of it, where a lane is
-needed, and where the version goes out of service.
+Nobody waits for a copy. It runs in the background (``engine/execution/background.py``), and is dropped before it costs
+anything: if too many wait or hold too much memory, if the server is short of memory, if a lane is needed, and if the
+version goes out of service.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import enum
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from service.engine.batching.queue import Answer
@@ -17,15 +18,15 @@ from service.engine.execution.device import Device
 from service.engine.execution.dispatcher import Dispatcher
 from service.errors import InvalidInput, ModelFailure, ServiceError
 from service.models.entry import Model, Served
-from service.models.rollout.comparison import Run, Tolerance, agree, count_bytes
+from service.models.rollout.comparison import GraphRun, Tolerance, agree, count_bytes
 
 logger = logging.getLogger("sluice.rollout")
 
 MOST_WAITING: Final = 256
 MOST_BYTES: Final = 64 << 20
-"""Of inputs and outputs of the copies that wait or run."""
+"""The limit for the inputs and outputs of all copies that wait or run."""
 _MOST_S: Final = 30.0
-"""A copy that has not run after so long is given up."""
+"""A copy that has not run after this time is dropped."""
 _LARGE_BYTES: Final = 256 << 10
 """Larger outputs are compared in a thread."""
 
@@ -34,35 +35,26 @@ class Outcome(enum.StrEnum):
     SAME = "same"
     DIFFERS = "differs"
     FAILED = "failed"
-    """The other version has failed on the rows, or does not take them."""
+    """The other version failed on the rows, or does not accept them."""
     DROPPED = "dropped"
 
 
+@dataclass(eq=False, slots=True)
 class _Copy:
-    """A request whose answer is compared. ``left`` counts its runs that have not ended."""
+    """A request whose answer is compared. ``left`` counts the runs that have not ended."""
 
-    __slots__ = ("cancels", "done", "left", "model", "outcome", "runs", "size_bytes", "tolerances")
-
-    def __init__(
-        self,
-        model: Model,
-        runs: Sequence[Run],
-        tolerances: Mapping[str, Tolerance],
-        size_bytes: int,
-        done: Callable[[Outcome], None],
-    ) -> None:
-        self.model = model
-        self.runs = runs
-        self.tolerances = tolerances
-        self.size_bytes = size_bytes
-        self.done = done
-        self.left = len(runs)
-        self.outcome = Outcome.SAME
-        self.cancels: list[Callable[[], None]] = []
+    model: Model
+    runs: Sequence[GraphRun]
+    tolerances: Mapping[str, Tolerance]
+    size_bytes: int
+    done: Callable[[Outcome], None]
+    left: int
+    outcome: Outcome = Outcome.SAME
+    cancels: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Copies:
-    """On the event loop only. ``is_short`` says whether the server has no memory to spare."""
+    """Used on the event loop only. ``is_short`` tells whether the server is short of memory."""
 
     def __init__(self, device: Device, loop: asyncio.AbstractEventLoop, is_short: Callable[[], bool]) -> None:
         self._device = device
@@ -74,19 +66,23 @@ class Copies:
         self._held_bytes = 0
 
     def offer(
-        self, model: Model, runs: Sequence[Run], tolerances: Mapping[str, Tolerance], done: Callable[[Outcome], None]
+        self,
+        model: Model,
+        runs: Sequence[GraphRun],
+        tolerances: Mapping[str, Tolerance],
+        done: Callable[[Outcome], None],
     ) -> None:
-        """Have ``model`` make these runs too, later. ``done`` is told the outcome once."""
+        """Have ``model`` repeat these runs later. ``done`` is called once, with the outcome."""
         size_bytes = count_bytes(runs)
         is_full = len(self._open) >= MOST_WAITING or self._held_bytes + size_bytes > MOST_BYTES
         if is_full or self._is_short():
             done(Outcome.DROPPED)
             return
-        copy = _Copy(model, runs, tolerances, size_bytes, done)
+        copy = _Copy(model, runs, tolerances, size_bytes, done, len(runs))
         self._open.add(copy)
         self._held_bytes += size_bytes
         if not self._new:
-            self._loop.call_soon(self._submit_new)  # the other answers of the batch go out before
+            self._loop.call_soon(self._submit_new)  # after the other answers of the batch have been sent
         self._new.append(copy)
 
     def _submit_new(self) -> None:
@@ -96,7 +92,7 @@ class Copies:
                 if copy in self._open:
                     self._submit(copy, run)
 
-    def _submit(self, copy: _Copy, run: Run) -> None:
+    def _submit(self, copy: _Copy, run: GraphRun) -> None:
         def took(outcome: Answer | ServiceError) -> None:
             if copy not in self._open:
                 return
@@ -124,7 +120,7 @@ class Copies:
             opened[graph] = model.open_in_background(graph)
         return opened[graph]
 
-    def _compare(self, copy: _Copy, run: Run, answer: Answer) -> None:
+    def _compare(self, copy: _Copy, run: GraphRun, answer: Answer) -> None:
         def work() -> bool:
             return agree(run.outputs, answer.outputs, copy.tolerances.get(run.graph, Tolerance.usual()))
 
@@ -154,7 +150,7 @@ class Copies:
         copy.done(outcome)
 
     async def release(self, model: Served) -> None:
-        """The version goes out of service: give up its copies."""
+        """Drop the copies for a version that goes out of service."""
         for copy in [each for each in self._open if each.model is model]:
             self._end(copy, Outcome.DROPPED)
         if isinstance(model, Model):

@@ -1,11 +1,11 @@
-"""Decides whether a canary goes back to the stable version. Pure: windows of counts in, a reason out.
+"""Decides whether a canary is rolled back to the stable version. Pure: windows of counts go in, a reason comes out.
 
-Three questions are asked of it, each with a third of the error that the confidence leaves (two with a half, where any
-answers may differ):
-- errors: do more of its requests fail than of the stable version's, by more than the limit?
-- p99: let t be what 99 % of the stable version's requests took before the window. Is the part of the canary's requests
-  that take longer than t times the limit larger than that of the stable version's that take longer than t, by more than
-  a hundredth? Both are counted in the same window, because a busy server slows both.
+Three questions are asked. Each gets a third of the error that the confidence leaves, or a half if answers may differ at
+will, which leaves two questions:
+- errors: is its error rate above that of the stable version by more than the limit?
+- p99: let t be the p99 of the stable version before the window. A request is slow if it takes longer than t, for the
+  canary longer than t times the limit. Is the canary's rate of slow requests above that of the stable version by more
+  than one percentage point? Both are counted in the same window, because a busy server slows both.
 - disagreement: do more of its answers differ than the limit allows?
 """
 
@@ -23,15 +23,15 @@ _STEP: Final = 1.05
 _LOG_STEP: Final = math.log(_STEP)
 _LEAST_S: Final = 1e-6
 _LEAST_KNOWN: Final = 50
-"""Requests of the stable version before its p99 is used."""
+"""The p99 of the stable version is used from this number of requests on."""
 _MOST_KNOWN: Final = 4000
-"""Its p99 is that of about so many of its last requests."""
+"""The p99 is that of about this many last requests."""
 _SPARE_SLOW: Final = 0.01
-"""A canary whose p99 keeps the limit may have so many slow requests where the stable version has none."""
+"""A canary whose p99 keeps the limit may have this rate of slow requests even if the stable version has none."""
 
 
 def bucket_of(seconds: float) -> int:
-    """The bucket of a time: it holds those from ``_STEP`` to the power of its number on."""
+    """The bucket of a time. Bucket n begins at ``_STEP`` to the power of n, in seconds."""
     return math.floor(math.log(max(seconds, _LEAST_S)) / _LOG_STEP)
 
 
@@ -42,7 +42,7 @@ def start_of(bucket: int) -> float:
 
 @dataclass
 class Arm:
-    """What was seen of one version: requests, how many failed, and their times by bucket."""
+    """Counts of one version: requests, failed ones, and times by bucket."""
 
     requests: int = 0
     failed: int = 0
@@ -65,7 +65,7 @@ class Arm:
 
 @dataclass
 class Window:
-    """What was seen of both versions in a second or so, in one worker. ``differ`` of ``compared`` answers differ."""
+    """Counts of both versions in about a second, in one worker. ``differ`` of ``compared`` answers differ."""
 
     canary: Arm = field(default_factory=Arm)
     stable: Arm = field(default_factory=Arm)
@@ -97,7 +97,7 @@ class Window:
 
 
 class Judge:
-    """``total`` is all that was seen."""
+    """The decision about one canary. ``total`` has the counts since it began."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -107,14 +107,14 @@ class Judge:
         self._differ = Excess(limits.disagreement)
         self._known: Counter[int] = Counter()
         self._timed = Window()
-        """The requests of which the times were compared; ``failed`` counts the slow ones."""
+        """The requests whose times were compared; ``failed`` counts the slow ones."""
         self._waiting = Window()
         self._error = (1.0 - limits.confidence) / (3 if limits.disagreement < 1.0 else 2)
 
     def add(self, window: Window) -> str:
-        """Take in what was seen since. Returns why the canary must go back, or "".
+        """Add a window. Returns why the canary must be rolled back, or "".
 
-        Without requests of both versions a window waits for the next.
+        A window without requests of both versions is joined to the next one.
         """
         self._differ.add(window.compared, window.differ)
         self.total.add(window)
@@ -130,12 +130,12 @@ class Judge:
 
     @property
     def p99_s(self) -> float | None:
-        """The p99 of the stable version's last requests, in seconds; None while too few are known."""
+        """The p99 of the stable version's last requests, in seconds; None while there are too few."""
         bucket = self._find_p99()
         return None if bucket is None else start_of(bucket + 1)
 
     def find_reason(self) -> str:
-        """Why the canary must go back, or ""."""
+        """Why the canary must be rolled back, or ""."""
         limits, canary, stable = self.limits, self.total.canary, self.total.stable
         sure = f"; confidence {100 * limits.confidence:.6g} %"
         if self._errors.refutes(self._error):
@@ -158,7 +158,7 @@ class Judge:
 
     @property
     def doubts(self) -> dict[str, float]:
-        """For each question how well what was seen fits a canary within the limit: 1 well, 0 not at all."""
+        """For each question how well the counts fit a canary within the limit, from 1 (well) to 0 (not at all)."""
         told: dict[str, Evidence] = {"errors": self._errors, "p99": self._slow, "disagreement": self._differ}
         return {name: min(1.0, math.exp(-each.log_value)) for name, each in told.items()}
 

@@ -1,9 +1,9 @@
-"""The rollouts of a worker: they begin and end as ``rollout.json`` says, and a canary that is worse goes back.
+"""The rollouts of a worker. They begin and end as ``rollout.json`` says, and a canary that is worse is rolled back.
 
-What a worker notes of a canary goes once a second to one worker of the server, the first by name, whose judge decides.
-If that worker ends, the next one judges, from nothing: it takes longer, and errs no more often. A return is told to
-all workers, written into the store so that it outlives the server and reaches others, and noted in the shared records,
-where a worker that starts later finds it although the store may not be writable.
+Each worker sends its counts once a second to one worker of the server, the first by name, whose judge decides. If that
+worker ends, the next one judges from the start: this takes longer, but is wrong no more often. A rollback is sent to
+all workers. It is written into the store, so that it outlasts the server and reaches other servers. It is also kept in
+the shared metrics, where a worker that starts later finds it even if the store cannot be written.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from typing import Any, Final
 from model_store import Store
 from model_store.errors import StoreError
 from model_store.files.links import tell_why
-from model_store.rollout import Rollout, read_rollout, write_rollout
+from model_store.rollout import Canary, Rollout, read_rollout, write_rollout
 from service.metrics.definitions import ROLLOUT_FIELDS, ROLLOUTS
 from service.metrics.meters import Metrics
 from service.metrics.storage import Labels
 from service.models.entry import Model, ModelEntry
 from service.models.rollout.active import ActiveRollout, ModelExposure
-from service.models.rollout.comparison import Run, find_tolerances
+from service.models.rollout.comparison import GraphRun, find_tolerances
 from service.models.rollout.copies import Copies, Outcome
 from service.models.rollout.judge import Judge, Window
 from service.workers import Command, Workers
@@ -31,11 +31,11 @@ WINDOW_S: Final = 1.0
 WINDOW, RETURN = "rollout window", "rollout return"
 """Commands between the workers."""
 _LAST_S: Final = 2.0
-_ELSEWHERE = "it went back before this worker started: the log of the server has the reason"
+_BEFORE_START = "it went back before this worker started: the log of the server has the reason"
 
 
 class Rollouts:
-    """On the event loop only. ``workers`` reaches the other workers."""
+    """Used on the event loop only."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Rollouts:
         metrics.sources.append(self.read_metrics)
 
     def apply(self, name: str, model_entry: ModelEntry, facts: Rollout) -> None:
-        """Make what is chosen for a model equal to what its rollout.json says."""
+        """Apply the rollout.json of a model."""
         old = self._active(name)
         if old is not None and old.facts == facts:
             return
@@ -77,10 +77,10 @@ class Rollouts:
             self._judges.pop(name, None)
 
     def _find_return(self, old: ActiveRollout | None, name: str, trial: str) -> str:
-        """Why a canary went back that the store still lets answer: it may not be writable."""
+        """Why a canary was rolled back, although the store still has it: the store may not be writable. Else ""."""
         if old is not None and old.facts.canary is not None and old.facts.canary.trial == trial:
             return old.returned
-        return _ELSEWHERE if count_requests(self._metrics, name, trial)["returned"] else ""
+        return _BEFORE_START if count_requests(self._metrics, name, trial)["returned"] else ""
 
     def _active(self, name: str) -> ActiveRollout | None:
         model_entry = self._entries.get(name)
@@ -103,7 +103,7 @@ class Rollouts:
         self._keep(self._send({"do": WINDOW, "model": rollout.name, "trial": canary.trial, "window": window.to_json()}))
 
     async def _send(self, command: Command) -> None:
-        """To the judge."""
+        """Send a command to the judge."""
         if not await self._workers.tell_first(command):
             await self.judge(command)
 
@@ -112,12 +112,17 @@ class Rollouts:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _find_running(self, command: Command) -> tuple[ActiveRollout | None, Canary | None]:
+        """The rollout and the canary of a command; None if the trial has ended."""
+        rollout = self._active(command["model"])
+        canary = None if rollout is None or rollout.returned else rollout.facts.canary
+        return rollout, canary if canary is not None and canary.trial == command["trial"] else None
+
     async def judge(self, command: Command) -> None:
-        """Take in what a worker has noted. This worker is the judge."""
+        """Add the counts of a worker. This worker is the judge."""
         name, trial = command["model"], command["trial"]
-        rollout = self._active(name)
-        canary = None if rollout is None else rollout.facts.canary
-        if rollout is None or canary is None or canary.trial != trial or rollout.returned:
+        _, canary = self._find_running(command)
+        if canary is None:
             return
         judge = self._judges.setdefault(name, Judge(canary.limits))
         reason = judge.add(Window.from_json(command["window"]))
@@ -129,11 +134,10 @@ class Rollouts:
             await asyncio.to_thread(self._write, name, trial, reason)
 
     async def give_back(self, command: Command) -> None:
-        """The canary answers no more, in this worker."""
+        """Stop the canary in this worker."""
         name, trial, reason = command["model"], command["trial"], command["reason"]
-        rollout = self._active(name)
-        canary = None if rollout is None else rollout.facts.canary
-        if rollout is None or canary is None or canary.trial != trial or rollout.returned:
+        rollout, canary = self._find_running(command)
+        if rollout is None or canary is None:
             return
         rollout.returned = reason
         model_entry = self._entries[name]
@@ -156,8 +160,8 @@ class Rollouts:
                 "%s: the store does not know that the canary went back, other servers neither: %s", name, why
             )
 
-    def _compare(self, rollout: ActiveRollout, exposure: ModelExposure, runs: Sequence[Run]) -> None:
-        """Have an answer that was sent compared with that of the other version."""
+    def _compare(self, rollout: ActiveRollout, exposure: ModelExposure, runs: Sequence[GraphRun]) -> None:
+        """Have an answer compared with that of the other version."""
         other, version = exposure.other, exposure.version
         if other is None or not isinstance(version, Model):
             return
@@ -167,7 +171,7 @@ class Rollouts:
 
         def done(outcome: Outcome) -> None:
             if exposure.is_canary and outcome is Outcome.FAILED:
-                outcome = Outcome.DROPPED  # the stable version has failed
+                outcome = Outcome.DROPPED  # it was the stable version that failed
             counter("sluice_compared", (rollout.name, tried.version, outcome.value)).add(1.0)
             if exposure.is_canary and outcome is not Outcome.DROPPED:
                 rollout.note_compared(differs=outcome is Outcome.DIFFERS)
@@ -191,7 +195,7 @@ class Rollouts:
                 yield "sluice_canary_returned", (name, version), float(bool(rollout.returned))
 
     async def close(self) -> None:
-        """Finish what is told, unless another worker is silent."""
+        """Send what is left to the other workers, unless one does not answer."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_LAST_S)
             for task in late:
@@ -199,7 +203,7 @@ class Rollouts:
 
 
 def count_requests(metrics: Metrics, name: str, trial: str) -> dict[str, int]:
-    """What all workers have noted of a canary, by the names of ``ROLLOUT_FIELDS``. May be called in a thread."""
+    """The counts of a canary in all workers, by the names of ``ROLLOUT_FIELDS``. May be called in a thread."""
     sums = dict.fromkeys(ROLLOUT_FIELDS, 0)
     for (model, _, since), values in metrics.records(ROLLOUTS):
         if model == name and since == trial:

@@ -1,1 +1,1 @@
-"""Requests and answers in the form of OpenAI."""
+"""Requests and answers in OpenAI's form."""

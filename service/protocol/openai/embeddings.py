@@ -1,4 +1,4 @@
-"""OpenAI's request for vectors of texts, and its answer."""
+"""OpenAI's request for the vectors of texts, and its answer."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal

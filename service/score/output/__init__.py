@@ -1,1 +1,1 @@
-"""The output: its columns, its files, and what of it is done."""
+"""The output: its columns, its files, and the state of the run."""

@@ -30,7 +30,7 @@ _TYPES: Mapping[str, pa.DataType] = {
 
 
 class Field(NamedTuple):
-    """A column of the output: its type, and how its value is found in an answer."""
+    """A column of the output: its type, and how to find its value in an answer."""
 
     kind: pa.DataType
     find: Callable[[Any], Any]
@@ -43,8 +43,7 @@ def describe_columns(engine: Engine) -> dict[str, Field]:
     if isinstance(engine.model, Pipeline):
         facts = engine.model.manifest.pipeline
         return {name: _as_json(name) for name in (facts.outputs if facts is not None else ())}
-    manifest, options = engine.model.manifest, engine.options
-    return _DESCRIBED[engine.task](manifest, options)
+    return _DESCRIBED[engine.task](engine.model.manifest, engine.options)
 
 
 def _plain(name: str, kind: pa.DataType) -> Field:
@@ -195,10 +194,10 @@ _DESCRIBED: Mapping[str, Callable[[Manifest, Any], dict[str, Field]]] = {
 
 
 class Columns:
-    """Makes batches of the output: the kept columns, those of the answers, and why a row has no answer.
+    """Makes batches of the output: the kept columns, the columns of the answers, and why a row has no answer.
 
-    The last is ``error``, or ``row_error`` where the answers have an ``error`` of their own. A kept column that is
-    called as one of the others gets ``input.`` before its name.
+    The last column is called ``error``, or ``row_error`` if the answers have an ``error``. If a kept column has the
+    name of another column, ``input.`` is put before its name.
     """
 
     def __init__(self, fields: Mapping[str, Field], kept: pa.Schema) -> None:

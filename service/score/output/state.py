@@ -1,6 +1,6 @@
-"""What a run has done so far, in a small file beside its parts, so that it can go on after it was killed.
+"""What a run has done so far, in a small file beside the parts, so that a run that was killed can go on.
 
-The file is written after each part. A part that was written after the file is written again, with the same content.
+The file is written after each part. A part that it does not name yet is written again, with the same content.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _DIGESTS = ("digest", "fingerprint")
 
 @dataclass(frozen=True)
 class Job:
-    """What decides the output: another value of any of these would make another one."""
+    """Everything that the content of the output depends on."""
 
     model: Mapping[str, Any]
     input: Mapping[str, Any]
@@ -32,7 +32,7 @@ class Job:
 
 @dataclass(frozen=True)
 class State:
-    """``parts`` of them are done, and those of ``ahead`` after a gap. ``position`` is where the next one begins."""
+    """The first ``parts`` parts are done, and those in ``ahead``, after a gap. The next part begins at ``position``."""
 
     job: Job
     parts: int = 0
@@ -62,7 +62,7 @@ def write_state(folder: Place, state: State) -> None:
 
 
 def read_state(folder: Place) -> State | None:
-    """None where there is none. Raises ScoreError."""
+    """The state in a folder; None if there is none. Raises ScoreError."""
     place = folder.join(FILE)
     if place.kind() != "file":
         return None
@@ -70,20 +70,15 @@ def read_state(folder: Place) -> State | None:
         content = orjson.loads(place.read())
         if content.pop("format") != _FORMAT:
             raise ValueError("another version of Sluice has written it")
-        return State(
-            **{**content, "job": Job(**content["job"]), "position": Position(*content["position"])},
-        )
+        return State(**{**content, "job": Job(**content["job"]), "position": Position(*content["position"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ScoreError(f"{place.shown} cannot be read: {error}: start over with --restart") from None
 
 
 def check_same(before: Job, now: Job, folder: Place) -> None:
     """Raises ScoreError, which says what has changed since the run began."""
-    for what, old, new in (
-        ("model", before.model, now.model),
-        ("input", before.input, now.input),
-        ("options", before.options, now.options),
-    ):
+    for what in ("model", "input", "options"):
+        old, new = getattr(before, what), getattr(now, what)
         differing = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         if differing:
             name = differing[0]
@@ -96,7 +91,7 @@ def check_same(before: Job, now: Job, folder: Place) -> None:
 
 
 def describe_input(files: Iterable[Entry]) -> dict[str, Any]:
-    """The files of an input, their sizes and when they were changed."""
+    """The number and bytes of files, and a digest of their names, sizes and times of change."""
     digest, count, size = hashlib.sha256(), 0, 0
     for file in files:
         digest.update(orjson.dumps([file.name, file.size_bytes, file.stamp]))
@@ -105,7 +100,7 @@ def describe_input(files: Iterable[Entry]) -> dict[str, Any]:
 
 
 def describe_model(store: Store, version: ModelVersion, provider: str) -> dict[str, Any]:
-    """Which version it is, and a digest of its files, and of those of the models of a pipeline. Raises StoreError."""
+    """The version and a digest of its files; of a pipeline, also of the files of its models. Raises StoreError."""
     digest = hashlib.sha256(_digest(version))
     if not version.is_plain and (facts := version.read_manifest().pipeline) is not None:
         for step in facts.steps.values():
@@ -115,7 +110,7 @@ def describe_model(store: Store, version: ModelVersion, provider: str) -> dict[s
 
 
 def _digest(version: ModelVersion) -> bytes:
-    """The manifest has the digests of all files, which are checked when they are read."""
+    """Of the manifest only, if there is one: it has the digests of all files, and they are checked on reading."""
     digest = hashlib.sha256()
     files = sorted(version.folder.iterdir()) if version.is_plain else [version.folder / MANIFEST_FILE]
     for file in files:

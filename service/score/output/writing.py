@@ -1,4 +1,4 @@
-"""Parts of the output in their format, and one file of all parts."""
+"""Writes parts of the output in their format, and joins them into one file."""
 
 import base64
 import csv
@@ -15,11 +15,11 @@ from service.score.places import Place, copy_pieces
 
 FORMATS = ("parquet", "csv", "jsonl")
 _OTHER_FILES = {".tsv", ".ndjson", ".json", ".txt", ".xls", ".xlsx", ".gz", ".zip", ".pq", ".arrow", ".feather"}
-"""A path that ends so means a file, and no folder of parts."""
+"""A path that ends like this means a file, not a folder of parts."""
 
 
 class Output(NamedTuple):
-    """``folder`` has the parts. ``file`` is the file that they become, if the user wants one."""
+    """``folder`` holds the parts. ``file`` is the file that they are joined into, if the user wants one."""
 
     folder: Place
     format: str
@@ -34,7 +34,7 @@ class Output(NamedTuple):
 
 
 def plan_output(place: Place, form: str | None) -> Output:
-    """A file where the path ends in the suffix of a format, else a folder of parts. Raises ScoreError."""
+    """A file if the path has the suffix of a format, else a folder of parts. Raises ScoreError."""
     suffix = place.suffix.removeprefix(".")
     if suffix in FORMATS and place.kind() != "folder":
         if form not in (None, suffix):
@@ -80,12 +80,12 @@ def _write_cell(value: Any) -> Any:
 
 
 def _write_other(value: Any) -> str:
-    """Bytes in base64; what else JSON does not have, such as decimal numbers, as Python writes it."""
+    """Bytes in base64; other values without a JSON form, such as decimal numbers, as Python writes them."""
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 def join_parts(output: Output, file: Place, parts: int, schema: pa.Schema) -> None:
-    """Make one file of all parts, which appears when it is whole. Raises OSError."""
+    """Join all parts into one file, which appears when it is complete. Raises OSError."""
     places = [output.part(number) for number in range(parts)]
     if output.format == "parquet":
         pieces: Iterator[Any] = _join_tables(places, schema)
@@ -107,7 +107,7 @@ def _join_texts(places: Sequence[Place]) -> Iterator[bytes]:
 
 
 def _end_of_header(text: bytes) -> int:
-    """The byte after the header, whose names may have line breaks within quotes."""
+    """The first byte after the header. Names may have line breaks in quotes."""
     quoted = False
     for at, byte in enumerate(text):
         if byte == ord('"'):
@@ -118,8 +118,8 @@ def _end_of_header(text: bytes) -> int:
 
 
 def _join_tables(places: Sequence[Place], schema: pa.Schema) -> Iterator[Any]:
-    """Parquet with a row group of each part, or several. It is given away part by part."""
-    sink = _Drain()
+    """Parquet with at least one row group for each part, in pieces."""
+    sink = _Buffer()
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema) as writer:
         for place in places:
             with place.open() as file:
@@ -128,8 +128,8 @@ def _join_tables(places: Sequence[Place], schema: pa.Schema) -> Iterator[Any]:
     yield sink.take()
 
 
-class _Drain(io.RawIOBase):
-    """What is written to it waits until it is taken."""
+class _Buffer(io.RawIOBase):
+    """Keeps what is written until it is taken."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""What is scored: tables and folders of files, read piece by piece."""
+"""The inputs: tables and folders of files, read piece by piece."""

@@ -12,7 +12,7 @@ _PIECE_FILES = 64
 
 
 class FileSource(Source):
-    """Its only column is the path of the file in the folder. The offset of a position is always 0."""
+    """The only column is the path of a file in the folder. The offset of a position is always 0."""
 
     is_files = True
     part_rows = 1_000

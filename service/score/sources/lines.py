@@ -16,16 +16,16 @@ from service.score.sources.parquet import no_columns
 from service.score.sources.source import PIECE_ROWS, START, Piece, Position, Source
 
 _LONGEST_BYTES = 64 << 20
-"""Of a line, or of a field: without a limit a quote that is not closed would take the rest of the file into memory."""
+"""The limit of a line or field. Without it, a missing quote would bring the rest of the file into memory."""
 _PIECE_BYTES = 8 << 20
 _BUFFER_BYTES = 1 << 20
 
 Record = dict[str, Any] | str
-"""The values by column, or what is wrong with the record."""
+"""The values by column, or a text that says what is wrong with the record."""
 
 
 class _Lines:
-    """The lines of a file as texts. ``end`` is the byte after the last one, ``fault`` what is wrong with it, or ""."""
+    """The lines of a file. ``end`` is the byte after the last line read, ``fault`` what is wrong with it, or ""."""
 
     def __init__(self, file: IO[bytes], start: int) -> None:
         file.seek(start)
@@ -48,7 +48,7 @@ class _Lines:
             yield text
 
     def _skip(self) -> None:
-        """Pass over the rest of a line."""
+        """Skip the rest of a line."""
         while line := self._file.readline(_LONGEST_BYTES):
             self.end += len(line)
             if line.endswith(b"\n"):
@@ -74,11 +74,11 @@ class LineSource(Source):
 
     @abc.abstractmethod
     def _records(self, lines: _Lines, number: int) -> Iterator[Record]:
-        """The records of the lines, which begin where one begins."""
+        """The records of the lines. The first line begins a record."""
 
     @abc.abstractmethod
     def _as_text(self, value: Any) -> str | None:
-        """A value as the output keeps it."""
+        """A value in the form in which the output has it."""
 
     @property
     def kept_schema(self) -> pa.Schema:
@@ -100,7 +100,7 @@ class LineSource(Source):
                 begin = taken[-1][1]
                 rows -= len(taken)
                 yield self._make_piece([record for record, _ in taken], self._after(number, begin))
-            records.close()  # type: ignore[attr-defined]  # a generator, which has the file open
+            records.close()  # type: ignore[attr-defined]  # a generator: this closes its file
             number, offset = number + 1, 0
 
     def _after(self, number: int, end: int) -> Position:
@@ -108,7 +108,7 @@ class LineSource(Source):
 
     @staticmethod
     def _take(records: Iterator[tuple[Record, int]], rows: int, begin: int) -> list[tuple[Record, int]]:
-        """So many records, or fewer where they are long."""
+        """The next ``rows`` records, or fewer if they are long."""
         taken: list[tuple[Record, int]] = []
         for found in itertools.islice(records, rows):
             taken.append(found)
@@ -144,7 +144,7 @@ class LineSource(Source):
 
 
 class CsvSource(LineSource):
-    """CSV in UTF-8 with a header, by RFC 4180; with tabs where the file is called .tsv."""
+    """CSV in UTF-8 with a header, by RFC 4180. In files with the suffix .tsv, fields are separated by tabs."""
 
     is_text = True
 
@@ -157,8 +157,7 @@ class CsvSource(LineSource):
 
     def _read_names(self, number: int) -> Sequence[str]:
         with self.open_file(number).open() as file:
-            lines = _Lines(file, 0)
-            return self._read_header(lines, number)
+            return self._read_header(_Lines(file, 0), number)
 
     def _read_header(self, lines: _Lines, number: int) -> list[str]:
         header: list[str] = next(self._open_reader(lines, number), [])
@@ -202,7 +201,7 @@ class CsvSource(LineSource):
 
 
 class JsonSource(LineSource):
-    """An object of JSON on each line. Its columns are the members of the first object."""
+    """A JSON object on each line. The columns are the members of the first object."""
 
     def _read_names(self, number: int) -> Sequence[str]:
         with self.open_file(number).open() as file:

@@ -1,4 +1,4 @@
-"""Finds out what an input is: a table in a file or in several, or a folder of files."""
+"""Finds out what an input is: a table in one or more files, or a folder of files."""
 
 from collections.abc import Iterable, Mapping
 
@@ -30,7 +30,7 @@ _EXPECTED = (
 
 
 def open_source(place: Place) -> tuple[Source, int]:
-    """The input, and how many files of its folder are left out, being of other kinds. Raises ScoreError."""
+    """The input, and how many files of its folder are left out because they are of other kinds. Raises ScoreError."""
     kind = place.kind()
     if not kind:
         raise ScoreError(f"{place.shown}: expected {_EXPECTED}: there is no such file or folder")

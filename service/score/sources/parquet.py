@@ -12,7 +12,7 @@ from service.score.places import Entry, Place
 from service.score.sources.source import PIECE_ROWS, START, Piece, Position, Source
 
 _BUFFER_BYTES = 1 << 20
-"""How much of a column is read at once: without a limit a whole row group is in memory."""
+"""How much of a column is read at once. Without a limit, a whole row group would be in memory."""
 
 
 class ParquetSource(Source):
@@ -110,12 +110,12 @@ class ParquetSource(Source):
 
 
 def no_columns(rows: int) -> pa.RecordBatch:
-    """A batch that has rows only."""
+    """A batch with rows and without columns."""
     return pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
 
 
 def list_values(array: pa.Array) -> list[Any]:
-    """The values as Python has them; lists of numbers by NumPy, ten times as fast as one by one."""
+    """The values as Python objects. Lists of numbers are converted by NumPy, which is ten times as fast."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     kind = array.type
@@ -129,6 +129,6 @@ def list_values(array: pa.Array) -> list[Any]:
             ends = array.offsets.to_numpy() - (array.offsets[0].as_py() if len(array.offsets) else 0)
         values = list_values(array.flatten())
         return [values[a:b] for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
-    if pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}:  # as Hugging Face has pictures
+    if pa.types.is_struct(kind) and {field.name for field in kind} == {"bytes", "path"}:  # Hugging Face's pictures
         return [None if value is None else value["bytes"] for value in array.to_pylist()]
     return list(array.to_pylist())

@@ -1,4 +1,4 @@
-"""What every kind of input gives: its columns, and its rows from any position on."""
+"""The interface of inputs: their columns, and their rows from any position on."""
 
 import abc
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,11 +9,11 @@ import pyarrow as pa
 from service.score.places import Entry, Place
 
 PIECE_ROWS = 1024
-"""Rows that are read at once, at most."""
+"""The most rows that are read at once."""
 
 
 class Position(NamedTuple):
-    """Where a row begins: the number of its file, and a byte or row in it, as the kind of file has it."""
+    """Where a row begins: the number of its file, and a byte or row in it, depending on the kind of file."""
 
     file: int
     offset: int
@@ -23,7 +23,7 @@ START = Position(0, 0)
 
 
 class FileValue(NamedTuple):
-    """A file that is a row, or a part of one. It is read when the row is sent. ``size_bytes`` may be unknown."""
+    """A file that is a row or a part of one. It is read when the row is sent. ``size_bytes`` may be unknown."""
 
     place: Place
     size_bytes: int | None = None
@@ -32,8 +32,8 @@ class FileValue(NamedTuple):
 class Piece(NamedTuple):
     """Rows as they were read.
 
-    ``columns`` has a list of values for each column that feeds the model, ``faults`` what is wrong with single rows, by
-    their place in the piece. ``kept`` are the columns for the output. ``end`` is the position after the piece.
+    ``columns`` has the values of each column for the model. ``kept`` are the columns to copy to the output. ``end`` is
+    the position after the piece. ``faults``: place of a row in the piece -> what is wrong with it.
     """
 
     columns: Mapping[str, list[Any]]
@@ -48,19 +48,19 @@ class Piece(NamedTuple):
 
 
 class Source(abc.ABC):
-    """An input that was opened. ``select`` comes before ``read``."""
+    """An open input. Call ``select`` before ``read``."""
 
     is_text = False
-    """Whether all values are texts, as in CSV: numbers have to be read from them."""
+    """Whether all values are texts, as in CSV, so that numbers must be read from them."""
     is_files = False
     """Whether each row is a file."""
     part_rows = 10_000
-    """Rows of a part of the output, unless the user says another number."""
+    """The default number of rows of a part of the output."""
 
     def __init__(self, place: Place, folder: Place, files: Sequence[Entry]) -> None:
         self.place = place
         self.folder = folder
-        """What the paths in a column start from."""
+        """Paths in a column are relative to this folder."""
         self.files = files
         self.names: Sequence[str] = ()
         """The columns."""
@@ -71,24 +71,24 @@ class Source(abc.ABC):
             self._before.append(self._before[-1] + file.size_bytes)
 
     def select(self, feed: Sequence[str], keep: Sequence[str]) -> None:
-        """Say which columns are wanted: those that feed the model, and those for the output. Raises ScoreError."""
+        """Set the columns for the model, and the columns to copy to the output."""
         self.feed, self.keep = feed, keep
 
     @property
     @abc.abstractmethod
     def kept_schema(self) -> pa.Schema:
-        """The columns for the output."""
+        """The columns to copy to the output."""
 
     @abc.abstractmethod
     def read(self, start: Position, rows: int) -> Iterator[Piece]:
-        """So many rows from a position on, or as many as there are. Raises ScoreError, OSError."""
+        """``rows`` rows from a position on, or as many as there are. Raises ScoreError, OSError."""
 
     @abc.abstractmethod
     def plan(self, part_rows: int) -> Iterator[tuple[Position, int]]:
-        """The positions of parts of so many rows, and the rows of each. Raises ScoreError, OSError."""
+        """The position and the number of rows of each part of ``part_rows`` rows. Raises ScoreError, OSError."""
 
     def fraction(self, position: Position) -> float:
-        """Which part of the input is before a position, about."""
+        """The part of the input before a position, approximately."""
         if position.file >= len(self.files) or not self._before[-1]:
             return 1.0
         inside = self.fraction_of_file(position) * self.files[position.file].size_bytes

@@ -1,7 +1,7 @@
-"""Samples by a diffusion: the noise levels of a row, and the inputs of each step.
+"""Diffusion: the noise levels of a row, and the inputs of each step. The model's graph does the update of a step.
 
 Ho et al., Denoising Diffusion Probabilistic Models, 2020; Song et al., Denoising Diffusion Implicit Models, 2021; Ho
-and Salimans, Classifier-Free Diffusion Guidance, 2022. The update of a step is in the model's graph.
+and Salimans, Classifier-Free Diffusion Guidance, 2022.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from service.tasks.work import Call, Emit
 
 
 class Sampling(NamedTuple):
-    """``eta`` is from 0 (DDIM: no noise between the steps) to 1 (DDPM)."""
+    """``eta`` goes from 0 (DDIM, no noise between the steps) to 1 (DDPM)."""
 
     steps: int
     guidance: float
@@ -55,7 +55,7 @@ def read_sampling(call: Call[DiffusionOptions], facts: Diffusion) -> Sampling:
 
 
 def choose_levels(times: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """(levels, next levels), int64 [steps]: evenly from ``times`` - 1 to 0; the level after the last one is -1."""
+    """(levels, next levels), int64 [steps]: evenly spaced from ``times`` - 1 to 0. After the last level comes -1."""
     levels = np.linspace(times - 1, 0, steps).round().astype(np.int64)
     return levels, np.append(levels[1:], -1)
 
@@ -63,7 +63,7 @@ def choose_levels(times: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
 def plan_loop_request(
     call: Call[TaskOptions], facts: Generation, begin: Arrays, seed: int, sampling: Sampling, picture: Picture | None
 ) -> LoopRequest:
-    """The steps of rows whose noise and labels are in ``begin``. A stream gets a preview after each step."""
+    """The loop request for rows whose noise and labels are in ``begin``. A stream gets a preview after each step."""
     diffusion = known(facts.diffusion)
     dtypes = {name: DATATYPES[tensor.datatype].dtype for name, tensor in call.model.inputs(facts.graph).items()}
     noise = begin[facts.noise]
@@ -88,7 +88,7 @@ def plan_loop_request(
 
 def _draw_by_step(seed: int, shape: Sequence[int], dtype: np.dtype) -> ByStep:
     def draw(rows: slice, step: int) -> np.ndarray:
-        # Draw 0 of a row is the noise that it begins with.
+        # Draw 0 of a row is its initial noise.
         drawn = [draw_normal(seed, row, step + 1, shape) for row in range(rows.start, rows.stop)]
         return np.stack(drawn).astype(dtype, copy=False)
 

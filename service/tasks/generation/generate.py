@@ -1,4 +1,4 @@
-"""generate: rows from noise, in one run or by a diffusion. The same seed gives the same rows in any batch."""
+"""generate: rows from noise, in one run or by diffusion. The same seed gives the same rows in any batch."""
 
 import math
 import secrets
@@ -21,16 +21,16 @@ from service.tasks.work import Admit, Call, Infer, Iterate, Result, run_in_threa
 
 NAME = "generate"
 _DRAWN_SEEDS = 2**53
-"""Random seeds are below: callers whose numbers are floats get them back unchanged."""
+"""Random seeds are smaller, so that clients whose numbers are floats read them exactly."""
 _MOST_LABELS = 1 << 16
-"""Longer lists are refused before their elements are checked, which would hold up other requests."""
+"""A longer list is refused at once: to check its elements would hold up other requests."""
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Labels = Annotated[list[str | int], Field(max_length=_MOST_LABELS)]
 
 
 class Between(RequestModel):
-    """The seeds whose first rows are the two ends."""
+    """The seeds of the two ends of an interpolation."""
 
     seeds: Annotated[list[Seed], Field(min_length=2, max_length=2)]
 
@@ -49,9 +49,9 @@ class Options(PictureOptions, DiffusionOptions):
 
 
 async def work(call: Call[Options]) -> Result:
-    """``{"model", "version", "seed" or "seeds", "labels"?, "outputs": [row]}``, or with Accept: image/png a grid.
+    """``{"model", "version", "seed" or "seeds", "labels"?, "outputs": [row]}``; with Accept: image/png a grid.
 
-    An event of a stream is ``{"row", "step", "steps", "preview"}``; without a diffusion there is one step.
+    Events of a stream are ``{"row", "step", "steps", "preview"}``. Without a diffusion there is one step.
     """
     options, context = call.options, call.model
     facts = context.manifest.generation
@@ -92,7 +92,7 @@ async def work(call: Call[Options]) -> Result:
 
 
 def _check_kind(call: Call[Options], facts: Generation) -> None:
-    """Raises InvalidInput for options that rows in one run, or a diffusion, cannot have."""
+    """Raises InvalidInput for options that do not apply to this model, or contradict each other."""
     options, name = call.options, call.model.name
     if facts.diffusion is None:
         why = f"only a model with a diffusion takes it, and {name!r} makes its rows in one run"
@@ -116,7 +116,7 @@ def _read_count(call: Call[Options]) -> int:
 
 
 def _read_labels(call: Call[Options], count: int, facts: Generation) -> list[int] | None:
-    """Positions of the labels, one for each row; None for a model that takes none."""
+    """The position of the label of each row; None if the model takes no labels."""
     given, names = call.options.labels, call.model.manifest.labels
     if facts.label is None:
         refuse(call.options, ["labels"], f"expected none, for model {call.model.name!r} takes none")
@@ -139,7 +139,7 @@ def _find_label(label: str | int, where: str, names: Sequence[str]) -> int:
 
 
 def _draw(between: Between | None, seed: int, count: int, shape: Sequence[int]) -> np.ndarray:
-    """The noise of each row, which depends on its own position and not on how many there are."""
+    """The noise of each row. It depends on the position of the row, not on the number of rows."""
     if between is None:
         return np.stack([draw_normal(seed, row, 0, shape) for row in range(count)])
     first, last = (draw_normal(end, 0, 0, shape) for end in between.seeds)
@@ -147,7 +147,7 @@ def _draw(between: Between | None, seed: int, count: int, shape: Sequence[int]) 
 
 
 def _interpolate(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
-    """[count, ...] from ``first`` to ``last`` at equal angles: the middle of a straight line is too short for noise.
+    """[count, ...] from ``first`` to ``last`` at equal angles (slerp): points on a straight line would be too short.
 
     Shoemake, Animating Rotation with Quaternion Curves, 1985.
     """
@@ -155,7 +155,7 @@ def _interpolate(first: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
     cosine = np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b))
     angle = np.arccos(np.clip(cosine, -1, 1))
     shares = np.linspace(0, 1, count)
-    if np.sin(angle) < 1e-6:  # the same direction, or the opposite one, to which there is no shortest arc
+    if np.sin(angle) < 1e-6:  # the same direction, or the opposite one, for which there is no shortest arc
         weights = zip(1 - shares, shares, strict=True)
     else:
         weights = zip(np.sin((1 - shares) * angle) / np.sin(angle), np.sin(shares * angle) / np.sin(angle), strict=True)

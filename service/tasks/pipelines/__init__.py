@@ -1,1 +1,1 @@
-"""Pipelines: the steps of one request, and what passes between them."""
+"""Pipelines: the steps of one request, and the values that pass between them."""

@@ -1,4 +1,4 @@
-"""compare: how similar vectors are to others, in the metric of the model that made them."""
+"""compare: how similar vectors are to other vectors, in the metric of the model that made them."""
 
 import math
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ async def compare(
     wires: StepWires, rows: Sequence[int], operands: Sequence[Sequence[Any]], facts: Embedding
 ) -> list[list[dict[str, Any] | None]]:
     """For each row of the request, for each of its vectors: ``{"best": {"index", "similarity" | "distance", "same"?},
-    "comparisons": [...]}``; ``best`` is null without others.
+    "comparisons": [...]}``. ``best`` is null if there are no other vectors.
 
-    Raises InvalidInput, which names what is no vector.
+    Raises InvalidInput, which names the value that is not a vector.
     """
 
     def judge(at: int, *operands: Any) -> list[dict[str, Any] | None]:
@@ -43,7 +43,7 @@ async def compare(
 
 
 def _weigh(vectors: Any) -> int:
-    """Reading vectors takes as long as other work on about so many bytes. They may turn out to be something else."""
+    """The cost of reading vectors, as ``run_in_thread`` counts. The value may not be a list of vectors."""
     if not isinstance(vectors, list):
         return 0
     return sum(512 + (8 * len(vector) if isinstance(vector, list) else 0) for vector in vectors)
@@ -68,7 +68,7 @@ def _read(value: list[Any], where: str) -> list[np.ndarray | None]:
 
 def _read_vector(value: Any, where: str) -> np.ndarray:
     if isinstance(value, list) and value and all(type(number) in (int, float) for number in value):
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+        with np.errstate(over="ignore"):  # too large numbers become infinite and are refused below
             vector = np.array(value, np.float64)
         if np.isfinite(vector).all():
             return vector

@@ -1,4 +1,4 @@
-"""crop: boxes of a picture to pictures."""
+"""crop: cuts boxes out of a picture."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from service.tasks.pipelines.values import MOST_ELEMENTS, StepWires, show
 from service.tasks.work import SLOW_BYTES, Limits, run_in_thread
 
 _BOX_BYTES = 1 << 10
-"""Reading a box takes as long as decoding so many bytes of a picture."""
+"""The cost of a box, as ``run_in_thread`` counts."""
 
 
 async def crop(
@@ -25,9 +25,9 @@ async def crop(
     limits: Limits,
     take: Callable[[int], None],
 ) -> list[list[Cut]]:
-    """For each row of the request its parts. ``take`` is told the bytes of the decoded pictures.
+    """The parts of the picture of each row. ``take`` is called with the bytes of each picture before it is decoded.
 
-    Raises InvalidInput, which names what is no picture or no box, UnsupportedMedia, BodyTooLarge, TryLater.
+    Raises InvalidInput, which names the value that is not a picture or a box; UnsupportedMedia, BodyTooLarge, TryLater.
     """
     picture_wire, boxes_wire = wires.others
     count = sum(len(of_row[1]) for of_row in operands if isinstance(of_row[1], list))

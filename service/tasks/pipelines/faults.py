@@ -1,4 +1,4 @@
-"""Turns the error of a step into one that the caller of the pipeline understands."""
+"""Turns the error of a step into an error that the caller of the pipeline understands."""
 
 import copy
 import re
@@ -11,18 +11,18 @@ _ROW = re.compile(r"inputs\[([0-9]+)\]")
 
 
 def name_step(error: ServiceError, step: str) -> ServiceError:
-    """The same error, whose text begins with the step. The engine may give one error to several requests."""
-    told = copy.copy(error)
-    told.args = (f"step {step}: {error}",)
-    if isinstance(told, ModelFailure):
-        told.subject = f"step {step}"
-    return told
+    """A copy of the error whose text begins with the step. A copy, because several requests may share the error."""
+    named = copy.copy(error)
+    named.args = (f"step {step}: {error}",)
+    if isinstance(named, ModelFailure):
+        named.subject = f"step {step}"
+    return named
 
 
 def tell_fault(step: str, wires: StepWires, places: Places, error: ServiceError) -> ServiceError:
-    """The error of a step with its name, and with the row of the request in place of the row of the step.
+    """The error of a step for the caller: it names the step, and the row of the request instead of that of the step.
 
-    Bad rows that another step has made are a failure of the pipeline, not the caller's fault.
+    If another step has made the bad row, the pipeline is at fault, not the caller.
     """
     if isinstance(error, InvalidInput | UnsupportedMedia | BodyTooLarge) and wires.is_fed_by_caller:
         error = copy.copy(error)
@@ -33,7 +33,7 @@ def tell_fault(step: str, wires: StepWires, places: Places, error: ServiceError)
 
 
 def _show_place(row: int, wires: StepWires, places: Places) -> str:
-    """Where in the request the row of a step is."""
+    """Where the row of a step comes from in the request."""
     if row >= len(places):
         return f"inputs[{row}]"
     at, position = places[row]

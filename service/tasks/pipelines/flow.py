@@ -1,9 +1,9 @@
-"""Which steps of a request may begin. Pure: it starts nothing itself.
+"""Decides which steps of a request may begin. Pure: it starts nothing.
 
 Rules
-- A step is ready when every step that it needs has ended.
-- ``take`` gives each step once. ``end`` is called once for each that was taken.
-- All is done when every step has ended.
+- A step is ready when all steps that it needs have ended.
+- ``take`` returns each step once. ``end`` is called once for each step that was taken.
+- The flow is done when all steps have ended.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from model_store.tasks import Pipeline
 
 
 def find_needs(pipeline: Pipeline) -> Mapping[str, frozenset[str]]:
-    """The steps that each step needs, to be found once for a pipeline."""
+    """The steps that each step needs. It is the same for all requests of a pipeline."""
     return {name: needs(step) for name, step in pipeline.steps.items()}
 
 
@@ -23,7 +23,7 @@ class Flow:
     def __init__(self, needed: Mapping[str, frozenset[str]]) -> None:
         self._waiting = {name: set(of_step) for name, of_step in needed.items()}
         self.running: dict[str, None] = {}
-        """Those that were taken and have not ended, in order."""
+        """The steps that were taken and have not ended, in order."""
 
     @property
     def is_done(self) -> bool:

@@ -1,4 +1,4 @@
-"""pipeline: rows through several models, each step batched in its own model's queue."""
+"""pipeline: sends rows through several models. Each step is batched in the queue of its own model."""
 
 import functools
 import math
@@ -21,7 +21,7 @@ from service.tasks.work import AwaitStep, BeginStep, Call, IsOver, Result, StepE
 
 NAME = "pipeline"
 _MOST_WRITTEN = 1
-"""An answer may show this many times the pixels of the largest picture: writing takes longer than reading."""
+"""The pictures of an answer may have this many times the pixels of the largest picture of a request."""
 
 
 class Options(TaskOptions):
@@ -35,7 +35,7 @@ async def work(call: Call[Options], steps: PipelineSteps, models: Mapping[str, M
     """``{"model", "version", "predictions": [{output: value}], "timings"?: {step: {"rows", "queue_s", "compute_s",
     "total_s"}}}``.
 
-    ``models`` has the model of each step that has one. Events: the step that has ended, and how many rows it had.
+    ``models`` has the model of each step that has one. Events: a step that has ended, and its number of rows.
     """
     if call.wants_picture:
         raise InvalidInput("accept: image/png: a pipeline has no picture of its answer: ask for JSON")
@@ -67,7 +67,7 @@ async def work(call: Call[Options], steps: PipelineSteps, models: Mapping[str, M
 
 
 async def _write_pictures(outputs: Any, most_pixels: int) -> Any:
-    """The outputs with PNG files in place of pictures. Raises BodyTooLarge for more pixels than that."""
+    """The outputs, with pictures as PNG files. Raises BodyTooLarge for more than ``most_pixels`` pixels."""
 
     def write(is_over: IsOver) -> Any:
         pixels = sum(math.prod(part.size) for part in _find_cuts(outputs))
@@ -100,7 +100,7 @@ def _show(value: Any, is_over: IsOver) -> Any:
 
 
 async def _answer(work: Awaitable[Any]) -> Result:
-    """The work of an operation, as that of a task."""
+    """The result of an operation in the form of a task's result."""
     return Result({"predictions": await work})
 
 
@@ -123,10 +123,10 @@ class _Run:
         self._take = take
         self._taken: dict[str, Taken] = {}
         self.is_large = steps.answers_pictures
-        """Whether the answer may take long to write."""
+        """Whether the answer may be slow to write."""
 
     async def prepare(self, name: str) -> BeginStep | None:
-        """How to begin a step; None where none of the rows needs it. Raises ServiceError, naming the step."""
+        """How to begin a step; None if no row needs it. Raises ServiceError, which names the step."""
         wires = self._steps.wires[name]
         begun = await self._begin(name, wires)
         if begun is None:
@@ -150,7 +150,7 @@ class _Run:
         return _answer(compare(wires, rows, taken.rows, facts)), ()
 
     async def _look(self, name: str, wires: StepWires, take: Callable[[str, StepWires], Taken]) -> Taken:
-        """What a step takes."""
+        """The rows of a step."""
 
         def look() -> Taken:
             try:
@@ -161,7 +161,7 @@ class _Run:
         return await run_in_thread(look, self.values.weigh_step(wires))
 
     def put(self, end: StepEnd) -> int:
-        """Keep what a step answered. Returns how many rows it had."""
+        """Store the answer of a step. Returns its number of rows."""
         self.flow.end(end.step)
         taken = self._taken.pop(end.step)
         self.is_large = self.is_large or end.result.is_large

@@ -1,4 +1,4 @@
-"""The steps of a pipeline as they are served: the tasks of its models, with their options read and wires parsed."""
+"""The steps of a pipeline in service: tasks with their options, and parsed wires."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,30 +19,30 @@ from service.tasks.sequences import sequence
 TASKS: Mapping[str, Any] = {
     module.NAME: module for module in (classify, detect, embed, regress, segment, sequence, reconstruct)
 }
-"""Name -> module of the tasks that a step may do."""
+"""Name -> module of each task that a step can do."""
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineSteps:
-    """What is known of a pipeline before a request comes."""
+    """What is known about a pipeline before there is a request."""
 
     facts: Pipeline
     needs: Mapping[str, frozenset[str]]
     wires: Mapping[str, StepWires]
     options: Mapping[str, TaskOptions]
-    """Of the steps that have a model."""
+    """For each step that has a model."""
     metrics_of: Mapping[str, str]
-    """Of each step that compares: the step whose model says how."""
+    """For each step that compares vectors: the step whose model defines the metric."""
     fields: tuple[str, ...]
-    """Of a row; none where a row is a value itself."""
+    """The fields of a row; none if a row is a single value."""
     lists: frozenset[str]
-    """Those of the fields that are lists."""
+    """The fields that are lists."""
     answers_pictures: bool
-    """Whether an output has what was cut out."""
+    """Whether an output has parts of pictures."""
 
 
 def read_steps(facts: Pipeline) -> PipelineSteps:
-    """Raises InvalidInput for options that a task does not have, naming the step."""
+    """Raises InvalidInput, which names the step, for options that its task does not have."""
     options = {}
     for name, step in facts.steps.items():
         if step.model is not None:

@@ -1,7 +1,7 @@
-"""What passes between the steps of a request: the values of each row, by wire.
+"""The values that pass between the steps of a request, for each row of the request.
 
-A step runs once for all rows of the request, so that they share its batches. Its rows are those of the request that
-need it, or with ``each`` the elements of their lists, one after the other; ``Taken`` remembers where each belongs.
+A step runs once for all rows of the request, so that they share batches. Its rows are the rows of the request that need
+the step, or with ``each`` the elements of a list in these rows. ``Taken`` remembers where each row of the step belongs.
 """
 
 import functools
@@ -13,32 +13,32 @@ import numpy as np
 from model_store.pipelines.conditions import Condition, holds, parse_condition
 from model_store.pipelines.wires import REQUEST, Wire, count_elements, follow, parse_wire
 from model_store.tasks import Pipeline, Step
-from service.codecs.pictures.reader import PictureFile, describe_row
+from service.codecs.pictures.reader import RowFile, describe_row
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure
 from service.protocol.json import type_name
 from service.tasks.work import SLOW_BYTES
 
 MOST_ELEMENTS = 4096
-"""Elements that a step works on for one request."""
+"""The most elements that a step works on in one request."""
 _MOST_LOOKED_AT = 1 << 16
-"""As ``MOST_ELEMENTS``, with those that ``when`` leaves out."""
+"""The same, with the elements that ``when`` leaves out."""
 VALUE_BYTES = 128
-"""Looking at a value takes as long as other work on so many bytes."""
+"""The cost of looking at a value, as ``run_in_thread`` counts."""
 
 
 class StepWires(NamedTuple):
-    """The texts of a step, parsed."""
+    """The parsed texts of a step."""
 
     step: Step
     input: Wire | Mapping[str, Wire] | None
     each: Wire | None
     when: Condition | None
     others: tuple[Wire, ...]
-    """Of an operation, in the order of its fields."""
+    """The wires of an operation, in the order of its fields."""
 
     @property
     def is_fed_by_caller(self) -> bool:
-        """Whether something that it takes is from the row of the request."""
+        """Whether the step takes a value from the row of the request."""
         given = self.input.values() if isinstance(self.input, Mapping) else (self.input, self.each)
         return any(wire is not None and wire.is_of_request for wire in (*given, *self.others))
 
@@ -58,12 +58,12 @@ def parse_step(step: Step) -> StepWires:
 
 
 def show(wire: Wire, row: int) -> str:
-    """A wire for a message about a row of the request."""
+    """A wire as a message about a row of the request shows it."""
     return str(wire._replace(source=f"inputs[{row}]")) if wire.is_of_request else str(wire)
 
 
 Places = Sequence[tuple[int, int]]
-"""For each row of a step the row of the request, and its position in a list there, or -1."""
+"""For each row of a step: the row of the request, and the position in a list of that row, or -1."""
 
 
 class Taken(NamedTuple):
@@ -81,13 +81,13 @@ class Values:
         self._outputs = {name: parse_wire(text) for name, text in pipeline.outputs.items()}
 
     def look(self, row: int, wire: Wire) -> Any:
-        """The value of a wire for a row of the request; None where it is missing."""
+        """The value of a wire for a row of the request; None if it is missing."""
         return follow(self._rows[row].get(wire.source), wire.path)
 
     def take(self, name: str, wires: StepWires) -> Taken:
-        """The rows of a step with a model. A row that gets no answer later stays null.
+        """The rows of a step that has a model. The answer to a row that the step does not take stays null.
 
-        Raises InvalidInput where the caller's row is at fault, ModelFailure where a step's answer is, BodyTooLarge.
+        Raises InvalidInput if the caller's row is at fault, ModelFailure if the answer of a step is, BodyTooLarge.
         """
         taken = Taken([], [])
         looked_at = 0
@@ -119,7 +119,7 @@ class Values:
         return taken
 
     def put(self, name: str, taken: Taken, answers: Sequence[Any]) -> None:
-        """The answers to the rows of a step."""
+        """Store the answers to the rows of a step."""
         for (at, position), answer in zip(taken.places, answers, strict=True):
             if position < 0:
                 self._rows[at][name] = answer
@@ -127,7 +127,7 @@ class Values:
                 self._rows[at][name][position] = answer
 
     def take_operands(self, name: str, wires: StepWires) -> Taken:
-        """What an operation takes for each row of the request that has all of it."""
+        """The operands of an operation, for each row of the request that has all of them."""
         taken = Taken([], [])
         for at, values in enumerate(self._rows):
             values[name] = None
@@ -142,11 +142,11 @@ class Values:
         return [{name: self.look(at, wire) for name, wire in self._outputs.items()} for at in range(len(self._rows))]
 
     def weigh_step(self, wires: StepWires) -> int:
-        """Taking the rows of a step takes as long as other work on about so many bytes. Counting them is fast."""
+        """The cost of ``take``, as ``run_in_thread`` counts. To find it is fast."""
         return self._weigh([wire for wire in (wires.each, *wires.others) if wire is not None])
 
     def weigh_outputs(self) -> int:
-        """Putting the outputs together takes as long as other work on about so many bytes."""
+        """The cost of ``outputs``, as ``run_in_thread`` counts."""
         return self._weigh(self._outputs.values())
 
     def _weigh(self, wires: Iterable[Wire]) -> int:
@@ -156,7 +156,7 @@ class Values:
         return (len(self._rows) + sum(counts)) * VALUE_BYTES
 
     def _make_test(self, at: int, wires: StepWires) -> Callable[[int], bool]:
-        """Whether the step applies to a row, or to its element at a position. Each wire is followed once."""
+        """A test whether the step applies to a row, or to the element at a position. It follows each wire once."""
         when, each = wires.when, wires.each
         if when is None:
             return lambda position: True
@@ -173,7 +173,7 @@ class Values:
         return lambda position: holds(when, functools.partial(look, position))
 
     def _check_length(self, at: int, each: Wire, wire: Wire, value: Any) -> None:
-        """Raises InvalidInput for lists of the caller that have different lengths, ModelFailure for others."""
+        """Raises InvalidInput if two lists of the caller differ in length, ModelFailure if other lists do."""
         wanted = len(self.look(at, each))
         if value is not None and len(value) != wanted:
             error = InvalidInput if each.is_of_request and wire.is_of_request else ModelFailure
@@ -182,7 +182,7 @@ class Values:
             )
 
     def _assemble(self, at: int, wires: StepWires) -> Any:
-        """What the model takes for a row: a value, or an object of several; None where one is missing."""
+        """The row for the model: a value, or an object of several; None if a value is missing."""
         given = wires.input
         if not isinstance(given, Mapping):
             return None if given is None else _as_list(self.look(at, given))
@@ -198,14 +198,14 @@ def _check_count(count: int, most: int, wire: Wire) -> None:
 
 
 def _as_list(value: Any) -> Any:
-    """An array as a model takes it; all else as it is."""
+    """An array as a list; any other value as it is."""
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def gather_files(
-    files: Sequence[PictureFile], names: Sequence[str], fields: Sequence[str], lists: Collection[str]
+    files: Sequence[RowFile], names: Sequence[str], fields: Sequence[str], lists: Collection[str]
 ) -> dict[str, Any]:
-    """The files of a form as a row that is an object: each is the field of its name, or an element of it.
+    """A row that is an object, from the files of a form. A file is the field of its name, or an element of that field.
 
     Raises InvalidInput.
     """
@@ -225,8 +225,8 @@ def gather_files(
 
 
 def check_rows(rows: Sequence[Any], fields: Sequence[str]) -> None:
-    """Raises InvalidInput unless rows are what the pipeline takes: objects of these fields, or values if there are
-    none."""
+    """Raises InvalidInput for rows that the pipeline does not take: it takes objects with ``fields``, or any values if
+    there are none."""
     wanted = set(fields)
     for at, row in enumerate(rows):
         if isinstance(row, dict) and row.keys() == wanted:

@@ -1,1 +1,1 @@
-"""Rows to rows like them; large pictures in tiles."""
+"""Reconstruction of rows; large pictures in tiles."""

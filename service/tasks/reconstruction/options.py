@@ -1,4 +1,4 @@
-"""What a request to reconstruct may ask for."""
+"""The options of the task reconstruct."""
 
 from service.tasks.answer import PictureOptions
 

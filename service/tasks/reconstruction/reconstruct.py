@@ -1,4 +1,4 @@
-"""reconstruct: a row to a similar row, with their difference, and whether it is too large."""
+"""reconstruct: a row like the given row, how much they differ, and whether that is an anomaly."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,12 +29,12 @@ from service.tasks.work import SLOW_BYTES, Call, Result, decode_rows, infer_grou
 
 NAME = "reconstruct"
 _PIXEL_BYTES, _MAP_PIXEL_BYTES = 24, 16
-"""What a pixel of a large picture and one of its map take, with the copies that encoding makes."""
+"""Memory for a pixel of a large picture, and for a pixel of its map, with the copies that encoding makes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the rows of a group gave: outputs, errors [rows], scores [rows], maps [rows, height, width]."""
+    """The results for the rows of a group: outputs, errors [rows], scores [rows], maps [rows, height, width]."""
 
     outputs: Rows
     errors: np.ndarray
@@ -45,8 +45,8 @@ class _Found:
 async def work(call: Call[Options]) -> Result:
     """``{"model", "version", "predictions": [{"output", "error", "anomaly"?, "score"?, "threshold"?, "error_map"?}]}``.
 
-    With Accept: image/png it is one PNG of the outputs, with audio/wav a WAV of the only output. A stream has one
-    event, its last.
+    With Accept: image/png the answer is one PNG of all outputs, with audio/wav a WAV of the only output. A stream has
+    one event, the last.
     """
     graph = _choose_graph(call)
     if (sound := find_sound(call.model.manifest, graph)) is not None:
@@ -63,7 +63,7 @@ async def work(call: Call[Options]) -> Result:
 
 
 def _choose_graph(call: Call[Options]) -> str:
-    """The graph that is asked for. Raises InvalidInput."""
+    """The graph that the request asks for, or the first one. Raises InvalidInput."""
     facts = call.model.manifest.reconstruction
     if facts is None:
         raise InvalidInput(f"model: the manifest of {call.model.name!r} does not say what it reconstructs")
@@ -74,7 +74,7 @@ def _choose_graph(call: Call[Options]) -> str:
 
 
 def _plan(call: Call[Options], graph: str) -> Plan:
-    """Raises InvalidInput for what this model cannot do."""
+    """Raises InvalidInput for options that do not apply to this model."""
     options, manifest = call.options, call.model.manifest
     facts = known(manifest.reconstruction)
     if options.error_map and call.wants_picture:
@@ -87,9 +87,9 @@ def _plan(call: Call[Options], graph: str) -> Plan:
 
 
 def _check_of(plan: Plan, take: Take) -> CheckRow | None:
-    """A check of the size of each picture that may be cut: it needs room, and so does a run of a tile.
+    """A check of the size of each picture that may be cut into tiles: is there memory for it, and for a run of a tile?
 
-    An answer in numbers takes as much as a run of the whole picture.
+    If the answer is numbers, memory for a run of the whole picture is required.
     """
     if plan.tiles is None:
         return None
@@ -115,7 +115,7 @@ def _check_of(plan: Plan, take: Take) -> CheckRow | None:
 
 
 async def _reconstruct(plan: Plan, group: Group) -> _Found:
-    """Run the rows of a group: together, or each of them in tiles where they are large."""
+    """Run the rows of a group: together, or one by one in tiles if they are large."""
     if plan.tiles is not None and plan.row is not None:
         rows = group.inputs[plan.row.name]
         if plan.tiles.cuts(*rows.shape[-2:]):
@@ -131,7 +131,7 @@ async def _reconstruct(plan: Plan, group: Group) -> _Found:
 def _examine(plan: Plan, group: Group, outputs: Arrays) -> _Found:
     facts, model = plan.facts, plan.call.model.name
     found = check_finite(model, facts.output, outputs[facts.output])
-    if plan.call.wants_picture:  # the outputs are all that it shows
+    if plan.call.wants_picture:  # the picture shows only the outputs
         return _Found(found, np.empty(0), np.empty(0), ())
     if facts.error is not None:
         errors = check_finite(model, facts.error, outputs[facts.error])
@@ -172,7 +172,7 @@ async def _describe(plan: Plan, found: _Found) -> list[dict[str, Any]]:
 
 
 def _show_maps(plan: Plan, found: _Found) -> list[Any]:
-    """As numbers, or as pictures over the outputs where these are pictures."""
+    """The maps as numbers, or as pictures over the outputs if these are pictures."""
     picture = plan.picture
     if picture is None:
         return [show_row(values, None) for values in found.maps]

@@ -1,6 +1,5 @@
-"""Sounds to sounds like them: the windows of a long sound run as rows, and their outputs are joined."""
+"""Reconstruction of sounds: the windows of a long sound run as rows, and their outputs are joined."""
 
-import base64
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from model_store.sounds.writing import encode_wav
 from model_store.tasks import Reconstruction, Sound
 from service.codecs.model_context import known
 from service.codecs.rows import Group, in_order
+from service.codecs.sounds import as_sound
 from service.engine.tensors import Arrays
 from service.errors import InvalidInput, ModelFailure
 from service.tasks.answer import check_answer, check_finite
@@ -21,7 +21,7 @@ from service.tasks.work import SLOW_BYTES, Call, Result, decode_rows, infer_grou
 
 
 class _Joined(NamedTuple):
-    """A sound before and after, float32 [samples] each. ``score`` is the error if the graph gives no score."""
+    """A sound before and after, float32 [samples]. ``score`` is the error if the graph gives no score."""
 
     before: np.ndarray
     after: np.ndarray
@@ -30,9 +30,9 @@ class _Joined(NamedTuple):
 
 
 async def reconstruct_sounds(call: Call[Options], graph: str, sound: Sound) -> Result:
-    """As ``reconstruct.work``. The error of a sound is over its whole length.
+    """As ``reconstruct.work``. The error of a sound is that of its whole length.
 
-    If the graph gives an error or a score for each window, that of the sound is the mean error, and the largest score.
+    If the graph gives errors and scores of windows, a sound has the mean error and the largest score of its windows.
     """
     check_answer(call)
     _check_form(call)
@@ -55,7 +55,7 @@ async def reconstruct_sounds(call: Call[Options], graph: str, sound: Sound) -> R
 
 
 def _check_form(call: Call[Options]) -> None:
-    """Raises InvalidInput for an answer that cannot be given."""
+    """Raises InvalidInput if the answer cannot have the form that is asked for."""
     form = call.options.output_format
     if call.wants_picture or form == "picture":
         field = "accept: image/png" if call.wants_picture else "output_format"
@@ -67,7 +67,7 @@ def _check_form(call: Call[Options]) -> None:
 
 
 def _join(model: str, facts: Reconstruction, sound: Sound, group: Group, outputs: Arrays) -> list[_Joined]:
-    """Each sound of a group. Raises ModelFailure."""
+    """The sounds of a group. Raises ModelFailure."""
     given, found = group.inputs[sound.input], check_finite(model, facts.output, outputs[facts.output])
     if given.shape != found.shape:
         raise ModelFailure(
@@ -95,8 +95,3 @@ def _describe(options: Options, facts: Reconstruction, sound: Sound, joined: _Jo
     if options.error_map:
         answer["error_map"] = np.abs(joined.after - joined.before).tolist()
     return answer
-
-
-def as_sound(samples: np.ndarray, rate: int) -> dict[str, str]:
-    """Samples as a WAV within JSON."""
-    return {"sound": base64.b64encode(encode_wav(samples, rate)).decode()}

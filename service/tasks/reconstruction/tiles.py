@@ -1,7 +1,7 @@
-"""Large pictures in tiles: each tile is a row that shares batches like any other, and the answers are joined.
+"""Runs large pictures in tiles: each tile is a row, which shares batches like any other, and the outputs are joined.
 
-Few tiles are in flight at a time, and the next ones are cut when these have come back. So memory does not grow with the
-picture, apart from the pixels that came and those of the answer.
+Only a few tiles are in flight, and the next ones are cut when their outputs are there. So memory does not grow with the
+size of the picture, except for the pixels of the request and of the answer.
 """
 
 import functools
@@ -24,15 +24,15 @@ from service.tasks.request import TaskOptions
 from service.tasks.work import Call, Infer, RunInThread
 
 MOST_AT_ONCE = 16
-"""Tiles of one picture in flight, however many lanes there are: the event loop checks the numbers of all of them."""
+"""The most tiles of a picture in flight, with any number of lanes, because the event loop checks their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a request to reconstruct asks for.
+    """What a request asks for.
 
-    ``row`` is the input that is compared with the output, None where a model has several. ``picture`` says how outputs
-    become pictures, None: they stay numbers.
+    ``row`` is the input that is compared with the output; None if the model has several inputs. ``picture`` says how
+    outputs become pictures; None: they stay numbers.
     """
 
     call: Call[TaskOptions]
@@ -44,12 +44,12 @@ class Plan:
 
     @property
     def tiles(self) -> Tiles | None:
-        """How large rows are cut, None where they are not."""
+        """How large rows are cut; None if they are not cut."""
         return None if self.row is None else self.facts.tiles
 
 
 class Joined(NamedTuple):
-    """The output [channels, height, width] of a picture, their difference, and a map [height, width] of it."""
+    """The output [channels, height, width] for a picture, its error, and the map [height, width] of the errors."""
 
     output: np.ndarray
     error: float
@@ -57,7 +57,7 @@ class Joined(NamedTuple):
 
 
 async def infer_tiled(plan: Plan, row: np.ndarray) -> Joined:
-    """Run a row [channels, height, width] tile by tile. It has pixel values (uint8) or numbers."""
+    """Run a row [channels, height, width] of pixel values (uint8) or numbers, tile by tile."""
     joining, outputs = _join(plan, row), None
     while not isinstance(found := await RunInThread(functools.partial(_go_on, joining, outputs)), Joined):
         outputs = await Infer(found, plan.graph)
@@ -73,9 +73,9 @@ def _go_on(joining: Generator[Arrays, Any, Joined], outputs: Arrays | None) -> A
 
 
 def _join(plan: Plan, row: np.ndarray) -> Generator[Arrays, Arrays, Joined]:
-    """Yields the next tiles as rows of a tensor, and is sent their outputs. Runs in threads, one at a time.
+    """Yields the inputs of the next tiles, and is sent their outputs. Runs in threads, in one at a time.
 
-    Raises ModelFailure, InvalidInput for what is not finite.
+    Raises ModelFailure and InvalidInput for numbers that are not finite.
     """
     model, facts, tensor, tiles = plan.call.model, plan.facts, known(plan.row), known(plan.tiles)
     dtype = DATATYPES[tensor.datatype].dtype
@@ -91,7 +91,7 @@ def _join(plan: Plan, row: np.ndarray) -> Generator[Arrays, Arrays, Joined]:
         for tile, before, after in zip(wave, given, found, strict=True):
             lines, columns = (slice(s.kept_begin - s.begin, s.kept_end - s.begin) for s in tile)
             place = tuple(slice(span.kept_begin, span.kept_end) for span in tile)
-            kept = after[:, lines, columns]  # the part that the tile answers for
+            kept = after[:, lines, columns]  # without the margin of the tile
             difference = kept - before[:, lines, columns]
             squares += float(np.square(difference, dtype=np.float64).sum())
             if error_map is not None:
@@ -110,7 +110,7 @@ def _cut(row: np.ndarray, tile: Tile, image: Image | None) -> np.ndarray:
 
 
 def _in_waves(tiles: Iterator[Tile], at_once: int) -> Iterator[Sequence[Tile]]:
-    """At most ``at_once`` tiles of one shape at a time."""
+    """Groups of at most ``at_once`` tiles of the same shape."""
     waiting: dict[tuple[int, ...], list[Tile]] = {}
     for tile in tiles:
         shape = tuple(span.end - span.begin for span in tile)

@@ -1,4 +1,4 @@
-"""What an answer says of the difference between a row and its reconstruction."""
+"""The fields of an answer about the difference between a row and its reconstruction."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""Series to series, and texts to texts."""
+"""Forecasts of series, and texts from texts, pictures and sounds."""

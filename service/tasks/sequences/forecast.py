@@ -1,4 +1,4 @@
-"""Series to series: forecasts of models that answer at once, and of models that run step by step in a loop."""
+"""Forecasts of series: by models that answer at once, and by models that run step by step in a loop."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ from service.tasks.request import FromText, TaskOptions, refuse
 from service.tasks.work import Call, Emit, Iterate, infer_rows, run_in_thread
 
 DEFAULT_HORIZON = 12
-"""Of a model with a loop."""
+"""For a model with a loop."""
 DEFAULT_PATHS = 200
 MAX_PATHS = 2000
 MAX_QUANTILES = 99
 MAX_VALUES = 1 << 24
-"""Of all paths of a request together: they are in memory at once."""
+"""In all paths of a request, which are in memory at the same time."""
 _KEPT_STEPS = 16
-"""Draws of the last steps are kept, for the rows of a request that do not fit into one batch."""
+"""The noise of this many steps is kept, for rows of a request that run in different batches."""
 
 Quantile = Annotated[float, Field(gt=0, lt=1)]
 Quantiles = Annotated[list[Quantile], Field(max_length=MAX_QUANTILES), FromText]
@@ -47,14 +47,14 @@ class ForecastOptions(TaskOptions):
     """answer with a state too, which a later request can continue, on any replica with the same key"""
 
 
-async def forecast(call: Call[ForecastOptions], rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """One prediction for each series: ``mean`` [horizon], ``quantiles`` by name, ``state`` where it is asked for.
+async def forecast(call: Call[ForecastOptions]) -> list[dict[str, Any]]:
+    """One prediction for each series: ``mean`` [horizon], ``quantiles`` by name, and ``state`` if it is asked for.
 
-    ``mean`` of a loop is the path without noise; of a model that gives quantiles, the one nearest to 0.5. Such a model
-    answers with all its quantiles unless some are asked for. Events: row, step from 0, value. Raises InvalidInput;
-    ModelFailure for values that are not finite.
+    If the model has a loop, ``mean`` is the path without noise. If it gives quantiles, ``mean`` is the quantile nearest
+    to 0.5, and without the option ``quantiles`` the answer has all of them. Events: row, step from 0, value. Raises
+    InvalidInput; ModelFailure for values that are not finite.
     """
-    return await (_answer_at_once if call.model.manifest.loop is None else _roll_out)(call, rows)
+    return await (_answer_at_once if call.model.manifest.loop is None else _roll_out)(call, call.rows or ())
 
 
 async def _answer_at_once(call: Call[ForecastOptions], rows: Sequence[Any]) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ async def _answer_at_once(call: Call[ForecastOptions], rows: Sequence[Any]) -> l
 
 
 def _choose_columns(asked: Sequence[float] | None, facts: Forecast, model: str) -> dict[str, int]:
-    """The columns of the output that have the quantiles. Quantiles between them are not interpolated."""
+    """Quantile -> its column in the output. Raises InvalidInput for a quantile that the model does not give."""
     have = list(facts.quantiles)
     for quantile in asked or ():
         if quantile not in have:
@@ -92,7 +92,10 @@ def _choose_columns(asked: Sequence[float] | None, facts: Forecast, model: str) 
 
 
 async def _roll_out(call: Call[ForecastOptions], rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """The rows of a loop request are the path of each series without noise, then those with noise of each series."""
+    """Forecast step by step.
+
+    The rows of a loop request are first the path without noise of each series, then the paths with noise of each.
+    """
     options, context, key = call.options, call.model, call.limits.state_key
     loop, facts = known(context.manifest.loop), known(context.manifest.forecast)
     paths = options.paths if options.quantiles else 0
@@ -118,7 +121,7 @@ async def _roll_out(call: Call[ForecastOptions], rows: Sequence[Any]) -> list[di
             predictions[position] = {"mean": values[at]}
             if quantiles:
                 predictions[position]["quantiles"] = {name: of[at] for name, of in quantiles.items()}
-    if options.return_state:  # as it was after the history, before the forecast
+    if options.return_state:  # the state after the history, not after the forecast
         for prediction, outputs in zip(predictions, started, strict=True):
             state = {name: outputs[source] for name, source in resumable(context.manifest).items()}
             prediction["state"] = seal(key, origin_of(context), state)
@@ -126,7 +129,7 @@ async def _roll_out(call: Call[ForecastOptions], rows: Sequence[Any]) -> list[di
 
 
 def _check_loop(call: Call[ForecastOptions], series: int, paths: int) -> int:
-    """The horizon. Raises InvalidInput for what the model, or one request, cannot do."""
+    """The horizon. Raises InvalidInput for what the model cannot do, or what is too much for one request."""
     options, context, limits = call.options, call.model, call.limits
     loop, facts = known(context.manifest.loop), known(context.manifest.forecast)
     most = min(loop.max_steps, limits.max_steps)
@@ -146,7 +149,7 @@ def _check_loop(call: Call[ForecastOptions], series: int, paths: int) -> int:
 
 
 async def _find_quantiles(draws: np.ndarray, asked: Sequence[float]) -> dict[str, np.ndarray]:
-    """By name, [series, steps], of ``draws`` [series, paths, steps]."""
+    """Name of a quantile -> its values [series, steps]. ``draws`` is [series, paths, steps]."""
     if not asked:
         return {}
     found = await run_in_thread(lambda: np.quantile(draws, asked, axis=1).astype(draws.dtype), draws.nbytes)
@@ -154,10 +157,10 @@ async def _find_quantiles(draws: np.ndarray, asked: Sequence[float]) -> dict[str
 
 
 def _draw(seed: int, series: int, paths: int) -> ByStep:
-    """The noise of a loop request's rows: 0 for the first ``series``, then standard normal numbers, ``paths`` for each.
+    """The noise of the rows of a loop request: 0 for the first ``series`` rows, then ``paths`` normal draws per series.
 
-    They depend on seed, path and step alone, and are the same for each series. So the quantiles of a series do not
-    depend on the others.
+    A draw depends only on the seed, the path and the step. It is the same for each series, so the quantiles of a series
+    do not depend on the other series.
     """
     which = np.concatenate([np.zeros(series, np.intp), np.tile(np.arange(1, paths + 1), series)])
 
@@ -169,7 +172,7 @@ def _draw(seed: int, series: int, paths: int) -> ByStep:
 
 
 def _watch(emit: Emit, output: str, positions: Sequence[int]) -> Watch:
-    """Sends the paths without noise. Values that are not finite are not sent: they make the request fail at its end."""
+    """Sends the paths without noise as events. Values that are not finite are left out: the request will fail later."""
 
     def watch(row: int, step: int, kept: Mapping[str, np.ndarray]) -> None:
         if row < len(positions) and np.isfinite(kept[output]):

@@ -1,4 +1,4 @@
-"""Pictures of lines, and sounds, to text in one run of the graph, or in one for each window of a long sound."""
+"""Reads text from pictures of lines and from sounds: in one run, or in one run for each window of a long sound."""
 
 import functools
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from service.tasks.windows import find_places, find_sounds
 from service.tasks.work import Call, decode_rows, infer_group, run_in_thread
 
 MAX_STEPS = 10_000
-"""Of all rows of one size that are searched: that takes a second or two."""
+"""The most steps of the rows in a beam search, which then takes a second or two."""
 _STEP_BYTES = 4
-"""About what reading a score costs, in bytes of a picture that are decoded."""
+"""The cost of a score, as ``run_in_thread`` counts."""
 
 
 class ReadOptions(TextOptions):
@@ -31,14 +31,14 @@ class ReadOptions(TextOptions):
 
 
 async def read(call: Call[ReadOptions]) -> list[dict[str, Any]]:
-    """One prediction for each row: ``text``, ``probability`` and, where they are asked for, ``pieces``.
+    """One prediction for each row: ``text``, ``probability``, and ``pieces`` if they are asked for.
 
-    ``probability`` is the mean over the symbols, each as in the first step that has it; 0 for an empty text. With beams
-    the text is the most probable one, and ``probability`` that of the text, over all ways to read it. A piece
-    has ``text``, ``probability``, and its place: ``left`` and ``right`` in pixels of the caller's picture, or ``start``
-    and ``end`` in seconds.
-    Rows of one width share a run: nothing is padded beyond what the manifest says, so other rows change nothing.
-    Raises InvalidInput, UnsupportedMedia, BodyTooLarge; ModelFailure for scores that are not finite.
+    ``probability`` is the mean over the symbols, each in its first step; 0 for an empty text. With beams the text is
+    the most probable one, and ``probability`` is that of the whole text. A piece has ``text``, ``probability``, and its
+    place: ``left`` and ``right`` in pixels of the caller's picture, or ``start`` and ``end`` in seconds.
+
+    Rows of one width share a run. Other rows change nothing, because rows are padded only as the manifest says. Raises
+    InvalidInput, UnsupportedMedia, BodyTooLarge; ModelFailure for scores that are not finite.
     """
     manifest = call.model.manifest
     if call.options.pieces and manifest.image is None and manifest.sound is None:
@@ -71,13 +71,13 @@ async def read(call: Call[ReadOptions]) -> list[dict[str, Any]]:
 
 
 def size_step(model: ModelContext, samples: int, steps: int) -> float:
-    """How many samples a step stands for, in a row of so many samples and steps."""
+    """The number of samples for each step, in a row with this number of samples and steps."""
     step_s = known(model.manifest.reading).step_s
     return samples / max(1, steps) if step_s is None else step_s * known(model.manifest.sound).rate
 
 
 def find_scores(model: ModelContext, outputs: Arrays) -> tuple[np.ndarray, Sequence[str], Sequence[int]]:
-    """The scores [rows, steps, symbols], the symbols, and how many steps belong to each row. Raises ModelFailure."""
+    """The scores [rows, steps, symbols], the symbols, and the number of steps of each row. Raises ModelFailure."""
     facts = known(model.manifest.reading)
     scores = check_finite(model.name, facts.output, outputs[facts.output])
     symbols = model.symbols or facts.symbols
@@ -107,7 +107,7 @@ def _read_rows(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list[d
 
 
 def _read_sounds(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list[dict[str, Any]]:
-    """One prediction for each sound, whose windows are joined."""
+    """One prediction for each sound, from its joined windows."""
     model, sound = call.model, known(call.model.manifest.sound)
     scores, symbols, lengths = find_scores(model, outputs)
     step_samples = size_step(model, group.inputs[sound.input].shape[1], scores.shape[1])
@@ -123,7 +123,8 @@ def _read_sounds(call: Call[ReadOptions], group: Group, outputs: Arrays) -> list
         if call.options.pieces and isinstance(text, CtcText):
             step_s = step_samples / sound.rate
             predictions[-1]["pieces"] = [
-                {**_tell(piece), "start": piece.begin * step_s, "end": piece.end * step_s} for piece in text.pieces
+                {**_describe_piece(piece), "start": piece.begin * step_s, "end": piece.end * step_s}
+                for piece in text.pieces
             ]
     return predictions
 
@@ -132,16 +133,16 @@ def _describe(text: Text) -> dict[str, Any]:
     return {"text": text.text, "probability": text.probability}
 
 
-def _tell(piece: Piece) -> dict[str, Any]:
+def _describe_piece(piece: Piece) -> dict[str, Any]:
     return {"text": piece.text, "probability": piece.probability}
 
 
 def _locate(piece: Piece, image: Image, group: Group, row: int, steps: int) -> dict[str, Any]:
-    """A piece with its sides in pixels of the caller's picture. ``steps``: of the whole row."""
+    """A piece with its sides in pixels of the caller's picture. ``steps`` is the number of steps of the whole row."""
     placement = placement_of(group, row, image)
     step = size_of(group, image)[1] / steps
     left, right = (
         min(max(0.0, (place * step - placement.offset_x) / placement.scale_x), float(placement.width))
         for place in (piece.begin, piece.end)
     )
-    return {**_tell(piece), "left": left, "right": right}
+    return {**_describe_piece(piece), "left": left, "right": right}

@@ -1,4 +1,4 @@
-"""The text of a sound, put together from the texts of its windows."""
+"""Joins the texts of the windows of a sound."""
 
 import itertools
 import math
@@ -11,13 +11,13 @@ from service.codecs.sounds import SoundWindow
 from service.tasks.windows import describe_times, find_sounds
 
 _MORE_WORDS = 1.5
-"""What two windows share may have so many times the words that it has on average."""
+"""The shared part of two windows may have this many times the words that it would have on average."""
 
 
 def join_windows(
     windows: Sequence[SoundWindow], written: Sequence[dict[str, Any]], manifest: Manifest, is_asked: bool
 ) -> list[dict[str, Any]]:
-    """One prediction for each sound, made of those of its windows, which are in order. ``is_asked``: with windows."""
+    """One prediction for each sound, from the predictions of its windows. ``is_asked``: answer with the windows too."""
     predictions = []
     for sound in find_sounds(windows):
         of_sound = zip(windows[sound], written[sound], strict=True)
@@ -37,7 +37,7 @@ def join_windows(
 
 
 def _join(texts: Sequence[str], windows: Sequence[SoundWindow]) -> str:
-    """The last window may share more with the one before than others do."""
+    """The joined text. The last window may share more with the one before it than other windows do."""
     if len(texts) == 1:
         return texts[0]
     words = texts[0].split()
@@ -49,10 +49,10 @@ def _join(texts: Sequence[str], windows: Sequence[SoundWindow]) -> str:
 
 
 def _join_words(before: list[str], after: list[str], most: int) -> list[str]:
-    """The words of two windows that share some sound, joined behind the longest run of words that both have.
+    """The words of two windows that share a part of the sound, joined at the longest run of words that both have.
 
-    It is searched among the last ``most`` words of the first and the first ones of the second. A word at a cut may be
-    wrong.
+    The run is searched in the last ``most`` words of the first window and the first ones of the second. It need not be
+    at their ends, because a word that was cut may be wrong.
     """
     tail, head = ([word.strip(".,;:!?").casefold() for word in part] for part in (before[-most:], after[:most]))
     if not most:

@@ -1,4 +1,4 @@
-"""Text to text, a character at a time."""
+"""Texts from texts, one character at a time."""
 
 import math
 import unicodedata
@@ -26,12 +26,12 @@ class TextOptions(TaskOptions):
     """width of the beam search; 1, the default, takes the most probable character at each step"""
 
 
-async def translate(call: Call[TextOptions], rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """One prediction for each text: ``text``, ``probability``, and ``complete`` false where it had not ended.
+async def translate(call: Call[TextOptions]) -> list[dict[str, Any]]:
+    """One prediction for each text: ``text``, ``probability``, and ``complete`` (false) if it had not ended.
 
     Events: row, step from 0, the text so far. Raises InvalidInput, which names the text at fault; ModelFailure for NaN.
     """
-    context, limits, emit = call.model, call.limits, call.emit
+    rows, context, limits, emit = call.rows or (), call.model, call.limits, call.emit
     facts, loop = known(context.manifest.text), known(context.manifest.loop)
     width = call.options.beams or 1
     if width > 1 and emit is not None:
@@ -61,7 +61,7 @@ def _predict(sentence: Sentence, steps: int, facts: Text, model: str) -> dict[st
         raise ModelFailure(f"model {model!r} gave probabilities that are not numbers")
     text = "".join(facts.symbols[token] for token in sentence.tokens)
     prediction: dict[str, Any] = {"text": text, "probability": math.exp(sentence.log_probability)}
-    if len(sentence.tokens) >= steps:  # the end takes a step as well
+    if len(sentence.tokens) >= steps:  # the end symbol takes a step too
         prediction["complete"] = False
     return prediction
 

@@ -1,4 +1,4 @@
-"""Rows to text that a loop writes, one token at a time: translations, captions, titles, and prompts that go on."""
+"""Text that a loop writes one token at a time: translations, captions, titles, continuations of prompts."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,9 +27,9 @@ from service.tasks.windows import check_windows, find_sounds
 from service.tasks.work import SLOW_BYTES, Call, Emit, Infer, IsOver, Iterate, decode_rows, run_in_thread, run_stoppable
 
 _CARRIED_BYTES = 256 << 20
-"""The rows of a request that carry more run one part after the other."""
+"""If the rows of a request carry more state than this, they run in several parts."""
 _ROW_BYTES, _TOKEN_BYTES = 128, 16
-"""Writing the answer to a row, and a token of it, takes as long as other work on so many bytes."""
+"""The cost of a row of the answer, and of a token in it, as ``run_in_thread`` counts."""
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -52,24 +52,24 @@ class WritingOptions(TextOptions):
 
 
 class Options(ForecastOptions, WritingOptions):
-    """The options of a text, ``seed`` among them."""
+    """All options of a model that writes text, with ``seed``."""
 
 
 class Rows(NamedTuple):
-    """Rows of one shape. ``begin`` is what they take to the first step, ``forced`` the given tokens of each."""
+    """Rows of one shape. ``begin`` are the inputs of the first step, ``forced`` the given tokens of each row."""
 
     places: Sequence[int]
     begin: Mapping[str, np.ndarray]
     forced: Sequence[Sequence[int]]
 
 
-async def write(call: Call[Options], rows: Sequence[Any]) -> list[dict[str, Any]]:
+async def write(call: Call[Options]) -> list[dict[str, Any]]:
     """One prediction for each row: ``text``, ``probability``, ``log_probability``, ``tokens``, ``complete``.
 
-    A long sound is written window by window. Events: row, window of a sound, step from 0, the text so far. Raises
+    A long sound is transcribed window by window. Events: row, window of a sound, step from 0, the text so far. Raises
     InvalidInput, UnsupportedMedia, BodyTooLarge; ModelFailure for scores that are not finite.
     """
-    plan = _Plan(call)
+    rows, plan = call.rows or (), _Plan(call)
     if call.options.windows:
         check_windows(call.model.manifest)
     prompts, groups = await _read(call, rows, plan)
@@ -90,7 +90,7 @@ async def write(call: Call[Options], rows: Sequence[Any]) -> list[dict[str, Any]
 
 
 class _Plan:
-    """How the rows of a request are written. Raises InvalidInput for options that do not fit."""
+    """How to write the texts of a request. Raises InvalidInput for options that contradict each other."""
 
     def __init__(self, call: Call[Options]) -> None:
         options, self.context = call.options, call.model
@@ -114,7 +114,7 @@ class _Plan:
         self._largest = _find_longest(self.context, self.facts)
 
     def check_length(self, given: int, where: str) -> None:
-        """Raises InvalidInput if a row that begins with so many tokens has no place for those that were asked for."""
+        """Raises InvalidInput if there is no room for a text, or for ``max_tokens``, after ``given`` tokens."""
         most = self.limit(given)
         if most < 1:
             raise InvalidInput(f"{where}: expected a prompt of at most {self.longest} tokens, got {given}")
@@ -126,11 +126,11 @@ class _Plan:
 
     @property
     def longest(self) -> int | None:
-        """The most tokens of a prompt. None: a graph without a cache, which takes any number of them."""
+        """The most tokens of a prompt. None: the graph has no cache, and takes any number of tokens."""
         return self.max_steps if self.facts.prefix is None else self._largest
 
     def limit(self, given: int) -> int:
-        """How many tokens a row that begins with ``given`` ones may have after them."""
+        """The most tokens that a row can have after the ``given`` ones that it begins with."""
         most = self.max_steps if self.facts.prefix is not None else self.max_steps - given + 1
         return most if self._largest is None else min(most, self._largest - given + 1)
 
@@ -165,7 +165,7 @@ class _Plan:
 
 
 class _Texts:
-    """The texts of the rows of a request while they grow, and their events."""
+    """The growing texts of a request, and their events."""
 
     def __init__(self, plan: _Plan, rows: int, emit: Emit | None, windows: Sequence[SoundWindow] = ()) -> None:
         self._model = plan.context.name
@@ -180,10 +180,10 @@ class _Texts:
         self._grown = [GrowingText(self._decode) for _ in range(rows)] if emit or self._stops else []
         self._sent = [""] * rows
         self._cuts: dict[int, int] = {}
-        """By row that a stop has ended: where its text ends."""
+        """Row that a stop text has ended -> the length of its text."""
 
     def follow(self, places: Sequence[int]) -> Follow | None:
-        """Sends events and finds stops, called with each token. None if neither was asked for."""
+        """A callback for each token, which sends events and looks for stop texts. None if neither is asked for."""
         return (lambda row, tokens: self._take(places[row], tokens)) if self._grown else None
 
     def _take(self, row: int, tokens: Sequence[int]) -> bool:
@@ -237,7 +237,7 @@ def _refuse_beside_beams(options: Options) -> None:
 
 
 def _find_longest(context: ModelContext, facts: Writing) -> int | None:
-    """The most tokens that a graph without a cache takes, if it has a limit."""
+    """The most tokens that a graph without a cache takes; None without a limit."""
     if facts.prefix is None:
         return None
     axis = context.inputs()[facts.prefix].shape[1]
@@ -246,7 +246,7 @@ def _find_longest(context: ModelContext, facts: Writing) -> int | None:
 
 
 async def _read(call: Call[TaskOptions], rows: Sequence[Any], plan: _Plan) -> tuple[list[Sequence[int]], list[Group]]:
-    """The given tokens of each row, none for windows of sounds, and the rows, a group for each shape."""
+    """The given tokens of each row (none with a start graph), and the rows, in a group for each shape."""
     start, facts = plan.loop.start, plan.facts
     if start is not None:
         plan.check_length(len(facts.begin), "a text")
@@ -260,7 +260,7 @@ async def _read(call: Call[TaskOptions], rows: Sequence[Any], plan: _Plan) -> tu
 
 
 def _split(groups: Sequence[Group], plan: _Plan) -> Iterator[Group]:
-    """The groups, cut so that what the rows of each carry has room."""
+    """The groups, cut so that the state of each part fits into memory."""
     inputs = plan.context.inputs()
     row_bytes = sum(
         math.prod(size for size in tensor.row_shape if isinstance(size, int))
@@ -275,7 +275,7 @@ def _split(groups: Sequence[Group], plan: _Plan) -> Iterator[Group]:
 
 
 async def _begin(group: Group, prompts: Sequence[Sequence[int]], plan: _Plan) -> Rows:
-    """What the rows of a group take to their first step."""
+    """The inputs of the first step for the rows of a group."""
     start, facts = plan.loop.start, plan.facts
     started = await Infer(group.inputs, start) if start is not None else {}
     count = len(group.places)
@@ -290,7 +290,7 @@ async def _begin(group: Group, prompts: Sequence[Sequence[int]], plan: _Plan) ->
 
 
 def _find_first(name: str | None, given: Arrays, started: Arrays, tensor: Tensor, rows: int) -> np.ndarray:
-    """The first value of what rows carry: of the start graph, or zeros, none on free axes."""
+    """The first value of a carried tensor: from the start graph, or zeros. Free axes then have the size 0."""
     if name is not None:
         return started[name] if name in started else given[name]
     shape = [size if isinstance(size, int) else 0 for size in tensor.row_shape]
@@ -298,7 +298,7 @@ def _find_first(name: str | None, given: Arrays, started: Arrays, tensor: Tensor
 
 
 async def _read_prompts(rows: Sequence[Any], plan: _Plan) -> list[Sequence[int]]:
-    """For each row the tokens that every text begins with, and those of its prompt. Raises InvalidInput."""
+    """For each row: the tokens that every text begins with, then those of its prompt. Raises InvalidInput."""
     tokenizer = plan.context.tokenizers[known(plan.facts.file)]
 
     def read(is_over: IsOver) -> list[Sequence[int]]:
@@ -307,16 +307,11 @@ async def _read_prompts(rows: Sequence[Any], plan: _Plan) -> list[Sequence[int]]
             if is_over():
                 raise Cancelled("nobody waits for the rows any more")
             where = f"inputs[{number}]"
-            text = _expect_text(row, where)
-            check_characters(text, plan.longest, where)
-            prompts.append((*plan.facts.begin, *tokenizer.encode(text, special=False).ids))
+            if not isinstance(row, str):
+                raise InvalidInput(f"{where}: expected a text, got {type_name(row)}")
+            check_characters(row, plan.longest, where)
+            prompts.append((*plan.facts.begin, *tokenizer.encode(row, special=False).ids))
             plan.check_length(len(prompts[-1]), where)
         return prompts
 
     return await run_stoppable(read, count_bytes_of_texts(rows, SLOW_BYTES))
-
-
-def _expect_text(row: Any, where: str) -> str:
-    if not isinstance(row, str):
-        raise InvalidInput(f"{where}: expected a text, got {type_name(row)}")
-    return row

@@ -1,1 +1,1 @@
-"""The fast path: requests that carry tensors, answered below ASGI."""
+"""The fast path: requests that carry tensors are answered below ASGI."""

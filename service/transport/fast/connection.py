@@ -1,7 +1,7 @@
 """A connection of the fast path: its requests, their answers, and a shortcut for repeated heads.
 
-Programs send the same head before each body. ``Connection.take`` recognises it without parsing, and if nothing else has
-arrived, no other request needs to be looked for when the answer ends. All else goes through ``protocol.py``.
+Programs send the same head before each body. ``Connection.take`` recognises it without parsing. Everything else goes
+through ``protocol.py``.
 
 A stream is sent in chunks (RFC 9112, section 7.1), so that a caller can tell its end from a broken connection. HTTP/1.0
 has no chunks: the end of the connection ends the stream, and a stream that fails is reset. The transport buffers what a
@@ -31,29 +31,29 @@ from service.transport.request import (
     Endpoint,
     HeaderField,
     Reply,
-    Request,
+    StreamedRequest,
 )
 
 _VIEW_FROM_BYTES: Final = 16 << 10
-"""Bodies of at least this size are views of the received bytes. To copy smaller ones is faster."""
+"""Bodies of at least this size are views of the received bytes. Smaller ones are copied, which is faster."""
 _JOIN_BELOW_BYTES: Final = 64 << 10
-"""Answers of up to this size are joined, because a system call costs more than the copy."""
+"""Answers of up to this size are joined: the copy costs less than another system call."""
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _MAX_KEPT_HEAD_BYTES: Final = 4 << 10
-"""Longer heads are not remembered. A connection remembers one."""
+"""A connection remembers one head, unless it is longer."""
 
 _KEPT: Final = b"content-length: %d\r\n\r\n"
 _CLOSING: Final = b"content-length: %d\r\nconnection: close\r\n\r\n"
 _RESET_WHEN_CLOSED: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
-class FastRequest(Request):
+class FastRequest(StreamedRequest):
     """One request of a connection.
 
-    uvicorn reads ``response_complete``, ``keep_alive``, ``disconnected`` and ``message_event``. ``in_chunks`` says
-    whether the caller understands chunks. ``parts`` is the body so far, of ``size`` bytes. ``room_until`` is when its
-    wait for room ends, on the loop's clock; 0 if it did not have to wait.
+    uvicorn reads ``response_complete``, ``keep_alive``, ``disconnected`` and ``message_event``. ``in_chunks``: the
+    caller understands chunks. ``parts`` is the body so far, of ``size`` bytes. ``room_until`` is when its wait for
+    room ends, on the loop's clock; 0 if it has not waited. ``has_turn``: the requests before it are answered.
     """
 
     message_event: ClassVar = asyncio.Event()  # nobody waits for it
@@ -63,8 +63,8 @@ class FastRequest(Request):
     held_bytes = 0
     room_until = 0.0
     waits_for_room = False
-    body_is_there = False
-    turn = False
+    has_body = False
+    has_turn = False
     started = False
     refusal: ServiceError | None = None
     response_complete = False
@@ -134,13 +134,13 @@ class FastRequest(Request):
         transport.abort()  # the next turn of the loop calls ``connection_lost``, which cancels the request
 
     def _is_lost(self) -> bool:
-        """Whether the connection or the answer has ended, so that nothing can be written."""
+        """Whether nothing can be written any more: the connection or the answer has ended."""
         return self.response_complete or self.disconnected or self.connection.transport.is_closing()
 
 
 @dataclass(eq=False)
 class Head:
-    """A parsed head: that of a body with a length, for a route of the fast path."""
+    """A parsed head of a request of the fast path whose body has a declared length."""
 
     text: bytes
     size: int
@@ -152,39 +152,39 @@ class Head:
 
 
 def learn_head(request: FastRequest, data: bytes) -> Head | None:
-    """The head of ``data``, which was read at once and began ``request``. None unless it is exactly that message."""
-    if not request.body_is_there or request.refusal is not None:
+    """The head to remember of ``data``, the read that began ``request``. None unless it is exactly that request."""
+    if not request.has_body or request.refusal is not None:
         return None
     if request.size == 0 or request.headers.get(b"content-length") != b"%d" % request.size:
-        return None  # chunks, or a length that is written in another way
+        return None  # chunks, or a length that is written differently
     if request.size >= len(data) or len(data) - request.size > _MAX_KEPT_HEAD_BYTES:
         return None
     text, headers = data[: -request.size], dict(request.headers)
     if text.find(_END_OF_HEAD) + len(_END_OF_HEAD) != len(text):
-        return None  # there is an empty line behind the body
+        return None  # an empty line follows the body
     return Head(text, request.size, request.endpoint, request.query, headers, request.keep_alive, request.grant)
 
 
-class LongWay(Protocol):
-    """The interface of ``FastProtocol`` for the connection. ``cycle`` is the last request, of either path."""
+class ConnectionProtocol(Protocol):
+    """What a connection needs of ``FastProtocol``. ``cycle`` is the last request, of either path."""
 
     cycle: Any
 
     def complete(self, request: FastRequest) -> None:
-        """The answer of a request is written."""
+        """The answer to a request is written."""
 
 
 class Connection:
     """The state that the requests of a connection share.
 
     ``running`` is the request whose turn it is, ``head`` the head of the last request, ``idle_since`` a time on the
-    loop's clock. ``is_plain``: the last request came through ``take``, nothing has arrived since, and the client reads
-    its answers. So nothing is to be done after its answer. ``client`` is the address of the client.
+    loop's clock. ``client`` is the client's address. ``is_plain``: the last request came through ``take``, nothing has
+    arrived since, and the client reads its answers. Then nothing has to be done after its answer.
     """
 
     def __init__(
         self,
-        long_way: LongWay,
+        protocol: ConnectionProtocol,
         handler: Handler | None,
         transport: asyncio.Transport,
         flow: FlowControl,
@@ -192,8 +192,8 @@ class Connection:
         loop: asyncio.AbstractEventLoop,
         client: str = "",
     ) -> None:
-        self.client = intern(client)  # the access log compares it with that of the line before by identity
-        self.long_way: LongWay | None = long_way  # None when the connection is lost, to break the reference cycle
+        self.client = intern(client)  # the access log compares it by identity with that of the line before
+        self.protocol: ConnectionProtocol | None = protocol  # None once the connection is lost: it breaks a cycle
         self.handler = handler
         self.transport = transport
         self.flow = flow
@@ -205,18 +205,18 @@ class Connection:
         self._loop = loop
 
     def take(self, data: bytes) -> bool:
-        """Begin a request that has the known head. False if it has another one, or has to wait."""
+        """Begin a request if ``data`` is one with the remembered head. False if it is not, or has to wait."""
         head = self.head
         if head is None or len(data) != len(head.text) + head.size or not data.startswith(head.text):
             return False
-        handler, long_way = self.handler, self.long_way
-        if handler is None or long_way is None:
+        handler, protocol = self.handler, self.protocol
+        if handler is None or protocol is None:
             return False
         grant = head.grant
-        previous = long_way.cycle
+        previous = protocol.cycle
         if (previous is not None and not previous.response_complete) or self.flow.write_paused:
             return False
-        if handler.guard is not None:  # the key may count no longer, or may have used up its share
+        if handler.guard is not None:  # the key may have been withdrawn, or have used up its share
             grant = None if grant is None else handler.guard.renew(grant)
             if grant is None:
                 return False
@@ -225,15 +225,15 @@ class Connection:
         if grant is not None:
             request.grant, request.caller = grant, grant.name
         request.held_bytes = head.size
-        request.body_is_there = request.turn = request.started = True
+        request.has_body = request.has_turn = request.started = True
         request.body = data[-head.size :] if head.size < _VIEW_FROM_BYTES else memoryview(data)[-head.size :]
-        long_way.cycle = self.running = request
+        protocol.cycle = self.running = request
         self.is_plain = True
         handler.start(request)
         return True
 
     def admit(self, request: FastRequest, fields: Sequence[HeaderField]) -> None:
-        """Let the guard look at a complete head. What it refuses is answered before the body is read."""
+        """Check the key of a request whose head is complete. A refusal is answered before the body is read."""
         handler = self.handler
         if handler is None or handler.guard is None:
             return
@@ -245,7 +245,7 @@ class Connection:
             request.grant, request.caller = grant, grant.name
 
     def receive(self, request: FastRequest, body: bytes) -> None:
-        """Take the next part of a body. Sets ``waits_for_room`` if reading has to stop."""
+        """Take the next part of a body. Sets ``waits_for_room`` if reading has to pause."""
         handler = self.handler
         if handler is None or request.refusal is not None or request.response_complete:
             return
@@ -263,7 +263,7 @@ class Connection:
 
     def receive_end(self, request: FastRequest) -> None:
         """The body is complete."""
-        request.body_is_there = True
+        request.has_body = True
         if request.waits_for_room and self.handler is not None:
             request.waits_for_room = False
             self.handler.body_budget.stop_waiting(request)
@@ -274,11 +274,11 @@ class Connection:
         request.waits_for_room = False
         if handler is not None and handler.body_budget.is_first(request):
             request.room_until = self._loop.time() + handler.settings.deadline_s
-        if request.turn:
+        if request.has_turn:
             self.flow.resume_reading()
 
     def refuse(self, request: FastRequest, error: ServiceError) -> None:
-        """Answer with an error before the body is complete. The connection ends with the answer."""
+        """Answer with an error before the body is complete. The connection closes after the answer."""
         request.refusal = error
         request.received_bytes = request.size
         request.keep_alive = request.waits_for_room = False
@@ -287,11 +287,11 @@ class Connection:
         self.begin(request)
 
     def begin(self, request: FastRequest) -> None:
-        """Give the request to the handler, if it is complete and its turn has come."""
+        """Pass the request to the handler, if it is complete and its turn has come."""
         handler = self.handler
-        if handler is None or not request.turn or request.started or request.response_complete:
+        if handler is None or not request.has_turn or request.started or request.response_complete:
             return
-        if not request.body_is_there and request.refusal is None:
+        if not request.has_body and request.refusal is None:
             return
         self.running = request
         request.started = True
@@ -302,15 +302,15 @@ class Connection:
             handler.start(request)
 
     def complete(self, request: FastRequest) -> None:
-        """The answer of a request is written, or will be before anything else."""
+        """The answer to a request is written, or is the next thing to be written."""
         request.response_complete = True
         self.forget(request)
         if self.is_plain and request.keep_alive and request.refusal is None:
             self.running = None
             self.server_state.total_requests += 1
             self.idle_since = self._loop.time()
-        elif self.long_way is not None:  # another answer, or the end of the connection, may follow
-            self.long_way.complete(request)
+        elif self.protocol is not None:  # another answer, or the end of the connection, may follow
+            self.protocol.complete(request)
 
     def lose(self, request: FastRequest) -> None:
         """The caller has gone before the answer was complete."""
@@ -338,7 +338,7 @@ def write_reply(connection: Connection, reply: Reply, keep_alive: bool) -> None:
 
 
 _written: tuple[Sequence[HeaderField], bytes] = ((), b"")
-"""uvicorn's headers of all answers and their text. uvicorn makes new ones every second, for the date."""
+"""uvicorn's headers for all answers, and their text. uvicorn renews them every second, for the date."""
 
 
 def _render_head(connection: Connection, status: int, headers: Sequence[HeaderField]) -> list[bytes | memoryview]:

@@ -1,18 +1,18 @@
-"""Limits of a connection: timeouts, header sizes, and the number of connections. uvicorn has only that of keep-alive.
+"""Limits of a connection: timeouts, header sizes, and the number of connections. uvicorn only limits keep-alive.
 
 Rules
 - A header must be complete ``header_timeout_s`` after its first byte, else 408. A new connection that sends nothing for
-  so long is closed.
-- In each ``body_timeout_s`` a body must end or bring ``LEAST_BYTES_PER_S`` times that many bytes. Else 408. A client
-  must read its answer as fast, else its connection is broken off.
-- The client's time does not pass while the server does not read.
-- A body that waits for room, or that is the first of the body budget and keeps others waiting, may do so for
-  ``deadline_s``. Then 503.
+  that time is closed.
+- In each ``body_timeout_s`` a body must end, or bring ``LEAST_BYTES_PER_S`` for each second. Else 408. A client must
+  read its answer at the same speed, else its connection is aborted.
+- No time is counted against a client while the server does not read from it.
+- A body may wait for room for ``deadline_s``, then 503. The same holds for the first body of the body budget while it
+  keeps others waiting.
 - A connection without a request is closed after ``keep_alive_s``, whatever it sends.
 - Connections above ``max_connections`` get 503. Far above, they are closed without an answer.
 
-One timer serves all rules. When it fires, it looks at what is under way. It is set again only when something must end
-before it fires, which a request that comes in one read never needs.
+One timer serves all rules. When it fires, the state of the connection is checked. It is set anew only if something is
+due before it fires, which is never so for a request that arrives in one read.
 """
 
 import asyncio
@@ -28,18 +28,18 @@ from service.errors import HeaderTooLarge, InvalidInput, ServiceError, TooSlow, 
 from service.settings import Settings
 from service.transport.fast.connection import Connection, FastRequest, write_reply
 from service.transport.handler import REFUSED
-from service.transport.observer import RequestEnd, tell
+from service.transport.observer import RequestEnd, report_end
 from service.transport.request import LEAST_BYTES_PER_S, LINGER_S, SMALL_BODY_BYTES, Reply, no_room, request_id_of
 from service.transport.status import error_reply
 
 MAX_REFUSED_CONNECTIONS = 128
-"""So many connections above the limit are answered; the others are closed at once."""
+"""Up to this many connections above the limit are answered; more are closed at once."""
 MAX_HEADER_BYTES, MAX_HEADER_FIELDS = 64 << 10, 256
-"""A field of four bytes takes two hundred in memory until the next request of its connection."""
+"""Fields are limited too: one of four bytes takes two hundred in memory until the next request of its connection."""
 _TCP_INFO_BYTES, _BYTES_ACKED_AT = 192, 120
 """The size of Linux's ``struct tcp_info``, which only grows, and the offset of ``tcpi_bytes_acked`` in it."""
 _FIRST_LOOK_S = 1.0
-"""After so long an answer that is not read at once is first looked at. Most have been read by then."""
+"""When an answer that is not read at once is first checked. Most have been read by then."""
 TOO_LONG = f"header: expected at most {MAX_HEADER_BYTES} bytes and {MAX_HEADER_FIELDS} fields, got more"
 
 
@@ -59,7 +59,7 @@ class TimedFlow(FlowControl):
 
 @mypyc_attr(native_class=False)
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with these limits. The subclass keeps the state of the connection."""
+    """uvicorn's protocol with these limits. ``FastProtocol`` sets the fields."""
 
     flow: TimedFlow
     settings: Settings
@@ -68,21 +68,21 @@ class LimitedProtocol(HttpToolsProtocol):
     _in_body = False
     _begun = 0  # messages that began in the current read; one with ``Upgrade`` counts twice
     _header_bytes = 0
-    _body_bytes = 0  # of the current message, as the following
-    _seen_bytes = 0  # of the body, at the last read
-    _since = 0.0  # when its header began or its body made progress, on the loop's clock; 0: not known yet
-    _since_bytes = 0  # of the body, at ``_since``
-    _late_since = -1.0  # the ``_since`` for which it was found late
-    _unread: int | None = None  # bytes of answers that were not sent at the last look
-    _acknowledged = 0  # bytes that the client had taken at the last look
-    _unparsed = b""  # what was read behind requests that wait
+    _body_bytes = 0  # received of the body of the current message
+    _seen_bytes = 0  # ``_body_bytes`` at the last read
+    _since = 0.0  # when the header began or the body last made progress, on the loop's clock; 0: not known yet
+    _since_bytes = 0  # ``_body_bytes`` at ``_since``
+    _late_since = -1.0  # the ``_since`` for which the message was found late
+    _unread: int | None = None  # bytes of answers that were unsent at the last check
+    _acknowledged = 0  # bytes that the client had received at the last check
+    _unparsed = b""  # bytes that follow requests that wait
     _wakes_at = 0.0
     refused_url = b""  # of a message that cannot be answered as a request
-    _lingering = False  # the last answer is written; what still comes is thrown away
+    _lingering = False  # the last answer is written; what still arrives is thrown away
     _malformed: ServiceError | None = None  # ends the connection after the running request
 
     def wake_by(self, at: float) -> None:
-        """Make the timer fire at this time of the loop's clock, or before."""
+        """Make the timer fire by a time of the loop's clock."""
         if self.timeout_keep_alive_task is not None:
             if self._wakes_at <= at:
                 return
@@ -91,7 +91,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_at(at, self.timeout_keep_alive_handler)
 
     def watch_message(self, size: int) -> None:
-        """A message is not complete after a read of ``size`` bytes: set the timer for the rest."""
+        """Set the timer for a message that is incomplete after a read of ``size`` bytes."""
         now = self.loop.time()
         settings = self.settings
         if self._since == 0.0:
@@ -101,7 +101,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         if self._body_bytes > self._seen_bytes:
             self._seen_bytes, self._header_bytes = self._body_bytes, 0
-        elif not self._begun:  # chunk extensions or trailers; the rest of an earlier body if it began in this read
+        elif not self._begun:  # extensions or trailers. If a message began, there may be the rest of the one before.
             self._header_bytes += size
             if self._header_bytes > MAX_HEADER_BYTES:
                 self.end_with(HeaderTooLarge(TOO_LONG))
@@ -114,7 +114,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._watch_room(request, now)
 
     def _watch_room(self, request: FastRequest, now: float) -> None:
-        """Stop reading if there is no room, and set the timer for the wait. The first body has a timer too."""
+        """Pause reading if there is no room, and set the timer for the wait. The first body has a timer too."""
         handler = self._connection.handler
         if request.waits_for_room:
             self.flow.pause_reading()
@@ -125,7 +125,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.wake_by(request.room_until)
 
     def timeout_keep_alive_handler(self) -> None:
-        """End what has taken too long, and set the timer for the next look."""
+        """End what has taken too long, and set the timer for the next check."""
         self.timeout_keep_alive_task = None
         now = self.loop.time()
         next_s = self._end_what_is_late(now)
@@ -133,7 +133,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.wake_by(now + min(next_s, self.settings.keep_alive_s))
 
     def _end_what_is_late(self, now: float) -> float | None:
-        """Seconds until the next look. None: the connection has been broken off."""
+        """Seconds until the next check. None: the connection was aborted."""
         settings = self.settings
         if self.transport.is_closing() or self.flow.write_paused:
             return self._end_if_unread()
@@ -151,11 +151,11 @@ class LimitedProtocol(HttpToolsProtocol):
         return self._end_if_unread()
 
     def watch_answer(self) -> None:
-        """The client does not read an answer at once: set the timer for it."""
+        """Set the timer for an answer that the client does not read at once."""
         self.wake_by(self.loop.time() + min(_FIRST_LOOK_S, self.settings.body_timeout_s))
 
     def _end_if_unread(self) -> float | None:
-        """Break the connection off if the client has read too little since the last look."""
+        """Abort the connection if the client has read too little since the last check."""
         before, self._unread = self._unread, self.transport.get_write_buffer_size()
         acknowledged_before, self._acknowledged = self._acknowledged, _count_acknowledged(self.transport)
         if before is not None:
@@ -180,7 +180,7 @@ class LimitedProtocol(HttpToolsProtocol):
         left_s = since + within_s - now
         if left_s > 0:
             return left_s
-        if self._late_since != since:  # a busy loop may not have read what has arrived, so it looks once more
+        if self._late_since != since:  # a busy loop may not have read yet what has arrived, so check once more
             self._late_since = since
             return 0.0
         if self._in_body and request.response_complete:  # it was answered before it was complete
@@ -197,14 +197,14 @@ class LimitedProtocol(HttpToolsProtocol):
         return f"body: expected its end, or {least_bytes} bytes, within {settings.body_timeout_s:g} s, got less"
 
     def send_400_response(self, msg: str) -> None:
-        """The parser cannot go on."""
+        """uvicorn's hook for a parser error."""
         self.end_with(HeaderTooLarge(TOO_LONG) if self._header_bytes > MAX_HEADER_BYTES else InvalidInput(msg))
 
     def end_with(self, error: ServiceError) -> None:
-        """No further request can be read. The requests that run are answered, then the error ends the connection."""
+        """Read no further request. The running ones are answered, then the error ends the connection."""
         cycle = self.cycle
         if isinstance(cycle, FastRequest):
-            if not cycle.body_is_there and not cycle.response_complete:
+            if not cycle.has_body and not cycle.response_complete:
                 if cycle.refusal is None:  # its body will never be complete
                     self._connection.refuse(cycle, error)
                 return
@@ -212,7 +212,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._connection.running is not None or self.pipeline or cycle.response_started:
                 self.transport.close()
                 return
-            # The application that waits for the rest of this body learns that the caller has gone.
+            # Tell the application, which waits for the rest of this body, that the caller has gone.
             cycle.scope["state"][REFUSED] = True
             self.refused_url = cycle.scope["raw_path"]
             cycle.disconnected = cycle.response_complete = True
@@ -232,10 +232,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._count(type(error))
         write_reply(self._connection, reply, keep_alive=False)
         self.linger()
-        self._tell_refusal(error, reply, request_id)
+        self._report_refusal(error, reply, request_id)
 
-    def _tell_refusal(self, error: ServiceError, reply: Reply, request_id: str) -> None:
-        """Tell the observer of a message that was answered before it was a request."""
+    def _report_refusal(self, error: ServiceError, reply: Reply, request_id: str) -> None:
+        """Report a message that was refused before it was a request."""
         handler = self._connection.handler
         if handler is None or handler.observer is None:
             return
@@ -244,14 +244,14 @@ class LimitedProtocol(HttpToolsProtocol):
         path = url.partition(b"?")[0].decode("latin-1")
         end = RequestEnd(method, "", path, reply.status, 0.0, request_id, {})
         end.client, end.reason, end.bytes_out = self._connection.client, error.reason, reply.size_bytes
-        tell(handler.observer, end)
+        report_end(handler.observer, end)
 
     def _count(self, error: type[ServiceError]) -> None:
         if self._connection.handler is not None:
             self._connection.handler.count_rejected(error)
 
     def linger(self) -> None:
-        """Close our side and give the client a short time to close its own."""
+        """Close our side, and give the client a short time to close its own."""
         self._lingering = True
         self.flow.resume_reading()
         if self.transport.can_write_eof():
@@ -262,7 +262,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.wake_by(self.loop.time() + LINGER_S + _FIRST_LOOK_S)
 
     def refuse_connection(self) -> None:
-        """Refuse this connection, because there are too many."""
+        """Refuse this connection: there are too many."""
         most = self.settings.max_connections
         if len(self.connections) > most + MAX_REFUSED_CONNECTIONS:
             self._count(TryLater)
@@ -272,7 +272,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def _count_acknowledged(transport: asyncio.Transport) -> int:
-    """Bytes that the client's side has acknowledged on this connection; 0 where the system does not tell."""
+    """The bytes that the client has acknowledged on this connection; 0 if the system does not tell."""
     try:
         info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
         return int(struct.unpack_from("Q", info, _BYTES_ACKED_AT)[0])

@@ -1,6 +1,6 @@
-"""The event loop of a worker, with a timeout of TLS handshakes, and the choice of it and of our protocol.
+"""Makes uvicorn use our protocol, and an event loop that limits the time of TLS handshakes.
 
-A connection is not counted until its handshake is done. The loop's own timeout is a minute, and uvicorn has no option
+A connection is not counted until its handshake is done. The loop's own limit is a minute, and uvicorn has no option
 for it.
 """
 
@@ -15,7 +15,7 @@ from uvloop import Loop
 from service.settings import Settings
 
 
-class ImpatientLoop(Loop):
+class WorkerLoop(Loop):
     """``handshake_s`` is how long a TLS handshake may take."""
 
     handshake_s = 10.0
@@ -30,7 +30,7 @@ def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractE
     """uvicorn calls this to get the factory of its loop."""
 
     def make() -> asyncio.AbstractEventLoop:
-        loop = ImpatientLoop()
+        loop = WorkerLoop()
         loop.handshake_s = Settings.from_environ(os.environ).header_timeout_s
         return loop
 
@@ -38,6 +38,6 @@ def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractE
 
 
 def choose_protocol() -> None:
-    """Have uvicorn use our protocol and loop in all servers of this process. BentoML has no option for them."""
+    """Make uvicorn use our protocol and loop in all servers of this process. BentoML has no option for them."""
     HTTP_PROTOCOLS["auto"] = "service.transport.fast.protocol:FastProtocol"
     LOOP_FACTORIES["auto"] = "service.transport.fast.loop:loop_factory"

@@ -1,20 +1,19 @@
-"""HTTP/1.1 on a connection: uvicorn's protocol, and on it the fast path for the POST routes that carry tensors.
+"""HTTP/1.1 on a connection: uvicorn's protocol, extended by the fast path for the POST routes that carry tensors.
 
-uvicorn has the parser, TLS, the rules of keep-alive, and the shutdown. The fast path makes no scope, task, future or
-event: it collects the body, calls the handler, and writes the reply to the transport. So a finished batch writes all
-its answers in one turn of the loop. Other routes and methods, escaped paths and `Expect: 100-continue` take the ASGI
+uvicorn provides the parser, TLS, the rules of keep-alive, and the shutdown. The fast path makes no scope, task, future
+or event: it collects the body, calls the handler, and writes the reply to the transport. So all answers of a batch are
+written in one turn of the event loop. Other routes and methods, escaped paths and `Expect: 100-continue` take the ASGI
 path.
 
 Rules of a connection (timeouts are in ``limits.py``)
-- Requests of one connection are answered in order, on either path. One runs, the others wait in uvicorn's pipeline, and
-  reading stops meanwhile.
+- Requests of one connection are answered in order, on either path. One runs. The others wait in uvicorn's pipeline, and
+  reading pauses meanwhile.
 - A body or header over the limit is refused before it is read, and its connection ends.
 - All bodies together have a limit (`BodyBudget`). A large body is not read while there is no room.
-- The next request does not begin while the client does not read the last answer.
-- When a caller goes, its work is cancelled, also during a stream.
-- A stopping server closes idle connections at once, and the others after their answer.
-- A head that comes again on a connection is not parsed again, but its key is looked at again.
-- The handshake of a live stream ends HTTP on the connection: `websocket/` has it from then on.
+- The next request does not begin until the client has read the last answer.
+- When a caller goes, its work is cancelled. A stopping server closes idle connections at once, others when answered.
+- A head that is repeated on a connection is not parsed again, but its key is checked again.
+- The handshake of a live stream ends HTTP on the connection: `websocket/` takes it over.
 - Requests that another server might read differently are refused: HTTP versions other than 1.0 and 1.1, no `Host` in
   1.1, more than one `Host`, and any `Transfer-Encoding` but `chunked`.
 """
@@ -38,10 +37,10 @@ from service.transport.request import BodyParts
 from service.transport.websocket.handshake import Handshake, read_handshake
 
 _PIECE_BYTES = 8 << 10
-"""So much is parsed at once, except of bodies."""
-_NOT_HTTP = "Invalid HTTP request received."
-_OF_OTHERS = Settings()
-"""For an application that is not ours."""
+"""How much is parsed at a time, except of bodies."""
+_NOT_HTTP = "request: expected HTTP as RFC 9112 defines it, got a message that breaks it"
+_DEFAULTS = Settings()
+"""The settings for an application that is not ours."""
 
 
 @mypyc_attr(native_class=False)
@@ -49,14 +48,14 @@ class FastProtocol(LimitedProtocol):
     """A connection of the fast path.
 
     ``Upgrade`` is ignored (RFC 9110, section 7.8), except for a live stream. Java's client sends it with each request,
-    to ask for h2c. But the parser stops after the header of such a request and takes it for one without a body. The
-    body would be lost, or read as another request. So the header is parsed a second time without that field, followed
-    by the body. CONNECT is refused, because what follows it is not for this server.
+    to ask for h2c. But the parser stops after the header of such a request, as if it had no body. The body would be
+    lost, or read as another request. So the header is parsed a second time without that field, followed by the body.
+    CONNECT is refused, because what follows it is not for this server.
     """
 
     is_leaving = False  # the server is stopping: the next request is the last of this connection
-    _again = b""  # the header to parse a second time, once the parser has stopped
-    _handshake: Handshake | None = None  # to be answered once the parser has stopped
+    _again = b""  # the header to parse again, once the parser has stopped
+    _handshake: Handshake | None = None  # to answer once the parser has stopped
 
     def __init__(
         self,
@@ -97,7 +96,7 @@ class FastProtocol(LimitedProtocol):
 
     def on_headers_complete(self) -> None:
         if self._lingering:
-            return  # it came behind a request that was refused
+            return  # it follows a request that was refused
         version = self.parser.get_http_version()
         size, hosts = len(self.url), 0
         codings: list[bytes] = []
@@ -108,7 +107,7 @@ class FastProtocol(LimitedProtocol):
             elif name == b"transfer-encoding":
                 codings.append(value.strip().lower())
             elif name == b"content-length":
-                self._length = int(value)  # the parser has refused what is not a number
+                self._length = int(value)  # the parser accepts only numbers
         if hosts != 1 and (hosts or version == "1.1"):
             raise httptools.HttpParserError(f"Host: expected it once, got it {hosts} times")
         if version not in ("1.1", "1.0"):
@@ -131,7 +130,7 @@ class FastProtocol(LimitedProtocol):
         self._header_bytes = self._body_bytes = self._since_bytes = self._seen_bytes = 0
         request = self._fast_request()
         if request is None:
-            self._go_by_asgi()
+            self._start_asgi()
             return
         previous, self.cycle = self.cycle, request  # type: ignore[assignment]  # it has what uvicorn reads of a cycle
         max_bytes = self.settings.max_body_bytes
@@ -140,7 +139,7 @@ class FastProtocol(LimitedProtocol):
             said = f"body: expected at most {max_bytes} bytes, got {self._length}"
             self._connection.refuse(request, BodyTooLarge(said))
         if previous is None or previous.response_complete:
-            request.turn = True
+            request.has_turn = True
             if request.refusal is not None:
                 self._connection.begin(request)
         else:
@@ -171,7 +170,7 @@ class FastProtocol(LimitedProtocol):
         super().connection_made(transport)
         self.flow = TimedFlow(transport, self.loop.time)
         handler: Handler | None = self.app_state.get(HANDLER_STATE)
-        self.settings = settings = _OF_OTHERS if handler is None else handler.settings
+        self.settings = settings = _DEFAULTS if handler is None else handler.settings
         if handler is not None:
             handler.connections = self.connections
         client = self.client[0] if self.client else ""  # a Unix socket has none
@@ -194,13 +193,13 @@ class FastProtocol(LimitedProtocol):
         began_in_header = self._in_header
         self._begun = 0
         connection.head, connection.is_plain = None, False
-        self._take_in(data)
+        self._parse_read(data)
         if was_idle and self._begun == 1 and not began_in_header and isinstance(self.cycle, FastRequest):
             connection.head = learn_head(self.cycle, data)
         if self._lingering:
             return
-        # The parser does not show an unfinished header line, so its bytes are counted here, but only of reads with
-        # nothing else in them. Others add little: uvloop reads at most 256 KiB at once.
+        # The parser does not show an unfinished header line, so its bytes are counted here, but only if the read has
+        # nothing else. Other reads add little: uvloop reads at most 256 KiB at once.
         if self._in_header and (self._begun == 0 if began_in_header else was_idle and self._begun == 1):
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
@@ -225,9 +224,9 @@ class FastProtocol(LimitedProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
-        # Without these reference cycles the buffers need not wait for the garbage collector.
+        # This breaks reference cycles, so that the buffers need not wait for the garbage collector.
         self.cycle = self.parser = self._connection.running = None  # type: ignore[assignment]
-        self._connection.long_way = None
+        self._connection.protocol = None
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -238,10 +237,10 @@ class FastProtocol(LimitedProtocol):
         super().resume_writing()
         if self._stalled:
             self._stalled = False
-            self._next()
+            self._start_next()
 
     def _unset_keepalive_if_required(self) -> None:
-        """Do not touch the timer: to set one for each request costs more than to look when it fires."""
+        """Do not touch the timer: setting it for each request costs more than a check when it fires."""
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -249,13 +248,13 @@ class FastProtocol(LimitedProtocol):
         if self.transport.is_closing():
             self.watch_answer()  # it closes once the answer is read
         elif not self._lingering:
-            self._next()
+            self._start_next()
 
     # Parsing, and the pipeline of requests
 
-    def _take_in(self, data: bytes) -> None:
-        """Parse what was read until a request has to wait. What is behind it stays unparsed: as a parsed request it
-        would take fifty times its bytes."""
+    def _parse_read(self, data: bytes) -> None:
+        """Parse what was read until a request has to wait. What follows it stays unparsed: a parsed request takes fifty
+        times its bytes."""
         at = 0
         try:
             while at < len(data) and not self._lingering and not self.transport.is_closing():
@@ -266,7 +265,7 @@ class FastProtocol(LimitedProtocol):
                 size = _PIECE_BYTES
                 if self._in_body and self._length >= 0:
                     size = max(size, self._length - self._body_bytes)
-                behind = self._parse(data if at == 0 and size >= len(data) else memoryview(data)[at : at + size])
+                behind = self._feed_parser(data if at == 0 and size >= len(data) else memoryview(data)[at : at + size])
                 at += size
                 if self._handshake is not None:
                     handshake, self._handshake, self._in_header = self._handshake, None, False
@@ -276,12 +275,13 @@ class FastProtocol(LimitedProtocol):
             self.refused_url = self.url if self._in_header else b""
             self._in_header = self._in_body = False
             fault = error.__context__
-            self.send_400_response(str(fault) if isinstance(fault, httptools.HttpParserError) else _NOT_HTTP)
+            is_ours = isinstance(fault, httptools.HttpParserError)
+            self.send_400_response(str(fault) if is_ours else f"{_NOT_HTTP}: {error}")
 
-    def _take_in_more(self) -> None:
-        """Parse what was left unparsed, now that the requests before it are answered."""
+    def _parse_rest(self) -> None:
+        """Parse what was left, now that the requests before it are answered."""
         data, self._unparsed = self._unparsed, b""
-        self._take_in(data)
+        self._parse_read(data)
         if self._unparsed or self.pipeline or self._lingering or self._malformed is not None:
             return
         if self._in_header or self._in_body:
@@ -291,7 +291,7 @@ class FastProtocol(LimitedProtocol):
         if self.flow.read_paused and not (isinstance(request, FastRequest) and request.waits_for_room):
             self.flow.resume_reading()
 
-    def _parse(self, data: bytes | memoryview) -> bytes:
+    def _feed_parser(self, data: bytes | memoryview) -> bytes:
         """Feed the parser. Returns what follows a handshake."""
         while True:
             try:
@@ -307,7 +307,7 @@ class FastProtocol(LimitedProtocol):
             self.parser.feed_data(again)
 
     def _ignore_upgrade(self) -> None:
-        """Keep the header without ``Upgrade``. It is parsed when the parser stops, which it does before the body."""
+        """Keep the header without ``Upgrade``, to parse it when the parser stops, which is before the body."""
         method = self.parser.get_method()
         if method == b"CONNECT":
             raise httptools.HttpParserError("CONNECT: expected the method of a resource")
@@ -316,7 +316,7 @@ class FastProtocol(LimitedProtocol):
         self._again = b"\r\n".join([*lines, b"", b""])
 
     def _fast_request(self) -> FastRequest | None:
-        """A request for the message that begins, if it is one of the fast path."""
+        """The request for the message that begins; None if it takes the ASGI path."""
         handler = self._connection.handler
         if handler is None or self.expect_100_continue or self.parser.get_method() != b"POST":
             return None
@@ -336,11 +336,11 @@ class FastProtocol(LimitedProtocol):
         request.in_chunks = in_chunks
         return request
 
-    def _go_by_asgi(self) -> None:
+    def _start_asgi(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
-        self.headers.extend(headers)  # in place, because the scope has this list
+        self.headers.extend(headers)  # in place: the scope has this list
         super().on_headers_complete()
         if self.is_leaving:
             self.cycle.keep_alive = False
@@ -353,10 +353,10 @@ class FastProtocol(LimitedProtocol):
             self.transport.close()
         self.on_response_complete()
 
-    def _next(self) -> None:
-        """Begin the next requests of the pipeline until one is not answered at once."""
+    def _start_next(self) -> None:
+        """Begin the next requests of the pipeline, until one is not answered at once."""
         if self._advancing:
-            return  # a request was answered at once, within the loop below
+            return  # called by a request that was answered at once, in the loop below
         self._advancing = True
         try:
             while not self.flow.write_paused:
@@ -364,14 +364,14 @@ class FastProtocol(LimitedProtocol):
                     cycle, app = self.pipeline.pop()
                     self._start_asgi_task(cycle, app)
                     if self._unparsed and self._in_body and not self.pipeline:
-                        self._take_in_more()  # the rest of its body has been read
+                        self._parse_rest()  # the rest of its body has been read
                 elif self._unparsed:
-                    self._take_in_more()
+                    self._parse_rest()
                     cycle = self.cycle
                     if cycle is None:
                         return  # the connection has become a live stream
                 else:
-                    self._rest()
+                    self._become_idle()
                     return
                 if not cycle.response_complete or self.transport.is_closing() or self._lingering:
                     return
@@ -380,8 +380,8 @@ class FastProtocol(LimitedProtocol):
         finally:
             self._advancing = False
 
-    def _rest(self) -> None:
-        """No request is left: read on, or end the connection if what came was malformed."""
+    def _become_idle(self) -> None:
+        """No request is left: read on, or end the connection if malformed bytes came."""
         if self._malformed is not None:
             self.answer_last(self._malformed)
             return
@@ -390,11 +390,11 @@ class FastProtocol(LimitedProtocol):
         self._connection.idle_since = self.loop.time()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        # uvicorn calls this for the next of the pipeline, which may be a fast request.
+        # uvicorn calls this for the next request of the pipeline, which may be one of the fast path.
         if isinstance(cycle, FastRequest):
-            cycle.turn = True
-            if not cycle.body_is_there and not cycle.waits_for_room:
-                self.flow.resume_reading()  # reading stopped within its body, for the request before it
+            cycle.has_turn = True
+            if not cycle.has_body and not cycle.waits_for_room:
+                self.flow.resume_reading()  # reading was paused within its body, for the request before it
             self._connection.begin(cycle)
         else:
             super()._start_asgi_task(cycle, app)

@@ -1,4 +1,4 @@
-"""A connection of HTTP that becomes a live stream."""
+"""Turns an HTTP connection into a live stream."""
 
 from service.access.grants import INFER
 from service.errors import ServiceError
@@ -11,7 +11,7 @@ from service.transport.websocket.handshake import Handshake, accept, check_hands
 
 
 def upgrade_connection(protocol: LimitedProtocol, handler: Handler | None, handshake: Handshake, data: bytes) -> None:
-    """Answer a handshake, and give the connection to a WebSocket if that succeeds. ``data`` came behind it."""
+    """Answer a handshake. If it succeeds, a WebSocket takes over the connection. ``data`` followed the handshake."""
     if handler is None or handler.streams is None:
         return  # then there was no handshake
     transport, connections = protocol.transport, protocol.server_state.connections

@@ -1,1 +1,1 @@
-"""The protocol over gRPC. Calls are translated to those of HTTP, and answers and errors back to gRPC."""
+"""The inference protocol over gRPC. Calls are translated to requests of HTTP, and answers and errors back to gRPC."""

@@ -1,6 +1,6 @@
 """The gRPC code of each HTTP status, and the headers that become metadata.
 
-Errors get their HTTP status in `service/transport/status.py`, and from that their gRPC code.
+`service/transport/status.py` has the HTTP status of each error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,11 +36,11 @@ Metadata = Sequence[tuple[str, str]]
 
 
 def metadata_of(reply: Reply) -> Metadata:
-    """The headers of an answer that callers over gRPC get, as trailing metadata."""
+    """The headers of an answer that become trailing metadata."""
     return tuple((name.decode(), value.decode("latin-1")) for name, value in reply.headers if name in METADATA)
 
 
 def refusal_of(reply: Reply) -> tuple[StatusCode, str, Metadata]:
-    """The error of a reply with another status than 200: its code, text and metadata."""
+    """The code, text and metadata of a reply whose status is not 200."""
     content: Any = orjson.loads(b"".join(reply.chunks))
     return CODES.get(reply.status, StatusCode.UNKNOWN), content["error"], metadata_of(reply)

@@ -1,4 +1,4 @@
-"""Calls that a coroutine answers: all but ModelInfer. They have what the coroutines use of `grpc.aio`'s context."""
+"""Calls that a coroutine answers: all but ModelInfer. Their context has what is used of that of `grpc.aio`."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from service.transport.grpc.framing import (
     write_message,
 )
 from service.transport.http2.streams import Stream
-from service.transport.observer import GONE, RequestEnd, tell
+from service.transport.observer import GONE, RequestEnd, report_end
 from service.transport.request import MAX_UNREAD_BYTES, Reply, request_id_of
 from service.transport.status import error_reply
 
@@ -30,23 +30,22 @@ EOF: Final = object()
 """The end of the messages of a call."""
 
 
-class Method(NamedTuple):
-    """``answer`` is a coroutine function of the message, or None where ``takes_many``, and the context.
+class MethodHandler(NamedTuple):
+    """``answer`` gets the message and the context, and returns the answer, or None if it has written its messages.
 
-    It returns the answer, or None if it has written its messages.
+    A method that ``takes_many`` messages reads them from the context, and gets None.
     """
 
     answer: Callable[[Any, "CallContext"], Awaitable[bytes | None]]
     takes_many: bool = False
-    is_told: bool = True
-    """Whether the observer of requests is told of the call as a whole."""
+    is_reported: bool = True
+    """Whether the end of the call is reported to the observer of requests."""
 
 
 class Aborted(Exception):
-    """A coroutine has ended its call with a status."""
+    """A coroutine has ended its call with an error. ``status`` is that of HTTP."""
 
     def __init__(self, status: int, code: grpc.StatusCode, text: str, metadata: Metadata = ()) -> None:
-        """``status`` is that of HTTP."""
         super().__init__(text)
         self.status, self.code, self.text, self.metadata = status, code, text, metadata
 
@@ -54,12 +53,12 @@ class Aborted(Exception):
 class CallContext:
     """A call in progress.
 
-    ``grant`` is what the caller's key allows, None where none is needed. ``client`` is the caller's address. ``fields``
-    are its metadata. ``is_inflated``: the message that was read last was compressed.
+    ``grant`` is what the caller's key allows, None if no key is needed. ``client`` is the caller's address, ``fields``
+    the metadata of the call. ``is_inflated``: the last message was compressed.
     """
 
     def __init__(self, head: CallHead, stream: Stream, link: Link, grant: Grant | None = None) -> None:
-        self._head, self.pace = head, link.pace
+        self._head, self.concurrency = head, link.concurrency
         self.grant, self.client, self.fields, self.headers = grant, link.client, head.metadata, head.headers
         self.request_id = request_id_of(head.headers)
         self._link, self._stream, self._sender, self._wake = link, stream, link.sender, link.wake
@@ -74,17 +73,17 @@ class CallContext:
         self.is_inflated = False
         self._trailing: Metadata = ()
         self._unread_bytes = self._received_bytes = self._sent_bytes = 0
-        self._moved_at, self._moved_bytes = self._began, 0  # when a message made progress last, and all that had come
+        self._moved_at, self._moved_bytes = self._began, 0  # when a message last made progress, and the total then
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, method: Method) -> None:
+    def begin(self, method: MethodHandler) -> None:
         self._takes_many = method.takes_many
         self._task = self._loop.create_task(self._run(method))
 
-    # What the connection tells
+    # Called by the connection
 
     def take(self, data: bytes) -> None:
-        """Data of the call, or its end."""
+        """Take data of the call, or its end."""
         if self._is_over:
             return
         if self._fault is None:
@@ -101,13 +100,13 @@ class CallContext:
         self._ask_for_more()
 
     def _ask_for_more(self) -> None:
-        """Let a message come that is larger than the window, when there is room. Whole ones wait to be read."""
+        """Open the window for a message that is larger, when there is room. No more is asked for behind a whole one."""
         if self._is_over or self._fault is not None or self._reader.missing_bytes <= self._stream.receive_window:
             return
         self._link.ask_for(self, self._stream, self._reader.missing_bytes, self._unread_bytes, self._go_on)
 
     def _go_on(self) -> None:
-        """There is room now. The time of the client has not passed before."""
+        """There is room now. The client's time has not passed meanwhile."""
         self._note_progress()
         self._ask_for_more()
 
@@ -115,7 +114,7 @@ class CallContext:
         self._moved_at, self._moved_bytes = self._handler.clock(), self._received_bytes
 
     def end_if_slow(self, moment: float) -> None:
-        """Refuse a message that has made no progress since a moment. Between messages a stream may be silent."""
+        """Refuse a message without progress since ``moment``. Between messages a stream may be silent."""
         is_wanted = self._reader.missing_bytes > 0 and (self._reader.held_bytes > 0 or not self._takes_many)
         if is_wanted and not self._stream.received_end and not self._is_over and self._moved_at < moment:
             self._fault = find_stall(self._stream)
@@ -123,11 +122,11 @@ class CallContext:
 
     def drop(self) -> None:
         """The caller has gone."""
-        self._end()  # a task that has not begun never will
+        self._end()  # the task may be cancelled before it begins
         if self._task is not None:
             self._task.cancel()
 
-    # What a coroutine uses of its context
+    # Called by the coroutine
 
     def time_remaining(self) -> float | None:
         return None if self._until is None else max(0.0, self._until - self._loop.time())
@@ -136,11 +135,11 @@ class CallContext:
         self._trailing = metadata
 
     def refuse(self, reply: Reply) -> NoReturn:
-        """End the call with the error of a reply."""
+        """End the call with the error in ``reply``."""
         raise Aborted(reply.status, *refusal_of(reply))
 
     async def read(self) -> Any:
-        """The next message, or EOF. Raises Aborted for one that cannot be read."""
+        """The next message, or EOF. Raises Aborted if it cannot be read."""
         while True:
             if not self._wants_more:
                 return EOF
@@ -173,7 +172,7 @@ class CallContext:
             return None
 
     def _release(self, size_bytes: int) -> None:
-        """A message was taken: the client may send as much again."""
+        """Give back the room of a message: the client may send as much again."""
         size_bytes = min(size_bytes + 5, self._unread_bytes)
         self._unread_bytes -= size_bytes
         self._budget.release(size_bytes, self)
@@ -182,7 +181,7 @@ class CallContext:
         self._wake()
 
     def end_reading(self) -> None:
-        """Messages that have not been read are not wanted: the next is EOF."""
+        """Read no more messages: the next one is EOF."""
         self._wants_more = False
         self._arrived.set()
 
@@ -205,11 +204,11 @@ class CallContext:
 
     @property
     def has_room(self) -> bool:
-        """Whether the caller reads fast enough to be sent more."""
+        """Whether the caller reads fast enough for more to be sent."""
         return self._stream.unsent_bytes <= MAX_UNREAD_BYTES
 
     def call_when_room(self, go_on: Callable[[], None]) -> None:
-        """``go_on`` is called once, when there is room, instead of one that was given before."""
+        """Call ``go_on`` once, when there is room. It replaces an earlier one."""
 
         def look() -> None:
             if self.has_room:
@@ -219,11 +218,11 @@ class CallContext:
         self._stream.on_room = look
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """All messages, for what iterates."""
+        """All messages of the call."""
         while (content := await self.read()) is not EOF:
             yield content
 
-    async def _run(self, method: Method) -> None:
+    async def _run(self, method: MethodHandler) -> None:
         code, text, metadata, status = grpc.StatusCode.OK, "", self._trailing, 200
         try:
             async with asyncio.timeout_at(self._until):
@@ -244,11 +243,11 @@ class CallContext:
         self._end()
         if status != GONE:
             self._finish(code, text, metadata)
-        if method.is_told:
-            self._tell(status)
+        if method.is_reported:
+            self._report_end(status)
 
     def _end(self) -> None:
-        """Nothing is read any more, though data may still come until the answer has been sent."""
+        """Read no more. Data may still arrive until the answer has been sent."""
         self._is_over = True
         held, self._unread_bytes = self._unread_bytes, 0
         self._budget.release(held, self)
@@ -261,8 +260,8 @@ class CallContext:
         self._sender.finish(self._stream, block if self._has_started else ANSWER_HEAD + block)
         self._wake()
 
-    def _tell(self, status: int) -> None:
-        """Tell the observer that the call has ended."""
+    def _report_end(self, status: int) -> None:
+        """Report the end of the call to the observer."""
         handler = self._handler
         if handler.observer is None:
             return
@@ -272,7 +271,7 @@ class CallContext:
         end = RequestEnd("POST", route, path, status, seconds, self.request_id, self.headers)
         end.client, end.caller = self.client, "" if self.grant is None else self.grant.name
         end.bytes_in, end.bytes_out = self._received_bytes, self._sent_bytes
-        tell(handler.observer, end)
+        report_end(handler.observer, end)
 
     async def _read_only(self) -> bytes:
         """The one message of the call."""

@@ -1,7 +1,7 @@
-"""Counts the fields of a message before it is parsed. protobuf has no limit for them.
+"""Counts the fields of a message before it is parsed, because protobuf does not limit them.
 
 A field of two bytes becomes an object of hundreds of bytes, so a message within the size limit could take all memory.
-The fields of nested messages count too. Elements of tensors take a few bytes each, so they do not count by default.
+Fields of nested messages count too. Elements of tensors take only a few bytes each, so by default they do not count.
 """
 
 import functools
@@ -13,10 +13,10 @@ from service.errors import InvalidInput
 _TENSOR = "InferTensorContents"  # its fields are the elements of a tensor
 _MAX_VARINT_BYTES = 10
 _VARINT, _FIXED_64, _SIZED, _FIXED_32 = 0, 1, 2, 5
-"""The encodings of fields: the last three bits of their tags."""
+"""The encodings of fields (the last three bits of their tags)."""
 
-Inner = Mapping[int, "Inner"]
-"""The fields of a message that hold messages, by number, and theirs in turn."""
+NestedFields = Mapping[int, "NestedFields"]
+"""The fields of a message that hold messages, by number, each with its own nested fields."""
 
 
 class BrokenMessage(Exception):
@@ -24,25 +24,25 @@ class BrokenMessage(Exception):
 
 
 @functools.cache
-def find_inner(descriptor: Any, *, tensors: bool = False) -> Inner:
-    """The nested messages to count in. ``tensors``: the elements of tensors too. A message must not contain itself."""
+def find_nested(descriptor: Any, *, tensors: bool = False) -> NestedFields:
+    """The nested messages to count; ``tensors``: elements of tensors too. A message must not contain itself."""
     return {
-        field.number: find_inner(field.message_type, tensors=tensors)
+        field.number: find_nested(field.message_type, tensors=tensors)
         for field in descriptor.fields
         if field.message_type is not None and (tensors or field.message_type.name != _TENSOR)
     }
 
 
-def check_fields(content: bytes, inner: Inner, limit: int) -> None:
-    """Count fields. Raises InvalidInput at once if there are more than ``limit``, BrokenMessage if it is no message."""
+def check_fields(content: bytes, inner: NestedFields, limit: int) -> None:
+    """Raises InvalidInput if there are more than ``limit`` fields, BrokenMessage if the bytes are not a message."""
     try:
         _count(content, 0, len(content), inner, limit)
     except IndexError:
         raise BrokenMessage("a field that is cut off") from None
 
 
-def _count(content: bytes, at: int, end: int, inner: Inner, limit: int) -> int:
-    """The rest of the limit."""
+def _count(content: bytes, at: int, end: int, inner: NestedFields, limit: int) -> int:
+    """Returns what is left of the limit."""
     left = limit
     while at < end:
         if not left:
@@ -76,7 +76,7 @@ def _count(content: bytes, at: int, end: int, inner: Inner, limit: int) -> int:
 
 
 def _read_varint(content: bytes, at: int) -> tuple[int, int]:
-    """A number, and the place behind it."""
+    """A number, and where the next byte is."""
     value = 0
     for i in range(_MAX_VARINT_BYTES):
         byte = content[at + i]

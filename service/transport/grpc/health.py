@@ -1,8 +1,8 @@
-"""The health service of gRPC: of the server, of its inference service, or of a model by its name.
+"""The health service of gRPC: for the server, for its inference service, and for each model by its name.
 
-The messages are those of `grpcio-health-checking`. Its servicer is not used: it must be told of every change, but
+The messages are those of `grpcio-health-checking`. Its servicer is not used: it has to be told of every change, but
 models come and go without notice. So a check asks the readiness routes of HTTP, and a watch asks them every second.
-All watches of one service share what was found, and their number is limited: a client may open very many.
+All watches of one service share the result. Their number is limited, because a client may open very many.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from service.transport.request import request_id_of
 from service.transport.status import error_reply
 
 LOOK_AGAIN_S = 1.0
-"""How often a watched service is looked at."""
+"""How often a watched service is checked."""
 
 MAX_WATCHES = 1024
 MAX_WATCHED = 128
-"""Watches of a worker at once, and services that they may be of: each is asked for once in the time between looks."""
+"""The most watches of a worker at once, and the most services that they may watch."""
 
 _SERVER = ("", FULL_NAME)
-"""Names of the server as a whole."""
+"""The names that mean the server as a whole."""
 _STATUSES = {200: HealthCheckResponse.SERVING, 404: HealthCheckResponse.SERVICE_UNKNOWN}
 
 
 class _Watched:
-    """A service that is watched: by how many, and what it was when it was looked at."""
+    """A watched service: the number of its watches, and its status at the last check."""
 
     def __init__(self) -> None:
         self.watches = 0
@@ -44,8 +44,8 @@ class _Watched:
 
 
 class Health:
-    """``information`` is the application with the information routes. ``check_caller`` raises ServiceError for callers
-    who must not know which models there are."""
+    """``information`` is the application with the information routes. ``check_caller`` raises ServiceError if a caller
+    must not know which models there are."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Health:
         self._watches = 0
 
     def leave(self) -> None:
-        """Another worker answers from now on: end the watches, which begin anew there."""
+        """Another worker takes over: end the watches, so that clients begin them there."""
         self._leaving.set()
 
     def drain(self) -> None:
@@ -73,7 +73,7 @@ class Health:
         self._leaving.set()
 
     async def check(self, content: bytes, context: CallContext) -> bytes:
-        """Answer with the status of a service; NOT_FOUND for an unknown one."""
+        """Answer with the status of a service, or with NOT_FOUND."""
         began = self._clock()
         service = await self._read_service(content, context)
         status = await self._find_status(service)
@@ -85,7 +85,7 @@ class Health:
         return bytes(HealthCheckResponse(status=status).SerializeToString())
 
     async def watch(self, content: bytes, context: CallContext) -> None:
-        """Send the status of a service, and again when it changes. The last is NOT_SERVING, when the server stops."""
+        """Send the status of a service, and each change of it. When the server stops, the last is NOT_SERVING."""
         service = await self._read_service(content, context)
         told = None
         with self._admit(service, context) as watched:
@@ -118,7 +118,7 @@ class Health:
                 del self._watched[service]
 
     async def _look_at(self, service: str, watched: _Watched) -> int:
-        """The status of a service that is watched, unless another watch has looked a moment ago."""
+        """The status of a watched service; the known one if another watch has just checked it."""
         now = self._clock()
         if watched.status is None or self._draining or now - watched.looked_at >= LOOK_AGAIN_S / 2:
             watched.looked_at = now
@@ -133,7 +133,7 @@ class Health:
         return int(_STATUSES.get(reply.status, HealthCheckResponse.NOT_SERVING))
 
     async def _read_service(self, content: bytes, context: CallContext) -> str:
-        """The name of the service. All may ask for the server, as over HTTP; for a model a key may be needed."""
+        """The name of the service. As over HTTP, anybody may ask for the server; for a model a key may be needed."""
         try:
             service = str(read_info(HealthCheckRequest, content).service)
             if service not in _SERVER:

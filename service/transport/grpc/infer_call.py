@@ -1,12 +1,11 @@
 """ModelInfer: a request of the handler, answered without a task of its own.
 
-Short messages are translated at once, and a message that differs from one before only in its tensors and its id is not
-parsed again (``translation.py``). Large ones are translated in a thread.
+A short message is translated at once. It is not even parsed if an earlier one differs only in its tensors and its id
+(``known_messages.py``). Large messages are translated in a thread.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Final
 
 from service.access.grants import Grant
@@ -27,7 +26,7 @@ from service.transport.grpc.known_messages import Translation
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_answer
 from service.transport.http2.streams import Stream
-from service.transport.request import GRPC_INFER, Endpoint, HeaderField, Reply, Request
+from service.transport.request import GRPC_INFER, Endpoint, Reply, Request
 
 logger = logging.getLogger("sluice.grpc")
 
@@ -36,7 +35,7 @@ _ENDPOINT: Final = Endpoint(GRPC_INFER)
 
 
 class InferCall(Request):
-    """``grant`` is what the caller's key allows, None where none is needed."""
+    """``grant`` is what the caller's key allows, None if no key is needed."""
 
     def __init__(self, head: CallHead, stream: Stream, link: Link, grant: Grant | None) -> None:
         super().__init__(_ENDPOINT, b"", head.headers)
@@ -50,15 +49,15 @@ class InferCall(Request):
         self.path = PATH
         self.began = link.handler.clock()
         self.patience_s = head.timeout_s
-        self._moved_at, self._moved_bytes = self.began, 0  # when the message made progress last, and how far it was
+        self._moved_at, self._moved_bytes = self.began, 0  # when the message last made progress, and its size then
         self._is_over = False
         if grant is not None:
             self.grant, self.caller = grant, grant.name
 
-    # What the connection tells
+    # Called by the connection
 
     def take(self, data: bytes) -> None:
-        """Data of the message, or the end of the call."""
+        """Take data of the message, or the end of the call."""
         if self._is_over:
             return
         self._handler.body_budget.grow(len(data))
@@ -90,17 +89,17 @@ class InferCall(Request):
             self._refuse(error)
 
     def _ask_for_more(self) -> None:
-        """Let the rest of a large message come, when there is room for it."""
+        """Let the client send the rest of a large message, when there is room."""
         if not self._is_over and self._reader is not None:
             self._link.ask_for(self, self._stream, self._reader.missing_bytes, self._held_bytes, self._go_on)
 
     def _go_on(self) -> None:
-        """There is room now. The time of the client has not passed before."""
+        """There is room now. The client's time has not passed meanwhile."""
         self._moved_at = self._handler.clock()
         self._ask_for_more()
 
     def end_if_slow(self, moment: float) -> None:
-        """Refuse a message that has made no progress since a moment."""
+        """Refuse a message without progress since ``moment``."""
         if not self._is_over and not self._stream.received_end and self._moved_at < moment:
             self._refuse(find_stall(self._stream))
 
@@ -136,7 +135,7 @@ class InferCall(Request):
             self._refuse(error)
 
     async def _translate(self, content: bytes, is_compressed: bool) -> None:
-        """Read a large message in the thread for work that holds the interpreter."""
+        """Translate a large message in the thread for work that holds the interpreter."""
         handler, reader = self._handler, self._reader
 
         def work() -> Translation:
@@ -160,7 +159,7 @@ class InferCall(Request):
             self._refuse(ModelFailure("a fault of the server"))
 
     def _hold_inflated(self, size_bytes: int) -> None:
-        """Count a body that was compressed. Raises QueueFull if others hold the room for it."""
+        """Count the inflated body. Raises QueueFull if others hold the room for it."""
         if not self._handler.body_budget.try_replace(self._held_bytes, size_bytes):
             raise no_room()
         self._held_bytes += size_bytes
@@ -200,15 +199,3 @@ class InferCall(Request):
         held, self._held_bytes = self._held_bytes, 0
         budget.release(held, self)
         self._reader = None
-
-    def open(self, status: int, headers: Sequence[HeaderField]) -> None:
-        raise NotImplementedError("ModelInfer has one answer")
-
-    def send(self, chunk: bytes) -> None:
-        raise NotImplementedError("ModelInfer has one answer")
-
-    def end(self) -> None:
-        raise NotImplementedError("ModelInfer has one answer")
-
-    def abort(self) -> None:
-        self.drop()

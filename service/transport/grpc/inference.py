@@ -1,23 +1,23 @@
 """ModelStreamInfer: inference requests in a stream. (`infer_call.py` answers ModelInfer.)
 
-When a caller goes or its deadline passes, the connection cancels the task of the call, which drops its requests. The
-answers of a stream are sent when they are ready, in any order. A stream has one task, and its messages have none.
+Answers are sent as soon as they are ready, in any order. A stream has one task, and its messages have none. When a
+caller goes or its deadline passes, the connection cancels the task of the call, which drops its requests.
 """
 
 import asyncio
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from service.errors import DeadlinePassed, Draining, ServiceError
 from service.protocol.large_json import without_traceback
+from service.transport.concurrency import StreamConcurrency
 from service.transport.grpc.contexts import EOF, Aborted, CallContext
 from service.transport.grpc.framing import no_room
 from service.transport.grpc.known_messages import Translation
 from service.transport.grpc.messages import FULL_NAME
 from service.transport.grpc.translation import find_known, is_slow, read_infer, translate_now, write_streamed
 from service.transport.handler import Handler
-from service.transport.pace import StreamPace
-from service.transport.request import GRPC_STREAM_INFER, Endpoint, HeaderField, Reply, Request, request_id_of
+from service.transport.request import GRPC_STREAM_INFER, Endpoint, Reply, Request, request_id_of
 from service.transport.status import error_reply
 
 _PATH = f"/{FULL_NAME}/ModelStreamInfer"
@@ -31,13 +31,13 @@ class InferenceServicer:
         self._contexts: set[CallContext] = set()
 
     def drain(self) -> None:
-        """Stop reading the streams. They end when what was read is answered."""
+        """Read no more from the streams. They end when the requests read so far are answered."""
         self._is_draining = True
         for context in self._contexts:
             context.end_reading()
 
     async def stream(self, _: object, context: CallContext) -> None:
-        """ModelStreamInfer: an answer to each message."""
+        """Answer each message of a stream."""
         stream = InferStream(self._handler, context)
         self._contexts.add(context)
         if self._is_draining:
@@ -51,11 +51,11 @@ class InferenceServicer:
             context.refuse(error_reply(Draining("the server is stopping"), ""))
 
 
-class StreamedRequest(Request):
-    """A message of a stream. ``held_bytes`` is what it takes of the body budget. ``on_end`` is called once."""
+class StreamMessage(Request):
+    """The request in a message. ``held_bytes`` is its share of the body budget. ``on_end`` is called once."""
 
     def __init__(
-        self, context: CallContext, content: bytes, held_bytes: int, on_end: Callable[["StreamedRequest"], None]
+        self, context: CallContext, content: bytes, held_bytes: int, on_end: Callable[["StreamMessage"], None]
     ) -> None:
         super().__init__(_ENDPOINT, b"", dict(context.headers))
         self._context, self._on_end = context, on_end
@@ -90,30 +90,18 @@ class StreamedRequest(Request):
         self._is_over = True
         self._on_end(self)
 
-    def open(self, status: int, headers: Sequence[HeaderField]) -> None:
-        raise NotImplementedError("a message of a stream has one answer")
-
-    def send(self, chunk: bytes) -> None:
-        raise NotImplementedError("a message of a stream has one answer")
-
-    def end(self) -> None:
-        raise NotImplementedError("a message of a stream has one answer")
-
-    def abort(self) -> None:
-        self.drop()
-
 
 class InferStream:
     """One call of ModelStreamInfer.
 
-    A message is read when the one before it has begun. This keeps the order of a sequence.
+    Each message is read after the one before it has begun, which keeps the order of a sequence.
     """
 
     def __init__(self, handler: Handler, context: CallContext) -> None:
         self._handler = handler
         self._context = context
-        self._pace = StreamPace(context.pace)
-        self._open: set[StreamedRequest] = set()
+        self._concurrency = StreamConcurrency(context.concurrency)
+        self._open: set[StreamMessage] = set()
         self._all_answered = asyncio.Event()
         self._all_answered.set()
         self._unread_answers = 0
@@ -128,7 +116,7 @@ class InferStream:
     async def _read_all(self) -> Aborted | None:
         """Begin a request for each message. Returns the fault of one that cannot be read."""
         while True:
-            await self._pace.begin()
+            await self._concurrency.begin()
             try:
                 content = await self._context.read()
             except Aborted as fault:
@@ -138,21 +126,21 @@ class InferStream:
             await self._begin(content)
 
     def close(self) -> None:
-        """Drop what is not answered."""
+        """Drop the requests that have no answer yet."""
         for request in list(self._open):
             request.drop()
         self._unread_answers = 0
-        self._pace.close()
+        self._concurrency.close()
 
     async def _begin(self, content: bytes) -> None:
         context, budget, size_bytes = self._context, self._handler.body_budget, len(content)
         is_admitted = budget.try_admit(size_bytes)
         if not is_admitted:
             if context.is_inflated:
-                content = b""  # what waits is counted as it came, and this may be a thousand times larger
+                content = b""  # only its compressed size was counted, and it may be a thousand times larger
             else:
                 is_admitted = await self._wait_for_room(size_bytes)
-        request = StreamedRequest(context, content, size_bytes if is_admitted else 0, self._note_end)
+        request = StreamMessage(context, content, size_bytes if is_admitted else 0, self._note_end)
         self._open.add(request)
         self._all_answered.clear()
         request.began = self._handler.clock()
@@ -177,10 +165,10 @@ class InferStream:
     def _max_bytes(self) -> int:
         return self._handler.settings.max_body_bytes
 
-    def _note_end(self, request: StreamedRequest) -> None:
+    def _note_end(self, request: StreamMessage) -> None:
         self._handler.body_budget.release(request.held_bytes)
         self._open.discard(request)
-        self._pace.note(request.answer_bytes)
+        self._concurrency.note(request.answer_bytes)
         self._unread_answers += 1
         if self._context.has_room:
             self._go_on()
@@ -191,12 +179,12 @@ class InferStream:
         """The caller has read enough of the answers."""
         ended, self._unread_answers = self._unread_answers, 0
         for _ in range(ended):
-            self._pace.end()
+            self._concurrency.end()
         if not self._open:
             self._all_answered.set()
 
-    def _admit_again(self, request: StreamedRequest) -> ServiceError | None:
-        """Why the key that opened a stream does not allow one more request; None if it does."""
+    def _admit_again(self, request: StreamMessage) -> ServiceError | None:
+        """Why the key of a stream does not allow one more request; None if it does."""
         guard = self._handler.guard
         if request.grant is None or guard is None:
             return None
@@ -220,10 +208,10 @@ class InferStream:
         deadline_s = self._handler.settings.deadline_s
         return deadline_s if patience_s is None else min(deadline_s, patience_s)
 
-    def _prepare(self, request: StreamedRequest, found: Translation) -> None:
-        """Make the request that a message asks for. Raises ServiceError."""
+    def _prepare(self, request: StreamMessage, found: Translation) -> None:
+        """Fill in the request from its translated message. Raises ServiceError."""
         request.given_id = found.id
-        if found.id:  # the header is the same for all requests of the stream
+        if found.id:  # the stream has one header for all its requests
             request.request_id = request_id_of({b"x-request-id": found.id.encode()})
         request.endpoint = Endpoint(GRPC_STREAM_INFER, found.model_name, found.model_version or None)
         if found.refusal is not None:
@@ -231,12 +219,10 @@ class InferStream:
         request.body = found.body
         request.headers[b"inference-header-content-length"] = b"%d" % found.header_bytes
 
-    async def _read_in_thread(self, request: StreamedRequest) -> Translation:
-        """Translate a message in the thread: a parsed message is larger, and many may wait for the thread.
-
-        Raises InvalidInput, DeadlinePassed.
-        """
+    async def _read_in_thread(self, request: StreamMessage) -> Translation:
+        """Translate a message in the thread. Raises InvalidInput, DeadlinePassed."""
         handler = self._handler
+        # It is parsed in the thread too: a parsed message is larger, and many may wait for the thread.
         read = functools.partial(read_infer, bytes(request.body), handler.find_max_tensors(), self._max_bytes)
         left_s = self._limit_s(request.patience_s) - (handler.clock() - request.began)
         future = asyncio.get_running_loop().run_in_executor(handler.parsing, without_traceback, read)

@@ -1,4 +1,4 @@
-"""All methods but inference. Each asks a route of HTTP in process, and answers with the route's JSON as a message."""
+"""All methods but inference. Each asks a route of HTTP in process, and turns the route's JSON into a message."""
 
 import asyncio
 import logging
@@ -24,38 +24,38 @@ logger = logging.getLogger("sluice.grpc")
 
 
 class InfoRequest(NamedTuple):
-    """A route and the JSON that is sent to it; None: a GET without a body."""
+    """The path of a route and the JSON to send to it; None: a GET without a body."""
 
     path: str
     body: Any = None
 
 
-def _quoted(name: str) -> str:
-    """A model's name as a segment of a path."""
+def _quote_name(name: str) -> str:
+    """A model's name as a segment of a path. Raises InvalidInput if it is empty."""
     if not name:
         raise InvalidInput("name: expected the name of a model, got none")
     return quote(name, safe="")
 
 
-def _of_model(request: Any, what: str = "") -> str:
+def _model_path(request: Any, what: str = "") -> str:
     version = f"/versions/{quote(request.version, safe='')}" if request.version else ""
-    return f"/v2/models/{_quoted(request.name)}{version}{what}"
+    return f"/v2/models/{_quote_name(request.name)}{version}{what}"
 
 
-def _repository(request: Any, what: str) -> InfoRequest:
+def _ask_repository(request: Any, what: str) -> InfoRequest:
     if request.repository_name:
-        raise InvalidInput(f"repository_name: expected none, for there is one, got {request.repository_name!r:.60}")
+        raise InvalidInput(f"repository_name: expected none, got {request.repository_name!r:.60}")
     if what == "index":
         return InfoRequest("/v2/repository/index", {"ready": request.ready})
     parameters = read_parameters(request.parameters, "parameters")
     for name, value in parameters.items():
         if isinstance(value, bytes):
             raise InvalidInput(f"parameters.{name:.60}: files are not taken over the network: publish a version")
-    return InfoRequest(f"/v2/repository/models/{_quoted(request.model_name)}/{what}", {"parameters": parameters})
+    return InfoRequest(f"/v2/repository/models/{_quote_name(request.model_name)}/{what}", {"parameters": parameters})
 
 
-def _trace(request: Any) -> InfoRequest:
-    of_model = f"/models/{_quoted(request.model_name)}" if request.model_name else ""
+def _ask_trace(request: Any) -> InfoRequest:
+    of_model = f"/models/{_quote_name(request.model_name)}" if request.model_name else ""
     settings: dict[str, Any] = {}
     for name, setting in request.settings.items():
         values = list(setting.value)
@@ -66,48 +66,48 @@ def _trace(request: Any) -> InfoRequest:
 _REGIONS = "/v2/systemsharedmemory"
 
 
-def _of_region(name: str, what: str) -> str:
-    """The route of a region, or of all where no name is given. Raises InvalidInput."""
+def _region_path(name: str, what: str) -> str:
+    """The path of a region, or of all regions if ``name`` is empty. Raises InvalidInput."""
     if "/" in name:
         raise InvalidInput(f"name: expected one without /, got {name!r:.60}")
     return f"{_REGIONS}/region/{name}/{what}" if name else f"{_REGIONS}/{what}"
 
 
-def _register(request: Any) -> InfoRequest:
+def _register_region(request: Any) -> InfoRequest:
     if not request.name:
         raise InvalidInput("name: expected the name of a region, got none")
     about = {"key": request.key, "offset": request.offset, "byte_size": request.byte_size}
-    return InfoRequest(_of_region(request.name, "register"), about)
+    return InfoRequest(_region_path(request.name, "register"), about)
 
 
 INFO_REQUESTS: Mapping[str, Callable[[Any], InfoRequest]] = {
     "ServerLive": lambda request: InfoRequest("/v2/health/live"),
     "ServerReady": lambda request: InfoRequest("/v2/health/ready"),
-    "ModelReady": lambda request: InfoRequest(_of_model(request, "/ready")),
+    "ModelReady": lambda request: InfoRequest(_model_path(request, "/ready")),
     "ServerMetadata": lambda request: InfoRequest("/v2"),
-    "ModelMetadata": lambda request: InfoRequest(_of_model(request)),
-    "ModelConfig": lambda request: InfoRequest(_of_model(request, "/config")),
+    "ModelMetadata": lambda request: InfoRequest(_model_path(request)),
+    "ModelConfig": lambda request: InfoRequest(_model_path(request, "/config")),
     "ModelStatistics": lambda request: InfoRequest(
-        _of_model(request, "/stats") if request.name else "/v2/models/stats"
+        _model_path(request, "/stats") if request.name else "/v2/models/stats"
     ),
-    "RepositoryIndex": lambda request: _repository(request, "index"),
-    "RepositoryModelLoad": lambda request: _repository(request, "load"),
-    "RepositoryModelUnload": lambda request: _repository(request, "unload"),
-    "SystemSharedMemoryStatus": lambda request: InfoRequest(_of_region(request.name, "status")),
-    "SystemSharedMemoryRegister": _register,
-    "SystemSharedMemoryUnregister": lambda request: InfoRequest(_of_region(request.name, "unregister"), {}),
-    "TraceSetting": _trace,
+    "RepositoryIndex": lambda request: _ask_repository(request, "index"),
+    "RepositoryModelLoad": lambda request: _ask_repository(request, "load"),
+    "RepositoryModelUnload": lambda request: _ask_repository(request, "unload"),
+    "SystemSharedMemoryStatus": lambda request: InfoRequest(_region_path(request.name, "status")),
+    "SystemSharedMemoryRegister": _register_region,
+    "SystemSharedMemoryUnregister": lambda request: InfoRequest(_region_path(request.name, "unregister"), {}),
+    "TraceSetting": _ask_trace,
     "LogSettings": lambda request: InfoRequest("/v2/logging", read_parameters(request.settings, "settings") or None),
 }
-"""Method -> the HTTP request of a message. Raises InvalidInput."""
+"""Method -> a function that makes the HTTP request of a message. It raises InvalidInput."""
 
 
-def _trace_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_traces(settings: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
     return {"settings": {name: {"value": [str(each) for each in value]} for name, value in values.items()}}
 
 
-def _log_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_logs(settings: Mapping[str, Any]) -> dict[str, Any]:
     kinds = {bool: "bool_param", int: "uint32_param", str: "string_param"}
     return {"settings": {name: {kinds[type(value)]: value} for name, value in settings.items()}}
 
@@ -118,13 +118,13 @@ ANSWERS: Mapping[str, Callable[[Any], Any]] = {
     "RepositoryModelLoad": lambda content: {},
     "RepositoryModelUnload": lambda content: {},
     "SystemSharedMemoryStatus": lambda content: {"regions": {each["name"]: each for each in content}},
-    "TraceSetting": _trace_values,
-    "LogSettings": _log_values,
+    "TraceSetting": _describe_traces,
+    "LogSettings": _describe_logs,
 }
-"""The JSON of a message from that of the route, where they differ."""
+"""Method -> a function that turns the route's JSON into that of the message, where they differ."""
 
 _NOT_READY = {"ServerReady": (503,), "ModelReady": (404, 503)}
-"""Statuses that mean "not ready" and are no errors, as for the clients of HTTP."""
+"""Statuses that mean "not ready" and are not errors."""
 
 
 class InfoServicer:
@@ -152,17 +152,17 @@ class InfoServicer:
         return bytes(message.SerializeToString())
 
     async def _ask(self, method: str, content: bytes, request_id: str, caller: Mapping[str, Any]) -> Reply:
-        """Ask the route of a method. If it does not exist, the method is not offered. ``caller`` is for the scope."""
+        """Ask the route of a method. If there is none, the method is not offered. ``caller`` goes into the scope."""
         try:
             info_request = INFO_REQUESTS[method](read_info(METHODS[method].request, content))
             scope, reply = await ask_route(self._information, info_request, request_id, caller)
             if "sluice.route" not in scope:
                 raise NotOffered(f"this server does not offer {method}")
         except ServiceError as error:
-            if not isinstance(error, NotOffered):  # the missing route has counted
+            if not isinstance(error, NotOffered):  # the application has counted the missing route
                 self._metrics.rejected("", error.reason)
             reply = error_reply(error, request_id)
-        except Exception:  # Starlette raises it again after it has answered 500
+        except Exception:  # Starlette answers 500 and raises it again
             logger.exception("request %s: a fault of the server", request_id)
             reply = error_reply(ModelFailure("a fault of the server"), request_id)
         reply.headers = (*reply.headers, (b"x-request-id", request_id.encode()))
@@ -170,7 +170,7 @@ class InfoServicer:
 
 
 def _scope_of(context: CallContext) -> dict[str, Any]:
-    """What the routes have to know of a caller. Browsers cannot call gRPC, so there is no host to compare."""
+    """What the routes need to know about a caller. Browsers cannot call gRPC, so the host need not be compared."""
     return {
         "client": (context.client, 0),
         "headers": [(b"host", b"localhost"), *(field for field in context.fields if field[0] in OF_PROXIES)],
@@ -181,9 +181,9 @@ def _scope_of(context: CallContext) -> dict[str, Any]:
 async def ask_route(
     application: ASGIApp, info_request: InfoRequest, request_id: str, caller: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], Reply]:
-    """Ask an ASGI application in process. Returns the scope too, in which it leaves values.
+    """Ask an ASGI application in process. Returns also the scope, in which the application leaves values.
 
-    Written by hand, because httpx, which can do it, is a dependency of the tests only.
+    httpx could do this, but only the tests depend on it.
     """
     path, body = info_request
     caller = caller or {}

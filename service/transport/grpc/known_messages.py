@@ -1,6 +1,6 @@
-"""Messages that were translated before. A client sends the same ones again, with other tensors and other ids.
+"""A cache of translated messages. A client sends the same message again and again, with other tensors and other ids.
 
-Parsing and writing such a message takes several times as long as finding it here.
+To parse and to write such a message takes several times as long as to find it here.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from service.transport.request import Reply
 
 _MOST: Final = 256
 _MAX_KEY_BYTES: Final = 4 << 10
-"""Of what is kept: at most some megabytes."""
+"""Longer messages, apart from their tensors, are not kept: so the cache takes a few megabytes at most."""
 _MOST_FIELDS: Final = 64
 _ID, _RAW = 0x1A, 0x3A
 """The tags of `id` and of `raw_input_contents` in a `ModelInferRequest`."""
@@ -19,10 +19,7 @@ _SIZED: Final = 2
 
 
 class Translation(NamedTuple):
-    """A ``ModelInferRequest`` as a body of HTTP with the length of its JSON, or the reason to refuse it.
-
-    The JSON has no id.
-    """
+    """A ``ModelInferRequest`` as a body of HTTP, or the reason to refuse it. The JSON in the body has no id."""
 
     id: str
     model_name: str
@@ -33,7 +30,7 @@ class Translation(NamedTuple):
 
 
 class Split(NamedTuple):
-    """A message without its id and its tensors, and those."""
+    """The parts of a message: its id, its tensors, and as ``key`` the rest with the sizes of the tensors."""
 
     key: tuple[bytes, tuple[int, ...]]
     id: bytes
@@ -41,7 +38,7 @@ class Split(NamedTuple):
 
 
 def split_message(content: bytes) -> Split | None:
-    """None for a message that is not written as clients write it: its fields in order, with raw contents."""
+    """Split a message; None if it is not written as clients do: with raw contents, and its fields in order."""
     at, end, count = 0, len(content), 0
     given_id, id_begin, id_end, tensors_begin = b"", 0, 0, 0
     tensors: list[bytes] = []
@@ -77,7 +74,7 @@ def split_message(content: bytes) -> Split | None:
 
 
 class KnownMessages:
-    """Bounded. ``write_head`` gives the message of a JSON head, without tensors, and their sizes."""
+    """``write_head`` makes the message of an answer from its JSON, without tensors, and gives their sizes in bytes."""
 
     def __init__(self, write_head: Callable[[bytes, bool], tuple[bytes, list[int]]]) -> None:
         self._requests: dict[tuple[bytes, tuple[int, ...]], tuple[str, str, bytes]] = {}
@@ -85,7 +82,7 @@ class KnownMessages:
         self._write_head = write_head
 
     def find(self, split: Split) -> Translation | None:
-        """The translation of a message that differs from one before in its tensors and its id only."""
+        """The translation of a message that differs from an earlier one only in its tensors and its id."""
         known = self._requests.get(split.key)
         if known is None:
             return None

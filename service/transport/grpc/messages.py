@@ -1,7 +1,7 @@
 """The messages and methods of the protocol, declared in `service.proto`, which `make descriptors` compiles.
 
-A module made by protoc would not do: it registers its messages for the whole process, where those of any client of the
-protocol have the same names.
+A module made by protoc is not used: it registers its messages for the whole process, where they would clash with those
+of a client of the protocol.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ FULL_NAME = f"inference.{SERVICE}"
 
 
 class Method(NamedTuple):
-    """A remote procedure: its messages, and whether it takes and gives many of them."""
+    """The messages of a method. ``streams``: it takes and gives many of them."""
 
     request: Any
     response: Any
@@ -30,7 +30,7 @@ for _file in FileDescriptorSet.FromString(Path(__file__).with_name("service.binp
     POOL.Add(_file)
 for _module in (health_pb2, reflection_pb2):  # so that reflection describes these services too
     POOL.AddSerializedFile(_module.DESCRIPTOR.serialized_pb)
-# The first version of reflection is the last alpha under another name, which the library lacks.
+# Version 1 of reflection equals the last alpha version, but has another name. The library lacks it.
 _alpha = text_format.MessageToString(FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb))
 POOL.Add(text_format.Parse(_alpha.replace("v1alpha", "v1"), FileDescriptorProto()))
 _service = POOL.FindServiceByName(FULL_NAME)

@@ -1,7 +1,7 @@
-"""A connection of gRPC: bytes between a transport of asyncio and ``http2/connection.py``, and its timers.
+"""A connection of gRPC: it passes bytes between a transport of asyncio and ``http2/connection.py``, and has the timer.
 
-What the calls send in one turn of the event loop is written at once. While the client does not read, nothing more is
-read from it. One timer for each connection looks for what has not moved.
+All that the calls send in one turn of the event loop is written together. While the client does not read, nothing more
+is read from it. One timer for each connection ends what makes no progress.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any, Final
 from service.access.grants import Grant
 from service.errors import CallerError, NotOffered, ServiceError, UnsupportedCoding
 from service.settings import Settings
-from service.transport.grpc.contexts import CallContext, Method
+from service.transport.grpc.contexts import CallContext, MethodHandler
 from service.transport.grpc.framing import WRONG_MEDIA, CallHead, Link, write_refusal
 from service.transport.grpc.infer_call import InferCall
 from service.transport.handler import Handler
@@ -22,8 +22,8 @@ from service.transport.http2 import frames
 from service.transport.http2.connection import Connection
 from service.transport.http2.fields import Fields
 from service.transport.http2.frames import ConnectionFault
-from service.transport.http2.streams import Stream, Streams
-from service.transport.observer import RequestEnd, tell
+from service.transport.http2.streams import Stream, StreamHandler
+from service.transport.observer import RequestEnd, report_end
 from service.transport.request import LEAST_BYTES_PER_S, request_id_of
 from service.transport.status import error_reply
 
@@ -32,29 +32,33 @@ logger = logging.getLogger("sluice.grpc")
 _PING_AFTER_S: Final = 60.0
 _ANSWER_PING_WITHIN_S: Final = 20.0
 _LOOK_S: Final = 5.0
-_FORGIVEN: Final = 50
-"""Idle frames that are forgotten at each look: ten a second, such as a ping of each of some proxies."""
+_DISCOUNTED_FRAMES: Final = 50
+"""Idle frames that are forgotten at each check: ten a second, as several proxies may ping."""
 _FRAMING_BYTES: Final = 64 << 10
 """Room for the parts of a message besides its tensors."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Service:
-    """What all connections share. ``infer_path`` is the method that the handler answers, ``methods`` are the others."""
+    """What all connections share. ``infer_path`` is the path of ModelInfer, ``methods`` has the others by path.
+
+    ``is_leaving``: connections that are still made, because they were accepted before, must leave too.
+    """
 
     handler: Handler
     settings: Settings
     infer_path: bytes
-    methods: Mapping[bytes, Method]
+    methods: Mapping[bytes, MethodHandler]
     connections: "set[GrpcProtocol]"
     on_empty: Callable[[], None]
+    is_leaving: bool = False
 
     @property
     def max_bytes(self) -> int:
         return self.settings.max_body_bytes + _FRAMING_BYTES
 
 
-class GrpcProtocol(asyncio.Protocol, Streams):
+class GrpcProtocol(asyncio.Protocol, StreamHandler):
     def __init__(self, service: Service) -> None:
         self._service = service
         self._connection = Connection(self)
@@ -66,8 +70,8 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         self._is_stuck = False  # the client does not read
         self._received_at = self._moved_at = self._sent_at = self._began_at = self._loop.time()
         self._has_pinged = False
-        self._sent_bytes = 0  # at the last look
-        self._unwritten_bytes = 0  # when a client that is stuck moved last
+        self._sent_bytes = 0  # at the last check
+        self._unwritten_bytes = 0  # when a client that was stuck last made progress
         self._timer: asyncio.TimerHandle | None = None
 
     # Called by asyncio
@@ -80,6 +84,8 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         self._timer = self._loop.call_later(_LOOK_S, self._look)
         if len(self._service.connections) > self._service.settings.max_connections:
             self._end(frames.ENHANCE_YOUR_CALM, "too many connections")
+        elif self._service.is_leaving:
+            self.leave()
         else:
             self.wake()
 
@@ -153,7 +159,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         context.begin(method)
 
     def _admit(self, head: CallHead) -> Grant | None:
-        """What the caller's credential allows; None where none is needed. Raises ServiceError."""
+        """What the caller's credential allows; None if none is needed. Raises ServiceError."""
         guard = self._service.handler.guard
         if guard is None or head.scope is None:
             return None
@@ -179,12 +185,12 @@ class GrpcProtocol(asyncio.Protocol, Streams):
             path = head.path.decode("latin-1")
             end = RequestEnd("POST", "", path, reply.status, 0.0, request_id, head.headers)
             end.client, end.reason = self._link.client, error.reason
-            tell(handler.observer, end)
+            report_end(handler.observer, end)
 
     # Writing, and the end
 
     def wake(self) -> None:
-        """Write what is sent in this turn of the event loop, at its end."""
+        """Write at the end of this turn of the event loop."""
         if not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._write)
@@ -198,7 +204,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
             self._transport.close()
 
     def leave(self) -> None:
-        """Take no more calls, and close when those that are open are answered."""
+        """Take no more calls, and close when the open ones are answered."""
         if not self._connection.is_leaving:
             self._connection.begin_leaving()
             self.wake()
@@ -207,7 +213,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         self._transport.abort()
 
     def _end(self, code: int, text: str) -> None:
-        """The client has broken the rules: tell it, and close."""
+        """Tell a client that has broken the rules, and close."""
         logger.info("a connection of gRPC ends: %s", text)
         self._service.handler.count_rejected(CallerError)
         for stream in list(self._connection.open.values()):
@@ -218,7 +224,7 @@ class GrpcProtocol(asyncio.Protocol, Streams):
         self._transport.close()
 
     def _end_if_unread(self, stream: Stream, now: float) -> None:
-        """End a stream of which the client takes nothing, though it may take others."""
+        """End a stream from which the client reads nothing, even if it reads others."""
         has_moved = stream.flushed_bytes != stream.seen_bytes or not stream.unsent_bytes or stream.send_window > 0
         if has_moved or self._is_stuck or not stream.moved_at:
             stream.seen_bytes, stream.moved_at = stream.flushed_bytes, now
@@ -228,11 +234,11 @@ class GrpcProtocol(asyncio.Protocol, Streams):
             self.wake()
 
     def _look(self) -> None:
-        """End what does not move."""
+        """End what makes no progress."""
         service, now = self._service, self._loop.time()
         settings = service.settings
         self._timer = self._loop.call_later(_LOOK_S, self._look)
-        self._connection.forgive(_FORGIVEN)
+        self._connection.discount_idle_frames(_DISCOUNTED_FRAMES)
         streams = self._connection.open.values()
         if self._is_stuck:
             left_bytes = self._transport.get_write_buffer_size()

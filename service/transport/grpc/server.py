@@ -1,6 +1,6 @@
 """The gRPC server of a worker. All workers of a server listen on the same port.
 
-HTTP/2 is spoken by ``service/transport/http2``: `grpc.aio` takes several times as long for a call as the engine does.
+``service/transport/http2`` speaks HTTP/2, because `grpc.aio` takes several times as long for a call as the engine.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from service.errors import NotOffered, ServiceError
 from service.metrics.meters import Metrics
 from service.settings import Settings, SettingsError
 from service.transport.addresses import join_address
-from service.transport.grpc.contexts import CallContext, Method
+from service.transport.grpc.contexts import CallContext, MethodHandler
 from service.transport.grpc.health import Health
 from service.transport.grpc.inference import InferenceServicer
 from service.transport.grpc.info import INFO_REQUESTS, InfoServicer
@@ -42,11 +42,11 @@ _BACKLOG = 1024
 
 
 class GrpcServer:
-    """``information`` is the application with the information routes. ``port`` 0: any free port. ``listener`` listens
-    already, and is closed at the end.
+    """``information`` is the application with the information routes. ``port`` 0: any free port. ``listener`` is a
+    listening socket, which is closed at the end.
 
-    ``services``: the methods of each, besides ModelInfer, which the handler answers. Methods get bytes and not
-    messages, because a message is checked before it is parsed.
+    ``services`` has the methods of each service, except ModelInfer, which the handler answers. Methods get bytes,
+    because a message is checked before it is parsed.
     """
 
     def __init__(
@@ -66,16 +66,19 @@ class GrpcServer:
         self._inference = InferenceServicer(handler)
         self._health = Health(information, metrics, handler.clock, functools.partial(_check_caller, handler))
         info = InfoServicer(information, metrics, handler.clock)
-        methods: dict[str, dict[str, Method]] = {
+        methods: dict[str, dict[str, MethodHandler]] = {
             FULL_NAME: {
-                "ModelStreamInfer": Method(self._inference.stream, takes_many=True, is_told=False),
-                **{method: Method(functools.partial(info.answer, method)) for method in INFO_REQUESTS},
-                **dict.fromkeys(_CUDA_MEMORY, Method(_refuse_cuda_memory)),
+                "ModelStreamInfer": MethodHandler(self._inference.stream, takes_many=True, is_reported=False),
+                **{method: MethodHandler(functools.partial(info.answer, method)) for method in INFO_REQUESTS},
+                **dict.fromkeys(_CUDA_MEMORY, MethodHandler(_refuse_cuda_memory)),
             },
-            health.SERVICE_NAME: {"Check": Method(self._health.check), "Watch": Method(self._health.watch)},
+            health.SERVICE_NAME: {
+                "Check": MethodHandler(self._health.check),
+                "Watch": MethodHandler(self._health.watch),
+            },
         }
         servicer = reflection.ReflectionServicer((*methods, *_REFLECTION), pool=POOL)
-        reflect = Method(functools.partial(_reflect, servicer), takes_many=True)
+        reflect = MethodHandler(functools.partial(_reflect, servicer), takes_many=True)
         methods |= {service: {"ServerReflectionInfo": reflect} for service in _REFLECTION}
         self.services = {service: tuple(found) for service, found in methods.items()}
         self._connections: set[GrpcProtocol] = set()
@@ -109,36 +112,37 @@ class GrpcServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     def _make_protocol(self) -> GrpcProtocol:
-        """For a connection that has just come: a changed certificate counts for its handshake."""
+        """The protocol of a new connection. A changed certificate is used from its handshake on."""
         renewed = self._tls.renew(time.monotonic())
         if renewed is not None and self._context is not None:
             use_identity(self._context, renewed)
         return GrpcProtocol(self._service)
 
     def announce_stop(self) -> None:
-        """Tell watches of the health that the server stops. Calls are still answered."""
+        """Tell those who watch the health that the server stops. Calls are still answered."""
         self._health.drain()
 
     async def hand_over(self, drain_s: float) -> None:
-        """Tell clients to connect again, which leads to another worker. Open calls and streams have ``drain_s``."""
+        """Tell clients to connect again, to another worker. Open calls and streams have ``drain_s`` seconds."""
         self._close()
         self._health.leave()
         await self._end(drain_s)
 
     async def stop(self, drain_s: float) -> None:
-        """Refuse new calls, finish the open ones, and drop those that are left after ``drain_s`` seconds."""
+        """Refuse new calls, finish open ones, and drop those that are left after ``drain_s`` seconds."""
         self._close()
         self._inference.drain()
         self._health.drain()
         await self._end(drain_s)
 
     def _close(self) -> None:
-        """Accept no more. Connections that wait in a shared socket stay there, for the other workers."""
+        """Accept no more. Connections that wait in a shared socket stay there for the other workers."""
         if self._server is not None:
             self._server.close()
 
     async def _end(self, drain_s: float) -> None:
         """Have each client take its calls elsewhere. Those that are on their way here are still answered."""
+        self._service.is_leaving = True
         for connection in list(self._connections):
             connection.leave()
         if self._connections:
@@ -150,7 +154,7 @@ class GrpcServer:
                     connection.abort()
 
 
-def _by_path(methods: Mapping[str, Mapping[str, Method]]) -> dict[bytes, Method]:
+def _by_path(methods: Mapping[str, Mapping[str, MethodHandler]]) -> dict[bytes, MethodHandler]:
     return {
         f"/{service}/{name}".encode(): method for service, found in methods.items() for name, method in found.items()
     }
@@ -167,7 +171,7 @@ def _make_context(identity: Identity, settings: Settings) -> ssl.SSLContext:
 
 
 def _check_caller(handler: Handler, context: CallContext) -> None:
-    """Look at the caller of a call that is open to all so far. Raises Unauthenticated, MissingScope, RateLimited."""
+    """Check the key of a call that needed none so far. Raises Unauthenticated, MissingScope, RateLimited."""
     if handler.guard is None:
         return
     try:

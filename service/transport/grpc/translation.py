@@ -1,9 +1,9 @@
 """Translates inference requests of gRPC to bodies of HTTP with binary tensors, and answers back.
 
-So requests are checked and answers rendered in one place. It costs one copy of the tensors each way.
+So both protocols share the code that checks requests and renders answers. It costs one copy of the tensors each way.
 """
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from service.protocol.infer_request import LENGTH_BYTES
 from service.protocol.infer_response import write_elements
 from service.protocol.json import MAX_AXES
 from service.transport.grpc.codes import refusal_of
-from service.transport.grpc.fields import BrokenMessage, check_fields, find_inner
+from service.transport.grpc.fields import BrokenMessage, check_fields, find_nested
 from service.transport.grpc.known_messages import KnownMessages, Translation, split_message
 from service.transport.grpc.messages import MESSAGES
 from service.transport.request import Reply
@@ -28,23 +28,23 @@ _Streamed = MESSAGES["ModelStreamInferResponse"]
 _INFER_RESPONSE = _Streamed.DESCRIPTOR.fields_by_name["infer_response"].number
 
 FEW_BYTES = 2 << 10
-"""Shorter messages are parsed on the event loop: they take 3 ms at most."""
+"""Shorter messages are parsed on the event loop, which takes 3 ms at most."""
 FEW_FIELDS = 512
-"""So many fields, elements of tensors included, are parsed in 2 ms."""
+"""Messages with at most this many fields, elements of tensors included, are parsed in 2 ms."""
 _FIELDS_OF_TENSOR = 32
 """The fields of an input and an output with three parameters each."""
 _IN_THREAD_FROM_BYTES = 1 << 20
-"""All larger messages are read in a thread: the copies alone take 1 ms."""
+"""Larger messages are always read in a thread: the copies alone take 1 ms."""
 _TYPED_IN_THREAD_FROM_BYTES = 64 << 10
 """Larger messages with typed contents are read in a thread: a million elements take 30 ms."""
 _MAX_INFO_BYTES, _MAX_INFO_FIELDS = 1 << 20, 4096
 """The limits of a message without tensors."""
 _PIECE_TEXTS = 16 << 10
-"""Texts are joined in pieces, because each is an object until then."""
+"""Texts are joined in pieces, because each one is an object until then."""
 
 _EMPTY_FINAL = "triton_enable_empty_final_response"
 _FINAL = "triton_final_response"
-"""It marks the last of several answers to a request. Here each answer is the last."""
+"""Marks the last of several answers to a request. Here each answer is the last."""
 
 _CONTENTS: Mapping[str, tuple[str, str]] = {
     "BOOL": ("bool_contents", "bool"),
@@ -56,17 +56,17 @@ _CONTENTS: Mapping[str, tuple[str, str]] = {
     "FP64": ("fp64_contents", "float64"),
     "BYTES": ("bytes_contents", "object"),
 }
-"""Datatype -> the field of its typed contents, and the type of their elements in memory."""
+"""Datatype -> the field of its typed contents, and the type of its elements in memory."""
 
 _INFER = MESSAGES["ModelInferRequest"]
 _REGION = "shared_memory_region"
-"""The parameter of an input that has no contents."""
+"""The parameter of an input whose contents are in shared memory."""
 
 
 def has_few_fields(content: bytes) -> bool:
-    """Whether a ``ModelInferRequest`` of any size is quickly parsed."""
+    """Whether a ``ModelInferRequest`` has so few fields that it is parsed quickly, whatever its size."""
     try:
-        check_fields(content, find_inner(_INFER.DESCRIPTOR, tensors=True), FEW_FIELDS)
+        check_fields(content, find_nested(_INFER.DESCRIPTOR, tensors=True), FEW_FIELDS)
     except InvalidInput:
         return False
     except BrokenMessage:
@@ -75,7 +75,7 @@ def has_few_fields(content: bytes) -> bool:
 
 
 def read_infer(content: bytes, max_tensors: int, max_bytes: int) -> Translation:
-    """Parse and translate a ``ModelInferRequest`` of any size. Raises InvalidInput if the bytes are no such message.
+    """Parse and translate a ``ModelInferRequest`` of any size. Raises InvalidInput if it cannot be parsed.
 
     ``max_tensors`` limits its inputs, its outputs and, in proportion, their parameters.
     """
@@ -96,7 +96,7 @@ def translate(message: Any, max_bytes: int, max_tensors: int | None = None) -> T
 
 
 def is_slow(content: bytes) -> bool:
-    """Whether a message is to be read in a thread: it is large, and not only because of raw tensors."""
+    """Whether a message must be read in a thread: it is large, and not only because of raw tensors."""
     if len(content) <= FEW_BYTES:
         return False
     if len(content) > _IN_THREAD_FROM_BYTES or not has_few_fields(content):
@@ -105,7 +105,7 @@ def is_slow(content: bytes) -> bool:
 
 
 def find_known(content: bytes) -> Translation | None:
-    """The translation of a message of at most 1 MiB, if one like it came before."""
+    """The translation of a message of at most 1 MiB, if a similar one came before."""
     if len(content) > _IN_THREAD_FROM_BYTES:
         return None
     split = split_message(content)
@@ -133,7 +133,7 @@ def parse_message(message: Any, content: bytes, max_fields: int | None = None) -
     """Raises InvalidInput."""
     try:
         if max_fields is not None:
-            check_fields(content, find_inner(message.DESCRIPTOR), max_fields)
+            check_fields(content, find_nested(message.DESCRIPTOR), max_fields)
         return message.FromString(content)
     except (BrokenMessage, DecodeError) as error:
         name = message.DESCRIPTOR.name
@@ -153,20 +153,17 @@ def write_body(request: Any, max_bytes: int) -> tuple[bytes, int]:
         raise InvalidInput("inputs: expected either contents or raw_input_contents, got both")
     parameters = read_parameters(request.parameters, "parameters")
     parameters.pop(_EMPTY_FINAL, None)
+    sizes = iter([len(tensor) for tensor in tensors])  # of the inputs outside shared memory
     header: dict[str, Any] = {
         "parameters": {**parameters, "binary_data_output": True},
-        "inputs": _describe_inputs(request.inputs, tensors),
+        "inputs": [
+            _describe_input(item, None if _REGION in item.parameters else next(sizes)) for item in request.inputs
+        ],
     }
     if request.outputs:
         header["outputs"] = [_describe_output(item) for item in request.outputs]
     text = orjson.dumps(header)
     return b"".join([text, *tensors]), len(text)
-
-
-def _describe_inputs(inputs: Any, tensors: Sequence[bytes]) -> list[dict[str, Any]]:
-    """``tensors`` are those of the inputs that are not in shared memory."""
-    sizes = iter([len(tensor) for tensor in tensors])
-    return [_describe_input(item, None if _REGION in item.parameters else next(sizes)) for item in inputs]
 
 
 def _describe_input(item: Any, size_bytes: int | None) -> dict[str, Any]:
@@ -226,7 +223,7 @@ def _write_tensor(item: Any, max_bytes: int) -> bytes:
     if not datatype.itemsize:
         return b"".join(write_elements(values[at : at + _PIECE_TEXTS]) for at in range(0, len(values), _PIECE_TEXTS))
     if datatype.is_float:
-        # These are encoded as they lie in memory, behind the number and length of the field.
+        # Floats are encoded as they are in memory, after the number and the length of the field.
         item.contents.DiscardUnknownFields()
         return bytes(item.contents.SerializeToString()[-size_bytes:])
     array = np.fromiter(values, kind, len(values))
@@ -238,7 +235,7 @@ def _write_tensor(item: Any, max_bytes: int) -> bytes:
 
 
 def _write_head(text: bytes, is_streamed: bool) -> tuple[bytes, list[int]]:
-    """The ``ModelInferResponse`` of the JSON of an answer, without tensors, and their sizes in bytes."""
+    """The ``ModelInferResponse`` of an answer's JSON without its tensors, and their sizes in bytes."""
     answer: Any = orjson.loads(text)
     message = _Answer(model_name=answer["model_name"], model_version=answer["model_version"])
     _set_parameters(message.parameters, answer.get("parameters", {}))
@@ -247,7 +244,7 @@ def _write_head(text: bytes, is_streamed: bool) -> tuple[bytes, list[int]]:
     sizes = []
     for output in answer["outputs"]:
         parameters = output.get("parameters", {})
-        sizes.append(parameters.pop("binary_data_size", 0))  # in shared memory: clients count the contents
+        sizes.append(parameters.pop("binary_data_size", 0))  # 0 in shared memory: clients count the contents
         item = message.outputs.add(name=output["name"], datatype=output["datatype"], shape=output["shape"])
         _set_parameters(item.parameters, parameters)
     return message.SerializeToString(), sizes
@@ -257,7 +254,7 @@ _known = KnownMessages(_write_head)
 
 
 def write_answer(reply: Reply, given_id: str, *, is_streamed: bool = False) -> bytes:
-    """The ``ModelInferResponse`` of a reply of status 200. Encoded fields may be appended to a message."""
+    """The ``ModelInferResponse`` of a reply of status 200. Encoded fields are just appended, as protobuf allows."""
     head, sizes, tensors = _known.find_head(reply, is_streamed=is_streamed)
     parts: list[bytes] = [head]
     if given_id:
@@ -289,7 +286,7 @@ def _set_parameters(target: MutableMapping[str, Any], parameters: Mapping[str, A
 
 
 def _prefix(number: int, size_bytes: int) -> bytes:
-    """The encoded number and length of a field, which go before its bytes. protobuf's encoder is not public."""
+    """The encoded number and length of a field, which precede its bytes. protobuf's encoder is not public."""
     length_delimited = 2
     prefix = bytearray((number << 3 | length_delimited,))
     while size_bytes > 127:

@@ -1,1 +1,1 @@
-"""HTTP/2 (RFC 9113) for calls over gRPC. ``connection.py`` has no socket and no clock."""
+"""HTTP/2 (RFC 9113) for gRPC. ``connection.py`` has no socket and no clock."""

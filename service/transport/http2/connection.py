@@ -1,15 +1,15 @@
-"""The server's side of an HTTP/2 connection: bytes in, calls of ``Streams`` and bytes out. No socket, no clock.
+"""The server's side of an HTTP/2 connection: bytes in; calls of ``StreamHandler`` and bytes out. No socket, no clock.
 
 Rules
-- A stream is open until both ends have ended it or one has reset it. What still comes for a stream that is over is
-  counted for flow control and dropped.
-- A client may send ``STREAM_WINDOW_BYTES`` of a stream at once. More needs a grant. The window of the whole connection
-  is filled up as bytes come: the windows of streams, and their number, limit what is held.
-- What the client's windows have no room for waits in its stream.
-- Frames that cost the client nothing and us something (PING, SETTINGS, RST_STREAM, PRIORITY, WINDOW_UPDATE, empty DATA)
-  are counted against what is answered, in answers and in bytes. Too many end the connection.
-- ``begin_leaving`` asks the client for no more streams; those that it sent before it heard of that are taken. After
-  ``go_away`` they are ignored: the client knows that it may send them again elsewhere.
+- A stream is open until both sides have ended it or one has reset it. Data for a stream that is over is counted for
+  flow control and dropped.
+- A client may send ``STREAM_WINDOW_BYTES`` of a stream. More needs a grant. The window of the connection is refilled as
+  bytes arrive: memory is limited by the windows of the streams and by their number.
+- Data that exceeds the client's windows waits in its stream.
+- "Idle" frames cost the client nothing and us something: PING, SETTINGS, RST_STREAM, PRIORITY, WINDOW_UPDATE and empty
+  DATA. Each answer, and each kilobyte that is sent, allows some more of them. Too many end the connection.
+- ``begin_leaving`` asks the client to begin no more streams. Streams that it sent before it knew are still served.
+  After ``go_away`` new streams are ignored: the client knows that it may send them again elsewhere.
 - A fault in a stream resets it. All others raise ConnectionFault, after which only ``sender`` may be used.
 """
 
@@ -19,38 +19,38 @@ from service.transport.http2 import frames
 from service.transport.http2.fields import MAX_LIST_BYTES, FieldReader, long_headers
 from service.transport.http2.frames import ConnectionFault, write_frame
 from service.transport.http2.sender import Sender, write_reset
-from service.transport.http2.streams import STREAM_WINDOW_BYTES, Stream, Streams
+from service.transport.http2.streams import STREAM_WINDOW_BYTES, Stream, StreamHandler
 
 MAX_STREAMS: Final = 256
 _WINDOW_BYTES: Final = 32 << 20
 _FRAME_BYTES: Final = 256 << 10
-"""The largest frame that is accepted. Larger ones than the least save time for large tensors."""
+"""The largest frame that is accepted. The least that the standard allows would cost time for large tensors."""
 _MOST_IDLE_FRAMES: Final = 1000
-"""How many frames that ask for nothing may come ahead of what is answered."""
+"""How many idle frames may arrive in excess of those that answers have allowed."""
 _FRAMES_FOR_ANSWER: Final = 16
 _BYTES_FOR_FRAME: Final = 1 << 10
-"""A client that reads a large answer sends two WINDOW_UPDATEs for each part of it."""
+"""What allows idle frames: a client that reads a large answer sends two WINDOW_UPDATEs for each part of it."""
 _LEAVING: Final = b"leaving\0"
 
 
 class Connection:
-    """``receive`` bytes; answer by ``sender``; then write what ``sender.take_output`` gives."""
+    """Call ``receive`` with bytes, answer by ``sender``, then write what ``sender.take_output`` returns."""
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: StreamHandler) -> None:
         self._streams = streams
         self._reader: FieldReader[Any] = FieldReader(streams.parse)
         self.open: dict[int, Stream] = {}
         self.sender = Sender(self.open)
         self._buffer = b""
         self._has_preface = False
-        self._last = 0  # the highest number of a stream of the client
-        self._block: list[bytes] = []  # a header block that goes on in CONTINUATION
+        self._last = 0  # the highest number of the client's streams
+        self._block: list[bytes] = []  # a header block that continues in CONTINUATION
         self._block_bytes = 0
         self._block_of = 0
         self._block_ends = False
         self._window = _WINDOW_BYTES
         self._idle_frames = 0
-        self._earned = 0  # idle frames that were made up for
+        self._earned = 0  # idle frames that answers have allowed so far
         self.is_leaving = False
         self.has_settings = False
         settings = {
@@ -188,9 +188,9 @@ class Connection:
     def _begin(self, number: int, block: bytes) -> None:
         if len(block) > MAX_LIST_BYTES:
             raise long_headers()
-        head = self._reader.read(block)  # always: later blocks build on it
+        head = self._reader.read(block)  # in any case: later blocks build on it
         stream = self.open.get(number)
-        if stream is not None:  # trailers, of which calls have none
+        if stream is not None:  # trailers, which calls do not use
             if head is None or not self._block_ends or stream.received_end:
                 self._fail(stream, frames.PROTOCOL_ERROR)
                 return
@@ -235,7 +235,7 @@ class Connection:
         if flags & frames.ACK:
             return
         self.has_settings = True
-        values: dict[int, int] = {}  # the last of each counts, and each costs a look at all streams
+        values: dict[int, int] = {}  # only the last value of each counts: applying one touches all streams
         for at in range(0, len(payload), 6):
             values[int.from_bytes(payload[at : at + 2], "big")] = int.from_bytes(payload[at + 2 : at + 6], "big")
         for name, value in values.items():
@@ -254,7 +254,7 @@ class Connection:
         if not flags & frames.ACK:
             self.sender.write(write_frame(frames.PING, frames.ACK, 0, payload))
         elif payload == _LEAVING and not self.is_leaving:
-            self.go_away()  # what the client sent before it heard of the first GOAWAY has come
+            self.go_away()  # all that the client sent before it got the first GOAWAY has arrived
 
     def _take_reset(self, number: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -273,12 +273,12 @@ class Connection:
         if self._idle_frames > _MOST_IDLE_FRAMES:
             raise ConnectionFault(frames.ENHANCE_YOUR_CALM, "too many frames for what was answered")
 
-    def forgive(self, frames_: int) -> None:
-        """Some time has passed: so many frames no longer count."""
-        self._idle_frames = max(0, self._idle_frames - frames_)
+    def discount_idle_frames(self, count: int) -> None:
+        """Forget ``count`` idle frames, because some time has passed."""
+        self._idle_frames = max(0, self._idle_frames - count)
 
     def _fail(self, stream: Stream, code: int) -> None:
-        """End a stream in which the client has broken the rules."""
+        """Reset a stream in which the client has broken the rules."""
         self._count_idle()
         self.sender.reset(stream, code)
         self._streams.drop(stream)
@@ -288,12 +288,12 @@ class Connection:
         self.sender.write(write_frame(frames.PING, 0, 0, b"sluice\0\0"))
 
     def begin_leaving(self) -> None:
-        """Ask the client for no more streams. Those that it has sent already are still taken. RFC 9113, section 6.8."""
+        """Ask the client to begin no more streams. Those on their way are still served. RFC 9113, section 6.8."""
         self.sender.write(_write_go_away(frames.MOST_WINDOW_BYTES, frames.NO_ERROR, ""))
         self.sender.write(write_frame(frames.PING, 0, 0, _LEAVING))
 
     def go_away(self, code: int = frames.NO_ERROR, text: str = "") -> None:
-        """Take no more streams. Those that are open go on."""
+        """Serve no more new streams. Open ones continue."""
         self.is_leaving = True
         self.sender.write(_write_go_away(self._last, code, text))
 

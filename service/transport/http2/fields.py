@@ -1,7 +1,7 @@
 """Header fields: read by the library `hpack`, written as literals. RFC 7541.
 
-A client sends the same fields with each call, and as the same bytes once they are in its table. So a block is decoded
-once, and known until the table changes.
+A client sends the same fields with each call and, once they are in its table, as the same bytes. So each block is
+decoded once and remembered until the table changes.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,18 @@ from service.transport.http2.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM,
 Fields = tuple[tuple[bytes, bytes], ...]
 
 MAX_LIST_BYTES: Final = 16 << 10
-"""Of all fields of a call, 32 bytes more for each, as the protocol counts; also of their block, over all its frames."""
+"""The limit of a call's fields, counted as in the protocol (32 bytes more for each), and of their encoded block."""
 _PSEUDO: Final = (b":method", b":scheme", b":path", b":authority")
 _OF_CONNECTIONS: Final = (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 _MOST_KNOWN: Final = 64
 _MAX_KNOWN_BYTES: Final = 1 << 10
-"""Blocks of one connection, and the size of each: so a connection takes little memory."""
-
+"""How many blocks a connection remembers, and the largest of them: so a connection takes little memory."""
 
 T = TypeVar("T")
 
 
 class FieldReader(Generic[T]):
-    """Decodes the header blocks of one connection, in their order. ``parse`` makes of them what is kept."""
+    """Decodes the header blocks of one connection, in their order. ``parse`` makes what is remembered of the fields."""
 
     def __init__(self, parse: Callable[[Fields], T]) -> None:
         self._decoder = Decoder(max_header_list_size=MAX_LIST_BYTES)
@@ -36,7 +35,7 @@ class FieldReader(Generic[T]):
         self._known: dict[bytes, T] = {}
 
     def read(self, block: bytes) -> T | None:
-        """What the block means; None if its fields are malformed. Raises ConnectionFault."""
+        """The parsed block; None if its fields are malformed. Raises ConnectionFault."""
         known = self._known.get(block)
         if known is not None:
             return known
@@ -50,14 +49,14 @@ class FieldReader(Generic[T]):
             raise ConnectionFault(COMPRESSION_ERROR, f"a header block that cannot be read: {error}") from None
         parsed = None if is_malformed(fields) else self._parse(fields)
         if (len(table.dynamic_entries), table.maxsize) != (count, size) or _first(table) is not first:
-            self._known.clear()  # an entry was added, at the front, so indices mean something else
+            self._known.clear()  # an entry was added at the front, so that all indices have changed
         elif parsed is not None and len(self._known) < _MOST_KNOWN and len(block) <= _MAX_KNOWN_BYTES:
             self._known[block] = parsed
         return parsed
 
 
 def is_malformed(fields: Fields) -> bool:
-    """Whether fields break the rules of RFC 9113, sections 8.2 and 8.3, so that two readers could differ over them."""
+    """Whether fields break the rules of RFC 9113, sections 8.2 and 8.3: two programs could read them differently."""
     seen: set[bytes] = set()
     is_regular = False
     for name, value in fields:
@@ -81,7 +80,7 @@ def _first(table: HeaderTable) -> object:
 
 
 def write_field(name: bytes, value: bytes) -> bytes:
-    """A literal that no table keeps, without Huffman's code."""
+    """A literal field that no table keeps, without Huffman coding."""
     return b"\0%b%b%b%b" % (_write_length(len(name)), name, _write_length(len(value)), value)
 
 

@@ -45,7 +45,7 @@ MOST_WINDOW_BYTES: Final = (1 << 31) - 1
 
 
 class ConnectionFault(Exception):
-    """The connection cannot go on: the other end broke the protocol or asks too much. ``code`` goes into a GOAWAY."""
+    """The client has broken the protocol or asks too much: the connection must end. ``code`` goes into GOAWAY."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -53,7 +53,7 @@ class ConnectionFault(Exception):
 
 
 def write_head(size: int, kind: int, flags: int, stream: int) -> bytes:
-    """What stands before the payload of a frame."""
+    """The bytes before the payload of a frame."""
     return (size << 48 | kind << 40 | flags << 32 | stream).to_bytes(HEAD_BYTES, "big")
 
 

@@ -1,4 +1,4 @@
-"""The frames that the server sends, and how much of them the windows of the client have room for."""
+"""The frames that the server sends, within the client's windows."""
 
 from typing import Final
 
@@ -7,14 +7,14 @@ from service.transport.http2.frames import ConnectionFault, write_frame, write_h
 from service.transport.http2.streams import Stream
 
 _MOST_FRAME_BYTES: Final = 256 << 10
-"""Larger frames would save nothing, and other streams would wait for them."""
+"""Larger frames would save nothing and delay other streams."""
 
 
 class Sender:
-    """Data that there is no room for waits in its stream, in order. A stream is over when its last frame is written.
+    """Data that exceeds a window waits in its stream, in order. A stream is over when its last frame is written.
 
-    While the client does not read, there is no room, whatever its windows are: otherwise it would not be known how much
-    of each stream is unread.
+    While the client does not read, all data waits, whatever the windows are. Otherwise nobody would know how much of
+    each stream is unread.
     """
 
     def __init__(self, streams: dict[int, Stream]) -> None:
@@ -32,7 +32,7 @@ class Sender:
         return bool(self._out)
 
     def take_output(self) -> bytes:
-        """What is to be written, and is then forgotten."""
+        """The bytes to write. They are forgotten here."""
         output = b"".join(self._out)
         self._out = []
         return output
@@ -41,12 +41,12 @@ class Sender:
         self._out.append(frame)
 
     def start(self, stream: Stream, block: bytes) -> None:
-        """The header fields of an answer. Does nothing for a stream that is over, as all of these."""
+        """Send the header fields of an answer. Like all methods here, it does nothing for a stream that is over."""
         if stream.number in self._open:
             self._out.append(write_frame(frames.HEADERS, frames.END_HEADERS, stream.number, block))
 
     def send(self, stream: Stream, data: bytes) -> None:
-        """Data of an answer, now or when the client has room for it."""
+        """Send data of an answer, now or when the windows allow it."""
         if stream.number not in self._open or not data:
             return
         self.sent += 1
@@ -62,12 +62,12 @@ class Sender:
         self._flush(stream)
 
     def finish(self, stream: Stream, block: bytes) -> None:
-        """The last header fields, behind all data."""
+        """Send the last header fields, after all data."""
         if stream.number not in self._open:
             return
         self.sent += 1
         stream.end = write_frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream.number, block)
-        if not stream.received_end:  # the client need not send the rest
+        if not stream.received_end:  # tell the client to stop sending
             stream.end += write_reset(stream.number, frames.NO_ERROR)
         if not stream.unsent_bytes:
             self._close(stream)
@@ -100,22 +100,22 @@ class Sender:
             self._out.append(write_reset(stream.number, code))
 
     def grant(self, stream: Stream, size: int) -> None:
-        """Let the client send so many bytes more of a stream."""
+        """Let the client send ``size`` more bytes of a stream."""
         if size > 0 and stream.number in self._open and not stream.received_end:
             stream.receive_window += size
             self._out.append(write_frame(frames.WINDOW_UPDATE, 0, stream.number, size.to_bytes(4, "big")))
 
-    # What the client allows
+    # Settings and windows of the client
 
     def widen(self, more: int) -> None:
-        """The window of the connection grows. Raises ConnectionFault."""
+        """Enlarge the window of the connection. Raises ConnectionFault."""
         self._window += more
         if not more or self._window > frames.MOST_WINDOW_BYTES:
             raise ConnectionFault(frames.FLOW_CONTROL_ERROR, "WINDOW_UPDATE: expected a window below 2 GiB")
         self._flush_all()
 
     def widen_stream(self, stream: Stream, more: int) -> bool:
-        """The window of a stream grows. False: by nothing, or too much."""
+        """Enlarge the window of a stream. False if ``more`` is 0 or too much."""
         stream.send_window += more
         if not more or stream.send_window > frames.MOST_WINDOW_BYTES:
             return False
@@ -123,7 +123,7 @@ class Sender:
         return True
 
     def change_first_window(self, size: int) -> None:
-        """The first window of each stream, of those that are open too. Raises ConnectionFault."""
+        """Set the first window of each stream, which changes open streams too. Raises ConnectionFault."""
         change, self.first_window = size - self.first_window, size
         for stream in self._open.values():
             stream.send_window += change
@@ -132,7 +132,7 @@ class Sender:
         self._flush_all()
 
     def limit_frames(self, size: int) -> None:
-        """The largest frame that the client takes. Raises ConnectionFault."""
+        """Set the largest frame that the client accepts. Raises ConnectionFault."""
         if not frames.LEAST_FRAME_BYTES <= size <= frames.MOST_FRAME_BYTES:
             raise ConnectionFault(frames.PROTOCOL_ERROR, f"MAX_FRAME_SIZE: {size} is out of its range")
         self._frame_bytes = min(size, _MOST_FRAME_BYTES)
@@ -147,7 +147,7 @@ class Sender:
         self._flush_all()
 
     def _find_room(self, stream: Stream) -> int:
-        """The bytes of a frame of data that may be written now; 0 or less: none."""
+        """How many bytes of data may be written now in one frame; 0 or less: none."""
         return 0 if self._is_held else min(stream.send_window, self._window, self._frame_bytes)
 
     def _flush_all(self) -> None:
@@ -155,7 +155,7 @@ class Sender:
             self._flush(stream)
 
     def _flush(self, stream: Stream) -> None:
-        """Send what there is room for."""
+        """Send as much as the windows allow."""
         while stream.unsent:
             room = self._find_room(stream)
             if room <= 0:

@@ -1,1 +1,1 @@
-"""WebSockets, RFC 6455: the handshake, and the connection after it. wsproto reads and writes the frames."""
+"""WebSockets (RFC 6455): the handshake, and the connection after it. wsproto reads and writes the frames."""

@@ -2,12 +2,12 @@
 
 Rules
 - One message is worked on and one more is kept. Until the first is answered nothing is read, so a flood of messages
-  stops in the client. A message over the limit ends the stream (1009) before it is complete.
-- While the client does not read the answers, no message is taken. In ``body_timeout_s`` it must read 1 KiB/s.
+  waits in the client. A message over the limit ends the stream (1009) before it is complete.
+- While the client does not read the answers, no message is taken. It must read 1 KiB/s over ``body_timeout_s``.
 - The client has ``sequence_idle_s`` for its next message, then the stream ends (1008).
-- Each message counts as a request of the key that opened the stream. A key that counts no longer ends it (1008).
-- A stopping server answers the messages that have come, and ends the stream (1001).
-- Before a stream ends with an error, a message says it in JSON, as in an answer of HTTP.
+- Each message counts as a request of the key that opened the stream. A withdrawn key ends the stream (1008).
+- A stopping server answers the messages that it has, and ends the stream (1001).
+- Before a stream ends with an error, a message tells it in JSON, as in an answer of HTTP.
 - Whoever closes waits ``LINGER_S`` for the other side.
 """
 
@@ -35,7 +35,7 @@ from service.errors import (
 )
 from service.transport.channel import Channel, Converse
 from service.transport.handler import Handler
-from service.transport.observer import RequestEnd, tell
+from service.transport.observer import RequestEnd, report_end
 from service.transport.request import LEAST_BYTES_PER_S, LINGER_S
 from service.transport.status import error_reply, status_of
 
@@ -51,20 +51,20 @@ CLOSE_CODES: dict[type[ServiceError], int] = {
     DeadlinePassed: 1013,
     ServiceError: 1011,
 }
-"""The code with which an error ends a stream: RFC 6455, section 7.4.1, and 1013, try again later."""
+"""The code with which an error ends a stream: RFC 6455, section 7.4.1, and 1013 (try again later)."""
 _DONE = 1000
 _FRAMES_A_TURN = 64
 
 
 def close_code_of(error: ServiceError) -> int:
-    """The code of the nearest class in the table."""
+    """The code of the error's nearest class in the table."""
     return next(CLOSE_CODES[cls] for cls in type(error).__mro__ if cls in CLOSE_CODES)
 
 
 class WebSocket(Channel, asyncio.Protocol):
     """``begin`` starts it. ``connections`` are those of the server, which calls ``leave`` and ``shutdown``.
 
-    ``opened`` is what the observer of requests is told at the end; None: there is none.
+    ``opened`` is reported to the observer of requests at the end; None if there is no observer.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class WebSocket(Channel, asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
 
     def begin(self, data: bytes) -> None:
-        """``data`` is what came after the handshake."""
+        """``data`` has followed the handshake."""
         self._connections.add(self)
         self._task = self._loop.create_task(self._run(), name=f"stream {self.request_id}")
         self._look()
@@ -157,7 +157,7 @@ class WebSocket(Channel, asyncio.Protocol):
         end, self._opened = self._opened, None
         if end is not None and self._handler.observer is not None:
             end.seconds = self._handler.clock() - self._began
-            tell(self._handler.observer, end)
+            report_end(self._handler.observer, end)
         self._connections.discard(self)
         for handle in (self._timer, self._turn):
             if handle is not None:
@@ -177,16 +177,16 @@ class WebSocket(Channel, asyncio.Protocol):
         self._set_reading()
 
     def leave(self) -> None:
-        """The server will stop soon: the stream goes on until then."""
+        """The server will stop soon: the stream continues until then."""
 
     def shutdown(self) -> None:
-        """The server stops: answer what has come."""
+        """The server stops: answer the messages received so far."""
         self.end(Draining("the server is stopping: connect again"))
 
     # Frames
 
     def _pump(self) -> None:
-        """Take frames until a message waits. After many of them, others have their turn before the next."""
+        """Take frames until a message waits. After many of them, let the event loop turn before the next."""
         for _ in range(_FRAMES_A_TURN):
             if self._waiting is not None and not self._is_closing:
                 break
@@ -207,7 +207,7 @@ class WebSocket(Channel, asyncio.Protocol):
         if isinstance(event, CloseConnection):
             self._take_close(event)
         elif self._is_closing or self._ending is not None:
-            pass  # it came after the end
+            pass  # it follows the end
         elif isinstance(event, Ping):
             self._write(event.response())
         elif isinstance(event, TextMessage | BytesMessage):
@@ -232,7 +232,7 @@ class WebSocket(Channel, asyncio.Protocol):
             self._wake()
 
     def _admits_again(self) -> bool:
-        """Whether the key still counts and has room for one more request; else the stream ends."""
+        """Whether the key allows one more request; else the stream ends."""
         if self.grant is None or self._handler.guard is None:
             return True
         try:
@@ -264,7 +264,7 @@ class WebSocket(Channel, asyncio.Protocol):
             self.transport.write(bytes(self._frames.send(event)))
 
     def _set_reading(self) -> None:
-        """Read while there is room for a message, and after our end until that of the client."""
+        """Read while there is room for a message; after our side has closed, until the client has."""
         if self.transport.is_closing():
             return
         has_room = self._waiting is None and self._writable.is_set() and self._ending is None
@@ -274,12 +274,12 @@ class WebSocket(Channel, asyncio.Protocol):
             (self.transport.resume_reading if reads else self.transport.pause_reading)()
 
     def _wake(self) -> None:
-        """Let the conversation go on if it waits for a message."""
+        """Wake the conversation if it waits for a message."""
         if self._wanted is not None and not self._wanted.done():
             self._wanted.set_result(None)
 
     def _release(self) -> None:
-        """Give back the room of the messages that are answered."""
+        """Give back the room of answered messages."""
         kept = len(self._message) + len(self._waiting or b"")
         self._handler.body_budget.release(self._held_bytes - kept)
         self._held_bytes = kept
@@ -325,13 +325,13 @@ class WebSocket(Channel, asyncio.Protocol):
         self._timer = self._loop.call_later(LINGER_S, self.transport.abort)
 
     def _stop(self) -> None:
-        """Cancel the conversation, if this does not come from it."""
+        """Cancel the conversation, unless this is called by it."""
         self._writable.set()
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
 
     def _look(self) -> None:
-        """End what has taken too long, and look again later."""
+        """End what has taken too long, and check again later."""
         now, settings = self._loop.time(), self._settings
         next_s = min(settings.sequence_idle_s, settings.body_timeout_s)
         if not self._writable.is_set():

@@ -19,7 +19,7 @@ _KEY_BYTES = 16
 
 
 class Handshake(NamedTuple):
-    """A request to open a stream. ``headers`` has lower-case names; ``fields`` are all fields of its header."""
+    """A request to open a stream. ``headers`` has lower-case names; ``fields`` has all fields of the header."""
 
     endpoint: Endpoint
     query: bytes
@@ -28,7 +28,7 @@ class Handshake(NamedTuple):
 
 
 def read_handshake(handler: Handler | None, url: bytes, headers: Sequence[HeaderField]) -> Handshake | None:
-    """The handshake that a GET request with ``Upgrade`` is; None if it is for no stream, or for another protocol."""
+    """The handshake in a GET request with ``Upgrade``; None if it is for another path or protocol."""
     if handler is None or handler.streams is None:
         return None
     base_path = handler.settings.base_path
@@ -46,7 +46,7 @@ def read_handshake(handler: Handler | None, url: bytes, headers: Sequence[Header
 def check_handshake(handshake: Handshake, settings: Settings) -> None:
     """Raises UpgradeRequired for another version, InvalidInput for a bad key, Forbidden for a page of another origin.
 
-    Browsers let any page open a WebSocket and read what comes. So the server keeps to what CORS allows.
+    Browsers let any page open a WebSocket and read from it. So the server itself keeps to what CORS allows.
     """
     headers = handshake.headers
     version = headers.get(b"sec-websocket-version", b"")
@@ -71,7 +71,7 @@ def _is_key(key: bytes) -> bool:
 
 
 def accept(handshake: Handshake, request_id: str, usual: Iterable[HeaderField]) -> bytes:
-    """The answer to a handshake, with the ``usual`` headers of the server."""
+    """The answer that accepts a handshake, with the ``usual`` headers of the server."""
     fields = [
         (b"upgrade", b"websocket"),
         (b"connection", b"upgrade"),

@@ -10,8 +10,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,11 @@ import ray
 import sluice_ray
 import yaml
 from ray import serve
-from ray.cluster_utils import Cluster
 from ray.serve import context
 from ray.serve.schema import ServeDeploySchema
 
 from service.settings import Settings, SettingsError
+from tests.deploy.clusters.two_nodes import NODE, WAIT_S, start, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = ROOT / "deploy" / "ray" / "serve.yaml"
@@ -32,14 +31,6 @@ URL = "http://127.0.0.1:8300"
 PATH = "/v2/models/double/infer"
 CALLERS = 16
 TRIES = 20
-WAIT_S = 120.0
-SOON_LOST = {
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
-    "health_check_initial_delay_ms": 0,
-}
-NODE = {"num_cpus": 2, "object_store_memory": 100_000_000}
 
 
 def main(store: Path, folder: Path) -> None:
@@ -48,10 +39,7 @@ def main(store: Path, folder: Path) -> None:
     told: dict[str, Any] = {"refused": read_refusals(), "limits": read_limits()}
     with plain_server(store, folder) as plain:
         told["plain"] = {name: ask(plain, request) for name, request in requests.items()}
-    cluster = Cluster(
-        initialize_head=True, head_node_args={**NODE, "include_dashboard": False, "_system_config": SOON_LOST}
-    )
-    node = cluster.add_node(**NODE)
+    cluster, node = start()
     ray.init(address=cluster.address, log_to_driver=False)
     replicas: dict[str, int] = {}
 
@@ -210,16 +198,6 @@ def count_replicas() -> int:
     if found is None or "Sluice" not in found.deployments:
         return 0
     return found.deployments["Sluice"].replica_states.get("RUNNING", 0)
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    """Raises TimeoutError."""
-    until = time.monotonic() + WAIT_S
-    pause = threading.Event()
-    while not holds():
-        if time.monotonic() > until:
-            raise TimeoutError(f"waited {WAIT_S} s for {what}")
-        pause.wait(0.1)  # another process changes it, and nothing tells us
 
 
 class Load:

@@ -9,23 +9,12 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ray.cluster_utils import Cluster
+from tests.deploy.clusters.two_nodes import WAIT_S, start, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
-NODE = {"num_cpus": 2, "object_store_memory": 100_000_000}
-SOON_LOST = {
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
-    "health_check_initial_delay_ms": 0,
-}
-WAIT_S = 180.0
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def main(store: Path, table: Path, folder: Path) -> None:
@@ -40,10 +29,7 @@ def main(store: Path, table: Path, folder: Path) -> None:
         return {"code": ended.returncode, "said": ended.stderr, "nodes": count_nodes(ended.stderr)}
 
     told = {"nobody": run("nobody", "--ray", "127.0.0.1:1"), "alone": run("alone")}
-    cluster = Cluster(
-        initialize_head=True, head_node_args={**NODE, "include_dashboard": False, "_system_config": SOON_LOST}
-    )
-    node = cluster.add_node(**NODE)
+    cluster, node = start()
     ray = ("--ray", cluster.address)
     told["both"] = run("both", *ray)
     told["file"] = run("file.parquet", *ray)
@@ -67,16 +53,6 @@ def count_nodes(said: str) -> int:
 
 def has_part(folder: Path) -> bool:
     return any(folder.glob("part-*")) if folder.is_dir() else False
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    """Raises TimeoutError."""
-    until = time.monotonic() + WAIT_S
-    pause = threading.Event()
-    while not holds():
-        if time.monotonic() > until:
-            raise TimeoutError(f"waited {WAIT_S} s for {what}")
-        pause.wait(0.02)  # another process changes it, and nothing tells us
 
 
 if __name__ == "__main__":

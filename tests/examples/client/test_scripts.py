@@ -1,6 +1,5 @@
 """The scripts of ``examples/client`` run, print what a person understands, and write the files that they name."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from model_store import DEFAULT_ROOT
+from tests.support.commands.scripts import load_module
 from tests.support.servers import FAST, Serving, settings_for
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -53,12 +53,7 @@ def test_script_prints_what_a_person_understands(
 ) -> None:
     """The output is as expected, and the pictures that it names are there."""
     monkeypatch.chdir(tmp_path)
-    found = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    module.main(server.url)
+    load_module(FOLDER / f"{name}.py").main(server.url)
     printed = capsys.readouterr().out
     assert re.search(EXPECTED[name], printed), printed
     for file in re.findall(r"\S+\.png", printed):

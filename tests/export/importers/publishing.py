@@ -10,6 +10,9 @@ from export.importers.importing import plan_import, publish_import
 from export.importers.plan import Plan
 from model_store import Store
 from model_store.store import ModelVersion
+from service.models.loading import LoadedVersion, load_version
+from service.settings import Settings
+from sluice import main
 
 Said = Mapping[str, Any]
 NOTHING: Said = MappingProxyType({})
@@ -25,3 +28,13 @@ def publish(source: Path, store: Store, said: Said = NOTHING) -> tuple[Plan, Mod
     found, plan = plan_import(source, as_options(said))
     [version] = publish_import(source, found, plan, store)
     return plan, version
+
+
+def import_and_load(source: Path, store: Path, said: Said = NOTHING) -> LoadedVersion:
+    """The only version that becomes of a source, loaded as by a server whose batches have up to four rows."""
+    return load_version(publish(source, Store(store), said)[1], Settings(provider="cpu", max_rows=4))
+
+
+def run_import(*arguments: object) -> int:
+    """The exit code of ``sluice import``."""
+    return main(["import", *map(str, arguments)])

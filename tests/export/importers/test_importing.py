@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from model_store import Store
 from service.models.loading import LoadedVersion, load_version
 from service.settings import Settings
-from sluice import main
+from tests.export.importers.publishing import run_import
 from tests.support.models.text import make_model
 
 SETTINGS = Settings(provider="cpu", max_rows=8)
@@ -46,15 +46,11 @@ def load(store: Path, name: str) -> LoadedVersion:
     return load_version(Store(store).find(name), SETTINGS)
 
 
-def run(*arguments: object) -> int:
-    return main(["import", *map(str, arguments)])
-
-
 @pytest.mark.parametrize("batch", ["batch", 1, 4])
 def test_classifier_is_imported(tmp_path: Path, batch: int | str) -> None:
     """A file with scores becomes a version that classifies pictures, also where its batch is fixed."""
     more = ["--free-sizes", "--size", "8"] if batch == 4 else []
-    code = run(
+    code = run_import(
         write_classifier(tmp_path, batch), *SAID, *more, "--store", tmp_path / "store", "--description", "Colours"
     )
     loaded = load(tmp_path / "store", "colours")
@@ -76,7 +72,10 @@ def test_levels_in_other_layouts_are_imported(tmp_path: Path) -> None:
     signature = "uint8[batch,8,8,3] x => float[batch,3] y"
     path.write_bytes(make_model(signature, "f = Cast<to=1>(x) m = ReduceMean<keepdims=0>(f, [1, 2]) y = Mul(m, 0.03)"))
     labels = ["--labels", "red,green,blue", "--activation", "softmax"]
-    assert run(path, *labels, "--order", "RGB", "--resize", "fit", "--padding", 114, "--store", tmp_path / "store") == 0
+    assert (
+        run_import(path, *labels, "--order", "RGB", "--resize", "fit", "--padding", 114, "--store", tmp_path / "store")
+        == 0
+    )
     image = load(tmp_path / "store", "levels").manifest.image
     assert image is not None
     assert (image.layout, image.scale, image.offset, image.padding) == ("NHWC", 1, 0, 114)
@@ -86,7 +85,7 @@ def test_samples_and_evaluation_are_stored(tmp_path: Path) -> None:
     """Pictures give golden samples and statistics, and labelled ones the quality."""
     pictures = write_pictures(tmp_path / "pictures")
     given = ["--samples", pictures, "--evaluate", pictures, "--bar", "accuracy=1"]
-    assert run(write_classifier(tmp_path), *SAID, *given, "--store", tmp_path / "store") == 0
+    assert run_import(write_classifier(tmp_path), *SAID, *given, "--store", tmp_path / "store") == 0
     manifest = load(tmp_path / "store", "colours").manifest
     assert manifest.quality is not None
     assert (manifest.quality.rows, dict(manifest.quality.bar)) == (6, {"accuracy": 1.0})
@@ -100,7 +99,7 @@ def test_vectors_are_judged_by_pairs(tmp_path: Path, metric: str, threshold: tup
     """Pictures of one colour are closer than those of two, and a threshold tells them apart."""
     given = ["--evaluate", write_pictures(tmp_path / "p", 3), "--bar", "auroc=1", "--store", tmp_path / "store"]
     path = write_classifier(tmp_path)
-    assert run(path, "--task", "embed", "--metric", metric, *SAID[2:], *given) == 0
+    assert run_import(path, "--task", "embed", "--metric", metric, *SAID[2:], *given) == 0
     quality = load(tmp_path / "store", "colours").manifest.quality
     assert quality is not None
     assert (quality.metrics["auroc"], quality.metrics["balanced_accuracy"]) == (1, 1)
@@ -138,7 +137,7 @@ def test_samples_that_do_not_fit_are_refused(
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "samples.npz", z=np.zeros((2, 3, 8, 8)))
     bar = ["--bar", "accuracy=1"] if "wrong" in given else []
-    assert run(write_classifier(tmp_path), *SAID, *given, *bar, "--store", "store") == 1
+    assert run_import(write_classifier(tmp_path), *SAID, *given, *bar, "--store", "store") == 1
     error = capfd.readouterr().err
     assert re.search(complaint, error.replace("\n", " ")), error
     assert not (tmp_path / "store").exists()
@@ -147,7 +146,7 @@ def test_samples_that_do_not_fit_are_refused(
 def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It prints every fact with its origin, and the changes of the graph."""
     arguments = [write_classifier(tmp_path, 1), *SAID, "--store", tmp_path / "store", "--dry-run"]
-    assert run(*arguments) == 0
+    assert run_import(*arguments) == 0
     shown = capsys.readouterr().out
     for part in (
         "3: red, green, blue",
@@ -158,7 +157,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "'x' FP32 [1, 3",
     ):
         assert part in shown
-    assert run(*arguments, "--json") == 0
+    assert run_import(*arguments, "--json") == 0
     record = json.loads(capsys.readouterr().out)
     assert {"fact": "picture.order", "value": "RGB", "origin": "--order", "guess": False} in record["facts"]
     assert len(record["changes"]) == 2
@@ -166,12 +165,12 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_notes_of_a_plan_are_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str], more: list[str]) -> None:
+def test_notes_of_a_plan_are_reported_once(tmp_path: Path, capfd: pytest.CaptureFixture[str], more: list[str]) -> None:
     """They are a part of the printed plan; with --json they come with the progress."""
     for version in ("1", "2"):
         (tmp_path / "m" / version).mkdir(parents=True)
         write_classifier(tmp_path).rename(tmp_path / "m" / version / "model.onnx")
-    assert run(tmp_path / "m", *SAID, *more, "--store", tmp_path / "store") == 0
+    assert run_import(tmp_path / "m", *SAID, *more, "--store", tmp_path / "store") == 0
     assert capfd.readouterr().err.count("version 2 of 2 is imported") == 1
 
 
@@ -184,21 +183,16 @@ def test_notes_of_a_plan_are_told_once(tmp_path: Path, capfd: pytest.CaptureFixt
         ),
         (["--labels", "a,b,c", "--task", "regress", "--bar", "accuracy=0.9"], "--bar: expected the task classify"),
         (["--bar", "top5_accuracy=1", "--evaluate", "x"], "expected one of accuracy, calibration for 3 labels"),
+        (["--samples", "none"], "--samples: expected a folder"),
+        (["--evaluate", "none"], "--evaluate: expected a folder"),
     ],
 )
-def test_dry_run_checks_the_bar(
+def test_dry_run_checks_the_bar_and_that_rows_are_there(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], given: list[str], complaint: str
 ) -> None:
-    """A bar that the task or the number of labels cannot have is refused without a run of the model."""
-    assert run(write_classifier(tmp_path), *SAID, *given, "--dry-run") == 1
+    """A bar that the task or the number of labels cannot have, and a path to nothing, are refused without a run."""
+    assert run_import(write_classifier(tmp_path), *SAID, *given, "--dry-run") == 1
     assert complaint in " ".join(capfd.readouterr().err.split())
-
-
-@pytest.mark.parametrize("option", ["--samples", "--evaluate"])
-def test_dry_run_misses_rows_that_are_not_there(tmp_path: Path, capfd: pytest.CaptureFixture[str], option: str) -> None:
-    """A path to nothing is an error of the plan, which names the option."""
-    assert run(write_classifier(tmp_path), *SAID, option, tmp_path / "none", "--dry-run") == 1
-    assert f"{option}: expected a folder" in " ".join(capfd.readouterr().err.split())
 
 
 def test_file_beside_the_model_says_what_it_does_not(tmp_path: Path) -> None:
@@ -209,7 +203,7 @@ def test_file_beside_the_model_says_what_it_does_not(tmp_path: Path) -> None:
         'name = "by-file"\nlabels = "names.txt"\nlicence = "MIT"\n'
         '[picture]\nscale = "1/255"\nmean = [0.5, 0.5, 0.5]\norder = "BGR"\nresize = "crop"\n'
     )
-    assert run(path, "--order", "RGB", "--store", tmp_path / "store") == 0
+    assert run_import(path, "--order", "RGB", "--store", tmp_path / "store") == 0
     manifest = load(tmp_path / "store", "by-file").manifest
     assert manifest.image is not None
     assert (manifest.image.order, manifest.image.resize, manifest.image.offset) == ("RGB", "crop", -0.5)
@@ -229,7 +223,7 @@ def test_file_beside_the_model_is_checked(
 ) -> None:
     """An unknown field, a wrong value and broken TOML are errors that name the place."""
     (tmp_path / "model.toml").write_text(text)
-    assert run(write_classifier(tmp_path), "--store", tmp_path / "store") == 1
+    assert run_import(write_classifier(tmp_path), "--store", tmp_path / "store") == 1
     assert complaint in " ".join(capfd.readouterr().err.split())
 
 
@@ -249,16 +243,16 @@ def test_options_are_checked(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], given: list[str], complaint: str
 ) -> None:
     """A wrong value is wrong usage, and the message names the option."""
-    assert run(tmp_path / "x.onnx", *given) == 2
+    assert run_import(tmp_path / "x.onnx", *given) == 2
     assert complaint in capfd.readouterr().err
 
 
 def test_what_is_no_source_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The error lists what can be imported."""
-    assert run(tmp_path / "absent") == 1
+    assert run_import(tmp_path / "absent") == 1
     assert "there is no such file or folder: expected one of: a Hugging Face folder" in capfd.readouterr().err
     (tmp_path / "readme.txt").touch()
-    assert run(tmp_path) == 1
+    assert run_import(tmp_path) == 1
     assert "the folder holds readme.txt" in capfd.readouterr().err
 
 
@@ -267,7 +261,7 @@ def test_weights_in_other_files_are_imported(tmp_path: Path) -> None:
     path = write_classifier(tmp_path)
     model = onnx.load(path)
     onnx.save_model(model, path, save_as_external_data=True, location="weights.bin", size_threshold=60)  # not the axes
-    assert run(path, *SAID, "--store", tmp_path / "store") == 0
+    assert run_import(path, *SAID, "--store", tmp_path / "store") == 0
     assert "weights.bin" in load(tmp_path / "store", "colours").manifest.files
 
 
@@ -293,7 +287,7 @@ def test_graph_with_suppression_inside_serves_row_by_row(tmp_path: Path) -> None
     )
     said = ["--task", "detect", "--labels", "thing", *SAID[2:], "--box-format", "ltrb", "--box-units", "pixels"]
     more = ["--activation", "none", "--overlap", "none", "--max-detections", "20"]
-    assert run(path, *said, *more, "--store", tmp_path / "store") == 0
+    assert run_import(path, *said, *more, "--store", tmp_path / "store") == 0
     loaded = load(tmp_path / "store", "detector")
     assert (loaded.max_rows, loaded.signature.batches) == (1, True)
     assert [output.shape for output in loaded.signature.graph.outputs] == [(1, 20, 4), (1, 20)]
@@ -315,7 +309,7 @@ def test_declared_size_of_pictures_becomes_free(tmp_path: Path) -> None:
     )
     said = ["--task", "detect", "--labels", "thing", *SAID[2:], "--box-format", "cxcywh", "--box-units", "fractions"]
     free = ["--free-sizes", "--longest", "64", "--multiple", "4", "--store", tmp_path / "store"]
-    assert run(path, *said, *free) == 0
+    assert run_import(path, *said, *free) == 0
     loaded = load(tmp_path / "store", "detector")
     assert (loaded.rows.verdict, loaded.max_rows) == ("proved", 8)
     outputs = loaded.session.run({"x": np.zeros((2, 3, 20, 12), np.float32)})
@@ -344,7 +338,7 @@ def test_number_of_scores_that_the_graph_leaves_open_is_checked_by_a_run(
     """
     path.write_bytes(make_model(signature, body, ones=np.ones(3, np.float32)))
     form = ["--box-format", "ltrb", "--box-units", "pixels", "--activation", "none", "--background", background]
-    code = run(path, "--task", "detect", "--labels", labels, *SAID[2:], *form, "--store", tmp_path / "store")
+    code = run_import(path, "--task", "detect", "--labels", labels, *SAID[2:], *form, "--store", tmp_path / "store")
     assert code == bool(complaint)
     if complaint:
         assert complaint in re.sub(r"\s+", " ", capfd.readouterr().err)

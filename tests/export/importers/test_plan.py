@@ -113,17 +113,6 @@ def test_scores_of_unknown_kind_are_asked_about() -> None:
         ({"labels": ("a", "b"), "picture.std": 0.0}, "scale and std: expected numbers other than 0"),
         ({"labels": ("a", "b"), "picture.input": "z"}, "--input z: expected an input with four axes, got 'x'"),
         ({"task": "generate"}, "task generate: expected one of classify, .*sluice export"),
-    ],
-)
-def test_facts_that_contradict_the_graph_are_refused(said: dict[str, Any], complaint: str) -> None:
-    """The error says what the graph has, what was said and where."""
-    with pytest.raises(SpecError, match=complaint):
-        plan(SCORES, {**NUMBERS, **said})
-
-
-@pytest.mark.parametrize(
-    ("said", "complaint"),
-    [
         (
             {"labels": ("a", "b"), "threshold": 0.3},
             "--threshold: a model of one label .*: leave it out, or give --multi-l",
@@ -138,11 +127,11 @@ def test_facts_that_contradict_the_graph_are_refused(said: dict[str, Any], compl
         ({"task": "tensors"}, "picture.order: the task tensors has no use for it"),
         ({"labels": ("a", "b"), "rows": "numbers"}, "picture.order: the model's rows are numbers"),
         ({"labels": ("a", "b"), "boxes.layout": "yolov8", "boxes.units": "pixels"}, "layout yolov8 .* says it already"),
-        ({"labels": ("a", "a")}, "--labels: the label 'a' occurs more than once: expected a name of its own"),
+        ({"labels": ("a", "a")}, "--labels: the label 'a' occurs more than once: expected different names"),
     ],
 )
-def test_options_that_do_nothing_are_refused(said: dict[str, Any], complaint: str) -> None:
-    """The error names the option, why it has no effect, and what to do."""
+def test_facts_that_contradict_the_graph_or_do_nothing_are_refused(said: dict[str, Any], complaint: str) -> None:
+    """The error says what the graph has and what was said and where, or why an option has no effect."""
     with pytest.raises(SpecError, match=complaint):
         plan(SCORES, {**NUMBERS, **said})
 

@@ -73,7 +73,7 @@ def test_model_without_one_floating_input_has_no_explain_graph(make_spec: Make) 
         make_explain(make_spec(), Original(make_spec()))
 
 
-def test_gradient_that_cannot_be_traced_is_told_where_it_was_asked_for(make_classifier: Make, store: Store) -> None:
+def test_gradient_that_cannot_be_traced_fails_only_where_it_was_asked_for(make_classifier: Make, store: Store) -> None:
     """``explain=True`` refuses the model; without it the model is published without the graph, and a note says so."""
     pool = torch.nn.AvgPool2d(3, ceil_mode=True)
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), pool, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())

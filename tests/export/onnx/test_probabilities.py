@@ -31,6 +31,10 @@ X = torch.linspace(-2.0, 2.0, 12).reshape(3, 4)
 Make = Callable[..., ExportSpec]
 
 
+def score(linear: Any, x: Any) -> Any:
+    return linear(x)
+
+
 @pytest.fixture
 def make_classifier(make_module: Callable[..., Any]) -> Callable[..., ExportSpec]:
     """A spec whose one output is what ``body`` makes of a linear layer and its input."""
@@ -80,7 +84,7 @@ def test_one_sample_is_enough_to_refuse(make_classifier: Make, store: Store) -> 
 def test_a_name_that_is_no_output_is_not_made_up(make_classifier: Make) -> None:
     """Only the default name of probabilities is added to the graph; another name that is missing is refused."""
     with pytest.raises(SpecError, match=r"classes: expected one of the outputs \('y',\), got 'p'"):
-        make_classifier(lambda linear, x: linear(x), Classes(probabilities="p", logits="y"))
+        make_classifier(score, Classes(probabilities="p", logits="y"))
 
 
 @pytest.mark.long
@@ -89,7 +93,7 @@ def test_logits_alone_are_served_with_their_probabilities(
     make_classifier: Make, store: Store, multi_label: bool
 ) -> None:
     """The graph gets a probability output, which is compared with PyTorch's and used by ``/classify``."""
-    spec = make_classifier(lambda linear, x: linear(x), Classes(logits="y", multi_label=multi_label), explain=None)
+    spec = make_classifier(score, Classes(logits="y", multi_label=multi_label), explain=None)
     version = publish(spec, store)
     manifest, files = version.read_all()
     assert [tensor.name for tensor in manifest.graphs["main"].outputs] == ["y", "probabilities"]
@@ -110,7 +114,7 @@ def test_logits_alone_are_served_with_their_probabilities(
 
 def test_version_whose_samples_hold_no_probabilities_does_not_serve(make_classifier: Make, store: Store) -> None:
     """Such a version cannot be published; one that was made by hand is unavailable, with the reason."""
-    version = publish(make_classifier(lambda linear, x: linear(x), Classes(logits="y")), store)
+    version = publish(make_classifier(score, Classes(logits="y")), store)
     manifest, files = version.read_all()
     wrong = manifest.model_copy(update={"classes": Classes(probabilities="y")})
     with pytest.raises(BadManifest, match=r"'y', which classes.probabilities names, is"):

@@ -9,12 +9,7 @@ from export import ExportError, publish
 
 torch = pytest.importorskip("torch")
 
-SERIES = {
-    "inputs": {"x": torch.linspace(-1, 1, 108).reshape(3, 9, 4)},
-    "dynamic": {"x": {0: "batch", 1: "time"}},
-    "batches": (1, 2, 5),
-    "seeds": (0,),
-}
+SERIES = {"inputs": {"x": torch.linspace(-1, 1, 108).reshape(3, 9, 4)}, "dynamic": {"x": {0: "batch", 1: "time"}}}
 
 
 class Recurrent(torch.nn.Module):

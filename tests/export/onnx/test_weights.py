@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("export_once")
 @pytest.fixture
 def spec(make_spec, one_thread):
     module = torch.nn.Sequential(torch.nn.Linear(4, 600), torch.nn.Tanh(), torch.nn.Linear(600, 3))
-    return make_spec(module, external_data_bytes=0, batches=(1, 2, 5), seeds=(0,))
+    return make_spec(module, external_data_bytes=0)
 
 
 def make_model() -> onnx.ModelProto:

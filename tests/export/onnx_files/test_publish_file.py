@@ -16,7 +16,7 @@ from model_store import Store
 from model_store.manifest import Quality
 from model_store.tasks import Classes, Embedding, Image
 from service.api.info.metadata import describe_tensor
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.models.loading import load_version
 from service.settings import Settings
 from service.tasks import classify
@@ -125,7 +125,7 @@ def test_published_file_classifies_pictures(describe: Make, store: Store, batch:
     model = Driver(manifest, {"main": files["main.onnx"]})
     red = np.zeros((64, 64, 3), np.uint8)
     red[..., 2] = 255
-    answer = body_of(ask(classify, model, [PictureFile(encode(Pillow.fromarray(red)), "the picture")]))
+    answer = body_of(ask(classify, model, [RowFile(encode(Pillow.fromarray(red)), "the picture")]))
     [prediction] = answer["predictions"]
     assert prediction["label"] == "cat"
     assert prediction["probability"] == pytest.approx(np.exp(9) / (np.exp(9) + 2), abs=1e-4)

@@ -1,12 +1,14 @@
 """The default grid of parity follows the cost of a row."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from export import ExportSpec, publish
 from export.proof import grid
+from export.spec import BATCHES, SEEDS
 from model_store import Store
 
 torch = pytest.importorskip("torch")
@@ -14,6 +16,11 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("export_once")
 
 Make = Callable[..., ExportSpec]
+
+
+@pytest.fixture
+def make_spec(make_spec: Make) -> Make:
+    return partial(make_spec, batches=BATCHES, seeds=SEEDS)
 
 
 @pytest.fixture

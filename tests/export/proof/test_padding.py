@@ -35,8 +35,6 @@ def make_padded_spec(make_spec, one_thread):
             "outputs": ("mean", "each"),
             "dynamic": {"x": {0: "batch", 1: "time"}, "length": {0: "batch"}},
             "padded": {"x": "length"},
-            "batches": (1, 2, 5),
-            "seeds": (0,),
             "lengths": ({"time": 7}, {"time": 12}),
         }
         return make_spec(module or MaskedMean(), **{**fields, **others})

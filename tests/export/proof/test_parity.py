@@ -42,7 +42,7 @@ def test_difference_is_refused(make_module, make_spec, body, fields, complaint):
         check(make_spec(make_module(body), **fields))
 
 
-def test_every_rung_of_the_grid_is_climbed_once(make_spec, make_real_samples):
+def test_every_case_of_the_grid_is_tried_once(make_spec, make_real_samples):
     """Every batch size, seed and length is tried once, then the samples; the count shown is the count run."""
     spec = make_spec(
         inputs={"x": torch.randn(3, 9, 4)},
@@ -57,13 +57,13 @@ def test_every_rung_of_the_grid_is_climbed_once(make_spec, make_real_samples):
     ]
     assert all(c.inputs["x"].shape == (c.rows, int(c.source.rpartition("=")[2]), 4) for c in cases)
     assert count_cases(spec) == len(cases)
-    with_samples = make_spec(samples={"x": make_real_samples(5)})
-    assert count_cases(with_samples) == len(list(make_cases(with_samples))) == 16
+    with_samples = make_spec(samples={"x": make_real_samples(5)}, batches=(1, 2, 3), seeds=(4, 8))
+    assert count_cases(with_samples) == len(list(make_cases(with_samples))) == 7
 
 
-def test_rungs_record_the_worst_error(make_spec):
+def test_cases_record_the_worst_error(make_spec):
     """Each case holds the largest error of its outputs."""
-    parity = check(make_spec(batches=(2, 3), seeds=(0,)))
+    parity = check(make_spec(batches=(2, 3)))
     assert [r.rows for r in parity.rungs] == [2, 3]
     assert all(0 <= r.max_abs_error < 1e-6 and 0 <= r.max_rel_error < 1e-6 for r in parity.rungs)
     assert (parity.atol, parity.rtol) == (1e-5, 1e-5)

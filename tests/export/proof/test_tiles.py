@@ -57,7 +57,6 @@ def make_restorer(make_spec, one_thread, monkeypatch):
             "reconstruction": Reconstruction(output="made", error="error"),
             "tile_pixels": 64,
             "batches": (1, 3),
-            "seeds": (0,),
             "row_atol": 1e-6,
             "lengths": ({"height": 20, "width": 24},),
         }

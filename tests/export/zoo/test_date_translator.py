@@ -191,7 +191,7 @@ def test_padding_changes_nothing(published):
     assert second == pytest.approx(first, abs=1e-5)
 
 
-def test_row_keeps_its_bits_in_company(published, data):
+def test_row_keeps_its_bits_in_a_batch(published, data):
     """From two rows on, the other rows of a batch do not change a row's bits."""
     facts = published.manifest.text
     source = dates.encode(data.test.english[:33], facts.characters, 32)

@@ -14,7 +14,7 @@ def published():
 def test_published_anomaly_score_tells_digits_from_what_is_none(published):
     """At the stored threshold few digits are anomalies, and nearly all noise and inverted digits are."""
     pytest.importorskip("torch")
-    from export.zoo.digits_vae import draw_strangers, measure_auroc
+    from export.zoo.digits_vae import draw_anomalies, measure_auroc
 
     test = load_digits().test
     manifest = published.manifest
@@ -22,7 +22,7 @@ def test_published_anomaly_score_tells_digits_from_what_is_none(published):
     usual = published.predict({"image": test.images})[anomaly]
     assert np.mean(usual > threshold) == pytest.approx(manifest.quality.metrics["false_alarm_rate"], abs=1 / 450)
     assert np.mean(usual > threshold) <= 0.05
-    for images in draw_strangers(test).values():
+    for images in draw_anomalies(test).values():
         odd = published.predict({"image": images})[anomaly]
         assert measure_auroc(usual, odd) >= 0.95
         assert np.mean(odd > threshold) >= 0.9
@@ -52,17 +52,17 @@ def test_latent_mean_of_digits_lies_where_noise_is_drawn(published):
     assert latent.std(0).max() < 1.3
 
 
-def test_strangers_are_pictures_in_range_and_always_the_same():
+def test_anomalies_are_pictures_in_range_and_always_the_same():
     """Noise and inverted digits have pixel values; an inverted picture is 16 minus the picture."""
     pytest.importorskip("torch")
-    from export.zoo.digits_vae import draw_strangers
+    from export.zoo.digits_vae import draw_anomalies
 
     images = 16 * np.random.default_rng(3).random((30, 1, 8, 8), dtype=np.float32)
     part = Part(images, np.zeros(30, np.int64))
-    strangers, again = draw_strangers(part), draw_strangers(part)
-    assert set(strangers) == {"uniform", "gaussian", "inverted"}
-    assert np.array_equal(strangers["inverted"], 16 - images)
-    for kind, made in strangers.items():
+    anomalies, again = draw_anomalies(part), draw_anomalies(part)
+    assert set(anomalies) == {"uniform", "gaussian", "inverted"}
+    assert np.array_equal(anomalies["inverted"], 16 - images)
+    for kind, made in anomalies.items():
         assert np.array_equal(made, again[kind])
         assert (made.shape, made.dtype) == (images.shape, np.float32)
         assert made.min() >= 0

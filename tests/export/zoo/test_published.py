@@ -18,7 +18,7 @@ LARGEST_BYTES |= {
     "digits-segmenter": 1_000_000,
     "sunspots-forecaster": 100_000,
 }
-"""Of all files of the models that are meant to be small."""
+"""The most bytes of all files of a model, for models that are meant to be small."""
 
 
 MEASURED: dict[str, tuple[float, dict[str, float], Callable[[Mapping[str, float]], bool]]] = {

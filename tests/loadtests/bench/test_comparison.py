@@ -64,21 +64,21 @@ def make_peer(name: str, off_by: float = 0.0, **changes: object) -> Peer:
 
 
 @pytest.fixture
-def shots(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Stands in for wrk and for runs in process: records the server's address and the clients of every run of wrk."""
     taken: list[tuple[str, int]] = []
 
-    def shoot(address: str, script: Path, clients: int, duration_s: int) -> Sample:
+    def load(address: str, script: Path, clients: int, duration_s: int) -> Sample:
         taken.append((address, clients))
         return Sample(100, float(duration_s), 0, 0, 0, 0, 0.001, 0.002)
 
-    monkeypatch.setattr(comparison, "run_wrk", shoot)
+    monkeypatch.setattr(comparison, "run_wrk", load)
     monkeypatch.setattr(ceiling_module, "_measure_rate", lambda session, rows, lanes, duration_s: 50.0)
     return taken
 
 
 @pytest.fixture
-def make(tmp_path: Path, shots: list[tuple[str, int]]) -> Callable[..., Comparison]:
+def make(tmp_path: Path, loads: list[tuple[str, int]]) -> Callable[..., Comparison]:
     return lambda **changes: Comparison(tmp_path, tmp_path, 2, lambda text: None, **changes)
 
 
@@ -95,24 +95,24 @@ def make(tmp_path: Path, shots: list[tuple[str, int]]) -> Callable[..., Comparis
     ],
 )
 def test_peer_that_cannot_be_measured_is_an_absence(
-    make: Callable[..., Comparison], shots: list[tuple[str, int]], peer: Peer, reason: str
+    make: Callable[..., Comparison], loads: list[tuple[str, int]], peer: Peer, reason: str
 ) -> None:
-    """It is not measured, the reason is told, with the end of its log where it has one, and the others go on."""
+    """It is not measured, the reason is reported, with the end of its log where it has one, and the others go on."""
     one = make(no_private_network="not root")
     cells = one.measure(TINY, [peer, make_peer("right")], SCHEDULE)
     assert {cell.peer for cell in cells} == {"right"}
-    assert len({address for address, _ in shots}) == 1
+    assert len({address for address, _ in loads}) == 1
     (absence,) = one.absences
     assert (absence.peer, absence.model) == ("bad", "tiny")
     assert reason in absence.reason
 
 
-def test_rounds_are_interleaved(make: Callable[..., Comparison], shots: list[tuple[str, int]]) -> None:
+def test_rounds_are_interleaved(make: Callable[..., Comparison], loads: list[tuple[str, int]]) -> None:
     """Each peer is warmed up, then rounds go from peer to peer, every second one in the opposite order."""
     one = make()
     cells = one.measure(TINY, [make_peer("a"), make_peer("b")], SCHEDULE)
-    b, a = dict.fromkeys(address for address, _ in shots)
-    assert [address for address, clients in shots if clients == 1] == [b, a, a, b, b, a, a, b]
+    b, a = dict.fromkeys(address for address, _ in loads)
+    assert [address for address, clients in loads if clients == 1] == [b, a, a, b, b, a, a, b]
     expected = [(peer, JSON, clients, 3) for clients in (1, 4) for peer in ("a", "b")]
     assert [(cell.peer, cell.encoding, cell.clients, len(cell.samples)) for cell in cells] == expected
     assert list(one.versions["a"]) == ["numpy"]
@@ -168,7 +168,7 @@ def test_peer_that_cannot_be_installed_is_an_absence(
 @pytest.mark.parametrize(
     ("wrk", "lacking", "text"), [(None, "", "apt-get install wrk"), ("/usr/bin/wrk", "onnx", "pip install onnx")]
 )
-def test_what_is_missing_is_told(
+def test_what_is_missing_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrk: str | None, lacking: str, text: str
 ) -> None:
     """Without wrk or a package the command ends with code 2 and the line that installs it."""
@@ -190,7 +190,7 @@ def test_wrong_usage(words: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(("off_by", "code"), [(0.0, 0), (0.5, 1)])
-@pytest.mark.usefixtures("shots")
+@pytest.mark.usefixtures("loads")
 def test_result_is_written(
     bench: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, off_by: float, code: int
 ) -> None:

@@ -27,8 +27,8 @@ def test_only_loopback_within_the_block() -> None:
     assert socket.if_nameindex() == before
 
 
-def test_refusal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system says no, its reason is told and the block does not run."""
+def test_refusal_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system says no, its reason is reported and the block does not run."""
     monkeypatch.setattr(network, "CLONE_NEWNET", 0x1)
     with pytest.raises(NoPrivateNetwork, match=r"unshare\(\): "), private_network():
         pytest.fail("it ran")

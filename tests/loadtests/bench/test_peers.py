@@ -18,7 +18,7 @@ import sluice
 from loadtests.bench import environment
 from loadtests.bench.environment import NotInstalled, cache_root, digest_requirements, fill_requirements, prepare_python
 from loadtests.bench.load import ceiling as ceiling_module
-from loadtests.bench.load.ceiling import Ceiling, Point, Yardstick, measure_ceiling
+from loadtests.bench.load.ceiling import BestPoints, Ceiling, Point, measure_ceiling
 from loadtests.bench.models.model import INPUT, MODELS, OUTPUT, BenchModel
 from loadtests.bench.peer import BINARY, JSON, Peer, Site
 from loadtests.bench.peers import PEERS
@@ -128,7 +128,7 @@ def test_checkout_before_a_change_is_served_from_its_own_folder(site: Site, tmp_
 
 
 def test_folder_that_is_no_checkout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is told before anything is started."""
+    """It is reported before anything is started."""
     with pytest.raises(SystemExit) as ended:
         sluice.main(["bench", "--before", str(tmp_path)])
     assert ended.value.code == 2
@@ -186,7 +186,7 @@ def test_ceiling_of_few_clients_has_no_more_rows_under_way(monkeypatch: pytest.M
     monkeypatch.setattr(ceiling_module, "_measure_rate", measure_rate)
     for clients, expected in ((1, [1]), (2, [1, 2, 2]), (64, [4, 4, 8])):
         under_way.clear()
-        assert Yardstick(model, Ceiling("tiny", tuple(points)), clients).measure(1.0) > 0
+        assert BestPoints(model, Ceiling("tiny", tuple(points)), clients).measure(1.0) > 0
         assert sorted(under_way) == expected
 
 
@@ -219,8 +219,8 @@ def test_broken_installation_is_not_reused(tmp_path: Path, monkeypatch: pytest.M
     assert len(calls) == 4
 
 
-def test_failing_command_is_told(tmp_path: Path) -> None:
-    """What cannot be installed is told with the command, its exit code and the end of its output."""
+def test_failing_command_is_reported(tmp_path: Path) -> None:
+    """What cannot be installed is reported with the command, its exit code and the end of its output."""
     with pytest.raises(NotInstalled, match=r"false\nended with code 1"):
         environment._run(["false"])
 

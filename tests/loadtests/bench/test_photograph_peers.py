@@ -86,7 +86,7 @@ def test_options_of_the_import_exist(model: BenchModel, tmp_path: Path, capsys: 
 
 
 def test_failed_import_tells_why(tmp_path: Path) -> None:
-    """A model that cannot be imported is no crash of the comparison, and the end of the output is told."""
+    """A model that cannot be imported is no crash of the comparison, and the end of the output is reported."""
     site = make_site(tmp_path, DETECTOR)
     with pytest.raises(ServerFailed, match="ended with code"):
         PHOTOGRAPH_PEER.prepare(site)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from loadtests.bench import command, tasks
 from loadtests.bench.comparison import Comparison
-from loadtests.bench.load.crowd import Client, Reply
+from loadtests.bench.load.closedloop import Client, Reply
 from loadtests.bench.load.openloop import split_answer
 from loadtests.bench.models.picture import PNG, encode_png, make_classifier
 from loadtests.bench.peers.bentoml_picture import PEER as BENTOML_PICTURE
@@ -22,18 +22,18 @@ from loadtests.bench.peers.sluice import STORE, TASKS_PEER
 from loadtests.bench.results.report import write_json, write_markdown
 from loadtests.bench.results.result import TASKS, Result
 from loadtests.bench.results.task_figures import (
-    Contest,
     FirstStep,
-    Pace,
+    Rate,
     Sameness,
+    Speedup,
     TaskFigures,
     compare_outputs,
     digest_outputs,
-    measure_pace,
+    measure_rate,
 )
 from loadtests.bench.results.task_verdict import AGAIN, ARRIVING, ARRIVING_LONG, AT_ONCE, FORECASTS, SAMENESS
 from loadtests.bench.results.verdict import judge
-from loadtests.bench.tasks import Effort, Trials, answer_alone, answer_in_company, measure_tasks
+from loadtests.bench.tasks import Effort, Trials, answer_alone, answer_together, measure_tasks
 from loadtests.http_client import Answer
 from loadtests.wire import WrongAnswer
 from tests.loadtests.bench.forms import read_form
@@ -42,7 +42,7 @@ from tests.loadtests.bench.results.made_up import MACHINE
 ADDRESS = "http://127.0.0.1:1"
 CLASSIFIER = make_classifier(STORE)
 FIGURES = TaskFigures(
-    {AT_ONCE: Contest("samples", (Pace(10.0, 0),) * 3, (Pace(40.0, 0),) * 3)},
+    {AT_ONCE: Speedup("samples", (Rate(10.0, 0),) * 3, (Rate(40.0, 0),) * 3)},
     FirstStep((0.001,), (0.002,), 40, 0),
     Sameness(64, 192, 0, 0),
 )
@@ -59,7 +59,7 @@ def result(figures: TaskFigures) -> Result:
 def test_pace_counts_right_answers_and_no_time_between_runs() -> None:
     """Failed answers are no work done; each run counts from its first request to its last answer."""
     runs = [[reply(asked_s=1.0, ended_s=2.0), reply(asked_s=1.5, ended_s=3.0)], [reply(ended_s=2.0), reply(status=500)]]
-    assert measure_pace(runs, units=100) == Pace(75.0, 1)
+    assert measure_rate(runs, units=100) == Rate(75.0, 1)
 
 
 def test_differing_outputs_are_counted() -> None:
@@ -106,15 +106,15 @@ def play(monkeypatch: pytest.MonkeyPatch, server: StandIn, rounds: int, passes: 
     return trials
 
 
-def test_round_measures_each_contest_alone_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every contest asks the same requests alone and in company, in each round."""
+def test_round_measures_each_speedup_alone_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every speedup asks the same requests alone and together, in each round."""
     server = StandIn()
-    contests, first_step = play(monkeypatch, server, rounds=2, passes=2).collect()
-    assert set(contests) == {ARRIVING, ARRIVING_LONG, AT_ONCE, AGAIN, FORECASTS}
-    assert all(len(one.alone) == len(one.together) == 2 and not one.failed for one in contests.values())
-    assert contests[FORECASTS].alone[0].per_s == pytest.approx(64 * 100 / 4)
-    assert contests[ARRIVING].most_ratio == pytest.approx(32 / (31 / 32) / (32 / 4))
-    assert contests[AT_ONCE].most_ratio is None
+    speedups, first_step = play(monkeypatch, server, rounds=2, passes=2).collect()
+    assert set(speedups) == {ARRIVING, ARRIVING_LONG, AT_ONCE, AGAIN, FORECASTS}
+    assert all(len(one.alone) == len(one.together) == 2 and not one.failed for one in speedups.values())
+    assert speedups[FORECASTS].alone[0].per_s == pytest.approx(64 * 100 / 4)
+    assert speedups[ARRIVING].most_ratio == pytest.approx(32 / (31 / 32) / (32 / 4))
+    assert speedups[AT_ONCE].most_ratio is None
     assert (first_step.idle_s, first_step.busy_s) == ((1.0, 1.0), (2.0, 2.0))
     for run in server.asked:
         sent = [read_document(request) for client in run for request in client.requests]
@@ -124,18 +124,18 @@ def test_round_measures_each_contest_alone_and_together(monkeypatch: pytest.Monk
 
 
 def test_failing_server_is_counted_in_all_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each answer but 200 is counted, those of the company of the probes among them."""
-    contests, first_step = play(monkeypatch, StandIn(status=503), rounds=1, passes=1).collect()
+    """Each answer but 200 is counted, also those of the other clients."""
+    speedups, first_step = play(monkeypatch, StandIn(status=503), rounds=1, passes=1).collect()
     assert first_step.failed == 3 + 32 + 3
     expected = {**dict.fromkeys((ARRIVING, ARRIVING_LONG, AT_ONCE, AGAIN), 64), FORECASTS: 128}
-    assert {name: one.failed for name, one in contests.items()} == expected
-    assert all(one.ratio is None for one in contests.values())
+    assert {name: one.failed for name, one in speedups.items()} == expected
+    assert all(one.ratio is None for one in speedups.values())
 
 
 def test_answers_are_kept_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alone, in company and in company in the opposite order, a seed is compared with itself."""
+    """Alone, together, and together in the opposite order, a seed is compared with itself."""
     monkeypatch.setattr(tasks, "ask_together", StandIn())
-    ways = [answer_alone(ADDRESS), answer_in_company(ADDRESS), answer_in_company(ADDRESS, is_reversed=True)]
+    ways = [answer_alone(ADDRESS), answer_together(ADDRESS), answer_together(ADDRESS, is_reversed=True)]
     for way in ways:
         assert {seed: json.loads(one.body)["outputs"] for seed, one in way.items()} == {n: n for n in range(64)}
     assert compare_outputs(ways) == Sameness(64, 128, 0, 0)
@@ -190,7 +190,7 @@ def test_only_the_tasks(
     monkeypatch.setattr(command, "measure_tasks", lambda *_: figures)
     document = bench(code, "--only", "tasks")
     assert len(document["verdict"]) == 13
-    assert document["tasks"]["contests"][AT_ONCE]["ratio"]["middle"] == 4.0
+    assert document["tasks"]["speedups"][AT_ONCE]["ratio"]["middle"] == 4.0
 
 
 def test_rates_behind_a_ratio_are_written() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sluice
-from loadtests.bench.load.crowd import Reply
+from loadtests.bench.load.closedloop import Reply
 from loadtests.bench.load.wrk import Sample
 from loadtests.bench.models.text_encoder import ENCODER, LEAST_TOKENS, MOST_TOKENS, TEXTS, write_text, write_tokenizer
 from loadtests.bench.peers.sluice_texts import FIXED_PEER, TEXTS_PEER, write_import

@@ -73,7 +73,7 @@ def test_page_begins_with_the_verdict_and_escapes_what_it_is_told() -> None:
 
 
 def test_page_has_the_times_of_client_and_server() -> None:
-    """The client's mean is the sum of the parts; a server without statistics is told."""
+    """The client's mean is the sum of the parts; a server without statistics is reported."""
     page = write_page([make_step()])
     cells = "".join(f"<td>{cell}</td>" for cell in ("20", "10", "2.0", "1.0", "6.0", "1.0"))
     assert cells in page

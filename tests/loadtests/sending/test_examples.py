@@ -1,4 +1,4 @@
-"""Requests that a model answers; failures first."""
+"""Requests that a model answers; beginning with failures."""
 
 import json
 from contextlib import AbstractContextManager
@@ -39,7 +39,7 @@ def run(documents: dict[str, Any]) -> AbstractContextManager[str]:
 
 
 @pytest.mark.parametrize("documents", [{}, {"/docs.json": []}, {"/docs.json": {"paths": {"/classify": 1}}}])
-def test_model_without_an_example_is_told_with_the_way_out(documents: dict[str, Any]) -> None:
+def test_model_without_an_example_is_reported_with_the_way_out(documents: dict[str, Any]) -> None:
     """A server that documents nothing, or something else, needs a request of the caller."""
     with run(documents) as address, pytest.raises(NoModel, match="give a request of your own with --body"):
         make_bodies(address, "classify", TEXTS, 1, 1, 0)
@@ -55,8 +55,8 @@ def test_task_that_is_answered_at_once_has_no_stream() -> None:
     ("name", "content", "said"),
     [("a.json", b"{", "expected JSON"), ("a.unknown-type", b"", "a name that tells its type")],
 )
-def test_file_that_is_no_request_is_told(tmp_path: Path, name: str, content: bytes, said: str) -> None:
-    """With the flag and what was expected."""
+def test_file_that_is_no_request_is_reported(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    """The error names the flag and what was expected."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(NoModel, match=f"--body .*{said}"):
         read_body(tmp_path / name, "m")

@@ -1,4 +1,4 @@
-"""Messages of gRPC against Triton's own; failures first."""
+"""Messages of gRPC against Triton's own; beginning with failures."""
 
 import numpy as np
 import pytest

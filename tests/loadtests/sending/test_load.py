@@ -1,4 +1,4 @@
-"""What a run sends, by protocol; failures first."""
+"""What a run sends, by protocol; beginning with failures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +17,8 @@ from loadtests.signature import NoModel
         ("digits", "live", "needs a model whose live stream takes requests"),
     ],
 )
-def test_model_that_cannot_be_asked_so_is_told(serve: Callable, model: str, protocol: str, said: str) -> None:
-    """With what would work."""
+def test_model_that_cannot_be_asked_so_is_reported(serve: Callable, model: str, protocol: str, said: str) -> None:
+    """The error says what would work."""
     with serve() as server, pytest.raises(NoModel, match=said):
         make_load(server.address, model, [protocol], 1)
 

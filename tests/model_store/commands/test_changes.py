@@ -13,7 +13,7 @@ from model_store.commands.table import ACTIONS
 from model_store.files import aliases
 from model_store.files.staging import locked
 from tests.support.commands.models import run_models
-from tests.support.models.manifests import describe
+from tests.support.models.manifests import publish_each
 
 Capture = pytest.CaptureFixture[str]
 
@@ -21,9 +21,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Versions 1 to 4 of the model ``m``, in the store that the commands use."""
-    store = Store(tmp_path / "models")
-    for number in range(4):
-        store.publish(describe(), {"main.onnx": b"%d" % number})
+    store = publish_each(tmp_path / "models", b"0", b"1", b"2", b"3")
     monkeypatch.setenv("SLUICE_STORE", str(store.root))
     return store
 

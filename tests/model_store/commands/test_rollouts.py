@@ -9,7 +9,7 @@ import pytest
 from model_store import Store
 from model_store.rollout import Rollout, read_rollout, write_rollout
 from tests.support.commands.models import run_models
-from tests.support.models.manifests import describe
+from tests.support.models.manifests import describe, publish_each
 
 Capture = pytest.CaptureFixture[str]
 
@@ -17,9 +17,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Versions 1 to 3 of the model ``m``, of which 1 is stable, in the store that the commands use."""
-    store = Store(tmp_path / "models")
-    for number in range(3):
-        store.publish(describe(), {"main.onnx": b"%d" % number})
+    store = publish_each(tmp_path / "models", b"0", b"1", b"2")
     store.set_alias("m", "stable", 1)
     monkeypatch.setenv("SLUICE_STORE", str(store.root))
     return store
@@ -45,10 +43,10 @@ def go_back(store: Store) -> None:
         (("shadow", "m", "1"), 1, "version 1 of 'm' is stable"),
         (("canary", "m", "--end"), 1, "'m' has no canary"),
         (("canary", "m", "2", "--end"), 2, "--end: expected no version"),
-        (("canary", "m", "2", "--percent", "100"), 2, "percent: Input should be less than or equal to 99, got 100"),
-        (("canary", "m", "2", "--percent", "0"), 2, "percent: Input should be greater than 0"),
-        (("canary", "m", "2", "--header", "x y"), 2, "header: String should match"),
-        (("canary", "m", "2", "--confidence", "1"), 2, "confidence: Input should be less than 1"),
+        (("canary", "m", "2", "--percent", "100"), 2, "percent: expected less than or equal to 99 (got 100.0)"),
+        (("canary", "m", "2", "--percent", "0"), 2, "percent: expected greater than 0"),
+        (("canary", "m", "2", "--header", "x y"), 2, "header: expected a text that matches"),
+        (("canary", "m", "2", "--confidence", "1"), 2, "confidence: expected less than 1"),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from model_store import IntegrityError, NotInStore, Store
 from model_store.errors import NotWritable, StillUsed
 from model_store.files import aliases, staging
-from model_store.files.aliases import HISTORY_FILE, pop, push, read_history
+from model_store.files.aliases import HISTORY_FILE, find_rollback, read_history, record_move
 from model_store.maintenance.moves import promote, remove_alias, roll_back
 from model_store.store import Move
 from tests.support.models.manifests import describe, describe_pipeline
@@ -128,11 +128,11 @@ def test_rollback_ends_at_a_version_that_is_there(moves: list[int], usable: set[
     """For any promotions and removals: it goes to another usable version, and a walk back always ends."""
     history: tuple[int, ...] = ()
     for before, after in itertools.pairwise(moves):
-        history = push(history, before, after)
+        history = record_move(history, before, after)
     current: int | None = moves[-1] if moves else max(usable)
     for _ in range(len(history) + len(usable) + 1):
         assert current is not None
-        target, history = pop(history, current, usable)
+        target, history = find_rollback(history, current, usable)
         assert target != current
         assert target is None or target in usable
         current = target

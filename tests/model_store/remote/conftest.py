@@ -7,24 +7,26 @@ from model_store import Store
 from model_store.remote.address import Address
 from model_store.remote.mirror import Mirror
 from model_store.remote.transfers.progress import NoProgress
-from tests.support.models.manifests import describe
-from tests.support.remotes.folders import FolderPlace
+from tests.support.models.manifests import publish_each
+from tests.support.remotes.folders import FolderStore
 
 ADDRESS = Address("s3", "bucket", "models")
+
+
+def list_versions(store: Store) -> list[int]:
+    """The numbers of the versions of ``m``."""
+    return [version.version for version in store.versions("m")]
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Store:
     """A store with the versions 1 and 2 of the model ``m``; it is what the remote store has."""
-    store = Store(tmp_path / "source")
-    for content in (b"one", b"two"):
-        store.publish(describe(), {"main.onnx": content})
-    return store
+    return publish_each(tmp_path / "source", b"one", b"two")
 
 
 @pytest.fixture
-def place(source: Store) -> FolderPlace:
-    return FolderPlace(source.root)
+def remote(source: Store) -> FolderStore:
+    return FolderStore(source.root)
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def copy(tmp_path: Path) -> Store:
 
 
 class Clock:
-    """Stands still until it is told to go on."""
+    """A clock that a test sets."""
 
     now_s = 1_000_000.0
 
@@ -48,9 +50,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def open_mirror(place: FolderPlace, copy: Store, clock: Clock) -> Callable[[], Mirror]:
+def open_mirror(remote: FolderStore, copy: Store, clock: Clock) -> Callable[[], Mirror]:
     """Makes the mirror of a process that has just started."""
-    return lambda: Mirror(ADDRESS, copy.root, copy.root.parent, progress=NoProgress(), place=place, clock=clock)
+    return lambda: Mirror(ADDRESS, copy.root, copy.root.parent, progress=NoProgress(), remote=remote, clock=clock)
 
 
 @pytest.fixture

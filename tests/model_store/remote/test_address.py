@@ -17,7 +17,7 @@ from model_store.remote.address import is_address, read_address
 )
 def test_credentials_in_an_address_are_refused_and_not_shown(text: str) -> None:
     """They would be in the log, on the cards and in the list of processes."""
-    with pytest.raises(RemoteError, match="credentials belong into") as refused:
+    with pytest.raises(RemoteError, match="credentials belong in the") as refused:
         read_address(text)
     assert "hidden" not in str(refused.value)
 

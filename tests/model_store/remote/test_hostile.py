@@ -13,13 +13,10 @@ from model_store.errors import RemoteError
 from model_store.remote.address import read_address
 from model_store.remote.contents import RemoteFile
 from model_store.remote.mirror import Mirror
-from model_store.remote.places.opening import open_place
-from model_store.remote.places.place import tell_fault
-from tests.support.remotes.folders import FolderPlace
-
-
-def list_versions(store: Store, name: str = "m") -> list[int]:
-    return [version.version for version in store.versions(name)]
+from model_store.remote.stores.opening import open_remote
+from model_store.remote.stores.remote_store import tell_fault
+from tests.model_store.remote.conftest import list_versions
+from tests.support.remotes.folders import FolderStore
 
 
 @pytest.mark.parametrize(
@@ -32,19 +29,19 @@ def list_versions(store: Store, name: str = "m") -> list[int]:
     ids=["larger than the disk", "file and folder at once", "file with the name of a version"],
 )
 def test_objects_that_no_folder_can_have_do_not_stop_the_others(
-    mirror: Mirror, place: FolderPlace, copy: Store, monkeypatch: pytest.MonkeyPatch, listed: dict[str, RemoteFile]
+    mirror: Mirror, remote: FolderStore, copy: Store, monkeypatch: pytest.MonkeyPatch, listed: dict[str, RemoteFile]
 ) -> None:
     """Whoever may publish one model of a bucket cannot keep the other models from being followed."""
-    look, read = place.look, place.read
-    monkeypatch.setattr(place, "look", lambda only: {**listed, **look(only)})
-    monkeypatch.setattr(place, "read", lambda where, *part: read(where, *part) if where else b"any")
+    list_files, read = remote.list_files, remote.read
+    monkeypatch.setattr(remote, "list_files", lambda only: {**listed, **list_files(only)})
+    monkeypatch.setattr(remote, "read", lambda where, *part: read(where, *part) if where else b"any")
     mirror.refresh()
     assert list_versions(copy) == [1, 2]
 
 
 @pytest.mark.parametrize("first", ["note", "note/text"])
 def test_file_that_becomes_a_folder_is_mended(
-    mirror: Mirror, place: FolderPlace, source: Store, copy: Store, first: str
+    mirror: Mirror, remote: FolderStore, source: Store, copy: Store, first: str
 ) -> None:
     """And the other way round: what no manifest lists may change, and does not stop the mirror."""
     folder = source.root / "m/1"
@@ -118,7 +115,7 @@ _ONE = b'{"repositories": ["m"]}'
 def test_registry_that_answers_nonsense_counts_as_away(pages: dict[str, bytes], link: str) -> None:
     """What it answers is told, and no error is of a kind that nobody expects."""
     with answering(pages, link) as host, pytest.raises(RemoteError):
-        open_place(read_address(f"oci://{host}")).look(())
+        open_remote(read_address(f"oci://{host}")).list_files(())
 
 
 @pytest.mark.parametrize(
@@ -131,18 +128,18 @@ def test_registry_that_answers_nonsense_counts_as_away(pages: dict[str, bytes], 
 )
 def test_what_is_no_model_in_a_registry_is_left_out(pages: dict[str, bytes]) -> None:
     with answering(pages) as host:
-        assert open_place(read_address(f"oci://{host}")).look(()) == {}
+        assert open_remote(read_address(f"oci://{host}")).list_files(()) == {}
 
 
 def test_registry_that_lists_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before its list, which has no end, fills the memory."""
-    monkeypatch.setattr("model_store.remote.places.oci.MOST_FILES", 10)
+    monkeypatch.setattr("model_store.remote.stores.oci.MOST_FILES", 10)
     page = b'{"repositories": ["a", "b", "c", "d"]}'
     with (
         answering({"catalog": page}, '</v2/_catalog?again>; rel="next"') as host,
         pytest.raises(RemoteError, match="more than 10 files"),
     ):
-        open_place(read_address(f"oci://{host}")).look(())
+        open_remote(read_address(f"oci://{host}")).list_files(())
 
 
 @pytest.mark.parametrize("scheme", ["http", "oci"])
@@ -152,15 +149,15 @@ def test_redirect_to_plain_text_is_not_followed(scheme: str) -> None:
         answering({}, location="http://model-store.invalid/") as host,
         pytest.raises(RemoteError, match=r"leads to http://model-store\.invalid: expected https"),
     ):
-        open_place(read_address(f"{scheme}://{host}")).look(())
+        open_remote(read_address(f"{scheme}://{host}")).list_files(())
 
 
 def test_web_server_with_folders_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look ends, though there is no file that could be counted."""
-    monkeypatch.setattr("model_store.remote.places.web._MOST_PAGES", 10)
+    monkeypatch.setattr("model_store.remote.stores.web._MOST_PAGES", 10)
     page = b"".join(b'<a href="%d/">' % number for number in range(1, 9))
     with answering({"": page}) as host, pytest.raises(RemoteError, match="more than 10 folders"):
-        open_place(read_address(f"http://{host}")).look(["m"])
+        open_remote(read_address(f"http://{host}")).list_files(["m"])
 
 
 @pytest.mark.parametrize("scheme", ["http", "oci"])
@@ -168,7 +165,7 @@ def test_signed_address_that_a_store_leads_to_is_not_told(scheme: str) -> None:
     """Logs and cards have the error, and who reads it could fetch the file."""
     with answering({}, location="https://127.0.0.1:1/blob?X-Amz-Signature=secret") as host:
         with pytest.raises(RemoteError) as raised:
-            open_place(read_address(f"{scheme}://{host}")).read("m@sha256:1", 0, 10)
+            open_remote(read_address(f"{scheme}://{host}")).read("m@sha256:1", 0, 10)
         assert "secret" not in str(raised.value)
 
 

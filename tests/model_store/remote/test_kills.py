@@ -15,16 +15,16 @@ from model_store import Store
 from model_store.files.aliases import ALIASES_FILE
 from model_store.remote.mirror import Mirror
 from model_store.remote.transfers.progress import NoProgress
-from tests.model_store.remote.conftest import ADDRESS
+from tests.model_store.remote.conftest import ADDRESS, list_versions
 from tests.support.models.manifests import describe
-from tests.support.remotes.folders import FolderPlace
+from tests.support.remotes.folders import FolderStore
 
 KILLS = 200
 _EVENTS = ("open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod", "shutil.")
 
 
 def _refresh(source: Path, cache: Path, kill_at: int) -> None:
-    """Look once; the process is killed at its so-manieth operation on a file of the copy; 0: never."""
+    """Refresh once; the process is killed at operation ``kill_at`` on a file of the copy; 0: never."""
     left = kill_at
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
@@ -35,7 +35,7 @@ def _refresh(source: Path, cache: Path, kill_at: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-    Mirror(ADDRESS, cache / "models", cache, progress=NoProgress(), place=FolderPlace(source)).refresh()
+    Mirror(ADDRESS, cache / "models", cache, progress=NoProgress(), remote=FolderStore(source)).refresh()
 
 
 @pytest.mark.slow
@@ -63,13 +63,9 @@ def test_two_hundred_kills_leave_whole_versions_only(source: Store, tmp_path: Pa
     process.join()
     assert process.exitcode == 0
     _check(Store(cache / "models"))
-    assert _numbers(Store(cache / "models")) == _numbers(source)
+    assert list_versions(Store(cache / "models")) == list_versions(source)
     assert not list(cache.rglob(".*")), "nothing half written is left"
     assert not list((cache / "blobs").glob("*.*")), "nor are parts of contents"
-
-
-def _numbers(store: Store) -> list[int]:
-    return [version.version for version in store.versions("m")]
 
 
 def _check(copy: Store) -> None:
@@ -81,7 +77,7 @@ def _check(copy: Store) -> None:
         version.verify()
     path = copy.root / "m" / ALIASES_FILE
     aliases = json.loads(path.read_text()) if path.exists() else {}
-    assert set(aliases.values()) <= set(_numbers(copy))
+    assert set(aliases.values()) <= set(list_versions(copy))
 
 
 def _change(source: Store, random_numbers: random.Random) -> None:

@@ -16,9 +16,9 @@ from model_store.remote.mirror import Mirror
 from model_store.remote.state import Status, read_status
 from model_store.remote.transfers.blobs import PART_BYTES
 from model_store.remote.transfers.retries import MOST_TRIES
-from tests.model_store.remote.conftest import Clock
+from tests.model_store.remote.conftest import Clock, list_versions
 from tests.support.models.manifests import describe
-from tests.support.remotes.folders import FolderPlace
+from tests.support.remotes.folders import FolderStore
 
 LARGE = bytes(range(256)) * (PART_BYTES // 128) + b"end"
 """Of three parts."""
@@ -27,10 +27,6 @@ LARGE = bytes(range(256)) * (PART_BYTES // 128) + b"end"
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model_store.remote.transfers.retries.FIRST_WAIT_S", 0.0)
-
-
-def list_versions(store: Store, name: str = "m") -> list[int]:
-    return [version.version for version in store.versions(name)]
 
 
 def status_of(store: Store) -> Status:
@@ -53,19 +49,21 @@ def test_copy_has_what_the_remote_store_has(mirror: Mirror, source: Store, copy:
 
 
 def test_model_appears_with_its_aliases_and_all_its_versions(
-    mirror: Mirror, place: FolderPlace, source: Store, copy: Store
+    mirror: Mirror, remote: FolderStore, source: Store, copy: Store
 ) -> None:
     """Nobody sees a new model before it is as it should be."""
     source.set_alias("m", "stable", 1)
     seen = []
-    place.before_read = lambda *_: seen.append((copy.root / "m").exists())
+    remote.before_read = lambda *_: seen.append((copy.root / "m").exists())
     mirror.refresh()
     assert seen
     assert not any(seen)
     assert list_versions(copy) == [1, 2]
 
 
-def test_alias_moves_after_its_version_has_come(mirror: Mirror, place: FolderPlace, source: Store, copy: Store) -> None:
+def test_alias_moves_after_its_version_has_come(
+    mirror: Mirror, remote: FolderStore, source: Store, copy: Store
+) -> None:
     """Until then it means the version that it meant before."""
     source.set_alias("m", "stable", 1)
     mirror.refresh()
@@ -116,7 +114,7 @@ def test_flipped_bit_in_the_copy_is_mended_by_a_new_look_at_it(
 
 
 def test_only_parts_that_are_missing_are_fetched_again(
-    open_mirror: Callable[[], Mirror], place: FolderPlace, source: Store, copy: Store
+    open_mirror: Callable[[], Mirror], remote: FolderStore, source: Store, copy: Store
 ) -> None:
     """A transfer that was cut off goes on where it was, also in another process."""
     source.publish(describe(), {"main.onnx": LARGE})
@@ -126,21 +124,21 @@ def test_only_parts_that_are_missing_are_fetched_again(
         if where == "m/3/main.onnx" and start == PART_BYTES:
             raise RemoteAway("it is gone")
 
-    place.before_read = fail
+    remote.before_read = fail
     with pytest.raises(RemoteAway):
         open_mirror().refresh()
-    before = {start for where, start, _ in place.reads if where == "m/3/main.onnx"}
+    before = {start for where, start, _ in remote.reads if where == "m/3/main.onnx"}
     kept = {int(line) for line in (copy.root.parent / f"blobs/{digest}.done").read_text().split()}
     assert kept <= {start // PART_BYTES for start in before}
-    place.before_read, place.reads = lambda *_: None, []
+    remote.before_read, remote.reads = lambda *_: None, []
     open_mirror().refresh()
-    fetched = {start // PART_BYTES for where, start, _ in place.reads if where == "m/3/main.onnx"}
+    fetched = {start // PART_BYTES for where, start, _ in remote.reads if where == "m/3/main.onnx"}
     assert fetched == {0, 1, 2} - kept
     copy.find("m", 3).verify()
 
 
 def test_damaged_part_of_an_earlier_transfer_is_fetched_again(
-    open_mirror: Callable[[], Mirror], place: FolderPlace, source: Store, copy: Store
+    open_mirror: Callable[[], Mirror], remote: FolderStore, source: Store, copy: Store
 ) -> None:
     """Such as one that a machine had not yet written when its power failed."""
     source.publish(describe(), {"main.onnx": LARGE})
@@ -155,7 +153,7 @@ def test_damaged_part_of_an_earlier_transfer_is_fetched_again(
 
 
 def test_tries_end_after_a_few_and_what_is_lost_once_is_no_fault(
-    mirror: Mirror, place: FolderPlace, copy: Store
+    mirror: Mirror, remote: FolderStore, copy: Store
 ) -> None:
     failures = iter([True, False] * MOST_TRIES)
 
@@ -163,18 +161,18 @@ def test_tries_end_after_a_few_and_what_is_lost_once_is_no_fault(
         if next(failures, False):
             raise RemoteAway("reset by peer")
 
-    place.before_read = fail_now_and_then
+    remote.before_read = fail_now_and_then
     mirror.refresh()
     assert list_versions(copy) == [1, 2]
 
 
 def test_store_that_is_away_leaves_the_copy_and_says_so(
-    mirror: Mirror, place: FolderPlace, source: Store, copy: Store, clock: Clock, caplog: pytest.LogCaptureFixture
+    mirror: Mirror, remote: FolderStore, source: Store, copy: Store, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One line of the log when it goes, and one when it is back; the card tells it all the time."""
     caplog.set_level("INFO", logger="sluice.store")
     mirror.refresh()
-    place.is_away = True
+    remote.is_away = True
     caplog.clear()
     for _ in range(3):
         with pytest.raises(RemoteAway, match="nobody answers"):
@@ -184,7 +182,7 @@ def test_store_that_is_away_leaves_the_copy_and_says_so(
     assert "cannot be followed, and its copy serves: nobody answers" in status_of(copy).tell("m")
     assert status_of(copy).away_since_s == clock.now_s - 30
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    place.is_away = False
+    remote.is_away = False
     source.publish(describe(), {"main.onnx": b"three"})
     assert mirror.refresh() == {"m"}
     assert status_of(copy).tell("m") == ""
@@ -290,20 +288,22 @@ def test_hostile_manifest_keeps_its_version_away(
     assert set(tmp_path.parent.iterdir()) == before
 
 
-def test_manifest_of_unlimited_size_is_not_read(mirror: Mirror, source: Store, place: FolderPlace, copy: Store) -> None:
-    place.has_sizes = False
+def test_manifest_of_unlimited_size_is_not_read(
+    mirror: Mirror, source: Store, remote: FolderStore, copy: Store
+) -> None:
+    remote.has_sizes = False
     os.truncate(source.root / "m/2/manifest.json", 1 << 40)
     mirror.refresh()
     assert list_versions(copy) == [1]
     assert "more than" in status_of(copy).problems["m"][2]
-    assert max(count for _, _, count in place.reads) < 32 << 20
+    assert max(count for _, _, count in remote.reads) < 32 << 20
 
 
 def test_more_bytes_than_promised_are_not_written(
-    mirror: Mirror, place: FolderPlace, source: Store, copy: Store
+    mirror: Mirror, remote: FolderStore, source: Store, copy: Store
 ) -> None:
     """A store that gives more than was asked for has a fault; its version does not come."""
-    place.before_read = lambda where, start, count: b"x" * (count + 1) if where == "m/2/main.onnx" else None
+    remote.before_read = lambda where, start, count: b"x" * (count + 1) if where == "m/2/main.onnx" else None
     mirror.refresh()
     assert list_versions(copy) == [1]
 
@@ -315,19 +315,19 @@ def test_symbolic_links_there_are_none_here(mirror: Mirror, source: Store, copy:
 
 
 def test_too_little_space_is_told_before_anything_is_fetched(
-    mirror: Mirror, place: FolderPlace, copy: Store, monkeypatch: pytest.MonkeyPatch
+    mirror: Mirror, remote: FolderStore, copy: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Usage:
         free = 1
 
-    monkeypatch.setattr("model_store.remote.run.shutil.disk_usage", lambda _: Usage)
+    monkeypatch.setattr("model_store.remote.synchronizer.shutil.disk_usage", lambda _: Usage)
     mirror.refresh()
     assert status_of(copy).tell("m", 2) == "version 2: m/2: 3 B are to be fetched, 1 B are free: make room"
-    assert not any(where.endswith("main.onnx") for where, *_ in place.reads)
+    assert not any(where.endswith("main.onnx") for where, *_ in remote.reads)
 
 
 def test_version_that_cannot_be_had_does_not_stop_the_others(
-    mirror: Mirror, place: FolderPlace, source: Store, copy: Store
+    mirror: Mirror, remote: FolderStore, source: Store, copy: Store
 ) -> None:
     """A file that only the list knows is a fault of its version; the store is not away."""
 
@@ -335,26 +335,26 @@ def test_version_that_cannot_be_had_does_not_stop_the_others(
         if where == "m/2/main.onnx":
             raise RemoteError("denied")
 
-    place.before_read = refuse
+    remote.before_read = refuse
     mirror.refresh()
     assert list_versions(copy) == [1]
     assert status_of(copy).tell("m", 2) == "version 2: denied"
 
 
 def test_one_process_looks_until_it_ends(
-    open_mirror: Callable[[], Mirror], place: FolderPlace, source: Store, copy: Store
+    open_mirror: Callable[[], Mirror], remote: FolderStore, source: Store, copy: Store
 ) -> None:
     """Another one that starts meanwhile waits for its first look, and takes over when it has ended."""
     looks, held, goes_on = [], threading.Event(), threading.Event()
-    look = place.look
+    list_files = remote.list_files
 
     def hold(only: Collection[str]) -> Mapping[str, RemoteFile]:
         looks.append(only)
         held.set()
         goes_on.wait(60)
-        return look(only)
+        return list_files(only)
 
-    place.look = hold  # type: ignore[method-assign]  # a double
+    remote.list_files = hold  # type: ignore[method-assign]  # a double
     first, second = open_mirror(), open_mirror()
     found = {}
     begun = threading.Thread(target=lambda: found.update(first=first.refresh_first()))
@@ -367,29 +367,29 @@ def test_one_process_looks_until_it_ends(
     waiting.join()
     assert found == {"first": {"m"}, "second": frozenset(), "seen": [1, 2]}
     source.publish(describe(), {"main.onnx": b"three"})
-    assert second.refresh_if_mine() == frozenset()
+    assert second.refresh_if_leader() == frozenset()
     assert len(looks) == 1
     first.close()
-    assert second.refresh_if_mine() == {"m"}
+    assert second.refresh_if_leader() == {"m"}
     assert list_versions(copy) == [1, 2, 3]
 
 
-def test_start_without_a_copy_needs_the_store(open_mirror: Callable[[], Mirror], place: FolderPlace) -> None:
+def test_start_without_a_copy_needs_the_store(open_mirror: Callable[[], Mirror], remote: FolderStore) -> None:
     """With a copy it does not even ask."""
-    place.is_away = True
+    remote.is_away = True
     with pytest.raises(RemoteAway):
         open_mirror().check()
-    place.is_away = False
+    remote.is_away = False
     open_mirror().refresh()
-    place.is_away = True
+    remote.is_away = True
     open_mirror().check()
 
 
-def test_another_address_shares_no_state(mirror: Mirror, copy: Store, place: FolderPlace, clock: Clock) -> None:
+def test_another_address_shares_no_state(mirror: Mirror, copy: Store, remote: FolderStore, clock: Clock) -> None:
     """What an earlier address had is not taken for what this one has."""
     from model_store.remote.address import Address
 
     mirror.refresh()
-    other = Mirror(Address("s3", "other", ""), copy.root, copy.root.parent, place=place, clock=clock)
+    other = Mirror(Address("s3", "other", ""), copy.root, copy.root.parent, remote=remote, clock=clock)
     assert other.refresh() == frozenset()
     assert list_versions(copy) == [1, 2]

@@ -18,12 +18,13 @@ from model_store import Store
 from model_store.errors import RemoteAway
 from model_store.remote.address import read_address
 from model_store.remote.mirror import Mirror
-from model_store.remote.places.opening import open_place
 from model_store.remote.state import read_status
+from model_store.remote.stores.opening import open_remote
 from model_store.remote.transfers.blobs import PART_BYTES
+from tests.model_store.remote.conftest import list_versions
 from tests.support.commands.models import run_models
 from tests.support.models.manifests import describe
-from tests.support.remotes.servers import Bucket, Registry, ServerProcess
+from tests.support.remotes.servers import Bucket, Registry
 
 pytestmark = pytest.mark.slow
 LARGE = os.urandom(PART_BYTES * 2 + 1)
@@ -31,30 +32,20 @@ LARGE = os.urandom(PART_BYTES * 2 + 1)
 
 @pytest.fixture(params=["bucket", "registry"])
 def remote(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    server: ServerProcess = Bucket() if request.param == "bucket" else Registry(tmp_path / "registry")
-    if isinstance(server, Bucket):
-        for name, value in server.environ.items():
-            monkeypatch.setenv(name, value)
-    try:
+    with Bucket.running(monkeypatch) if request.param == "bucket" else Registry(tmp_path / "registry") as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    server = Bucket()
-    for name, value in server.environ.items():
-        monkeypatch.setenv(name, value)
-    yield server
-    server.stop()
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    with Bucket.running(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
-    server = Registry(tmp_path / "registry")
-    yield server
-    server.stop()
+    with Registry(tmp_path / "registry") as server:
+        yield server
 
 
 def run(*arguments: str, store: Store) -> int:
@@ -63,10 +54,6 @@ def run(*arguments: str, store: Store) -> int:
 
 def open_mirror(address: str, copy: Store) -> Mirror:
     return Mirror(read_address(address), copy.root, copy.root.parent)
-
-
-def list_versions(store: Store) -> list[int]:
-    return [version.version for version in store.versions("m")]
 
 
 def test_what_is_pushed_is_pulled_and_mirrored(remote: Any, source: Store, copy: Store, tmp_path: Path) -> None:
@@ -114,9 +101,9 @@ def test_signature_that_is_added_is_sent(remote: Any, source: Store, copy: Store
     mirror = open_mirror(remote.address, copy)
     mirror.refresh()
     (source.root / "m/2/model.sig").write_bytes(b"signed")
-    place = open_place(read_address(remote.address))
+    opened = open_remote(read_address(remote.address))
     files = {path.name: path for path in (source.root / "m/2").iterdir()}
-    place.publish("m", 2, files, files.keys() - {"model.sig"})
+    opened.publish("m", 2, files, files.keys() - {"model.sig"})
     assert mirror.refresh() == {"m"}
     assert (copy.root / "m/2/model.sig").read_bytes() == b"signed"
     assert copy.aliases("m") == {"stable": 2}

@@ -15,7 +15,7 @@ from model_store.signing import SIGNATURE_FILE
 from model_store.signing.signing import SigningKey
 from tests.support.commands.models import run_models
 from tests.support.models.graphs import double, write_plain
-from tests.support.models.manifests import describe
+from tests.support.models.manifests import publish_each
 from tests.support.signing.keys import DAY, IS_SERVER, NOW, Key, make_root, usage
 
 Capture = pytest.CaptureFixture[str]
@@ -24,10 +24,7 @@ Capture = pytest.CaptureFixture[str]
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Two versions of ``m``, and the plain model ``plain``."""
-    store = Store(tmp_path / "models")
-    for content in (b"one", b"two"):
-        store.publish(describe(), {"main.onnx": content})
-    return write_plain(store.root, "plain", double())
+    return write_plain(publish_each(tmp_path / "models", b"one", b"two").root, "plain", double())
 
 
 @pytest.fixture
@@ -94,7 +91,7 @@ def test_plain_version_is_not_signed(root: Path, files: tuple[Path, Path], capsy
         (["--key", "key.pem", "--certificate", "none.pem"], 1, "it cannot be read: No such file"),
         (["--key", "key.pem", "--certificate", "other.pem"], 1, "does not match"),
         (["--key", "key.pem", "--certificate", "old.pem"], 1, "has expired"),
-        (["--key", "key.pem", "--chain", "old.pem"], 2, "give both"),
+        (["--key", "key.pem", "--chain", "old.pem"], 2, "expected --certificate too"),
     ],
 )
 def test_key_that_cannot_sign_is_refused(

@@ -33,27 +33,21 @@ def whole_file(keys_file: Path) -> Path:
     return keys_file
 
 
-def test_pipelined_request_needs_a_key_of_its_own(server: GrpcServing, clock: Clock) -> None:
-    """Behind an accepted request, one without a key is refused, and what follows it is thrown away."""
+GOOD, KEYLESS = request_of("infer"), request_bytes(BODY)
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [((GOOD, KEYLESS, GOOD), [200, 401]), ((KEYLESS, GOOD), [401]), ((request_bytes(GOOD),), [401])],
+    ids=["behind a good one", "before a good one", "a good one in its body"],
+)
+def test_connection_ends_with_a_refusal(
+    server: GrpcServing, clock: Clock, sent: tuple[bytes, ...], statuses: list[int]
+) -> None:
+    """Each pipelined request needs a key. What follows a refused one, also in its body, is not answered."""
     with Wire(server) as wire:
-        wire.send(request_of("infer"), request_bytes(BODY), request_of("infer"))
-        assert [wire.read()[0] for _ in range(2)] == [200, 401]
-        assert wire.is_closed_by_server()
-
-
-def test_request_behind_a_refused_one_is_not_answered(server: GrpcServing, clock: Clock) -> None:
-    """The connection ends with the refusal."""
-    with Wire(server) as wire:
-        wire.send(request_bytes(BODY), request_of("infer"))
-        assert wire.read()[0] == 401
-        assert wire.is_closed_by_server()
-
-
-def test_request_in_the_body_of_a_refused_one_is_not_answered(server: GrpcServing, clock: Clock) -> None:
-    """The body of a refused request is not read as another request."""
-    with Wire(server) as wire:
-        wire.send(request_bytes(request_of("infer")))
-        assert wire.read()[0] == 401
+        wire.send(*sent)
+        assert [wire.read()[0] for _ in statuses] == statuses
         assert wire.is_closed_by_server()
 
 
@@ -125,7 +119,7 @@ def test_added_key_counts_without_a_restart(server: GrpcServing, clock: Clock, w
 def test_file_that_cannot_be_used_changes_nothing(
     server: GrpcServing, clock: Clock, whole_file: Path, caplog: pytest.LogCaptureFixture, text: str | None
 ) -> None:
-    """The keys before it still count, strangers are still refused, and the log says what is wrong."""
+    """The previous keys stay valid, strangers are still refused, and the log says what is wrong."""
     if text is None:
         whole_file.unlink()
         clock.move(1)
@@ -134,7 +128,7 @@ def test_file_that_cannot_be_used_changes_nothing(
     with Wire(server) as wire:
         assert status_of(wire, request_of("infer")) == 200
         assert status_of(wire, request_bytes(BODY)) == 401
-    assert "cannot be used, the keys before it still count" in caplog.text
+    assert "cannot be used, the previous keys stay valid" in caplog.text
     assert '"event": "keys refused"' in caplog.text
     rewrite(server, clock, whole_file, render_keys())
 

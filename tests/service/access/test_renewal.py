@@ -114,7 +114,7 @@ def test_broken_pair_changes_nothing(files: Files, caplog: pytest.LogCaptureFixt
     elif fault == "no PEM":
         files.certificate.write_bytes(b"no PEM")
     assert renewed.renew(LOOK_AGAIN_S) is None
-    assert "the changed TLS files cannot be used, those before still count" in caplog.text
+    assert "the changed TLS files cannot be used, the old ones stay in use" in caplog.text
     assert "PRIVATE" not in caplog.text
     assert shown_by(context, files) == 0
     files.put(1)

@@ -1,4 +1,4 @@
-"""What the four task routes answer: pictures, streams, states, and the same bytes for a seed."""
+"""What the task routes answer: pictures, streams, states, and the same bytes for a seed."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What the four task routes refuse, and how. All that a task itself refuses is in tests/service/tasks."""
+"""What the task routes refuse, and how. All that a task itself refuses is in tests/service/tasks."""
 
 import itertools
 import json

@@ -13,7 +13,7 @@ from model_store.graph import Graph, Tensor
 from model_store.manifest import Manifest
 from model_store.tasks import Carry, Image, Loop
 from service.codecs.model_context import ModelContext
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.codecs.rows import Group, in_order, read_groups, shown_input
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from service.tasks.request import TaskOptions
@@ -49,7 +49,7 @@ def several(image: Image | None = None) -> Manifest:
 
 
 EXPECTED = "inputs: expected an array of 1 to 65536 rows"
-BODY, FILE = PictureFile(picture(), "body"), PictureFile(b"", "file 1 (a.png)")
+BODY, FILE = RowFile(picture(), "body"), RowFile(b"", "file 1 (a.png)")
 MONTH = {"history": [1, 2], "month": 3}
 
 
@@ -139,7 +139,7 @@ def test_rows_of_different_shapes_come_back_in_order(lengths: list[int]) -> None
 def test_pictures_of_any_size_become_groups() -> None:
     """Where the manifest gives no size a picture keeps its own."""
     free = describe((1, "height", "width"), image=Image(input="x", channels=1))
-    pictures = [PictureFile(picture(), "a"), as_row(picture(7)), [[[0.5]]]]
+    pictures = [RowFile(picture(), "a"), as_row(picture(7)), [[[0.5]]]]
     groups = read_groups(pictures, free, 1000)
     found = [(group.places, group.inputs["x"].shape) for group in groups]
     assert found == [([0, 1], (2, 1, 4, 4)), ([2], (1, 1, 1, 1))]
@@ -155,7 +155,7 @@ def test_pictures_have_a_limit_alone_and_together() -> None:
     with pytest.raises(BodyTooLarge, match=r"inputs\[2\]: expected at most 32 pixels in all rows together"):
         read_groups([BODY] * 3, free, 32)
     one = describe((1, 1, 1), image=Image(input="x", channels=1, height=1, width=1))
-    cut = PictureFile(picture()[:50], "b")
+    cut = RowFile(picture()[:50], "b")
     assert len(read_groups([BODY] * 8, one, 16)) == 1
     with pytest.raises(BodyTooLarge, match=r"^b: expected pictures of at most 128 pixels together, got more$"):
         read_groups([*[BODY] * 8, cut], one, 16)
@@ -163,7 +163,7 @@ def test_pictures_have_a_limit_alone_and_together() -> None:
 
 def test_rows_that_nobody_waits_for_are_not_decoded() -> None:
     """The task was closed, at the deadline or because its caller has gone: the thread is there for others."""
-    work = decode_rows(call([PictureFile(noise_picture(200), "a")] * 2))
+    work = decode_rows(call([RowFile(noise_picture(200), "a")] * 2))
     step = work.send(None)
     work.close()
     with pytest.raises(Cancelled):
@@ -207,7 +207,7 @@ def test_no_rows_and_too_many_are_refused_before_any_is_looked_at() -> None:
         decode(Unread([[0]] * 65_537))
 
 
-@pytest.mark.parametrize("as_value", [lambda content: PictureFile(content, "body"), as_row])
+@pytest.mark.parametrize("as_value", [lambda content: RowFile(content, "body"), as_row])
 def test_large_pictures_are_decoded_aside(as_value: Any) -> None:
     """Small ones and numbers are read at once."""
     assert decode([[[[0, 0], [0, 0]]]] * 9000)[1] == 0

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_store.tasks import Sound
-from service.codecs.sound_stream import Heard, SoundStream
+from service.codecs.sound_stream import SoundRow, SoundStream
 from service.errors import InvalidInput, NotOffered, UnreadableMessage
 
 RATE = 8000
 
 
-def hear(parts: list[np.ndarray], keeps_state: bool = False, **facts: Any) -> list[Heard]:
+def hear(parts: list[np.ndarray], keeps_state: bool = False, **facts: Any) -> list[SoundRow]:
     """The rows of messages, and after their end."""
     stream = SoundStream(Sound(input="x", rate=RATE, **facts), None, "float32", keeps_state)
     rows = []

@@ -6,7 +6,7 @@ import pytest
 
 from model_store.manifest import Manifest
 from model_store.tasks import Sound
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.codecs.rows import Group, count_bytes, read_groups
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, UnsupportedMedia
 from tests.support.driving import describe
@@ -62,7 +62,7 @@ def read(rows: list[Any], manifest: Manifest = ANY, **more: Any) -> list[Group]:
             "inputs[0]: model 'm' takes numbers of shape [n], not sounds",
         ),
         (
-            PictureFile(encode(sine(0.1)), "body"),
+            RowFile(encode(sine(0.1)), "body"),
             describe({"main": ONE}, task="tensors"),
             "body: model 'm' takes numbers",
         ),
@@ -77,7 +77,7 @@ def test_faulty_sound_is_refused(row: Any, manifest: Manifest, complaint: str) -
 def test_damaged_and_long_sounds_have_their_own_errors() -> None:
     """415 for a file that cannot be read, 413 for one that is too long, by its file or as numbers."""
     with pytest.raises(UnsupportedMedia, match=r"^file 1: expected a WAV, FLAC, OGG or MP3 sound, got something else"):
-        read([PictureFile(b"hello", "file 1")])
+        read([RowFile(b"hello", "file 1")])
     short = of(ONE, longest_s=0.01)
     with pytest.raises(BodyTooLarge, match=r"^inputs\[0\].sound: expected a sound of at most 0.01 s, got 0.1 s$"):
         read([as_row(encode(sine(0.1, RATE), RATE))], short)
@@ -87,7 +87,7 @@ def test_damaged_and_long_sounds_have_their_own_errors() -> None:
 
 def test_sounds_of_a_request_are_limited_together() -> None:
     """In what is decoded, eight times the longest, and in the rows, windows that overlap included."""
-    content = PictureFile(encode(np.zeros(10, np.float32), RATE), "body")
+    content = RowFile(encode(np.zeros(10, np.float32), RATE), "body")
     assert len(read([content] * 10, max_samples=100)) == 1
     with pytest.raises(BodyTooLarge, match="at most 100 samples in the rows of all sounds together"):
         read([content] * 11, max_samples=100)
@@ -95,7 +95,7 @@ def test_sounds_of_a_request_are_limited_together() -> None:
     assert group.inputs["x"].shape == (11, 8)
     with pytest.raises(BodyTooLarge, match="at most 87 samples in the rows"):
         read([[0] * 48], WINDOWS, max_samples=87)
-    faster = PictureFile(encode(np.zeros(100, np.float32), 10 * RATE), "body")
+    faster = RowFile(encode(np.zeros(100, np.float32), 10 * RATE), "body")
     with pytest.raises(BodyTooLarge, match="sounds of at most 800 samples together"):
         read([faster] * 9, max_samples=100)
 
@@ -110,7 +110,7 @@ def test_row_that_would_take_too_much_memory_is_refused() -> None:
 def test_reading_ends_when_nobody_waits() -> None:
     """Between the blocks of a sound."""
     with pytest.raises(Cancelled):
-        read([PictureFile(encode(sine(1.0)), "body")], is_over=lambda: True)
+        read([RowFile(encode(sine(1.0)), "body")], is_over=lambda: True)
 
 
 def test_sound_of_several_windows_is_refused_where_they_cannot_be_joined() -> None:
@@ -124,7 +124,7 @@ def test_sound_is_the_same_in_every_form() -> None:
     """A file, base64 in JSON and numbers at the rate of the model give the same bits."""
     samples = sine(0.05, RATE, 50)
     content = encode(samples, RATE, "float wav")
-    groups = read([PictureFile(content, "body"), as_row(content), samples.tolist()], of(ONE, level_dbfs=-1.0))
+    groups = read([RowFile(content, "body"), as_row(content), samples.tolist()], of(ONE, level_dbfs=-1.0))
     [x] = [group.inputs["x"] for group in groups]
     assert x.dtype == np.float32
     np.testing.assert_array_equal(x[0], x[1])
@@ -164,7 +164,7 @@ def test_sounds_of_any_length_are_grouped_by_their_padded_size() -> None:
 def test_sound_is_read_in_a_thread_however_short_its_file_is() -> None:
     """A short file may be minutes long."""
     content = encode(sine(0.01), kind="flac")
-    assert count_bytes([PictureFile(content, "body")], 1000) > 1000
+    assert count_bytes([RowFile(content, "body")], 1000) > 1000
     assert count_bytes([as_row(content)], 1000) > 1000
     assert count_bytes([{"x": as_row(content)}], 1000) > 1000
     assert count_bytes([[0.0] * 100], 1000) < 1000

@@ -8,7 +8,7 @@ import pytest
 
 from model_store.graph import Tensor
 from model_store.tasks import Column, Table
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.codecs.table import read_table
 from service.errors import InvalidInput
 
@@ -36,8 +36,8 @@ def read(*rows: Any) -> dict[str, np.ndarray]:
     ("row", "complaint"),
     [
         ("ann", r"inputs\[1\]: expected an object of the columns age, job, height, visits, got a string"),
-        (PictureFile(b"", "body"), "body: expected an object of the columns age, job, height, visits, got a picture"),
-        (PictureFile(b"fLaC", "body"), "body: expected an object of the columns age, job, height, visits, got a sound"),
+        (RowFile(b"", "body"), "body: expected an object of the columns age, job, height, visits, got a picture"),
+        (RowFile(b"fLaC", "body"), "body: expected an object of the columns age, job, height, visits, got a sound"),
         ({**ANN, "hight": 1.7}, r"inputs\[1\]: expected the columns age, job, height, visits, got 'hight' too"),
         (
             {"age": 30, "job": "clerk", "height": 1.7},

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.codecs.rows import Group
 from service.codecs.texts.tokens import count_bytes_of_texts, count_tokens, read_texts
 from service.errors import Cancelled, InvalidInput
@@ -50,7 +50,7 @@ def words(group: Group, row: int) -> str:
         (["ann " * 7, "ann " * 7], r"inputs\[1\]: expected at most 16 tokens, got 17"),
         ("a" * 1025, r"inputs\[1\]: expected at most 1024 characters, got 1025: send a shorter text"),
         ("\ud800", r"inputs\[1\]: expected a text, got half of a surrogate pair"),
-        (PictureFile(b"\xff\xfe", "file 1 (a.txt)"), r"file 1 \(a.txt\): expected a text in UTF-8, got other bytes"),
+        (RowFile(b"\xff\xfe", "file 1 (a.txt)"), r"file 1 \(a.txt\): expected a text in UTF-8, got other bytes"),
     ],
 )
 def test_rows_that_are_no_texts_are_refused(model: Driver, row: Any, complaint: str) -> None:
@@ -131,13 +131,13 @@ def test_spans_are_places_in_the_text_of_the_caller() -> None:
 
 def test_file_is_a_text() -> None:
     """In a form, or a body whose first bytes are those of a picture."""
-    [group] = read(make_embedder(), PictureFile(b"ann lives", "file 0"), PictureFile(memoryview(b"rome in"), "body"))
+    [group] = read(make_embedder(), RowFile(b"ann lives", "file 0"), RowFile(memoryview(b"rome in"), "body"))
     assert [text.text for text in group.texts] == ["ann lives", "rome in"]
 
 
 def test_long_texts_count_as_slow() -> None:
     """Tokenising a thousand characters takes a millisecond, whichever form they come in."""
     long = "a" * 1100
-    for row in (long, ["a", long], {"text": long}, PictureFile(long.encode(), "a")):
+    for row in (long, ["a", long], {"text": long}, RowFile(long.encode(), "a")):
         assert count_bytes_of_texts([row], 32768) > 32768
         assert count_bytes_of_texts(["a", 3, None], 32768) < 200

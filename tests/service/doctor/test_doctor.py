@@ -116,9 +116,9 @@ def test_port_of_grpc_is_checked_too(root: Path, taken: int) -> None:
 def test_variables_of_kubernetes_and_of_threads_are_told() -> None:
     """What is ignored, and what overrides the number of cores."""
     environ = {"SLUICE_SERVICE_HOST": "10.0.0.1", "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": ""}
-    ignored, kept = address.check_variables(environ)
+    ignored, used = address.check_variables(environ)
     assert "SLUICE_SERVICE_HOST" in ignored.text
-    assert kept.text.startswith("OMP_NUM_THREADS=3: kept")
+    assert used.text.startswith("OMP_NUM_THREADS=3: used")
     assert list(address.check_variables({})) == []
 
 

@@ -70,4 +70,4 @@ def test_extras_that_are_not_there_are_worth_knowing(monkeypatch: pytest.MonkeyP
     """They are no fault: a server without texts needs no tokenizers."""
     found = check({**GOOD, "locust": None, "numpy": "2.0", "bentoml": "1.4.39"}, monkeypatch)
     assert [text for name, state, text in found if (name, state) == ("extras", "note") and "loadtest" in text]
-    assert ("libraries", "ok", "all that are required are there, in versions that fit") in found
+    assert ("libraries", "ok", "all required ones are installed, in versions that fit") in found

@@ -1,4 +1,4 @@
-"""Tensors: a request is checked in full before it is queued, and joined with others without being changed."""
+"""Tensors: each request is checked in full before it is queued, and joined with others without a change."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def test_number_that_is_not_finite_is_refused_where_the_manifest_says_so(bad: fl
 
 @pytest.mark.parametrize("name", ["BF16", "FP16", "FP32", "FP64"])
 def test_every_float_that_is_not_finite_is_found(name: str) -> None:
-    """Large numbers, whose squares are not finite, are told from NaN and infinities; no elements are finite."""
+    """NaN and infinities are found; large numbers, whose squares are infinite, are finite, and so is an empty array."""
     dtype = DATATYPES[name].dtype
     largest = 6e4 if name == "FP16" else 3e38
     assert are_finite(np.full((3, 4), largest).astype(dtype).T)
@@ -117,7 +117,7 @@ def test_requests_of_one_shape_may_share_a_batch() -> None:
 
 
 def test_graph_without_a_batch_axis_runs_request_by_request() -> None:
-    """Its whole input is one row, its first axis is checked like any other, and it shares a batch with nobody."""
+    """The whole input is one row that shares no batch. Its first axis is checked like any other."""
     signature = sign(tensor("x", 2, "n", axis=None))
     rows = signature.check({"x": floats(2, 5)})
     assert (signature.batches, rows.number, rows.key) == (False, 1, None)
@@ -148,7 +148,7 @@ def test_no_rows_run_where_an_output_does_not_depend_on_them() -> None:
 
 
 def test_rows_are_counted_on_the_batch_axis() -> None:
-    """The rows are the size of the batch axis, wherever it lies; the others are the key. Shapes show axis names."""
+    """The batch axis gives the number of rows, wherever it lies; the other sizes are the key. Shapes show names."""
     inputs = {"a": floats(7, 3), "b": integers(7, 2)}
     assert (TWO.check(inputs).number, TWO.check(inputs).inputs["a"] is inputs["a"]) == (7, True)
     signature = sign(tensor("x", 2, "batch", "width", axis=1), output=tensor("y", "batch"))
@@ -208,7 +208,7 @@ def test_empty_axis_where_the_graph_is_fragile_is_refused() -> None:
 
 @pytest.mark.parametrize("shape", [(0, MAX_EMPTY + 1), (2, 0, MAX_EMPTY // 2 + 1), (MAX_EMPTY, 0, 2)])
 def test_vast_sizes_beside_an_empty_axis_are_refused(shape: tuple[int, ...]) -> None:
-    """They cost a caller nothing, but a model may make outputs of them."""
+    """Vast sizes beside an empty axis cost a caller nothing, but a model may make outputs of that size."""
     signature = sign(tensor("x", "batch", *"nm"[: len(shape) - 1]))
     with pytest.raises(InvalidInput, match=f"sizes beside an empty axis of at most {MAX_EMPTY} together, got x"):
         signature.check({"x": np.empty(shape, np.float32)}, may_be_empty=True)
@@ -243,7 +243,7 @@ def test_batch_costs_no_allocation_once_the_buffer_is_there() -> None:
 
 
 def test_parts_stay_as_they_were() -> None:
-    """Joining writes into no part, also where one is padded; a single one that fits is not copied; BF16 stays BF16."""
+    """Joining never writes into a part. A single part that fits is not copied. BF16 stays BF16."""
     part = np.array([[1, 2]], np.float32)
     part.flags.writeable = False
     assert BatchBuffer().join("x", [part], 1) is part

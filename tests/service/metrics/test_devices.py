@@ -1,4 +1,4 @@
-"""What is told of GPUs, with and without a driver."""
+"""The figures of GPUs, with and without a driver."""
 
 import os
 import sys
@@ -67,7 +67,7 @@ def test_machine_without_a_driver_has_no_gpus_and_no_error(monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("nvml")
 def test_what_lacks_for_cuda_is_told() -> None:
-    """A build without CUDA is told with what to install; a GPU and a build with CUDA lack nothing."""
+    """For a build without CUDA the reason says what to install. With CUDA and a GPU there is none."""
     assert "install onnxruntime-gpu" in find_lacking_gpu([CPU])
     assert find_lacking_gpu([NAMES["cuda"], CPU]) == ""
 

@@ -1,4 +1,4 @@
-"""The lateness of the event loop, and what a worker tells of itself."""
+"""The lateness of the event loop, and the levels that a worker writes."""
 
 import asyncio
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_lateness_of_the_loop_is_observed_until_the_watch_stops() -> None:
 
 
 def test_levels_are_written_for_the_other_workers(tmp_path: Path) -> None:
-    """Another worker reads what this one wrote last. A version that has gone is told as 0, not as it was."""
+    """Another worker reads the last levels. Those of a version that has gone are 0."""
     metrics, waiting = Metrics(tmp_path), {("m", "1", "main"): 5.0}
     metrics.levels.append(lambda: [("sluice_queue_rows", labels, rows) for labels, rows in waiting.items()])
     (path,) = tmp_path.glob("*.series")

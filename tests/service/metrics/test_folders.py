@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from service.metrics.folders import claim_folder, find_folder_of_siblings
+from service.metrics.folders import claim_folder, find_shared_folder
 from service.metrics.meters import Metrics
 from service.metrics.storage import read_storage
 from service.settings import SettingsError
 
 
 def test_second_server_is_refused_and_breaks_nothing(tmp_path: Path) -> None:
-    """While a server has the folder another is told so, and what lies there stays; then it is free."""
+    """While a server has the folder another one is refused and removes nothing. Later the folder is free."""
     with claim_folder(tmp_path):
         Metrics(tmp_path)
         with (
@@ -27,7 +27,7 @@ def test_second_server_is_refused_and_breaks_nothing(tmp_path: Path) -> None:
 
 
 def test_restart_begins_with_nothing(tmp_path: Path) -> None:
-    """What an earlier server counted is not counted again, files of others stay, and a path through a file is none."""
+    """Counts of an earlier server are removed, other files stay, and a path below a file is refused."""
     (tmp_path / "notes.txt").touch()
     with claim_folder(tmp_path):
         Metrics(tmp_path).rejected("m", "queue_full")
@@ -44,7 +44,7 @@ def test_restart_begins_with_nothing(tmp_path: Path) -> None:
 
 
 def test_reused_process_id_brings_no_gauge_of_a_dead_worker_back(tmp_path: Path) -> None:
-    """Whether a worker lives is told by the lock on its file: its process id may be another's meanwhile."""
+    """The lock on its file shows whether a worker lives, because its process id may be given to another process."""
     program = "import sys; from pathlib import Path; from service.metrics.meters import Metrics; m = Metrics(Path(sys.argv[1])); m.numbers('sluice_queue_rows', ('m', '1', 'main')).set(7); m.rejected('m', 'invalid')"  # noqa: E501
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
     for path in tmp_path.iterdir():
@@ -71,14 +71,14 @@ def test_half_a_line_and_a_strange_one_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_workers_of_another_parent_have_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without our supervisor siblings find each other by their parent; what ended servers left is removed."""
+    """Without our supervisor, workers find each other by their parent. Folders of ended servers are removed."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    folder = find_folder_of_siblings()
+    folder = find_shared_folder()
     old = folder.with_name(f"{folder.name}0")  # the same process id, started at another time
     old.mkdir()
-    assert find_folder_of_siblings() == folder
+    assert find_shared_folder() == folder
     assert not old.exists()
-    program = "from service.metrics.folders import find_folder_of_siblings as f; print(f())"
+    program = "from service.metrics.folders import find_shared_folder as f; print(f())"
     run = subprocess.run([sys.executable, "-c", program], env={"TMPDIR": str(tmp_path), "PYTHONPATH": "."}, stdout=-1)
     assert Path(run.stdout.decode().strip()).parent == tmp_path
     assert run.stdout.decode().strip() != str(folder)

@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def count(metrics: Metrics, number: int) -> None:
-    """So many refusals and waiting rows, and one batch of so many rows."""
+    """Count ``number`` refusals and waiting rows, and one batch of as many rows."""
     for _ in range(number):
         metrics.rejected("m", "queue_full")
     metrics.numbers("sluice_queue_rows", ("m", "1", "main")).set(number)
@@ -62,7 +62,7 @@ def leave(folder: Path, pid: int, number: int) -> None:
 
 
 def test_padding_of_texts_is_counted_beside_their_tokens() -> None:
-    """Models without texts have no such series."""
+    """Tokens and padding are counted apart. Models without texts have no such series."""
     metrics = Metrics()
     meter = ModelMeter(metrics, "m", "1")
     assert not any(name.startswith("sluice_tokens") for name, _ in exposed(metrics))
@@ -77,7 +77,7 @@ def test_padding_of_texts_is_counted_beside_their_tokens() -> None:
 def test_workers_are_summed_and_the_dead_keep_only_their_counters(
     folder: Path, monkeypatch: pytest.MonkeyPatch, alive: bool, depth: float, workers: float
 ) -> None:
-    """Whether a worker lives decides over its gauges and not over its counters and histograms."""
+    """Gauges are summed over living workers, counters and histograms also over dead ones."""
     leave(folder, 1, 3)
     asked: list[str] = []
 
@@ -126,7 +126,7 @@ def test_buckets_are_cumulative_and_include_their_bound(values: list[float]) -> 
 
 
 def test_labels_of_any_text_survive(folder: Path) -> None:
-    """Quotes, backslashes, line ends and foreign letters in a label come through file and exposition."""
+    """Quotes, backslashes, line ends and non-ASCII letters in a label survive the file and the exposition."""
     name = 'a"b\\c\nd é,{}='
     leave(folder, 1, 0)
     (series,) = folder.glob("1-*.series")
@@ -171,7 +171,7 @@ def test_answers_are_counted_by_route_version_and_status() -> None:
 
 
 def test_engine_tells_its_meter_rows_and_seconds() -> None:
-    """What the engine reports of a batch lands in the histograms of its model and version, each in its own."""
+    """What the engine reports of a batch is in the histograms of its model and version."""
     metrics = Metrics()
     meter = ModelMeter(metrics, "m", "2")
     meter.queued([0.5])

@@ -1,4 +1,4 @@
-"""What is told of the processes of the workers."""
+"""The figures of the workers' processes."""
 
 import os
 import time
@@ -9,7 +9,7 @@ import pytest
 from service.metrics.processes import read_processes
 
 GONE = (2**22 + 1, 2**22 + 2)
-"""Linux gives no process such a number."""
+"""Linux never gives a process such an id."""
 
 
 def read(*pids: int) -> dict[str, float]:
@@ -18,7 +18,7 @@ def read(*pids: int) -> dict[str, float]:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="it is read from Linux's /proc")
 def test_figures_are_those_of_the_living_together() -> None:
-    """Any worker tells the figures of all. One that has ended counts nothing; without /proc there are no figures."""
+    """The figures are sums over the living processes. Without any there are none."""
     alone = read(os.getpid())
     assert 10e6 < alone["sluice_worker_memory_bytes"] < 100e9
     assert 3 <= alone["process_open_fds"] <= alone["process_max_fds"]

@@ -20,12 +20,12 @@ from service.metrics.restarts import CAUSES, RestartCounter, find_cause
     ],
 )
 def test_cause_is_read_from_how_a_worker_ended(code: int, loading: bool, cause: str) -> None:
-    """The exit code says it, unless a version that was loaded is to blame."""
+    """The exit code decides, unless a version that was loaded is to blame."""
     assert find_cause(code, loading) == cause
 
 
 def test_workers_tell_what_the_supervisor_has_counted(tmp_path: Path) -> None:
-    """Every cause is told from the beginning, and the supervisor is no worker."""
+    """Every cause is exposed from the start, and the supervisor does not count as a worker."""
     counter, metrics = RestartCounter(tmp_path), Metrics(tmp_path)
     assert metrics.sums()["sluice_worker_restarts"] == {(cause,): [0.0] for cause in CAUSES}
     counter.count(-signal.SIGKILL, loading=False)

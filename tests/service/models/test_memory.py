@@ -116,7 +116,7 @@ def test_large_weights_are_not_held_twice(
         asked.append(threads)
         return CostModel(), None
 
-    monkeypatch.setattr(loading, "learn", learn)
+    monkeypatch.setattr(loading, "measure_costs", learn)
     monkeypatch.setattr(loading, "count_cores", lambda: 4)
     monkeypatch.setattr(loading, "count_bytes", lambda *_: weight_bytes)
     [version] = Store(graphs.write_plain(tmp_path, "m", graphs.double())).versions("m")

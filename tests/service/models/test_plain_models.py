@@ -1,11 +1,11 @@
-"""Plain repositories: what is served in batches, what whole, and what the server says of it."""
+"""Plain versions: which are served in batches, which alone, and what the server says about it."""
 
 import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 
 from model_store import Store
 from model_store.errors import BadGraph
@@ -69,6 +69,36 @@ def test_map_is_refused_with_the_option_that_helps(tmp_path: Path) -> None:
     content = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
     with pytest.raises(BadGraph, match="zipmap"):
         load(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("made", "advice"),
+    [
+        (helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None), "ConcatFromSequence"),
+        (helper.make_tensor_value_info("y", TensorProto.INT4, None), "cast it in the graph"),
+    ],
+    ids=["sequence", "int4"],
+)
+def test_type_that_no_request_can_carry_is_refused_with_what_to_do(
+    tmp_path: Path, made: ValueInfoProto, advice: str
+) -> None:
+    """Sequences, and numbers of four bits, are refused at load; the reason says how to change the graph."""
+    node = helper.make_node("SplitToSequence", ["x"], ["y"])
+    if made.type.HasField("tensor_type"):
+        node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.INT4)
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])]
+    graph = helper.make_graph([node], "g", inputs, [made])
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10).SerializeToString()
+    with pytest.raises(BadGraph, match=rf"tensor 'y' has the type .*, which requests cannot carry: .*{advice}"):
+        load(tmp_path, content)
+
+
+def test_output_that_a_graph_lists_twice_is_served_once(tmp_path: Path) -> None:
+    """ONNX Runtime accepts a graph with two outputs of one name; answers then have it once."""
+    twice = [("y", "FP32", ["batch", 2])] * 2
+    loaded = load(tmp_path, model_of([helper.make_node("Neg", ["x"], ["y"])], [("x", "FP32", ["batch", 2])], twice))
+    assert [tensor.name for tensor in loaded.signature.graph.outputs] == loaded.session.output_names == ["y"]
+    assert [y.tolist() for y in loaded.session.run({"x": np.ones((1, 2), np.float32)})] == [[[-1, -1]]]
 
 
 def test_initializer_that_is_an_input_too_may_be_left_out(tmp_path: Path) -> None:

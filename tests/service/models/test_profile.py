@@ -16,7 +16,7 @@ from service.engine.tensors import Arrays
 from service.errors import NotReady
 from service.models import profile
 from service.models.measurement_lock import MeasurementLock, measurement_lock
-from service.models.profile import learn
+from service.models.profile import measure_costs
 from service.models.verify import Budget
 from tests.support.models import graphs
 
@@ -40,10 +40,10 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Session, float]]:
 
 
 def widen(times: dict[Session, float], row_s: float, wide_row_s: float, all_cores: bytes) -> AllCores | None:
-    """What ``learn`` makes of a graph whose rows take so long on one thread and on two."""
+    """What ``measure_costs`` makes of a graph whose rows take so long on one thread and on two."""
     session, other = Session(graphs.double()), Session(all_cores, intra_op_threads=2)
     times |= {session: row_s, other: wide_row_s}
-    cost, found = learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, Budget(1e9))
+    cost, found = measure_costs(session, READY, {2: other}.__getitem__, 2, {"x": 0}, Budget(1e9))
     assert cost.predict(4) == pytest.approx(4 * row_s)
     return found
 
@@ -97,7 +97,7 @@ def test_no_second_session_where_all_cores_cannot_pay(times: dict[Session, float
 
     session = Session(graphs.double())
     times[session] = row_s
-    cost, found = learn(session, READY, refuse, threads, {"x": 0}, Budget(1e9))
+    cost, found = measure_costs(session, READY, refuse, threads, {"x": 0}, Budget(1e9))
     assert (cost.predict(8), found) == (pytest.approx(8 * row_s), None)
 
 
@@ -108,7 +108,7 @@ def test_graph_without_rows_is_compared_as_a_whole(times: dict[Session, float]) 
     session, other = Session(content), Session(content, intra_op_threads=2)
     times |= {session: 1.0, other: 0.5}
     ready = {1: {"x": np.ones(3, np.float32)}}
-    assert learn(session, ready, {2: other}.__getitem__, 2, {"x": None}, Budget(1e9))[1] is not None
+    assert measure_costs(session, ready, {2: other}.__getitem__, 2, {"x": None}, Budget(1e9))[1] is not None
 
 
 needs_two_cores = pytest.mark.skipif(
@@ -145,7 +145,7 @@ def test_threads_that_help_stand_apart_while_they_are_compared(
 
     monkeypatch.setattr(profile, "_measure", measure)
     with pytest.raises(NotReady) if fails else contextlib.nullcontext():
-        learn(Session(graphs.double()), READY, open_on, 2, {"x": 0}, Budget(1e9))
+        measure_costs(Session(graphs.double()), READY, open_on, 2, {"x": 0}, Budget(1e9))
     compared = [cores for cores in own if cores != before]
     assert compared == [{min(before)}] * len(compared) != []
     assert before - {min(before)} in helpers
@@ -219,7 +219,7 @@ def test_graph_that_takes_long_is_run_once_each_way(
     times |= {session: 0.6 / 8, other: wide_s / 8}
     measure, ran = profile._measure, []
     monkeypatch.setattr(profile, "_measure", lambda session, inputs: ran.append(session) or measure(session, inputs))
-    cost, all_cores = learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, Budget(1e9))
+    cost, all_cores = measure_costs(session, READY, {2: other}.__getitem__, 2, {"x": 0}, Budget(1e9))
     assert ran == [session, *[session, other] * len(READY)]
     assert (cost.predict(8), all_cores is not None) == (pytest.approx(0.6), widens)
 
@@ -233,5 +233,5 @@ def test_graph_that_is_loaded_again_runs_on_as_many_cores_as_before(
     monkeypatch.setattr(profile, "_decided", {})
     for wide_s in (first_s, then_s):
         times |= {session: 0.6, other: wide_s}
-        _, all_cores = learn(session, READY, {2: other}.__getitem__, 2, {"x": 0}, Budget(1e9), "graph")
+        _, all_cores = measure_costs(session, READY, {2: other}.__getitem__, 2, {"x": 0}, Budget(1e9), "graph")
         assert (all_cores is not None) == widens

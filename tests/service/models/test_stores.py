@@ -1,4 +1,4 @@
-"""Servers over stores of every kind: missing, empty, lazy, large, exact, or not as we would write them."""
+"""Servers with stores of every kind: missing, empty, lazy, large, exact, or with another layout."""
 
 import logging
 import os
@@ -65,7 +65,7 @@ def test_empty_store_starts_with_one_warning(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_lazy_models_are_loaded_by_the_first_who_ask(tmp_path: Path) -> None:
-    """Callers who come at once wait for one load; one whose time is over gets 504, of a broken model the reason."""
+    """Callers at the same time share a load. One whose time is over gets 504; one of a broken model, the reason."""
     for name in ("double", "late", "unused"):
         graphs.write_plain(tmp_path, name, graphs.double())
     graphs.write_plain(tmp_path, "broken", b"no onnx")

@@ -54,7 +54,7 @@ def test_check_explains_and_draws(file: Path, store: Path, capsys: pytest.Captur
     shown = capsys.readouterr().out
     assert "3  paint    classify by painter  for each of halves" in shown
     assert "a row of a request is one value" in shown
-    assert "the models were not looked at" in shown
+    assert "the models were not checked" in shown
     assert sluice.main(["pipeline", "check", str(file), "--store", str(store)]) == 0
     assert "its models are in" in capsys.readouterr().out
     assert sluice.main(["pipeline", "check", str(file), "--mermaid"]) == 0

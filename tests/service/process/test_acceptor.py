@@ -55,7 +55,7 @@ def connecting(listener: socket.socket, number: int) -> Iterator[None]:
 
 
 def test_counts_are_the_same_in_every_process(tmp_path: Path) -> None:
-    """What one has written the other reads. A worker that accepts none is no reason to wait."""
+    """One process reads what another has written. Nobody waits for a worker that does not accept."""
     one, two = ConnectionCounts(tmp_path, 3), ConnectionCounts(tmp_path, 3)
     for index, count in enumerate((5, 4, None)):
         one.write(index, count)
@@ -87,7 +87,7 @@ async def test_workers_get_equal_shares(listener: socket.socket, counts: Connect
 
 
 async def test_worker_does_not_wait_for_one_that_is_stuck(listener: socket.socket, counts: ConnectionCounts) -> None:
-    """One that has fewer connections and accepts none delays the others, no more."""
+    """A stuck worker with fewer connections only delays the others for a moment."""
     counts.write(1, 0)
     all_came, opened = asyncio.Event(), list[asyncio.BaseTransport]()
     acceptor = Acceptor(listener.dup(), lambda: Opened(opened, all_came, 20), None, counts, 0, handshake_s=1.0)
@@ -97,7 +97,7 @@ async def test_worker_does_not_wait_for_one_that_is_stuck(listener: socket.socke
 
 
 async def test_connections_that_wait_stay_in_the_socket(listener: socket.socket, counts: ConnectionCounts) -> None:
-    """A worker that closes leaves them to the others, also while it lets another one go first."""
+    """A worker that closes leaves waiting connections to the others, even if it closes while it waits for another."""
     counts.write(1, 0)
     all_came, opened = asyncio.Event(), list[asyncio.BaseTransport]()
     first = Acceptor(listener.dup(), lambda: Opened([], asyncio.Event(), 0), None, counts, 0, handshake_s=1.0)
@@ -114,7 +114,7 @@ async def test_connections_that_wait_stay_in_the_socket(listener: socket.socket,
 async def test_worker_without_free_files_tries_again(
     listener: socket.socket, counts: ConnectionCounts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It says so, waits, and accepts when there are files again."""
+    """The worker logs it, waits, and accepts when there are free files again."""
     monkeypatch.setattr(module, "_FULL_S", 0.01)
 
     class Full(socket.socket):

@@ -7,7 +7,7 @@ from service.settings import Settings
 
 
 def test_environment_of_a_worker() -> None:
-    """A worker makes the same settings of it, counts into no folder of others, and has its part of the cores."""
+    """A worker reads the same settings from it, has no other folder of metrics, and gets its part of the cores."""
     settings = Settings(port=5, store=Path("/models"), models=("a", "b"))
     made = worker_environ(settings, {"SLUICE_PORT": "9", "PROMETHEUS_MULTIPROC_DIR": "/others", "HOME": "/"}, cores=1)
     assert Settings.from_environ(made) == settings

@@ -18,7 +18,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_base_path_and_port_are_followed(store: Path, tmp_path: Path) -> None:
-    """The server is asked where its settings put it, at its own machine; why it is not ready is what the route says."""
+    """The server is asked at the port and base path of its settings. The reason is what the route answers."""
     settings = settings_for(store, base_path="/team/sluice", host="0.0.0.0")  # noqa: S104
     with Serving(settings, ASGI) as server:
         assert ask_ready(settings.replace(port=server.port)) == ""

@@ -35,7 +35,7 @@ def test_message_is_one_line_of_json():
 
 
 def test_traceback_is_in_the_line():
-    """A fault takes no lines of its own."""
+    """A traceback is part of its message's line."""
     line = render("it failed", with_fault=True)
     assert line["exception"].startswith("Traceback")
     assert "with two lines" in line["exception"]

@@ -1,4 +1,4 @@
-"""Which new workers take the places of old ones, and which settings a running server may change: no processes."""
+"""Which new workers replace old ones, and which settings a running server may change. No processes."""
 
 import pytest
 from pydantic import SecretStr
@@ -13,7 +13,7 @@ def worker(*lacking: str, has_loaded: bool = True) -> WorkerState:
 
 
 def test_successor_has_the_place_when_the_worker_has_ended() -> None:
-    """Whatever ended the old one; and if none is loading, the place is empty and one must be started."""
+    """The successor takes the place when the worker ends. Without one the place is empty."""
     place = Place[WorkerState](1)
     place.worker, place.successor = worker(), (new := worker())
     assert place.take_successor() is new
@@ -37,7 +37,7 @@ def test_successor_has_the_place_when_the_worker_has_ended() -> None:
     ids=["equal", "as bad", "better", "no old one", "old one loads", "a model less", "ended", "ended, no old one"],
 )
 def test_new_worker_must_serve_what_the_old_one_serves(old: WorkerState | None, new: WorkerState, fault: str) -> None:
-    """An old worker stays if its callers would lose a model by its end. One that serves nothing yet keeps no place."""
+    """The old worker stays if its callers would otherwise lose a model. If it does not serve yet, it is replaced."""
     assert find_fault(old, new) == fault
 
 
@@ -53,7 +53,7 @@ def test_what_needs_a_restart_keeps_its_value() -> None:
 
 
 def test_signed_states_outlive_a_replacement() -> None:
-    """A key that the server has drawn stays; one that is given counts."""
+    """A key that the server has made itself stays; a given one replaces it."""
     given, drawn = Settings(), Settings(state_key=SecretStr("drawn"))
     assert keep_fixed(drawn, given, given)[0].state_key.get_secret_value() == "drawn"
     assert keep_fixed(drawn, given, Settings(state_key=SecretStr("new")))[0].state_key.get_secret_value() == "new"

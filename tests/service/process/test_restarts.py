@@ -1,4 +1,4 @@
-"""When workers are started again, who listens, and how one that is stuck is replaced."""
+"""When workers are started again, which one listens, and how a stuck one is replaced."""
 
 import os
 import signal
@@ -47,13 +47,13 @@ def test_worker_listens_before_it_is_ready_if_alone(workers: list[WorkerState], 
 
 
 def test_worker_that_is_not_ready_pauses_when_another_is() -> None:
-    """A caller whom a ready worker could answer hears from no other that it loads."""
+    """When one worker is ready, no other one answers that it is loading."""
     assert choose_paused([LISTENS, LOADS]) == []
     assert choose_paused([LISTENS, SERVES]) == [LISTENS]
 
 
 def test_worker_that_is_replaced_ends_as_told_but_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It sends itself the signal that its supervisor would send, and drains for no longer than a moment."""
+    """A stuck worker sends itself SIGTERM, and drains only briefly."""
     graphs.write_plain(tmp_path, "double", graphs.double())
     sent: list[tuple[int, int]] = []
     with Serving(settings_for(tmp_path, drain_s=60.0), ASGI) as server:

@@ -32,15 +32,9 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def serve(store: Path) -> Serve:
-    """Where `nohup` runs the tests, SIGHUP is not ignored."""
-
+def serve(store: Path, sighup: None) -> Serve:
     def serve(*arguments: str, workers: int = 1, **environment: str) -> Served:
-        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        try:
-            return Served("--store", str(store), *arguments, workers=workers, environment=environment)
-        finally:
-            signal.signal(signal.SIGHUP, before)
+        return Served("--store", str(store), *arguments, workers=workers, environment=environment)
 
     return serve
 
@@ -129,7 +123,7 @@ def test_worker_that_serves_less_replaces_none(serve: Serve, store: Path) -> Non
 
 @pytest.mark.long
 def test_closed_terminal_ends_it_well(store: Path, tmp_path: Path) -> None:
-    """SIGHUP from the terminal that the server was started in is SIGTERM by another name: code 0, no files are left."""
+    """SIGHUP from the closed terminal of the server stops it like SIGTERM: code 0, no files are left."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     ours, theirs = pty.openpty()

@@ -23,16 +23,10 @@ def publish(root: Path, signer: Key) -> ModelVersion:
     return version
 
 
-@pytest.fixture
-def unignored() -> None:
-    """Where `nohup` runs the tests, SIGHUP is not ignored."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("unignored")
+@pytest.mark.usefixtures("sighup")
 def test_new_keys_count_from_the_next_sighup_on(tmp_path: Path) -> None:
-    """Until then those of the start count; a file that cannot be read changes nothing; then the new version serves."""
+    """Until then the keys of the start count. A file that cannot be read changes nothing."""
     old, new, path = Key(), Key(), tmp_path / "public.pem"
     path.write_bytes(old.public_pem)
     publish(tmp_path / "store", old)
@@ -59,9 +53,9 @@ def test_new_keys_count_from_the_next_sighup_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unignored")
+@pytest.mark.usefixtures("sighup")
 def test_worker_with_keys_that_nothing_is_signed_by_replaces_none(tmp_path: Path) -> None:
-    """To withdraw a key takes a restart: a worker that would serve less does not take over, and the log says why."""
+    """A worker that would serve less does not take over, and the log says why. To withdraw a key takes a restart."""
     old, path = Key(), tmp_path / "public.pem"
     path.write_bytes(old.public_pem)
     publish(tmp_path / "store", old)

@@ -1,4 +1,4 @@
-"""How `sluice serve` starts, and how it says that it cannot: real processes."""
+"""How `sluice serve` starts, and what it says if it cannot. Real processes."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def refuse(*arguments: str, **environment: str) -> str:
-    """The one line with which a start ends that cannot be."""
+    """The one line that a refused start prints."""
     done = subprocess.run(
         [sys.executable, "-m", "sluice", "serve", *arguments],
         env={**os.environ, **environment},
@@ -51,7 +51,7 @@ def refuse(*arguments: str, **environment: str) -> str:
     ids=["misspelt setting", "no store"],
 )
 def test_wrong_setting_is_told_in_one_line(arguments: tuple[str, ...], environment: dict[str, str], said: str) -> None:
-    """It ends `sluice serve` with code 2 and a text that names the setting and what to do, without a traceback."""
+    """A wrong setting ends `sluice serve` with code 2 and a text that names it and what to do, without a traceback."""
     assert refuse("--port", "0", *arguments, **environment).startswith(f"sluice serve: {said}")
 
 
@@ -102,7 +102,7 @@ def test_start_tells_the_playground_and_the_next_command(running: Running) -> No
 
 
 def test_next_command_asks_a_reference_model_what_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the reference models it is a request whose answer people understand."""
+    """With the reference models the next command is a documented request."""
     _greet(Settings(), 0.0)
     address, _, body = capsys.readouterr().out.splitlines()[1].partition(" -d '")
     assert address.endswith("curl -s http://127.0.0.1:3000/classify")
@@ -152,7 +152,7 @@ def test_missing_extra_is_told_in_one_line(store: Path, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_worker_that_never_comes_up_ends_the_server(store: Path, tmp_path: Path) -> None:
-    """Nothing would change by another start, so there is none: code 1, and the log has the reason."""
+    """Another start would change nothing, so there is none: code 1, and the log has the reason."""
     (tmp_path / "onnxruntime.py").write_text('raise ImportError("no such library")\n')
     path = os.pathsep.join([str(tmp_path), str(REPOSITORY)])
     command = [sys.executable, "-m", "sluice", "serve", "--store", str(store), "--port", "0"]

@@ -16,7 +16,7 @@ LIMIT = 2 << 20
 
 
 def pack(content: bytes, coding: str) -> bytes:
-    """By the standard library, at its best."""
+    """Compress with the standard library, as well as it can."""
     return gzip.compress(content, 9) if coding == "gzip" else zlib.compress(content, 9)
 
 

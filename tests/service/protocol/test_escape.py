@@ -16,9 +16,9 @@ from service.protocol.infer_response import render_infer
 from tests.support.models import graphs
 
 CHARACTERS = [chr(number) for number in range(0x10FF80, 0x110000)]
-"""Those that bytes become; here as what somebody sends."""
+"""The characters that bytes become; here they are sent by a caller."""
 FAULTS = [b"\xff", b"\x80", b"\xc3", b"\xe2\x82", b"\xed\xb2\x80", b"\xf4\x8f", b"\xf4\x8f\xbe", b"\xf4\x90\x80\x80"]
-"""No UTF-8, characters cut short, an encoded surrogate, and what lies beyond the last character."""
+"""Invalid UTF-8: single bytes, truncated characters, an encoded surrogate, and one beyond the last character."""
 PIECES = [*FAULTS, b"", b"a", "é".encode(), b"\xbe\x80", *(character.encode() for character in CHARACTERS)]
 any_bytes = st.binary() | st.lists(st.sampled_from(PIECES)).map(b"".join)
 

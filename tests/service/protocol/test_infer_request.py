@@ -151,7 +151,7 @@ def test_shape_beyond_the_body_is_refused_before_asking(item: Json, binary: byte
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b'{"inputs":' * 100_000, b"[" * 100_000 + b"]" * 100_000])
 def test_endless_nesting_is_refused(text: bytes) -> None:
-    """JSON that is nested very deeply is refused and does not exhaust the stack."""
+    """Very deeply nested JSON is refused and does not exhaust the stack."""
     for body in (
         text,
         b'{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":' + text,

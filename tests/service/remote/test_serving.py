@@ -12,8 +12,8 @@ import pytest
 
 from model_store import DEFAULT_ROOT, Store
 from model_store.remote.address import read_address
-from model_store.remote.places.opening import open_place
 from model_store.remote.push import push
+from model_store.remote.stores.opening import open_remote
 from model_store.remote.transfers.progress import NoProgress
 from tests.support.models import graphs
 from tests.support.processes import Served
@@ -25,11 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    server = Bucket()
-    for name, value in server.environ.items():
-        monkeypatch.setenv(name, value)
-    yield server
-    server.stop()
+    with Bucket.running(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture
@@ -40,7 +37,7 @@ def source(tmp_path: Path) -> Store:
 
 
 def send(source: Store, bucket: Bucket) -> None:
-    push(open_place(read_address(bucket.address)), source, {MODEL: source.versions(MODEL)}, NoProgress())
+    push(open_remote(read_address(bucket.address)), source, {MODEL: source.versions(MODEL)}, NoProgress())
 
 
 def settings(bucket: Bucket, tmp_path: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What sequences may take: time, room, and the requests that wait in each. On a clock that jumps."""
+"""The limits of sequences: idle time, memory, and waiting requests. Time is virtual."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -59,7 +59,7 @@ async def bench(tmp_path: Path, settings: dict[str, Any]) -> AsyncIterator[Bench
 
 @pytest.mark.parametrize("settings", [{"sequence_idle_s": 10.0}])
 async def test_idle_sequence_is_let_go_of(bench: Bench) -> None:
-    """After so long without a request the state is gone, each sequence by its own last use."""
+    """A sequence is dropped when it has been idle for too long, counted from its own last request."""
     await bench.status(1, "early", "start")
     await asyncio.sleep(3)
     await bench.status(1, "late", "start")
@@ -74,7 +74,7 @@ async def test_idle_sequence_is_let_go_of(bench: Bench) -> None:
 
 
 async def test_deadline_counts_while_a_request_waits_in_its_line(bench: Bench) -> None:
-    """A request whose turn comes too late is 504, and the one after it goes on from where the sequence is."""
+    """A request whose turn comes too late is 504, and the next one goes on with the state before it."""
     now = 0.0
     bench.handler.clock = lambda: now
     calls = [begin(bench.handler, body_of(1, "late", *marks)) for marks in (("start",), ())]
@@ -85,7 +85,7 @@ async def test_deadline_counts_while_a_request_waits_in_its_line(bench: Bench) -
 
 
 async def test_line_of_a_sequence_is_bounded(bench: Bench) -> None:
-    """Beyond its bound a line is 429; when the model stops, what was accepted is finished and the rest refused."""
+    """A request too many for the line is 429. When the model stops, the one that runs is answered, the rest refused."""
     calls = [begin(bench.handler, body_of(0, "long", "start")) for _ in range(MAX_WAITING + 2)]
     statuses = [(await call.answer).status for call in calls]
     assert statuses == [*[200] * (MAX_WAITING + 1), 429]
@@ -96,7 +96,7 @@ async def test_line_of_a_sequence_is_bounded(bench: Bench) -> None:
 
 @pytest.mark.parametrize("settings", [{"max_sequences": 2}, {"max_sequence_bytes": 40}], ids=["number", "bytes"])
 async def test_too_many_sequences_are_429(bench: Bench) -> None:
-    """At the bound no other sequence starts, those that are there go on, and an end makes room (of 16 bytes)."""
+    """At the limit no sequence starts, open ones go on, and the end of one makes room. A state takes 16 bytes."""
     assert [await bench.status(1, i, "start") for i in (1, 2, 3)] == [200, 200, 429]
     assert bench.sequences.held_bytes == 32
     assert await bench.status(1, 1, "end") == 200
@@ -107,7 +107,7 @@ async def test_too_many_sequences_are_429(bench: Bench) -> None:
 
 @pytest.mark.parametrize("settings", [{"workers": 2}])
 async def test_workers_without_a_folder_keep_no_sequences(bench: Bench) -> None:
-    """A request may reach any worker, and where they cannot reach each other none keeps state or claims to."""
+    """Workers that cannot reach each other keep no sequences: 501."""
     reply = await bench.ask(1, 1, "start")
     assert reply.status == 501
-    assert "set SLUICE_METRICS_DIR, or send what the model carries as inputs" in read(reply)["error"]
+    assert "set SLUICE_METRICS_DIR, or send the state of the model as inputs" in read(reply)["error"]

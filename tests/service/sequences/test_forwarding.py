@@ -128,7 +128,7 @@ async def pair(store: Path, tmp_path: Path, one: Worker, max_held_bytes: int) ->
 
 
 async def test_unknown_sequence_is_refused_by_who_would_keep_it(pair: Pair) -> None:
-    """The refusal comes back whole: status, text, and the id of the request in the worker that has the caller."""
+    """The refusal comes back with its status and text, and with the request id of the worker that has the caller."""
     reply = await begin(pair.one, body_of(1, pair.theirs), x_request_id=b"mine").answer
     status, text = error_of(reply)
     assert (status, f"there is no sequence {pair.theirs}" in text) == (400, True)
@@ -138,7 +138,7 @@ async def test_unknown_sequence_is_refused_by_who_would_keep_it(pair: Pair) -> N
 
 @pytest.mark.parametrize("was_killed", [False, True])
 async def test_worker_that_is_not_there_is_503(store: Path, tmp_path: Path, one: Worker, was_killed: bool) -> None:
-    """Where nobody listens it is 503 with a time to come back, and its sequences go on when another has its rank."""
+    """If nobody listens, the answer is 503 with Retry-After. With another worker of that rank sequences start."""
     theirs = find_theirs(one)
     if was_killed:
         server = await asyncio.start_unix_server(lambda reader, writer: None, tmp_path / "1.forward")
@@ -147,7 +147,7 @@ async def test_worker_that_is_not_there_is_503(store: Path, tmp_path: Path, one:
         (tmp_path / "1.forward").touch()
     for _ in range(2):
         reply = await ask(one, 1, theirs, "start")
-        text = "sequence_id: the worker that keeps this sequence is not there at present"
+        text = "sequence_id: the worker that keeps this sequence is not available at present"
         assert error_of(reply) == (503, text)
         assert int(dict(reply.headers)[b"retry-after"]) >= 1
     async with worker(store, tmp_path):
@@ -155,7 +155,7 @@ async def test_worker_that_is_not_there_is_503(store: Path, tmp_path: Path, one:
 
 
 async def test_worker_that_is_loading_is_503(pair: Pair) -> None:
-    """A worker that listens but whose models do not serve yet says so itself."""
+    """A worker that listens before its models serve answers with 503 itself."""
     await pair.two.registry.unload("adder")
     reply = await ask(pair.one, 1, pair.theirs, "start")
     assert reply.status == 503
@@ -172,7 +172,7 @@ async def test_worker_that_ends_while_it_is_waited_for_is_503(pair: Pair) -> Non
 
 
 async def test_sequence_of_a_worker_that_has_ended_is_gone(store: Path, tmp_path: Path, one: Worker) -> None:
-    """The worker that takes its rank knows nothing of it: 400, as for any unknown sequence; the others go on."""
+    """The worker that takes the rank does not know the sequence: 400. Those of other workers go on."""
     async with worker(store, tmp_path) as two:
         pair = Pair(one, two)
         for sequence in (pair.ours, pair.theirs):
@@ -183,7 +183,7 @@ async def test_sequence_of_a_worker_that_has_ended_is_gone(store: Path, tmp_path
 
 
 async def test_sequences_of_a_worker_that_is_replaced_may_end(store: Path, tmp_path: Path) -> None:
-    """Its successor forwards to it while it lives, then keeps the sequences itself: only those that have not ended go.
+    """The successor forwards to the old worker while that lives, then keeps sequences itself. Open ones are lost then.
 
     The old one says that it is in use as long as it keeps a sequence.
     """
@@ -242,7 +242,7 @@ async def test_deadline_goes_with_the_call(pair: Pair) -> None:
 
 
 async def test_worker_that_is_stuck_is_504(tmp_path: Path, one: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that takes a request and never answers is not waited for beyond the deadline."""
+    """A worker that never answers is not waited for beyond the deadline."""
     monkeypatch.setattr(forwarding, "GRACE_S", 0.01)
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -256,7 +256,7 @@ async def test_worker_that_is_stuck_is_504(tmp_path: Path, one: Worker, monkeypa
 
 
 async def test_number_under_way_is_bounded(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the bound the next request is 429 at once, and those under way are answered."""
+    """At the limit the next request is 429 at once, and those under way are answered."""
     monkeypatch.setattr(forwarding, "MAX_UNDER_WAY", 2)
     calls = [begin(pair.one, body_of(1, pair.theirs, *marks)) for marks in (("start",), (), ())]
     replies = [await call.answer for call in calls]
@@ -272,14 +272,14 @@ async def test_bytes_under_way_are_bounded(pair: Pair) -> None:
     calls = [begin(pair.one, big) for _ in range(2)]  # the connection is not there yet: they wait for it
     assert [(await call.answer).status for call in calls] == [200, 429]
     assert pair.held.try_admit(500)  # of others
-    refused = (429, "sequence_id: the worker that keeps this sequence holds all it may")
+    refused = (429, "sequence_id: the worker that keeps this sequence holds as many bytes as it may")
     assert error_of(await begin(pair.one, big).answer) == refused
     pair.held.release(500)
     assert (await begin(pair.one, big).answer).status == 200
 
 
 async def test_owner_is_asked_for_once_and_only_for_a_sequence(pair: Pair) -> None:
-    """A worker runs what was forwarded to it, also where it takes it for another's, and what is of no sequence."""
+    """A worker runs forwarded requests and those without a sequence itself. It does not ask for an owner."""
 
     def explode(model: str, sequence: int | str) -> None:
         raise AssertionError("asked")

@@ -85,7 +85,7 @@ def test_model_without_a_loop_has_no_sequences(client: httpx.Client) -> None:
     x = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
     path = "/v2/models/double/infer"
     body = {"inputs": [x], "parameters": {"sequence_id": 1, "sequence_start": True}}
-    assert "model 'double' carries nothing between requests" in refuse(client, body, path)
+    assert "model 'double' keeps no state between requests" in refuse(client, body, path)
     for nothing in (0, ""):
         assert client.post(path, json={"inputs": [x], "parameters": {"sequence_id": nothing}}).status_code == 200
 
@@ -124,7 +124,7 @@ def test_open_size_is_sent_at_the_start(client: httpx.Client) -> None:
     memory = {"name": "memory", "shape": [1, 1], "datatype": "FP32", "data": [1]}
     start = {"sequence_id": "g", "sequence_start": True}
     text = refuse(client, {"inputs": [x], "parameters": start}, path)
-    assert "input 'memory': expected it where the sequence starts" in text
+    assert "input 'memory': expected it in the first request of a sequence" in text
     assert client.post(path, json={"inputs": [memory, x], "parameters": start}).status_code == 200
     answer = client.post(path, json={"inputs": [x], "parameters": {"sequence_id": "g"}}).json()
     assert answer["outputs"][0]["data"] == [1.0, 2.0, 2.0]

@@ -81,7 +81,7 @@ def test_state_goes_from_request_to_request(server: TritonServing, datatype: str
 
 ONE = np.array([[1]], np.int32)
 REFUSED: Mapping[str, tuple[Mapping[str, np.ndarray], Mapping[str, Any], str]] = {
-    "no sequence": ({"x": ONE}, {"sequence_id": 0}, "expected the id of a sequence by the infer"),
+    "no sequence": ({"x": ONE}, {"sequence_id": 0}, "expected the id of a sequence on the infer"),
     "two rows": ({"x": np.ones((2, 1), np.int32)}, {}, "a sequence takes one row a request, got shape [2, 1]"),
     "no start": ({"x": ONE}, {"sequence_start": False}, "there is no sequence 'refused'"),
     "state": ({"x": ONE, "s": ONE}, {}, "inputs: expected x, got x, s"),
@@ -111,7 +111,7 @@ def test_other_routes_have_no_sequences(server: TritonServing) -> None:
         for path, body in ((predict, {"instances": [[1]]}), (generate, {"x": 1})):
             response = client.post(path, json=body)
             assert response.status_code == 400
-            assert "expected the id of a sequence by the infer route" in response.json()["error"]
+            assert "expected the id of a sequence on the infer route" in response.json()["error"]
 
 
 def test_state_that_is_an_output_too_is_given(server: TritonServing) -> None:

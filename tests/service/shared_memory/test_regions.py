@@ -162,14 +162,14 @@ def test_workers_know_the_same_regions(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="registered already"):
         register(late, size=8)
     one.unregister("a", "another")
-    assert list(two.take_gone()) == []
+    assert list(two.take_unregistered()) == []
     one.unregister("a", "")
     register(one, offset=8, size=8)  # the same name again, for another part
-    [gone] = two.take_gone()
+    [gone] = two.take_unregistered()
     assert gone is region
     assert two.find("a", "").read(0, 1).tobytes() == b"\x08"
     one.unregister(None, "")
-    assert len(list(two.take_gone())) == 1
+    assert len(list(two.take_unregistered())) == 1
     with pytest.raises(InvalidInput, match="expected one that you have registered"):
         two.find("a", "")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.errors import InvalidInput
 from service.tasks.request import FromText, TaskOptions, TaskRequest, prefers_picture, read_request, takes_long
 
@@ -71,17 +71,17 @@ def test_malformed_request_is_refused(body: bytes, content_type: str, query: byt
 )
 def test_first_bytes_say_that_a_body_is_a_picture(start: bytes, media_type: str) -> None:
     """The content type may be missing or wrong; no JSON begins like a picture."""
-    assert read(start, media_type) == TaskRequest({}, [PictureFile(start, "body")], True, False)
+    assert read(start, media_type) == TaskRequest({}, [RowFile(start, "body")], True, False)
 
 
 @pytest.mark.parametrize("media_type", ["", "application/json", "text/plain", "video/ogg"])
 @pytest.mark.parametrize("start", [b"RIFF\0\0\0\0WAVE", b"fLaC", b"OggS", b"ID3\4", b"\xff\xfb\x90\x64"])
 def test_first_bytes_say_that_a_body_is_a_sound(start: bytes, media_type: str) -> None:
     """Of WAV, FLAC, OGG and MP3. A content type of audio says it too."""
-    wanted = TaskRequest({}, [PictureFile(start, "body")], True)
+    wanted = TaskRequest({}, [RowFile(start, "body")], True)
     assert read(start, media_type) == wanted
-    assert read(b"{}", "audio/x-wav; q=1").rows == [PictureFile(b"{}", "body")]
-    assert read(*form(('name="a"\r\nContent-Type: audio/wav', start))).rows == [PictureFile(start, "file 0 (a)")]
+    assert read(b"{}", "audio/x-wav; q=1").rows == [RowFile(b"{}", "body")]
+    assert read(*form(('name="a"\r\nContent-Type: audio/wav', start))).rows == [RowFile(start, "file 0 (a)")]
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_accept_says_that_a_sound_is_wanted(accept: str, wanted: bool) -> None:
 @pytest.mark.parametrize("media_type", ["image/gif", "image/svg+xml", "image/*", "IMAGE/TIFF; q=1"])
 def test_content_type_says_that_a_body_is_meant_as_a_picture(media_type: str) -> None:
     """Whatever it holds is a row, and so is each file of a form, which is named by number and name."""
-    assert read(b"{}", media_type).rows == [PictureFile(b"{}", "body")]
+    assert read(b"{}", media_type).rows == [RowFile(b"{}", "body")]
     request = read(*form(file("a", "image/png"), file("b", "text/plain", b"{}")))
-    assert request.rows == [PictureFile(PNG, "file 0 (a.png)"), PictureFile(b"{}", "file 1 (b.png)")]
+    assert request.rows == [RowFile(PNG, "file 0 (a.png)"), RowFile(b"{}", "file 1 (b.png)")]
 
 
 def test_json_object_is_fields_and_rows() -> None:
@@ -161,7 +161,7 @@ def test_files_of_a_form_are_rows_in_order() -> None:
     assert (request.fields, request.loose) == ({"top_k": "3", "model": "m"}, True)
     assert read(*form(('name="count"', b"3"))).rows is None
     request = read(PNG, "Image/PNG; x=y", b"top_k=3&model=a%20b&note=")
-    assert request == TaskRequest({"top_k": "3", "model": "a b", "note": ""}, [PictureFile(PNG, "body")], True, False)
+    assert request == TaskRequest({"top_k": "3", "model": "a b", "note": ""}, [RowFile(PNG, "body")], True, False)
 
 
 @pytest.mark.parametrize(

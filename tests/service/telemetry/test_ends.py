@@ -19,7 +19,7 @@ from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, waiting_rows
 from tests.support.pipelines.models import BLUE, RED, as_row, halves, write_store
 from tests.support.servers import FAST, PATHS, ServerPath
-from tests.support.wires import INFER, Wire, body_of, request_bytes
+from tests.support.wires import INFER, Wire, body_of, exchange, request_bytes
 
 Line = dict[str, Any]
 
@@ -48,18 +48,6 @@ def log(store: Path, tmp_path: Path, way: ServerPath) -> Callable[..., list[Line
         return [json.loads(line) for line in path.read_text().splitlines()]
 
     return run
-
-
-def exchange(*requests: bytes) -> Callable[[GrpcServing], object]:
-    """Asks one after the other, each on a connection of its own, and reads until the server closes or has answered."""
-
-    def ask(server: GrpcServing) -> None:
-        for request in requests:
-            with Wire(server) as wire:
-                wire.send(request)
-                wire.read()
-
-    return ask
 
 
 def test_answer_has_a_line_with_its_times_and_sizes(log: Callable[..., list[Line]]):
@@ -112,7 +100,7 @@ def test_line_of_a_refused_header_has_the_path_without_its_query(log: Callable[.
 
 
 def test_pages_and_preflights_have_a_line(log: Callable[..., list[Line]]):
-    """What is no inference has a line too, with its route."""
+    """Requests other than inference have a line too, with their route."""
     preflight = ("Origin: https://a.example", "Access-Control-Request-Method: POST")
     lines = log(
         exchange(
@@ -158,13 +146,13 @@ def test_pipelined_requests_have_a_line_each(log: Callable[..., list[Line]]):
 
 
 def test_path_has_the_prefix_of_all_routes(log: Callable[..., list[Line]]):
-    """The path is the one that the caller sent."""
+    """The path of a line has the prefix, as the caller sent it."""
     lines = log(exchange(request_bytes(body_of(1.0), f"/team{INFER}")), base_path="/team")
     assert [line["path"] for line in lines] == [f"/team{INFER}"]
 
 
 def test_compressed_body_counts_as_it_came(log: Callable[..., list[Line]]):
-    """The size of a body is that before it was inflated."""
+    """The size of a body is the compressed one."""
     body = gzip.compress(body_of(1.0))
     (line,) = log(exchange(request_bytes(body, INFER, "Content-Encoding: gzip")))
     assert (line["status"], line["bytes_in"]) == (200, len(body))

@@ -25,7 +25,7 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     ],
 )
 def test_invalid_context_is_as_if_there_were_none(text: str):
-    """What does not follow the specification is ignored."""
+    """A header that does not follow the specification is ignored."""
     assert read_context(text.encode()) is None
     assert trace_id_of(text.encode()) == ""
 
@@ -69,7 +69,7 @@ def test_share_of_the_others_is_chosen_by_their_ids():
     ],
 )
 def test_variables_of_opentelemetry_count_before_the_setting(environ: dict[str, str], share: float, follows: bool):
-    """The samplers of the specification have their meaning."""
+    """The samplers mean what the specification says."""
     found = read_sampling(0.01, environ)
     assert (found.share, found.follows_caller) == (share, follows)
 
@@ -83,7 +83,7 @@ def test_variables_of_opentelemetry_count_before_the_setting(environ: dict[str, 
     ],
 )
 def test_sampler_that_is_not_known_is_refused(environ: dict[str, str]):
-    """A misspelt sampler does not go unnoticed."""
+    """A misspelt sampler or share is refused."""
     with pytest.raises(SettingsError, match="OTEL_TRACES_SAMPLER"):
         read_sampling(0.01, environ)
 
@@ -99,6 +99,6 @@ def test_worker_begins_so_many_traces_a_second():
 
 
 def test_setting_has_a_limit_and_the_variables_have_none():
-    """Who asks OpenTelemetry for all traces gets all."""
+    """The limit is for our setting. Whoever asks for all traces by OpenTelemetry's variables gets all."""
     assert read_sampling(1.0, {}).most_per_s == MOST_PER_S
     assert read_sampling(0.01, {"OTEL_TRACES_SAMPLER": "always_on"}).most_per_s == 0

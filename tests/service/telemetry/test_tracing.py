@@ -21,7 +21,7 @@ from tests.support.grpc_servers import GrpcServing, channel, settings_of
 from tests.support.models import graphs
 from tests.support.pipelines.models import BLUE, RED, as_row, halves, write_store
 from tests.support.servers import FAST, PATHS, ServerPath
-from tests.support.wires import INFER, Wire, body_of, request_bytes
+from tests.support.wires import INFER, Answer, Wire, body_of, exchange, request_bytes
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="needs the extra tracing")
 
@@ -57,19 +57,14 @@ def traced(store: Path, collector: Collector) -> Callable[..., Collector]:
 @pytest.mark.parametrize("way", PATHS, ids=lambda way: way.name)
 def test_trace_goes_from_the_caller_through_the_request_to_the_batch(traced: Callable[..., Collector], way: ServerPath):
     """The span of a request is the child of its caller's. It and the span of its batch are linked to each other."""
-    answered = {}
-
-    def ask(server: GrpcServing) -> None:
-        with Wire(server) as wire:
-            wire.send(request_bytes(body_of(1.0), INFER, PARENT, "tracestate: vendor=1"))
-            status, headers, _ = wire.read()
-            answered.update(headers, status=status)
-
-    collector = traced(ask, way, models=("double",))
+    answers: list[Answer] = []
+    asked = request_bytes(body_of(1.0), INFER, PARENT, "tracestate: vendor=1")
+    collector = traced(exchange(asked, answers=answers), way, models=("double",))
     (request,), (batch,) = collector.named("POST /v2/models/{model}/infer"), collector.named("batch double")
     assert (request.trace_id.hex(), request.parent_span_id.hex(), request.trace_state) == (TRACE, CALLER, "vendor=1")
     assert request.kind == request.SPAN_KIND_SERVER
-    assert answered["traceresponse"] == f"00-{TRACE}-{request.span_id.hex()}-01"
+    [(_, headers, _)] = answers
+    assert headers["traceresponse"] == f"00-{TRACE}-{request.span_id.hex()}-01"
     assert (batch.trace_id, batch.parent_span_id) == (request.trace_id, request.span_id)
     assert [(link.trace_id, link.span_id) for link in batch.links] == [(request.trace_id, request.span_id)]
     assert [(link.trace_id, link.span_id) for link in request.links] == [(batch.trace_id, batch.span_id)]
@@ -118,29 +113,19 @@ def test_batch_is_linked_to_each_of_its_sampled_requests(traced: Callable[..., C
 
 def test_request_that_is_not_sampled_has_no_span(traced: Callable[..., Collector]):
     """A caller that does not sample, and one that says nothing where the share is 0, have no span and no header."""
-
-    def ask(server: GrpcServing) -> None:
-        with Wire(server) as wire:
-            for header in (UNSAMPLED, "X-Nothing: 1"):
-                wire.send(request_bytes(body_of(1.0), INFER, header))
-                _, headers, _ = wire.read()
-                assert "traceresponse" not in headers
-
-    assert traced(ask, models=("double",)).spans == []
+    answers: list[Answer] = []
+    asked = [request_bytes(body_of(1.0), INFER, header) for header in (UNSAMPLED, "X-Nothing: 1")]
+    assert traced(exchange(*asked, answers=answers), models=("double",)).spans == []
+    assert [(status, "traceresponse" in headers) for status, headers, _ in answers] == [(200, False)] * 2
 
 
 def test_share_of_requests_begins_traces(traced: Callable[..., Collector]):
     """With a share of 1 each request of a model begins a trace; pages have none."""
-
-    def ask(server: GrpcServing) -> None:
-        with Wire(server) as wire:
-            wire.send(request_bytes(body_of(1.0)))
-            assert wire.read()[1]["traceresponse"].startswith("00-")
-            wire.send(request_bytes(b"", "/v2/health/live", method="GET"))
-            assert "traceresponse" not in wire.read()[1]
-
+    answers: list[Answer] = []
+    ask = exchange(request_bytes(body_of(1.0)), request_bytes(b"", "/v2/health/live", method="GET"), answers=answers)
     (request,) = traced(ask, models=("double",), trace_ratio=1.0).named("POST /v2/models/{model}/infer")
     assert request.parent_span_id == b""
+    assert ["traceresponse" in headers for _, headers, _ in answers] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -158,13 +143,9 @@ def test_refused_request_has_a_span(
     """Errors have spans with their reason. Only those of the server are failures, as the conventions say."""
     graphs.write_plain(tmp_path, "double", graphs.double())
     graphs.write_plain(tmp_path, "exhausting", graphs.exhausting())
-
-    def ask(server: GrpcServing) -> None:
-        with Wire(server) as wire:
-            wire.send(request_)
-            assert wire.read()[0] == status
-
-    collector = traced(ask, root=tmp_path, max_body_bytes=1 << 20)
+    answers: list[Answer] = []
+    collector = traced(exchange(request_, answers=answers), root=tmp_path, max_body_bytes=1 << 20)
+    assert answers[0][0] == status
     (request,) = (span for span in collector.spans if span.kind == span.SPAN_KIND_SERVER)
     about = attributes_of(request)
     assert about["http.response.status_code"] == status
@@ -173,7 +154,7 @@ def test_refused_request_has_a_span(
 
 
 def test_context_goes_in_and_out_over_grpc(traced: Callable[..., Collector]):
-    """Metadata carry the context in, and the trace out. The span is named as calls are."""
+    """Metadata carry the caller's context, and the trace of the answer. The span has the name of the method."""
     trailing: dict[str, Any] = {}
 
     def ask(server: GrpcServing) -> None:
@@ -215,14 +196,7 @@ def test_loop_is_a_span_with_its_steps(traced: Callable[..., Collector], tmp_pat
     """A request that runs a model step by step has one span for the loop, with the number of steps."""
     graphs.write_loop(tmp_path, "counter", graphs.count_up(), {"total": "next_total", "x": None})
     body = json.dumps({"x": 0, "steps": 4}).encode()
-
-    def ask(server: GrpcServing) -> None:
-        with Wire(server) as wire:
-            wire.send(request_bytes(body, "/v2/models/counter/generate", PARENT))
-            status, _, answer = wire.read()
-            assert status == 200, answer
-
-    collector = traced(ask, root=tmp_path)
+    collector = traced(exchange(request_bytes(body, "/v2/models/counter/generate", PARENT)), root=tmp_path)
     (request,), (loop,) = collector.named("POST /v2/models/{model}/generate"), collector.named("loop counter")
     assert loop.parent_span_id == request.span_id
     assert attributes_of(loop)["sluice.steps"] == 4
@@ -245,14 +219,7 @@ def test_step_of_a_pipeline_has_a_span(traced: Callable[..., Collector], tmp_pat
     """Each step of a pipeline is a span below its request, and the batches of the step are below it."""
     write_store(tmp_path, "colours")
     body = json.dumps({"inputs": [as_row(halves(RED, BLUE))]}).encode()
-
-    def ask(server: GrpcServing) -> None:
-        with Wire(server) as wire:
-            wire.send(request_bytes(body, "/pipeline?model=colours", PARENT))
-            status, _, answer = wire.read()
-            assert status == 200, answer
-
-    collector = traced(ask, root=tmp_path)
+    collector = traced(exchange(request_bytes(body, "/pipeline?model=colours", PARENT)), root=tmp_path)
     (request,) = collector.named("POST /pipeline")
     steps = {span.span_id: span for span in collector.spans if span.name.startswith("step ")}
     assert {span.parent_span_id for span in steps.values()} == {request.span_id}
@@ -263,7 +230,7 @@ def test_step_of_a_pipeline_has_a_span(traced: Callable[..., Collector], tmp_pat
 
 
 def test_missing_package_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch, store: Path):
-    """Without the extra, the setting is refused with how to install it."""
+    """Without the extra, the setting is refused with a text that says how to install it."""
     monkeypatch.setitem(sys.modules, "service.telemetry.tracing", None)
     settings = settings_of(store, tracing=True)
     with pytest.raises(SettingsError, match=r"sluice-serving\[tracing\]"):

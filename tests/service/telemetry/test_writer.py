@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 class NotedWriter(LogWriter):
-    """``noted`` is set when the thread has told of lines that it has written or lost."""
+    """``noted`` is set when the thread has reported lines that it has written or lost."""
 
     noted: asyncio.Event
 
@@ -105,7 +105,7 @@ async def test_full_disk_loses_lines_and_counts_them(tmp_path: Path, monkeypatch
 
 
 async def test_folder_that_is_gone_loses_lines_and_does_not_end_the_thread(tmp_path: Path):
-    """A file that cannot be opened again costs its lines only; later ones are written when it can."""
+    """While the file cannot be opened again, lines are lost. Later ones are written when it can."""
     folder = tmp_path / "logs"
     folder.mkdir()
     async with opened(folder / "log") as log:

@@ -1,4 +1,4 @@
-"""What both paths owe a connection: order, back-pressure, disconnects, keep-alive, shutdown, the same bytes."""
+"""Connections over both paths: order, back-pressure, disconnects, keep-alive, shutdown, the same bytes."""
 
 import contextlib
 import gzip

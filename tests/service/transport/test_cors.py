@@ -1,4 +1,4 @@
-"""Pages of other origins, through both paths: what browsers are told, and that nothing is told where it is off."""
+"""Pages of other origins, over both paths: the headers that browsers get, and none where CORS is off."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,14 +7,15 @@ import httpx
 import pytest
 
 from service.transport.cors import Cors
+from service.transport.grpc.codes import METADATA
 from tests.support.models import graphs
 from tests.support.servers import ServerPath, Serving, settings_for
 from tests.support.wires import INFER, Wire, body_of, request_bytes
 
 PAGE, OTHER, STRANGER = "https://page.example", "http://localhost:8080", "https://page.example.evil.example"
 EXPOSED = {
-    "access-control-expose-headers": "Inference-Header-Content-Length, X-Request-Id, Server-Timing, Retry-After, "
-    "RateLimit, RateLimit-Policy, WWW-Authenticate"
+    "access-control-expose-headers": "Inference-Header-Content-Length, X-Request-Id, Server-Timing, Traceresponse, "
+    "Retry-After, RateLimit, RateLimit-Policy, WWW-Authenticate"
 }
 GOOD: dict[str, Any] = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]}
 ROUTES = (
@@ -52,7 +53,7 @@ def ask(client: httpx.Client, case: tuple[str, str, Any, int], **headers: str) -
 
 
 def told(response: httpx.Response) -> dict[str, str]:
-    """What it says to browsers, besides what it varies with."""
+    """The headers for browsers, without ``Vary``."""
     return {name: value for name, value in response.headers.items() if name.startswith("access-control-")}
 
 
@@ -63,7 +64,7 @@ def preflight(client: httpx.Client, path: str, origin: str, **more: str) -> http
 
 @pytest.mark.parametrize("case", ANSWERS.values(), ids=ANSWERS.keys())
 def test_only_a_named_origin_may_read_an_answer(client: httpx.Client, case: tuple[str, str, Any, int]) -> None:
-    """Answers, errors and streams name the origin if it is allowed, and say nothing to others."""
+    """Answers, errors and streams name the origin if it is allowed. Other origins get no such header."""
     of_page = {"access-control-allow-origin": PAGE, **EXPOSED}
     for origin, expected in ((PAGE, of_page), (STRANGER, {}), ("null", {}), (None, {})):
         response = ask(client, case, **({"Origin": origin} if origin else {}))
@@ -89,7 +90,7 @@ def test_options_without_a_question_are_no_preflight(client: httpx.Client) -> No
 
 @pytest.mark.parametrize("origin", [PAGE, OTHER])
 def test_preflight_is_answered_on_every_route(client: httpx.Client, origin: str) -> None:
-    """A preflight is answered on every route, known or not, with methods, age and those headers that are names."""
+    """A preflight is answered on every route, known or not. Headers are allowed if they are valid names."""
     asked = "content-type,inference-header-content-length, x-key"
     for path in ROUTES:
         response = preflight(client, path, origin, **{"Access-Control-Request-Headers": asked})
@@ -143,3 +144,10 @@ def test_origins_are_compared_as_browsers_write_them(setting: str, origin: str) 
     """Origins are compared in lower case and without the default port."""
     headers = dict(Cors([setting]).headers_for({b"origin": origin.encode()}))
     assert headers[b"access-control-allow-origin"] == origin.encode()
+
+
+def test_pages_may_read_what_callers_over_grpc_get() -> None:
+    """Every header that a caller over gRPC gets as metadata is one that a page may read, that of its trace too."""
+    headers = dict(Cors([PAGE]).headers_for({b"origin": PAGE.encode()}))
+    exposed = headers[b"access-control-expose-headers"].lower().split(b", ")
+    assert set(METADATA) <= set(exposed)

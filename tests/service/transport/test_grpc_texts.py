@@ -43,14 +43,14 @@ def infer(server: GrpcServing, request: Any) -> Any:
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 60], ids=["none", "one", "two", "many, which are read in a thread"])
 def test_any_bytes_come_back(server: GrpcServing, rows: int) -> None:
-    """Raw contents come back bit by bit, by a client of their own kind."""
+    """Raw contents come back unchanged through Triton's client."""
     with server.grpc_client() as client:
         result = client.infer("texts", [tensor("x", rows_of(rows).reshape(rows, len(TEXTS)))])
     assert result.as_numpy("y").tolist() == rows_of(rows).tolist()
 
 
 def test_typed_contents_are_answered_as_raw_ones(server: GrpcServing) -> None:
-    """Elements that come one by one are the same."""
+    """Typed contents get the same answer as raw ones."""
     answer = infer(server, request_of(TEXTS))
     [content] = answer.raw_output_contents
     assert content == b"".join(len(text).to_bytes(4, "little") + text for text in TEXTS)

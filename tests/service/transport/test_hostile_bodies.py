@@ -1,4 +1,4 @@
-"""What a real server process takes in memory for bodies that are made to take all of it."""
+"""The memory that a real server process takes for bodies that are made to exhaust it."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ Ask = Callable[["Hostile"], object]
 
 
 class Hostile:
-    """A server of one worker, with everybody's settings but the deadline, whose peak of resident memory is read."""
+    """A server of one worker with default settings but the deadline, whose peak of resident memory is measured."""
 
     def __init__(self, server: Served, grpc_port: int) -> None:
         self.target = f"127.0.0.1:{grpc_port}"
@@ -35,7 +35,7 @@ class Hostile:
         self._process = Path(f"/proc/{pid}")
 
     def begin(self) -> int:
-        """Forget the peak; KiB that are resident now."""
+        """Reset the peak. Returns the resident KiB."""
         (self._process / "clear_refs").write_text("5")
         return self._read("VmRSS")
 
@@ -76,14 +76,14 @@ def hostile() -> Iterator[Hostile]:
 
 
 def fill(unit: bytes, times: int = BODY) -> bytes:
-    """A request whose data are so many of a unit, at most as many as fit into a body."""
+    """A request whose data is ``times`` units, or as many as fit into a body."""
     begin, end = b'{"inputs":[{"name":"image","datatype":"FP32","shape":[1,1,8,8],"data":[', b"0]}]}"
     times = min(times, (BODY - len(begin) - len(end)) // len(unit))
     return begin + unit * times + end
 
 
 def declare(shape: list[int], size: int) -> bytes:
-    """A binary request that says so, with nothing behind it."""
+    """A binary request that declares a tensor and does not send it."""
     tensor = {"name": "image", "datatype": "FP32", "shape": shape, "parameters": {"binary_data_size": size}}
     return json.dumps({"inputs": [tensor]}).encode()
 
@@ -110,11 +110,11 @@ CASES: dict[str, tuple[int, object, Ask]] = {
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("most", "answer", "ask"),
-    # What is read to its end takes as long as all the others.
+    # Bodies that are read to their end take as long as all the others.
     [pytest.param(*CASES[n], id=n, marks=[pytest.mark.slow] if n.startswith("as many") else []) for n in CASES],
 )
 def test_hostile_body_takes_bounded_memory(hostile: Hostile, most: int, answer: object, ask: Ask) -> None:
-    """It is refused, and meanwhile the process grows by no more than the bound. The body itself may take 64 MiB."""
+    """The body is refused, and the process grows by no more than the bound. The body itself may take 64 MiB."""
     before = hostile.begin()
     assert ask(hostile) == answer
     assert (hostile.peak() - before) / 1024 < most

@@ -16,7 +16,7 @@ print(fit_connections({wanted}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def fit(wanted: int, soft: int, hard: int) -> tuple[list[str], str]:
-    """What a process with these limits prints, and says."""
+    """What a process with these limits prints and logs."""
     script = _SCRIPT.format(wanted=wanted, soft=soft, hard=hard)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.split(), done.stderr
@@ -31,7 +31,7 @@ def test_limit_of_open_files_is_raised_as_far_as_is_needed(wanted: int, soft: in
 
 
 def test_fewer_connections_than_wanted_are_told_in_one_line():
-    """If the limit cannot be raised far enough one line says that fewer are taken; room for none is an error."""
+    """If the limit cannot be raised far enough, one line says so; without room for any connection it is an error."""
     printed, said = fit(5000, 500, 1000)
     assert (printed, said.count("\n")) == ([str(1000 - SPARE_FILES), "1000"], 1)
     assert f"SLUICE_MAX_CONNECTIONS=5000: expected {5000 + SPARE_FILES} open files, this process may have 1000" in said

@@ -120,7 +120,8 @@ def test_tunnel_is_refused_and_the_connection_ends(wire: Wire, turn: Turn, targe
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("HELLO WORLD", ""),
+        ("HELLO WORLD", "expected HTTP as RFC 9112 defines it, got a message that breaks it: Invalid method"),
+        ("POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: -1", "Invalid character in Content-Length"),
         ("GET /livez", ""),  # HTTP/0.9
         ("POST {} HTTP/1.1", "Host: expected it once, got it 0 times"),
         ("POST {} HTTP/1.1\r\nHost: a\r\nHost: a", "Host: expected it once, got it 2 times"),

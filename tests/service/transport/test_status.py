@@ -48,7 +48,7 @@ def test_every_error_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("cls", EVERY)
 def test_error_has_its_status_and_text(cls: type[ServiceError]) -> None:
-    """An error has its status, the request id and its text, or of a 500 the log; what passes has a Retry-After."""
+    """An error has its status, request id and text. A 500 points to the log, and errors that pass have Retry-After."""
     reply = error_reply(make(cls), "id-1")
     body = json.loads(b"".join(reply.chunks))
     assert status_of(make(cls)) == reply.status == INTENDED[cls.__name__]
@@ -77,7 +77,7 @@ def test_wrong_method_names_the_right_ones() -> None:
 
 @pytest.mark.parametrize("given", [b"", b"a b", b"a\r\nb", b"\xe9", b"x" * 129, b"a\n"])
 def test_request_id_that_could_break_a_header_or_log_is_replaced(given: bytes) -> None:
-    """An id with blanks, line ends or foreign letters, or a long one, gives way to a new one; a usable one is kept."""
+    """An id that is long or has blanks, line ends or non-ASCII letters is replaced; a usable one is kept."""
     assert len({request_id_of({b"x-request-id": given}).encode() for _ in range(100)} | {given}) == 101
     assert request_id_of({b"x-request-id": b"abc-1"}) == "abc-1"
 
@@ -91,7 +91,7 @@ def test_request_id_that_could_break_a_header_or_log_is_replaced(given: bytes) -
     ],
 )
 def test_caller_without_a_right_learns_which_key_is_wanted(error: ServiceError, header: bytes) -> None:
-    """401 and 403 have WWW-Authenticate, as RFC 6750 has it, with the scope that is missing."""
+    """401 and 403 have the WWW-Authenticate of RFC 6750, with the missing scope."""
     assert dict(error_reply(error, "i").headers)[b"www-authenticate"] == header
 
 

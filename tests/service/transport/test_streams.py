@@ -283,7 +283,7 @@ def test_both_paths_send_the_same_bytes(store: Path):
             wire.send(one, last)
             for _ in range(2):
                 call = stage.begin()
-                stage.send(call, sse.event(b"{}"), sse.event(b"{}", "done"))
+                stage.send(call, sse.render_event(b"{}"), sse.render_event(b"{}", "done"))
                 stage.end(call)
             lines = wire.read_rest().splitlines(keepends=True)
             return [line for line in lines if not line.startswith(b"date:")]
@@ -320,4 +320,4 @@ def test_stream_of_a_call_in_process_is_collected():
 )
 def test_event_is_rendered_as_the_standard_reads_it(data: bytes, name: str | None, rendered: bytes):
     """A name and the data are fields, and an empty line ends the event."""
-    assert sse.event(data, name) == rendered
+    assert sse.render_event(data, name) == rendered

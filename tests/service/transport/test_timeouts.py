@@ -1,4 +1,4 @@
-"""What a client may not do to a server by being slow or silent, on both paths. Sleeping moves a virtual clock."""
+"""Clients that are slow or silent, over both paths. Time is virtual: sleeping moves the clock."""
 
 import asyncio
 import json

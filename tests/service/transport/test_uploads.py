@@ -1,4 +1,4 @@
-"""Bodies under way: how many bytes a worker holds of them, and who waits how long. Sleeping moves a virtual clock."""
+"""Uploads: how many bytes a worker holds, and who waits how long. Time is virtual: sleeping moves the clock."""
 
 import asyncio
 from pathlib import Path
@@ -14,12 +14,12 @@ from tests.support.connections.virtual import PATH, Peer, VirtualServer, served
 MIB = 1 << 20
 SETTINGS = Settings(store=Path(), max_held_bytes=8 * MIB, max_body_bytes=2 * MIB, deadline_s=20.0)
 READ_BYTES = 1 << 18
-"""At most, of one read of a connection."""
+"""The most bytes of one read of a connection."""
 CODINGS = pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunks"])
 
 
 def head_of(size: int, is_chunked: bool = False) -> bytes:
-    """Of a body of that size; one in chunks is one chunk."""
+    """The head of a request with a body of that size. A chunked body has one chunk."""
     coding = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" if is_chunked else b"Content-Length: %d\r\n\r\n"
     return b"POST %b HTTP/1.1\r\nHost: t\r\n" % PATH.encode() + coding % size
 
@@ -28,7 +28,7 @@ Uploading = tuple[Peer, "asyncio.Task[None]"]
 
 
 async def upload(server: VirtualServer, size: int, sent: int, is_chunked: bool = False) -> Uploading:
-    """Begin a body of ``size`` bytes, and send so many as the server reads."""
+    """Begin a body of ``size`` bytes, and send the first ``sent`` of them as fast as the server reads."""
     peer = await server.connect()
     content = head_of(size, is_chunked) + bytes(sent) + (b"\r\n0\r\n\r\n" if is_chunked and sent == size else b"")
     return peer, asyncio.create_task(peer.send(content))

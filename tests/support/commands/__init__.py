@@ -1,1 +1,1 @@
-"""Commands of `sluice`, run in the process of the test."""
+"""Commands of `sluice`, and scripts, run in the process of the test."""

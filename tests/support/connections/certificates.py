@@ -7,7 +7,7 @@ _EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 
 
 class Authority:
-    """Signs certificates; its files are ``certificate`` and ``key``, in a folder that is there."""
+    """Signs certificates. Its own files are ``certificate`` and ``key``, in an existing folder."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self._folder = folder

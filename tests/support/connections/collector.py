@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Collector:
-    """``spans`` are those that came, as messages of OTLP; ``url`` is where they are sent."""
+    """``spans`` are those received, as messages of OTLP; ``url`` is where to send them."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -17,7 +17,7 @@ LIVE = "/live"
 
 
 class Doubling(Streams):
-    """Answers a message with it twice. ``gate`` holds the answers; ``refusal`` is the answer to a handshake."""
+    """Answers each message with it twice. ``gate`` holds the answers back; ``refusal`` refuses handshakes."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()

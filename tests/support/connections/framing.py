@@ -1,7 +1,7 @@
 """HTTP/1.1 messages whose end two servers may see in different places. RFC 9112; PortSwigger's and others' lists.
 
-A case is bytes: a message that is malformed, ambiguous or only unusual, and a plain request behind it, which asks for
-the end of the connection. Where somebody takes the body for longer or shorter, that one looks different.
+A case is bytes: a message that is malformed, ambiguous or only unusual, and after it a plain request that asks to close
+the connection. A reader that takes the body for longer or shorter reads the second request differently.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ CHUNKS = b"5\r\nHELLO\r\n0\r\n\r\n"
 
 
 class Case(NamedTuple):
-    """``make`` it with what stands for the target's name: ``a`` the first, ``b`` the second."""
+    """``make`` writes the targets of the two requests: the first ends with ``a``, the second with ``b``."""
 
     name: str
     head: bytes

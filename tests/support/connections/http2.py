@@ -1,4 +1,4 @@
-"""A client's side of HTTP/2, written out: frames for tests that break the rules, or keep to them at their edges."""
+"""The client's side of HTTP/2 frame by frame, for tests that break its rules or go to their limits."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from hpack import Decoder, Encoder
 from service.transport.http2 import frames
 from service.transport.http2.fields import Fields, write_field
 from service.transport.http2.frames import PREFACE, write_frame, write_settings
-from service.transport.http2.streams import Stream, Streams
+from service.transport.http2.streams import Stream, StreamHandler
 
 BLOCK = write_field(b"a", b"b")
 INFER_PATH = b"/inference.GRPCInferenceService/ModelInfer"
@@ -22,7 +22,7 @@ class Frame(NamedTuple):
 
 
 def read_frames(data: bytes) -> Iterator[Frame]:
-    """Whole frames only. Raises AssertionError for bytes that are left."""
+    """Raises AssertionError if the data end within a frame."""
     at = 0
     while at < len(data):
         size = int.from_bytes(data[at : at + 3], "big")
@@ -65,7 +65,7 @@ class Client:
         return write_frame(frames.DATA, frames.END_STREAM if ends else 0, stream, content)
 
 
-class Calls(Streams):
+class Calls(StreamHandler):
     """Notes what a connection tells."""
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ class LiveClient(Frames):
         self.wire.send(*map(self.message, contents))
 
     def next(self) -> Any:
-        """The JSON of the next message, or the end, which is answered; None where the connection breaks off."""
+        """The JSON of the next message, or the end, which it answers; None where the connection breaks off."""
         while not self._found:
             data = self.wire.file.read1(1 << 16)
             if not data:

@@ -1,7 +1,7 @@
 """Other readers of HTTP/1.1: h11, and nginx and HAProxy before a backend that records what it gets.
 
-A reading is the requests that somebody takes from the bytes of one connection: of each the letter at the end of its
-target, and its body. Whoever refuses a message reads nothing of it and of what follows.
+A reading is the requests that a reader finds in the bytes of one connection: for each, the letter at the end of its
+target, and its body. A reader that refuses a message reads neither it nor what follows.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import h11
 
 Reading = list[tuple[str, bytes]]
 Read = Callable[[bytes, bytes], Reading]
-"""Takes the bytes of a connection, and the target that its requests share but for their last letters."""
+"""Takes the bytes of a connection, and the target that its requests share up to the last letter."""
 
 NGINX, HAPROXY = Path("/usr/sbin/nginx"), Path("/usr/sbin/haproxy")
 _PATIENCE_S = 5.0
@@ -58,13 +58,13 @@ backend back
 
 
 def letter_of(target: bytes, prefix: bytes) -> str | None:
-    """Which of the two requests of a case it is; None for a target of another."""
+    """Which of the two requests of a case it is; None for the target of another case."""
     found = re.search(re.escape(prefix) + rb"(?:[^ab]*)([ab])", target)
     return found[1].decode() if found else None
 
 
 def read_by_h11(content: bytes, prefix: bytes) -> Reading:
-    """What the library takes for requests."""
+    """The requests that the library h11 reads."""
     connection = h11.Connection(h11.SERVER)
     reading: Reading = []
     target, body = b"", b""
@@ -90,7 +90,7 @@ def read_by_h11(content: bytes, prefix: bytes) -> Reading:
 
 
 class Backend(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Writes down the requests that a proxy hands on, in the order in which they are complete, and answers them."""
+    """Records the requests that a proxy forwards, in the order in which they are complete, and answers them."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -107,7 +107,7 @@ class Backend(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 class _Recorder(socketserver.StreamRequestHandler):
-    """What a proxy writes is plain: it is read as RFC 9112 says, without doubts."""
+    """Reads what a proxy writes, which is plain HTTP/1.1."""
 
     def handle(self) -> None:
         target = self.rfile.readline().split(b" ")[1]

@@ -1,4 +1,4 @@
-"""Requests in pieces, and turns of a server's event loop, for which tests wait in place of a time."""
+"""Requests in pieces, and turns of a server's event loop. Tests wait for a turn, not for a length of time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ Turn = Callable[[], None]
 
 @contextmanager
 def turns(server: Serving) -> Iterator[Turn]:
-    """Gives a function that returns when the loop has turned: the server has then read what was sent before."""
+    """A function that returns after a turn of the loop: the server has then read what was sent before."""
     with Wire(server) as probe:
 
         def turn() -> None:

@@ -81,7 +81,10 @@ class _Service:
 
 
 class VirtualServer:
-    """``start`` answers requests to ``PATH``, at first at once with the length of their body; ``inform`` all others."""
+    """``start`` answers requests to ``PATH``, and ``inform`` all others.
+
+    Unless a test replaces ``start``, it answers at once with the length of the body.
+    """
 
     def __init__(self, settings: Settings, server_path: ServerPath) -> None:
         self.loop = asyncio.get_running_loop()
@@ -98,7 +101,7 @@ class VirtualServer:
         self._state: dict[str, Any] = {}
 
     async def start_up(self) -> None:
-        """As a server does, by the lifespan; its end never comes."""
+        """Start the application by the lifespan protocol. The lifespan does not end."""
         started = asyncio.Event()
 
         async def receive() -> dict[str, Any]:
@@ -114,7 +117,7 @@ class VirtualServer:
         await started.wait()
 
     async def settle(self) -> None:
-        """Wait until nothing is left to do: the clock goes on only then."""
+        """Wait until nothing is left to do, because only then the clock moves."""
         await asyncio.sleep(1)
 
     async def stop(self) -> None:
@@ -143,7 +146,7 @@ async def tell_nothing(scope: Any, receive: Any, send: Any) -> None:
 
 
 def answer(responder: Responder) -> None:
-    """With the number of bytes that came."""
+    """Answer with the number of bytes that arrived."""
     responder.finish(Reply(200, [b"%d" % len(responder.request.body)], (JSON,)), None)
 
 

@@ -16,7 +16,7 @@ TIME = {0: "batch", 1: "time"}
 PICTURE = {0: "batch", 2: "height", 3: "width"}
 LARGE, OUTSIDE, NEGATIVE = "large", "outside", "negative"
 MAY_BE_OUT_OF_RANGE = frozenset({LARGE, OUTSIDE, NEGATIVE})
-"""The changes of values after which a server may refuse them with 400: samples do not show that they are meant."""
+"""Changes after which a server may refuse the values with 400, because the samples have no such values."""
 
 
 class Axis(int):
@@ -44,13 +44,13 @@ def width(size: int) -> Axis:
 
 @dataclass(frozen=True)
 class Sample:
-    """An input: its shape as an example, how others like it are drawn, and in which ways its values are changed."""
+    """An input: the shape of its example, how more values are drawn, and how they can be changed."""
 
     shape: tuple[int, ...]
     draw: Draw
     changes: Mapping[str, Change] = field(default_factory=dict)
     longest: tuple[str, int] | None = None
-    """Of lengths: the free axis that they count places of, and its size in the example."""
+    """For an input of lengths: the free axis whose places they count, and its size in the example."""
 
     @property
     def free(self) -> dict[int, str]:
@@ -59,30 +59,32 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A model of one kind. Everything is made anew from a seed: what is exported is not what is called."""
+    """A model of one kind. Everything is made anew from a seed, so the module that is exported is never the one that
+    is called.
+    """
 
     name: str
     module: Callable[[], Any]
     """Makes what is given to ``ExportSpec``."""
     called: Callable[[], Any] | None = None
-    """Makes what is called by name to know the right answer. None: ``module`` does."""
+    """Makes the module that is called for the right answer. None: ``module`` does."""
     inputs: Mapping[str, Any]
     """A Sample for each name of ``forward``, or nested dictionaries, lists and tuples of them."""
     outputs: tuple[str, ...] = ("y",)
     dynamic: Mapping[str, Mapping[int, str]] | None = None
-    """By flat name, such as ``batch.image`` for what a dictionary has. None: the rows, and each ``Axis``."""
+    """By flat name, such as ``batch.image`` for an entry of a dictionary. None: the rows, and each ``Axis``."""
     by_name: bool = True
-    """Whether forward has the inputs' names; else they are passed in their order."""
+    """Whether the inputs are passed to forward by name, otherwise in their order."""
     spec: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of ``ExportSpec``."""
     sizes: tuple[Sizes, ...] | None = None
     """Sizes of the free axes at which answers are compared. None: see ``values.py``."""
     tolerance: float | None = None
-    """In shares of the largest magnitude of an output. None: by the datatype."""
+    """As a part of the largest magnitude of an output. None: by the datatype."""
     needs: str | None = None
     """A package that not every environment has."""
     fast: bool = False
-    """Whether `make test` runs it. It must be published then; of others, what is published must be right."""
+    """Whether `make test` runs it. It must then be published; another kind must only be right if it is published."""
 
     def __str__(self) -> str:
         return self.name
@@ -122,14 +124,14 @@ def normal(*shape: int, dtype: Any = np.float32) -> Sample:
 
 
 def distinct(*shape: int) -> Sample:
-    """No two values are equal: where it is the order of values that counts."""
+    """Values of which no two are equal, for models in which their order counts."""
     kept = ("×30", "×0.03", "negated")
     free = normal(*shape)
     return Sample(shape, free.draw, {change: free.changes[change] for change in kept})
 
 
 def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Sample:
-    """Values that have a meaning within their range only, as pictures and loudness have."""
+    """Values that mean something only within a range, such as those of pictures."""
     changes: dict[str, Change] = {
         "least": lambda a: np.full_like(a, low),
         "most": lambda a: np.full_like(a, high),
@@ -150,7 +152,7 @@ def ids(*shape: int, table: int, dtype: Any = np.int64) -> Sample:
 
 
 def whole(*shape: int, low: int, high: int, dtype: Any = np.int64) -> Sample:
-    """Integers that are no places of a table: amounts, times, hashes. As large as the datatype has them, too."""
+    """Integers that are no places of a table: amounts, times, hashes. Some are as large as the datatype allows."""
     factor = np.iinfo(dtype).max // (8 * max(abs(low), abs(high), 1))
     changes: dict[str, Change] = {
         LARGE: lambda a: (a * factor + 1).astype(dtype),
@@ -166,7 +168,7 @@ def pixels(*shape: int) -> Sample:
 
 
 def mask(*shape: int, dtype: Any = np.bool_) -> Sample:
-    """What counts of each row: its first place always does."""
+    """Which places of each row count. The first always does."""
 
     def draw(s: tuple[int, ...], g: np.random.Generator) -> np.ndarray:
         drawn = g.random(s) < 0.6
@@ -178,7 +180,7 @@ def mask(*shape: int, dtype: Any = np.bool_) -> Sample:
 
 
 def lengths(rows: int, longest: int, axis: str = "") -> Sample:
-    """How much counts of rows that are padded to the size of ``axis``, or to ``longest`` where that is fixed."""
+    """The lengths of rows that are padded to the size of ``axis``, or to ``longest`` if that is fixed."""
     return Sample(
         (rows,),
         lambda s, g: g.integers(1, longest, s, endpoint=True),

@@ -1,4 +1,4 @@
-"""How far an answer is from PyTorch's, in shares of the largest magnitude of an output."""
+"""How far an answer is from PyTorch's, as a part of the largest magnitude of an output."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from tests.support.kinds.case import Kind
 
 _TOLERANCES = {np.dtype(np.float16): 5e-3, np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-6}
 _LEAST = 1e-6
-"""Absolute: magnitudes below it are as good as none."""
+"""Smaller magnitudes count as zero."""
 
 
 class Differs(Exception):

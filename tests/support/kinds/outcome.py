@@ -1,4 +1,4 @@
-"""A kind is exported, served over HTTP, and compared with PyTorch called by name."""
+"""Exports a kind, serves it over HTTP, and compares its answers with those of the PyTorch module."""
 
 import tempfile
 from collections.abc import Mapping
@@ -31,17 +31,17 @@ class Outcome:
     refusal: str | None = None
     """Why it was not published. None: it was."""
     crash: str | None = None
-    """The error that is no refusal, if there was one."""
+    """Any other error of the export."""
     wrong: list[str] = field(default_factory=list)
-    """Answers that are not PyTorch's, and answers where PyTorch has none."""
+    """Answers that differ from PyTorch's, and answers where PyTorch raises an error."""
     failed: list[str] = field(default_factory=list)
-    """Errors of the server where PyTorch answers, other than of values and sizes that the version does not take."""
+    """Errors of the server where PyTorch answers, except for values and sizes that the version does not take."""
     declined: list[str] = field(default_factory=list)
     """Checks that were answered with 400 because the version does not take such sizes or values."""
     answered: int = 0
     worst: float = 0.0
     answers: Answers = field(default_factory=list)
-    """The checks that PyTorch answers, and how."""
+    """The checks that PyTorch answers, with its answers."""
 
     @property
     def published(self) -> bool:
@@ -49,11 +49,11 @@ class Outcome:
 
     @cached_property
     def plain(self) -> str | None:
-        """The first of torch's own exporters that gets it right."""
+        """The first of PyTorch's own exporters whose graph is right."""
         return find_exporter(self.kind, self.answers)
 
     def as_row(self) -> str:
-        """A line of a table: the model, what became of it, and which of torch's exporters gets it right."""
+        """A line of a table: the model, its outcome, and which of PyTorch's exporters is right."""
         if self.published:
             counts = {"wrong": self.wrong, "failed": self.failed, "declined": self.declined}
             found = ", ".join(f"{len(checks)} {name}" for name, checks in counts.items() if checks)
@@ -94,7 +94,7 @@ def _ask_pytorch(kind: Kind) -> list[tuple[Check, Mapping[str, np.ndarray] | Non
     for check in make_checks(kind):
         try:
             answers.append((check, call(kind, module, check.inputs)))
-        except Exception:  # noqa: BLE001  # whatever it raises: there is no answer
+        except Exception:  # noqa: BLE001  # whatever it raises, there is no answer
             answers.append((check, None))
     return answers
 
@@ -122,5 +122,5 @@ def _judge_refusal(outcome: Outcome, check: Check, refused: Refused, answered: b
 
 
 def _is_of_bounds(refused: Refused) -> bool:
-    """Whether the version declares which sizes it takes, and this is another one."""
+    """Whether it was refused because the version does not take this size."""
     return "expected a size" in refused.args[0]

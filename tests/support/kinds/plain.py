@@ -1,4 +1,4 @@
-"""What `torch.onnx.export` alone makes of a kind: right at every check, or not."""
+"""Whether a graph of `torch.onnx.export` alone is right at every check of a kind."""
 
 import contextlib
 import inspect
@@ -76,7 +76,7 @@ def _module(kind: Kind) -> Any:
 
 
 def _spread(module: Any, dynamic: Any) -> Any:
-    """Free axes as torch wants them where forward takes any number of arguments."""
+    """The free axes in the form that torch expects if forward takes any number of arguments."""
     if isinstance(module, torch.jit.ScriptModule):
         return dynamic
     kinds = {parameter.kind for parameter in inspect.signature(module.forward).parameters.values()}
@@ -132,14 +132,14 @@ def _is_right(kind: Kind, path: Path, answers: Answers) -> bool:
 
 
 def _match(name: str, place: int, order: list[str]) -> str:
-    """The flat name of an input of a graph: its own, or that with underscores, or the one at the same place."""
+    """The flat name of a graph's input: the same name, or the same with underscores, or the one at its place."""
     by_name = {flat.replace(".", "_"): flat for flat in order}
     return name if name in order else by_name.get(name) or order[place]
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing of what torch says in Python, nor of what its older exporter prints from C++ where it fails."""
+    """Silence torch: its logs and warnings in Python, and what its older exporter prints from C++."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     sys.stdout.flush()

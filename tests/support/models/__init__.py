@@ -1,1 +1,1 @@
-"""Tiny models and whole files that tests serve."""
+"""Tiny and real models that tests serve."""

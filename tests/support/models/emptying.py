@@ -1,11 +1,9 @@
-"""Which kernels of ONNX Runtime end the process on a tensor without elements.
+"""Finds the kernels of ONNX Runtime that end the process on a tensor without elements.
 
-``python -m tests.support.models.emptying`` tells.
-
-Runs the cases of the ONNX operators' own tests, their shapes made open, with each axis of each input emptied, and all
-axes of one size together; each case in a child process. Prints those that end it or take longer than ``LIMIT_S``,
-except for the operators that are known to. With operators as arguments it tries only these, known or not. The last line
-counts.
+``python -m tests.support.models.emptying [OPERATOR ...]`` runs the cases of ONNX's own operator tests with open shapes.
+Each axis of each input is emptied, and all axes of one size together. Each case has a child process. It prints the
+cases that end the process or take longer than ``LIMIT_S``, without operators that are known to do so, and a count.
+With operators as arguments it tries only these, known or not.
 """
 
 import os

@@ -27,7 +27,7 @@ BAD: dict[str, dict[str, Any]] = {
     "/reconstruct": {"inputs": [[HUGE, 0, 0]]},
     "/generate": {"labels": ["bad"], "seed": 1},
 }
-"""Route -> a request for which its model gives what is no number."""
+"""Route -> a request for which its model gives infinity or NaN."""
 
 
 def write_store(root: Path) -> Path:

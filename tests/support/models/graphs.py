@@ -44,7 +44,7 @@ def double(width: int | str = 3) -> bytes:
 
 
 def never_ends_from(limit: float) -> bytes:
-    """y = x, but a batch with a number from ``limit`` on goes round a loop for ever."""
+    """y = x, but a batch with a number of at least ``limit`` never ends."""
     return make_model(
         "float[batch,3] x => float[batch,3] y",
         """
@@ -82,7 +82,7 @@ def draw() -> bytes:
 
 
 def columns(count: int) -> bytes:
-    """A table's columns c0, c1, ... of one number a row beside each other as y, and each alone as d0, d1, ..."""
+    """The columns c0, c1, ... of a table joined as y, and each alone as d0, d1, ..."""
     given, alone = ([f"{letter}{i}" for i in range(count)] for letter in "cd")
     inputs, outputs = (", ".join(f"float[rows,1] {name}" for name in names) for names in (given, alone))
     return make_model(
@@ -109,7 +109,7 @@ def triple_bf16(width: int | str = 3) -> bytes:
 
 
 def scalars() -> bytes:
-    """y = x, a row is one number without an axis of its own."""
+    """y = x, where each row is one number: the batch axis is the only one."""
     return make_model("float[batch] x => float[batch] y", "y = Identity(x)")
 
 
@@ -130,7 +130,7 @@ def greatest() -> bytes:
 
 
 def exhausting() -> bytes:
-    """y = x, but for a batch with a number above 3 it asks for more memory than there is: a failure that is ours."""
+    """y = x, but a batch with a number above 3 asks for more memory than there is, which is the server's failure."""
     return make_model(
         "int64[batch,1] x => float[batch,1] y",
         f"""
@@ -171,7 +171,7 @@ def add_up() -> bytes:
 
 
 def grow() -> bytes:
-    """longer = memory with x at its end: what it carries has an open size."""
+    """longer = memory with x at its end: the size of what it carries is free."""
     signature = "float[batch,length] memory, float[batch,1] x => float[batch,longer] longer"
     return make_model(signature, "longer = Concat<axis=1>(memory, x)")
 
@@ -190,7 +190,7 @@ def endless() -> bytes:
 
 
 def write_loop(root: Path, name: str, content: bytes, carries: Mapping[str, str | None]) -> None:
-    """Publish a model that goes on from what it ``carries``: input to output."""
+    """Publish a loop. ``carries`` names the output that each input gets in the next step."""
     main = describe_graph(ort.InferenceSession(content))
     loop = Loop(carries=tuple(Carry(input=i, output=o) for i, o in carries.items()), max_steps=20)
     Store(root).publish(Manifest(name=name, task="tensors", graphs={"main": main}, loop=loop), {"main.onnx": content})

@@ -1,8 +1,10 @@
 """Small manifests."""
 
+from pathlib import Path
+
 import onnxruntime as ort
 
-from model_store import Manifest
+from model_store import Manifest, Store
 from model_store.datatypes import BY_ONNX
 from model_store.graph import Graph, Tensor
 
@@ -13,6 +15,14 @@ GRAPH = Graph(file="main.onnx", inputs=(X,), outputs=(X.model_copy(update={"name
 def describe(**fields: object) -> Manifest:
     """A manifest of the model ``m`` with one graph; ``fields`` replace its own."""
     return Manifest.model_validate({"name": "m", "task": "tensors", "graphs": {"main": GRAPH}} | fields)
+
+
+def publish_each(root: Path, *contents: bytes) -> Store:
+    """A store with a version of the model ``m`` for each of these contents of its graph."""
+    store = Store(root)
+    for content in contents:
+        store.publish(describe(), {"main.onnx": content})
+    return store
 
 
 def describe_graph(session: ort.InferenceSession, file: str = "main.onnx") -> Graph:

@@ -1,4 +1,4 @@
-"""Pretrained ONNX files that packages bring along, and inputs such as their packages would give them."""
+"""Pretrained ONNX files of packages, and inputs like those that the packages give them."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ import pytest
 
 Inputs = Mapping[str, np.ndarray]
 Draw = Callable[[np.random.Generator, int], Inputs]
-"""Inputs of so many rows; a file that fixes the number of rows takes no notice of it."""
+"""Inputs of so many rows. A file with a fixed number of rows ignores the number."""
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def _code(node: ast.expr) -> str:
 
 
 class _WithoutNotes(ast.NodeTransformer):
-    """Of ``Annotated[...]`` the type alone."""
+    """Replaces ``Annotated[...]`` by its type."""
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         is_annotated = isinstance(node.value, ast.Name) and node.value.id == "Annotated"

@@ -50,7 +50,7 @@ def _describe_group(document: Mapping[str, Any], tag: str, title: str) -> Iterat
 
 
 def _list_parameters(operation: Mapping[str, Any]) -> str:
-    """Those that are not in the body too."""
+    """The parameters, without those that are also in the body."""
     body = operation.get("requestBody", {}).get("content", {}).get(_JSON, {}).get("schema", {})
     rows = [
         (as_code(each["name"]), each["in"], each.get("description", ""))

@@ -23,31 +23,33 @@ FOLDER = DOCS / "images"
 CHROMIUM = "/usr/bin/chromium"
 SIZE = {"width": 1100, "height": 760}
 SIZE_WITH_ANSWER = {"width": 1100, "height": 1130}
+SIZE_OF_LIVE = {"width": 1100, "height": 1740}
+"""Down to the first rows of the table of models."""
 WAIT_MS = 20_000
 BUSY_MS = 20_000
 
 
-class Shot(NamedTuple):
+class Screenshot(NamedTuple):
     file: str
     path: str
     is_tried: bool = False
-    """Whether the model is asked before: with ``picture``, else with the first example of the page."""
+    """Whether a model answers before the screenshot: to ``picture``, or to the first example of the page."""
     picture: str = ""
     """A file of docs/."""
 
 
-SHOTS = (
-    Shot("playground.png", "/"),
-    Shot("classify.png", "/#model=digits-classifier", is_tried=True),
-    Shot("detect.png", "/#model=digits-detector", is_tried=True, picture="digits.png"),
-    Shot("forecast.png", "/#model=sunspots-forecaster", is_tried=True),
-    Shot("docs.png", "/docs"),
+SCREENSHOTS = (
+    Screenshot("playground.png", "/"),
+    Screenshot("classify.png", "/#model=digits-classifier", is_tried=True),
+    Screenshot("detect.png", "/#model=digits-detector", is_tried=True, picture="digits.png"),
+    Screenshot("forecast.png", "/#model=sunspots-forecaster", is_tried=True),
+    Screenshot("docs.png", "/docs"),
 )
 LIVE = "live.png"
 ROWS = {"model": "language-classifier", "inputs": ["Friday, March 13, 2026", "piątek, 13 marca 2026"]}
 
 
-def take(page: Page, shot: Shot) -> None:
+def take(page: Page, shot: Screenshot) -> None:
     page.set_viewport_size(SIZE_WITH_ANSWER if shot.is_tried else SIZE)
     page.goto("about:blank")  # a change of the fragment alone would load nothing
     page.goto(shot.path)
@@ -96,12 +98,12 @@ def main(files: Sequence[str]) -> None:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(base_url=server.url, color_scheme="light")
         page.set_default_timeout(WAIT_MS)
-        for shot in SHOTS:
+        for shot in SCREENSHOTS:
             if not files or shot.file in files:
                 take(page, shot)
         if not files or LIVE in files:
             with ask_all_the_time(server.url):
-                page.set_viewport_size(SIZE)
+                page.set_viewport_size(SIZE_OF_LIVE)
                 page.goto("/live")
                 page.wait_for_timeout(BUSY_MS)
                 save(page, LIVE)

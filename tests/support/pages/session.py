@@ -98,7 +98,7 @@ class Session:
 
 
 class Server:
-    """A server that a page starts. It is ready when this has been made. Raises PageError if it does not become so."""
+    """A server that a page starts. The constructor waits until it is ready. Raises PageError if it never is."""
 
     def __init__(self, command: str, folder: Path, environ: Mapping[str, str], ready_url: str) -> None:
         self._lines: list[str] = []

@@ -30,5 +30,5 @@ def png(width: int, height: int, depth: int, colours: int, lines: bytes, *extra:
 
 
 def claim(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims any size: what it takes to decode it is not there."""
+    """A PNG of a few bytes whose header claims this size. It has too little content to be decoded."""
     return png(width, height, 8, 0, bytes(8))

@@ -154,7 +154,7 @@ PIPELINES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, str]]] = {
 
 
 def write_store(root: Path, *names: str) -> Store:
-    """The models, and the named ones of PIPELINES, all without a name."""
+    """The models, and the pipelines with these names, by default all."""
     store = Store(root)
     for manifest, files in (finder(), painter(), matcher(), adder()):
         store.publish(manifest, files)

@@ -8,7 +8,7 @@ from model_store.errors import RemoteAway, RemoteError
 from model_store.remote.contents import RemoteFile
 
 
-class FolderPlace:
+class FolderStore:
     """A remote store that is a folder of this machine. ``before_read`` may fail, or change what is read."""
 
     def __init__(self, root: Path) -> None:
@@ -18,7 +18,7 @@ class FolderPlace:
         self.reads: list[tuple[str, int, int]] = []
         self.has_sizes = True
 
-    def look(self, only: Collection[str]) -> Mapping[str, RemoteFile]:
+    def list_files(self, only: Collection[str]) -> Mapping[str, RemoteFile]:
         self._check()
         found = {}
         for path in self.root.rglob("*"):

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -53,6 +53,12 @@ class ServerProcess:
             self._process.wait()
             self._process = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
 
 class Bucket(ServerProcess):
     """S3 by moto, in a process of its own. It forgets everything when it is stopped."""
@@ -66,16 +72,21 @@ class Bucket(ServerProcess):
         port = free_port()
         super().__init__([program, "-H", "127.0.0.1", "-p", str(port)], port, "/")
 
-    @property
-    def environ(self) -> dict[str, str]:
-        """What finds it."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, monkeypatch: pytest.MonkeyPatch) -> Iterator[Self]:
+        """A server, and an environment in which clients find it."""
+        with cls() as bucket:
+            environ = {
+                "AWS_ENDPOINT_URL": bucket.url,
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "AWS_EC2_METADATA_DISABLED": "true",
+            }
+            for name, value in environ.items():
+                monkeypatch.setenv(name, value)
+            yield bucket
 
     def start(self) -> None:
         super().start()

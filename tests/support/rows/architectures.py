@@ -1,4 +1,4 @@
-"""Networks as people have them, small and with random weights."""
+"""Common networks, small and with random weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -283,7 +283,7 @@ def make(name: str) -> Architecture:
 
 
 def _settle(architecture: Architecture) -> None:
-    """Batch norms know what comes, as after training: else deep networks with random weights give all rows the same."""
+    """Give batch norms statistics as after training. Without them deep random networks give all rows the same."""
     norms = [m for m in architecture.module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.momentum = 1.0

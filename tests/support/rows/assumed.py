@@ -1,4 +1,4 @@
-"""Graphs that fool an analysis which takes for constant or equal what only its own runs show so."""
+"""Graphs that fool an analysis that takes values for constant or equal only because they are so in its own runs."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ words_of_a_column_counted: as above, but the words are cut out of a column as it
 axes_from_the_rank (opset 18): the last axis, computed from how many axes there are
     float[N,2,4] x => float[N,2,4] y
     s = Shape(x) r = Size(s) l = Sub(r, 1) u = Unsqueeze(l, [0]) m = ReduceMax(x, u) y = Sub(x, m)
-halves_of_a_padded_length: an odd length is filled up, cut into pairs and joined again
+halves_of_a_padded_length: an odd length is padded, cut into pairs and joined again
     float[N,T] x => float[N,T] y
     s = Shape(x) t = Slice(s, [1], [2]) o = Mod(t, [2]) p = Concat<axis=0>([0,0,0], o) e = Pad(x, p) h = Add(t, o)
     k = Div(h, [2]) n = Slice(s, [0], [1]) q = Concat<axis=0>(n, k, [2]) r = Reshape(e, q) m = Softmax(r)

@@ -52,7 +52,7 @@ class Case:
     unseen: Sequence[int]
     """Numbers of rows at which nothing shows that rows mix."""
     tolerance: float
-    """Largest difference between a row alone and in company that is rounding, relative to the row's largest value."""
+    """Largest difference between a row alone and in a batch that is rounding, relative to the row's largest value."""
 
     def find_axis(self, tensor: str) -> int | None:
         """The batch axis of an input or output; None for an input that all rows share."""

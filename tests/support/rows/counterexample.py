@@ -1,4 +1,4 @@
-"""Search for a counterexample by running a graph: rows alone against the same rows in company.
+"""Search for a counterexample by running a graph: rows alone against the same rows in a batch.
 
 It knows nothing of the analysis that the suite judges: it only runs ONNX Runtime.
 """
@@ -23,7 +23,7 @@ _WORDS = ("a", "b", "cat", "the", "Dog", "bird sings", "a b c d")
 
 @dataclass(frozen=True)
 class Counterexample:
-    """What a row gave in company that it does not give alone."""
+    """What a row gave in a batch that it does not give alone."""
 
     kind: Kind
     text: str
@@ -72,7 +72,7 @@ def compare(
     for place in watched:
         row = alone[place]
         if row is None:
-            yield Counterexample("failure", f"row {place} of {size} fails alone and runs in company")
+            yield Counterexample("failure", f"row {place} of {size} fails alone and runs in a batch")
             continue
         for name, expected in row.items():
             yield from _compare_output(case, name, expected, together[name], place, size)

@@ -101,7 +101,7 @@ class _Writer:
         return self.sizes[-1]
 
     def runs(self, output: str) -> bool:
-        """Whether the graph runs up to this tensor; its shape is noted."""
+        """Whether the graph runs up to this tensor. Records its shape."""
         try:
             plain = Plain(self.finish(output).SerializeToString())
             found = [plain.run({"x": np.ones(self.lengths(rows, LENGTH))})[output] for rows in (ROWS, 1, 2)]
@@ -198,7 +198,7 @@ def _fill(w: _Writer, x: str, axis: int) -> str:
 
 
 def _pick(w: _Writer, x: str, axis: int) -> str:
-    """Flat indices: as many for each row as are said, that many apart, perhaps moved."""
+    """Pick by flat indices: some for each row, which begin some distance apart and may be shifted."""
     flat = w.add("Reshape", x, w.number([-1]))
     each = w.add("Div", w.add("Shape", flat), w.sizes[w.batch])
     rows = w.add("Range", w.number(0), w.single(w.sizes[w.batch]), w.number(1))

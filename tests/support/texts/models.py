@@ -22,7 +22,7 @@ TOKENS = Tokens(ids="ids", mask="mask", lengths=(4, 8, 16))
 
 
 def make_tokenizer(makes_pairs: bool = True) -> bytes:
-    """Words of letters, in lower case or not as they are in WORDS; [CLS] and [SEP] around a text."""
+    """The tokens are WORDS, with [CLS] and [SEP] around a text."""
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     pair = "[CLS] $A [SEP] $B:1 [SEP]:1" if makes_pairs else "[CLS] $A [SEP] $B:1"

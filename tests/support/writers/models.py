@@ -111,7 +111,7 @@ def counter(with_prefix: bool = False, max_steps: int = 12) -> Writer:
 
 
 def quantised() -> Writer:
-    """As ``copier``, without a cache, and what is likeliest in a row depends on all rows of a step."""
+    """As ``copier``, without a cache. The scores of a row depend on all rows of its step."""
     other = copier()
     step = make_model(
         f"int64[batch,length] tokens, int64[batch,longer] memory => float[batch,length,{SYMBOLS}] scores",

@@ -136,7 +136,7 @@ class DetectPrediction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """How much two rows have in common, in the metric of the model. ``same``: the verdict, if it has a threshold."""
+    """How similar two rows are, in the metric of the model. ``same``: the verdict, if the model has a threshold."""
 
     similarity: float | None = None
     """Cosine of the angle."""
@@ -172,7 +172,7 @@ class EmbedPrediction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepTimes:
-    """What a step of a pipeline took for a request. Steps may run side by side."""
+    """The time that a step of a pipeline took. Steps may run side by side."""
 
     rows: int
     queue_s: float
@@ -244,7 +244,7 @@ class ForecastPrediction:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """A symbol that was read, and where: sides in pixels of the picture as it was sent, or seconds of the sound."""
+    """A symbol that was read, and its place: sides in pixels of the picture as it was sent, or seconds of the sound."""
 
     text: str
     probability: float

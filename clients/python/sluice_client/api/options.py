@@ -20,7 +20,7 @@ class CallOptions(TypedDict, total=False):
 
 
 class Between(TypedDict, total=False):
-    """The seeds whose first rows are the two ends."""
+    """The seeds of the two ends of an interpolation."""
 
     seeds: Sequence[int]
 

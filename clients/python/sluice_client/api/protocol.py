@@ -104,7 +104,7 @@ class Trials:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionState:
-    """A version that was loaded, or that was tried, or that cannot be tried."""
+    """A version that was loaded, that failed to load, or that cannot be loaded."""
 
     version: str
     state: Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]

@@ -41,7 +41,7 @@ def name_architecture(config: Mapping[str, Any]) -> str:
 
 
 def read_classes(config: Mapping[str, Any]) -> dict[str, Fact]:
-    """Which output of a classifier has the scores, and what makes probabilities of them."""
+    """The output of a classifier that has the scores, and the function that turns them into probabilities."""
     facts = {"output": Fact("logits", "transformers: the scores of a classifier")}
     if config.get("problem_type") == "multi_label_classification":
         origin = f"{CONFIG}: problem_type multi_label_classification"

@@ -1,4 +1,4 @@
-"""What the files of sentence-transformers say: how tokens become one vector, and what is put before a text."""
+"""Facts from the files of sentence-transformers: how tokens become one vector, and the prefix of a text."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -41,11 +41,11 @@ def read_sentences(folder: Path) -> tuple[dict[str, Fact], list[str]]:
 
 
 def _check_steps(folder: Path, steps: Sequence[tuple[str, str]], has_prompt: bool) -> None:
-    """Raises ExportError for what the steps do to texts and the manifest cannot say."""
+    """Raises ExportError if the steps do something to texts that the manifest cannot describe."""
     if (folder / _TRANSFORMER).is_file() and read_json(folder / _TRANSFORMER).get("do_lower_case"):
         raise ExportError(
-            f"{folder}: {_TRANSFORMER}: do_lower_case: expected a tokenizer.json that makes lower case itself, by the "
-            "normalizer Lowercase: add it there, and set do_lower_case to false"
+            f"{folder}: {_TRANSFORMER}: do_lower_case: expected a tokenizer.json that lowers the case itself: add the "
+            "normalizer Lowercase to it, and set do_lower_case to false"
         )
     for kind, path in steps:
         if kind == "Pooling" and has_prompt and read_json(folder / path / CONFIG).get("include_prompt") is False:
@@ -80,7 +80,7 @@ def _read_pooling(folder: Path, name: str) -> Fact:
 
 
 def _read_prompts(config: Mapping[str, Any]) -> tuple[dict[str, Fact], list[str]]:
-    """The prompt that is put before every text, and a remark about those that are only put before some."""
+    """The prompt that comes before every text, and a remark about prompts for some texts only."""
     prompts = {name: text for name, text in (config.get("prompts") or {}).items() if text}
     chosen = config.get("default_prompt_name")
     if chosen in prompts:
@@ -89,6 +89,6 @@ def _read_prompts(config: Mapping[str, Any]) -> tuple[dict[str, Fact], list[str]
         return {}, []
     shown = ", ".join(f"{name} {text!r}" for name, text in prompts.items())
     return {}, [
-        f"its prompts ({shown:.200}) are not put before texts, because each is for some of them: callers send them, or "
-        "--prefix puts one before all"
+        f"its prompts ({shown:.200}) are not added, because each is for some texts only: callers send them, or "
+        "--prefix adds one to every text"
     ]

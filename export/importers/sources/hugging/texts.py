@@ -1,4 +1,4 @@
-"""A folder of a model of texts: labels of texts or of their tokens, or vectors; those of sentence-transformers too."""
+"""A folder with a model of texts: labels of texts or of tokens, or vectors, also of sentence-transformers."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,15 +25,15 @@ _TOKENIZER_CONFIG = "tokenizer_config.json"
 TEXT_TASKS = {"ForSequenceClassification": "classify", "ForTokenClassification": "classify", "Model": "embed"}
 """Tasks by the end of the architecture's name."""
 _VECTORS = ("sentence_embedding", "last_hidden_state", "token_embeddings", "text_embeds")
-"""Outputs of ONNX files that are the vector, or have one for each token."""
+"""Outputs of ONNX files with the vector, or with one vector for each token."""
 _AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet", "longformer", "data2vec-text")
-"""Types of models whose positions begin behind the id of padding, so that they take fewer tokens than positions."""
+"""Types of models whose positions begin after the id of padding, so that they take fewer tokens than positions."""
 _NO_LIMIT = 1_000_000
 """Tokenizers without a limit name a number far above this."""
 
 
 def is_text_model(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether the folder has a model of texts that can be imported, or could be with a tokenizer."""
+    """Whether the folder has a model of texts that can be imported, perhaps after a tokenizer is added."""
     architecture = name_architecture(config)
     if (folder / PROCESSOR).is_file():
         return False
@@ -71,7 +71,7 @@ def read_text_facts(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, 
 
 
 def _read_answers(config: Mapping[str, Any], architecture: str) -> dict[str, Fact]:
-    """What a classifier answers. One with a single label gives a number."""
+    """The answers of a classifier. With a single label the answer is a number."""
     labels = config.get("id2label")
     if not architecture.endswith("Classification") or not labels:
         return {}
@@ -100,7 +100,7 @@ def _list_limits(folder: Path, config: Mapping[str, Any]) -> Iterator[Fact]:
 
 def _read_first_position(config: Mapping[str, Any]) -> dict[str, Fact]:
     first = _find_first_position(config)
-    origin = f"{CONFIG}: pad_token_id, behind which positions of {config.get('model_type')} begin"
+    origin = f"{CONFIG}: pad_token_id, after which positions of {config.get('model_type')} begin"
     return {"texts.first_position": Fact(first, origin)} if first else {}
 
 

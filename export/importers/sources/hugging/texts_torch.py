@@ -92,7 +92,7 @@ class _Scores(torch.nn.Module):
 
 
 class _Pooled(torch.nn.Module):
-    """One vector for each text, of those of its tokens."""
+    """One vector for each text, made of the vectors of its tokens."""
 
     def __init__(self, module: torch.nn.Module, pooling: str) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def _describe(name: str, value: torch.Tensor) -> Tensor:
 
 
 def _check_padding(folder: Path, module: torch.nn.Module, drawn: _Drawer, length: int) -> None:
-    """Raises ExportError if a text gets another answer when it is padded."""
+    """Raises ExportError if padding changes the answer for a text."""
     whole = drawn({"batch": _ROWS, "length": length}, 1)
     for row in range(_ROWS):
         count = int(whole[MASK][row].sum())
@@ -133,5 +133,5 @@ def _check_padding(folder: Path, module: torch.nn.Module, drawn: _Drawer, length
             if not share <= _TOLERANCE:
                 raise ExportError(
                     f"{folder}: {name!r} of a text of {count} tokens changes by {share:.2g} of its magnitude if it is "
-                    f"padded to {length}: the model does not leave padding out: publish it by `sluice export`"
+                    f"padded to {length}: the model does not ignore padding: publish it by `sluice export`"
                 )

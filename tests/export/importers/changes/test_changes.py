@@ -1,7 +1,5 @@
 """Each change of a graph gives what NumPy gives, with old and new operators."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx
 import pytest
@@ -15,10 +13,6 @@ from tests.support.inferring import Plain
 from tests.support.models.text import make_model
 
 DRAW = np.random.default_rng(0)
-
-
-def run(content: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return Plain(content).run(inputs)
 
 
 def copy(shape: str, opset: int = 20, kind: str = "float") -> bytes:
@@ -53,10 +47,10 @@ CASES: dict[str, tuple[Change, bytes, dict[str, np.ndarray]]] = {
 def test_change_gives_what_numpy_gives(case: str) -> None:
     """What a change adds by ONNX operators equals what it expects by NumPy, for several rows."""
     change, content, inputs = CASES[case]
-    expected = change.expect(inputs, run(content, inputs))
+    expected = change.expect(inputs, Plain(content).run(inputs))
     changed = apply_all(content, [change])
     onnx.checker.check_model(changed, full_check=True)
-    got = run(changed, inputs)
+    got = Plain(changed).run(inputs)
     assert got.keys() == expected.keys()
     assert str(change)
     for name, array in expected.items():
@@ -77,16 +71,16 @@ def test_boxes_become_corners_in_pixels(form: str, fractions: bool, size: str, o
     )
     inputs = {"x": np.array([[[2, 3, 4, 6], [1, 1, 2, 2]]], np.float32), "image": np.zeros((1, 3, 20, 30), np.float32)}
     change = ToCorners("y", "corners", form, fractions, "image")  # type: ignore[arg-type]
-    got = run(apply_all(content, [change]), inputs)["corners"]
+    got = Plain(apply_all(content, [change])).run(inputs)["corners"]
     known = {"ltrb": [2, 3, 4, 6], "cxcywh": [0, 0, 4, 6], "ltwh": [2, 3, 6, 9]}
     sides = [30, 20, 30, 20] if fractions else [1] * 4
     np.testing.assert_allclose(got[0, 0], np.multiply(known[form], sides), rtol=1e-6)
-    np.testing.assert_allclose(change.expect(inputs, run(content, inputs))["corners"], got, rtol=1e-6)
+    np.testing.assert_allclose(change.expect(inputs, Plain(content).run(inputs))["corners"], got, rtol=1e-6)
 
 
 @pytest.mark.parametrize("found", [0, 2, 7])
 def test_number_of_candidates_becomes_fixed(found: int) -> None:
-    """A graph that gives as many boxes as it finds gives the best of them, and padding with score 0."""
+    """A graph that returns as many boxes as it finds returns the best of them, then padding with score 0."""
     content = make_model(
         "float[1,n,4] b, float[1,n] s, int64[1,n] c => float[1,n,4] boxes, float[1,n] scores, int64[1,n] classes",
         "boxes = Identity(b) scores = Identity(s) classes = Identity(c)",
@@ -97,8 +91,8 @@ def test_number_of_candidates_becomes_fixed(found: int) -> None:
         "c": DRAW.integers(0, 9, (1, found)),
     }
     change = FixCandidates("boxes", "scores", "classes", 5)
-    got = run(apply_all(content, [change]), inputs)
-    expected = change.expect(inputs, run(content, inputs))
+    got = Plain(apply_all(content, [change])).run(inputs)
+    expected = change.expect(inputs, Plain(content).run(inputs))
     for name, array in expected.items():
         np.testing.assert_array_equal(got[name], array)
     assert got["boxes"].shape == (1, 5, 4)
@@ -121,9 +115,9 @@ def test_declared_sizes_become_free() -> None:
     """A graph whose operators do not know its declared sizes takes others, and gives the same for those it declared."""
     content = make_model("float[2,3,4,4] x => float[2,3,4,4] y", "y = Relu(x)")
     freed = apply_all(content, [FreeSizes([("x", 0, "batch"), ("x", 2, "height"), ("x", 3, "width")])])
-    assert run(freed, draw(1, 3, 7, 5))["y"].shape == (1, 3, 7, 5)
+    assert Plain(freed).run(draw(1, 3, 7, 5))["y"].shape == (1, 3, 7, 5)
     inputs = draw(2, 3, 4, 4)
-    np.testing.assert_array_equal(run(freed, inputs)["y"], run(content, inputs)["y"])
+    np.testing.assert_array_equal(Plain(freed).run(inputs)["y"], Plain(content).run(inputs)["y"])
 
 
 def test_weights_are_no_inputs() -> None:

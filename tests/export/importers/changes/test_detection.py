@@ -18,19 +18,15 @@ from tests.support.models.text import make_model
 DRAW = np.random.default_rng(0)
 
 
-def run(content: bytes, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return Plain(content).run(inputs)
-
-
 def prove(content: bytes, changes: list[Change], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The outputs of the changed graph, which equal what the changes expect."""
-    expected = run(content, inputs)
+    expected = Plain(content).run(inputs)
     for change in changes:
         expected = change.expect(inputs, expected)
         assert str(change)
     changed = apply_all(content, changes)
     onnx.checker.check_model(changed, full_check=True)
-    got = run(changed, inputs)
+    got = Plain(changed).run(inputs)
     assert got.keys() == expected.keys()
     for name, array in expected.items():
         assert got[name].dtype == array.dtype

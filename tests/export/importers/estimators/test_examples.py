@@ -1,10 +1,8 @@
 """Ten pipelines of scikit-learn are imported, served and asked over HTTP, and answer as the pipelines do."""
 
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 
 from sluice import main
+from tests.support.commands.scripts import load_module
 from tests.support.servers import Serving, settings_for
 
 pytest.importorskip("sklearn")
@@ -26,16 +25,7 @@ TOLERANCE = 1e-5
 """The largest difference of a probability; of numbers, as a share of the largest one."""
 
 
-def load_example() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables_example", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-EXAMPLE = load_example()
+EXAMPLE = load_module(FILE, "tables_example")
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def test_threshold_that_no_graph_can_hold_is_refused(plan: Callable[..., Plan]) 
     """The thresholds of trees are float32, which cannot tell whole numbers above 2^24 apart."""
     rows = pandas.DataFrame({"id": 2.0**24 + np.arange(60)})
     estimator = ensemble.HistGradientBoostingRegressor(max_iter=3, min_samples_leaf=2).fit(rows, np.arange(60) % 2)
-    with pytest.raises(ExportError, match=r"on \d+ of 60 rows .* Or a value lies beside a threshold"):
+    with pytest.raises(ExportError, match=r"on \d+ of 60 rows .* Or a value is very close to a threshold"):
         plan(estimator, rows)
 
 

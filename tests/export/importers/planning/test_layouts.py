@@ -68,7 +68,7 @@ def test_faces_have_named_points() -> None:
 
 
 def test_names_of_points_give_their_size() -> None:
-    """Numbers behind the scores are points if names or a size say so."""
+    """Numbers after the scores are points if names or a size say so."""
     content = make_yolo("yolov8", 1, 6)
     for said in ({"boxes__point_names": ("head", "tail")}, {"boxes__point_size": 3}):
         facts = plan(content, labels=("ant",), boxes__layout="yolov8", **said).description.detection
@@ -95,7 +95,7 @@ def test_inner_tensors_keep_their_names() -> None:
             {"boxes__layout": "yolov5"},
             r"expected \[batch, candidates, 5 \+ 3 labels\].*got 'output0'",
         ),
-        (make_yolo("yolov8", 9), {"boxes__layout": "yolov8"}, "6 more numbers are there: give --point-size"),
+        (make_yolo("yolov8", 9), {"boxes__layout": "yolov8"}, "it has 6 more numbers: give --point-size"),
         (
             make_yolo("yolov8", 3, 4),
             {"boxes__layout": "yolov8", "boxes__point_size": 3},
@@ -119,6 +119,6 @@ def test_outputs_that_do_not_fit_are_refused(content: bytes, said: dict[str, Any
 
 @pytest.mark.parametrize("layout", ["yolov8", "centernet"])
 def test_labels_are_asked_for(layout: str) -> None:
-    """A layout needs labels, for it tells columns by their number."""
+    """A layout needs labels, because their number decides what the columns are."""
     with pytest.raises(MissingFacts, match="the labels of its boxes, in their order: give --labels"):
         plan(make_yolo("yolov8"), boxes__layout=layout)

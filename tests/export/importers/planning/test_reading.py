@@ -8,7 +8,7 @@ import pytest
 
 from model_store import Store
 from model_store.texts.symbols import find_symbols
-from sluice import main
+from tests.export.importers.publishing import run_import
 from tests.support.models.text import make_model
 
 SAID = ["--task", "predict_sequence", "--scale", "1/100", "--multiple", "4"]
@@ -35,15 +35,11 @@ def write_reader(folder: Path, characters: str | None = None, softmax: bool = Tr
     return path
 
 
-def run(*arguments: object) -> int:
-    return main(["import", *map(str, arguments)])
-
-
 def test_reader_is_imported_with_a_file_of_symbols(tmp_path: Path) -> None:
     """The symbols are a file of the version, the height is the graph's, and the width is free."""
     (tmp_path / "symbols.txt").write_text("\na\nb\n")
     more = ["--symbols", tmp_path / "symbols.txt", "--narrowest", "8"]
-    assert run(write_reader(tmp_path), *SAID, *more, "--store", tmp_path / "store") == 0
+    assert run_import(write_reader(tmp_path), *SAID, *more, "--store", tmp_path / "store") == 0
     manifest, files = Store(tmp_path / "store").find("reader").read_all()
     assert manifest.reading is not None
     assert manifest.image is not None
@@ -57,7 +53,7 @@ def test_reader_is_imported_with_a_file_of_symbols(tmp_path: Path) -> None:
 def test_reader_of_paddleocr_says_all_itself(tmp_path: Path, size: int, symbols: tuple[str, ...]) -> None:
     """Its metadata has the symbols without the blank, and without the space where there is one."""
     path = write_reader(tmp_path, "é\nb", symbols=size)
-    assert run(path, "--store", tmp_path / "store") == 0
+    assert run_import(path, "--store", tmp_path / "store") == 0
     manifest, files = Store(tmp_path / "store").find("reader").read_all()
     assert find_symbols(manifest, files) == symbols
     assert manifest.task == "predict_sequence"
@@ -67,7 +63,7 @@ def test_scores_of_any_size_are_logits(tmp_path: Path) -> None:
     """They are no probabilities, so the server makes them."""
     (tmp_path / "symbols.txt").write_text("\na\nb\n")
     more = ["--symbols", tmp_path / "symbols.txt", "--store", tmp_path / "store"]
-    assert run(write_reader(tmp_path, softmax=False), *SAID, *more) == 0
+    assert run_import(write_reader(tmp_path, softmax=False), *SAID, *more) == 0
     manifest, _ = Store(tmp_path / "store").find("reader").read_all()
     assert manifest.reading is not None
     assert manifest.reading.scores == "logits"
@@ -93,7 +89,7 @@ def test_fact_that_does_not_fit_is_refused(
     (tmp_path / "two.txt").write_text("\na\n")
     (tmp_path / "three.txt").write_text("\na\nb\n")
     options = [str(tmp_path / option) if option.endswith(".txt") else option for option in options]
-    assert run(write_reader(tmp_path), *SAID, *options, "--store", tmp_path / "store") == 1
+    assert run_import(write_reader(tmp_path), *SAID, *options, "--store", tmp_path / "store") == 1
     said = capsys.readouterr()
     assert complaint in " ".join((said.out + said.err).split())
     assert not (tmp_path / "store" / "reader").exists()
@@ -101,5 +97,7 @@ def test_fact_that_does_not_fit_is_refused(
 
 def test_symbols_of_another_task_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A classifier has no use for them."""
-    assert run(write_reader(tmp_path), "--task", "classify", "--symbols", "x", "--store", tmp_path / "store") == 1
+    assert (
+        run_import(write_reader(tmp_path), "--task", "classify", "--symbols", "x", "--store", tmp_path / "store") == 1
+    )
     assert "the task classify has no use for it" in " ".join(capsys.readouterr().err.split())

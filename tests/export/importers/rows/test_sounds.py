@@ -64,7 +64,7 @@ def plan(folder: Path, content: bytes, **said: Any) -> None:
         (CLASSIFIER, {"task": "embed", "rows": "sounds"}, "the rate of the samples of 'x', in Hz"),
         (CLASSIFIER, {"task": "embed", "sound__rate": 8, "sound__window": 50}, "sound.window: expected 100"),
         (EMBEDDER, {"task": "embed", "sound__rate": 8, "sound__overlap": 3}, "sound.overlap: expected a window"),
-        (EMBEDDER, {"task": "embed", "sound__rate": 8, "rows": "numbers"}, "facts of sounds are given"),
+        (EMBEDDER, {"task": "embed", "sound__rate": 8, "rows": "numbers"}, "facts about sounds are given"),
         (EMBEDDER, {"task": "tensors", "sound__rate": 8}, "the task tensors has no use for it"),
         (EMBEDDER, {"task": "embed", "sound__rate": 8, "sound__input": "z"}, "--sound-input z: expected floats"),
         (EMBEDDER, {"task": "embed", "sound__rate": 8, "sound__length": "z"}, "--length-input z: expected an input"),
@@ -78,7 +78,7 @@ def plan(folder: Path, content: bytes, **said: Any) -> None:
     ],
 )
 def test_facts_that_do_not_fit_are_refused(tmp_path: Path, content: bytes, said: Any, complaint: str) -> None:
-    """With the option to give or to leave out."""
+    """The error names the option to give or to leave out."""
     with pytest.raises((SpecError, MissingFacts), match=re.escape(complaint)):
         plan(tmp_path, content, **said)
 
@@ -105,7 +105,7 @@ def test_sounds_of_a_folder_are_samples_and_evaluation(tmp_path: Path) -> None:
 
 
 def test_vectors_of_sounds_of_any_length_are_imported(tmp_path: Path) -> None:
-    """With their level and limits, also from a model.toml."""
+    """Level and limits of the sounds may come from a model.toml."""
     facts = "[sound]\nrate = 1000\nleast = 5\nmultiple = 10\nlongest_s = 30.0\nlevel_dbfs = -30.0\n"
     (tmp_path / "model.toml").write_text(f'task = "embed"\n{facts}')
     sounds = write_sounds(tmp_path / "sounds")

@@ -82,25 +82,6 @@ def test_triton_folder_names_model_labels_and_batch(tmp_path: Path) -> None:
     assert manifest.classes == Classes(probabilities="probabilities", logits="logits")
 
 
-@pytest.mark.parametrize(
-    ("files", "complaint"),
-    [
-        ({"config.pbtxt": 'backend: "python"'}, "backend 'python': this server runs ONNX files only"),
-        ({"config.pbtxt": TRITON, "names.txt": "a\nb", "1/model.plan": "x"}, "no ONNX file|expected model.onnx"),
-        ({"config.pbtxt": TRITON + "sequence_batching { }", "names.txt": "a\nb"}, "into the store as it is"),
-        ({"config.pbtxt": TRITON.replace("}", ""), "names.txt": "a\nb"}, "config.pbtxt"),
-        ({"config.pbtxt": TRITON, "1/model.onnx": CLASSIFIER}, "names.txt.*No such file"),
-    ],
-    ids=["backend", "no file", "sequences", "syntax", "no labels"],
-)
-def test_triton_folder_that_cannot_be_imported_is_refused(
-    tmp_path: Path, files: dict[str, Any], complaint: str
-) -> None:
-    """The error says what is wrong and what to do."""
-    with pytest.raises(Exception, match=complaint):
-        plan(write(tmp_path / "pets", files))
-
-
 def test_classifier_of_hugging_face_is_imported(tmp_path: Path) -> None:
     """Labels, scaling and resizing come from its files; nothing is asked for."""
     files = {"config.json": CONFIG, "preprocessor_config.json": PROCESSOR, "model.onnx": CLASSIFIER}
@@ -157,6 +138,11 @@ def test_mask_of_padding_is_filled(tmp_path: Path, size: str) -> None:
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [
+        ({"config.pbtxt": 'backend: "python"'}, "backend 'python': this server runs ONNX files only"),
+        ({"config.pbtxt": TRITON, "names.txt": "a\nb", "1/model.plan": "x"}, "no ONNX file|expected model.onnx"),
+        ({"config.pbtxt": TRITON + "sequence_batching { }", "names.txt": "a\nb"}, "into the store as it is"),
+        ({"config.pbtxt": TRITON.replace("}", ""), "names.txt": "a\nb"}, "config.pbtxt"),
+        ({"config.pbtxt": TRITON, "1/model.onnx": CLASSIFIER}, "names.txt.*No such file"),
         (
             {"config.json": {"architectures": ["BertModel"]}, "tokenizer.json": "{}"},
             "expected an ONNX file or model.safe",
@@ -172,12 +158,10 @@ def test_mask_of_padding_is_filled(tmp_path: Path, size: str) -> None:
             "by position from 0 without gaps",
         ),
     ],
-    ids=["texts", "sound", "pickle", "several", "labels"],
+    ids=["backend", "no file", "sequences", "syntax", "no labels", "texts", "sound", "pickle", "several", "gaps"],
 )
-def test_folder_of_hugging_face_that_cannot_be_imported_is_refused(
-    tmp_path: Path, files: dict[str, Any], complaint: str
-) -> None:
-    """The error says what was expected, and what to do."""
+def test_folder_that_cannot_be_imported_is_refused(tmp_path: Path, files: dict[str, Any], complaint: str) -> None:
+    """The error says what is wrong, and what to do."""
     with pytest.raises(Exception, match=complaint):
         plan(write(tmp_path / "pets", files))
 

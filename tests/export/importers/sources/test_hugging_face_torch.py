@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError
-from model_store import Store
-from service.models.loading import LoadedVersion, load_version
-from service.settings import Settings
-from tests.export.importers.publishing import NOTHING, Said, publish
+from service.models.loading import LoadedVersion
+from tests.export.importers.publishing import import_and_load
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -22,10 +20,6 @@ def save(folder: Path, model: Any, processor: Any) -> Any:
     model.eval().save_pretrained(folder)
     processor.save_pretrained(folder)
     return model
-
-
-def imported(folder: Path, store: Path, said: Said = NOTHING) -> LoadedVersion:
-    return load_version(publish(folder, Store(store), said)[1], Settings(provider="cpu", max_rows=4))
 
 
 def run(loaded: LoadedVersion, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -42,7 +36,7 @@ def test_classifier_equals_the_original(tmp_path: Path) -> None:
     config = transformers.ViTConfig(**SMALL, image_size=32, patch_size=8, num_labels=3)
     processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
     model = save(tmp_path / "vit", transformers.ViTForImageClassification(config), processor)
-    loaded = imported(tmp_path / "vit", tmp_path / "store", {"labels": ("ant", "bee", "cat")})
+    loaded = import_and_load(tmp_path / "vit", tmp_path / "store", {"labels": ("ant", "bee", "cat")})
     pixels = draw(2, 3, 32, 32)
     with torch.no_grad():
         expected = model(pixel_values=torch.from_numpy(pixels)).logits.softmax(-1).numpy()
@@ -56,7 +50,9 @@ def test_detector_equals_the_post_processing(tmp_path: Path) -> None:
     config = transformers.YolosConfig(**SMALL, image_size=[32, 48], patch_size=8, num_detection_tokens=5, num_labels=3)
     processor = transformers.YolosImageProcessor(size={"shortest_edge": 32, "longest_edge": 48})
     model = save(tmp_path / "yolos", transformers.YolosForObjectDetection(config), processor)
-    loaded = imported(tmp_path / "yolos", tmp_path / "store", {"picture.size": (32, 48), "picture.resize": "stretch"})
+    loaded = import_and_load(
+        tmp_path / "yolos", tmp_path / "store", {"picture.size": (32, 48), "picture.resize": "stretch"}
+    )
     pixels = draw(1, 3, 32, 48)
     with torch.no_grad():
         outputs = model(pixel_values=torch.from_numpy(pixels))
@@ -73,9 +69,9 @@ def test_embedder_needs_a_pooling_for_vectors_of_places(tmp_path: Path) -> None:
     processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
     model = save(tmp_path / "vit", transformers.ViTModel(config, add_pooling_layer=False), processor)
     with pytest.raises(ExportError, match="a vector for each place: give --pooling first"):
-        imported(tmp_path / "vit", tmp_path / "store", {"output": "last_hidden_state"})
+        import_and_load(tmp_path / "vit", tmp_path / "store", {"output": "last_hidden_state"})
     said = {"output": "last_hidden_state", "vectors.pooling": "mean"}
-    loaded = imported(tmp_path / "vit", tmp_path / "store", said)
+    loaded = import_and_load(tmp_path / "vit", tmp_path / "store", said)
     pixels = draw(2, 3, 32, 32)
     with torch.no_grad():
         expected = model(pixel_values=torch.from_numpy(pixels)).last_hidden_state.mean(1).numpy()
@@ -89,4 +85,4 @@ def test_model_that_transformers_does_not_have_is_refused(tmp_path: Path) -> Non
     (tmp_path / "new" / "config.json").write_text('{"architectures": ["NewForImageClassification"], "image_size": 8}')
     (tmp_path / "new" / "model.safetensors").touch()
     with pytest.raises(ExportError, match="has no NewForImageClassification: install a newer one, or put an ONNX file"):
-        imported(tmp_path / "new", tmp_path / "store")
+        import_and_load(tmp_path / "new", tmp_path / "store")

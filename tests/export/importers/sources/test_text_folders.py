@@ -16,9 +16,8 @@ from model_store import GoldenSamples, Store
 from model_store.errors import StoreError
 from model_store.tasks import Tags
 from model_store.texts.tokenizer import Tokenizer
-from service.models.loading import LoadedVersion, load_version
-from service.settings import Settings
-from tests.export.importers.publishing import NOTHING, Said, as_options, publish
+from service.models.loading import LoadedVersion
+from tests.export.importers.publishing import as_options, import_and_load
 from tests.support.models.text import make_model
 from tests.support.texts.models import LABELS, WORDS, make_tokenizer, tagger
 
@@ -64,10 +63,6 @@ def plan(folder: Path, **said: Any) -> Plan:
     return plan_import(folder, as_options({path.replace("__", "."): value for path, value in said.items()}))[1]
 
 
-def imported(folder: Path, store: Path, said: Said = NOTHING) -> LoadedVersion:
-    return load_version(publish(folder, Store(store), said)[1], Settings(provider="cpu", max_rows=4))
-
-
 def run(loaded: LoadedVersion, text: str, length: int) -> np.ndarray:
     """The only output for one text that is padded to a length."""
     ids = Tokenizer(make_tokenizer(), "").encode(text).ids
@@ -99,7 +94,7 @@ REFUSED: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], type[Exception], 
         },
         {},
         NotPublished,
-        "do_lower_case: expected a tokenizer.json that makes lower case itself",
+        "do_lower_case: expected a tokenizer.json that lowers the case itself",
     ),
     "a pooling without the prompt": (
         {
@@ -182,7 +177,7 @@ def test_graph_that_does_not_leave_padding_out_is_refused(tmp_path: Path) -> Non
     """Its answers would depend on the length to which a text is padded."""
     folder = write(tmp_path / "m", {"config.json": CLASSIFIER, "model.onnx": LEAKY})
     with pytest.raises(ParityError, match=r"'logits' of a text of .* tokens changes by .* if it is padded"):
-        imported(folder, tmp_path / "store")
+        import_and_load(folder, tmp_path / "store")
 
 
 def test_tokenizer_that_is_missing_is_asked_for(tmp_path: Path) -> None:
@@ -196,8 +191,8 @@ def test_tokenizer_that_is_missing_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "complaint"),
     [
-        ({}, r"tokenizer.json is there, but no config.json that says architectures or model_type"),
-        ({"config.json": {"vocab_size": 3}}, r"but no config.json that says architectures or model_type"),
+        ({}, r"it has a tokenizer.json, but no config.json with architectures or model_type"),
+        ({"config.json": {"vocab_size": 3}}, r"but no config.json with architectures or model_type"),
         ({"config.json": b"{"}, r"config.json: expected JSON"),
     ],
 )
@@ -213,7 +208,7 @@ def test_folder_without_its_configuration_does_not_become_tensors(
 def test_classifier_is_served_with_its_labels(tmp_path: Path) -> None:
     """Its probabilities are the softmax of its logits, at every padded length."""
     files = {"config.json": CLASSIFIER, "model.onnx": SCORES, "tokenizer_config.json": {"pad_token": "[PAD]"}}
-    loaded = imported(
+    loaded = import_and_load(
         write(tmp_path / "m", files), tmp_path / "store", {"texts.truncate": True, "texts.prefix": "ask "}
     )
     tokens = loaded.manifest.tokens
@@ -251,7 +246,7 @@ def test_positions_are_counted_in_the_graph(
     )
     folder = write(tmp_path / "m", {"config.json": {**CLASSIFIER, **config}, "model.onnx": graph})
     assert f"the input 'position_ids' is counted in the graph, from {first}" in str(plan(folder).changes[0])
-    loaded = imported(folder, tmp_path / "store")
+    loaded = import_and_load(folder, tmp_path / "store")
     assert loaded.rows.verdict == "proved"
     assert loaded.manifest.tokens is not None
     assert loaded.manifest.tokens.lengths[-1] == 64 - first
@@ -284,7 +279,7 @@ def test_vectors_of_tokens_become_one_vector(tmp_path: Path, pooling: str, expec
         "onnx/model.onnx": TOKENS,
         "README.md": b"---\nlicense: mit\n---\n",
     }
-    loaded = imported(write(tmp_path / "m", files), tmp_path / "store")
+    loaded = import_and_load(write(tmp_path / "m", files), tmp_path / "store")
     manifest = loaded.manifest
     assert manifest.tokens is not None
     assert (manifest.tokens.lengths, manifest.tokens.prefix) == ((8, 16, 24), "ask : ")
@@ -310,7 +305,7 @@ def test_tagger_has_the_scheme_of_its_labels(tmp_path: Path) -> None:
     named = {"id2label": {str(i): label for i, label in enumerate(LABELS)}}
     files = {"config.json": {**config, **named}, "model.onnx": tagger()}
     folder = write(tmp_path / "m", files)
-    loaded = imported(folder, tmp_path / "store", {"texts.length": 16, "output": "tags"})
+    loaded = import_and_load(folder, tmp_path / "store", {"texts.length": 16, "output": "tags"})
     assert loaded.manifest.tags == Tags(output="tags", scheme="iob")
     assert loaded.manifest.tokens is not None
     assert loaded.manifest.tokens.lengths == tuple(range(1, 17))  # it takes no mask
@@ -319,7 +314,7 @@ def test_tagger_has_the_scheme_of_its_labels(tmp_path: Path) -> None:
 
 
 def test_score_of_one_label_is_a_number(tmp_path: Path) -> None:
-    """As rerankers have it."""
+    """A reranker has one label, so its score is a number and no class."""
     config = {**CLASSIFIER, "id2label": {"0": "LABEL_0"}}
     one = make_model(
         f"{BOTH} => float[batch,1] logits",
@@ -342,7 +337,7 @@ def test_samples_are_texts(tmp_path: Path) -> None:
         (folder.parent / "texts").mkdir(exist_ok=True)
         (folder.parent / "texts" / f"{number}.txt").write_text(line)
     for path in (tmp_path / "texts.txt", tmp_path / "texts"):
-        loaded = imported(folder, tmp_path / "store", {"samples": str(path), "name": path.stem})
+        loaded = import_and_load(folder, tmp_path / "store", {"samples": str(path), "name": path.stem})
         number = Store(tmp_path / "store").find(path.stem)
         golden = GoldenSamples.from_bytes(number.read_all()[1]["golden.npz"])
         assert golden.inputs["input_ids"].shape == (2, 8)
@@ -365,16 +360,16 @@ def test_samples_that_are_no_texts_are_refused(tmp_path: Path, name: str, conten
     (tmp_path / name).write_text(content)
     folder = write(tmp_path / "m", {"config.json": CLASSIFIER, "model.onnx": SCORES})
     with pytest.raises((NotPublished, StoreError), match=text):
-        imported(folder, tmp_path / "store", {"samples": str(tmp_path / name)})
+        import_and_load(folder, tmp_path / "store", {"samples": str(tmp_path / name)})
 
 
 def test_quality_is_measured_on_labelled_texts(tmp_path: Path) -> None:
-    """Of a folder with a sub-folder for each label."""
+    """The texts are in a folder with a sub-folder for each label."""
     folder = write(tmp_path / "m", {"config.json": CLASSIFIER, "model.onnx": SCORES})
     for label, text in (("no", "ann in rome"), ("yes", "new york")):
         (tmp_path / "texts" / label).mkdir(parents=True)
         (tmp_path / "texts" / label / "a.txt").write_text(text)
-    loaded = imported(folder, tmp_path / "store", {"evaluate": str(tmp_path / "texts")})
+    loaded = import_and_load(folder, tmp_path / "store", {"evaluate": str(tmp_path / "texts")})
     assert loaded.manifest.quality is not None
     assert (loaded.manifest.quality.rows, "accuracy" in loaded.manifest.quality.metrics) == (2, True)
 

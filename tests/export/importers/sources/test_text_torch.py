@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 
 from export.errors import ExportError
-from model_store import Store
 from model_store.texts.tokenizer import Tokenizer
 from service.codecs.model_context import ModelContext
 from service.codecs.texts.spans import find_spans
 from service.codecs.texts.tokens import read_texts
-from service.models.loading import LoadedVersion, load_version
-from service.settings import Settings
-from tests.export.importers.publishing import NOTHING, Said, publish
+from service.models.loading import LoadedVersion
+from tests.export.importers.publishing import NOTHING, Said, import_and_load
 from tests.support.texts.models import LABELS, WORDS, make_tokenizer
 
 torch = pytest.importorskip("torch")
@@ -33,8 +31,7 @@ TEXT = "ann lives in new york"
 def imported(folder: Path, model: Any, said: Said = NOTHING) -> LoadedVersion:
     model.eval().save_pretrained(folder)
     (folder / "tokenizer.json").write_bytes(make_tokenizer())
-    _, version = publish(folder, Store(folder.parent / "store"), said)
-    return load_version(version, Settings(provider="cpu", max_rows=4))
+    return import_and_load(folder, folder.parent / "store", said)
 
 
 def run(loaded: LoadedVersion, length: int) -> dict[str, np.ndarray]:

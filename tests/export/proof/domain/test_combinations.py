@@ -6,8 +6,6 @@ from export import publish
 
 torch = pytest.importorskip("torch")
 
-FEW = {"batches": (1, 2, 5), "seeds": (0,)}
-
 
 class Composed(torch.nn.Module):
     def __init__(self, look_up):
@@ -21,7 +19,7 @@ class Composed(torch.nn.Module):
 def bounds_of(make_spec, store, look_up, x, y, **fields):
     inputs = {"x": torch.tensor(x), "y": torch.tensor(y)}
     graph = (
-        publish(make_spec(Composed(look_up), inputs=inputs, outputs=("z",), **FEW, **fields), store)
+        publish(make_spec(Composed(look_up), inputs=inputs, outputs=("z",), **fields), store)
         .read_manifest()
         .graphs["main"]
     )

@@ -7,7 +7,6 @@ from export import ParityError, publish
 torch = pytest.importorskip("torch")
 
 IDS = {"x": torch.tensor([[3, 7, 4], [5, 6, 11], [9, 3, 8]])}
-FEW = {"batches": (1, 2, 5), "seeds": (0,)}
 
 
 class Table(torch.nn.Module):
@@ -40,7 +39,7 @@ def bounds_of(spec, store):
 )
 def test_integers_that_pytorch_refuses_are_refused(make_spec, store, look_up, expected):
     """ONNX takes negative indices and unknown classes that PyTorch refuses. Samples are 3 to 11."""
-    assert bounds_of(make_spec(Table(look_up), inputs=IDS, **FEW), store) == expected
+    assert bounds_of(make_spec(Table(look_up), inputs=IDS), store) == expected
 
 
 def test_index_along_a_free_axis_has_no_bound_above(make_module, make_spec, store):
@@ -55,7 +54,6 @@ def test_index_along_a_free_axis_has_no_bound_above(make_module, make_spec, stor
         outputs=("z",),
         dynamic={"x": {0: "batch", 1: "time"}, "y": {0: "batch"}},
         bounds={"time": (3, None)},
-        **FEW,
     )
     tensor = publish(spec, store).read_manifest().graphs["main"].inputs[1]
     assert (tensor.least, tensor.largest) == (0, None)
@@ -64,14 +62,14 @@ def test_index_along_a_free_axis_has_no_bound_above(make_module, make_spec, stor
 def test_division_through_floats_is_made_by_the_other_exporter(make_module, make_spec, store):
     """The newer exporter loses digits above 2^24; the manifest says which one was used, and why."""
     module = make_module(lambda linear, x: torch.div(x, 3, rounding_mode="floor"))
-    exporter = publish(make_spec(module, inputs=IDS, **FEW), store).read_manifest().provenance.exporter
+    exporter = publish(make_spec(module, inputs=IDS), store).read_manifest().provenance.exporter
     assert exporter.startswith("torch.onnx torchscript (dynamo: its graph fails: the exported graph loses digits")
 
 
 def test_sum_is_published_for_integers_that_it_is_right_for(make_module, make_spec, store):
     """ONNX Runtime sums in float64, which holds 53 bits: larger integers are refused, with a note."""
     steps = []
-    spec = make_spec(make_module(lambda linear, x: x.sum(1)), inputs=IDS, **FEW)
+    spec = make_spec(make_module(lambda linear, x: x.sum(1)), inputs=IDS)
     tensor = publish(spec, store, steps.append).read_manifest().graphs["main"].inputs[0]
     assert (tensor.least, tensor.largest) == (-(2**47), 2**47)
     assert "note: tiny: the graph is right for integers up to 2^47; larger ones are refused" in steps
@@ -82,6 +80,6 @@ def test_where_no_exporter_is_right_the_operator_is_named_and_the_form_to_write(
     monkeypatch.setattr("export.onnx.candidate.export_otherwise", lambda *_: None)
     module = Table(lambda table, x: torch.div(x, 3, rounding_mode="floor"))
     with pytest.raises(ParityError, match=r"loses digits of large integers in 'x'.*Div .*float32.*write a // b"):
-        publish(make_spec(module, inputs=IDS, **FEW), store)
-    spec = make_spec(module, inputs=IDS, ranges={"x": (0, 2**20)}, **FEW)
+        publish(make_spec(module, inputs=IDS), store)
+    spec = make_spec(module, inputs=IDS, ranges={"x": (0, 2**20)})
     assert publish(spec, store).read_manifest().graphs["main"].inputs[0].largest == 2**20

@@ -3,13 +3,14 @@
 import pytest
 
 from export import DependentRows, ParityError, SpecError, publish
+from export.spec import BATCHES
 from model_store.graph import AxisRange
 from tests.support.inferring import infer
 from tests.support.servers import Serving, settings_for
 
 torch = pytest.importorskip("torch")
 
-FEW = {"batches": (1, 2, 5), "seeds": (0,), "dynamic": {"x": {0: "batch", 1: "time"}}}
+TIME = {"dynamic": {"x": {0: "batch", 1: "time"}}}
 
 
 def series(length=9):
@@ -32,7 +33,7 @@ def decide(test):
 def test_branch_that_no_range_describes_is_refused(make_module, make_spec, store, test, error, complaint):
     """torch.export noted the decision, and a size on its other side is tried."""
     with pytest.raises(error, match=complaint):
-        publish(make_spec(make_module(decide(test)), inputs=series(), **FEW), store)
+        publish(make_spec(make_module(decide(test)), inputs=series(), **TIME), store)
     assert store.names() == []
 
 
@@ -41,8 +42,8 @@ def test_what_is_asked_for_and_not_right_is_refused(make_module, make_spec, stor
     module = make_module(decide(lambda x: x.shape[1] > 16))
     for asked in ({"bounds": {"time": (1, 32)}}, {"lengths": ({"time": 5}, {"time": 20})}):
         with pytest.raises(SpecError, match=r"ask for time = (32|20),.*up to 16"):
-            publish(make_spec(module, inputs=series(), **FEW, **asked), store)
-    first = make_spec(make_module(decide(lambda x: x.shape[1] == 1)), inputs=series(), bounds={"time": (1, 16)}, **FEW)
+            publish(make_spec(module, inputs=series(), **TIME, **asked), store)
+    first = make_spec(make_module(decide(lambda x: x.shape[1] == 1)), inputs=series(), bounds={"time": (1, 16)}, **TIME)
     with pytest.raises(ParityError, match=r"disagrees with PyTorch at .*time=1;"):
         publish(first, store)
 
@@ -63,7 +64,7 @@ def test_what_is_asked_for_and_not_right_is_refused(make_module, make_spec, stor
 def test_sizes_that_the_graph_is_right_for_are_in_the_manifest(make_module, make_spec, store, body, fields, expected):
     """The range comes from torch.export, from what PyTorch accepts and from the spec; size 1 is tried too."""
     steps = []
-    spec = make_spec(make_module(body), inputs=series(), **FEW, **fields)
+    spec = make_spec(make_module(body), inputs=series(), **TIME, **fields)
     manifest = publish(spec, store, steps.append).read_manifest()
     assert manifest.graphs["main"].axis_ranges == ({} if expected is None else {"time": expected})
     single = "published for time of 2 or more"
@@ -78,7 +79,7 @@ def test_sizes_that_the_spec_makes_no_inputs_for_are_not_tried(make_module, make
         generator = torch.Generator().manual_seed(seed)
         return {"x": torch.rand(sizes["batch"], sizes["time"], 4, generator=generator)}
 
-    manifest = publish(make_spec(make_module(), inputs=series(), random_inputs=draw, **FEW), store).read_manifest()
+    manifest = publish(make_spec(make_module(), inputs=series(), random_inputs=draw, **TIME), store).read_manifest()
     assert manifest.graphs["main"].axis_ranges == {"time": AxisRange(least=3)}
 
 
@@ -88,9 +89,9 @@ def test_rows_that_a_program_is_exported_for_are_the_most_of_a_batch(make_module
     x = torch.linspace(-2, 2, 12).reshape(3, 4)
     rows = torch.export.Dim("batch", max=most)
     program = torch.export.export(make_module(), (x,), dynamic_shapes=({0: rows},))
-    manifest = publish(make_spec(program), store).read_manifest()
+    manifest = publish(make_spec(program, batches=BATCHES), store).read_manifest()
     assert manifest.graphs["main"].max_rows == most
-    assert max(case.rows for case in manifest.parity.rungs) == min(most, 64)
+    assert max(case.rows for case in manifest.parity.rungs) == min(most, BATCHES[-1])
     with Serving(settings_for(store.root)) as server, server.client() as client:
         given = torch.linspace(-2, 2, 4 * most + 4).reshape(-1, 4)
         got = infer(client, "tiny", {"x": given.numpy()})

@@ -180,7 +180,7 @@ def test_manifest_says_how_the_loop_runs(published):
     assert right >= 10
 
 
-def test_row_keeps_its_bits_in_company(published):
+def test_row_keeps_its_bits_in_a_batch(published):
     """From two rows on, the other rows of a batch do not change a row's bits."""
     generator = np.random.default_rng(0)
     images = generator.uniform(0, 255, (17, 3, captions.SIDE, captions.SIDE)).astype(np.float32)

@@ -87,7 +87,7 @@ def test_silent_server_does_not_hold_the_generator(monkeypatch: pytest.MonkeyPat
 
 
 def test_generator_is_a_process_of_its_own() -> None:
-    """Plan and outcome cross to another process and back; a generator that fails is told with its text."""
+    """Plan and outcome cross to another process and back; a generator that fails is reported with its text."""
     with answering(lambda handler, body: send(handler, b"right")) as address:
         outcome = generate(make_plan(address, 4))
     assert outcome.count(200) == outcome.sent == 4

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.bench.load.wrk import Sample, Shot, WrkFailed, parse_output, quote_lua, run_wrk
+from loadtests.bench.load.wrk import FixedRequest, Sample, WrkFailed, parse_output, quote_lua, run_wrk
 from loadtests.http_client import Request, exchange
 
 OUTPUT = """\
@@ -49,7 +49,7 @@ def test_lua_strings_cannot_be_left(text: str) -> None:
 def test_script_posts_the_body_from_a_file(tmp_path: Path) -> None:
     """A binary body goes through a file, byte for byte; headers and the allowed lengths are in the script."""
     body = bytes(range(256))
-    script = Shot(Request("/a", "POST", {"X-Y": 'say "hi"'}, body), 10, 20).write_script(tmp_path)
+    script = FixedRequest(Request("/a", "POST", {"X-Y": 'say "hi"'}, body), 10, 20).write_script(tmp_path)
     assert (tmp_path / "body.bin").read_bytes() == body
     text = script.read_text()
     assert 'wrk.headers["X-Y"] = "say \\034hi\\034"' in text
@@ -60,7 +60,7 @@ def test_script_posts_the_body_from_a_file(tmp_path: Path) -> None:
 @needs_wrk
 def test_unreachable_server_is_a_failure(tmp_path: Path, closed_address: str) -> None:
     """wrk against a closed port is a failure, not a rate of zero."""
-    script = Shot(Request("/", "POST"), 0, 1).write_script(tmp_path)
+    script = FixedRequest(Request("/", "POST"), 0, 1).write_script(tmp_path)
     with pytest.raises(WrkFailed, match="wrk ended with code 1"):
         run_wrk(closed_address, script, 1, 1)
 
@@ -74,7 +74,7 @@ def test_wrong_answers_are_counted(serve: Callable, tmp_path: Path, fail_every: 
     with serve() as server:
         length = len(exchange(server.address, request).body) + off_by
     with serve(fail_every=fail_every) as server:
-        script = Shot(request, length, length).write_script(tmp_path)
+        script = FixedRequest(request, length, length).write_script(tmp_path)
         # Longer where a second is not enough for some answers.
         samples = (run_wrk(server.address, script, CLIENTS, duration_s) for duration_s in (1, 5, 25))
         sample = next(sample for sample in samples if sample.requests >= 20)

@@ -43,7 +43,7 @@ def test_network_is_the_same_every_time() -> None:
     assert build_resnet(stages=SMALL, side=32) == build_resnet(stages=SMALL, side=32)
 
 
-def test_files_are_written_and_told(
+def test_files_are_written_and_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One file a precision, in a folder that is made, its path on a line of the output."""

@@ -11,7 +11,7 @@ from loadtests.bench.reading.rapidocr import SOURCE, read_texts
 from loadtests.bench.results.report import write_markdown
 from loadtests.bench.results.result import READING as ONLY
 from loadtests.bench.results.result import Result
-from loadtests.bench.results.task_figures import Contest, Pace, TaskFigures
+from loadtests.bench.results.task_figures import Rate, Speedup, TaskFigures
 from loadtests.bench.results.task_verdict import READING
 from loadtests.bench.results.verdict import judge
 from loadtests.http_client import Answer
@@ -51,8 +51,8 @@ def test_server_of_the_package_is_python() -> None:
 )
 def test_many_clients_read_half_as_much_again(together: float | None, holds: bool | None, text: str) -> None:
     """The rate of the pipeline is at least 1.5 times that of the package."""
-    contest = Contest("pages", (Pace(2.0, 0),), (Pace(together or 0.0, 0),))
-    tasks = TaskFigures(contests={READING: contest} if together else None)
+    speedup = Speedup("pages", (Rate(2.0, 0),), (Rate(together or 0.0, 0),))
+    tasks = TaskFigures(speedups={READING: speedup} if together else None)
     result = Result(MACHINE, {}, {}, (), (), (), tasks=tasks, only=ONLY)
     [row] = judge(result)
     assert row.holds is holds

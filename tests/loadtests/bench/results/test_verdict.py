@@ -12,7 +12,7 @@ from loadtests.bench.models.picture import PNG, make_classifier
 from loadtests.bench.peers.sluice import STORE
 from loadtests.bench.results.figures import Figures, Latency, Overload, OverloadRound, Poisoning
 from loadtests.bench.results.result import PICTURES, TASKS, Cell, Result
-from loadtests.bench.results.task_figures import Contest, FirstStep, Pace, Sameness, TaskFigures
+from loadtests.bench.results.task_figures import FirstStep, Rate, Sameness, Speedup, TaskFigures
 from loadtests.bench.results.task_verdict import AGAIN, ARRIVING, AT_ONCE, FIRST_STEP, FORECASTS, SAMENESS
 from loadtests.bench.results.verdict import PHOTOGRAPH_PEERS, judge
 from tests.loadtests.bench.results.made_up import MACHINE, make_cell
@@ -31,11 +31,11 @@ def overload(*rounds: tuple[float, float | None]) -> Figures:
     return Figures(overload=Overload("residual", 0.25, tuple(made)))
 
 
-def contest(
+def speedup(
     name: str, together: float, alone: float = 10.0, failed: int = 0, most_per_s: float | None = None
 ) -> TaskFigures:
-    paces = (Pace(alone, 0),) * 3, (Pace(together, failed),) * 3
-    return TaskFigures({name: Contest("samples", *paces, most_per_s=most_per_s)})
+    rates = (Rate(alone, 0),) * 3, (Rate(together, failed),) * 3
+    return TaskFigures({name: Speedup("samples", *rates, most_per_s=most_per_s)})
 
 
 def first_step(idle_s: float, busy_s: float, failed: int = 0) -> TaskFigures:
@@ -108,7 +108,7 @@ LATENCY = Figures(latency=Latency("tiny", (200e-6, 230e-6, 400e-6), (100e-6, 100
     ],
 )
 def test_promises(figure: str, measured: tuple[Cell, ...] | Figures, holds: object, aim: object, text: str) -> None:
-    """Of servers, of latency, of overload and of poisoned rows."""
+    """The promises about servers, latency, overload and poisoned rows."""
     cells, figures = ((), measured) if isinstance(measured, Figures) else (measured, Figures())
     check(Result(MACHINE, {}, {}, (), cells, (), figures), figure, holds, aim, text)
 
@@ -117,24 +117,24 @@ def test_promises(figure: str, measured: tuple[Cell, ...] | Figures, holds: obje
     ("figure", "measured", "holds", "aim", "text"),
     [
         # One answer but 200 fails a promise, however good the ratio is.
-        (AT_ONCE, contest(AT_ONCE, 1000.0, failed=1), False, False, "3 answers failed"),
+        (AT_ONCE, speedup(AT_ONCE, 1000.0, failed=1), False, False, "3 answers failed"),
         (FIRST_STEP, first_step(1.0, 1.0, failed=1), False, ..., ""),
         (SAMENESS, TaskFigures(sameness=Sameness(64, 10, 0, 1)), False, ..., ""),
         # Where all answers failed there is no ratio.
-        (FORECASTS, contest(FORECASTS, 0.0, alone=0.0, failed=64), False, ..., "192 answers failed"),
+        (FORECASTS, speedup(FORECASTS, 0.0, alone=0.0, failed=64), False, ..., "192 answers failed"),
         # Diffusion holds from 3 times on and aims at 5, forecasts hold from 10 times on.
-        (AT_ONCE, contest(AT_ONCE, 29.0), False, False, ""),
-        (AT_ONCE, contest(AT_ONCE, 30.0), True, False, ""),
-        (AGAIN, contest(AGAIN, 50.0), True, True, ""),
-        (FORECASTS, contest(FORECASTS, 99.0), False, False, ""),
-        (FORECASTS, contest(FORECASTS, 100.0), True, True, ""),
+        (AT_ONCE, speedup(AT_ONCE, 29.0), False, False, ""),
+        (AT_ONCE, speedup(AT_ONCE, 30.0), True, False, ""),
+        (AGAIN, speedup(AGAIN, 50.0), True, True, ""),
+        (FORECASTS, speedup(FORECASTS, 99.0), False, False, ""),
+        (FORECASTS, speedup(FORECASTS, 100.0), True, True, ""),
         # Where a server that answers in no time would miss the ratio too, it neither holds nor fails.
         (
             ARRIVING,
-            contest(ARRIVING, 11.0, most_per_s=20.0),
+            speedup(ARRIVING, 11.0, most_per_s=20.0),
             *(None, None, "1.10× (1.10–1.10); arriving takes so long that 2.00× is the most"),
         ),
-        (ARRIVING, contest(ARRIVING, 11.0, most_per_s=30.0), False, ..., ""),
+        (ARRIVING, speedup(ARRIVING, 11.0, most_per_s=30.0), False, ..., ""),
         # Five times the idle service's time is too much.
         (FIRST_STEP, first_step(0.001, 0.0049), True, ..., ""),
         (FIRST_STEP, first_step(0.001, 0.005), False, ..., ""),
@@ -160,7 +160,7 @@ def test_promises(figure: str, measured: tuple[Cell, ...] | Figures, holds: obje
 def test_promises_of_tasks(
     figure: str, measured: tuple[Cell, ...] | TaskFigures, holds: object, aim: object, text: str
 ) -> None:
-    """Of diffusion, of forecasts and of pictures."""
+    """The promises about diffusion, forecasts and pictures."""
     cells, tasks = ((), measured) if isinstance(measured, TaskFigures) else (measured, TaskFigures())
     check(Result(MACHINE, {}, {}, (), cells, (), tasks=tasks, only=TASKS), figure, holds, aim, text)
 

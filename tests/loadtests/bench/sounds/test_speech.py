@@ -8,15 +8,15 @@ import pytest
 from loadtests.bench.results.report import write_json, write_markdown
 from loadtests.bench.results.result import SPEECH as ONLY
 from loadtests.bench.results.result import Result
-from loadtests.bench.results.task_figures import Contest, Pace, TaskFigures
+from loadtests.bench.results.task_figures import Rate, Speedup, TaskFigures
 from loadtests.bench.results.task_verdict import SPEECH, SPEECH_CLIENTS
 from loadtests.bench.results.verdict import judge
 from loadtests.bench.sounds.speech import RECORDINGS, read_recordings, share_out
 from tests.loadtests.bench.results.made_up import MACHINE
 
 
-def contest(together: float, failed: int = 0) -> Contest:
-    return Contest("recordings", (Pace(2.0, 0),), (Pace(together, failed),))
+def speedup(together: float, failed: int = 0) -> Speedup:
+    return Speedup("recordings", (Rate(2.0, 0),), (Rate(together, failed),))
 
 
 def test_too_few_recordings_are_refused(tmp_path: Path):
@@ -41,14 +41,14 @@ def test_every_recording_is_asked_once(tmp_path: Path):
     ("found", "holds", "text"),
     [
         (None, None, "not measured"),
-        (contest(3.2), True, "1.60×"),
-        (contest(2.8), False, "1.40×"),
-        (contest(4.0, failed=1), False, "1 answers failed"),
+        (speedup(3.2), True, "1.60×"),
+        (speedup(2.8), False, "1.40×"),
+        (speedup(4.0, failed=1), False, "1 answers failed"),
     ],
 )
-def test_many_clients_hear_half_as_much_again(found: Contest | None, holds: bool | None, text: str):
+def test_many_clients_hear_half_as_much_again(found: Speedup | None, holds: bool | None, text: str):
     """The rate together is at least 1.5 times that of one request after the other; reports show both."""
-    tasks = TaskFigures(contests={SPEECH: found} if found else None)
+    tasks = TaskFigures(speedups={SPEECH: found} if found else None)
     result = Result(MACHINE, {}, {}, (), (), (), tasks=tasks, only=ONLY)
     [row] = judge(result)
     assert row.holds is holds

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from loadtests.bench.results.result import TRANSPORTS, Cell, Result
 from loadtests.bench.results.transport_verdict import GRPC, GRPC_SHARED, PICTURE, SHARED, STREAMS
 from loadtests.bench.results.verdict import judge
 from loadtests.bench.transports.analyzer import Analyzer, read_report
-from loadtests.bench.transports.measure import LARGE_PICTURE, TRANSPORT_PEER, add_settings, plan_contests
+from loadtests.bench.transports.measure import LARGE_PICTURE, TRANSPORT_PEER, add_settings, plan_runs
 from tests.loadtests.bench.results.made_up import MACHINE, make_cell
 
 EACH = "tiny, 64 clients:"
@@ -24,7 +25,7 @@ Concurrency,Inferences/Second,Client Send,Server Queue,p50 latency,p90 latency,p
 """
 
 
-def test_analyzer_that_fails_is_told(tmp_path: Path) -> None:
+def test_analyzer_that_fails_is_reported(tmp_path: Path) -> None:
     """Its last lines are in the reason: an analyzer that is not one, and one that writes no report."""
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
@@ -37,7 +38,7 @@ def test_analyzer_that_fails_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", REPORT.replace("640", "fast"), REPORT + "32,1,1,1,1,1,1\n"])
-def test_report_that_cannot_be_read_is_told(text: str) -> None:
+def test_report_that_cannot_be_read_is_reported(text: str) -> None:
     """Not a figure of nothing."""
     with pytest.raises(WrkFailed, match="cannot be read"):
         read_report(text, 3.0)
@@ -57,9 +58,8 @@ def test_server_offers_what_the_analyzer_asks_for(tmp_path: Path) -> None:
     assert environment["SLUICE_SHARED_MEMORY"] == "rows*,scores*"
     before = add_settings(make_before_peer(SOURCE_ROOT)).environment(site)
     assert before["SLUICE_GRPC_PORT"] == "5"
-    assert (
-        "SLUICE_SHARED_MEMORY" not in before
-    )  # an older checkout would not start with a setting that it does not know
+    # An older checkout would not start with a setting that it does not know.
+    assert "SLUICE_SHARED_MEMORY" not in before
     command = Analyzer(Path("/e/bin/python"), tmp_path).command(LARGE_PICTURE, SHARED, 1, "127.0.0.1:1", 1.0)
     assert command[0] == "/e/bin/perf_analyzer"
     assert command[command.index("--shared-memory") + 1] == "system"
@@ -70,55 +70,35 @@ def test_server_offers_what_the_analyzer_asks_for(tmp_path: Path) -> None:
 
 def test_older_checkout_is_measured_beside_this_one() -> None:
     """Over gRPC, by the same analyzer in the same rounds; and every stream has a thread and connection of its own."""
-    contests = list(plan_contests(make_before_peer(SOURCE_ROOT)))
-    assert {contest.clients for contest in contests} == {1, 16, 64}
-    assert all([peer.name for peer in contest.peers] == ["sluice", "before"] for contest in contests)
-    assert all(contest.forms == (GRPC,) for contest in contests)
+    runs = list(plan_runs(make_before_peer(SOURCE_ROOT)))
+    assert {run.clients for run in runs} == {1, 16, 64}
+    assert all([peer.name for peer in run.peers] == ["sluice", "before"] for run in runs)
+    assert all(run.forms == (GRPC,) for run in runs)
     command = Analyzer(Path("/e/bin/python"), Path()).command(MODELS["tiny"], STREAMS, 64, "127.0.0.1:1", 1.0)
     assert command[command.index("--max-threads") + 1] == "64"
+
+
+http, grpc, streams = (partial(make_cell, "sluice", encoding=form) for form in (BINARY, GRPC, STREAMS))
+A_PICTURE = "a picture of 12 MiB as a tensor, one client: shared memory against a binary body"
+
+
+def picture(answers: int, encoding: str) -> Cell:
+    return make_cell("sluice", answers, model=PICTURE, encoding=encoding, clients=1)
 
 
 @pytest.mark.parametrize(
     ("cells", "name", "holds"),
     [
-        (
-            (make_cell("sluice", 12, encoding=STREAMS), make_cell("sluice", 10, encoding=GRPC)),
-            f"{EACH} a gRPC st",
-            True,
-        ),
-        (
-            (make_cell("sluice", 11, encoding=STREAMS), make_cell("sluice", 10, encoding=GRPC)),
-            f"{EACH} a gRPC st",
-            False,
-        ),
-        ((make_cell("sluice", 1, encoding=GRPC),), f"{EACH} rows", None),
-        ((dataclasses.replace(make_cell("sluice", 1, encoding=GRPC), rows_per_run=4.0),), f"{EACH} rows", True),
-        ((dataclasses.replace(make_cell("sluice", 1, encoding=GRPC), rows_per_run=3.9),), f"{EACH} rows", False),
-        (
-            (make_cell("sluice", 61, encoding=GRPC), make_cell("sluice", 100, encoding=BINARY)),
-            f"{EACH} gRPC against",
-            True,
-        ),
-        (
-            (make_cell("sluice", 59, encoding=GRPC), make_cell("sluice", 100, encoding=BINARY)),
-            f"{EACH} gRPC against",
-            False,
-        ),
-        ((make_cell("sluice", 61, encoding=GRPC),), f"{EACH} gRPC against", None),
-        (
-            tuple(
-                make_cell("sluice", n, model=PICTURE, encoding=e, clients=1) for n, e in ((21, SHARED), (10, BINARY))
-            ),
-            "a picture of 12 MiB as a tensor, one client: shared memory against a binary body, HTTP",
-            True,
-        ),
-        (
-            tuple(
-                make_cell("sluice", n, model=PICTURE, encoding=e, clients=1) for n, e in ((19, GRPC_SHARED), (10, GRPC))
-            ),
-            "a picture of 12 MiB as a tensor, one client: shared memory against a binary body, gRPC",
-            False,
-        ),
+        ((streams(12), grpc(10)), f"{EACH} a gRPC st", True),
+        ((streams(11), grpc(10)), f"{EACH} a gRPC st", False),
+        ((grpc(1),), f"{EACH} rows", None),
+        ((dataclasses.replace(grpc(1), rows_per_run=4.0),), f"{EACH} rows", True),
+        ((dataclasses.replace(grpc(1), rows_per_run=3.9),), f"{EACH} rows", False),
+        ((grpc(61), http(100)), f"{EACH} gRPC against", True),
+        ((grpc(59), http(100)), f"{EACH} gRPC against", False),
+        ((grpc(61),), f"{EACH} gRPC against", None),
+        ((picture(21, SHARED), picture(10, BINARY)), f"{A_PICTURE}, HTTP", True),
+        ((picture(19, GRPC_SHARED), picture(10, GRPC)), f"{A_PICTURE}, gRPC", False),
     ],
 )
 def test_promises_are_ratios_of_the_same_rounds(cells: tuple[Cell, ...], name: str, holds: bool | None) -> None:

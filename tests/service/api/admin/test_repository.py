@@ -249,7 +249,7 @@ def test_lazy_model_that_was_unloaded_is_not_loaded_by_the_next_request(root: Pa
     settings = settings_for(root, control=True, lazy=True, models=("double",))
     with Serving(settings, FAST) as server, server.client() as client:
         assert_error(change(client, "load", "other"), 404, "SLUICE_MODELS")
-        assert index(client)["double", "1"] == ("UNAVAILABLE", "it is loaded when asked for")
+        assert index(client)["double", "1"] == ("UNAVAILABLE", "the next request loads it")
         change(client, "unload").raise_for_status()
         assert infer(client).status_code == 503
         change(client, "load").raise_for_status()

@@ -184,7 +184,7 @@ BAD: dict[str, tuple[str, str | bytes, int, str]] = {
     "a text": (path("adder"), '{"stop": true}', 1008, 'expected samples, or the text {"end": true}'),
     "no JSON": (path("adder"), "stop", 1007, "message: expected JSON"),
     "too large": (path("adder"), bytes(2050), 1009, "message: expected at most 2048 bytes"),
-    "sound for tensors": (path("counter"), b"ab", 1003, "message: expected a text, for model 'counter' does not say"),
+    "sound for tensors": (path("counter"), b"ab", 1003, "message: expected a text, got a binary one: the manifest of"),
     "no request": (path("counter"), "[1", 1007, "message: expected JSON"),
     "another input": (path("counter"), OTHER, 1008, "inputs: expected x, total, got total, x, y"),
     "two rows": (path("counter"), json.dumps({"inputs": integers(1, 2)}), 1008, "a sequence takes one row"),

@@ -26,14 +26,16 @@ from tests.support.pipelines.models import (
 from tests.support.servers import FAST, Serving, settings_for
 
 INPUTS = [as_row(halves(RED, BLUE))]
+STEPS, BOXES = {"find": FIND, "halves": HALVES, "paint": PAINT}, {"boxes": "find.detections"}
 GOLDEN = {"request": "request.json", "answer": "answer.json"}
 
 
-def publish(store: Store, name: str, predictions: Any) -> None:
-    """``colours`` under a name, with one golden request."""
-    steps = {"find": FIND, "halves": HALVES, "paint": PAINT}
-    files = {"request.json": {"inputs": INPUTS}, "answer.json": {"predictions": predictions}}
-    manifest = make_pipeline(name, steps, COLOURS, golden=(GOLDEN,))
+def publish(
+    store: Store, name: str, predictions: Any, inputs: Any = INPUTS, steps: Any = STEPS, outputs: Any = COLOURS
+) -> None:
+    """A pipeline with one golden request; by default ``colours`` under another name."""
+    files = {"request.json": {"inputs": inputs}, "answer.json": {"predictions": predictions}}
+    manifest = make_pipeline(name, steps, outputs, golden=(GOLDEN,))
     store.publish(manifest, {file: json.dumps(content).encode() for file, content in files.items()})
 
 
@@ -48,19 +50,27 @@ def test_pipeline_that_answers_as_before_serves(tmp_path: Path, lazy: bool):
         assert client.get("/v2/models/a").json()["pipeline"]["golden"] == "1 of 1 passed"
 
 
-def test_pipeline_that_answers_otherwise_does_not_serve(tmp_path: Path):
-    """The version before it serves on, and the reason names the value that differs."""
+def test_pipeline_that_does_not_prove_itself_does_not_serve(tmp_path: Path):
+    """The version before it serves on. The reason names what differs, the error of the request, or the bad option."""
     store = write_store(tmp_path, "sums")
     publish(store, "c", [{"colours": ["red", "blue"]}])
     publish(store, "c", [{"colours": ["red", "green"]}])
     publish(store, "d", [{"colours": ["red"]}])
+    publish(store, "fails", [], ["red"], {"find": FIND}, BOXES)
+    misspelt = {"find": {**FIND, "options": {"treshold": 0.5}}}
+    store.publish(make_pipeline("misspelt", misspelt, BOXES), {})
+    reasons = {
+        "c/versions/2": "golden request request.json: predictions[0].colours[1] is 'blue', expected 'green'",
+        "d": "predictions[0].colours has 2 elements, expected 1",
+        "fails": "golden request request.json: expected an answer, got 400: step find: inputs[0]",
+        "misspelt": "steps.find.options: detect has no option 'treshold': did you mean 'threshold'?",
+    }
     with Serving(settings_for(tmp_path, max_rows=4), FAST) as server, server.client() as client:
         assert client.post("/pipeline", json={"model": "c", "inputs": INPUTS}).json()["version"] == "1"
         response = client.post("/pipeline", json={"model": "c", "version": 2, "inputs": INPUTS})
-        reason = "golden request request.json: predictions[0].colours[1] is 'blue', expected 'green'"
-        assert_error(response, 503, reason)
-        response = client.post("/pipeline", json={"model": "d", "inputs": INPUTS})
-        assert_error(response, 503, "predictions[0].colours has 2 elements, expected 1")
+        assert_error(response, 503, reasons["c/versions/2"])
+        for path, reason in reasons.items():
+            assert_error(client.get(f"/v2/models/{path}/ready"), 503, reason)
 
 
 def test_golden_requests_are_not_sent_without_the_models(tmp_path: Path):
@@ -74,17 +84,6 @@ def test_golden_requests_are_not_sent_without_the_models(tmp_path: Path):
         assert golden == "not sent: step find: no model 'finder'"
 
 
-def test_golden_request_that_fails_keeps_the_pipeline_from_serving(tmp_path: Path):
-    """An error in place of an answer is told with its status."""
-    store = write_store(tmp_path, "colours")
-    manifest = make_pipeline("c", {"find": FIND}, {"boxes": "find.detections"}, golden=(GOLDEN,))
-    files = {"request.json": {"inputs": ["red"]}, "answer.json": {"predictions": []}}
-    store.publish(manifest, {file: json.dumps(content).encode() for file, content in files.items()})
-    with Serving(settings_for(tmp_path, max_rows=4), FAST) as server, server.client() as client:
-        reason = "golden request request.json: expected an answer, got 400: step find: inputs[0]"
-        assert_error(client.get("/v2/models/c/ready"), 503, reason)
-
-
 def test_two_pipelines_that_name_each_other_do_not_wait_for_ever(tmp_path: Path):
     """Both are loaded, and neither is ready, because a step is a model."""
     store = write_store(tmp_path, "colours")
@@ -95,16 +94,6 @@ def test_two_pipelines_that_name_each_other_do_not_wait_for_ever(tmp_path: Path)
         for name in ("a", "b"):
             assert client.get(f"/v2/models/{name}/ready").status_code in (404, 503)
         assert client.post("/pipeline", json={"model": "colours", "inputs": INPUTS}).status_code == 200
-
-
-def test_bad_options_of_a_step_keep_the_pipeline_from_serving(tmp_path: Path):
-    """They are found when the version is loaded, and named."""
-    store = write_store(tmp_path, "colours")
-    step = {**FIND, "options": {"treshold": 0.5}}
-    store.publish(make_pipeline("c", {"find": step}, {"boxes": "find.detections"}), {})
-    with Serving(settings_for(tmp_path, max_rows=4), FAST) as server, server.client() as client:
-        reason = "steps.find.options: detect has no option 'treshold': did you mean 'threshold'?"
-        assert_error(client.get("/v2/models/c/ready"), 503, reason)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,6 @@ def test_bucket_holds_the_rows_and_is_at_most_twice_as_large(max_rows: int, data
 
 
 def test_rows_above_the_largest_bucket_are_not_padded() -> None:
-    """What is larger than every bucket, such as stored samples at load, runs as it is."""
+    """A batch larger than every bucket, such as stored samples at load, runs as it is."""
     assert bucket_of(9, (1, 2, 4, 8)) == 9
     assert bucket_of(3, ()) == 3

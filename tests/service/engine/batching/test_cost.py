@@ -1,4 +1,4 @@
-"""The cost model: what a batch will take, from what batches took."""
+"""The cost model: how long a batch will take, from how long others took."""
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +13,7 @@ runs = st.lists(st.tuples(sizes, seconds), min_size=1, max_size=30)
 
 
 def rising(observed: list[tuple[int, float]]) -> CostModel:
-    """Learned from one run of each power of two, where more rows never took less."""
+    """A model that has seen one run of each power of two, where more rows never took less."""
     took = sorted(t for _, t in observed)
     return cost_of(*[(1 << power, t) for power, t in enumerate(took)])
 
@@ -21,7 +21,7 @@ def rising(observed: list[tuple[int, float]]) -> CostModel:
 @settings(deadline=None, max_examples=50)
 @given(observed=runs, rows=sizes)
 def test_within_what_was_seen_no_prediction_leaves_it(observed: list[tuple[int, float]], rows: int) -> None:
-    """Up to the largest batch that ran, a prediction lies between the least and the most that any run took."""
+    """Up to the largest batch that ran, a prediction lies between the shortest and the longest run."""
     cost = cost_of(*observed)
     took = [t for _, t in observed]
     if rows <= min(n for n, _ in observed) or rows <= max(n for n, _ in observed) // 2:
@@ -75,7 +75,7 @@ def test_largest_batch_is_the_last_that_fits(observed: list[tuple[int, float]], 
 
 
 def test_batches_are_as_large_as_makes_rows_cheap() -> None:
-    """A compute-bound model gets the smallest batch that hides what a batch costs, a memory-bound one the largest."""
+    """A compute-bound model gets the smallest batch that hides the fixed cost, a memory-bound one the largest."""
     cost = cost_of(*[(1 << power, 0.002 * (1 << power)) for power in range(7)])
     assert cost.efficient(64) == 16
     assert cost.scale(1000).efficient(64) == 1
@@ -87,7 +87,7 @@ def test_batches_are_as_large_as_makes_rows_cheap() -> None:
 @settings(deadline=None, max_examples=50)
 @given(observed=runs, rows=sizes)
 def test_efficient_size_is_within_the_limit(observed: list[tuple[int, float]], rows: int) -> None:
-    """It is between one row and the limit; a model that has not run is expected to take no time: it is the limit."""
+    """The efficient size is between one row and the limit. For a model that has not run it is the limit."""
     assert 1 <= cost_of(*observed).efficient(rows) <= rows
     assert CostModel().efficient(rows) == CostModel().largest(rows, 0.0) == rows
     assert CostModel().predict(rows) == 0.0

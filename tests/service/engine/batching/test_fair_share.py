@@ -25,7 +25,7 @@ def enter(*who: str) -> FairShare:
 
 
 def test_somebody_must_want_to_run() -> None:
-    """To ask whose turn it is when nobody has work is a mistake of the caller."""
+    """To ask whose turn it is when nobody has work is an error."""
     with pytest.raises(ValueError, match="empty"):
         FairShare().pick([])
 
@@ -49,7 +49,7 @@ def test_seconds_are_shared_and_not_turns(a: float, b: float, times: int) -> Non
 
 @pytest.mark.parametrize("has_rested", [False, True], ids=["newcomer", "after a rest"])
 def test_absence_earns_no_credit(has_rested: bool) -> None:
-    """A model that comes late or back shares from then on; it blocks nobody until it has caught up, nor waits."""
+    """A model that comes late, or back, shares from then on: it neither catches up nor waits."""
     share = enter("a", *["b"] * has_rested)
     if has_rested:
         run(share, ["a", "b"], {"a": 1.0, "b": 1.0}, 10)
@@ -60,7 +60,7 @@ def test_absence_earns_no_credit(has_rested: bool) -> None:
 
 
 def test_newcomer_does_not_stand_behind_estimates() -> None:
-    """What runs while it comes is not used yet: estimates that are too high put nobody who comes at a disadvantage."""
+    """A newcomer is not put at a disadvantage by estimates that are too high for runs that have not ended."""
     share = enter("a")
     for _ in range(2):
         assert share.pick(["a"]) == "a"
@@ -72,7 +72,7 @@ def test_newcomer_does_not_stand_behind_estimates() -> None:
 
 
 def test_what_is_under_way_counts() -> None:
-    """Of two who have used the same, the one goes next of whom nothing runs."""
+    """Of two models that have used the same, the one without a run goes next."""
     share = enter("a", "b")
     share.begin("a", 1.0)
     assert share.pick(["a", "b"]) == "b"
@@ -82,7 +82,7 @@ def test_what_is_under_way_counts() -> None:
 
 
 def test_account_is_what_was_used() -> None:
-    """A model keeps its account when it has work again, apart from what it was charged in advance and did not use."""
+    """A model keeps its account when it has work again. What it was charged in advance and did not use is paid back."""
     share = enter("a", "b")
     share.charge("a", 5.0)
     share.enter("a")
@@ -95,7 +95,7 @@ def test_account_is_what_was_used() -> None:
 
 
 def test_forgotten_model_leaves_no_account() -> None:
-    """A model that was unloaded and comes again starts like a new one; to forget a stranger is no error."""
+    """A model that was unloaded starts like a new one when it comes again. To forget an unknown one is no error."""
     share = enter("a", "b")
     share.charge("a", 100.0)
     share.forget("a")

@@ -31,7 +31,7 @@ def rows_of(batch: Batch | None) -> list[tuple[QueuedRequest, int, int]]:
 
 
 def test_full_queue_refuses_and_keeps_what_it_has():
-    """A request that does not fit is refused with the time to come back, and those that wait are untouched."""
+    """A request that does not fit is refused with a time to try again, and those that wait are untouched."""
     first = request(3)
     queue = queue_of(first, max_queue_rows=4)
     with pytest.raises(QueueFull, match="3 rows wait, 2 more do not fit: the limit is 4") as refused:
@@ -42,7 +42,7 @@ def test_full_queue_refuses_and_keeps_what_it_has():
 
 
 def test_requests_of_a_priority_may_be_limited():
-    """Where a model says so a priority holds so many requests, however few their rows, until one leaves by any path."""
+    """A model may limit the requests of a priority, whatever their rows. Each that leaves makes room for another."""
     queue: BatchQueue = BatchQueue(4, 100, max_requests=(None, 2))
     first, second = request(1, deadline=1.0), request(6)
     for each in (first, second, request(1, priority=0), request(1, priority=0), request(1, priority=0)):
@@ -136,7 +136,7 @@ def test_halves_split_between_requests():
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Any mixture of offers, takes, cancels and time keeps the rules in the header of `batching`."""
+    """Any mixture of offers, takes, cancels and time keeps the rules in the header of `queue.py`."""
 
     def __init__(self) -> None:
         super().__init__()

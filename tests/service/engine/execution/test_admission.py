@@ -13,7 +13,7 @@ SECOND = cost_of((1, 0.5), (8, 1.0))
 
 @on_counting(cost=SECOND)
 async def test_request_of_many_batches_is_refused_if_it_would_be_late(bench: Bench, runner: Counting, /) -> None:
-    """Its own rows count, also where nothing waits before them."""
+    """The request's own rows count, even if nothing waits before them."""
     with pytest.raises(TooLate):
         bench.ask_x(1.0, rows=400, timeout_s=7.0)
     assert runner.batches == []
@@ -42,14 +42,14 @@ async def test_batch_that_cannot_grow_is_not_held(bench: Bench, runner: Counting
 
 @on_counting(cost=COMPUTE_BOUND, max_rows=64)
 async def test_request_larger_than_pays_is_cut_to_full_batches(bench: Bench, runner: Counting, /) -> None:
-    """It does not leave parts of batches empty, though it would fit the largest batch of the model."""
+    """The request fills batches of the size that pays, though it would fit the model's largest batch."""
     await asyncio.gather(*(bench.ask_x(1.0, rows=rows) for rows in (1, 20, 1)))
     assert runner.batches == [8, 8, 6]
 
 
 @on_gate()
 async def test_run_whose_last_caller_is_gone_is_told_to_end(bench: Bench, runner: Gated, /) -> None:
-    """As soon as the last one cancels, and not before."""
+    """The run is told to end when its last caller cancels, and not before."""
     cancels = [bench.ask({"x": np.full((1, 3), value, np.float32)})[0] for value in range(2)]
     await runner.wait_until_entered()
     run = bench.device._lanes[0].run

@@ -19,7 +19,7 @@ def widen(bench: Bench, content: bytes = b"") -> AllCores:
 
 @on_gate(lanes=2)
 async def test_batch_that_is_alone_gets_all_cores(bench: Bench, runner: Gated, /):
-    """One that leaves nobody waiting, on idle lanes, runs on all cores; its time is learned for such runs only."""
+    """A batch on idle lanes that leaves nobody waiting runs on all cores. Its time is learned for such runs only."""
     all_cores = widen(bench)
     answer = await bench.ask_x(1.5, rows=3)
     np.testing.assert_array_equal(answer.outputs["y"], np.full((3, 3), 3.0, np.float32))
@@ -29,7 +29,7 @@ async def test_batch_that_is_alone_gets_all_cores(bench: Bench, runner: Gated, /
 
 @on_gate(lanes=2)
 async def test_batches_side_by_side_have_a_core_each(bench: Bench, runner: Gated, /):
-    """While one runs, the next does not take its cores away; nor does one that leaves others waiting."""
+    """A batch does not get all cores while another one runs, or if it leaves others waiting."""
     all_cores = widen(bench)
     first = bench.ask_x(1.0, rows=8), bench.ask_x(2.0, rows=8)
     await runner.wait_until_entered()

@@ -39,7 +39,7 @@ def on_both(lanes: int) -> Decorator:
 async def test_nothing_runs_in_the_background_while_somebody_waits(
     first: Bench, second: Bench, front: Gated, behind: Gated, /
 ) -> None:
-    """On one lane a copy runs when all others have run, though it came before them."""
+    """On one lane a copy runs after all other requests, though it came before them."""
     behind.gate.set()
     blocking = first.ask_x(1)
     await front.wait_until_entered()
@@ -74,7 +74,7 @@ async def test_run_in_the_background_gives_way(first: Bench, second: Bench, fron
 async def test_run_in_the_background_delays_no_expectation(
     first: Bench, second: Bench, front: Gated, behind: Gated, /
 ) -> None:
-    """A request that would be late behind the copy is accepted: the copy does not count."""
+    """A copy that runs does not count for the expected wait of others."""
     second.ask_x(1)
     await behind.wait_until_entered()
     assert first.device.next_lane_s() == 0.0

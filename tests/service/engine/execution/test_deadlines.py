@@ -1,4 +1,4 @@
-"""Deadlines of requests whose run is under way, and runs that do not end."""
+"""Deadlines of requests that run, and runs that do not end."""
 
 import asyncio
 import math
@@ -20,7 +20,7 @@ ENDLESS = np.full((1, 3), 5000, np.float32)
 
 @pytest.mark.anyio
 async def test_run_that_never_ends_costs_its_caller_a_deadline_and_nobody_a_lane() -> None:
-    """On the only lane the next request of the same model is answered."""
+    """The next request of the same model is answered on the only lane."""
     content = graphs.never_ends_from(1000)
     bench = Bench(Counting(content), content, cost_s=SLOW_S)
     try:
@@ -35,7 +35,7 @@ async def test_run_that_never_ends_costs_its_caller_a_deadline_and_nobody_a_lane
 
 @on_gate()
 async def test_batch_goes_on_for_those_whose_deadline_has_not_passed(bench: Bench, runner: Gated, /) -> None:
-    """Of a batch that is late for one of its two requests only the other one waits on, and is answered."""
+    """If a batch is late for one of its two requests, the other one is still answered."""
     early, late = bench.ask_x(1, timeout_s=1.0), bench.ask_x(2)
     with pytest.raises(DeadlinePassed):
         await early
@@ -46,7 +46,7 @@ async def test_batch_goes_on_for_those_whose_deadline_has_not_passed(bench: Benc
 
 @on_gate()
 async def test_run_that_cannot_be_ended_is_told_once_and_its_model_drains(bench: Bench, runner: Gated, /) -> None:
-    """A runner that does not look whether it is to end: after a grace its lane is given up, with who is to be told."""
+    """If a runner does not end when told to, its lane is given up after a grace, and that is reported once."""
     stuck: list[float] = []
     loop = asyncio.get_running_loop()
     bench.device._on_stuck = lambda: stuck.append(loop.time())
@@ -60,7 +60,7 @@ async def test_run_that_cannot_be_ended_is_told_once_and_its_model_drains(bench:
 
 @pytest.mark.anyio
 async def test_step_that_never_ends_frees_its_slot() -> None:
-    """A sequence in a loop is told at its deadline, and the one after it takes its place."""
+    """A sequence in a loop gets its error at its deadline, and the next one takes its slot."""
     content = graphs.never_ends_from(1000)
     carries = (Carry(input="x", output="y"),)
     bench = LoopBench(content, carries, max_rows=1, max_slots=1, runner=Session(content), may_inline=False)
@@ -76,7 +76,7 @@ async def test_step_that_never_ends_frees_its_slot() -> None:
 
 @pytest.mark.anyio
 async def test_graph_whose_time_depends_on_values_never_runs_on_the_event_loop() -> None:
-    """However short its runs were so far: while one goes on, the loop is free to end it."""
+    """Such a graph runs in a lane however short its runs were, so that the event loop is free to end it."""
     content = graphs.never_ends_from(1000)
     session = Session(content)
     assert session.open_ended == "Loop"
@@ -90,13 +90,13 @@ async def test_graph_whose_time_depends_on_values_never_runs_on_the_event_loop()
 
 @pytest.mark.parametrize("content", [graphs.double(), graphs.recurrent(), graphs.mixing()])
 def test_time_of_usual_graphs_has_a_bound(content: bytes) -> None:
-    """Sizes alone decide it, so their short runs stay on the event loop."""
+    """The time of usual graphs depends on sizes alone, so their short runs stay on the event loop."""
     assert Session(content).open_ended is None
 
 
 @on_gate()
 async def test_requests_without_a_deadline_are_not_ended(bench: Bench, runner: Gated, /) -> None:
-    """A run whose callers wait for ever is not watched."""
+    """A run is not watched if its callers have no deadline."""
     answer = bench.ask_x(1)
     await runner.wait_until_entered()
     assert bench.device._watch_at == math.inf

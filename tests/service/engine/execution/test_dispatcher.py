@@ -39,7 +39,7 @@ async def test_poisoned_request_of_many_rows_fails_as_one(bench: Bench, runner: 
 
 
 class Faulty:
-    """A model that wants to end the process on negative numbers, and that leaves out the last of several rows."""
+    """A model that tries to end the process for negative numbers, and leaves out the last of several rows."""
 
     def __init__(self, _: bytes) -> None: ...
 
@@ -121,7 +121,7 @@ async def test_deadline_passes_while_the_lanes_are_busy(bench: Bench, runner: Ga
 
 @on_gate()
 async def test_request_that_would_end_after_its_deadline_is_not_run(bench: Bench, runner: Gated, /):
-    """A row that could not be answered in time even alone is given up, and its time goes to those who can be."""
+    """A row that could not be answered in time even alone is given up, so that others can be."""
     hopeless = bench.ask_x(2.0, timeout_s=5.0)
     bench.ask_x(1.0)
     run = bench.dispatcher.take(5.0 - SLOW_S / 2)
@@ -140,7 +140,7 @@ async def test_request_that_cannot_make_its_deadline_is_refused_at_once(bench: B
 
 @on_gate()
 async def test_time_of_waiting_does_not_limit_a_request_that_need_not_wait(bench: Bench, runner: Gated, /):
-    """With nobody before it a request has all its time, else the time of waiting and that of a run."""
+    """Without others before it a request has all its time, otherwise the wait and the time of a run."""
     assert bench.dispatcher.limit_wait(30.0, wait_s=1e-6) == 30.0
     running = bench.ask_x(1.0)
     await runner.wait_until_entered()
@@ -217,7 +217,7 @@ async def test_lone_row_is_padded_where_the_model_needs_company(bench: Bench, ru
 
 @on_counting()
 async def test_no_rows_are_answered_without_a_run(bench: Bench, runner: Counting, /):
-    """Nothing is queued and nothing runs; a version that is taken out of service refuses them as it does others."""
+    """Requests without rows are answered without a run. A version that goes out of service refuses them like others."""
     rows = bench.signature.check({"x": np.empty((0, 3), np.float32)}, may_be_empty=True)
     answer = bench.dispatcher.answer_no_rows(rows)
     assert (answer.outputs["y"].shape, answer.compute_s, runner.batches) == ((0, 3), 0.0, [])

@@ -1,4 +1,4 @@
-"""Faults of ours in the middle of handing out answers: nobody waits for ever, and the next request is answered."""
+"""Our own faults while answers are given out: nobody waits for ever, and the next request is answered."""
 
 import asyncio
 
@@ -35,14 +35,14 @@ class Broken:
 
 @pytest.mark.parametrize("slow_s", [0.0, 0.1], ids=["on the loop", "in a lane"])
 def test_batch_that_cannot_be_counted_is_answered_all_the_same(slow_s: float, caplog: pytest.LogCaptureFixture):
-    """An observer that raises is a line in the log: it costs nobody an answer."""
+    """An observer that raises is logged, and everybody gets an answer."""
     outcomes = outcomes_of_two(Session(graphs.double()), Broken(), slow_s, rows=1)
     assert [type(outcome) for outcome in outcomes] == [Answer, Answer]
     assert [record.message for record in caplog.records] == ["a batch could not be counted"]
 
 
 class Ragged:
-    """A model whose rows are as long as its batch is large, so that parts of a request do not fit together."""
+    """A model whose rows are as long as the batch is large, so that the parts of a request do not fit together."""
 
     def run(self, inputs: Arrays) -> list[np.ndarray]:
         rows = len(inputs["x"])
@@ -51,13 +51,13 @@ class Ragged:
 
 @pytest.mark.parametrize("slow_s", [0.0, 0.1], ids=["on the loop", "in a lane"])
 def test_answer_that_cannot_be_put_together_is_a_failure(slow_s: float):
-    """A fault while answers are handed out costs the requests of that batch an answer, not their callers a wait."""
+    """A fault while answers are given out fails the requests of that batch. Their callers do not wait in vain."""
     outcomes = outcomes_of_two(Ragged(), None, slow_s, rows=12)
     assert [type(outcome) for outcome in outcomes] == [ModelFailure, ModelFailure]
 
 
 def outcomes_of_two(runner: Runner, observer: Observer | None, slow_s: float, rows: int) -> list[object]:
-    """What two requests of so many rows come to, one after the other, with batches of at most 8."""
+    """The outcomes of two requests of ``rows`` rows, one after the other, with batches of at most 8."""
 
     async def main() -> list[object]:
         bench = Bench(runner, graphs.double(), cost_s=slow_s, observer=observer)
@@ -72,7 +72,7 @@ def outcomes_of_two(runner: Runner, observer: Observer | None, slow_s: float, ro
 @pytest.mark.parametrize("slow_s", [0.0, 0.1], ids=["on the loop", "in a lane"])
 @virtual
 async def test_batch_that_cannot_be_taken_on_is_answered_with_a_failure(slow_s: float):
-    """The same in a loop: the rows leave, their slots are free, and the loop goes on for others."""
+    """After a fault in a loop the rows leave, their slots are free, and the loop goes on for others."""
     bench = LoopBench(hop(), HOP, cost_s=slow_s, observer=Broken())
     with pytest.raises(ModelFailure):
         await bench.ask(hopping(0, 5))

@@ -21,7 +21,7 @@ def linear(fixed_s: float, row_s: float) -> CostModel:
 @LANES
 @virtual
 async def test_rows_that_cost_time_each_are_shared_by_all_idle_lanes(lanes: int) -> None:
-    """Four rows for each of them, all at the same time."""
+    """Each idle lane gets four rows, all at the same time."""
     runner = Gated(graphs.double())
     bench = Bench(runner, graphs.double(), lanes=lanes, max_rows=64, cost=linear(0.0, 2 * INLINE_S))
     futures = [bench.ask_x(float(value)) for value in range(4 * lanes)]
@@ -37,7 +37,7 @@ async def test_rows_that_cost_time_each_are_shared_by_all_idle_lanes(lanes: int)
 @LANES
 @virtual
 async def test_batch_that_costs_the_same_at_any_size_is_not_shared(lanes: int) -> None:
-    """However many lanes are idle: each share would take as long as the whole."""
+    """Such a batch is not shared however many lanes are idle: each share would take as long as the whole."""
     runner = Counting(graphs.double())
     bench = Bench(runner, graphs.double(), lanes=lanes, max_rows=64, cost=linear(SLOW_S, 0.0))
     await asyncio.gather(*(bench.ask_x(1.0) for _ in range(64)))
@@ -48,7 +48,7 @@ async def test_batch_that_costs_the_same_at_any_size_is_not_shared(lanes: int) -
 @LANES
 @virtual
 async def test_short_batch_runs_on_the_event_loop(lanes: int) -> None:
-    """A lane's thread would have to be woken for it; a long batch leaves the loop free."""
+    """A short batch does not wake a lane's thread. A long one leaves the event loop free."""
     for batch_s, on_loop in ((INLINE_S / 2, True), (INLINE_S * 2, False)):
         bench = Bench(Counting(graphs.double()), graphs.double(), lanes=lanes, cost=linear(batch_s, 0.0))
         future = bench.ask_x(1.0)
@@ -74,7 +74,7 @@ async def test_batch_short_enough_for_the_loop_has_all_cores_too(lanes: int) -> 
 @LANES
 @virtual
 async def test_batch_has_all_cores_only_while_no_other_lane_is_busy(lanes: int) -> None:
-    """Its threads would take the cores of the other lanes."""
+    """A batch gets all cores only on idle lanes, because its threads would take the cores of the others."""
     content = graphs.double()
     all_cores = AllCores(Counting(content), CostModel(), lanes)
     bench = Bench(Counting(content), content, lanes=lanes, cost_s=SLOW_S, all_cores=all_cores)

@@ -15,7 +15,7 @@ from tests.support.models import graphs
 
 
 class Noting:
-    """Runs a graph, and notes the shapes of its runs."""
+    """Runs a graph, and keeps the shapes of its runs."""
 
     def __init__(self, content: bytes) -> None:
         self._session = Session(content)
@@ -63,7 +63,7 @@ def state_of(rows: int, value: float) -> Arrays:
 
 
 def test_rows_on_another_axis_are_joined_and_cut_there() -> None:
-    """Requests share a run and get their own rows on the axis where they lie, also where one is cut to several runs."""
+    """Requests share a run and get their own rows on their axis, also if one is cut into several runs."""
     requests = [state_of(rows, value) for rows, value in ((1, 10), (3, 20), (2, 30))]
     answers, runner = answer_all(states(), requests)
     assert runner.shapes == [{"state": (2, 6, 3), "x": (6, 3)}]
@@ -103,7 +103,7 @@ def apart() -> bytes:
 
 
 def test_request_whose_inputs_have_other_sizes_is_one_run_of_its_own() -> None:
-    """What ONNX Runtime would run is run as it came, beside requests that do share a batch."""
+    """Such a request runs as it came, beside requests that do share a batch."""
 
     def of(x: int, z: int) -> Arrays:
         return {"x": np.ones((x, 2), np.float32), "z": np.full((z, 2), z, np.float32)}

@@ -21,7 +21,7 @@ def ask(bench: Bench, width: int, rows: int = 1) -> "asyncio.Future[Answer]":
 
 @on_counting(**OPEN)
 async def test_first_run_of_a_size_goes_to_a_lane(bench: Bench, runner: Counting, /) -> None:
-    """However short runs of other sizes are: nobody knows how long it takes, and the loop must not wait."""
+    """The first run of a size may take long, and the event loop must not wait. So it goes to a lane."""
     dispatcher, device, lanes = bench.dispatcher, bench.device, []
     for width in (4, 40_000, 40_000):
         answer = ask(bench, width)
@@ -58,21 +58,21 @@ async def test_rows_of_a_batch_are_as_many_as_a_budget_of_elements_allows(bench:
 
 @on_counting(**OPEN, most_elements=16, least_rows=2)
 async def test_budget_of_elements_has_room_for_the_least_batch(bench: Bench, runner: Counting, /) -> None:
-    """A single row would be padded to it, so two rows cost no more than one."""
+    """A single row would be padded to the least batch, so two rows cost no more."""
     await ask(bench, 17, rows=8)
     assert runner.batches == [2, 2, 2, 2]
 
 
 @on_counting(content=graphs.double(4), most_elements=16)
 async def test_budget_of_elements_needs_rows_of_any_size(bench: Bench, runner: Counting, /) -> None:
-    """If all rows have one size, the rows of a batch are all that counts."""
+    """If all rows have one size, only the number of rows limits a batch."""
     await ask(bench, 4, rows=8)
     assert runner.batches == [8]
 
 
 @on_counting(**OPEN)
 async def test_request_is_accepted_by_the_cost_of_its_own_row_size(bench: Bench, runner: Counting, /) -> None:
-    """Long rows do not make short ones seem late, nor short ones long ones in time."""
+    """The cost of long rows does not make short ones seem late, nor the other way round."""
     dispatcher = bench.dispatcher
     for _ in range(30):
         for width, seconds in ((4, 1.0), (1, 1e-5), (1_000_000, 10.0)):

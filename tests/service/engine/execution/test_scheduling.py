@@ -1,4 +1,4 @@
-"""Who runs when on a device, where time passes while a model runs: fair turns, doubts about costs, held batches."""
+"""The order of runs on a device: fair turns, costs that seem too high, and held batches. Time passes during runs."""
 
 import asyncio
 import contextlib
@@ -63,7 +63,7 @@ def on_two(max_rows: int) -> Decorator:
 
 @on_two(max_rows=1)
 async def test_newcomer_shares_with_a_model_that_was_alone(a: Bench, b: Bench, log: list[str], /) -> None:
-    """What a model used while it was alone is no debt: from the newcomer's first batch on they take turns."""
+    """From a newcomer's first batch on the models take turns, whatever the first one has used while it was alone."""
     for _ in range(100):
         await a.ask_x(1.0)
     log.clear()
@@ -73,7 +73,7 @@ async def test_newcomer_shares_with_a_model_that_was_alone(a: Bench, b: Bench, l
 
 @on_two(max_rows=16)
 async def test_failing_batches_earn_no_credit(a: Bench, b: Bench, log: list[str], /) -> None:
-    """The halves of a failed batch are charged like others, so that failing quickly gives a model no turns later."""
+    """The halves of a failed batch are charged like others, so a model gains no turns by failing quickly."""
     for _ in range(20):
         failing = [a.ask_x(-1.0) for _ in range(16)]
         fine = [b.ask_x(1.0) for _ in range(16)]
@@ -90,7 +90,7 @@ def on_timed(**options: float) -> Decorator:
 
 @on_timed(max_rows=1)
 async def test_run_that_took_long_once_refuses_nobody(bench: Bench, runner: Timed, /) -> None:
-    """A machine that stood still for a second during a run does not make the model seem too slow for a deadline."""
+    """One run that took a second, for instance on a busy machine, does not make the model seem too slow."""
     runner.run_s = 1.0
     await bench.ask_x(1.0)
     runner.run_s = SHORT_S
@@ -99,7 +99,7 @@ async def test_run_that_took_long_once_refuses_nobody(bench: Bench, runner: Time
 
 @on_timed(max_rows=1)
 async def test_model_that_seems_too_slow_is_tried_again(bench: Bench, runner: Timed, /) -> None:
-    """After a rest of ten times of what it seems to take one request goes through to see whether it is fast again."""
+    """After a rest of ten times its expected time, one request goes through to see whether the model is fast again."""
     runner.run_s = 1.0
     for _ in range(40):
         await bench.ask_x(1.0)
@@ -123,7 +123,7 @@ async def test_model_that_seems_too_slow_is_tried_again(bench: Bench, runner: Ti
 
 @on_gate()
 async def test_nobody_is_tried_while_a_lane_is_busy(bench: Bench, runner: Gated, /) -> None:
-    """A model whose one batch still runs has not rested: what would come too late is refused."""
+    """A model whose batch still runs has not rested, so late requests are refused."""
     running = bench.ask_x(1.0)
     await runner.wait_until_entered()
     await asyncio.sleep(10.0)
@@ -135,7 +135,7 @@ async def test_nobody_is_tried_while_a_lane_is_busy(bench: Bench, runner: Gated,
 
 @on_counting(max_wait_s=0.5, cost_s=SHORT_S)
 async def test_held_batch_leaves_in_time_for_every_deadline(bench: Bench, runner: Counting, /) -> None:
-    """With max_wait_s a row is held no longer than its deadline allows, and no longer than that of one behind it."""
+    """With max_wait_s a row is held no longer than its own deadline allows, and those of the rows behind it."""
     loop = asyncio.get_running_loop()
     await bench.ask_x(1.0, timeout_s=0.05)
     assert loop.time() == pytest.approx(0.05, abs=0.01)
@@ -145,7 +145,7 @@ async def test_held_batch_leaves_in_time_for_every_deadline(bench: Bench, runner
 
 @on_gate()
 async def test_rows_that_wait_are_told_at_every_moment(bench: Bench, runner: Gated, /) -> None:
-    """Their number follows rows that come, that are taken, that expire and that are cancelled."""
+    """The number of waiting rows is right after rows come, are taken, expire or are cancelled."""
     running = bench.ask_x(1.0, rows=8)
     await runner.wait_until_entered()
     late = bench.ask_x(1.0, rows=3, timeout_s=2.0)
@@ -162,7 +162,7 @@ async def test_rows_that_wait_are_told_at_every_moment(bench: Bench, runner: Gat
 
 @on_runner(Timed)
 async def test_rows_that_fail_wait_no_more(bench: Bench, runner: Timed, /) -> None:
-    """Their number falls as well where a batch fails on the event loop."""
+    """The number of waiting rows falls, too, when a batch fails on the event loop."""
     with pytest.raises(ModelFailure):
         await bench.ask_x(-1.0)
     assert bench.dispatcher.waiting_rows == 0
@@ -170,7 +170,7 @@ async def test_rows_that_fail_wait_no_more(bench: Bench, runner: Timed, /) -> No
 
 @on_gate(graphs.look_up())
 async def test_drain_waits_for_the_halves_of_a_failed_batch(bench: Bench, runner: Gated, /) -> None:
-    """While the one who failed a batch is still looked for nothing is over, for the others are not answered yet."""
+    """A drain waits until the faulty request of a failed batch is found and the others are answered."""
     asked = [bench.ask({"x": np.array([[number]], np.int64)})[1] for number in (99, 1, 2, 3)]
     await runner.wait_until_entered()
     drained = asyncio.ensure_future(bench.dispatcher.drain())

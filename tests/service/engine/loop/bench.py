@@ -1,4 +1,4 @@
-"""A device with one looping model, tiny graphs for it, and what they give when they run by hand."""
+"""A device with one looping model, tiny graphs for it, and their results computed by hand."""
 
 import asyncio
 import dataclasses
@@ -29,33 +29,24 @@ SLOW_S = 0.1
 
 def walk() -> bytes:
     """next = value * 0.5 + kick, and a total that is carried beside it."""
-    return graphs.build(
-        [
-            helper.make_node("Mul", ["value", "half"], ["halved"]),
-            helper.make_node("Add", ["halved", "kick"], ["next"]),
-            helper.make_node("Add", ["total", "next"], ["next_total"]),
-        ],
-        [("value", FLOAT, ["batch", 2]), ("total", FLOAT, ["batch", 2]), ("kick", FLOAT, ["batch", 1])],
-        [("next", FLOAT, ["batch", 2]), ("next_total", FLOAT, ["batch", 2])],
-        {"half": np.array(0.5, np.float32)},
-    )
+    return _build_walk()
 
 
 def drift() -> bytes:
     """next = value * 0.5 + kick + push, where push stays what it was at the beginning."""
+    return _build_walk("push")
+
+
+def _build_walk(*steady: str) -> bytes:
+    """A step of a value, to which inputs that stay the same may be added."""
+    pushes = [(name, FLOAT, ["batch", 2]) for name in steady]
     return graphs.build(
         [
             helper.make_node("Mul", ["value", "half"], ["halved"]),
-            helper.make_node("Add", ["halved", "kick"], ["kicked"]),
-            helper.make_node("Add", ["kicked", "push"], ["next"]),
+            helper.make_node("Sum", ["halved", "kick", *steady], ["next"]),
             helper.make_node("Add", ["total", "next"], ["next_total"]),
         ],
-        [
-            ("value", FLOAT, ["batch", 2]),
-            ("total", FLOAT, ["batch", 2]),
-            ("push", FLOAT, ["batch", 2]),
-            ("kick", FLOAT, ["batch", 1]),
-        ],
+        [("value", FLOAT, ["batch", 2]), ("total", FLOAT, ["batch", 2]), *pushes, ("kick", FLOAT, ["batch", 1])],
         [("next", FLOAT, ["batch", 2]), ("next_total", FLOAT, ["batch", 2])],
         {"half": np.array(0.5, np.float32)},
     )
@@ -77,7 +68,7 @@ HOP = (Carry(input="place", output="next"),)
 
 
 class Counting:
-    """A real session that notes the rows of each step it runs, and holds them while a gate is closed."""
+    """A real session that keeps the number of rows of each step, and holds steps while a gate is closed."""
 
     def __init__(self, content: bytes, bound: bool = False) -> None:
         self.session = Session(content, bound=bound)

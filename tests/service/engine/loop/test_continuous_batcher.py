@@ -52,7 +52,7 @@ WIDE = np.zeros((1, 3), np.float32)
 )
 @virtual
 async def test_request_that_cannot_begin_is_refused(asked: LoopRequest, error: type[ServiceError], text: str) -> None:
-    """It is refused before its first step, and the others end right, in steps that fit into the memory."""
+    """The request is refused before its first step. Others end right, in steps that fit into the memory."""
     bench = Bench(walk(), WALK, max_queue_rows=4, memory=RunMemory(10, (0.0, 2.0, 0.0)))  # a row has 4 numbers
     first = walking(1, 3, rows=2)
     answer = bench.ask(first)
@@ -106,7 +106,7 @@ async def test_cancelled_request_frees_its_slots_between_steps() -> None:
 
 @virtual
 async def test_late_request_is_answered_so_and_leaves() -> None:
-    """When the deadline passes between steps, the caller is told and the rows make no more steps."""
+    """When the deadline passes between steps, the caller gets an error and the rows make no more steps."""
     bench = Bench(walk(), WALK)
     clock = itertools.count(0, 1)
     bench.device.clock = lambda: float(next(clock))
@@ -120,7 +120,7 @@ async def test_late_request_is_answered_so_and_leaves() -> None:
 
 @virtual
 async def test_request_that_cannot_end_in_time_is_refused_until_the_loop_has_rested() -> None:
-    """After a rest of ten times of what a request seems to take, one is begun: the loop may be fast by now."""
+    """After a rest of ten times its expected time one request is begun, because the loop may be fast by now."""
     bench = Bench(walk(), WALK, cost_s=SLOW_S)
     for rested_s in (0.0, 5.0):
         await asyncio.sleep(rested_s)
@@ -150,7 +150,7 @@ async def test_drain_refuses_new_requests_and_ends_the_old_ones() -> None:
 
 @virtual
 async def test_watcher_that_raises_harms_nobody() -> None:
-    """A watcher sees each step; what it raises is logged, and all requests go on."""
+    """A watcher sees each step. An exception of it is logged, and all requests go on."""
     seen: list[tuple[int, int, Any]] = []
 
     def watch(row: int, step: int, outputs: Arrays) -> None:
@@ -193,7 +193,7 @@ async def check_growth(requests: Sequence[LoopRequest], answers: Sequence["async
 
 @virtual
 async def test_rows_of_different_lengths_are_in_no_step_together() -> None:
-    """Callers who come while others step get the same as alone, though what each carries has another length by then."""
+    """Requests that come while others step get the same results as alone, though their states differ in length."""
     requests = [growing(start, 6) for start in range(4)]
     answers: list[asyncio.Future[LoopResult]] = []
 
@@ -214,7 +214,7 @@ async def test_rows_of_different_lengths_are_in_no_step_together() -> None:
 
 @virtual
 async def test_rows_of_one_length_share_their_steps() -> None:
-    """Callers who begin together step together; a row that could not begin with its request steps apart from it."""
+    """Requests that begin together step together. A row that begins later than its request steps apart from it."""
     bench = Bench(graphs.grow(), GROW)
     requests = [growing(start, 6) for start in range(4)]
     await check_growth(requests, [bench.ask(request) for request in requests])
@@ -228,7 +228,7 @@ async def test_rows_of_one_length_share_their_steps() -> None:
 
 @virtual
 async def test_slow_steps_go_side_by_side_on_two_lanes() -> None:
-    """Where half a batch takes well less than a whole one, two lanes step half of the rows each."""
+    """If half a batch takes much less time than a whole one, two lanes step half of the rows each."""
     bench = Bench(walk(), WALK, lanes=2, cost_s=2 * SLOW_S, row_s=SLOW_S)
     bench.counting.gate.clear()
     request = walking(1, 3, rows=8)
@@ -241,7 +241,7 @@ async def test_slow_steps_go_side_by_side_on_two_lanes() -> None:
 
 
 class Noting(Counting):
-    """Notes where the input ``push`` of each step lies, and what it holds."""
+    """Keeps the address and the values of the input ``push`` of each step."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
@@ -288,7 +288,7 @@ async def test_what_no_step_changes_stays_where_it_is() -> None:
 )
 @virtual
 async def test_company_changes_no_bit(requests, max_rows, max_slots, gaps, bound, in_lanes):
-    """Whoever joins and leaves, a request has the bits that it has alone, also with its state on the device (bound)."""
+    """Whoever joins and leaves, a request has the same bits as alone, also with its state on the device (bound)."""
     sizes = {"lanes": 2, "max_rows": max_rows, "max_slots": max_slots, "least_rows": 2}
     bench = Bench(drift(), DRIFT, cost_s=SLOW_S * in_lanes, runner=Counting(drift(), bound), **sizes)
     asked = []

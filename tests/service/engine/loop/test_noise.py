@@ -26,7 +26,7 @@ def test_each_part_of_the_key_changes_the_numbers(key: tuple[int, int, int]):
 
 @given(seed=SEEDS, row=st.integers(0, 2**63 - 1), step=st.integers(0, 2**63 - 1), size=st.integers(0, 9))
 def test_smaller_shape_has_the_first_numbers_of_a_larger_one(seed: int, row: int, step: int, size: int):
-    """How many numbers are drawn changes none of them."""
+    """A smaller draw has the first numbers of a larger one."""
     np.testing.assert_array_equal(draw_normal(seed, row, step, (size,)), draw_normal(seed, row, step, (10,))[:size])
 
 

@@ -14,7 +14,7 @@ from service.errors import QueueFull
 
 @dataclass(eq=False)
 class Walk(SlotSequence):
-    """A request that notes which steps each of its rows has made."""
+    """A request that keeps which steps each of its rows has made."""
 
     steps: int = 1
     made: list[list[int]] = field(default_factory=list)
@@ -39,7 +39,7 @@ def open_table(*requests: Walk, slots: int, queue_rows: int = 10) -> SlotTable[W
 
 
 def step(table: SlotTable[Walk], batch: RunningBatch[Walk]) -> None:
-    """Take every row of a batch one step on and give the batch back."""
+    """Advance every row of a batch by one step and give the batch back."""
     going = []
     for span in batch.spans:
         for row in range(span.start, span.stop):
@@ -74,7 +74,7 @@ def test_expired_requests_leave_and_are_named():
 
 
 def test_ended_requests_are_not_kept_until_their_deadline():
-    """Behind one that is under way and due first, hundreds that have ended leave no trace; the first is still due."""
+    """Hundreds of ended requests leave no trace behind one that is still running, and that one still expires."""
     first = walk(steps=9000, deadline=5.0)
     table = open_table(first, slots=16)
     ended = weakref.WeakSet[Walk]()
@@ -103,7 +103,7 @@ def test_newcomers_join_rows_that_are_under_way():
 
 @pytest.mark.parametrize(("key", "rows"), [("key", 4), ("other", 4), ("key", 1)], ids=["full", "other key", "room"])
 def test_full_batches_step_beside_an_endless_stream_of_newcomers(key, rows):
-    """Where somebody new waits before every step, every second step is one of those who have begun."""
+    """Even if a newcomer waits before every step, every second step is for those who have begun."""
     full, beside = walk(rows=4, steps=9), Walk(key, rows, 0.0, steps=9)
     table = open_table(full, beside, slots=16, queue_rows=100)
     for _ in range(2 * (9 + 9)):
@@ -131,7 +131,7 @@ def test_hypotheses_of_a_row_stay_together():
 
 
 def test_batches_that_fit_together_become_one():
-    """When a batch shrinks, another resting one that has room for it takes it in."""
+    """When a batch shrinks, it is merged into another resting one that has room."""
     table = open_table(walk(rows=3, steps=9), walk(rows=1, steps=9), slots=8)
     for _ in range(2):
         step(table, table.take(2))

@@ -84,7 +84,7 @@ async def test_row_that_does_not_write_keeps_its_token_beside_rows_that_do() -> 
 
 @virtual
 async def test_follower_that_raises_harms_nobody() -> None:
-    """What it raises is logged, and its own row goes on too."""
+    """An exception of a follower is logged, and all rows go on, also its own."""
 
     def follow(row: int, tokens: Sequence[int]) -> bool:
         raise RuntimeError("no")
@@ -108,7 +108,7 @@ async def test_every_form_of_memory_writes_the_same(form: str, bound: bool) -> N
 
 @virtual
 async def test_one_value_of_a_step_is_for_all_beams_of_all_rows() -> None:
-    """A position may come as an array of one row, which each hypothesis of each row takes."""
+    """A position may come as an array of one row, which counts for each hypothesis of each row."""
     prompts = [(1,), (2,)]
     wanted = (await open_bench().ask(writing(width=3, prompts=prompts))).sentences
     request = writing("a cache of fixed length", width=3, prompts=prompts)
@@ -120,7 +120,7 @@ async def test_one_value_of_a_step_is_for_all_beams_of_all_rows() -> None:
 @pytest.mark.parametrize("form", FORMS)
 @virtual
 async def test_beams_write_the_same_in_every_form_of_memory(form: str) -> None:
-    """Hypotheses take their memory along, of whatever form it is."""
+    """Hypotheses keep their memory, whatever its form is."""
     wanted = (await open_bench().ask(writing(width=3, prompts=[(1, 1), (1, 2)]))).sentences
     got = (await open_bench(form).ask(writing(form, width=3, prompts=[(1, 1), (1, 2)]))).sentences
     for one, other in zip(got, wanted, strict=True):
@@ -159,7 +159,7 @@ async def test_prompt_is_read_before_the_first_token_is_chosen(form: str) -> Non
 
 @virtual
 async def test_prompts_of_several_lengths_share_a_request() -> None:
-    """Each row has its own prompt, and so many tokens as the limit says after it."""
+    """Each row has its own prompt, and after it as many tokens as the limit allows."""
     prompts = [(1,), (1, 2, 3, 4), (1, 1)]
     result = await open_bench().ask(writing(prompts=prompts, steps=9, max_tokens=4, ends=()))
     for prompt, sentence in zip(prompts, result.sentences, strict=True):
@@ -170,7 +170,7 @@ async def test_prompts_of_several_lengths_share_a_request() -> None:
 
 @virtual
 async def test_suppressed_tokens_are_not_chosen() -> None:
-    """Neither greedily nor by beams or draws; those of the first place only there."""
+    """Suppressed tokens are chosen neither greedily nor by beams or draws; some are suppressed only as the first."""
     first = int(SCORES[1].argmax())
     bench = open_bench()
     check((await bench.ask(writing(suppressed=[first, 0]))).sentences[0], write((1,), without=[first, 0]))
@@ -243,7 +243,7 @@ async def test_draws_have_the_shares_of_the_scores() -> None:
 @pytest.mark.parametrize(("form", "places"), [("no cache", 1), ("a cache that grows", 2)])
 @virtual
 async def test_row_that_would_grow_too_large_is_refused(form: str, places: int) -> None:
-    """Its size at the last step counts, not the one that it begins with."""
+    """The size of a row at its last step counts, not the one that it begins with."""
     bench = open_bench(form, memory=RunMemory(4 * 20 * places, (0.0, 4.0, 0.0)))
     await bench.ask(writing(form, steps=18))
     with pytest.raises(BodyTooLarge):
@@ -252,7 +252,7 @@ async def test_row_that_would_grow_too_large_is_refused(form: str, places: int) 
 
 @virtual
 async def test_request_is_refused_by_the_usual_length_of_texts() -> None:
-    """Not by the longest that a text may have: few are so long."""
+    """A request is judged by the usual length of texts, not by the longest possible one."""
     bench = open_bench(cost_s=SLOW_S)
     end = int(SCORES[1].argmax())
     for steps, shown in ((1, "1 step "), (100, "21 steps ")):

@@ -19,7 +19,7 @@ from service.engine.onnx.binding import (
     BoundBuffers,
     MemoryLocation,
     find_pinned_memory,
-    read_slots,
+    read_specs,
     resolve_shape,
 )
 from service.engine.onnx.providers import CPU, NAMES
@@ -31,7 +31,7 @@ ORT = tuple(map(int, ort.__version__.split(".")[:2]))
 
 def open_bindings(content: bytes, **options: Any) -> Bindings:
     session = ort.InferenceSession(content, providers=[CPU])
-    inputs, outputs = read_slots(session.get_inputs()), read_slots(session.get_outputs())
+    inputs, outputs = read_specs(session.get_inputs()), read_specs(session.get_outputs())
     return Bindings(session, inputs, outputs, HOST, **options)
 
 
@@ -61,7 +61,7 @@ def test_bound_run_gives_the_bits_of_a_plain_run(capture: bool) -> None:
 
 @pytest.mark.long
 def test_answer_keeps_its_numbers() -> None:
-    """An answer that is still being written changes neither when its buffers are used again nor when the model goes."""
+    """An answer keeps its values when its buffers are used again and when the model is gone."""
     bindings = open_double()
     first, second = (bindings.run(rows(2, value))[0] for value in (1.0, 5.0))
     assert not np.shares_memory(first, second)
@@ -71,7 +71,7 @@ def test_answer_keeps_its_numbers() -> None:
 
 
 def test_buffers_are_used_again() -> None:
-    """One run at a time needs one buffers a shape, however many runs there are, at addresses that stay."""
+    """Runs one after another need one set of buffers for a shape. Its addresses stay the same."""
     bindings = open_double()
     bindings.run(rows(2))
     [buffers] = idle_buffers(bindings)
@@ -102,7 +102,7 @@ def test_lanes_side_by_side_get_their_own_answers(capture: bool) -> None:
 
 
 class Meeting:
-    """A session whose runs wait for each other: it answers only if as many as it expects are inside at once."""
+    """A session whose runs wait for each other: they end only when as many as expected run at once."""
 
     def __init__(self, session: Any, parties: int) -> None:
         self._session, self._barrier = session, threading.Barrier(parties)
@@ -123,7 +123,7 @@ def test_runs_of_one_shape_overlap() -> None:
 
 
 class Watched:
-    """A session that notes the thread, the graph and the buffers of each run."""
+    """A session that keeps the thread, the graph and the buffers of each run."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -153,7 +153,7 @@ def test_all_runs_with_graphs_are_made_by_one_thread() -> None:
 
 
 def test_buffers_of_a_bucket_have_graphs_of_their_own() -> None:
-    """No graph is replayed for other buffers than those that it captured, all of a bucket when it first runs."""
+    """A graph is replayed only for the buffers that it captured. A bucket's first run captures all its graphs."""
     bindings = open_double(buckets=(1, 2), lanes=2, capture=True)
     watched = watch(bindings)
     bindings.run(rows(2))
@@ -175,7 +175,7 @@ def test_size_outside_the_buckets_is_not_captured(count: int) -> None:
 
 
 def test_output_whose_size_depends_on_the_values_comes_whole() -> None:
-    """Where the shape of an output is not known beforehand, ONNX Runtime makes room for it and no graph is captured."""
+    """If the shape of an output is not known before the run, ONNX Runtime allocates it and no graph is captured."""
     node = helper.make_node("NonZero", ["x"], ["y"])
     tensors = [("x", TensorProto.FLOAT, ["batch", 3])], [("y", TensorProto.INT64, [2, "found"])]
     bindings = open_bindings(graphs.build([node], *tensors), buckets=(1, 2), lanes=2, capture=True)
@@ -195,7 +195,7 @@ def test_failed_run_gives_its_buffers_back() -> None:
 
 
 def test_buffers_of_ever_new_lengths_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shapes that are kept are bounded; one that was let go of still runs."""
+    """The number of shapes that are kept is bounded. A shape that was dropped still runs."""
     monkeypatch.setattr(binding_module, "_KEPT_SHAPES", 3)
     bindings = open_bindings(graphs.double("length"))
     for length in (*range(1, 9), 1):
@@ -211,7 +211,7 @@ def test_array_with_gaps_is_loaded_by_its_values() -> None:
 
 
 def test_strings_are_not_bound() -> None:
-    """Strings have no place on a device: such a graph runs plainly even where buffers are wanted."""
+    """Strings cannot be bound to a device: such a graph runs without buffers even if they are wanted."""
     session = Session(graphs.echo(TensorProto.STRING), bound=True)
     assert session._bindings is None
     assert session.run({"x": np.array([["a"]], object)})[0].tolist() == [["a"]]

@@ -1,4 +1,4 @@
-"""Execution providers: what is asked for, and that nothing else is taken silently."""
+"""Execution providers: the wanted one is taken, and never another one silently."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_session_that_fell_back_is_refused(policy: str, active: list[str]) -> No
     ],
 )
 def test_plan_has_the_wanted_provider_and_the_cpu_last(policy: str, available: list[str], planned: list[str]) -> None:
-    """``auto`` takes CUDA where it is; TensorRT runs only where it is asked for; the CPU takes what others cannot."""
+    """``auto`` takes CUDA if it is there. TensorRT runs only if it is asked for. The CPU runs what others cannot."""
     assert [name for name, _ in plan_providers(policy, available)] == planned
 
 
@@ -65,7 +65,7 @@ def test_plan_has_the_wanted_provider_and_the_cpu_last(policy: str, available: l
     ("policy", "active"), [("auto", [CPU]), ("auto", [CUDA, CPU]), ("cpu", [CPU]), ("cuda", [CUDA, CPU])]
 )
 def test_provider_that_runs_is_told(policy: str, active: list[str]) -> None:
-    """What really runs is reported, whichever it is under ``auto``."""
+    """The provider that really runs is reported, also under ``auto``."""
     assert check_provider(policy, active) == active[0]
 
 
@@ -111,7 +111,7 @@ def test_options_of_a_provider(policy: str, name: str, gpu: GpuOptions, options:
     [(0, [0, 0, 0, 0]), (1, [0, 0, 0, 0]), (2, [0, 1, 0, 1]), (8, [0, 1, 2, 3])],
 )
 def test_workers_take_turns_over_the_gpus(devices: int, expected: list[int]) -> None:
-    """Worker i gets GPU i modulo their number, all workers the one of the settings, and an unknown place GPU 0."""
+    """Worker i gets GPU i modulo their number, or the GPU of the settings; without a place it gets GPU 0."""
     assert [choose_device(None, index, devices) for index in range(4)] == expected
     assert [choose_device(5, index, devices) for index in range(4)] == [5, 5, 5, 5]
     assert choose_device(None, None, devices) == 0
@@ -189,7 +189,7 @@ def test_no_profile_where_a_range_is_not_known(inputs: list[Tensor]) -> None:
     ],
 )
 def test_a_gpu_has_two_lanes_and_the_cpu_one_a_core(policy: str, available: list[str], lanes: int) -> None:
-    """Two batches in flight keep a GPU busy, a CPU needs one a core; that a provider is missing is told by the load."""
+    """Two batches in flight keep a GPU busy; a CPU needs one a core. A missing provider is reported by the load."""
     assert count_lanes(policy, available, cores=16) == lanes
 
 

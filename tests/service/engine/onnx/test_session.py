@@ -28,10 +28,23 @@ from tests.support.servers import ClosingWorker
 from tests.support.signatures import graph_of
 
 
-@pytest.mark.parametrize("content", [b"", b"not onnx", graphs.double()[:-20]])
-def test_graph_that_cannot_be_read_is_not_ready(content: bytes) -> None:
-    """Bytes that are no ONNX graph end in one line that says so, whatever type ONNX Runtime raises."""
-    with pytest.raises(BadGraph, match=r"^ONNX Runtime cannot load the graph: .+") as caught:
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        (b"", "it is empty: copy it again"),
+        (b"not onnx", "it is not an ONNX file, or not complete: copy it again"),
+        (graphs.double()[:-20], "it is not an ONNX file, or not complete: copy it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "run `git lfs pull`"),
+        (b"<!DOCTYPE html><html></html>", "it is a page of HTML"),
+        (b"PK\x03\x04" + bytes(60), "a file of PyTorch: `sluice export`"),
+        (b"\x1c\0\0\0TFL3" + bytes(60), "a model of TensorFlow Lite: convert it to ONNX"),
+    ],
+    ids=["empty", "text", "cut", "pointer", "page", "torch", "tflite"],
+)
+def test_graph_that_cannot_be_read_is_not_ready(content: bytes, advice: str) -> None:
+    """Bytes that are no ONNX graph end in one line that says what they are and what to do, whatever ONNX Runtime
+    raises."""
+    with pytest.raises(BadGraph, match=rf"^ONNX Runtime cannot load the graph: .+: .*{advice}") as caught:
         Session(content)
     assert "\n" not in str(caught.value)
 
@@ -41,7 +54,7 @@ def test_graph_that_cannot_be_read_is_not_ready(content: bytes) -> None:
     [({"x": np.zeros((1, 1), np.int64) + 9}, "indices element out of data bounds"), ({}, "missing from input feed")],
 )
 def test_failure_of_a_run_is_raised(inputs: dict[str, np.ndarray], error: str) -> None:
-    """What fails in a run reaches the caller, which decides whose fault it was; the session goes on working."""
+    """The error of a run reaches the caller, who decides whose fault it was; the session goes on working."""
     session = Session(graphs.look_up())
     with pytest.raises(Exception, match=error):
         session.run(inputs)
@@ -76,7 +89,7 @@ def test_outputs_come_in_their_order() -> None:
     ],
 )
 def test_signature_is_read_from_the_graph(make: Callable[[], bytes], shape: tuple[int | str, ...]) -> None:
-    """Names, sizes and datatypes are the graph's; what the batch is, the row analysis says."""
+    """Names, sizes and datatypes are the graph's. The batch axis is left to the row analysis."""
     graph = Session(make()).describe("model.onnx")
     assert (graph.file, Signature(graph).batches) == ("model.onnx", False)
     assert {t.shape for t in (*graph.inputs, *graph.outputs)} == {shape}
@@ -114,9 +127,9 @@ def test_first_line_of_an_error_is_never_empty(text: str, line: str) -> None:
 
 
 class Pretence:
-    """A machine with a GPU as far as the choice of providers goes: notes each plan, and opens sessions on the CPU.
+    """Pretends for the choice of providers that there is a GPU: keeps each plan, and opens sessions on the CPU.
 
-    ``active`` is what they say that they came up on. With ``refuses_graphs`` ONNX Runtime cannot capture the model.
+    ``active`` is what the sessions report as their providers. With ``refuses_graphs`` the model cannot be captured.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, active: list[str], refuses_graphs: bool = False) -> None:
@@ -160,7 +173,7 @@ def test_session_on_cuda_runs_through_bound_buffers(monkeypatch: pytest.MonkeyPa
 def test_graph_that_cannot_be_captured_serves_without(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, content: bytes, refuses_graphs: bool, reason: str
 ) -> None:
-    """It serves on CUDA all the same, without CUDA graphs, and the log says why."""
+    """The model serves on CUDA without CUDA graphs, and the log says why."""
     pretence = Pretence(monkeypatch, ON_CUDA, refuses_graphs)
     with caplog.at_level(logging.WARNING):
         session = Session(content, policy="cuda", gpu=GpuOptions(cuda_graphs=True))
@@ -188,7 +201,7 @@ def test_auto_that_fell_back_says_so(monkeypatch: pytest.MonkeyPatch, caplog: py
 
 
 def test_tensorrt_gets_the_buckets_and_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The engine covers every batch up to the largest, and another file, or ONNX Runtime, never finds it."""
+    """The engine covers every batch up to the largest. Another file or another ONNX Runtime never finds it."""
     pretence = Pretence(monkeypatch, [NAMES["tensorrt"], *ON_CUDA])
     for content in (graphs.double(), graphs.double(), graphs.double(4)):
         Session(content, policy="tensorrt", max_rows=24, gpu=GpuOptions(engine_cache=tmp_path))

@@ -43,7 +43,7 @@ def test_graph_that_takes_strings_too_is_refused() -> None:
 
 
 def test_failed_run_is_raised_and_the_next_one_works() -> None:
-    """What ONNX Runtime does not take reaches the caller; runs and steps get arrays and give arrays."""
+    """The error of a run reaches the caller. Runs and steps get and return arrays."""
     session = Session(graphs.triple_bf16())
     with pytest.raises(Exception, match="Got invalid dimensions"):
         session.run({"x": np.ones((1, 4), BF16)})
@@ -62,7 +62,7 @@ def test_every_bit_comes_back() -> None:
 
 @pytest.mark.parametrize("shape", [(), (0,), (2, 0, 3)])
 def test_scalars_and_empty_tensors_come_back(shape: tuple[int, ...]) -> None:
-    """A shape without axes, and one without elements."""
+    """Scalars and tensors without elements come back with their shape."""
     axes = [f"n{i}" for i in range(len(shape))]
     content = graphs.build([helper.make_node("Identity", ["x"], ["y"])], [("x", KIND, axes)], [("y", KIND, axes)])
     [y] = Session(content).run({"x": np.full(shape, 1.5, BF16)})

@@ -1,4 +1,4 @@
-"""Which versions make room for others."""
+"""Which versions are evicted for others."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from service.models.budget import Candidate, Claim, MemoryBudget, Plan, Stage
 
 
 def serve(budget: MemoryBudget, **sizes: int) -> list[Claim]:
-    """Versions that serve, the least recently used first."""
+    """Claims of versions that serve, the least recently used first."""
     claims = [Claim(name, 1, size, stage=Stage.SERVING) for name, size in sizes.items()]
     budget.claims += claims
     return claims
@@ -28,7 +28,7 @@ def names(claims: list[Claim]) -> list[str]:
 
 
 def test_version_larger_than_the_limit_is_refused_with_the_figures() -> None:
-    """Nobody makes room for a version that cannot fit, and the reason says what it takes and what it may."""
+    """Nothing is evicted for a version that can never fit. The reason has its size and the limit."""
     budget = MemoryBudget(100 << 20)
     [old] = serve(budget, old=50 << 20)
     plan = ask(budget, Claim("big", 3, 101 << 20), Candidate(old, 0.0))
@@ -40,7 +40,7 @@ def test_version_larger_than_the_limit_is_refused_with_the_figures() -> None:
 
 
 def test_version_for_which_only_those_that_stay_could_make_room_is_refused_with_their_names() -> None:
-    """A request does not wait in vain: what stays is not a candidate, however long one waits."""
+    """A request does not wait in vain for versions that are never evicted."""
     budget = MemoryBudget(100)
     pinned, _ = serve(budget, pinned=60, other=10)
     [refusal] = ask(budget, Claim("new", 1, 50), Candidate(budget.claims[1], 0.0)).refuse
@@ -50,7 +50,7 @@ def test_version_for_which_only_those_that_stay_could_make_room_is_refused_with_
 
 
 def test_version_waits_for_what_loads_and_is_promised_what_leaves() -> None:
-    """What loads will serve and can then make room. A claim that does not wait is refused."""
+    """A version that loads can be evicted when it serves, so a claim waits for it; one that may not wait is refused."""
     budget = MemoryBudget(100)
     first = Claim("first", 1, 80)
     assert ask(budget, first).begin == [first]
@@ -79,7 +79,7 @@ def test_load_that_may_not_evict_takes_only_what_is_free() -> None:
 
 
 def test_least_recently_used_goes_first_and_no_more_than_have_to() -> None:
-    """A small one is kept where the next one alone gives enough room."""
+    """A small one is kept if the next one alone frees enough memory."""
     budget = MemoryBudget(100)
     small, large, recent = serve(budget, small=10, large=50, recent=40)
     plan = ask(budget, Claim("new", 1, 50), *in_order([small, large, recent]))
@@ -88,7 +88,7 @@ def test_least_recently_used_goes_first_and_no_more_than_have_to() -> None:
 
 
 def test_version_that_works_goes_only_after_all_that_do_not() -> None:
-    """Its requests would wait for another load."""
+    """Its next requests would have to wait for another load."""
     budget = MemoryBudget(100)
     busy, idle = serve(budget, busy=50, idle=50)
     plan = ask(budget, Claim("new", 1, 50), Candidate(busy, 0.0, in_use=True), Candidate(idle, 1.0))
@@ -98,7 +98,7 @@ def test_version_that_works_goes_only_after_all_that_do_not() -> None:
 
 
 def test_version_stays_until_the_request_that_waited_has_come_to_it() -> None:
-    """Who needs its memory waits, and is not refused."""
+    """A claim that needs its memory waits, and is not refused."""
     budget = MemoryBudget(100)
     [new] = serve(budget, new=80)
     claim = Claim("next", 1, 80)
@@ -107,7 +107,7 @@ def test_version_stays_until_the_request_that_waited_has_come_to_it() -> None:
 
 
 def test_new_version_does_not_take_the_place_of_the_one_that_it_follows() -> None:
-    """The old version serves until the new one is ready, so a lack of room for both is a refusal."""
+    """The old version serves until the new one is ready, so the new one is refused if both do not fit."""
     budget = MemoryBudget(100)
     old, other = serve(budget, m=60, other=40)
     new = Claim("m", 2, 50, waits=False, spares="m")
@@ -119,7 +119,7 @@ def test_new_version_does_not_take_the_place_of_the_one_that_it_follows() -> Non
 
 
 def test_others_make_room_for_what_a_version_takes_beyond_its_files() -> None:
-    """The next load begins when the sum is below the limit again."""
+    """The next load begins when the total is below the limit again."""
     budget = MemoryBudget(100)
     [old] = serve(budget, old=50)
     new = Claim("new", 1, 10)
@@ -138,7 +138,7 @@ def test_others_make_room_for_what_a_version_takes_beyond_its_files() -> None:
     st.lists(st.tuples(st.sampled_from(["ask", "serve", "free", "grow", "cancel"]), st.integers(1, 40)), max_size=60),
 )
 def test_loads_never_exceed_the_limit_and_none_waits_for_ever(limit: int, events: list[tuple[str, int]]) -> None:
-    """Whatever happens: no load begins above the limit, and when all has ended nobody waits."""
+    """Whatever happens, no load begins above the limit, and in the end no claim waits."""
     budget = MemoryBudget(limit)
 
     def at(stage: Stage) -> list[Claim]:
@@ -175,7 +175,7 @@ def test_loads_never_exceed_the_limit_and_none_waits_for_ever(limit: int, events
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_plan_without_claims_that_wait_changes_nothing(count: int) -> None:
-    """What fits stays."""
+    """Versions that fit stay."""
     budget = MemoryBudget(100)
     claims = serve(budget, **{f"m{number}": 10 for number in range(count)})
     assert budget.plan(in_order(claims)) == ([], [], [])

@@ -1,4 +1,4 @@
-"""Versions that have made room, or found none, while aliases, trials and new versions ask for them."""
+"""Versions that were evicted, or had no room, while aliases, trials and new versions need them."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import pytest
 
 from model_store import ModelVersion
 from model_store.rollout import Rollout, write_rollout
-from service.models.entry import MADE_ROOM, NO_ROOM
+from service.models.entry import EVICTED, NO_ROOM
 from service.models.lifecycle import loads, versions
 from service.models.loading import load_version
 from tests.service.models.asking import index, load
@@ -24,15 +24,9 @@ from tests.support.servers import FAST, Serving, settings_for
 SIZE = len(multiply(1.0))
 
 
-@pytest.fixture(autouse=True)
-def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version takes the bytes of its weights: how much a small one really takes depends on the machine."""
-    monkeypatch.setattr(versions, "read_memory", lambda on_cpu: 0)
-
-
 @contextmanager
 def serve(root: Path, room_for: float, **changes: Any) -> Iterator[tuple[Serving, httpx.Client]]:
-    """A server that follows its store, with room for so many versions."""
+    """A server that follows its store, with room for this many versions."""
     settings = settings_for(
         root, model_memory_bytes=int(room_for * SIZE), control=True, follow=True, poll_s=0.3, **changes
     )
@@ -41,14 +35,14 @@ def serve(root: Path, room_for: float, **changes: Any) -> Iterator[tuple[Serving
 
 
 def test_stable_alias_moves_to_a_version_that_has_made_room(tmp_path: Path) -> None:
-    """A rollback to a version that was idle: it is loaded again, and answers requests that name no version."""
+    """A rollback to an evicted version: it is loaded again, and answers requests that name no version."""
     for number in (1, 2):
         replace(tmp_path, "m", multiply(float(number)), number)
     replace(tmp_path, "other", multiply(9.0))
     write_aliases(tmp_path, '{"stable": 2, "previous": 1}')
     with serve(tmp_path, 2.5) as (_, client):
         assert (who(client, version="1"), who(client), who(client, "other")) == ("1", "2", "9")
-        assert index(client)["m", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["m", "1"] == ("UNAVAILABLE", EVICTED)
         assert who(client) == "2"
         write_aliases(tmp_path, '{"stable": 1, "previous": 2}')
         until(lambda: who(client) == "1", lambda: card_of(client))
@@ -56,7 +50,7 @@ def test_stable_alias_moves_to_a_version_that_has_made_room(tmp_path: Path) -> N
 
 
 def test_canary_that_found_no_room_begins_when_its_model_serves_again(tmp_path: Path) -> None:
-    """Its model had made room when the trial began. A request brings back both."""
+    """Its model was evicted when the trial began. A request brings back both versions."""
     for name in ("m", "other", "third"):
         replace(tmp_path, name, multiply(1.0))
     write_aliases(tmp_path, '{"stable": 1}')
@@ -70,7 +64,7 @@ def test_canary_that_found_no_room_begins_when_its_model_serves_again(tmp_path: 
 
 
 def test_new_version_that_found_no_room_takes_over_when_there_is(tmp_path: Path) -> None:
-    """What held the memory has gone: no change of the store is needed, and no caller who names the new version."""
+    """It loads by itself when there is memory: without a change of the store, and without a request that names it."""
     for name in ("m", "big"):
         replace(tmp_path, name, multiply(1.0))
     with serve(tmp_path, 2.5, keep_models=("m", "big")) as (_, client):
@@ -83,7 +77,7 @@ def test_new_version_that_found_no_room_takes_over_when_there_is(tmp_path: Path)
 
 
 def test_alias_of_a_version_that_found_no_room_moves_when_there_is(tmp_path: Path) -> None:
-    """Until then it means the old version, and the card says so."""
+    """Until then the alias names the old version, and the card says so."""
     for name in ("m", "big"):
         replace(tmp_path, name, multiply(1.0))
     write_aliases(tmp_path, '{"stable": 1, "prod": 1}')
@@ -100,7 +94,7 @@ def test_alias_of_a_version_that_found_no_room_moves_when_there_is(tmp_path: Pat
 def test_version_that_was_unloaded_while_it_loaded_is_loaded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its files are not to blame: whoever loads its model again gets the version by its alias too."""
+    """Its files are not at fault: after its model is loaded again, its alias works too."""
     for name in ("m", "other"):
         replace(tmp_path, name, multiply(1.0))
     replace(tmp_path, "m", multiply(2.0), 2)
@@ -145,16 +139,16 @@ def test_version_that_made_room_answers_while_the_next_one_takes_long_to_load(
             until(lambda: "takes long" in index(client).get(("m", "2"), ("", ""))[1])
             for version in ("", "1"):
                 assert who(client, "other") == "1"
-                assert index(client)["m", "1"] == ("UNAVAILABLE", MADE_ROOM)
+                assert index(client)["m", "1"] == ("UNAVAILABLE", EVICTED)
                 assert who(client, version=version) == "1", index(client)
-                assert index(client)["other", "1"] == ("UNAVAILABLE", MADE_ROOM)
+                assert index(client)["other", "1"] == ("UNAVAILABLE", EVICTED)
         finally:
             may_load.set()
         until(lambda: who(client) == "2", lambda: index(client))
 
 
 def test_pipeline_whose_models_do_not_fit_together_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the figures, and without a load: its models would make room for each other until the deadline."""
+    """With the figures, and without a load: else its models would evict each other until the deadline."""
     write_store(tmp_path, "colours")
     monkeypatch.setattr(versions, "count_weights", lambda loaded: 2500)
     row = as_row(halves(RED, BLUE))
@@ -172,7 +166,7 @@ def test_pipeline_whose_models_do_not_fit_together_is_refused(tmp_path: Path, mo
 
 
 def test_measurement_while_another_version_goes_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may count the memory of that one too: the version would be too large for the server for ever."""
+    """It may include the memory of that one: the version would count as too large for ever."""
     for name in ("m", "other"):
         replace(tmp_path, name, multiply(1.0))
     with serve(tmp_path, 1.5) as (server, client):

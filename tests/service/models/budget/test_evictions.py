@@ -1,4 +1,4 @@
-"""Servers whose models do not all fit into the memory that they may take."""
+"""Servers whose models do not all fit into the memory limit."""
 
 import asyncio
 import itertools
@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_store import ModelVersion
-from service.models.entry import MADE_ROOM
+from service.models.entry import EVICTED
 from service.models.lifecycle import loads, versions
 from service.models.loading import load_version
 from tests.service.models.asking import X, Y, index, infer, load
@@ -26,12 +26,6 @@ from tests.support.pipelines.models import BLUE, RED, as_row, halves, write_stor
 from tests.support.servers import FAST, PATHS, ServerPath, Serving, settings_for, turn_until
 
 SIZE = len(graphs.double())
-
-
-@pytest.fixture(autouse=True)
-def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version takes the bytes of its weights: how much a small one really takes depends on the machine."""
-    monkeypatch.setattr(versions, "read_memory", lambda on_cpu: 0)
 
 
 def multiply(columns: int) -> bytes:
@@ -54,7 +48,7 @@ def write(root: Path, *names: str) -> Path:
 def serve(
     root: Path, room_for: float, server_path: ServerPath = FAST, **changes: Any
 ) -> Iterator[tuple[Serving, httpx.Client]]:
-    """A server with room for so many models that double numbers."""
+    """A server with room for this many models that double numbers."""
     settings = settings_for(root, model_memory_bytes=int(room_for * SIZE), control=True, **changes)
     with Serving(settings, server_path) as server, server.client() as client:
         yield server, client
@@ -87,7 +81,7 @@ def held_loads(monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterator[threadi
 
 @pytest.mark.parametrize("server_path", PATHS, ids=lambda each: each.name)
 def test_more_models_than_fit_are_all_answered(tmp_path: Path, server_path: ServerPath) -> None:
-    """The start fills the memory. Then the least recently used model goes, and comes back when it is asked for."""
+    """The start fills the memory. Then the least recently used model is evicted, and a later request loads it again."""
     write(tmp_path, "a", "b", "c", "d")
     with serve(tmp_path, 2.5, server_path) as (_, client):
         assert client.get("/readyz").status_code == 200
@@ -108,18 +102,18 @@ def test_more_models_than_fit_are_all_answered(tmp_path: Path, server_path: Serv
 
 
 def test_evicted_model_is_ready_and_not_loaded_for_whoever_asks_that(tmp_path: Path) -> None:
-    """The index says why it is not in memory; readiness and cards say that requests are answered, and load nothing."""
+    """The index says why it is not in memory. Readiness and cards say that requests are answered, and load nothing."""
     write(tmp_path, "a", "b")
     with serve(tmp_path, 1.5) as (_, client):
         before = client.get("/models").json()["models"][0]
         assert infer(client, "b").status_code == 200
-        assert index(client)["a", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["a", "1"] == ("UNAVAILABLE", EVICTED)
         assert index(client, ready=True).keys() == {("b", "1")}
         for path in ("/v2/models/a/ready", "/v2/models/a/versions/1/ready", "/v1/models/a"):
             assert client.get(path).json() == {"name": "a", "ready": True}
         card = client.get("/models").json()["models"][0]
         assert card.pop("on_demand") is True
-        assert card.pop("versions") == [{"version": "1", "state": "UNAVAILABLE", "reason": MADE_ROOM}]
+        assert card.pop("versions") == [{"version": "1", "state": "UNAVAILABLE", "reason": EVICTED}]
         before.pop("versions")
         assert card == before, "what people need to ask it is still there"
         assert ready(client) == {"b"}
@@ -128,7 +122,7 @@ def test_evicted_model_is_ready_and_not_loaded_for_whoever_asks_that(tmp_path: P
 
 
 def test_card_of_a_model_that_was_never_loaded_says_that_a_request_loads_it(tmp_path: Path) -> None:
-    """It has not proved itself, so it is not ready yet. Whoever asks whether it is ready loads it."""
+    """It has passed no checks, so it is not ready yet. A request for its readiness loads it."""
     write(tmp_path, "a", "b")
     with serve(tmp_path, 1.5, keep_models=("b",)) as (_, client):
         card = client.get("/models").json()["models"][0]
@@ -142,19 +136,19 @@ def test_card_of_a_model_that_was_never_loaded_says_that_a_request_loads_it(tmp_
 def test_model_that_makes_room_as_soon_as_it_is_measured_keeps_its_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes more than its files, which nobody knew. It has proved itself, so it is ready, as its route says."""
+    """It takes more memory than its files. It has passed its checks, so it is ready, as its route says."""
     read = itertools.count(0, int(1.4 * SIZE))
     monkeypatch.setattr(versions, "read_memory", lambda on_cpu: next(read))
     write(tmp_path, "a", "b")
     with serve(tmp_path, 2.5, keep_models=("a",)) as (_, client):
-        assert index(client)["b", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["b", "1"] == ("UNAVAILABLE", EVICTED)
         card = client.get("/models").json()["models"][1]
         assert (card["name"], card["ready"], card["serving"], card["on_demand"]) == ("b", True, "1", True)
         assert card["inputs"]
 
 
 def test_readiness_probes_do_not_count_as_use(tmp_path: Path) -> None:
-    """A model that is only probed is not kept in place of one that works."""
+    """A model that is only probed is evicted before one that works."""
     write(tmp_path, "probed", "worked", "new")
     with serve(tmp_path, 2.5, models=("probed", "worked", "new")) as (_, client):
         for name in ("probed", "worked"):
@@ -165,7 +159,7 @@ def test_readiness_probes_do_not_count_as_use(tmp_path: Path) -> None:
 
 
 def test_model_larger_than_all_memory_is_refused_with_the_figures(tmp_path: Path) -> None:
-    """Nobody makes room for it, the reason is in the answer and in the index, and readiness says the same."""
+    """Nothing is evicted for it; the answer, the index and readiness say why."""
     write(tmp_path, "a")
     graphs.write_plain(tmp_path, "large", multiply(1000))
     with serve(tmp_path, 1.5, models=("a", "large")) as (_, client):
@@ -178,7 +172,7 @@ def test_model_larger_than_all_memory_is_refused_with_the_figures(tmp_path: Path
 
 
 def test_kept_models_load_first_and_never_make_room(tmp_path: Path) -> None:
-    """If only they could, the request is refused with their names."""
+    """If nothing else could be evicted, the request is refused with their names."""
     write(tmp_path, "a", "b", "z")
     with serve(tmp_path, 2.5, keep_models=("z",)) as (_, client):
         assert ready(client) == {"a", "z"}
@@ -195,7 +189,7 @@ def test_kept_models_load_first_and_never_make_room(tmp_path: Path) -> None:
 def test_request_whose_load_takes_too_long_gets_504_and_the_next_one_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A load is part of the time of the request that waits for it."""
+    """The time of a load counts as time of the request that waits for it."""
     write(tmp_path, "a", "b")
     with serve(tmp_path, 1.5) as (_, client), held_loads(monkeypatch, "b") as may_load:
         assert infer(client, "b", timeout=1000).status_code == 504
@@ -204,7 +198,7 @@ def test_request_whose_load_takes_too_long_gets_504_and_the_next_one_an_answer(
 
 
 def test_request_that_no_longer_waits_makes_nobody_go(tmp_path: Path) -> None:
-    """Its load has not begun, so it does not begin: the model that works stays."""
+    """Its load has not begun, and does not begin: the model that works stays."""
     write(tmp_path, "a", "b", "c")
     with serve(tmp_path, 1.5) as (server, client), ThreadPoolExecutor(2) as pool:
         loop, room = server.worker.tasks.loop, server.worker.registry.lifecycle.room
@@ -224,7 +218,7 @@ def test_request_that_no_longer_waits_makes_nobody_go(tmp_path: Path) -> None:
 
 
 def test_requests_of_a_version_that_makes_room_are_finished_first(tmp_path: Path) -> None:
-    """The next load waits until they are answered and the memory has been given back."""
+    """The next load waits until they are answered and the memory is free again."""
     write(tmp_path, "a", "b")
     with serve(tmp_path, 1.5) as (server, client), ThreadPoolExecutor(2) as pool:
         with gated(server.worker.registry.find("a")) as gate:
@@ -237,11 +231,11 @@ def test_requests_of_a_version_that_makes_room_are_finished_first(tmp_path: Path
             gate.opened.set()
             assert working.result(30).json()["outputs"][0]["data"] == Y
         assert waiting.result(30).json()["outputs"][0]["data"] == Y
-        assert index(client)["a", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["a", "1"] == ("UNAVAILABLE", EVICTED)
 
 
 def test_loads_at_once_do_not_exceed_the_memory_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight callers ask eight models with room for two, again and again: none fails, and no load is above the limit."""
+    """Eight callers use eight models with room for two, again and again: none fails, and no load exceeds the limit."""
     names = [f"m{number}" for number in range(8)]
     write(tmp_path, *names)
     most: list[int] = []
@@ -281,7 +275,7 @@ def large_over_v2(client: httpx.Client) -> Any:
 def test_every_route_of_tensors_waits_for_an_evicted_model(
     tmp_path: Path, server_path: ServerPath, ask: Callable[[httpx.Client], Any]
 ) -> None:
-    """The answer is that of a model which was there all the time."""
+    """The answer is that of a model which was in memory all the time."""
     write(tmp_path, "m", "other")
     with serve(tmp_path, 1.5, server_path) as (_, client):
         assert infer(client, "other").status_code == 200
@@ -302,7 +296,7 @@ def test_calls_over_grpc_wait_for_an_evicted_model(tmp_path: Path) -> None:
 
 
 def test_pipeline_waits_for_all_models_of_its_steps(tmp_path: Path) -> None:
-    """It is ready although they have made room, and its models are the newest used when they are there."""
+    """It is ready although they were evicted. When they are loaded, they count as just used."""
     write_store(tmp_path, "colours")
     graphs.write_plain(tmp_path, "a", multiply(20_000))
     limit = (tmp_path / "a" / "1" / "model.onnx").stat().st_size + 64
@@ -320,7 +314,7 @@ def test_pipeline_waits_for_all_models_of_its_steps(tmp_path: Path) -> None:
 
 
 def test_evicted_model_is_still_the_default_of_its_task(tmp_path: Path) -> None:
-    """A task without a name is not answered by whatever happens to be in memory."""
+    """A task without a model name is not answered by another model that happens to be in memory."""
     write_store(tmp_path, "colours")
     with Serving(settings_for(tmp_path, max_rows=8, model_memory_bytes=1 << 20), FAST) as server:
         names = dict(server.worker.registry.lifecycle.defaults.names)
@@ -347,7 +341,7 @@ def test_named_versions_make_room_one_by_one(tmp_path: Path) -> None:
 
 
 def test_new_version_that_has_no_room_beside_the_old_one_is_refused_and_the_old_one_serves(tmp_path: Path) -> None:
-    """The figures name what holds the memory. When the model has made room, the new version is what is loaded."""
+    """The figures name what holds the memory. When the model has been evicted, the new version is loaded."""
     write(tmp_path, "m", "other")
     with serve(tmp_path, 1.5) as (_, client):
         graphs.write_plain(tmp_path, "m", graphs.double(), version=2)
@@ -361,7 +355,7 @@ def test_new_version_that_has_no_room_beside_the_old_one_is_refused_and_the_old_
 
 
 def test_unloaded_model_is_not_loaded_again_by_a_request(tmp_path: Path) -> None:
-    """Whether it was in memory or had made room."""
+    """Whether it was in memory or evicted."""
     write(tmp_path, "a", "b")
     with serve(tmp_path, 1.5) as (_, client):
         assert infer(client, "b").status_code == 200

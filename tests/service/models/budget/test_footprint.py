@@ -1,4 +1,4 @@
-"""What a version takes is read from the system."""
+"""The memory of a version is read from the system."""
 
 import asyncio
 import sys
@@ -17,7 +17,7 @@ from tests.support.models import graphs
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of a process")
 def test_memory_that_is_written_counts_as_taken() -> None:
-    """Within a tenth, whatever else the process does meanwhile."""
+    """Within a tenth, although the process does other things meanwhile."""
     before = footprint.read_memory(on_cpu=True)
     held = np.ones(64 << 20, np.uint8)
     grown = footprint.read_memory(on_cpu=True) - before
@@ -32,7 +32,7 @@ def test_on_a_gpu_the_memory_of_the_gpus_counts(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.anyio
 async def test_version_that_is_measured_loads_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else what others take would count too: other loads wait."""
+    """Other loads wait, because their memory would count too."""
     for name in ("a", "b"):
         graphs.write_plain(tmp_path, name, graphs.double())
     a, b = (Store(tmp_path).find(name) for name in ("a", "b"))

@@ -1,4 +1,4 @@
-"""What is open on a version is not cut when others need its memory, and tasks wait as other requests do."""
+"""Open sequences and streams keep their version in memory, and tasks wait for a load like other requests."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,12 +8,10 @@ from typing import Any
 
 import httpx
 import numpy as np
-import pytest
 from onnx import TensorProto, helper
 
 from model_store import DEFAULT_ROOT
-from service.models.entry import MADE_ROOM, NO_ROOM
-from service.models.lifecycle import versions
+from service.models.entry import EVICTED, NO_ROOM
 from tests.service.models.asking import index, infer
 from tests.service.models.following.stores import until, write_aliases
 from tests.support.connections.listening import write_listeners
@@ -22,14 +20,8 @@ from tests.support.models import graphs
 from tests.support.servers import FAST, Serving, settings_for
 
 
-@pytest.fixture(autouse=True)
-def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version takes the bytes of its weights: how much a small one really takes depends on the machine."""
-    monkeypatch.setattr(versions, "read_memory", lambda on_cpu: 0)
-
-
 def size_of(root: Path, name: str) -> int:
-    """The bytes of all files of a model's first version: it needs so many to be loaded."""
+    """The bytes of all files of a model's first version, which it needs to be loaded."""
     return sum(file.stat().st_size for file in (root / name / "1").rglob("*") if file.is_file())
 
 
@@ -62,7 +54,7 @@ def add(client: httpx.Client, **marks: bool) -> httpx.Response:
 
 
 def test_version_with_an_open_sequence_does_not_make_room(tmp_path: Path) -> None:
-    """Its state would be lost: who needs its memory is refused with its name, until the sequence has ended."""
+    """Its state would be lost. Requests that need its memory are refused with its name until the sequence has ended."""
     graphs.write_loop(tmp_path, "adder", graphs.add_up(), {"total": "next_total", "x": None})
     limit = size_of(tmp_path, "adder") + 800
     weigh(tmp_path, "other", limit)
@@ -72,12 +64,12 @@ def test_version_with_an_open_sequence_does_not_make_room(tmp_path: Path) -> Non
         assert (refused.status_code, "adder version 1" in refused.json()["error"]) == (503, True)
         assert add(client, sequence_end=True).json()["outputs"][0]["data"] == [2.0]
         until(lambda: infer(client, "other").status_code == 200)
-        assert index(client)["adder", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["adder", "1"] == ("UNAVAILABLE", EVICTED)
         assert add(client, sequence_start=True).json()["outputs"][0]["data"] == [1.0]
 
 
 def test_version_with_an_open_stream_does_not_make_room(tmp_path: Path) -> None:
-    """A stream is not ended because another model is asked for."""
+    """A stream is not ended because another model is needed."""
     write_listeners(tmp_path)
     limit = size_of(tmp_path, "adder") + 800
     weigh(tmp_path, "other", limit)
@@ -93,13 +85,13 @@ def test_version_with_an_open_stream_does_not_make_room(tmp_path: Path) -> None:
 
 
 def test_new_version_of_a_model_that_has_made_room_is_loaded_when_asked_for(tmp_path: Path) -> None:
-    """Following the store makes nobody go; the next request gets the new version, and the old one is not wanted."""
+    """Following the store evicts nothing; the next request loads the new version, and the old one is dropped."""
     size = len(graphs.double())
     for name in ("m", "other"):
         graphs.write_plain(tmp_path, name, graphs.double())
     with serve(tmp_path, int(1.5 * size), follow=True) as (_, client):
         assert infer(client, "other").status_code == 200
-        assert index(client)["m", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["m", "1"] == ("UNAVAILABLE", EVICTED)
         graphs.write_plain(tmp_path, "m", graphs.double(), version=2)
         until(lambda: index(client)["m", "2"][1] == NO_ROOM)
         assert index(client)["other", "1"][0] == "READY"
@@ -132,12 +124,12 @@ def test_tasks_wait_for_an_evicted_model_and_states_go_on(tmp_path: Path) -> Non
         for _ in range(2):
             answer = client.post("/classify", json={"inputs": [digit]})
             assert answer.status_code == 200, answer.text
-            until(lambda: index(client)["sunspots-forecaster", "1"][1] == MADE_ROOM)
+            until(lambda: index(client)["sunspots-forecaster", "1"][1] == EVICTED)
             assert forecast(later) == expected
 
 
 def test_signed_state_brings_back_the_version_that_gave_it(tmp_path: Path) -> None:
-    """It has made room, and another version answers by default: the state is not refused as that of another."""
+    """It was evicted, and another version answers by default: the state is not refused as that of another version."""
     for number in ("1", "2"):
         shutil.copytree(DEFAULT_ROOT / "sunspots-forecaster" / "1", tmp_path / "sunspots-forecaster" / number)
     write_aliases(tmp_path, '{"previous": 1}', "sunspots-forecaster")
@@ -157,6 +149,6 @@ def test_signed_state_brings_back_the_version_that_gave_it(tmp_path: Path) -> No
         assert expected[0] == "1"
         assert infer(client, "other").status_code == 200
         assert ask([1.0, 2.0, 3.0])[0] == "2"
-        assert index(client)["sunspots-forecaster", "1"] == ("UNAVAILABLE", MADE_ROOM)
+        assert index(client)["sunspots-forecaster", "1"] == ("UNAVAILABLE", EVICTED)
         assert ask(later) == expected
         assert ask([1.0, 2.0, 3.0])[0] == "2"

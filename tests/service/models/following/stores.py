@@ -54,7 +54,7 @@ def card_of(client: httpx.Client, name: str = "m") -> Any:
 
 
 def who(client: httpx.Client, name: str = "m", version: str = "") -> str:
-    """The version that answers, by what it multiplies by: 2 -> "2"; else the status."""
+    """The version that answers, told by its factor, such as "2"; or the status."""
     response = infer(client, name, version)
     if response.status_code != 200:
         return f"status {response.status_code}"
@@ -63,7 +63,7 @@ def who(client: httpx.Client, name: str = "m", version: str = "") -> str:
 
 
 def until(holds: Callable[[], bool], what: Callable[[], object] = lambda: "") -> None:
-    """Ask until something holds that the server does by itself, as a caller has to."""
+    """Ask again, as a caller has to, until something holds that the server brings about by itself."""
     ends = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < ends, f"it did not come to hold: {what()}"

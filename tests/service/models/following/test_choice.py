@@ -36,7 +36,7 @@ def facts(policy: str = "latest:1", numbers: tuple[int, ...] = FIVE, **more: Any
 def test_policy_names_what_serves(
     policy: str, failed: tuple[int, ...], default: int | None, wanted: tuple[int, ...]
 ) -> None:
-    """The default is the newest version that the policy names and that can prove itself."""
+    """The default is the newest version that the policy names and that has not failed."""
     assert choose(facts(policy), failed) == Choice(default, wanted)
 
 
@@ -53,7 +53,7 @@ def test_nothing_newer_than_stable_answers_in_its_place() -> None:
 
 
 def test_alias_that_moves_to_a_version_that_fails_goes_on_meaning_the_old_one() -> None:
-    """Also for the default, and not the version between the two."""
+    """Also if it is the default; the version between the two does not take its place."""
     moved = facts(aliases={"stable": 4}, held={"stable": 2})
     assert choose(moved).default == 4
     assert choose(moved, failed=(4,)) == Choice(2, (2, 5))
@@ -62,7 +62,7 @@ def test_alias_that_moves_to_a_version_that_fails_goes_on_meaning_the_old_one() 
 
 
 def test_alias_that_meant_nothing_means_its_version_at_once_and_a_removed_one_nothing() -> None:
-    """Callers of a new alias are told that its version is being loaded."""
+    """So callers of a new alias learn that its version is being loaded."""
     assert settle_aliases(facts(aliases={"new": 4}, held={"old": 5}), in_service={5}) == {"new": 4}
 
 
@@ -74,7 +74,7 @@ def test_pinned_alias_follows_the_alias_and_comes_before_stable() -> None:
 
 
 def test_version_on_trial_is_in_service_and_no_default() -> None:
-    """Neither as the newest, nor in place of another one; it takes no place of the latest."""
+    """It is not the default as the newest, nor in place of one that failed, and does not count among the latest."""
     assert choose(facts(tried={4})) == Choice(5, (5, 4))
     assert choose(facts(tried={5})) == Choice(4, (4, 5))
     assert choose(facts("latest:2", tried={5})) == Choice(4, (4, 5, 3))

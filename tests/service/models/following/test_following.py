@@ -1,4 +1,4 @@
-"""What changes in the store serves, without a restart and without a call; what is wrong there changes nothing."""
+"""Changes of the store take effect without a restart or a call; faulty ones change nothing."""
 
 import os
 import shutil
@@ -57,7 +57,7 @@ def test_version_that_fails_its_proof_never_serves(client: httpx.Client, root: P
 
 
 def test_alias_counts_at_once(client: httpx.Client, root: Path) -> None:
-    """``stable`` is what answers by default, and is set, moved and removed by its file alone."""
+    """``stable`` answers by default; it is set, moved and removed by its file alone."""
     store = Store(root)
     publish(root, 2)
     until(lambda: who(client) == "2")
@@ -71,6 +71,14 @@ def test_alias_counts_at_once(client: httpx.Client, root: Path) -> None:
     write_aliases(root, "{}")
     until(lambda: who(client, version="stable") == "status 404")
     assert who(client) == "2"
+
+
+def test_alias_of_a_version_that_is_not_there_is_told_with_that_version(client: httpx.Client, root: Path) -> None:
+    """404 names the alias and the version that it should mean."""
+    write_aliases(root, '{"live": 1, "gone": 99}')
+    until(lambda: who(client, version="live") == "1")
+    error = client.get("/v2/models/m/versions/gone").json()["error"]
+    assert error == "no version '99' of 'm', which the alias 'gone' names, was loaded: there are 1"
 
 
 def test_alias_that_moves_to_a_version_that_fails_goes_on_meaning_the_old_one(client: httpx.Client, root: Path) -> None:
@@ -107,7 +115,7 @@ def test_broken_file_of_aliases_changes_nothing(client: httpx.Client, root: Path
 
 
 def test_version_that_is_copied_file_by_file_serves_when_it_is_whole(client: httpx.Client, root: Path) -> None:
-    """Half of it never serves, with a manifest or without one, whatever comes first."""
+    """Half of it never serves, whichever file comes first."""
     publish(root, 2, "other")
     whole = copy_elsewhere(root / "other" / "1")
     files = sorted(whole.iterdir(), key=lambda path: path.name == "manifest.json")
@@ -123,7 +131,7 @@ def test_version_that_is_copied_file_by_file_serves_when_it_is_whole(client: htt
 
 @pytest.mark.long
 def test_file_without_a_manifest_is_loaded_again_when_it_changes(client: httpx.Client, root: Path) -> None:
-    """One that is broken changes nothing, and is told; what mends it serves."""
+    """A broken one changes nothing, and is reported; a repaired one serves."""
     replace(root, "plain", multiply(2))
     until(lambda: who(client, "plain") == "2")
     replace(root, "plain", multiply(3)[:-20])
@@ -181,7 +189,7 @@ def test_store_that_goes_away_and_comes_back_is_followed_again(client: httpx.Cli
 
 
 def test_store_that_is_replaced_by_another_folder_is_watched_anew(root: Path, tmp_path: Path) -> None:
-    """At once after the next look, whatever number the system gives to the folder."""
+    """Right after the next scan, even if the system gives the folder the same inode."""
     other = tmp_path / "other"
     publish(other, 1)
     publish(other, 2)
@@ -206,7 +214,7 @@ def test_what_was_unloaded_stays_so_until_a_newer_version_appears(client: httpx.
 
 
 def test_version_that_was_loaded_by_hand_serves_until_a_newer_one_appears(client: httpx.Client, root: Path) -> None:
-    """As a way back that needs no file."""
+    """This is a way back without an alias."""
     publish(root, 2)
     until(lambda: who(client) == "2")
     load(client, "m", version=1).raise_for_status()
@@ -218,7 +226,7 @@ def test_version_that_was_loaded_by_hand_serves_until_a_newer_one_appears(client
 
 
 def test_changes_that_the_system_does_not_tell_are_found_by_a_look(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where folders cannot be watched: versions, aliases, files without a manifest, models that go."""
+    """If folders cannot be watched, scans find new versions, aliases, changed files and removed models."""
 
     def watch(*_: object, **__: object) -> Iterator[set[object]]:
         raise OSError("OS file watch limit reached")
@@ -259,7 +267,7 @@ def test_only_models_that_may_serve_are_followed(root: Path) -> None:
 
 
 def test_links_that_are_turned_to_another_store_are_followed(tmp_path: Path) -> None:
-    """As Kubernetes and git-sync replace folders: the root itself is told by no event."""
+    """Kubernetes and git-sync replace folders like this: no event reports a change of the root itself."""
     for factor, name in ((1, "one"), (2, "two")):
         publish(tmp_path / name, factor)
     (tmp_path / "now").symlink_to("one")

@@ -1,4 +1,4 @@
-"""What was begun on a version goes on there while it goes out of service, and is refused clearly afterwards."""
+"""Sequences and states continue on their version while it goes out of service; afterwards the refusal is clear."""
 
 import asyncio
 import os
@@ -66,7 +66,7 @@ def drop_what_waits(server: Serving) -> None:
 
 
 def test_sequence_goes_on_where_it_was_begun(server: Serving, client: httpx.Client, root: Path) -> None:
-    """With or without the number of its version; a new one, and requests without state, are those of the new one."""
+    """With or without the number of its version. New sequences, and requests without state, go to the new version."""
     assert add(client, "a", sequence_start=True) == ("1", 1)
     publish(root)
     until(lambda: add(client)[0] == "2")

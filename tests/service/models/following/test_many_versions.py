@@ -1,4 +1,4 @@
-"""Versions that are published one after another while many clients ask: nobody notices but by the answers."""
+"""Versions that are published one after another while many clients send requests: no request fails."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Following goes on while loads take long, changes come in crowds, and several workers follow each by itself."""
+"""The store is followed while loads take long, while many changes come at once, and by several workers."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ CHANGES = 1000
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Settings by which others wait only briefly for an endless version, but for any other as long as it takes."""
+    """Settings with which others wait only briefly for an endless version, but for any other as long as it takes."""
 
     def count(version: ModelVersion) -> int:
         return 0 if graphs.endless() in [path.read_bytes() for path in version.folder.glob("*.onnx")] else 1 << 60
@@ -33,7 +33,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_version_that_never_loads_delays_no_other(tmp_path: Path, impatient: dict[str, Any]) -> None:
-    """It is LOADING with the reason while aliases and newer versions are followed, and gone when its folder is."""
+    """It is LOADING with a reason while aliases and newer versions are followed, and disappears with its folder."""
     publish(tmp_path, 1)
     with Serving(settings_for(tmp_path, **impatient), FAST) as server, server.client() as client:
         replace(tmp_path, "m", graphs.endless(), version=2)
@@ -68,7 +68,7 @@ def test_alias_of_a_version_that_takes_long_means_the_old_one_until_then(
 
 
 def test_many_changes_at_once_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thousand changes of a model are read a few times, and what was last is what counts."""
+    """A thousand changes of a model cause only a few reads, and the last change counts."""
     reads: list[str] = []
     read = StoreReader.read
 

@@ -21,7 +21,7 @@ class Request:
 
 
 def test_nothing_is_kept_of_requests_that_wait_no_longer() -> None:
-    """Callers who come and go while a load takes long do not fill the memory; who waits goes on."""
+    """Callers who come and go during a long load do not fill the memory; those who wait are answered."""
 
     async def scenario() -> None:
         may_load = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Loads that take long or never end: that model is unavailable, and nothing else waits for it."""
+"""Loads that take long or never end: the model is unavailable, and nothing else waits for it."""
 
 import asyncio
 import os
@@ -23,12 +23,12 @@ from tests.support.models import graphs
 from tests.support.servers import FAST, ClosingWorker, Serving, settings_for
 
 TAKES_LONG = "it takes long to load, and is given up after 600 s"
-TOO_LONG = "it had not loaded after 0.5 s: mend it, or raise SLUICE_LOAD_TIMEOUT_S"
+TOO_LONG = "it had not loaded after 0.5 s: repair it, or raise SLUICE_LOAD_TIMEOUT_S"
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
-    """How long others wait for an endless version, and for no other one: so busy a machine may be."""
+    """How long others wait for an endless version. They wait for others without limit, as the machine may be busy."""
 
     def count(version: ModelVersion) -> int:
         return 0 if (version.folder / "model.onnx").read_bytes() == graphs.endless() else 1 << 60
@@ -39,7 +39,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
 
 @pytest.fixture
 def limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Endless versions may load for half a second, others for as long as they take: so busy a machine may be."""
+    """Endless versions may load for half a second, others as long as they take, as the machine may be busy."""
     begin = loads.Loads.load
 
     async def load(self: loads.Loads, version: ModelVersion, *args: Any, **more: Any) -> LoadedVersion:
@@ -148,7 +148,7 @@ async def test_newest_version_takes_over_when_it_is_loaded_late(
 @pytest.mark.anyio
 @pytest.mark.usefixtures("limited")
 async def test_load_that_cannot_be_stopped_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its model is unavailable, another one loads, and whoever stops the server is told that a thread is left."""
+    """Its model is unavailable, another one loads, and ``close`` tells that a thread is left."""
     graphs.write_plain(tmp_path, "stuck", graphs.endless())
     graphs.write_plain(tmp_path, "good", graphs.double())
     may_end = threading.Event()
@@ -188,7 +188,7 @@ def test_server_that_starts_sweeps_what_a_killed_publisher_left(tmp_path: Path) 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("limited")
 async def test_several_that_ask_for_a_first_load_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it serves or not, it was loaded once, and all are told the same."""
+    """It is loaded once, and all get the same result, whether it serves or not."""
     graphs.write_plain(tmp_path, "good", graphs.double())
     graphs.write_plain(tmp_path, "endless", graphs.endless())
     begun: list[str] = []

@@ -1,4 +1,4 @@
-"""What a version took comes back when another takes its place."""
+"""The resources of a version are free again when another takes its place."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Whatever lies in the folder of one model: that model is unavailable with a reason, and the others serve."""
+"""Whatever is in the folder of a model, at worst that model is unavailable with a reason, and the others serve."""
 
 import contextlib
 import ctypes

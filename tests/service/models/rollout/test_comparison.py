@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.models.rollout.comparison import Run, Tolerance, agree
+from service.models.rollout.comparison import GraphRun, Tolerance, agree
 
 SCORES = np.array([[0.2, 0.7, 0.1], [0.5, 0.3, 0.2]], np.float32)
 
@@ -56,5 +56,5 @@ def test_part_of_a_batch_holds_the_whole_batch() -> None:
     """The limit on memory counts what a view keeps alive, not what it shows."""
     batch = np.zeros((64, 1000), np.float32)
     body = bytes(4000)
-    run = Run("main", {"x": np.frombuffer(body, np.float32)[:10]}, {"y": batch[3:4]})
+    run = GraphRun("main", {"x": np.frombuffer(body, np.float32)[:10]}, {"y": batch[3:4]})
     assert run.size_bytes >= batch.nbytes + 40

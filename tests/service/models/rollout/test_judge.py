@@ -1,4 +1,4 @@
-"""When a canary goes back: by what was seen, with a stated confidence, however often one looks."""
+"""When a canary is rolled back: by its counts, with a stated confidence, however often it is judged."""
 
 import math
 

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
-from service.codecs.pictures.reader import PictureFile, decode_base64, decode_pixels
+from service.codecs.pictures.reader import RowFile, decode_base64, decode_pixels
 from service.errors import BodyTooLarge, InvalidInput, ModelFailure, UnsupportedMedia
 from service.tasks.reconstruction import reconstruct
 from service.tasks.work import Limits
@@ -80,7 +80,7 @@ def clipping() -> bytes:
 
 THIN = make_model(further=halving(), graphs=("main", "thin"))
 PICTURES = make_model(image=GREY)
-LARGE = PictureFile(png([[1] * 40] * 40), "body")
+LARGE = RowFile(png([[1] * 40] * 40), "body")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_pictures_of_any_size_go_in_and_out_in_order() -> None:
     model = PICTURES
     model.inferred.clear()
     sides = (3, 70, 3, 5)
-    rows = [PictureFile(png(np.full((side, side + 1), 40 + side)), f"file {side}") for side in sides]
+    rows = [RowFile(png(np.full((side, side + 1), 40 + side)), f"file {side}") for side in sides]
     answers = predict(model, rows, output_format="picture", error_map=True)
     assert model.inferred == [("main", 2), ("main", 1), ("main", 1)]
     for side, answer in zip(sides, answers, strict=True):
@@ -213,6 +213,6 @@ def test_several_rows_are_one_picture_in_a_grid() -> None:
         ask(model, [ROW, [[[1.0]]]], wants_picture=True)
     noise = np.random.default_rng(0).integers(0, 256, (427, 640, 3), dtype=np.uint8)
     model = make_model(halving(1.0, ["batch", 3, "height", "width"]), image={"input": "x", "channels": 3})
-    answer = ask(model, [PictureFile(png(noise), "body")], wants_picture=True)
+    answer = ask(model, [RowFile(png(noise), "body")], wants_picture=True)
     np.testing.assert_array_equal(np.asarray(Pillow.open(io.BytesIO(answer.body))), noise)
     assert (answer.media_type, model.threads_asked) == ("image/png", 2)

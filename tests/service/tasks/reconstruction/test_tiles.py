@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image as Pillow
 
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.errors import BodyTooLarge, Cancelled, InvalidInput, ModelFailure, TryLater
 from service.tasks.reconstruction import reconstruct
 from service.tasks.room import PictureRoom
@@ -84,7 +84,7 @@ ask = functools.partial(driving.ask, reconstruct)
 
 
 def predict(model: Driver, content: bytes, **more: Any) -> Mapping[str, Any]:
-    [found] = body_of(ask(model, [PictureFile(content, "body")], **more))["predictions"]
+    [found] = body_of(ask(model, [RowFile(content, "body")], **more))["predictions"]
     return dict(found)
 
 
@@ -109,7 +109,7 @@ def test_picture_that_takes_too_much_is_refused(room: PictureRoom) -> None:
     limits, model = dataclasses.replace(LIMITS, room=room), make_model(TILES)
     model.context = dataclasses.replace(model.context, row_checks=refuse_above(3 * 32 * 32 - 1))
     with pytest.raises(BodyTooLarge, match=r"^a row of 3072$"):
-        ask(model, [PictureFile(png(), "body")], limits=limits, wants_picture=True)
+        ask(model, [RowFile(png(), "body")], limits=limits, wants_picture=True)
     model.context = dataclasses.replace(model.context, row_checks=refuse_above(3 * HEIGHT * WIDTH - 1))
     with pytest.raises(BodyTooLarge, match=r"^a row of 22725; as a picture .* it may be larger$"):
         predict(model, png(), limits=limits)
@@ -119,7 +119,7 @@ def test_picture_that_takes_too_much_is_refused(room: PictureRoom) -> None:
 def test_picture_waits_for_no_room_that_others_hold(room: PictureRoom) -> None:
     """It is refused for now; with nothing held, the largest goes through."""
     limits = dataclasses.replace(LIMITS, room=room)
-    rows = [PictureFile(png(height=300, width=300), "body")]
+    rows = [RowFile(png(height=300, width=300), "body")]
     with room.open() as other:
         other(1)
         with pytest.raises(TryLater, match=r"^inputs: expected room for 2160000 bytes of pictures"):
@@ -131,7 +131,7 @@ def test_picture_waits_for_no_room_that_others_hold(room: PictureRoom) -> None:
 def test_request_that_ends_between_tiles_gives_its_room_back(room: PictureRoom, runs: int) -> None:
     """Its caller has gone, or its deadline has passed: the task is closed, and no more tiles are cut."""
     model = make_model(TILES)
-    work = begin(model, [PictureFile(png(), "body")], limits=dataclasses.replace(LIMITS, room=room))
+    work = begin(model, [RowFile(png(), "body")], limits=dataclasses.replace(LIMITS, room=room))
     wanted: Any = work.send(None)
     while len(model.inferred) < runs or not isinstance(wanted, Infer):
         is_run = isinstance(wanted, Infer)
@@ -143,7 +143,7 @@ def test_request_that_ends_between_tiles_gives_its_room_back(room: PictureRoom, 
 def test_picture_that_is_decoded_too_late_takes_no_room(room: PictureRoom) -> None:
     """Its request has ended before the thread came to it."""
     content = png(height=200, width=200)
-    work = begin(make_model(TILES), [PictureFile(content, "body")], limits=dataclasses.replace(LIMITS, room=room))
+    work = begin(make_model(TILES), [RowFile(content, "body")], limits=dataclasses.replace(LIMITS, room=room))
     decode: Any = work.send(None)
     assert isinstance(decode, RunInThread)
     work.close()
@@ -198,7 +198,7 @@ def test_few_tiles_are_in_flight(at_once: int) -> None:
 def test_small_and_large_pictures_come_back_in_order() -> None:
     """Small ones run whole, as before; each answer has the size of its row."""
     sides = (20, 75, 20, 60)
-    rows = [PictureFile(png("L", side, side), f"file {side}") for side in sides]
+    rows = [RowFile(png("L", side, side), f"file {side}") for side in sides]
     model = make_model(TILES)
     answers = body_of(ask(model, rows, output_format="numbers"))["predictions"]
     assert [np.shape(answer["output"]) for answer in answers] == [(3, side, side) for side in sides]

@@ -37,7 +37,7 @@ def as_bytes(prediction: dict[str, Any]) -> bytes:
     return render_json(prediction)
 
 
-ROLLING = rolling_forecaster()
+ROLLING, MONTHLY, SUMMING = rolling_forecaster(), monthly_forecaster(), summing_forecaster()
 WHOLE = "model 'm' cannot go on from a state; send whole series"
 STATE = "the text of an earlier answer, unchanged"
 FORM = "an array of numbers or an object with values and perhaps state"
@@ -73,9 +73,6 @@ def test_faulty_series_is_named(row: Any, complaint: str) -> None:
         ask(ROLLING, [[1, 2], row])
     assert str(caught.value) == complaint
     assert not ROLLING.runs
-
-
-MONTHLY, SUMMING = monthly_forecaster(), summing_forecaster()
 
 
 @pytest.mark.parametrize(

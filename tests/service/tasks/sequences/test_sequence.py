@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.codecs.pictures.reader import PictureFile
+from service.codecs.pictures.reader import RowFile
 from service.errors import InvalidInput
 from service.tasks.sequences import sequence
 from service.tasks.sequences.forecast import MAX_VALUES
@@ -71,7 +71,7 @@ MANY_VALUES = (
 NINE_STEPS, EIGHT_ROWS = replace(LIMITS, max_steps=9), replace(LIMITS, max_rows=8)
 FEW_PATHS, MANY_PATHS = replace(LIMITS, max_rows=400), replace(LIMITS, max_rows=2**30)
 MEDIAN = {"quantiles": [0.5]}
-PICTURE = PictureFile(b"", "body")
+PICTURE, SOUND = RowFile(b"", "body"), RowFile(b"RIFF....WAVE", "body")
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,7 @@ PICTURE = PictureFile(b"", "body")
         (SUMMING, [[1.0]] * 65_537, {}, f"{ROWS}, got 65537"),
         (TEXTS, [PICTURE], {}, "body: expected a JSON body with series or texts as inputs, got a picture"),
         (SUMMING, [PICTURE], {}, "body: expected a JSON body with series or texts as inputs, got a picture"),
+        (SUMMING, [SOUND], {}, "body: expected a JSON body with series or texts as inputs, got a sound"),
         (LOOP, [[1, 2]], {"beams": 1}, "beams: model 'm' forecasts series; leave it out"),
         (LOOP, [[1, 2]], {"horizon": 10**9}, "horizon: expected 1 to 40 steps for model 'm', got 1000000000"),
         (LOOP, [[1, 2]], {"horizon": 41}, "horizon: expected 1 to 40 steps for model 'm', got 41"),

@@ -1,6 +1,5 @@
 """Connections that break the rules, stall or do not read, over real sockets: the others are answered."""
 
-import asyncio
 import contextlib
 import gzip
 import socket
@@ -33,7 +32,7 @@ def edge_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def edge(edge_store: Path) -> Iterator[GrpcServing]:
-    """A server that gives clients little time, and looks often."""
+    """A server that gives clients little time and checks often."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocol, "_LOOK_S", 0.05)
         settings = settings_of(edge_store, body_timeout_s=0.3, header_timeout_s=0.3, max_body_bytes=1 << 20)
@@ -119,7 +118,7 @@ def test_message_that_does_not_arrive_is_refused(edge: GrpcServing) -> None:
 @pytest.mark.parametrize("path", [INFER_PATH, STREAM_PATH, LIVE_PATH])
 @pytest.mark.parametrize("size", [1000, 900_000])
 def test_message_that_drips_is_refused(edge: GrpcServing, path: bytes, size: int) -> None:
-    """A message of which a byte comes now and then ends as one that stops coming, whatever its length."""
+    """A message that comes byte by byte is refused like one that stops, whatever its length."""
     with connected(edge) as wire, ThreadPoolExecutor(1) as pool:
         wire.send(wire.made.hello() + wire.made.call(1, path))
         wire.send(wire.made.data(1, b"\0" + struct.pack(">I", size), ends=False))
@@ -127,24 +126,23 @@ def test_message_that_drips_is_refused(edge: GrpcServing, path: bytes, size: int
         while not wait([answer], timeout=0.02).done:
             wire.send(wire.made.data(1, b"\x0a", ends=False))
         assert answer.result()[b"grpc-status"] == b"4"
-    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+    edge.until(lambda: edge.body_budget.held_bytes == 0)
 
 
 def test_client_that_does_not_read_is_dropped(edge: GrpcServing) -> None:
-    """A client that gives no room for its answer loses its connection, and the memory is given back."""
+    """A client whose window has no room for its answer loses its connection, and the memory is released."""
     with connected(edge) as wire:
         wire.send(
             wire.made.hello({frames.INITIAL_WINDOW_SIZE: 0}) + wire.made.call(1) + wire.made.data(1, message_of(1))
         )
         received = wire.read_to_end()
     assert not any(frame.kind == frames.DATA for frame in received)
-    budget = edge.worker.handler.body_budget
-    edge.until(lambda: budget.held_bytes == 0)
+    edge.until(lambda: edge.body_budget.held_bytes == 0)
     check_others(edge)
 
 
 def test_stream_that_is_not_read_is_reset_beside_one_that_is(edge: GrpcServing) -> None:
-    """A client that takes no byte of an answer loses that call, also while it reads others."""
+    """A client that reads nothing of an answer loses that call, even while it reads others."""
     with connected(edge) as wire:
         wire.send(wire.made.hello({frames.INITIAL_WINDOW_SIZE: 0}))
         wire.send(wire.made.call(1) + wire.made.data(1, message_of(1)))
@@ -154,21 +152,21 @@ def test_stream_that_is_not_read_is_reset_beside_one_that_is(edge: GrpcServing) 
             room = [write_frame(frames.WINDOW_UPDATE, 0, each, b"\0\0\1\0") for each in (0, number)]
             wire.send(wire.made.call(number) + wire.made.data(number, message_of(1)) + b"".join(room))
             received = wire.read_until(number)
-    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+    edge.until(lambda: edge.body_budget.held_bytes == 0)
 
 
 def test_large_message_comes_through_small_windows(edge: GrpcServing) -> None:
-    """A message of many windows is answered, and so is one that is read slowly."""
+    """A message that is larger than the windows is answered."""
     rows = np.arange(3 * ROWS, dtype=np.float32).reshape(ROWS, 3)
     with edge.grpc_client() as client:
         np.testing.assert_array_equal(client.infer("double", [tensor("x", rows)]).as_numpy("y"), 2 * rows)
-    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+    edge.until(lambda: edge.body_budget.held_bytes == 0)
 
 
 @pytest.mark.parametrize("path", [INFER_PATH, LIVE_PATH])
 @pytest.mark.parametrize("sent", [b"", b"\0\0\0\0\0"])
 def test_call_that_does_not_go_on_is_refused(edge: GrpcServing, path: bytes, sent: bytes) -> None:
-    """A call that has no message, or does not end behind it, ends with DEADLINE_EXCEEDED."""
+    """A call without a message, or without an end after it, ends with DEADLINE_EXCEEDED."""
     with connected(edge) as wire:
         wire.send(wire.made.hello() + wire.made.call(1, path))
         wire.send(wire.made.data(1, sent, ends=False) if sent else b"")
@@ -176,62 +174,53 @@ def test_call_that_does_not_go_on_is_refused(edge: GrpcServing, path: bytes, sen
 
 
 def test_stream_may_be_silent_between_messages_only(edge: GrpcServing) -> None:
-    """A message of a stream that stops coming ends the stream, as a message of a call does."""
+    """A stream ends if one of its messages stops coming, as a call does."""
     with connected(edge) as wire:
         wire.send(wire.made.hello() + wire.made.call(1, STREAM_PATH) + wire.made.call(3, STREAM_PATH))
         wire.send(wire.made.data(3, message_of(1)[:20], ends=False))
         assert wire.read_end_of(3)[b"grpc-status"] == b"4"
         wire.send(wire.made.data(1, b""))
         assert wire.read_end_of(1)[b"grpc-status"] == b"0"
-    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+    edge.until(lambda: edge.body_budget.held_bytes == 0)
 
 
 def test_stream_that_is_reset_at_once_holds_nothing(edge: GrpcServing) -> None:
-    """A stream whose reset comes with its first data gives the memory back."""
+    """A stream whose reset comes with its first data releases the memory."""
     with connected(edge) as wire:
         reset = write_frame(frames.RST_STREAM, 0, 1, bytes(4))
         begin = wire.made.hello() + wire.made.call(1, STREAM_PATH)
         wire.send(begin + wire.made.data(1, message_of(1), ends=False) + reset)
         wire.send(wire.made.call(3) + wire.made.data(3, message_of(1)))
         assert wire.read_end_of(3)[b"grpc-status"] == b"0"
-    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+    edge.until(lambda: edge.body_budget.held_bytes == 0)
 
 
 def test_large_messages_of_streams_wait_for_room(edge: GrpcServing) -> None:
     """When all room is taken, one large message may come; that of another stream gets no window."""
-    budget, part = edge.worker.handler.body_budget, message_of(ROWS)[: 64 << 10]
-    edge.run(lambda: asyncio.to_thread(budget.grow, budget.max_bytes))
-    try:
-        with connected(edge) as wire:
-            calls = [wire.made.call(n, STREAM_PATH) + wire.made.data(n, part, ends=False) for n in (1, 3)]
-            wire.send(wire.made.hello() + b"".join(calls) + wire.made.call(5, b"/none"))
-            received = wire.read_until(5)
-    finally:
-        edge.run(lambda: asyncio.to_thread(budget.release, budget.max_bytes))
+    part = message_of(ROWS)[: 64 << 10]
+    with edge.other_bodies(edge.body_budget.max_bytes), connected(edge) as wire:
+        calls = [wire.made.call(n, STREAM_PATH) + wire.made.data(n, part, ends=False) for n in (1, 3)]
+        wire.send(wire.made.hello() + b"".join(calls) + wire.made.call(5, b"/none"))
+        received = wire.read_until(5)
     assert {frame.stream for frame in received if frame.kind == frames.WINDOW_UPDATE} == {0, 1}
-    edge.until(lambda: budget.held_bytes == 0)
+    edge.until(lambda: edge.body_budget.held_bytes == 0)
 
 
 @pytest.mark.parametrize("path", [INFER_PATH, STREAM_PATH])
 def test_message_takes_the_room_of_what_it_is_inflated_to(edge: GrpcServing, path: bytes) -> None:
-    """A small message that is inflated to a large one is refused at once where others hold the room."""
-    budget, content = edge.worker.handler.body_budget, gzip.compress(message_of(ROWS)[5:])
-    held_bytes = budget.max_bytes - 100_000
-    edge.run(lambda: asyncio.to_thread(budget.grow, held_bytes))
-    try:
-        with connected(edge) as wire:
-            wire.send(wire.made.hello() + wire.made.call(1, path, [(b"grpc-encoding", b"gzip")]))
-            wire.send(wire.made.data(1, b"\1" + struct.pack(">I", len(content)) + content))
-            received = wire.read_until(1)
-    finally:
-        edge.run(lambda: asyncio.to_thread(budget.release, held_bytes))
+    """A small message that decompresses to a large one is refused at once if others hold the room."""
+    content = gzip.compress(message_of(ROWS)[5:])
+    with edge.other_bodies(edge.body_budget.max_bytes - 100_000), connected(edge) as wire:
+        wire.send(wire.made.hello() + wire.made.call(1, path, [(b"grpc-encoding", b"gzip")]))
+        wire.send(wire.made.data(1, b"\1" + struct.pack(">I", len(content)) + content))
+        received = wire.read_until(1)
     answers = [frame.payload for frame in received if frame.kind == frames.DATA] or [received[-1].payload]
     assert any(text in answers[0] for text in (b"hold the room", b"holds as many bytes"))
-    edge.until(lambda: budget.held_bytes == 0)
+    edge.until(lambda: edge.body_budget.held_bytes == 0)
 
 
 def test_message_that_will_be_too_large_is_refused_by_its_prefix(edge: GrpcServing) -> None:
-    """The answer comes before the message does."""
+    """A message over the limit is refused before its content comes."""
     with connected(edge) as wire:
         prefix = b"\0" + struct.pack(">I", (2 << 20))
         wire.send(wire.made.hello() + wire.made.call(1) + wire.made.data(1, prefix, ends=False))
@@ -241,19 +230,14 @@ def test_message_that_will_be_too_large_is_refused_by_its_prefix(edge: GrpcServi
 
 
 @pytest.mark.parametrize(
-    ("more", "status"),
-    [
-        ([(b"grpc-encoding", b"br")], b"3"),
-        ([(b"grpc-timeout", b"soon")], b"3"),
-        ([(b"grpc-timeout", b"123456789S")], b"3"),
-    ],
+    "field", [(b"grpc-encoding", b"br"), (b"grpc-timeout", b"soon"), (b"grpc-timeout", b"123456789S")]
 )
-def test_call_that_cannot_be_read_is_refused(edge: GrpcServing, more: list[tuple[bytes, bytes]], status: bytes) -> None:
-    """Unknown codings and times that are none are told, and the connection goes on."""
+def test_call_that_cannot_be_read_is_refused(edge: GrpcServing, field: tuple[bytes, bytes]) -> None:
+    """A call with an unknown coding or a malformed timeout is refused, and the connection goes on."""
     with connected(edge) as wire:
-        wire.send(wire.made.hello() + wire.made.call(1, more=more) + wire.made.data(1, message_of(1)))
+        wire.send(wire.made.hello() + wire.made.call(1, more=[field]) + wire.made.data(1, message_of(1)))
         wire.send(wire.made.call(3) + wire.made.data(3, message_of(1)))
-        assert wire.read_end_of(1)[b"grpc-status"] == status
+        assert wire.read_end_of(1)[b"grpc-status"] == b"3"
         assert wire.read_end_of(3)[b"grpc-status"] == b"0"
 
 
@@ -275,7 +259,7 @@ def test_flood_ends_its_own_connection_only(edge: GrpcServing) -> None:
                 wire.send(write_frame(frames.RST_STREAM, 0, number, bytes(4)))
         received = wire.read_to_end()
     assert any(frame.kind == frames.GOAWAY for frame in received) or not received
-    edge.until(lambda: edge.worker.handler.body_budget.held_bytes == 0)
+    edge.until(lambda: edge.body_budget.held_bytes == 0)
     check_others(edge)
 
 

@@ -1,4 +1,4 @@
-"""The fields of a message are counted as the parser would find them, before it makes anything of them."""
+"""The fields of a message are counted before it is parsed."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import InvalidInput
-from service.transport.grpc.fields import BrokenMessage, check_fields, find_inner
+from service.transport.grpc.fields import BrokenMessage, check_fields, find_nested
 from service.transport.grpc.messages import MESSAGES
 
 Request = MESSAGES["ModelInferRequest"]
-INNER = find_inner(Request.DESCRIPTOR)
+INNER = find_nested(Request.DESCRIPTOR)
 MANY = 10_000
 GOOD = Request(
     model_name="m",
@@ -28,7 +28,7 @@ GOOD = Request(
 
 
 def count(content: bytes) -> int:
-    """The least limit that they are within."""
+    """The smallest limit that the content passes."""
     low, high = 0, MANY
     while low < high:
         middle = (low + high) // 2
@@ -41,7 +41,7 @@ def count(content: bytes) -> int:
 
 
 def parts(message: Any) -> int:
-    """The fields that there are at least: messages, elements of lists and of maps, and what is set."""
+    """The fields that must be counted: messages, elements of lists and maps, and values that are set."""
     found = 0
     for field, value in message.ListFields():
         if field.type != field.TYPE_MESSAGE:
@@ -70,13 +70,13 @@ def parts(message: Any) -> int:
     ],
 )
 def test_what_is_no_message_is_found(content: bytes) -> None:
-    """Bytes that are cut, of unknown encoding or with an endless number are refused."""
+    """Truncated bytes, unknown wire types and numbers without an end are refused."""
     with pytest.raises(BrokenMessage):
         check_fields(content, INNER, MANY)
 
 
 def test_fields_are_counted_at_all_levels() -> None:
-    """A message with as many fields as the limit passes, with one more it does not."""
+    """A message with as many fields as the limit passes; one more is too many."""
     assert count(GOOD) == 33
     with pytest.raises(InvalidInput, match=r"^message: expected fewer fields, got more than"):
         check_fields(GOOD, INNER, 32)

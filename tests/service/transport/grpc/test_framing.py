@@ -24,7 +24,7 @@ def test_messages_are_the_same_in_any_pieces(piece: int) -> None:
 
 @pytest.mark.long
 def test_message_of_small_pieces_takes_its_own_memory() -> None:
-    """A message that comes in pieces of two bytes takes no more than in large ones."""
+    """A message that comes in pieces of two bytes takes no more memory than in large ones."""
     reader = MessageReader(None, 1 << 20)
     reader.add(write_message(bytes(1 << 19))[:5])
     tracemalloc.start()
@@ -38,7 +38,7 @@ def test_message_of_small_pieces_takes_its_own_memory() -> None:
 
 
 def test_message_before_one_that_is_too_large_is_given() -> None:
-    """The limit is told when the turn of the message has come."""
+    """The error comes when the message before it has been taken."""
     reader = MessageReader(None, 10)
     reader.add(write_message(b"x") + write_message(bytes(11)))
     assert reader.take() == b"x"

@@ -1,4 +1,4 @@
-"""The health checks of gRPC, as any load balancer asks: bytes on the wire, without anybody's stubs."""
+"""The health checks of gRPC, as bytes on the wire, without generated stubs."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 import grpc
 import pytest
 
-from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
 from service.transport.grpc import health
 from service.transport.grpc.codes import refusal_of
@@ -33,7 +32,7 @@ def check(server: GrpcServing, service: str) -> bytes:
 
 @pytest.fixture
 def watch(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Begins to watch a service, with almost no time between two looks."""
+    """Starts to watch a service. The server checks it almost without a pause."""
     monkeypatch.setattr(health, "LOOK_AGAIN_S", 0.01)
     with channel(server) as open_channel:
         yield lambda service: open_channel.unary_stream("/grpc.health.v1.Health/Watch")(asked(service), timeout=60)
@@ -62,17 +61,16 @@ def test_message_that_is_none_is_refused(server: GrpcServing) -> None:
 
 
 def test_health_is_that_of_the_server_and_of_its_models(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server, its service and a ready model are SERVING, a broken one is not, nor any until all have been tried."""
+    """The server, its service and a ready model are SERVING. A broken one is not; before all are tried, none is."""
     assert check(server, "") == check(server, FULL_NAME) == check(server, "double") == SERVING
     assert check(server, "broken") == NOT_SERVING
-    text = expose(server.worker.metrics, "")[0].decode()
-    assert 'sluice_requests_total{model="",route="grpc Check",status="200",version=""}' in text
+    assert server.count('sluice_requests_total{model="",route="grpc Check",status="200",version=""}')
     monkeypatch.setattr(server.worker.registry.lifecycle, "loaded", False)
     assert check(server, "") == check(server, FULL_NAME) == check(server, "nobody") == NOT_SERVING
 
 
 def test_changes_are_told_to_those_who_watch(server: GrpcServing, watch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A watch begins with the current state and tells each change once."""
+    """A watch reports the current state first, and then each change once."""
     states = watch("")
     assert next(states) == SERVING
     monkeypatch.setattr(server.worker.registry.lifecycle, "loaded", False)
@@ -116,7 +114,7 @@ class Watched:
 
 
 def test_stop_in_the_middle_of_a_look_is_told() -> None:
-    """A watch tells NOT_SERVING before its end, also if the server stops while its readiness is being asked for."""
+    """A watch reports NOT_SERVING before it ends, even if the server stops in the middle of a check."""
 
     async def ready_until_asked(scope: Any, receive: Any, send: Any) -> None:
         watching.drain()
@@ -129,33 +127,29 @@ def test_stop_in_the_middle_of_a_look_is_told() -> None:
     assert call.told == [SERVING, NOT_SERVING]
 
 
-def test_watches_share_their_looks_and_are_limited(server: GrpcServing, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Watches of one service are counted as one service; one too many is refused, until another has ended."""
+def test_watches_share_their_looks_and_are_limited(
+    server: GrpcServing, watch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several watches of a service count as one service. A watch too many is refused until another has ended."""
     monkeypatch.setattr(health, "MAX_WATCHES", 5)
     monkeypatch.setattr(health, "MAX_WATCHED", 2)
-    assert server.worker.grpc is not None
-    kept = server.worker.grpc._health
+    kept = server.grpc_server._health
 
     def refused(states: Any) -> bool:
         with pytest.raises(grpc.RpcError) as raised:
             next(states)
         return bool(raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED)
 
-    with channel(server) as open_channel:
-
-        def watch(service: str) -> Any:
-            return open_channel.unary_stream("/grpc.health.v1.Health/Watch")(asked(service), timeout=60)
-
-        open_ones = [watch(service) for service in ("", "", "", "double")]
-        assert [next(states) for states in open_ones] == [SERVING] * 4
-        assert refused(watch("nobody"))
-        open_ones.append(watch("double"))
-        assert next(open_ones[-1]) == SERVING
-        assert refused(watch("double"))
-        open_ones.pop(0).cancel()
-        server.until(lambda: kept._watches == 4)
-        open_ones.append(watch("double"))
-        assert next(open_ones[-1]) == SERVING
-        for states in open_ones:
-            states.cancel()
-        server.until(lambda: not kept._watched)
+    open_ones = [watch(service) for service in ("", "", "", "double")]
+    assert [next(states) for states in open_ones] == [SERVING] * 4
+    assert refused(watch("nobody"))
+    open_ones.append(watch("double"))
+    assert next(open_ones[-1]) == SERVING
+    assert refused(watch("double"))
+    open_ones.pop(0).cancel()
+    server.until(lambda: kept._watches == 4)
+    open_ones.append(watch("double"))
+    assert next(open_ones[-1]) == SERVING
+    for states in open_ones:
+        states.cancel()
+    server.until(lambda: not kept._watched)

@@ -1,6 +1,5 @@
 """ModelInfer with the real clients."""
 
-import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from model_store.datatypes import DATATYPES
-from service.metrics.exposition import expose
 from service.models.registry import Model
 from service.settings import MAX_INPUTS
 from service.transport.grpc import infer_call
@@ -66,10 +64,9 @@ def busy(client: Client, model: Model) -> Iterator[Gate]:
 X = {"name": "x", "datatype": "FP32", "shape": [1, 3]}
 
 
-def count(server: GrpcServing, start: str) -> float:
-    """The sum of the lines of the metrics that begin so."""
-    lines = expose(server.worker.metrics, "")[0].decode().splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
+def rejected(model: str, reason: str) -> str:
+    """The series that counts such refusals."""
+    return f'sluice_rejected_total{{model="{model}",reason="{reason}"}}'
 
 
 @pytest.mark.parametrize(
@@ -86,7 +83,7 @@ def count(server: GrpcServing, start: str) -> float:
 def test_request_is_refused_with_its_code(
     client: Client, model: str, inputs: list[triton.InferInput], options: dict[str, Any], code: str, said: str
 ) -> None:
-    """A fault of the caller has its code and says what was expected; a failure of the model tells nothing."""
+    """An error of the caller has its code and says what was expected; a failure of the model does not say why."""
     got, text = code_of(lambda: client.infer(model, inputs, **options))
     assert got == code
     assert said in text
@@ -119,7 +116,7 @@ def test_message_that_takes_long_to_read_is_read_in_a_thread(grpc_store: Path) -
         GrpcServing(settings_of(grpc_store, models=("double",), deadline_s=0.5)) as server,
         server.grpc_client() as client,
     ):
-        cancelled = count(server, 'sluice_rejected_total{model="",reason="cancelled"}')
+        cancelled = server.count(rejected("", "cancelled"))
         thread = server.worker.handler.parsing = HeldThread()
         try:
             with channel(server) as open_channel:
@@ -133,7 +130,7 @@ def test_message_that_takes_long_to_read_is_read_in_a_thread(grpc_store: Path) -
                 server.until(lambda: all(future.cancelled() for future in futures))
         finally:
             thread.opened.set()
-        server.until(lambda: count(server, 'sluice_rejected_total{model="",reason="cancelled"}') == cancelled + 1)
+        server.until(lambda: server.count(rejected("", "cancelled")) == cancelled + 1)
 
 
 def test_message_that_is_none_is_refused(server: GrpcServing, client: Client) -> None:
@@ -156,7 +153,7 @@ def test_message_over_the_limit_is_refused(server: GrpcServing, compression: grp
 def test_full_queue_says_when_to_come_back(server: GrpcServing, client: Client) -> None:
     """A full queue is RESOURCE_EXHAUSTED, with the seconds until another try in the metadata."""
     model = server.model("double")
-    before = count(server, 'sluice_rejected_total{model="double",reason="queue_full"}')
+    before = server.count(rejected("double", "queue_full"))
     answered: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with busy(client, model) as gate:
         client.async_infer("double", ones(1024), callback=lambda result, error: answered.put(error))
@@ -168,24 +165,22 @@ def test_full_queue_says_when_to_come_back(server: GrpcServing, client: Client) 
     metadata = dict(error.trailing_metadata())
     assert int(metadata["retry-after"]) >= 1
     assert metadata["x-request-id"]
-    assert count(server, 'sluice_rejected_total{model="double",reason="queue_full"}') == before + 1
+    assert server.count(rejected("double", "queue_full")) == before + 1
 
 
 def test_bodies_beyond_what_is_held_are_refused(server: GrpcServing, client: Client) -> None:
     """When bodies take all the room there is, another one is RESOURCE_EXHAUSTED."""
-    body_budget = server.worker.handler.body_budget
-    server.run(lambda: asyncio.to_thread(body_budget.grow, body_budget.max_bytes))
-    code, text = code_of(lambda: client.infer("double", ones()))
-    server.run(lambda: asyncio.to_thread(body_budget.release, body_budget.max_bytes))
+    with server.other_bodies(server.body_budget.max_bytes):
+        code, text = code_of(lambda: client.infer("double", ones()))
     assert code == "RESOURCE_EXHAUSTED"
     assert "holds as many bytes" in text
     assert client.infer("double", ones()).as_numpy("y") is not None
-    assert body_budget.held_bytes == 0
+    assert server.body_budget.held_bytes == 0
 
 
 @pytest.mark.parametrize("patience", [{"client_timeout": 1.0}, {"timeout": 1_000_000}], ids=["call", "request"])
 def test_passed_deadline_takes_a_request_out(server: GrpcServing, client: Client, patience: dict[str, Any]) -> None:
-    """The deadline of the call or the timeout of the request ends it, and its rows are never run."""
+    """The call's deadline or the request's timeout ends the request, and its rows are never run."""
     model = server.model("double")
     with busy(client, model) as gate:
         code, text = code_of(lambda: client.infer("double", ones(2), **patience))
@@ -207,7 +202,7 @@ def test_deadline_of_the_call_is_that_of_the_request(server: GrpcServing, client
 def test_cancelled_call_leaves_the_queue(server: GrpcServing, client: Client) -> None:
     """The rows of a cancelled call leave the queue, other rows stay, and the call counts as cancelled."""
     model = server.model("double")
-    before = count(server, 'sluice_rejected_total{model="double",reason="cancelled"}')
+    before = server.count(rejected("double", "cancelled"))
     kept: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with busy(client, model) as gate:
         cancelled = client.async_infer("double", ones(2), callback=lambda result, error: None)
@@ -220,11 +215,11 @@ def test_cancelled_call_leaves_the_queue(server: GrpcServing, client: Client) ->
     assert gate.rows == [1, 3]
     assert error is None
     assert result.as_numpy("y").shape == (3, 3)
-    assert count(server, 'sluice_rejected_total{model="double",reason="cancelled"}') == before + 1
+    assert server.count(rejected("double", "cancelled")) == before + 1
 
 
 def test_typed_contents_are_answered(server: GrpcServing) -> None:
-    """Typed contents give the answer of raw ones, also in a large message that is read in a thread."""
+    """Typed contents get the same answer as raw ones, also in a large message, which is read in a thread."""
     for values in ([1.5, -2, 3], [0.25] * 60_000):
         shape = [len(values) // 3, 3]
         given = {"name": "x", "datatype": "FP32", "shape": shape, "contents": {"fp32_contents": values}}
@@ -234,7 +229,7 @@ def test_typed_contents_are_answered(server: GrpcServing) -> None:
 
 
 def test_typed_contents_above_the_limit_of_a_body_are_refused(server: GrpcServing) -> None:
-    """The limit counts the tensors alone, though their message may be larger by its other parts."""
+    """The limit is for the tensors alone. Their message may be a little larger."""
     values = [0.5] * (3 * 88_000)  # 1,056,000 bytes, in a message that may have 64 KiB more than the limit of 1 MiB
     given = {"name": "x", "datatype": "FP32", "shape": [88_000, 3], "contents": {"fp32_contents": values}}
     error = refusal_of(server, request_of("double", given).SerializeToString())
@@ -243,7 +238,7 @@ def test_typed_contents_above_the_limit_of_a_body_are_refused(server: GrpcServin
 
 
 def test_no_rows_are_answered(server: GrpcServing, client: Client) -> None:
-    """Requests without rows, raw, typed or without contents, have outputs without rows; BF16 goes both ways."""
+    """Requests without rows (raw, typed or without contents) have outputs without rows. BF16 works both ways."""
     assert client.infer("double", [tensor("x", np.empty((0, 3), np.float32))]).as_numpy("y").shape == (0, 3)
     given = {**X, "shape": [0, 3]}
     for request in (
@@ -261,7 +256,7 @@ def test_answer_says_where_its_time_went(server: GrpcServing) -> None:
     """The metadata after an answer holds the request id of the caller and the milliseconds of each stage."""
     request = request_of("double", X, raw_input_contents=[bytes(12)])
     series = 'sluice_requests_total{model="double",route="grpc ModelInfer",status="200",version="1"}'
-    before = count(server, series)
+    before = server.count(series)
     with channel(server) as open_channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(open_channel)
         _, call = stub.ModelInfer.with_call(request, metadata=[("x-request-id", "of-mine")])
@@ -269,7 +264,7 @@ def test_answer_says_where_its_time_went(server: GrpcServing) -> None:
     assert metadata["x-request-id"] == "of-mine"
     stages = [part.split(";")[0] for part in metadata["server-timing"].split(", ")]
     assert stages == ["queue", "batch", "compute", "rows", "total"]
-    assert count(server, series) == before + 1
+    assert server.count(series) == before + 1
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
@@ -297,4 +292,4 @@ def test_fault_while_a_message_is_read_is_answered(
         handler.parsing = kept
     assert raised.value.status() == "StatusCode.INTERNAL"
     assert "no thread" in caplog.text
-    server.until(lambda: handler.body_budget.held_bytes == 0)
+    server.until(lambda: server.body_budget.held_bytes == 0)

@@ -1,4 +1,4 @@
-"""The methods besides inference: against a real server, and against routes that answer what the protocol says."""
+"""The methods besides inference: against a real server, and against routes whose answers the test sets."""
 
 import asyncio
 from typing import Any, NoReturn
@@ -13,7 +13,6 @@ from starlette.routing import Route
 from tritonclient.grpc import service_pb2 as pb2
 from tritonclient.utils import InferenceServerException
 
-from service.metrics.exposition import expose
 from service.metrics.meters import Metrics
 from service.transport.grpc.codes import refusal_of
 from service.transport.grpc.contexts import Aborted
@@ -37,7 +36,7 @@ MODEL = {
 
 
 class Context:
-    """A call whose metadata and end are kept."""
+    """A call that keeps its metadata and its end."""
 
     grant, client, fields, request_id = None, "127.0.0.1", (), "of-mine"
 
@@ -52,7 +51,10 @@ class Context:
 
 
 def ask(message: Any, answer: Any, status: int = 200) -> tuple[Any, str, Any]:
-    """Ask a server whose every route answers so: the answer as tritonclient's message, verb and path, and JSON sent."""
+    """Call a server whose routes all give ``answer``.
+
+    Returns the reply as tritonclient's message, the method and path that were asked, and the JSON that was sent.
+    """
     method = type(message).__name__.removesuffix("Request")
     asked: list[Any] = []
 
@@ -100,7 +102,7 @@ def test_question_that_no_route_has_is_refused(message: Any, said: str) -> None:
     ],
 )
 def test_question_that_takes_long_to_read_is_refused(message: Any, code: str) -> None:
-    """A long message, or one of many fields, is refused, so that it does not hold the event loop."""
+    """A message that is long or has many fields is refused, so that it does not block the event loop."""
     with pytest.raises(Aborted) as raised:
         ask(message, {})
     assert raised.value.code.name == code
@@ -117,7 +119,7 @@ def test_question_that_takes_long_to_read_is_refused(message: Any, code: str) ->
     ],
 )
 def test_error_of_a_route_is_that_of_the_method(answer: Any, status: int, code: str, text: str) -> None:
-    """A route that refuses gives the method's code and its text; one that breaks says nothing of why."""
+    """The error of a route has its code and text in gRPC. A route that breaks does not say why."""
     with pytest.raises(Aborted) as raised:
         ask(pb2.ModelConfigRequest(name="m"), answer, status)
     assert raised.value.code.name == code
@@ -203,5 +205,4 @@ def test_health_and_metadata_are_told(server: GrpcServing, client: triton.Infere
     with pytest.raises(InferenceServerException, match="no model 'none'") as raised:
         client.get_model_metadata("none")
     assert raised.value.status() == "StatusCode.NOT_FOUND"
-    exposed = expose(server.worker.metrics, "")[0].decode()
-    assert 'sluice_requests_total{model="",route="grpc ModelMetadata",status="404",version=""}' in exposed
+    assert server.count('sluice_requests_total{model="",route="grpc ModelMetadata",status="404",version=""}')

@@ -15,7 +15,7 @@ THEIR_METHODS = service_pb2.DESCRIPTOR.services_by_name[SERVICE].methods
 
 
 def facts(field: FieldDescriptor) -> tuple[Any, ...]:
-    """What of a field decides over its bytes and its use."""
+    """What determines the bytes and the use of a field."""
     named = field.message_type or field.enum_type
     oneof = field.containing_oneof
     return (

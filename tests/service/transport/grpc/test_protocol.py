@@ -1,24 +1,26 @@
-"""A connection and its transport: a slow reader is no stalled one, and its answers do not fill the memory."""
+"""A connection and its transport: clients that read slowly, and how many requests are in progress at once."""
 
 import asyncio
 
 import pytest
 
+from service.transport.concurrency import MOST_ANSWER_BYTES, MOST_REQUESTS, ConnectionConcurrency, StreamConcurrency
 from service.transport.grpc.protocol import GrpcProtocol
-from service.transport.pace import MOST_ANSWER_BYTES, MOST_REQUESTS, Pace, StreamPace
 from tests.support.connections.http2 import Client
 from tests.support.grpc_servers import GrpcServing
 
 
 class Transport(asyncio.Transport):
-    """``unwritten_bytes`` are what the client has not read."""
+    """Keeps what is written. ``unwritten_bytes``: how much the client has not read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.unwritten_bytes = 0
+        self.written = b""
         self.is_closed = self.is_aborted = False
 
-    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
 
     def get_write_buffer_size(self) -> int:
         return self.unwritten_bytes
@@ -38,8 +40,7 @@ class Transport(asyncio.Transport):
 
 
 def connect(server: GrpcServing) -> tuple[GrpcProtocol, Transport]:
-    assert server.worker.grpc is not None
-    made, transport = GrpcProtocol(server.worker.grpc._service), Transport()
+    made, transport = GrpcProtocol(server.grpc_server._service), Transport()
     made.connection_made(transport)
     return made, transport
 
@@ -62,7 +63,7 @@ def test_client_that_reads_slowly_is_not_dropped(server: GrpcServing, left_bytes
 
 
 def test_answers_wait_in_their_streams_while_the_client_does_not_read(server: GrpcServing) -> None:
-    """Whatever windows it has given: a stream that sees how much is unread makes no more."""
+    """However large the windows are, answers wait in their streams. So a stream knows how much is unread."""
 
     async def answer() -> tuple[int, int]:
         made, _ = connect(server)
@@ -79,8 +80,8 @@ def test_answers_wait_in_their_streams_while_the_client_does_not_read(server: Gr
     assert server.run(answer) == (100, 0)
 
 
-async def count(stream: StreamPace) -> int:
-    """How many requests of a stream begin until one has to wait."""
+async def begin_all(stream: StreamConcurrency) -> int:
+    """Begin requests of a stream until one has to wait. Returns how many."""
     number = 0
     while True:
         try:
@@ -91,60 +92,57 @@ async def count(stream: StreamPace) -> int:
         number += 1
 
 
-def test_streams_of_a_connection_share_a_limit_and_each_has_one() -> None:
-    async def scenario() -> None:
-        shared = Pace()
-        first, second = StreamPace(shared), StreamPace(shared)
-        assert await count(first) == MOST_REQUESTS
-        assert await count(second) == 1
-
-    asyncio.run(scenario())
+@pytest.fixture
+def streams() -> tuple[StreamConcurrency, StreamConcurrency]:
+    """Two streams of one connection."""
+    shared = ConnectionConcurrency()
+    return StreamConcurrency(shared), StreamConcurrency(shared)
 
 
-def test_large_answers_let_fewer_requests_begin() -> None:
-    """So many that all answers together stay small."""
-
-    async def scenario() -> None:
-        stream = StreamPace(Pace())
-        await stream.begin()
-        stream.note(MOST_ANSWER_BYTES // 4)
-        assert await count(stream) == 3
-
-    asyncio.run(scenario())
+Two = tuple[StreamConcurrency, StreamConcurrency]
 
 
-def test_who_waits_goes_on_when_a_request_ends() -> None:
-    """The first that came, and whoever has none under way; a wait that is cancelled takes no place."""
-
-    async def scenario() -> None:
-        shared = Pace()
-        first, second = StreamPace(shared), StreamPace(shared)
-        await first.begin()
-        shared.note(MOST_ANSWER_BYTES)
-        await second.begin()
-        waits = [asyncio.create_task(each.begin()) for each in (first, second)]
-        await asyncio.sleep(0)
-        second.end()
-        await waits[1]
-        assert not waits[0].done()
-        waits[0].cancel()
-        await asyncio.gather(waits[0], return_exceptions=True)
-        first.end()
-        second.end()
-        assert (first.under_way, second.under_way) == (0, 0)
-        assert await count(first) == 1
-
-    asyncio.run(scenario())
+@pytest.mark.anyio
+async def test_streams_of_a_connection_share_a_limit_and_each_has_one(streams: Two) -> None:
+    """The streams of a connection share a limit. Beyond it each may still have one request under way."""
+    first, second = streams
+    assert await begin_all(first) == MOST_REQUESTS
+    assert await begin_all(second) == 1
 
 
-def test_stream_that_is_over_holds_nothing() -> None:
-    """However it ended: its requests may not even have been read."""
+@pytest.mark.anyio
+async def test_large_answers_let_fewer_requests_begin(streams: Two) -> None:
+    """Only so many requests begin that all their answers together stay small."""
+    stream, _ = streams
+    await stream.begin()
+    stream.note(MOST_ANSWER_BYTES // 4)
+    assert await begin_all(stream) == 3
 
-    async def scenario() -> None:
-        shared = Pace()
-        first, second = StreamPace(shared), StreamPace(shared)
-        await count(first)
-        first.close()
-        assert await count(second) == MOST_REQUESTS
 
-    asyncio.run(scenario())
+@pytest.mark.anyio
+async def test_who_waits_goes_on_when_a_request_ends(streams: Two) -> None:
+    """When a request ends, a stream that has no other one goes on first. A cancelled wait takes no place."""
+    first, second = streams
+    await first.begin()
+    first.note(MOST_ANSWER_BYTES)
+    await second.begin()
+    waits = [asyncio.create_task(each.begin()) for each in (first, second)]
+    await asyncio.sleep(0)
+    second.end()
+    await waits[1]
+    assert not waits[0].done()
+    waits[0].cancel()
+    await asyncio.gather(waits[0], return_exceptions=True)
+    first.end()
+    second.end()
+    assert (first.under_way, second.under_way) == (0, 0)
+    assert await begin_all(first) == 1
+
+
+@pytest.mark.anyio
+async def test_stream_that_is_over_holds_nothing(streams: Two) -> None:
+    """A closed stream releases its places, even those of requests that were never read."""
+    first, second = streams
+    await begin_all(first)
+    first.close()
+    assert await begin_all(second) == MOST_REQUESTS

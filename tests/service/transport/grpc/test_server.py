@@ -10,12 +10,13 @@ import grpc
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from service.metrics.exposition import expose
 from service.settings import SettingsError
 from service.transport.http2 import frames
 from service.worker import Worker
 from tests.service.transport.grpc.test_edge import STREAM_PATH, connected, message_of
+from tests.service.transport.grpc.test_protocol import Transport
 from tests.service.transport.grpc.test_streams import Stream, request_of
+from tests.support.connections.http2 import read_frames
 from tests.support.gates import gated
 from tests.support.grpc_servers import GrpcServing, channel, ones, settings_of, waiting_rows
 from tests.support.models import graphs
@@ -38,10 +39,8 @@ def test_accepted_work_is_finished_when_the_server_stops(small_store: Path) -> N
             client.async_infer("double", ones(2), callback=lambda result, error: answers.put((result, error)))
             server.until(lambda: waiting_rows(model) == 2)
             server.stop()
-            grpc_server = server.worker.grpc
-            assert grpc_server is not None
             # Both clients have one connection. Until it is told, it may still send calls, which are answered.
-            server.until(lambda: all(each._connection.is_leaving for each in grpc_server._connections))
+            server.until(lambda: all(each._connection.is_leaving for each in server.grpc_server._connections))
             with server.grpc_client() as late, pytest.raises(InferenceServerException) as raised:
                 late.infer("double", ones(), client_timeout=5)
             gate.opened.set()
@@ -72,26 +71,36 @@ def test_open_streams_end_when_the_server_stops(small_store: Path) -> None:
         busy.end()
 
 
+def test_connection_that_is_made_after_the_stop_is_told_to_leave(small_store: Path) -> None:
+    """A connection that was accepted just before the stop does not make it wait: its client is told to go elsewhere."""
+
+    async def stop_and_connect() -> bytes:
+        made, transport = server.grpc_server._make_protocol(), Transport()
+        await server.grpc_server.stop(0.0)
+        made.connection_made(transport)
+        await asyncio.sleep(0)  # it writes at the end of the turn
+        made.connection_lost(None)
+        return transport.written
+
+    with GrpcServing(settings_of(small_store)) as server:
+        assert frames.GOAWAY in [frame.kind for frame in read_frames(server.run(stop_and_connect))]
+
+
 def test_data_that_comes_after_the_end_of_a_stream_is_dropped(small_store: Path) -> None:
     """A stream that has ended, and whose answer the client does not read yet, holds no more of what comes."""
 
-    async def drain() -> None:
-        assert server.worker.grpc is not None
-        server.worker.grpc._inference.drain()
-
     def streams() -> list[Any]:
-        assert server.worker.grpc is not None
-        return [stream for made in server.worker.grpc._connections for stream in made._connection.open.values()]
+        return [stream for made in server.grpc_server._connections for stream in made._connection.open.values()]
 
     with GrpcServing(settings_of(small_store)) as server, connected(server) as wire:
         wire.send(wire.made.hello({frames.INITIAL_WINDOW_SIZE: 0}) + wire.made.call(1, STREAM_PATH))
         wire.send(wire.made.data(1, message_of(1), ends=False))
         server.until(lambda: any(stream.unsent_bytes for stream in streams()))
-        server.run(drain)
+        server.call(server.grpc_server._inference.drain)
         server.until(lambda: any(stream.end for stream in streams()))
         wire.send(wire.made.data(1, bytes(1000), ends=False) + wire.made.call(3, b"/none") + wire.made.data(3, b""))
         assert wire.read_end_of(3)[b"grpc-status"] == b"12"
-        assert server.worker.handler.body_budget.held_bytes == 0
+        assert server.body_budget.held_bytes == 0
 
 
 @pytest.mark.long
@@ -126,14 +135,9 @@ def test_workers_share_a_port(small_store: Path) -> None:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind(("127.0.0.1", 0))
         settings = settings_of(small_store, workers=2, grpc_port=holder.getsockname()[1])
+        series = 'sluice_requests_total{model="double"'
         with GrpcServing(settings) as first, GrpcServing(settings) as second:
-            while not (count_answers(first) and count_answers(second)):  # the kernel picks by the client's port
+            while not (first.count(series) and second.count(series)):  # the kernel picks by the client's port
                 with grpc.insecure_channel(first.grpc_url, [("grpc.use_local_subchannel_pool", 1)]) as open_channel:
                     infer = open_channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
                     assert infer(request_of(1).SerializeToString())
-
-
-def count_answers(server: GrpcServing) -> int:
-    text = expose(server.worker.metrics, "")[0].decode()
-    lines = [line for line in text.splitlines() if line.startswith('sluice_requests_total{model="double"')]
-    return int(sum(float(line.rpartition(" ")[2]) for line in lines))

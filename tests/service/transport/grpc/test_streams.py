@@ -1,6 +1,5 @@
 """ModelStreamInfer."""
 
-import asyncio
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from service.transport.pace import MOST_REQUESTS
+from service.transport.concurrency import MOST_REQUESTS
 from tests.support.gates import HeldThread, gated
 from tests.support.grpc_servers import GrpcServing, channel, settings_of, waiting_rows
 
@@ -126,7 +125,7 @@ def test_stream_is_read_no_further_than_there_is_room(server: GrpcServing) -> No
         responses = [answer.infer_response for answer in stream.answers]
     answers = {each.id: np.frombuffer(each.raw_output_contents[0], np.float32)[0] for each in responses}
     assert answers == {str(i): 2.0 * i for i in range(number)}
-    assert server.worker.handler.body_budget.held_bytes == 0
+    assert server.body_budget.held_bytes == 0
 
 
 def test_requests_of_a_stream_begin_in_its_order(server: GrpcServing) -> None:
@@ -159,31 +158,23 @@ def test_message_without_room_in_time_is_refused(grpc_store: Path) -> None:
     """A message that finds no room before its deadline gets an error under its id, and the stream goes on."""
     settings = settings_of(grpc_store, deadline_s=1.0, models=("double",))
     with GrpcServing(settings) as server, streaming(server) as stream:
-        body_budget = server.worker.handler.body_budget
-        server.run(lambda: asyncio.to_thread(body_budget.grow, body_budget.max_bytes))
-        stream.send(request_of(1))
-        refused = stream.read()
+        with server.other_bodies(server.body_budget.max_bytes):
+            stream.send(request_of(1))
+            refused = stream.read()
         assert "holds as many bytes" in refused.error_message
         assert refused.infer_response.id == "1"
-        server.run(lambda: asyncio.to_thread(body_budget.release, body_budget.max_bytes))
         stream.send(request_of(2))
         assert stream.read().error_message == ""
-        server.until(lambda: body_budget.held_bytes == 0)
+        server.until(lambda: server.body_budget.held_bytes == 0)
 
 
 def test_message_that_waits_for_room_is_answered_after_a_stop(grpc_store: Path) -> None:
     """A message that was read before the server stopped is answered, though it had no room at that time."""
 
-    async def drain() -> None:
-        assert server.worker.grpc is not None
-        server.worker.grpc._inference.drain()
-
     with GrpcServing(settings_of(grpc_store, models=("double",))) as server, streaming(server) as stream:
-        body_budget = server.worker.handler.body_budget
-        server.run(lambda: asyncio.to_thread(body_budget.grow, body_budget.max_bytes))
-        stream.send(request_of(1))
-        server.until(lambda: bool(body_budget._whole))
-        server.run(drain)
-        server.run(lambda: asyncio.to_thread(body_budget.release, body_budget.max_bytes))
+        with server.other_bodies(server.body_budget.max_bytes):
+            stream.send(request_of(1))
+            server.until(lambda: bool(server.body_budget._whole))
+            server.call(server.grpc_server._inference.drain)
         answer = stream.read()
         assert (answer.error_message, answer.infer_response.id) == ("", "1")

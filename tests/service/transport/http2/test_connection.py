@@ -59,7 +59,7 @@ def test_other_protocols_are_refused() -> None:
 
 
 def test_settings_are_acknowledged_and_pings_answered(pair: Pair) -> None:
-    """SETTINGS get an ACK, a PING its own bytes; what is acknowledged gets nothing."""
+    """SETTINGS get an ACK, a PING its own bytes; acknowledgements get nothing."""
     pair.give(write_frame(frames.SETTINGS, 0, 0, write_settings({99: 7})), write_frame(frames.PING, 0, 0, b"12345678"))
     pair.give(write_frame(frames.SETTINGS, frames.ACK, 0), write_frame(frames.PING, frames.ACK, 0, b"12345678"))
     assert pair.sent() == [(frames.SETTINGS, frames.ACK, 0, b""), (frames.PING, frames.ACK, 0, b"12345678")]
@@ -110,12 +110,12 @@ def test_header_block_may_come_in_parts(pair: Pair) -> None:
 def test_broken_frame_ends_the_connection(
     pair: Pair, kind: int, flags: int, stream: int, payload: bytes, code: int
 ) -> None:
-    """What no client may send is a fault with the code that the standard has for it."""
+    """A frame that no client may send is a fault with the standard's code."""
     assert pair.fault(write_frame(kind, flags, stream, payload)) == code
 
 
 def test_frame_larger_than_announced_is_refused(pair: Pair) -> None:
-    """It is refused by its head, before its bytes come."""
+    """The frame is refused by its head, before its content comes."""
     assert pair.fault(frames.write_head((256 << 10) + 1, frames.DATA, 0, 1)) == frames.FRAME_SIZE_ERROR
 
 
@@ -129,7 +129,7 @@ def test_anything_before_settings_is_refused() -> None:
     "name", ["ping", "settings", "reset", "empty", "priority", "window", "windows", "unknown", "ignored"]
 )
 def test_flood_ends_the_connection(pair: Pair, name: str) -> None:
-    """A thousand frames that ask for nothing are enough, also many calls that are reset at once."""
+    """A thousand frames that ask for nothing end the connection, as do many calls that are reset at once."""
     pair.begin()
     pair.give(write_frame(frames.HEADERS, frames.END_HEADERS, 3, pair.client.block()))
     pair.give(write_frame(frames.RST_STREAM, 0, 3, bytes(4)))
@@ -157,7 +157,7 @@ def test_answers_and_time_make_up_for_idle_frames(pair: Pair) -> None:
         pair.give(pair.client.data(number, b"x"), ping)
         pair.connection.sender.finish(stream, BLOCK)
     for _ in range(2000):
-        pair.connection.forgive(1)
+        pair.connection.discount_idle_frames(1)
         pair.give(ping)
 
 
@@ -337,7 +337,7 @@ def test_leaving_connection_takes_no_more_calls(pair: Pair) -> None:
 
 
 def test_trailers_of_a_client_end_its_call(pair: Pair) -> None:
-    """A second header block ends the call, or breaks it where it does not say so."""
+    """A second header block ends the call. If it does not say so, the call is dropped."""
     pair.begin(1)
     pair.give(write_frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 1, b""))
     assert pair.calls.ended == [1]
@@ -381,7 +381,7 @@ def test_whole_answer_is_that_of_its_parts(window: int, ends: bool) -> None:
 
 
 def test_answer_waits_in_its_stream_while_the_client_does_not_read(pair: Pair) -> None:
-    """Though its windows are wide open: so it is known how much of each stream is unread."""
+    """However large the windows are, answers wait in their streams. So a stream knows how much is unread."""
     stream, sender = pair.begin(), pair.connection.sender
     sender.hold()
     sender.start(stream, BLOCK)

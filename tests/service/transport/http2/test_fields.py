@@ -1,4 +1,4 @@
-"""Header blocks: read once, and again when what they mean has changed."""
+"""Header blocks: read once, and again when their meaning has changed."""
 
 import pytest
 from hpack import Decoder, Encoder
@@ -23,7 +23,7 @@ def reader() -> tuple[FieldReader[Fields], list[Fields]]:
 
 
 def test_same_block_is_parsed_once() -> None:
-    """From the third time on a client's block is known: the first fills the table, the second is short."""
+    """A client's block is known from its third time on: the first fills the table, the second is short."""
     made, parsed = reader()
     encoder = Encoder()
     for _ in range(5):
@@ -61,7 +61,7 @@ def test_long_blocks_are_not_kept() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 254, 255, 300, 20_000])
 def test_written_field_is_read_by_others(size: int) -> None:
-    """A literal of any length is what another library reads."""
+    """Another library reads a literal of any length."""
     decoder = Decoder(max_header_list_size=1 << 20)
     assert decoder.decode(write_field(b"n" * max(1, size % 200), b"v" * size), raw=True) == [
         (b"n" * max(1, size % 200), b"v" * size)

@@ -19,7 +19,7 @@ from tests.support.connections.virtual import VirtualServer, served
 @pytest.mark.parametrize("cls", EVERY)
 @served(SETTINGS)
 async def test_error_ends_the_stream_with_its_code(server: VirtualServer, /, cls: type[ServiceError]) -> None:
-    """A message says it in JSON before, as an answer of HTTP would. The text of a failure is not told."""
+    """Before the end comes a message with the error in JSON, as in an HTTP answer. The text of a failure is hidden."""
     streams, client = await connect(server)
     takes_choices = issubclass(cls, errors.WrongMethod | errors.UnsupportedCoding)
     error = cls("it broke", ("x",)) if takes_choices else cls("it broke")
@@ -39,7 +39,7 @@ async def test_error_ends_the_stream_with_its_code(server: VirtualServer, /, cls
 
 @served(SETTINGS)
 async def test_fault_of_the_server_is_not_told(server: VirtualServer, /) -> None:
-    """The log has it, and the code is 1011."""
+    """A fault is only in the log. The code is 1011."""
     streams, client = await connect(server)
     streams.converse = lambda channel: 1 / 0  # type: ignore[method-assign,assignment,return-value]
     await client.open()
@@ -62,7 +62,7 @@ BROKEN: dict[str, tuple[Callable[[Client], bytes], int, str]] = {
 async def test_broken_message_ends_the_stream(
     server: VirtualServer, /, content: Callable[[Client], bytes], code: int, complaint: str
 ) -> None:
-    """With the code of RFC 6455, after a message that says why; what runs is cancelled."""
+    """The stream ends with the code of RFC 6455, after a message that says why. Nothing is run."""
     streams, client = await connect(server)
     await client.open()
     await client.peer.send(content(client))
@@ -73,7 +73,7 @@ async def test_broken_message_ends_the_stream(
 
 @served(SETTINGS)
 async def test_client_that_does_not_read_is_cut(server: VirtualServer, /) -> None:
-    """After the time of a body the connection is broken off, and the work is cancelled."""
+    """After the timeout of a body the connection is aborted, and the work is cancelled."""
     streams, client = await connect(server)
     await client.open()
     streams.size = 100_000
@@ -86,7 +86,7 @@ async def test_client_that_does_not_read_is_cut(server: VirtualServer, /) -> Non
 
 @served(SETTINGS)
 async def test_idle_stream_ends(server: VirtualServer, /) -> None:
-    """Pings and a message that does not end are no messages. The timeouts of HTTP do not count."""
+    """A stream without messages ends. Pings and unfinished messages do not count, and neither do HTTP's timeouts."""
     _, client = await connect(server)
     await client.open()
     began = server.loop.time()
@@ -103,7 +103,7 @@ async def test_idle_stream_ends(server: VirtualServer, /) -> None:
 
 @served(SETTINGS)
 async def test_stream_that_works_is_not_idle(server: VirtualServer, /) -> None:
-    """However long an answer takes; its deadline is another matter."""
+    """A stream whose answer takes long is not idle."""
     streams, client = await connect(server)
     await client.open()
     streams.gate.clear()
@@ -116,7 +116,7 @@ async def test_stream_that_works_is_not_idle(server: VirtualServer, /) -> None:
 @pytest.mark.parametrize("politely", [False, True])
 @served(SETTINGS)
 async def test_work_is_cancelled_when_the_client_goes(server: VirtualServer, /, politely: bool) -> None:
-    """Whether it closes the stream or the connection."""
+    """The work is cancelled whether the client closes the stream or the connection."""
     streams, client = await connect(server)
     await client.open()
     streams.gate.clear()
@@ -135,7 +135,7 @@ async def test_work_is_cancelled_when_the_client_goes(server: VirtualServer, /, 
 
 @served(SETTINGS)
 async def test_stop_answers_what_has_come(server: VirtualServer, /) -> None:
-    """Then the stream ends with 1001. What is not yet read is not answered."""
+    """Messages that were read are answered, then the stream ends with 1001. Later ones are not answered."""
     streams, client = await connect(server)
     await client.open()
     streams.gate.clear()
@@ -152,7 +152,7 @@ async def test_stop_answers_what_has_come(server: VirtualServer, /) -> None:
 
 @served(SETTINGS)
 async def test_stop_ends_a_stream_that_waits_at_once(server: VirtualServer, /) -> None:
-    """A part of a message does not hold it up."""
+    """An unfinished message does not delay the stop."""
     _, client = await connect(server)
     await client.open()
     await client.peer.send(client.part("a"))
@@ -166,7 +166,7 @@ async def test_stop_ends_a_stream_that_waits_at_once(server: VirtualServer, /) -
 
 @served(SETTINGS)
 async def test_client_that_does_not_close_is_cut(server: VirtualServer, /) -> None:
-    """The server waits for its end for a short time only, whatever it sends instead."""
+    """The server waits only briefly for the client's close frame, whatever it sends instead."""
     _, client = await connect(server)
     await client.open()
     await client.say("end", "more", "more")

@@ -13,7 +13,7 @@ from tests.support.connections.virtual import PATH, VirtualServer, served
 
 @served(SETTINGS)
 async def test_message_behind_the_handshake_is_not_lost(server: VirtualServer, /) -> None:
-    """It may come in the same read, also behind a request of HTTP on the same connection."""
+    """The first message may come in the same read as the handshake, also after an HTTP request."""
     _, client = await connect(server)
     body = b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n{}"
     await client.peer.send(body)
@@ -24,7 +24,7 @@ async def test_message_behind_the_handshake_is_not_lost(server: VirtualServer, /
 
 @served(SETTINGS)
 async def test_handshake_waits_for_the_requests_before_it(server: VirtualServer, /) -> None:
-    """In the pipeline of a connection it is an ordinary request, which a stream cannot be."""
+    """A pipelined handshake is handled like an ordinary request: 404."""
     _, client = await connect(server)
     body = b"POST " + PATH.encode() + b" HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n{}"
     started: list[Any] = []
@@ -50,7 +50,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
 async def test_bad_handshake_is_refused(
     server: VirtualServer, /, handshake: bytes, status: int, complaint: str
 ) -> None:
-    """As HTTP, and nothing is opened. The answer to another version names ours."""
+    """The refusal is an HTTP answer, and no stream is opened. The answer to another version names ours."""
     streams, client = await connect(server)
     await client.peer.send(handshake)
     got, headers, body = await client.peer.read_head()
@@ -62,7 +62,7 @@ async def test_bad_handshake_is_refused(
 
 @served(SETTINGS)
 async def test_refusal_of_the_application_is_an_answer_of_http(server: VirtualServer, /) -> None:
-    """With its status, such as of a model that is not there."""
+    """The application's refusal is an HTTP answer with its status, such as 404 for an unknown model."""
     streams, client = await connect(server)
     streams.refusal = errors.UnknownModel("no model 'x'")
     await client.peer.send(open_bytes(LIVE))
@@ -73,7 +73,7 @@ async def test_refusal_of_the_application_is_an_answer_of_http(server: VirtualSe
 @pytest.mark.parametrize("origin", ["http://test", "https://app.example"])
 @served(SETTINGS.replace(cors_origins=("https://app.example",)))
 async def test_page_of_an_allowed_origin_may_open(server: VirtualServer, /, origin: str) -> None:
-    """That is the server's own, and those of the settings."""
+    """Allowed origins are the server's own and those of the settings."""
     _, client = await connect(server)
     await client.open(client.message("a"), f"Origin: {origin}")
     assert await client.next() == "aa"
@@ -91,7 +91,7 @@ async def test_page_of_an_allowed_origin_may_open(server: VirtualServer, /, orig
 )
 @served(SETTINGS)
 async def test_other_upgrades_are_ignored(server: VirtualServer, /, request_bytes: bytes) -> None:
-    """The request is answered as one without Upgrade."""
+    """The request is answered as if it had no Upgrade."""
     _, client = await connect(server)
     await client.peer.send(request_bytes)
     assert (await client.peer.read_head())[0] == 404

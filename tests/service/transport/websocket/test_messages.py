@@ -16,7 +16,7 @@ KERNEL_BYTES = 4 << 20
 
 @served(SETTINGS)
 async def test_messages_are_answered_in_order(server: VirtualServer, /) -> None:
-    """Texts and bytes, in fragments too; the handshake is that of RFC 6455."""
+    """Texts and bytes, also in fragments, are answered in order. The handshake is that of RFC 6455."""
     _, client = await connect(server)
     await client.open(b"", "X-Request-Id: mine")
     assert client.head["sec-websocket-accept"] == ACCEPTED.lower()
@@ -50,7 +50,7 @@ async def test_flood_of_messages_waits_in_the_client(server: VirtualServer, /) -
 
 @served(SETTINGS)
 async def test_many_small_messages_in_one_read_are_not_all_kept(server: VirtualServer, /) -> None:
-    """They stay bytes until their turn comes."""
+    """Small messages stay bytes until their turn comes."""
     streams, client = await connect(server)
     await client.open()
     streams.gate.clear()
@@ -119,7 +119,7 @@ async def test_others_have_their_turn_between_the_frames_of_a_burst(
 
 @served(SETTINGS)
 async def test_ping_is_answered(server: VirtualServer, /) -> None:
-    """By a pong with the same payload, also while a message is worked on."""
+    """A ping gets a pong with the same payload, also while a message is being answered."""
     streams, client = await connect(server)
     await client.open()
     streams.gate.clear()

@@ -5,7 +5,7 @@ import numpy as np
 from tests.support.rows.case import read_cases
 
 _PICKED = " u = Unsqueeze(j, [1]) v = Unsqueeze(i, [1]) k = Concat<axis=1>(u, v) y = GatherND(x, k)"
-"""Of row j the number in column i."""
+"""The number in column i of row j."""
 
 _TABLE = """
 expanded_constants_wrong_order: two constants are repeated as [2,N] and read as [N,2]

@@ -4,8 +4,6 @@ import numpy as np
 
 from tests.support.rows.case import read_cases
 
-"""n: the number of rows."""
-"""r: the places 0 to n - 1."""
 _COLUMN = " f = Cast<to=1>(g) u = Unsqueeze(f, [1]) y = Add(x, u)"
 """A number for each row, g, is added to it."""
 _ADDED = " f = Cast<to=1>(g) y = Add(x, f)"

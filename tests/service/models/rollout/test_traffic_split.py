@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from service.models.rollout.choice import Choice
+from service.models.rollout.traffic_split import TrafficSplit
 
 
 def values(number: int) -> list[dict[bytes, bytes]]:
@@ -10,28 +10,28 @@ def values(number: int) -> list[dict[bytes, bytes]]:
 
 
 def test_value_of_the_header_decides_always_the_same() -> None:
-    """No chance is asked for a request with the header: other workers and later starts choose the same."""
+    """Chance plays no part if a request has the header, so other workers and later starts choose the same."""
 
     def never() -> float:
         raise AssertionError("chance was asked")
 
-    first, second = (Choice(20, "x-user", "m/2", never) for _ in range(2))
+    first, second = (TrafficSplit(20, "x-user", "m/2", never) for _ in range(2))
     picked = [first.picks(headers) for headers in values(10_000)]
     assert picked == [second.picks(headers) for headers in values(10_000)]
     assert 1850 < sum(picked) < 2150  # 2000 +- 4 standard deviations of 40
 
 
 def test_larger_part_keeps_those_who_were_chosen() -> None:
-    """Nobody who has met the canary goes back to the stable version because its part grows."""
-    small, large = Choice(5, "x-user", "m/2"), Choice(30, "x-user", "m/2")
+    """No caller of the canary goes back to the stable version because its part grows."""
+    small, large = TrafficSplit(5, "x-user", "m/2"), TrafficSplit(30, "x-user", "m/2")
     seen = Counter((small.picks(headers), large.picks(headers)) for headers in values(5000))
     assert seen[True, False] == 0
     assert seen[False, True] > 1000
 
 
 def test_two_trials_choose_apart() -> None:
-    """A caller who is chosen for one canary is not therefore chosen for the next."""
-    one, other = Choice(50, "x-user", "m/2"), Choice(50, "x-user", "m/3")
+    """Being chosen for one canary does not make a caller more likely to be chosen for the next."""
+    one, other = TrafficSplit(50, "x-user", "m/2"), TrafficSplit(50, "x-user", "m/3")
     same = sum(one.picks(headers) == other.picks(headers) for headers in values(4000))
     assert 1870 < same < 2130
 
@@ -39,6 +39,6 @@ def test_two_trials_choose_apart() -> None:
 def test_request_without_the_header_is_chosen_by_chance() -> None:
     """Also an empty header chooses; only one that is missing leaves it to chance."""
     drawn = iter([0.19, 0.21])
-    choice = Choice(20, "x-user", "m/2", lambda: next(drawn))
-    assert [choice.picks({}), choice.picks({b"x-other": b"1"})] == [True, False]
-    assert choice.picks({b"x-user": b""}) in (True, False)  # a third draw would end the iterator
+    split = TrafficSplit(20, "x-user", "m/2", lambda: next(drawn))
+    assert [split.picks({}), split.picks({b"x-other": b"1"})] == [True, False]
+    assert split.picks({b"x-user": b""}) in (True, False)  # a third draw would end the iterator

@@ -1,4 +1,4 @@
-"""The clients of a crowd: that all they ask is accounted for, whatever the server does, and that they end."""
+"""The closed loop: every request has a reply, whatever the server does, and every run ends."""
 
 import itertools
 import threading
@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from loadtests.bench.load import crowd
-from loadtests.bench.load.crowd import Client, ask_together, split_any_answer
+from loadtests.bench.load import closedloop
+from loadtests.bench.load.closedloop import Client, ask_together, split_any_answer
 from loadtests.bench.load.openloop import render_request
 from loadtests.http_client import Request
 from tests.loadtests.answering import answering, send
@@ -24,7 +24,7 @@ def requests(address: str, *bodies: bytes) -> list[bytes]:
 
 
 def test_broken_connection_is_a_reply_of_status_0() -> None:
-    """A connection that ends without an answer, or with what is none, is a reply of status 0; other clients go on."""
+    """A connection that ends without an answer, or with something else, is a reply of status 0; other clients go on."""
 
     def end_some(handler: BaseHTTPRequestHandler, body: bytes) -> None:
         handler.close_connection = body == b"end"
@@ -41,7 +41,7 @@ def test_broken_connection_is_a_reply_of_status_0() -> None:
     assert [b"content length" in reply.body for reply in replies if reply.client == 2] == [True]
 
 
-def test_silent_server_does_not_hold_the_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_does_not_hold_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the time is over the run ends, and what was asked then has a reply of status 0."""
     release, arrived = threading.Event(), []
 
@@ -50,8 +50,8 @@ def test_silent_server_does_not_hold_the_crowd(monkeypatch: pytest.MonkeyPatch) 
         release.wait(60)
 
     # The time is over when both have been asked.
-    monkeypatch.setattr(crowd, "LIMIT_S", 0.1)
-    monkeypatch.setattr(crowd, "perf_counter", lambda: float(len(arrived) == 2))
+    monkeypatch.setattr(closedloop, "LIMIT_S", 0.1)
+    monkeypatch.setattr(closedloop, "perf_counter", lambda: float(len(arrived) == 2))
     with answering(keep) as address:
         try:
             replies = ask_together(address, [Client(requests(address, b"a", b"b")), Client(requests(address, b"c"))])
@@ -76,9 +76,9 @@ def test_client_asks_one_request_at_a_time() -> None:
 
 
 def test_clients_arrive_when_they_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody asks before the start that is stated, and pauses are waited for."""
+    """No client asks before its start, and each waits its pauses."""
     ticks = itertools.count()
-    monkeypatch.setattr(crowd, "perf_counter", lambda: next(ticks) / 1000)
+    monkeypatch.setattr(closedloop, "perf_counter", lambda: next(ticks) / 1000)
     with answering(echo) as address:
         (request,) = requests(address, b"a")
         clients = [Client([request], 0.05), Client([request], 0.0), Client([request] * 4, 0.0, 0.01)]
@@ -90,7 +90,7 @@ def test_clients_arrive_when_they_are_due(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_endless_clients_end_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who ask again and again stop when the others are done; without others, when their time is over."""
+    """Endless clients stop when the others are done; without others, when their time is over."""
     asked: list[bytes] = []
     was_asked_often = threading.Event()
 
@@ -110,7 +110,7 @@ def test_endless_clients_end_with_the_others(monkeypatch: pytest.MonkeyPatch) ->
         assert all(reply.asked_s <= last_s for reply in replies)
         # A clock that counts requests.
         asked.clear()
-        monkeypatch.setattr(crowd, "perf_counter", lambda: float(len(asked)))
+        monkeypatch.setattr(closedloop, "perf_counter", lambda: float(len(asked)))
         assert len(ask_together(address, [Client([again], is_endless=True)], for_s=5.0)) == 5
 
 
@@ -129,7 +129,7 @@ def test_first_event_of_a_stream_is_timed(monkeypatch: pytest.MonkeyPatch) -> No
         was_read.wait(60)
         handler.wfile.write(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
 
-    monkeypatch.setattr(crowd, "split_any_answer", split)
+    monkeypatch.setattr(closedloop, "split_any_answer", split)
     with answering(stream) as address:
         (reply,) = ask_together(address, [Client(requests(address, b"a"))])
     assert (reply.status, reply.body.count(b"data: ")) == (200, 2)

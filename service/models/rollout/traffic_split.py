@@ -1,7 +1,7 @@
-"""Which requests a canary or a shadow gets: a part of them by chance, or all requests with some values of a header.
+"""Which requests a canary or a shadow gets: a random part of them, or all requests with certain values of a header.
 
-A value of a header gives the same choice in every worker, on every server and after a restart. A larger part keeps
-those who were chosen before.
+A header value is always decided in the same way: in every worker, on every server and after a restart. When the part
+grows, the values that were chosen before stay chosen.
 """
 
 import random
@@ -11,8 +11,8 @@ from hashlib import blake2b
 _BITS = 32
 
 
-class Choice:
-    """Chooses a part of the requests to a model. ``salt`` makes the choices of two trials independent."""
+class TrafficSplit:
+    """Picks a part of the requests to a model. ``salt`` makes two trials independent of each other."""
 
     def __init__(
         self, percent: float, header: str | None, salt: str, draw: Callable[[], float] = random.random
@@ -24,7 +24,7 @@ class Choice:
         self._draw = draw
 
     def picks(self, headers: Mapping[bytes, bytes]) -> bool:
-        """Whether a request with these headers, whose names are in lower case, is chosen."""
+        """Whether a request with these headers is picked. Header names are in lower case."""
         if self._header is not None:
             value = headers.get(self._header)
             if value is not None:

@@ -112,7 +112,7 @@ def split_any_answer(received: bytearray) -> tuple[int, bytes] | None:
     return answer[:2] if answer else None
 
 
-class Crowd:
+class ClosedLoop:
     """The clients of one run."""
 
     def __init__(self, address: str, clients: Sequence[Client], for_s: float) -> None:
@@ -204,4 +204,4 @@ def ask_together(address: str, clients: Sequence[Client], for_s: float = 0.0) ->
 
     Raises OSError if the server accepts no connection.
     """
-    return Crowd(address, clients, for_s).run()
+    return ClosedLoop(address, clients, for_s).run()

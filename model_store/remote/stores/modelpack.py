@@ -1,8 +1,8 @@
-"""How a version lies in an OCI registry: the ModelPack layout. Pure.
+"""The layout of a version in an OCI registry: ModelPack. Pure.
 
-A model is a repository, a version a tag with its number, an alias another tag of the same manifest. Each file of a
-version is a layer, as it is. The files that all versions of a model share, but for the aliases, are an artifact of the
-same layout with the tag ``_files``. Layout: https://github.com/modelpack/model-spec
+A model is a repository, a version is a tag with its number, and an alias is another tag of the same manifest. Each file
+of a version is a layer, unchanged. The files that all versions of a model share, except the aliases, are an artifact of
+the same layout with the tag ``_files``. Layout: https://github.com/modelpack/model-spec
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def check_repository(name: str) -> None:
-    """Raises RemoteError if a model of this name cannot be a repository of a registry."""
+    """Raises RemoteError if a registry cannot have a repository with the name of this model."""
     if not _REPOSITORY.fullmatch(name):
         raise RemoteError(
             f"{name}: registries take names of lower-case letters and digits, with single '.', '_' or '-' between "
@@ -45,7 +45,7 @@ def describe_layer(path: str, digest: str, size: int) -> dict[str, Any]:
 
 
 def make_config(name: str, version: str, digests: list[str], manifest: bytes | None) -> bytes:
-    """The configuration of the artifact. ``manifest``: that of the version, which gives some facts more."""
+    """The configuration of the artifact. ``manifest`` is that of the version, if it has one."""
     descriptor: dict[str, Any] = {"name": name, "version": version}
     facts = json.loads(manifest) if manifest else {}
     if facts.get("licence"):

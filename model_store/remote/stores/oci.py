@@ -1,6 +1,6 @@
 """Stores in an OCI registry, by the package ``oras`` (extra ``oci``), which finds credentials as docker does.
 
-``oci://REGISTRY/PREFIX`` has a repository ``PREFIX/NAME`` for each model; ``modelpack.py`` says what is in it.
+``oci://REGISTRY/PREFIX`` has a repository ``PREFIX/NAME`` for each model; ``modelpack.py`` has its layout.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from model_store.listing import NUMBER
 from model_store.manifest import MANIFEST_FILE
 from model_store.remote.address import Address
 from model_store.remote.contents import MOST_FILES, RemoteFile
-from model_store.remote.places import modelpack
-from model_store.remote.places.place import CONNECT_S, MOST_SECONDS, tell_fault
+from model_store.remote.stores import modelpack
+from model_store.remote.stores.remote_store import CONNECT_S, MOST_SECONDS, read_up_to, refuse_many, tell_fault
 
 _AT_ONCE = 8
 _MOST_PAGES = 1000
@@ -28,7 +28,7 @@ _MOST_PAGE_BYTES = 16 << 20
 _MOST_TAGS = 10_000
 
 
-class OciPlace:
+class RegistryStore:
     def __init__(self, address: Address) -> None:
         """Raises RemoteError if a package is missing."""
         try:
@@ -41,9 +41,9 @@ class OciPlace:
         self._registries: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._manifests: dict[str, dict[str, RemoteFile]] = {}
-        """The files of the manifests that the last look has read, by repository and digest."""
+        """The files of the manifests that the last listing has read, by repository and digest."""
 
-    def look(self, only: Collection[str]) -> Mapping[str, RemoteFile]:
+    def list_files(self, only: Collection[str]) -> Mapping[str, RemoteFile]:
         names = list(only) or self._list_models()
         found: dict[str, RemoteFile] = {}
         manifests: dict[str, dict[str, RemoteFile]] = {}
@@ -53,7 +53,7 @@ class OciPlace:
                 manifests |= read
                 if len(found) > MOST_FILES:
                     pool.shutdown(cancel_futures=True)
-                    raise self._tell_too_many()
+                    raise refuse_many(self._address, MOST_FILES)
         self._manifests = manifests
         return found
 
@@ -67,24 +67,21 @@ class OciPlace:
                 )
             names += [str(name).removeprefix(self._prefix) for name in repositories if self._is_model(str(name))]
             if len(names) > MOST_FILES:
-                raise self._tell_too_many()
+                raise refuse_many(self._address, MOST_FILES)
         return names
-
-    def _tell_too_many(self) -> RemoteError:
-        return RemoteError(f"{self._address} lists more than {MOST_FILES} files: is it a store of models?")
 
     def _is_model(self, repository: str) -> bool:
         return repository.startswith(self._prefix) and "/" not in repository.removeprefix(self._prefix)
 
     def _look_at(self, name: str) -> tuple[dict[str, RemoteFile], dict[str, dict[str, RemoteFile]]]:
-        """The files of a model by path, and of its manifests."""
+        """The files of a model by path, and those of each of its manifests."""
         digests: dict[str, str] = {}
         contents: dict[str, dict[str, RemoteFile]] = {}
         manifests: dict[str, dict[str, RemoteFile]] = {}
         count = 0
         for tag in self._list_tags(name):
             digest, content = self._find_manifest(name, tag)
-            if not digest:  # the tag has just been removed
+            if not digest:  # the tag was removed just now
                 continue
             digests[tag] = digest
             if ALIAS.fullmatch(tag):
@@ -99,11 +96,11 @@ class OciPlace:
             contents[tag] = manifests[f"{name}@{digest}"] = known or {}
             count += len(contents[tag])
             if count > MOST_FILES:
-                raise self._tell_too_many()
+                raise refuse_many(self._address, MOST_FILES)
         return modelpack.make_files(name, digests, contents), manifests
 
     def _list_tags(self, name: str) -> list[str]:
-        """The tags of a model that mean something here."""
+        """The tags of a model that name versions, aliases or shared files."""
         found: list[str] = []
         for page in self._pages(name, f"{self._url(name)}/tags/list"):
             tags = page.get("tags") or []
@@ -118,9 +115,9 @@ class OciPlace:
         return found[:_MOST_TAGS]
 
     def _find_manifest(self, name: str, tag: str) -> tuple[str, bytes]:
-        """The digest of a tag, "" without the tag; and the manifest if it had to be read."""
+        """The digest of a tag, "" if there is no such tag; and the manifest if it had to be read."""
         url = f"{self._url(name)}/manifests/{tag}"
-        with self._asked(name, "HEAD", url, headers={"Accept": modelpack.MANIFEST_TYPE}, missing_ok=True) as reply:
+        with self._request(name, "HEAD", url, headers={"Accept": modelpack.MANIFEST_TYPE}, missing_ok=True) as reply:
             if reply is None:
                 return "", b""
             digest = reply.headers.get("Docker-Content-Digest", "")
@@ -132,7 +129,7 @@ class OciPlace:
     def read(self, where: str, start: int, count: int) -> bytes:
         name, _, digest = where.partition("@")
         headers = {"Range": f"bytes={start}-{start + count - 1}"}
-        with self._asked(name, "GET", f"{self._url(name)}/blobs/{digest}", headers=headers) as reply:
+        with self._request(name, "GET", f"{self._url(name)}/blobs/{digest}", headers=headers) as reply:
             if start and reply.status_code != 206:
                 raise RemoteError(f"{self._address}: expected a registry that gives parts of files (Range)")
             return _read(reply, count)
@@ -166,7 +163,7 @@ class OciPlace:
                 self._point(name, alias, new.get(alias))
 
     def _find_aliases(self, name: str, number: int) -> list[str]:
-        """The aliases of a version that is there."""
+        """The aliases of a version of the registry."""
         digest, _ = self._find_manifest(name, str(number))
         return [
             tag for tag in self._list_tags(name) if ALIAS.fullmatch(tag) and self._find_manifest(name, tag)[0] == digest
@@ -175,9 +172,8 @@ class OciPlace:
     def _point(self, name: str, alias: str, number: int | None) -> None:
         """Point an alias at a version; None: remove it."""
         if number is None:
-            with self._asked(
-                name, "DELETE", f"{self._url(name)}/manifests/{alias}", missing_ok=True, no_ok=True
-            ) as reply:
+            url = f"{self._url(name)}/manifests/{alias}"
+            with self._request(name, "DELETE", url, missing_ok=True, any_status=True) as reply:
                 if reply is not None and reply.status_code >= 400:
                     raise RemoteError(f"{self._address}/{name}: this registry removes no tags: {alias} stays")
             return
@@ -191,16 +187,16 @@ class OciPlace:
         self._put(name, f"{self._url(name)}/manifests/{tag}", content, modelpack.MANIFEST_TYPE)
 
     def _put_blob(self, name: str, digest: str, size: int, content: Any) -> None:
-        with self._asked(name, "HEAD", f"{self._url(name)}/blobs/{digest}", missing_ok=True) as reply:
+        with self._request(name, "HEAD", f"{self._url(name)}/blobs/{digest}", missing_ok=True) as reply:
             if reply is not None:
                 return
-        with self._asked(name, "POST", f"{self._url(name)}/blobs/uploads/") as reply:
+        with self._request(name, "POST", f"{self._url(name)}/blobs/uploads/") as reply:
             target = urljoin(f"{self._url(name)}/", reply.headers.get("Location", ""))
         target += ("&" if "?" in target else "?") + f"digest={digest}"
         self._put(name, target, content if size else b"", "application/octet-stream")
 
     def _put(self, name: str, url: str, content: Any, kind: str) -> None:
-        with self._asked(name, "PUT", url, headers={"Content-Type": kind}, data=content):
+        with self._request(name, "PUT", url, headers={"Content-Type": kind}, data=content):
             pass
 
     @property
@@ -211,9 +207,9 @@ class OciPlace:
         return f"{self._base}/{self._prefix}{name}"
 
     def _pages(self, name: str, url: str) -> Iterator[dict[str, Any]]:
-        """The parts of a list, which link to each other."""
+        """The pages of a list, each of which links to the next."""
         for _ in range(_MOST_PAGES):
-            with self._asked(name, "GET", url, missing_ok=True) as reply:
+            with self._request(name, "GET", url, missing_ok=True) as reply:
                 if reply is None:
                     return
                 try:
@@ -226,18 +222,18 @@ class OciPlace:
             yield page
             if not link:
                 return
-            with contextlib.suppress(ValueError):  # it is no address
+            with contextlib.suppress(ValueError):  # it is no URL
                 link = urljoin(url, link)
             url = link
             if not url.startswith(f"{self._base}/"):
                 raise RemoteError(f"{self._address}: the registry leads to {url[:200]}: expected a page of its own")
 
     def _get(self, name: str, url: str) -> bytes:
-        with self._asked(name, "GET", url, headers={"Accept": modelpack.MANIFEST_TYPE}) as reply:
+        with self._request(name, "GET", url, headers={"Accept": modelpack.MANIFEST_TYPE}) as reply:
             return _read(reply, modelpack.MOST_MANIFEST_BYTES)
 
     def _registry(self, name: str) -> Any:
-        """Tokens are for one repository, so each has a registry of its own."""
+        """The client for a repository: each needs its own, because tokens are for one repository."""
         with self._lock:
             registry = self._registries.get(name)
             if registry is None:
@@ -251,7 +247,7 @@ class OciPlace:
             return registry
 
     @contextlib.contextmanager
-    def _asked(
+    def _request(
         self,
         name: str,
         method: str,
@@ -260,16 +256,16 @@ class OciPlace:
         headers: dict[str, str] | None = None,
         data: Any = None,
         missing_ok: bool = False,
-        no_ok: bool = False,
+        any_status: bool = False,
     ) -> Iterator[Any]:
-        """The reply to a request; None for a 404 if ``missing_ok``. ``no_ok``: any status will do."""
+        """The reply to a request; None for a 404 if ``missing_ok``. Without ``any_status``, errors are raised."""
         import requests
         import urllib3
 
         faults = (OSError, requests.RequestException, urllib3.exceptions.HTTPError)
         registry = self._registry(name)
         try:
-            # Without the retries of the package, which take minutes.
+            # __wrapped__ is without the retries of the package, which take minutes.
             ask = type(registry).do_request.__wrapped__
             reply = ask(registry, url, method, data=data, headers=dict(headers or {}), stream=True)
         except (*faults, ValueError) as error:
@@ -278,7 +274,7 @@ class OciPlace:
             if reply.status_code == 404 and missing_ok:
                 yield None
                 return
-            if reply.status_code >= 400 and not no_ok:
+            if reply.status_code >= 400 and not any_status:
                 kind = RemoteError if reply.status_code == 404 else RemoteAway
                 raise kind(f"{self._address}: {method} of {name or 'the list'} answered {reply.status_code}")
             try:
@@ -288,7 +284,7 @@ class OciPlace:
 
 
 def _limit(session: Any, address: Address) -> None:
-    """Give every request of a session a limit of time, and refuse plain text: redirects and tokens' addresses too."""
+    """Give every request of a session a time limit, and refuse plain text, also for redirects and tokens."""
     from requests import RequestException
     from requests.adapters import HTTPAdapter
 
@@ -304,9 +300,5 @@ def _limit(session: Any, address: Address) -> None:
 
 
 def _read(reply: Any, count: int) -> bytes:
-    """Up to so many bytes of the body, as they come."""
-    pieces = []
-    while count > 0 and (piece := reply.raw.read(count, decode_content=False)):
-        pieces.append(piece)
-        count -= len(piece)
-    return b"".join(pieces)
+    """Up to ``count`` bytes of the body, as they were sent."""
+    return read_up_to(lambda most: bytes(reply.raw.read(most, decode_content=False)), count)

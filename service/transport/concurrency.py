@@ -1,10 +1,8 @@
-"""How many requests of the streams of a connection are under way.
-
-A caller who reads no answers does not fill the memory.
+"""Limits how many requests the streams of a connection have under way, so that unread answers do not fill the memory.
 
 Rules
-- The streams of a connection have ``MOST_REQUESTS`` at a time together, and fewer where their answers are large.
-- Each stream may have one, whatever the others do.
+- All streams of a connection together have at most ``MOST_REQUESTS`` under way, and fewer if their answers are large.
+- Each stream may always have one.
 - A request is under way until its answer is sent.
 """
 
@@ -13,18 +11,18 @@ from typing import Final
 
 MOST_REQUESTS: Final = 256
 MOST_ANSWER_BYTES: Final = 32 << 20
-"""Of the answers to all of them, if each were as large as the largest one so far."""
+"""The most bytes of all their answers, if each is as large as the largest one so far."""
 
 
-class Pace:
-    """Of one connection. On the event loop only."""
+class ConnectionConcurrency:
+    """The requests of all streams of a connection. On the event loop only."""
 
     def __init__(self) -> None:
         self._under_way = self._largest_bytes = 0
-        self._waiting: dict[StreamPace, asyncio.Future[None]] = {}  # the first that came is the first
+        self._waiting: dict[StreamConcurrency, asyncio.Future[None]] = {}  # in order of arrival
 
-    def take(self, stream: "StreamPace") -> bool:
-        """Let one more request begin, if it may."""
+    def take(self, stream: "StreamConcurrency") -> bool:
+        """Let one more request begin. False if it has to wait."""
         fits = (self._under_way + 1) * self._largest_bytes <= MOST_ANSWER_BYTES
         if stream.under_way and not (self._under_way < MOST_REQUESTS and fits):
             return False
@@ -32,8 +30,8 @@ class Pace:
         stream.under_way += 1
         return True
 
-    async def wait(self, stream: "StreamPace") -> None:
-        """Return when a request was let begin."""
+    async def wait(self, stream: "StreamConcurrency") -> None:
+        """Wait until one more request may begin."""
         turn = self._waiting[stream] = asyncio.get_running_loop().create_future()
         try:
             await turn
@@ -47,8 +45,8 @@ class Pace:
     def note(self, answer_bytes: int) -> None:
         self._largest_bytes = max(self._largest_bytes, answer_bytes)
 
-    def give_back(self, stream: "StreamPace") -> None:
-        """A request has ended. Let those that wait begin: this stream, if it has no other, and then the first."""
+    def give_back(self, stream: "StreamConcurrency") -> None:
+        """A request has ended. Let waiting ones begin: first this stream's if it has none left, then the oldest."""
         self._under_way -= 1
         stream.under_way -= 1
         if stream in self._waiting and not stream.under_way:
@@ -56,7 +54,7 @@ class Pace:
         while self._waiting and self._let_begin(next(iter(self._waiting))):
             pass
 
-    def _let_begin(self, stream: "StreamPace") -> bool:
+    def _let_begin(self, stream: "StreamConcurrency") -> bool:
         turn = self._waiting[stream]
         if not turn.done() and not self.take(stream):
             return False
@@ -66,10 +64,10 @@ class Pace:
         return True
 
 
-class StreamPace:
-    """Of one stream. One task at a time waits in ``begin``."""
+class StreamConcurrency:
+    """The requests of one stream. Only one task at a time may wait in ``begin``."""
 
-    def __init__(self, shared: Pace) -> None:
+    def __init__(self, shared: ConnectionConcurrency) -> None:
         self._shared = shared
         self.under_way = 0
 
@@ -83,10 +81,10 @@ class StreamPace:
         self._shared.note(answer_bytes)
 
     def end(self) -> None:
-        """A request has ended: its answer is sent, or there is none."""
+        """A request has ended, with or without an answer."""
         self._shared.give_back(self)
 
     def close(self) -> None:
-        """The stream is over: whatever has begun has ended."""
+        """The stream is over, and so are all its requests."""
         while self.under_way:
             self._shared.give_back(self)

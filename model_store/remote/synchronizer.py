@@ -1,4 +1,4 @@
-"""Carries out a plan: one run of a mirror."""
+"""Carries out the plan of a refresh."""
 
 import hashlib
 import json
@@ -15,19 +15,19 @@ from model_store.manifest import MANIFEST_FILE
 from model_store.remote.contents import LAST_FILES, RemoteModel
 from model_store.remote.folder import Folder
 from model_store.remote.incoming import Incoming, read_incoming
-from model_store.remote.plan import Plan, choose_held, find_marks, mark_of
+from model_store.remote.plan import Plan, find_marks, mark_of
 from model_store.remote.state import Kept, KeptFile, State
-from model_store.remote.transfers.retries import Rests
+from model_store.remote.transfers.retries import Backoff
 from model_store.remote.transfers.transfer import Transfer, Want
 
 logger = logging.getLogger("sluice.store")
 Key = tuple[str, int]
 
 
-class Run:
-    """``found`` is what the remote store has, ``here`` the versions of the folder. ``state`` is changed as they are.
+class Synchronizer:
+    """``found`` is what the remote store has, ``here`` the versions of the folder. ``here`` and ``state`` are updated.
 
-    ``verifies``: files that are here are checked against their digests too, and fetched again if they are damaged.
+    ``verifies``: files in the folder are also checked against their digests, and fetched again if they are damaged.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Run:
         found: Mapping[str, RemoteModel],
         here: dict[str, set[int]],
         state: State,
-        rests: Rests,
+        backoff: Backoff,
         now_s: float,
         *,
         verifies: bool = False,
@@ -47,7 +47,7 @@ class Run:
         self._found = found
         self._here = here
         self._state = state
-        self._rests = rests
+        self._backoff = backoff
         self._now_s = now_s
         self._verifies = verifies
         self._beside: dict[str, dict[str, bytes]] = {}
@@ -57,18 +57,18 @@ class Run:
         self.problems: dict[Key, str] = {}
 
     def carry_out(self, plan: Plan) -> None:
-        """Raises RemoteAway or OSError if it cannot go on. What has become whole by then is in the folder."""
-        incoming = self._read_all(plan.bring)
+        """Raises RemoteAway or OSError if it cannot continue. Versions that were whole by then are in the folder."""
+        incoming = self._read_all(plan.fetch)
         self._read_beside(plan.read)
         for name in sorted(self._beside.keys() & self._here.keys()):
             self._write_beside(name, self._beside[name].keys() - LAST_FILES)
-        self._bring(incoming)
+        self._fetch(incoming)
         for name in sorted(self._beside.keys() & self._here.keys()):
             self._write_beside(name, self._beside[name].keys() & LAST_FILES)
         self._drop(plan)
 
     def _read_all(self, bring: Sequence[Key]) -> list[Incoming]:
-        """What is to be fetched. A version that cannot be fetched is noted as a problem."""
+        """Read what is to be fetched. A version that cannot be fetched becomes a problem."""
         read: list[Incoming] = []
 
         def work(key: Key) -> None:
@@ -77,7 +77,7 @@ class Run:
                 incoming = read_incoming(
                     self._transfer, self._folder.blobs, name, number, self._found[name].versions[number]
                 )
-                self._spare(incoming)
+                self._skip_present(incoming)
             except RemoteAway:
                 raise
             except (IntegrityError, RemoteError) as error:
@@ -93,16 +93,16 @@ class Run:
         name, number = key
         with self._lock:
             self.problems[key] = problem
-            self._rests.fail(key, mark_of(find_marks(self._found[name].versions[number])), self._now_s)
+            self._backoff.fail(key, mark_of(find_marks(self._found[name].versions[number])), self._now_s)
 
-    def _spare(self, incoming: Incoming) -> None:
-        """Leave out what is here already. Raises IntegrityError if this number has another version here."""
+    def _skip_present(self, incoming: Incoming) -> None:
+        """Leave out files that are here already. Raises IntegrityError if another version has this number here."""
         name, number = incoming.key
         if number not in self._here.get(name, ()):
             return
         manifest = self._folder.digest(name, number, MANIFEST_FILE)
         if not (incoming.manifest and manifest):
-            return  # a version without a manifest may change: all of it is fetched again
+            return  # a version without a manifest may change, so all of it is fetched again
         kept = self._state.versions.get(name, {}).get(number)
         if manifest != incoming.manifest and not (kept and kept.manifest == incoming.manifest):
             raise IntegrityError(
@@ -135,8 +135,8 @@ class Run:
 
         self._transfer.map(work, list(files))
 
-    def _bring(self, incoming: list[Incoming]) -> None:
-        """Fetch contents, and let versions appear as they are whole; those of a new model together."""
+    def _fetch(self, incoming: list[Incoming]) -> None:
+        """Fetch contents, and let each version appear when it is whole; those of a new model together."""
         wants = {want.key: want for each in incoming for want in each.wants.values()}
         fetched = self._find_blobs(wants)
         left = {key: want for key, want in wants.items() if key not in fetched}
@@ -144,33 +144,35 @@ class Run:
         for key in failed:
             del left[key]
         groups = _group(incoming, set(self._here))
-        for group in [group for group in groups if group.is_settled(fetched, failed)]:
-            groups.remove(group)
-            self._appear(group.versions, fetched, failed)
+
+        def settle() -> None:
+            for group in [group for group in groups if group.is_settled(fetched, failed)]:
+                groups.remove(group)
+                self._appear(group.versions, fetched, failed)
+
+        settle()
         for want, digest, fault in self._transfer.fetch(left):
             if fault:
                 failed[want.key] = fault
             else:
                 fetched[want.key] = digest
-            for group in [group for group in groups if group.is_settled(fetched, failed)]:
-                groups.remove(group)
-                self._appear(group.versions, fetched, failed)
+            settle()
 
     def _find_blobs(self, wants: Mapping[str, Want]) -> dict[str, str]:
         """The wanted contents that are here already. Damaged ones are dropped."""
-        found = {}
+        found, blobs = {}, self._folder.blobs
         for key, want in wants.items():
-            if want.sha256 and self._folder.blobs.has(want.sha256):
-                if self._folder.blobs.verify(want.sha256):
+            if want.sha256 and blobs.has(want.sha256):
+                if blobs.verify(want.sha256):
                     found[key] = want.sha256
                 else:
-                    self._folder.blobs.drop(want.sha256)
+                    blobs.drop(want.sha256)
         return found
 
     def _find_too_large(self, incoming: Iterable[Incoming], left: Mapping[str, Want]) -> dict[str, str]:
-        """The contents for which there is no space, each with what is said of it.
+        """The contents for which there is no space, with the reasons by their keys.
 
-        The smallest versions get the space. So a version that is too large, or says so, keeps no other away.
+        The smallest versions get the space, so that a version which is too large, or claims to be, blocks no other one.
         """
         free = shutil.disk_usage(self._folder.side).free
         needs = [({want.key for want in each.wants.values() if want.key in left}, each) for each in incoming]
@@ -187,7 +189,7 @@ class Run:
         return {key: why for key, why in failed.items() if key not in fits}
 
     def _appear(self, versions: Sequence[Incoming], fetched: Mapping[str, str], failed: Mapping[str, str]) -> None:
-        """Let versions appear whose files have all come, and note the others."""
+        """Let versions appear whose files have all arrived, and record problems of the others."""
         whole = []
         for each in versions:
             faults = [failed[want.key] for want in each.wants.values() if want.key in failed]
@@ -211,7 +213,7 @@ class Run:
             kept = self._state.versions.setdefault(name, {})
             kept[each.number] = Kept(marks=each.marks, manifest=each.manifest)
             self._here.setdefault(name, set()).add(each.number)
-            self._rests.succeed(each.key)
+            self._backoff.succeed(each.key)
             if not each.is_here or each.wants or each.here:
                 self.changed.setdefault(name, set()).add(each.number)
 
@@ -233,7 +235,7 @@ class Run:
         kept[file] = KeptFile(mark=there.mark, sha256=sha256, first_seen_s=seen_s, read_s=self._now_s)
 
     def _is_held(self, name: str, file: str, content: bytes, here: set[int]) -> bool:
-        """Whether a file must wait, because it names a version that could not be fetched. Then the old one stays."""
+        """Whether a file must wait because it names a version that could not be fetched. Then the old one stays."""
         missing = self._found[name].versions.keys() - here
         if file not in LAST_FILES or not missing:
             return False
@@ -242,8 +244,10 @@ class Run:
         try:
             aliases = json.loads(content)
         except (ValueError, RecursionError):
-            return False  # the store tells what is wrong with it
-        return isinstance(aliases, dict) and choose_held(aliases, missing)
+            return False  # whoever reads it reports what is wrong
+        return isinstance(aliases, dict) and any(
+            isinstance(number, int) and number in missing for number in aliases.values()
+        )
 
     def _drop(self, plan: Plan) -> None:
         for name, file in plan.drop_files:

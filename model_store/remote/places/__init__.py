@@ -1,1 +1,0 @@
-"""Where remote stores lie: how their files are listed, read and written."""
