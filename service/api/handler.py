@@ -43,6 +43,7 @@ from service.transport.request import (
     Request,
     StreamedRequest,
     Work,
+    describe_request,
     match_model,
     render_server_timing,
 )
@@ -230,7 +231,7 @@ class Responder(Work):
             request = self.request
             assert isinstance(request, StreamedRequest)  # noqa: S101  # no route of gRPC streams its answer
             stream = self.stream = request
-            stream.open(200, [*sse.HEADERS, *self._handler.describe(self.request)])
+            stream.open(200, [*sse.HEADERS, *describe_request(request, self._handler.guard)])
         self._sent_bytes += len(chunk)
         stream.send(chunk)
 
@@ -268,7 +269,7 @@ class Responder(Work):
         total_s, bytes_in = self.elapsed_s(), request.count_received()
         stages_s = None if answer is None else (answer.queue_s, answer.batch_s, answer.compute_s)
         timing = render_server_timing(total_s, stages_s, 0 if answer is None else answer.batch_rows)
-        reply.headers = (*reply.headers, (b"server-timing", timing), *self._handler.describe(request))
+        reply.headers = (*reply.headers, (b"server-timing", timing), *describe_request(request, self._handler.guard))
         self._let_go()
         request.reply(reply)
         self._count(reply.status, total_s, answer, bytes_in, bytes_out)

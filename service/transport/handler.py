@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from typing import Any
 
-from service.access.grants import Guard, describe_limits
+from service.access.grants import Guard
 from service.errors import Cancelled, ServiceError
 from service.settings import Settings
 from service.transport.channel import Streams
 from service.transport.cors import Cors
 from service.transport.observer import GONE, RequestObserver, end_of, report_end
-from service.transport.request import BodyBudget, Endpoint, HeaderField, Request
+from service.transport.request import BodyBudget, Endpoint, Request
 
 HANDLER_STATE = "sluice.handler"
 """The key of the handler in the lifespan's state, which uvicorn passes to its protocols."""
@@ -54,15 +54,6 @@ class Handler(abc.ABC):
     @abc.abstractmethod
     def count_rejected(self, error: type[ServiceError]) -> None:
         """Count a request that was never started: its caller has gone, or its connection ended with an error."""
-
-    def describe(self, request: Request) -> list[HeaderField]:
-        """The headers of every answer: the ids of the request and of its trace, and the limits of its key."""
-        headers: list[HeaderField] = [(b"x-request-id", request.request_id.encode())]
-        if request.grant is not None:
-            headers += describe_limits(self.guard, request.grant)
-        if request.trace is not None:
-            headers.append((b"traceresponse", request.trace.header.encode()))
-        return headers
 
     def lose(self, request: Request) -> None:
         """The caller of a request has gone before it was started."""

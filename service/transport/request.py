@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from mypy_extensions import mypyc_attr
 
-from service.access.grants import Grant
+from service.access.grants import Grant, Guard, describe_limits
 from service.errors import TryLater
 from service.metrics.spans import Trace
 from service.protocol.compression import COMPRESS_FROM_BYTES
@@ -217,6 +217,16 @@ def request_id_of(headers: dict[bytes, bytes]) -> str:
     if b"x-request-id" in headers and _ACCEPTABLE_ID.fullmatch(headers[b"x-request-id"]):
         return headers[b"x-request-id"].decode("ascii")
     return _id_prefix + hex(next(_id_numbers))[2:]
+
+
+def describe_request(request: Request, guard: Guard | None) -> list[HeaderField]:
+    """The headers of every answer: the ids of the request and of its trace, and the limits of its key."""
+    headers: list[HeaderField] = [(b"x-request-id", request.request_id.encode())]
+    if request.grant is not None:
+        headers += describe_limits(guard, request.grant)
+    if request.trace is not None:
+        headers.append((b"traceresponse", request.trace.header.encode()))
+    return headers
 
 
 class BodyBudget:

@@ -31,18 +31,21 @@ class HeldThread(concurrent.futures.ThreadPoolExecutor):
 
 
 class Gate:
-    """Holds the batches of a model's runner until the test opens it."""
+    """Holds the batches of a model's runner until the test opens it. ``held_rows`` counts the rows that have come."""
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self.opened = threading.Event()
         self.entered = threading.Semaphore(0)
         self.rows: list[int] = []
+        self.held_rows = 0
 
     def run(self, inputs: Arrays) -> Sequence[np.ndarray]:
+        rows = len(inputs["x" if "x" in inputs else next(iter(inputs))])
+        self.held_rows += rows
         self.entered.release()
         assert self.opened.wait(20)
-        self.rows.append(len(inputs["x" if "x" in inputs else next(iter(inputs))]))
+        self.rows.append(rows)
         return self.runner.run(inputs)
 
 

@@ -1,7 +1,6 @@
 """The loop: rows of many requests step together, join and leave between steps, and change nothing for each other."""
 
 import asyncio
-import itertools
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -107,12 +106,15 @@ async def test_cancelled_request_frees_its_slots_between_steps() -> None:
 @virtual
 async def test_late_request_is_answered_so_and_leaves() -> None:
     """When the deadline passes between steps, the caller gets an error and the rows make no more steps."""
-    bench = Bench(walk(), WALK)
-    clock = itertools.count(0, 1)
-    bench.device.clock = lambda: float(next(clock))
-    answer = bench.ask(walking(1, 50), timeout_s=5.0)
+    bench, now_s = Bench(walk(), WALK, cost_s=SLOW_S), 0.0
+    bench.device.clock = lambda: now_s
+    bench.counting.gate.clear()
+    answer = bench.ask(walking(1, 50), timeout_s=100 * SLOW_S)
+    await bench.counting.wait_until_entered()
+    now_s = 100 * SLOW_S
     with pytest.raises(DeadlinePassed):
         await answer
+    bench.counting.gate.set()
     await bench.batcher.drain()  # it was told at its deadline; the step that it was in ends later
     assert 0 < len(bench.counting.steps) < 50
     assert bench.batcher.table.is_empty
