@@ -18,6 +18,7 @@ from model_store.graph import Graph, Tensor
 from model_store.graphs import Arrays
 from model_store.graphs.reshape import Reshape
 from model_store.graphs.values import Values, needs_values
+from model_store.rows.graph.inner import every_node
 from model_store.rows.graph.samples import name_axis
 from model_store.rows.graph.weights import strip_weights
 
@@ -61,7 +62,7 @@ def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
     """Open a session. Raises BadGraph. Without ``enable_fallback``, a failure is not retried on the CPU."""
     try:
         first = providers[0] if isinstance(providers[0], str) else providers[0][0]
-        avoided = find_unsafe_fusions(content) if first == CPU else []
+        avoided = find_unsafe_optimizers(content) if first == CPU else []
         with current().stopping(lambda: options.set_load_cancellation_flag(True)):
             session = ort.InferenceSession(
                 content, options, providers=providers, enable_fallback=0, disabled_optimizers=avoided
@@ -78,21 +79,36 @@ def open_session(content: bytes, options: Any, providers: Sequence[Any]) -> Any:
         raise BadGraph(f"ONNX Runtime cannot load the graph: {told}") from error
 
 
-def find_unsafe_fusions(content: bytes) -> list[str]:
-    """The optimisations of ONNX Runtime that crash on this graph.
+def find_unsafe_optimizers(content: bytes) -> list[str]:
+    """The optimisations of ONNX Runtime 1.32 that go wrong on this graph on the CPU.
 
-    Version 1.32 crashes while it fuses a Transpose of FP16 with the MatMul after it. FP16 gains nothing on the CPU.
+    - Fusing a Transpose of FP16 with the MatMul after it crashes. FP16 gains nothing on the CPU.
+    - Sharing equal constants: BatchNormalization in training mode writes its new mean and variance over the old ones,
+      and so over other constants. Answers are wrong, and depend on the requests before.
     """
-    if b"Transpose" not in content or b"MatMul" not in content:
+    is_fused, is_normalised = b"Transpose" in content and b"MatMul" in content, b"BatchNormalization" in content
+    if not is_fused and not is_normalised:
         return []
     try:
-        model = strip_weights(content)[0]
+        graph = strip_weights(content)[0].graph
     except Exception:  # noqa: BLE001  # the parser raises several types; ONNX Runtime may know the format
         return []
-    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
-    kinds = {value.type.tensor_type.elem_type for value in values} | {t.data_type for t in model.graph.initializer}
-    casts = {a.i for node in model.graph.node if node.op_type == "Cast" for a in node.attribute if a.name == "to"}
-    return ["MatmulTransposeFusion"] if FLOAT16 in kinds | casts else []
+    found = ["MatmulTransposeFusion"] if is_fused and _has_half(graph) else []
+    return [*found, "ConstantSharing"] if is_normalised and any(map(_trains, every_node(graph.node))) else found
+
+
+def _trains(node: Any) -> bool:
+    """Whether it is a BatchNormalization in training mode: before opset 14, one with more than one output."""
+    is_asked = any(a.name == "training_mode" and a.i for a in node.attribute)
+    return node.op_type == "BatchNormalization" and (is_asked or len(node.output) > 1)
+
+
+def _has_half(graph: Any) -> bool:
+    """Whether a tensor of the graph is known to have FP16."""
+    values = (*graph.input, *graph.output, *graph.value_info)
+    kinds = {value.type.tensor_type.elem_type for value in values} | {t.data_type for t in graph.initializer}
+    casts = {a.i for node in graph.node if node.op_type == "Cast" for a in node.attribute if a.name == "to"}
+    return FLOAT16 in kinds | casts
 
 
 def list_values(session: Any) -> list[tuple[str, Any, bool]]:

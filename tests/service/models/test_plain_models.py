@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, ValueInfoProto, helper
 
@@ -35,6 +36,29 @@ def test_graph_that_runs_on_nothing_tried_serves_untested(tmp_path: Path, caplog
     assert "model_warmup" in warning
     [y] = loaded.session.run({"x": np.ones((2, 7777), np.float32)})
     assert y.shape == (2, 7777)
+
+
+@pytest.mark.parametrize("opset", [9, 20])
+def test_normalisation_in_training_mode_answers_alike_each_time(tmp_path: Path, opset: int) -> None:
+    """It keeps its statistics in constants, which are not those of its scale and shift although they are equal."""
+    training = {"training_mode": 1} if opset > 9 else {}
+    outputs = ["y", "mean", "variance"] if opset > 9 else ["y", "mean", "variance", "saved_mean", "saved_variance"]
+    odd = onnx.load_from_string(
+        model_of(
+            [helper.make_node("BatchNormalization", ["x", "scale", "shift", "m", "v"], outputs, **training)],
+            [("x", "FP32", ["batch", 3, 4])],
+            [("y", "FP32", ["batch", 3, 4])],
+            {name: np.full(3, value, np.float32) for name, value in (("scale", 1), ("shift", 0), ("m", 0), ("v", 1))},
+        )
+    )
+    odd.opset_import[0].version = opset
+    loaded = load(tmp_path, odd.SerializeToString())
+    assert not loaded.signature.batches  # rows are normalised by the mean of all
+    x = np.random.default_rng(0).normal(1, 3, (2, 3, 4)).astype(np.float32)
+    expected = (x - x.mean((0, 2), keepdims=True)) / np.sqrt(x.var((0, 2), keepdims=True) + 1e-5)
+    for _ in range(3):
+        [y] = loaded.session.run({"x": x})
+        np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
 def test_proof_holds_for_the_sizes_that_ran(tmp_path: Path) -> None:
