@@ -72,7 +72,8 @@ class Analyzer:
                 command, env={"LD_LIBRARY_PATH": str(libraries)}, capture_output=True, text=True, timeout=limit_s
             )
         except subprocess.TimeoutExpired:
-            raise WrkFailed(f"perf_analyzer was still running after {limit_s:.0f} s") from None
+            text = f"perf_analyzer, {form}, {clients} clients: it was still running after {limit_s:.0f} s"
+            raise WrkFailed(text) from None
         if done.returncode != 0 or not self.report.exists():
             tail = "\n".join((done.stdout + done.stderr).splitlines()[-8:])
             raise WrkFailed(f"perf_analyzer, {form}, {clients} clients: it ended with code {done.returncode}:\n{tail}")
