@@ -23,14 +23,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes a minute alone takes several where others work too: a slow test that names no timeout has this one."""
+    """Slow tests that set no timeout get 15 minutes, because the machine may be busy."""
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(900))
 
 
 def pytest_runtest_setup() -> None:
-    """A test before may have made Sluice's loggers quieter, which holds for the whole process."""
+    """An earlier test in this process may have made Sluice's loggers quieter."""
     logging.getLogger("sluice").setLevel(logging.NOTSET)
     diagnostics = sys.modules.get("service.api.admin.diagnostics")
     if diagnostics is not None:

@@ -18,7 +18,7 @@ _LEAST_ROWS, _AIM_ROWS = 4.0, 8.0
 
 
 def judge_transports(cells: Mapping[tuple[str, str, int, str], Cell], peer: str) -> Iterator[Row]:
-    """Each in the same rounds as the binary body over HTTP."""
+    """The promises. Each ratio compares rounds that were interleaved."""
 
     def row(name: str, least: float, aim: float, model: str, clients: int, form: str, other: str) -> Row:
         one, two = (cells.get((model, each, clients, peer)) for each in (form, other))

@@ -51,7 +51,7 @@ class Analyzer:
         return [
             *(str(self.python.with_name("perf_analyzer")), "-m", model.name, "-u", url, *FORMS[form]),
             *("--shape", f"{INPUT}:{','.join(map(str, model.row_shape))}", "--concurrency-range", str(clients)),
-            *("--max-threads", str(clients)),  # each with a connection of its own, streams too
+            *("--max-threads", str(clients)),  # else fewer threads, and so fewer streams
             *("--output-shared-memory-size", str(_OUTPUT_BYTES)),
             *("--measurement-mode", "time_windows", "-p", str(round(window_s * 1e3))),
             *("-s", str(_AGREEMENT_PERCENT), "-r", str(_MOST_WINDOWS), "--percentile", "99", "-f", str(self.report)),

@@ -1,4 +1,4 @@
-"""Measures how tensors reach the same server, in interleaved rounds: gRPC and shared memory against a body of HTTP."""
+"""Measures gRPC and shared memory against HTTP on one server, or gRPC against another checkout, round by round."""
 
 import dataclasses
 import math
@@ -69,7 +69,7 @@ class TransportRun:
 
 
 def plan_runs(before: Peer | None) -> Iterator[TransportRun]:
-    """Against ``before`` only unary gRPC: it may know no more."""
+    """What to measure. With ``before``, another checkout, this is only unary gRPC: it may have nothing else."""
     if before is not None:
         peers = (TRANSPORT_PEER, add_settings(before))
         for name in MODEL_NAMES:
@@ -83,7 +83,7 @@ def plan_runs(before: Peer | None) -> Iterator[TransportRun]:
 
 
 def measure_transports(comparison: Comparison, before: Peer | None, is_quick: bool) -> list[Cell]:
-    """All cells. Where the analyzer or a server fails, the reason is among the absences."""
+    """All cells. If the analyzer or a server fails, the reason is among the absences."""
     effort = Effort(rounds=1, window_s=0.5) if is_quick else Effort()
     cells: list[Cell] = []
     for run in plan_runs(before):

@@ -69,7 +69,7 @@ def test_server_offers_what_the_analyzer_asks_for(tmp_path: Path) -> None:
 
 
 def test_older_checkout_is_measured_beside_this_one() -> None:
-    """Over gRPC, by the same analyzer in the same rounds; and every stream has a thread and connection of its own."""
+    """The two servers are asked over gRPC in the same rounds. The analyzer has a thread for each stream."""
     runs = list(plan_runs(make_before_peer(SOURCE_ROOT)))
     assert {run.clients for run in runs} == {1, 16, 64}
     assert all([peer.name for peer in run.peers] == ["sluice", "before"] for run in runs)
